@@ -1,0 +1,4 @@
+"""Faster R-CNN's inside from scratch: one idea a file, pure torch, tested equal to torchvision's operators.
+
+Read in this order: boxes, grid, deltas, matching, sampling, losses, nms, proposals, roi_pool, roi_align, detector.
+"""

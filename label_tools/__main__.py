@@ -1,0 +1,23 @@
+"""`python -m label_tools COMMAND`: the same commands that `frcnn` offers for labels."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from label_tools.errors import exit_code_of
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    """Add every label command to an argparse sub-command group; imports nothing heavy."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m label_tools", description=__doc__)
+    add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
+    args = parser.parse_args(argv)
+    return exit_code_of(args.run, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What a user did or has that we cannot work with, and the one place that turns it into a line and an exit code.
+
+Exit codes of every command: 0 fine, 1 findings, 2 wrong use or input, 3 an extra is missing,
+130 and 143 stopped by SIGINT and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+FINE, FINDINGS, BAD_INPUT, MISSING_EXTRA = 0, 1, 2, 3
+
+
+class InputError(Exception):
+    """Bad input. The message is one line: file, place, what was found, what is needed.
+
+    Example: `cat_03.json, shapes[4] "dog": polygon has 2 points, needs 3 or more`.
+    """
+
+    exit_code = BAD_INPUT
+
+
+class MissingExtra(InputError):
+    """A program or package that is not installed; the message ends with the command that installs it."""
+
+    exit_code = MISSING_EXTRA
+
+
+def one_line(text: object) -> str:
+    """`text` without line breaks and control characters: names from files cannot forge a second line."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text).replace("\n", " "))
+
+
+def exit_code_of(command: Callable[..., int | None], *args: object) -> int:
+    """Run `command(*args)`. An InputError becomes one line on stderr and its exit code; no traceback."""
+    try:
+        return int(command(*args) or FINE)
+    except InputError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `frcnn check ... | head`: the reader left, which is fine
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
