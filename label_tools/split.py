@@ -1,4 +1,4 @@
-"""annotations.json -> train.json, val.json, test.json: by image, stratified, nothing seen twice, frozen in split.json.
+"""One COCO document -> train, val, test: by image, stratified, and nothing that belongs together is torn.
 
 Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011): take the class that fewest undecided images
 hold, and give each of its images to the part that still lacks most of that class. Images without objects
@@ -55,7 +55,7 @@ def split_document(
         [_fixed_part(group, fixed or {}) for group in members.values()],
     )
     of_image = {image["id"]: part for group, part in zip(members.values(), part_of) for image in group}
-    return {name: _subset(document, {i for i, part in of_image.items() if part == name}) for name in fractions}
+    return {name: _subset(document, {i for i, p in of_image.items() if p == name}) for name in fractions}
 
 
 def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
@@ -106,9 +106,9 @@ def assign(
     sizes: images wanted per part; fixed: a part that is already decided, or None."""
     if len(files) < len(sizes):
         raise InputError(
-            f"{sum(map(len, files))} images form only {len(files)} group{'s' * (len(files) != 1)} that must stay "
-            f"together, too few for {len(sizes)} parts ({', '.join(sizes)}): ask for fewer parts, "
-            "or loosen --group-by or --near-distance"
+            f"{sum(map(len, files))} images form only {len(files)} group{'s' * (len(files) != 1)} that must "
+            f"stay together, too few for {len(sizes)} parts ({', '.join(sizes)}): ask for fewer parts, "
+            "or tie fewer together (another --group-by, --duplicates exact)"
         )
     total = sum(classes, Counter())
     count = sum(sizes.values())
@@ -127,7 +127,7 @@ def assign(
         if part is not None:
             place(group, part)
     for several in (True, False):
-        open_groups = {g for g, names in enumerate(files) if result[g] is None and (len(names) > 1) == several}
+        open_groups = {g for g in range(len(files)) if result[g] is None and (len(files[g]) > 1) == several}
         while open_groups:
             left = Counter()
             for group in open_groups:
@@ -151,7 +151,9 @@ def _allowed(size: int, room: Mapping[str, int], result: Sequence[str | None]) -
     return fitting or [max(room, key=room.__getitem__)]
 
 
-def _need(part: str, rarest: object, wanted: Mapping, sizes: Mapping[str, int], room: Mapping[str, int]) -> tuple:
+def _need(
+    part: str, rarest: object, wanted: Mapping, sizes: Mapping[str, int], room: Mapping[str, int]
+) -> tuple[float, float, int]:
     """How much a part needs images of a class; of two equal ones the smaller part, so that the second of two
     images is for measuring when the first is for learning. What is still equal goes to the first part."""
     lacks = round(wanted[part][rarest], 9)
@@ -175,7 +177,7 @@ def _fixed_part(group: Sequence[dict], fixed: Mapping[int, str]) -> str | None:
     """The part in which an earlier split put this group. InputError when it put it in two."""
     parts = sorted({fixed[image["id"]] for image in group if image["id"] in fixed})
     if len(parts) > 1:
-        files = ", ".join(f"{image['file_name']} ({fixed[image['id']]})" for image in group if image["id"] in fixed)
+        files = ", ".join(f"{i['file_name']} ({fixed[i['id']]})" for i in group if i["id"] in fixed)
         raise InputError(f"{files}: must stay together now, but the kept split has them apart; split anew")
     return parts[0] if parts else None
 

@@ -1,4 +1,4 @@
-"""The command `split`: read annotations.json, decide what must stay together, write the parts and the manifest.
+"""The command `split`: annotations.json -> train.json, val.json, test.json, and the manifest split.json.
 
     split annotations.json --train .7 --val .2 --test .1 --seed 0 --group-by 'clip_(\\d+)_'
 
@@ -58,10 +58,12 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "--duplicates",
         choices=("near", "exact", "off"),
         default="near",
-        help="keep together: images that look alike (default), only those with the same pixels, or do not look",
+        help="keep together images that look alike (default), or only the same pixels, or do not look",
     )
-    parser.add_argument("--near-distance", type=int, metavar="BITS", help="how many of 64 bits may differ (default 8)")
-    parser.add_argument("--keep", type=Path, metavar="SPLIT.JSON", help="leave images where this split put them")
+    parser.add_argument("--near-distance", type=int, metavar="BITS", help="of 64 that may differ (default 8)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="SPLIT.JSON", help="images of this split stay in their part"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the folder of the COCO file")
     parser.add_argument("--jobs", type=int, default=1, help="processes that decode images (default 1)")
     parser.add_argument("--json", action="store_true", help="print the manifest instead of the table")
@@ -120,12 +122,12 @@ def split_file(
         "parts": {name: _summary(part) for name, part in parts.items()},
         "warnings": warnings_of(parts, fractions),
         "kept_together": _describe(document, ties),
-        "files": {image["file_name"]: name for name, part in parts.items() for image in part["images"]},
+        "files": dict(sorted((i["file_name"], name) for name, part in parts.items() for i in part["images"])),
     }
     for name, part in parts.items():
         coco.write({**part, "info": {**part.get("info", {}), "image_root": root}}, out / f"{name}.json")
     with atomic_write(out / MANIFEST) as file:
-        file.write((json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+        file.write((json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     for name in set(PARTS) - set(parts):  # a part of an earlier split would be mistaken for one of this split
         (out / f"{name}.json").unlink(missing_ok=True)
     return manifest
@@ -138,14 +140,14 @@ def _refuse_overwriting(annotations: Path, out: Path) -> None:
     for name in PARTS:
         target = out / f"{name}.json"
         if target.exists() and target.samefile(annotations):
-            raise InputError(f"{annotations}: the split would overwrite its own input; name another folder: --out DIR")
+            raise InputError(f"{annotations}: the split would overwrite its own input; use --out DIR")
         if target.exists() and name not in earlier:
             raise InputError(f"{target}: exists and is of no earlier split; move it away or use --out DIR")
 
 
 def group_by_name(names: Sequence[str], pattern: str) -> list[Hashable]:
     """A key per file name: its folder for "folder", else what the regular expression finds in it (its first
-    group if it has one), None where it finds nothing. InputError: no regular expression, or it never matches."""
+    group if it has one), None where it finds nothing. InputError: no regular expression, or no match."""
     if pattern == "folder":
         return [str(PurePosixPath(name).parent) for name in names]
     try:
@@ -159,7 +161,12 @@ def group_by_name(names: Sequence[str], pattern: str) -> list[Hashable]:
 
 
 def _ties(
-    document: dict, annotations: Path, group_by: str | None, duplicates: str, near_distance: int | None, jobs: int
+    document: dict,
+    annotations: Path,
+    group_by: str | None,
+    duplicates: str,
+    near_distance: int | None,
+    jobs: int,
 ) -> list[Tie]:
     images = document["images"]
     ties = []
@@ -181,7 +188,7 @@ def _ties(
     paths = [coco.image_path(document, annotations, image) for image in images]
     try:
         # disable=None: a bar only where a person watches
-        prints = list(tqdm(fingerprint_files(paths, jobs), "looking for duplicates", len(paths), disable=None))
+        prints = list(tqdm(fingerprint_files(paths, jobs), "duplicates", len(paths), disable=None))
     except InputError as error:
         raise InputError(f"{error} (--duplicates off splits without opening the images)") from error
     ties += [Tie("same pixels", tuple(group)) for group in same_pixels(prints)]
@@ -212,7 +219,8 @@ def _read_manifest(path: Path) -> dict:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     files, parts = (manifest.get(key) if isinstance(manifest, dict) else None for key in ("files", "parts"))
-    if not (isinstance(files, dict) and isinstance(parts, dict) and set(map(str, files.values())) <= set(parts)):
+    known = isinstance(files, dict) and isinstance(parts, dict)
+    if not known or not set(map(str, files.values())) <= set(parts):
         raise InputError(f'{path}: no manifest of a split ("parts", and "files": {{file name: part}})')
     return manifest
 
@@ -243,15 +251,17 @@ def warnings_of(parts: dict[str, dict], fractions: dict[str, float]) -> list[str
         share = summary["images"] / total
         if abs(share - fractions[name]) > max(0.05, 1.5 / total):
             found.append(
-                f"{name} got {summary['images']} of {total} images ({share:.0%}, asked {fractions[name]:.0%}): "
+                f"{name} got {summary['images']} of {total} images ({share:.0%}, not {fractions[name]:.0%}): "
                 "groups of images that must stay together leave no better way, or the set is very small "
                 "(--duplicates exact makes smaller groups)"
             )
         missing = [c for c, counts in summary["classes"].items() if counts["objects"] == 0]
         everywhere = [c for c in missing if any(s["classes"][c]["objects"] for s in summaries.values())]
         if everywhere:
-            learn = "the model cannot learn it" if name == "train" else "nothing will measure it"
-            found.append(f"{name} holds no object of {', '.join(everywhere)}: {learn} there; label more images of it")
+            what = "the model cannot learn it" if name == "train" else "nothing there measures it"
+            found.append(
+                f"{name} holds no object of {', '.join(everywhere)}: {what}; label more images of it"
+            )
     return found
 
 
@@ -268,10 +278,11 @@ def table(manifest: dict) -> str:
     rows.append(("images", *(str(s["images"]) for s in parts.values())))
     rows.append(("  without objects", *(str(s["images_without_objects"]) for s in parts.values())))
     rows.append(("objects", *(str(s["objects"]) for s in parts.values())))
-    rows += [(f"  {one_line(c)}", *(str(s["classes"][c]["objects"]) for s in parts.values())) for c in classes]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    for name in classes:
+        rows.append((f"  {one_line(name)}", *(str(s["classes"][name]["objects"]) for s in parts.values())))
+    first, *widths = (max(map(len, column)) for column in zip(*rows))
     lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]).rstrip()
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths))])
         for row in rows
     ]
     why = Counter(tie["why"] for tie in manifest["kept_together"])

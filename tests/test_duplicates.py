@@ -28,7 +28,7 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 def test_dhash_by_hand():
     # A ramp that brightens to the right: every pixel is brighter than its left neighbour, 64 ones.
-    ramp = Image.fromarray(np.tile(np.arange(0, 252, 28, dtype=np.uint8), (8, 1))).convert("RGB")  # 9 wide, 8 high
+    ramp = Image.fromarray(np.tile(np.arange(0, 252, 28, dtype=np.uint8), (8, 1))).convert("RGB")  # 9x8
     assert fingerprint(ramp).dhash == 2**64 - 1
     # Mirrored it darkens everywhere: 64 zeros.
     assert fingerprint(ramp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).dhash == 0

@@ -160,14 +160,13 @@ def test_seed_and_order():
 def test_this_split_is_for_ever():
     """Somebody published results on it: Python, numpy and we may change, seed 0 may not."""
     where = part_of(split_document(document([{1 + k % 2} for k in range(10)]), USUAL, 0))
-    assert "".join(where[k][1] for k in range(1, 11)) == "rrarrerrra"  # t[r]ain, v[a]l, t[e]st
-
-
+    assert "".join(where[k][1] for k in range(1, 11)) == "rrarrrerra"  # t[r]ain, v[a]l, t[e]st
 
 
 def test_large_group_goes_where_it_fits_and_no_part_is_empty():
     whole = document([{1}] * 20)
-    where = part_of(split_document(whole, USUAL, 0, {k: "a" if k <= 10 else "b" if k <= 15 else "c" for k in range(1, 21)}))
+    keys = {k: "a" if k <= 10 else "b" if k <= 15 else "c" for k in range(1, 21)}
+    where = part_of(split_document(whole, USUAL, 0, keys))
     # three groups, three parts: the group of 10 fits only train (14); the others must fill val and test
     assert [where[1], {where[11], where[16]}] == ["train", {"val", "test"}]
 
