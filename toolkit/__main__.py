@@ -1,0 +1,46 @@
+"""frcnn: label images, fine-tune Faster R-CNN on them, and know how good it is.
+
+exit codes: 0 fine, 1 findings, 2 wrong use or input, 3 an extra is missing, 4 the machine gave out (memory, disk),
+130 and 143 stopped by SIGINT and SIGTERM
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from label_tools.errors import exit_code_of
+
+COMMANDS = ("train", "predict", "doctor", "demo")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; building it imports neither torch nor any image library."""
+    import anchors.__main__ as lesson
+    import label_tools.__main__ as labels
+    from toolkit import __version__
+
+    top = argparse.ArgumentParser(prog="frcnn", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action="version", version=f"frcnn-toolkit {__version__}")
+    subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    labels.add_commands(subparsers)
+    for name in COMMANDS:
+        importlib.import_module(f"toolkit.commands.{name}").add(subparsers)
+    lesson_parser = subparsers.add_parser("anchors", help="the lesson: walkthrough and exercises")
+    lesson.add_commands(lesson_parser.add_subparsers(dest="lesson", required=True, metavar="COMMAND"))
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    return exit_code_of(args.run, args)
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,45 @@
+"""Another classification loss for torchvision's RoI heads: class weights and label smoothing.
+
+torchvision computes plain cross-entropy inside `RoIHeads.forward`. Three hooks see what it sees, the sampled labels
+and the logits, and put our value of `loss_classifier` in the place of its own.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def install(roi_heads: nn.Module, weight: torch.Tensor | None, label_smoothing: float) -> None:
+    """Let `roi_heads` report CE(logits, labels; weight [num_classes], label_smoothing) as its loss_classifier."""
+    seen: dict[str, torch.Tensor] = {}
+    select = roi_heads.select_training_samples
+
+    def select_and_keep(*args, **kwargs):
+        proposals, matched, labels, targets = select(*args, **kwargs)
+        seen["labels"] = torch.cat(labels)
+        return proposals, matched, labels, targets
+
+    def keep_logits(module, args, output):
+        seen["logits"] = output[0]
+
+    def replace_loss(module, args, output):
+        detections, losses = output
+        if "loss_classifier" in losses:
+            logits = seen.pop("logits")
+            table = None if weight is None else weight.to(logits)
+            losses["loss_classifier"] = F.cross_entropy(
+                logits, seen.pop("labels"), table, label_smoothing=label_smoothing
+            )
+        return detections, losses
+
+    roi_heads.select_training_samples = select_and_keep
+    roi_heads.box_predictor.register_forward_hook(keep_logits)
+    roi_heads.register_forward_hook(replace_loss)
+
+
+def balanced_weights(counts: torch.Tensor) -> torch.Tensor:
+    """[K+1] weights from object counts [K]: 1/sqrt(count), mean 1 over the classes, background 1."""
+    weights = counts.clamp(min=1).float().rsqrt()
+    return torch.cat([torch.ones(1), weights / weights.mean()])

@@ -1,0 +1,141 @@
+"""`frcnn doctor`: what this machine has, what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: `state` is ok, note (works without) or problem (mend it)."""
+
+    name: str
+    state: str
+    found: str
+    mend: str = ""
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("doctor", help="look at this machine: versions, GPU, disk, weights, labelme")
+    parser.add_argument("--fetch", action="store_true", help="download the COCO weights into torchvision's cache")
+    parser.add_argument("--json", action="store_true", help="for a machine to read")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.fetch:
+        from toolkit import models
+
+        for name, detector in models.REGISTRY.items():
+            if detector.coco is not None:
+                models.fetch(detector.coco, "coco")
+                print(f"{name}: {models.cached_file(detector.coco)}", file=sys.stderr)
+    checks = [*_python(), *_torch(), *_weights(), *_disk(), *_opencv(), *_labelme()]
+    if args.json:
+        print(json.dumps([asdict(c) for c in checks], indent=1))
+    else:
+        for check in checks:
+            print(f"{check.state:8} {check.name:10} {check.found}")
+            if check.mend:
+                print(f"{'':19} -> {check.mend}")
+    return 1 if any(c.state == "problem" for c in checks) else 0
+
+
+def _python() -> list[Check]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    fine = (3, 11) <= sys.version_info[:2] <= (3, 14)
+    return [Check("python", "ok" if fine else "problem", version, "" if fine else "use Python 3.11 to 3.14")]
+
+
+def _torch() -> list[Check]:
+    try:
+        import torch
+        import torchvision
+    except Exception as error:
+        return [Check("torch", "problem", f"does not import: {error}", "make, or: pip install torch torchvision")]
+    found = f"torch {torch.__version__}, torchvision {torchvision.__version__}, {torch.get_num_threads()} threads"
+    numbers = tuple(int(n) for n in torch.__version__.split("+")[0].split(".")[:2])
+    checks = [Check("torch", "ok" if numbers >= (2, 10) else "problem", found,
+                    "" if numbers >= (2, 10) else "older ones load files unsafely: pip install -U torch torchvision")]  # fmt: skip
+    try:
+        torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    except Exception:
+        checks.append(Check("operators", "problem", "torchvision's operators do not load",
+                            "install torch and torchvision together, from one place"))  # fmt: skip
+    from toolkit.runtime import cpu_has_bf16
+
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        checks.append(Check("gpu", "ok", f"{names}; precision {precision}"))
+    else:
+        nvidia = shutil.which("nvidia-smi")
+        checks.append(Check("gpu", "problem" if nvidia else "note", "torch sees no CUDA GPU",
+                            "nvidia-smi is there: install a torch built for its driver" if nvidia
+                            else "training runs on the CPU: use --model fasterrcnn_tiny_fpn, or a smaller --image-size"))  # fmt: skip
+        if torch.backends.mps.is_available():
+            checks.append(Check("mps", "note", "not used unless --device mps: torchvision's detectors hang on it"))
+    checks.append(Check("cpu", "ok", f"{os.cpu_count()} cores, bf16 {'yes' if cpu_has_bf16() else 'no'}"))
+    return checks
+
+
+def _weights() -> list[Check]:
+    try:
+        from toolkit import models
+    except ImportError:
+        return []
+    checks, missing = [], []
+    folder = None
+    for name, detector in models.REGISTRY.items():
+        if detector.coco is None:
+            continue
+        path = models.cached_file(detector.coco)
+        folder = path.parent
+        if not path.exists():
+            missing.append(name)
+    probe = folder
+    while not probe.exists():
+        probe = probe.parent
+    if not os.access(probe, os.W_OK):
+        checks.append(Check("cache", "problem", f"{folder} cannot be written", "set TORCH_HOME to a writable folder"))
+    found = f"COCO weights in {folder}: {len(models.REGISTRY) - 2 - len(missing)} of {len(models.REGISTRY) - 2}"
+    mend = f"missing: {', '.join(missing)}; they are fetched when first used, or now by frcnn doctor --fetch"
+    checks.append(Check("weights", "note" if missing else "ok", found, mend if missing else ""))
+    return checks
+
+
+def _disk() -> list[Check]:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    fine = free >= 5
+    return [Check("disk", "ok" if fine else "problem", f"{free:.0f} GB free here",
+                  "" if fine else "a run of resnet50_fpn keeps about 1.2 GB of checkpoints; free some space")]  # fmt: skip
+
+
+def _opencv() -> list[Check]:
+    import importlib.metadata as metadata
+
+    names = ("opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless")
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    fine = len(found) == 1 and "headless" in found[0]
+    mend = "pip uninstall -y opencv-python opencv-contrib-python && pip install --force-reinstall opencv-python-headless"
+    return [Check("opencv", "ok" if fine else "problem", ", ".join(found) or "none", "" if fine else mend)]
+
+
+def _labelme() -> list[Check]:
+    program = shutil.which("labelme", path=str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", ""))
+    checks = [Check("labelme", "ok" if program else "note", program or "not installed",
+                    "" if program else 'only for labelling: pip install "frcnn-toolkit[label]" (from here: pip install -e ".[label]")')]  # fmt: skip
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        checks.append(Check("display", "note", "none", "labelling needs a screen; everything else does not"))
+    return checks

@@ -1,0 +1,65 @@
+"""`frcnn predict RUN images/`: pictures with boxes and one JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("predict", help="detect objects in pictures: boxes drawn, and one JSON")
+    parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
+    parser.add_argument("images", type=Path, nargs="+", help="pictures or folders of pictures")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: predictions, or predictions-2, ...")
+    parser.add_argument("--score", type=float, help="show detections from this score (default: the checkpoint's "
+                        "own threshold of each class, else 0.5)")  # fmt: skip
+    parser.add_argument("--no-pictures", action="store_true", help="only the JSON")
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    parser.add_argument("--json", action="store_true", help="print the JSON on stdout too")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from label_tools.atomic import atomic_write
+    from label_tools.errors import FINDINGS, InputError
+    from toolkit import checkpoint, pictures, predict, run_folder
+    from toolkit.progress import Progress
+
+    if args.score is not None and not 0 <= args.score <= 1:
+        raise InputError(f"--score: found {args.score}, needs 0 to 1")
+    files = predict.find_images(args.images)
+    meta = checkpoint.read_meta(checkpoint.find(args.checkpoint))
+    out = args.out or run_folder.create(Path(), "predictions")
+    progress = Progress()
+    records, bad = [], 0
+    results = predict.predict(args.checkpoint, args.images, score=args.score, device=args.device)
+    for done, (path, name, detections, error) in enumerate(results, 1):
+        record = {"file_name": name.as_posix(), "detections": detections}
+        if error:
+            bad += 1
+            record["error"] = error
+            progress.line(f"skipped: {error}")
+        elif not args.no_pictures:
+            pictures.save_jpeg(drawn(path, detections), out / f"{name}.jpg")
+        records.append(record)
+        progress.step(f"{done}/{len(files)} pictures")
+    progress.close()
+    stored = {c["id"]: args.score if args.score is not None else meta["score_thresholds"].get(c["name"], 0.5)
+              for c in meta["classes"]}  # fmt: skip
+    content = predict.to_json(records, meta["classes"], stored)
+    with atomic_write(out / "detections.json") as file:
+        file.write(content)
+    if args.json:
+        sys.stdout.write(content.decode())
+    else:
+        total = sum(len(r["detections"]) for r in records)
+        print(f"{total} objects in {len(records) - bad} pictures: {out}")
+    return FINDINGS if bad else 0
+
+
+def drawn(path: Path, detections: list):
+    from label_tools import images
+    from toolkit import pictures
+
+    return pictures.draw_detections(images.open_image(path), detections)

@@ -1,0 +1,242 @@
+"""`frcnn train DATA`: fine-tune a detector, judge it, write the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from label_tools.errors import InputError
+from toolkit import config as recipes
+
+RESUME_MAY_CHANGE = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard"}
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "train",
+        help="fine-tune a detector, evaluate it and write the report",
+        description="DATA is a folder with train.json and val.json (made by `frcnn split`), or a COCO file "
+        "together with --val. Writes runs/NAME; never overwrites a run.",
+    )
+    parser.add_argument("data", nargs="?", type=Path, metavar="DATA", help="folder of `frcnn split`, or a COCO file")
+    parser.add_argument("--val", type=Path, metavar="FILE", help="COCO file to judge on (default: DATA/val.json)")
+    parser.add_argument("--test", type=Path, metavar="FILE", help="COCO file for the last word (default: DATA/test.json)")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    parser.add_argument("--name", default="train", help="name of the run (default: train)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
+    parser.add_argument("--allow-data-change", action="store_true", help="let --resume go on with other labels")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--no-report", action="store_true", help="do not evaluate and report at the end")
+    parser.add_argument("--list-models", action="store_true", help="print the detectors and stop")
+    recipes.add_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.list_models:
+        from toolkit import models
+
+        for name, detector in models.REGISTRY.items():
+            print(f"{name:40} {detector.about}")
+        return 0
+    if args.resume:
+        return _resume(args)
+    if args.data is None:
+        raise InputError("frcnn train: needs DATA, a folder with train.json and val.json; `frcnn split` makes one")
+    from toolkit import data, run_folder
+
+    parts = find_parts(args.data, args.val, args.test)
+    train = data.read_index(parts["train"], args.images)
+    val = data.read_index(parts["val"], args.images) if "val" in parts else None
+    check_parts(train, val, parts)
+    recipe = recipes.read_file(args.config) if args.config else {}
+    config = recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
+    if args.dry_run:
+        from toolkit.plan import plan
+
+        print(plan(config, train, val))
+        return 0
+    from toolkit import models, runtime
+
+    models.find(config.model.model)
+    processes = runtime.join_processes(config.run.device)
+    try:
+        if processes.first:
+            folder = run_folder.create(args.runs, args.name)
+            for part, path in parts.items():
+                run_folder.keep_split(folder, part, path, args.images)
+            (folder / run_folder.CONFIG).write_text(recipes.to_yaml(config))
+        folder = runtime.gather_objects(folder if processes.first else None, processes)[0]
+        return _fit(folder, config, train, val, processes, None, report=not args.no_report)
+    finally:
+        runtime.leave_processes()
+
+
+def find_parts(data: Path, val: Path | None, test: Path | None) -> dict[str, Path]:
+    """{train, val, test: COCO file}, those that exist."""
+    if data.is_dir():
+        parts = {name: data / f"{name}.json" for name in ("train", "val", "test")}
+        if not parts["train"].is_file():
+            raise InputError(f"{data}: holds no train.json; `frcnn convert` and `frcnn split` make one")
+    elif data.is_file():
+        parts = {"train": data}
+    else:
+        raise InputError(f"{data}: not found; needs a folder with train.json and val.json, or a COCO file")
+    parts.update({name: path for name, path in (("val", val), ("test", test)) if path})
+    for name, path in list(parts.items()):
+        if not path.is_file():
+            if path in (val, test):
+                raise InputError(f"--{name} {path}: not found")
+            del parts[name]
+    return parts
+
+
+def check_parts(train, val, parts: dict[str, Path]) -> None:
+    """Refuse a training set that cannot teach, and classes that differ between the parts."""
+    if not len(train.boxes):
+        raise InputError(f"{parts['train']}: has no object in {len(train)} images; needs at least one")
+    if val is None:
+        print("warning: no val.json: no AP, no best checkpoint, no report; give --val", file=sys.stderr)
+        return
+    if val.classes != train.classes or val.category_ids != train.category_ids:
+        raise InputError(f"{parts['val']}: has the classes {', '.join(val.classes)}; "
+                         f"{parts['train']} has {', '.join(train.classes)}; needs the same, in order")  # fmt: skip
+    for name, here, there in zip(train.classes, train.class_counts(), val.class_counts(), strict=True):
+        if there and not here:
+            print(f"warning: class {name!r} is in val but never in train", file=sys.stderr)
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from toolkit import checkpoint, data, run_folder, runtime
+
+    folder = args.resume
+    if not (folder / run_folder.CONFIG).is_file():
+        raise InputError(f"--resume {folder}: is no run folder (no {run_folder.CONFIG}); needs runs/NAME")
+    record = run_folder.read_json(folder / run_folder.RUN) if (folder / run_folder.RUN).exists() else {}
+    if record.get("status") == "finished":
+        print(f"{folder}: is already finished; its report: {folder / 'report.html'}")
+        return 0
+    flags = recipes.flags_given(args)
+    wrong = sorted(set(flags) - RESUME_MAY_CHANGE)
+    if wrong or args.config:
+        raise InputError(f"--resume: --{(wrong or ['config'])[0].replace('_', '-')} cannot change in a run; "
+                         f"start a new one, with --weights {folder} to build on it")  # fmt: skip
+    values = {**recipes.read_file(folder / run_folder.CONFIG), **flags}
+    config = recipes.from_flat(values)
+    found, notes = checkpoint.load_last(folder)
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    if args.data is not None:  # the labels may have moved or changed
+        parts = find_parts(args.data, args.val, args.test)
+    else:
+        parts = find_parts(folder, None, None)
+    train = data.read_index(parts["train"], args.images)
+    val = data.read_index(parts["val"], args.images) if "val" in parts else None
+    if list(train.classes) != found.classes:
+        raise InputError(f"--resume {folder}: was trained on the classes {', '.join(found.classes)}; "
+                         f"the labels have {', '.join(train.classes)}")  # fmt: skip
+    if train.fingerprint != found.meta["data_fingerprint"] and not args.allow_data_change:
+        raise InputError(f"--resume {folder}: {parts['train']} is not what this run was trained on "
+                         f"(other images, boxes or order); --allow-data-change goes on all the same")  # fmt: skip
+    processes = runtime.join_processes(config.run.device)
+    try:
+        if processes.first:
+            if args.data is not None:
+                for part, path in parts.items():
+                    run_folder.keep_split(folder, part, path, args.images)
+            checkpoint.sweep(folder)
+        return _fit(folder, config, train, val, processes, found, report=not args.no_report)
+    finally:
+        runtime.leave_processes()
+
+
+def _fit(folder: Path, config, train, val, processes, found, *, report: bool) -> int:
+    """Train in `folder`, keep run.json true whatever happens, evaluate the best checkpoint, report."""
+    import contextlib
+
+    from label_tools import coco
+    from toolkit import train as training
+    from toolkit.curves import draw_curves
+    from toolkit.evaluate import coco_metrics
+    from toolkit.progress import Progress, duration
+    from toolkit.run_folder import Lock, read_metrics, update_run
+    from toolkit.stopping import Stopped
+
+    document = coco.read(folder / "val.json") if val is not None else None
+    progress = Progress(folder / "train.log" if processes.first else None, quiet=not processes.first)
+    status, started = "failed", time.time()
+    lock = Lock(folder) if processes.first else contextlib.nullcontext()
+    with lock:
+        if processes.first and found is None:
+            describe_run(folder, config, train, val)
+        elif processes.first:
+            update_run(folder, status="running")
+        try:
+            trained = training.fit(
+                config, folder, train, val, lambda found_: coco_metrics(document, found_),
+                resume=found, processes=processes, progress=progress)  # fmt: skip
+            status = "trained"
+        except Stopped as stopped:
+            status = "stopped"
+            return stopped.exit_code
+        finally:
+            if processes.first:
+                draw_curves(read_metrics(folder), folder / "curves.png")
+                update_run(folder, status=status, seconds=round(time.time() - started, 1))
+            progress.close()
+        if not processes.first:
+            return 0
+        print(f"{trained.ended} after {trained.epochs} epochs, {duration(time.time() - started)}", file=sys.stderr)
+        if val is not None and report:
+            judge(folder, config)
+        update_run(folder, status="finished", ended=trained.ended, best_epoch=trained.best_epoch)
+        if val is not None and report:
+            from toolkit.report import write_report
+
+            print(f"report: {write_report(folder)}")
+    print(f"checkpoint: {folder / 'best'}")
+    return 0
+
+
+def judge(folder: Path, config) -> None:
+    """Evaluate the best checkpoint on val and, where there is one, on test; keep its score thresholds."""
+    from toolkit.evaluate import evaluate_run
+
+    for part in ("val", "test"):
+        if (folder / f"{part}.json").is_file():
+            metrics = evaluate_run(folder, part, device=config.run.device)
+            shown = {k: "n/a" if metrics[k] is None else f"{metrics[k]:.3f}" for k in ("AP", "AP50", "AP75")}
+            print(f"mAP on {part}: AP {shown['AP']}  AP50 {shown['AP50']}  AP75 {shown['AP75']}  "
+                  f"({metrics['num_objects']} objects in {metrics['num_images']} images)")  # fmt: skip
+
+
+def describe_run(folder: Path, config, train, val) -> None:
+    """run.json: what was asked, of what, with which versions; and train_batch.jpg, what the network sees."""
+    import shlex
+
+    from toolkit import pictures, runtime, transforms
+    from toolkit.data import DetectionDataset, EpochBatches, Unreadable
+    from toolkit.run_folder import update_run
+
+    update_run(
+        folder,
+        command="frcnn " + shlex.join(sys.argv[1:]),
+        versions=runtime.versions(),
+        seed=config.run.seed,
+        device=str(runtime.choose_device(config.run.device)),
+        model=config.model.model,
+        classes=list(train.classes),
+        num_images={"train": len(train), "val": len(val) if val is not None else 0},
+        data_fingerprint=train.fingerprint,
+        started=time.strftime("%Y-%m-%d %H:%M:%S"),
+        status="running",
+    )
+    dataset = DetectionDataset(train, transforms.build(config.data.augment))
+    keys = next(iter(EpochBatches(train, min(9, len(train)), config.run.seed)))
+    samples = [s for s in map(dataset.__getitem__, keys) if not isinstance(s, Unreadable)]
+    if samples:
+        sheet = pictures.batch_sheet([i for i, _ in samples], [t for _, t in samples], train.classes)
+        pictures.save_jpeg(sheet, folder / "train_batch.jpg")

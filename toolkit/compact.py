@@ -1,0 +1,72 @@
+"""`fasterrcnn_tiny_fpn`: a Faster R-CNN small enough to train on two CPU cores.
+
+Five conv-BN-ReLU stages of 16-32-64-128-128 channels, each halving the image; the last three (strides 8, 16, 32)
+feed an FPN of 64 channels; one anchor size a level; a 256-wide head. Everything but the stages is torchvision's own.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+
+STAGES = (16, 32, 64, 128, 128)
+FPN_CHANNELS = 64
+HEAD_WIDTH = 256
+ANCHOR_SIZES = ((24,), (48,), (96,))
+ASPECT_RATIOS = ((0.5, 1.0, 2.0),) * len(ANCHOR_SIZES)
+
+
+def _stage(num_in: int, num_out: int, depth: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i in range(depth):
+        stride = 2 if i == 0 else 1
+        layers += [
+            nn.Conv2d(num_in if i == 0 else num_out, num_out, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(num_out),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+class CompactFPN(nn.Module):
+    """[B,3,H,W] -> {"0": stride 8, "1": stride 16, "2": stride 32}, each [B,64,h,w]."""
+
+    out_channels = FPN_CHANNELS
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, *STAGES)
+        self.body = nn.ModuleList(
+            _stage(a, b, 1 if i < 2 else 2) for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        )
+        self.fpn = FeaturePyramidNetwork(list(STAGES[2:]), FPN_CHANNELS)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        levels = OrderedDict()
+        for i, stage in enumerate(self.body):
+            x = stage(x)
+            if i >= 2:
+                levels[str(i - 2)] = x
+        return self.fpn(levels)
+
+
+def fasterrcnn_tiny_fpn(num_classes: int, **options: object) -> FasterRCNN:
+    """The compact detector for `num_classes` (background included); `options` go to torchvision's FasterRCNN."""
+    return FasterRCNN(
+        CompactFPN(),
+        rpn_anchor_generator=AnchorGenerator(ANCHOR_SIZES, ASPECT_RATIOS),
+        rpn_pre_nms_top_n_train=400,
+        rpn_post_nms_top_n_train=150,
+        rpn_pre_nms_top_n_test=400,
+        rpn_post_nms_top_n_test=150,
+        box_roi_pool=MultiScaleRoIAlign(["0", "1", "2"], 7, 2, canonical_scale=96, canonical_level=4),
+        box_head=TwoMLPHead(FPN_CHANNELS * 7 * 7, HEAD_WIDTH),
+        box_predictor=FastRCNNPredictor(HEAD_WIDTH, num_classes),
+        **options,
+    )

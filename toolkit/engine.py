@@ -1,0 +1,123 @@
+"""One step, the loss of a validation set, the detections of a set: tensors in, tensors out; no files, no argv."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import nn
+
+LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss is NaN or infinite; nothing was changed by this batch."""
+
+    def __init__(self, losses: dict[str, float]) -> None:
+        super().__init__(", ".join(f"{k} {v:.4g}" for k, v in losses.items()))
+        self.losses = losses
+
+
+def to_device(images: list, targets: list, device: torch.device) -> tuple[list, list]:
+    """uint8 [3,H,W] -> float 0..1 on `device`; boxes and labels too. Asserts what torchvision does not check:
+    a NaN box or a label outside 1..K ends the process or trains silently."""
+    floats = [image.to(device, non_blocking=True).float().div_(255) for image in images]
+    moved = []
+    for image, target in zip(images, targets, strict=True):
+        boxes, labels = target["boxes"], target["labels"]
+        assert len(boxes) == len(labels), f"image {target['image_id']}: {len(boxes)} boxes, {len(labels)} labels"
+        if len(boxes):
+            height, width = image.shape[1:]
+            fine = torch.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all() and (boxes >= 0).all()
+            fine = fine and bool(boxes[:, 2].max() <= width + 1) and bool(boxes[:, 3].max() <= height + 1)
+            assert fine, f"image {target['image_id']}: boxes {boxes.tolist()} in {width} x {height} px"
+            assert labels.min() >= 1, f"image {target['image_id']}: label {int(labels.min())}; 0 is background"
+        moved.append({"boxes": boxes.to(device, non_blocking=True), "labels": labels.to(device, non_blocking=True)})
+    return floats, moved
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def training_losses(
+    model: nn.Module, images: list, targets: list, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """-> (sum of the four losses, each as a float). Raises NonFiniteLoss before anything is changed."""
+    images, targets = to_device(images, targets, device)
+    with autocast(device, dtype):
+        losses = model(images, targets)
+        total = sum(losses.values())
+    values = dict(zip(losses, torch.stack([v.detach().float() for v in losses.values()]).tolist(), strict=True))
+    if not math.isfinite(sum(values.values())):
+        raise NonFiniteLoss(values)
+    return total, values
+
+
+def update(model: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float) -> None:
+    """Clip, step, clear. A gradient that is not finite leaves the weights alone."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm > 0 else math.inf)
+    if not torch.isfinite(norm):
+        optimizer.zero_grad(set_to_none=True)
+        raise NonFiniteLoss({"gradient norm": float(norm)})
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def validation_loss(
+    model: nn.Module, loader: Iterable, device: torch.device, dtype: torch.dtype, stop: Callable[[], bool] = bool
+) -> dict[str, float]:
+    """Mean of each training loss per image over `loader`, with the norms and dropout of evaluation.
+
+    torchvision's detectors return losses only in train mode, so the network is put there and its norms and dropouts
+    back to eval; the sampling of anchors and RoIs draws from its own generator, the global one is left as it was.
+    """
+    was_training = model.training
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
+            module.eval()
+    sums: dict[str, float] = {}
+    count = 0
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(0)
+            for images, targets in loader:
+                floats, moved = to_device(images, targets, device)
+                with autocast(device, dtype):
+                    losses = model(floats, moved)
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(images)
+                count += len(images)
+                if stop():
+                    break
+    finally:
+        model.train(was_training)
+    return {name: value / count for name, value in sums.items()} if count else {}
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module, loader: Iterable, device: torch.device, dtype: torch.dtype, stop: Callable[[], bool] = bool
+) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+    """(image_id, {boxes [n,4] XYXY in the image's own pixels, labels [n], scores [n]}) for every image."""
+    was_training = model.training
+    model.eval()
+    try:
+        for images, targets in loader:
+            floats = [image.to(device, non_blocking=True).float().div_(255) for image in images]
+            with autocast(device, dtype):
+                outputs = model(floats)
+            for target, output in zip(targets, outputs, strict=True):
+                yield target["image_id"], {k: v.float().cpu() if k != "labels" else v.cpu() for k, v in output.items()}
+            if stop():
+                break
+    finally:
+        model.train(was_training)

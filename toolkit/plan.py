@@ -1,0 +1,62 @@
+"""`frcnn train --dry-run`: what a run would do, before it costs hours."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from toolkit import engine, models, runtime
+from toolkit.config import Config
+from toolkit.data import EpochBatches, Index, repeat_factors
+from toolkit.progress import duration
+from toolkit.train import build_model
+
+
+def plan(config: Config, train: Index, val: Index | None) -> str:
+    """Data, classes, network, steps, memory and an estimate of time (from two steps on random pixels)."""
+    device = runtime.choose_device(config.run.device)
+    dtype = runtime.choose_precision(config.run.precision, device, models.find(config.model.model).compact)
+    model, architecture, about = build_model(config, len(train.classes) + 1)
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    batches = EpochBatches(train, config.data.batch_size, config.run.seed,
+                           repeats=repeat_factors(train, config.data.repeat_rare))  # fmt: skip
+    steps = -(-len(batches) // config.optimizer.accumulate) * config.schedule.epochs
+    per_batch = _time_a_batch(model, train, config.data.batch_size, device, dtype)
+    seconds = per_batch * len(batches) * config.schedule.epochs
+    if val is not None:
+        seconds *= 1 + 0.6 * len(val) / len(train) / config.schedule.eval_every
+    moments = {"sgd": 1, "adamw": 2}[config.optimizer.optimizer]
+    memory = (total * 4 + learned * 4 * (1 + moments)) / 2**20
+    counts = ", ".join(f"{name} {n}" for name, n in zip(train.classes, train.class_counts(), strict=True))
+    empty = int((train.first[1:] == train.first[:-1]).sum())
+    lines = [
+        f"train      {len(train)} images ({empty} without objects), {len(train.boxes)} objects: {counts}",
+        f"val        {len(val)} images, {len(val.boxes)} objects" if val is not None else "val        none",
+        f"network    {config.model.model}, {total / 1e6:.1f} M parameters, {learned / 1e6:.1f} M learn; {about}",
+        f"norm       {architecture['norm']}",
+        f"device     {device}, {str(dtype).removeprefix('torch.')}",
+        f"steps      {steps} ({len(batches)} batches of {config.data.batch_size} an epoch, "
+        f"{config.schedule.epochs} epochs)",
+        f"memory     {memory:.0f} MB for weights, gradients and optimiser; activations come on top",
+        f"time       about {duration(seconds)} ({per_batch:.2f} s a batch)",
+    ]
+    return "\n".join(lines)
+
+
+def _time_a_batch(
+    model: torch.nn.Module, train: Index, batch_size: int, device: torch.device, dtype: torch.dtype
+) -> float:
+    """Seconds of one forward and backward on images of the median size."""
+    height, width = (int(v) for v in sorted(train.sizes.tolist(), key=lambda s: s[0] * s[1])[len(train) // 2])
+    images = [torch.randint(0, 255, (3, height, width), dtype=torch.uint8) for _ in range(batch_size)]
+    box = torch.tensor([[0.2 * width, 0.2 * height, 0.7 * width, 0.7 * height]])
+    targets = [{"boxes": box, "labels": torch.tensor([1]), "image_id": 0} for _ in images]
+    model.to(device).train()
+    for _ in range(2):  # the first one warms up
+        start = time.perf_counter()
+        engine.training_losses(model, images, targets, device, dtype)[0].backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return time.perf_counter() - start

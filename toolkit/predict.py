@@ -1,0 +1,141 @@
+"""A checkpoint and pictures -> detections: for an evaluation (`detect`) and for a folder of new images (`predict`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from label_tools import images
+from label_tools.errors import InputError
+from toolkit import checkpoint, engine, runtime
+from toolkit.data import DetectionDataset, coco_results, index_of
+from toolkit.loader import Batches, in_order
+
+
+class Predictor:
+    """A loaded checkpoint on a device."""
+
+    def __init__(self, run: Path, device: str = "auto", precision: str = "auto") -> None:
+        from toolkit import models
+
+        self.checkpoint = checkpoint.load(checkpoint.find(run))
+        self.device = runtime.choose_device(device)
+        self.model = checkpoint.build_model(self.checkpoint).to(self.device)
+        compact = models.find(self.checkpoint.meta["architecture"]["name"]).compact
+        self.dtype = runtime.choose_precision(precision, self.device, compact)
+        self.categories = self.checkpoint.meta["classes"]
+        self.category_ids = tuple(c["id"] for c in self.categories)
+
+    def thresholds(self, score: float | None, default: float = 0.5) -> dict[int, float]:
+        """{category_id: score from which a detection is shown}: `score` for all, else the checkpoint's own."""
+        stored = self.checkpoint.meta.get("score_thresholds", {})
+        return {c["id"]: score if score is not None else stored.get(c["name"], default) for c in self.categories}
+
+    def one(self, path: Path) -> list[dict[str, Any]]:
+        """Every detection in one picture, best first, as COCO results with image_id 0."""
+        tensor = torch.from_numpy(images.open_pixels(path)).permute(2, 0, 1)
+        batch = [([tensor], [{"image_id": 0}])]
+        ((_, output),) = engine.predict(self.model, batch, self.device, self.dtype)
+        return coco_results(0, output, self.category_ids)
+
+
+def detect(
+    run: Path,
+    document: dict[str, Any],
+    image_root: Path,
+    *,
+    device: str = "auto",
+    batch_size: int = 4,
+    workers: int = -1,
+    stop: Callable[[], bool] = bool,
+    each: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """COCO results [{image_id, category_id, bbox XYWH, score}] of every image of a COCO document.
+
+    The checkpoint's classes must be the document's, by name; category ids are the document's. `each(done, total)` is
+    called after every image.
+    """
+    predictor = Predictor(run, device)
+    ids = category_map(predictor.checkpoint, document)
+    index = index_of(document, image_root, str(run))
+    workers = runtime.worker_count(workers)
+    loader = Batches(DetectionDataset(index), in_order(index, batch_size), workers, predictor.device)
+    found: list[dict[str, Any]] = []
+    predictions = engine.predict(predictor.model, loader, predictor.device, predictor.dtype, stop)
+    for done, (image_id, output) in enumerate(predictions, 1):
+        found += coco_results(image_id, output, ids)
+        if each:
+            each(done, len(index))
+    return found
+
+
+def category_map(found: checkpoint.Checkpoint, document: dict[str, Any]) -> tuple[int, ...]:
+    """The document's category id of each class of the checkpoint; refused when the names differ."""
+    theirs = {c["name"]: c["id"] for c in document["categories"]}
+    if set(theirs) != set(found.classes):
+        raise InputError(
+            f"{found.folder}: was trained on the classes {', '.join(found.classes)}; "
+            f"the labels have {', '.join(theirs)}; needs the same classes"
+        )
+    return tuple(theirs[name] for name in found.classes)
+
+
+def find_images(sources: list[Path]) -> list[tuple[Path, Path]]:
+    """(file, its name below the source) of pictures and folders of pictures, sorted; refused when there is none."""
+    found: list[tuple[Path, Path]] = []
+    for source in sources:
+        if source.is_dir():
+            files = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in images.SUFFIXES and p.is_file()]
+            found += [(p, p.relative_to(source)) for p in files]
+        elif source.is_file():
+            found.append((source, Path(source.name)))
+        else:
+            raise InputError(f"{source}: not found; needs a picture or a folder of pictures")
+    if not found:
+        raise InputError(f"{', '.join(map(str, sources))}: holds no picture ({', '.join(images.SUFFIXES)})")
+    names: dict[Path, Path] = {}
+    for path, name in found:
+        if name in names:
+            raise InputError(f"{path} and {names[name]}: would both become {name}; give folders one at a time")
+        names[name] = path
+    return found
+
+
+def predict(
+    run: Path, sources: list[Path], *, score: float | None = None, device: str = "auto"
+) -> Iterator[tuple[Path, Path, list[dict[str, Any]], str]]:
+    """(file, name, detections over the thresholds, error text or "") for every picture.
+
+    detections: [{"label", "category_id", "score", "bbox": [x, y, w, h] in pixels}], best first.
+    """
+    files = find_images(sources)
+    predictor = Predictor(run, device)
+    thresholds = predictor.thresholds(score)
+    names = {c["id"]: c["name"] for c in predictor.categories}
+    for path, name in files:
+        try:
+            found = predictor.one(path)
+        except InputError as error:
+            yield path, name, [], str(error)
+            continue
+        kept = [
+            {"label": names[d["category_id"]], "category_id": d["category_id"], "score": d["score"], "bbox": d["bbox"]}
+            for d in found
+            if d["score"] >= thresholds[d["category_id"]]
+        ]
+        yield path, name, kept, ""
+
+
+def to_json(records: list[dict[str, Any]], categories: list[dict[str, Any]], thresholds: dict[int, float]) -> bytes:
+    """The one JSON of `frcnn predict`: pictures with their detections, the classes, the thresholds used."""
+    names = {c["id"]: c["name"] for c in categories}
+    content = {
+        "categories": categories,
+        "score_thresholds": {names[i]: t for i, t in thresholds.items()},
+        "images": records,
+    }
+    return json.dumps(content, indent=1).encode() + b"\n"

@@ -1,0 +1,171 @@
+"""`runs/NAME`: what lies where, who may write, and the two logs (metrics.jsonl and results.csv).
+
+    config.yaml  run.json  train.log  metrics.jsonl  results.csv  curves.png  train_batch.jpg
+    train.json  val.json  test.json       the labels it was trained on, pointing at the images where they were
+    last/  previous/  best/               checkpoints
+    val/  test/                           detections.json, metrics.json, pictures of an evaluation
+    report.html
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from label_tools import coco
+from label_tools.atomic import atomic_write
+from label_tools.errors import InputError
+
+RUN, CONFIG, METRICS, RESULTS, LOG, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", "train.log", ".lock"
+
+
+def create(runs: Path, name: str) -> Path:
+    """A new folder `runs/name`, or `name-2`, `name-3` ...: a run is never overwritten."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise InputError(f"--name {name!r}: needs a plain folder name")
+    number = 1
+    while True:
+        folder = runs / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+
+
+class Lock:
+    """One process writes a run folder at a time; a lock left by a dead process is taken over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOCK
+
+    def __enter__(self) -> Lock:
+        for _ in range(2):
+            try:
+                handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            except FileExistsError:
+                owner = self._owner()
+                if owner and _alive(owner):
+                    raise InputError(f"{self.path.parent}: process {owner} is writing this run; wait or stop it") from None
+                self.path.unlink(missing_ok=True)
+                continue
+            except OSError as error:
+                raise InputError(f"{self.path.parent}: cannot be written: {error.strerror}") from None
+            with os.fdopen(handle, "w") as file:
+                file.write(str(os.getpid()))
+            return self
+        raise InputError(f"{self.path}: another process took the lock")
+
+    def __exit__(self, *exception: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _owner(self) -> int:
+        try:
+            return int(self.path.read_text())
+        except (OSError, ValueError):
+            return 0
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file of a run; InputError names it when it is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; is {path.parent} a run folder?") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+
+
+def update_run(folder: Path, **changes: Any) -> None:
+    """Change fields of run.json."""
+    path = folder / RUN
+    write_json(path, {**(read_json(path) if path.exists() else {}), **changes})
+
+
+def keep_split(folder: Path, part: str, annotations: Path, image_root: Path | None) -> None:
+    """Copy a split's COCO file into the run, its image_root pointing at the images where they are."""
+    document = coco.read(annotations)
+    root = Path(image_root) if image_root else coco.image_root(document, annotations)
+    document["info"] = {**document.get("info", {}), "image_root": os.path.relpath(root.resolve(), folder.resolve())}
+    coco.write(document, folder / f"{part}.json")
+
+
+class MetricsLog:
+    """metrics.jsonl, one object a line, and results.csv, one row an epoch, rewritten from it."""
+
+    def __init__(self, folder: Path, keep_bytes: int | None = None) -> None:
+        self.path = folder / METRICS
+        if keep_bytes is not None and self.path.exists():  # resume: forget what came after the checkpoint
+            with open(self.path, "r+b") as file:
+                file.truncate(keep_bytes)
+        self.file = open(self.path, "ab")
+
+    def write(self, **record: Any) -> None:
+        self.file.write(json.dumps(record, sort_keys=True).encode() + b"\n")
+
+    def sync(self) -> int:
+        """Everything is on the disk; -> bytes so far."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        return self.file.tell()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Records of metrics.jsonl; a last line that a kill cut off is left out."""
+    path = folder / METRICS
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def write_results(folder: Path) -> None:
+    """results.csv: one row an epoch, one column a number."""
+    rows = []
+    for record in read_metrics(folder):
+        if record.get("kind") != "epoch":
+            continue
+        row = {"epoch": record["epoch"], "step": record["step"]}
+        for part in ("train_loss", "val_loss"):
+            losses = record.get(part) or {}
+            row[part] = sum(losses.values()) if losses else ""
+            row.update({f"{part.split('_')[0]}_{name}": value for name, value in losses.items()})
+        row.update({k: "" if record.get(k) is None else record[k] for k in ("AP", "AP50", "AP75", "lr", "seconds")})
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(folder / RESULTS) as file:
+        file.write(text.getvalue().encode())

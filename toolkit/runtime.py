@@ -1,0 +1,173 @@
+"""The machine that this run meets: device, precision, seed, processes, versions. The only place that picks them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from label_tools.errors import InputError
+
+
+def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
+    """`auto` is CUDA, else CPU. MPS only when named: torchvision's detectors hang on it (vision#9345)."""
+    if wanted == "auto":
+        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise InputError(f"--device {wanted}: unknown, needs auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError(f"--device {wanted}: this torch sees no CUDA GPU; use --device cpu, or run frcnn doctor")
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            raise InputError(f"--device {wanted}: found {torch.cuda.device_count()} GPU(s), counted from cuda:0")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("--device mps: not available in this torch")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"--device {wanted}: needs auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def cpu_has_bf16() -> bool:
+    """True where the CPU multiplies bfloat16 by itself (avx512_bf16 or AMX)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def choose_precision(wanted: str, device: torch.device, compact: bool) -> torch.dtype:
+    """dtype of autocast. `auto`: bf16 where the device is fast at it, but not for compact networks on a CPU,
+    where casting costs more than it saves (benchmarks/train.py)."""
+    if wanted == "fp32":
+        return torch.float32
+    if wanted == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() and not compact else torch.float32
+
+
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seed python, numpy and torch. `deterministic` promises: same machine, versions and threads, same result."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+
+
+def rng_state() -> dict:
+    """State of every global generator, as tensors and plain containers (loads with weights_only=True)."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    state = {
+        "torch": torch.get_rng_state(),
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "python": random.getstate(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_rng_state(state: dict) -> None:
+    """Inverse of `rng_state`."""
+    torch.set_rng_state(state["torch"])
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def worker_count(wanted: int) -> int:
+    """Loader processes. -1: half the cores, at most 8; on one or two cores none, the network needs them."""
+    if wanted >= 0:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if cores <= 2 else min(8, cores // 2)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that torchrun started. One process: rank 0 of 1."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+def join_processes(device: str) -> Processes:
+    """Read torchrun's environment and join the group (nccl for GPUs, gloo for CPUs); alone without it."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return Processes()
+    import datetime
+
+    rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if cuda:
+        torch.cuda.set_device(local_rank)
+    # 60 s: a dead rank must not leave the others waiting half an hour
+    torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=datetime.timedelta(seconds=60))
+    return Processes(rank, world_size, local_rank)
+
+
+def leave_processes() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def gather_objects(item: object, processes: Processes) -> list:
+    """[item of rank 0, item of rank 1, ...] on every rank."""
+    if processes.world_size == 1:
+        return [item]
+    items: list = [None] * processes.world_size
+    torch.distributed.all_gather_object(items, item)
+    return items
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    import importlib.metadata as metadata
+
+    found = {"python": platform.python_version(), "platform": platform.system() + " " + platform.machine()}
+    names = ("frcnn-toolkit", "torch", "torchvision", "pycocotools", "faster-coco-eval", "albumentations", "numpy",
+             "pillow", "opencv-python-headless")
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    commit = code_commit()
+    if commit:
+        found["commit"] = commit
+    return found
+
+
+def code_commit() -> str | None:
+    """Commit of a source checkout, with `+changes` when files differ from it; None when installed as a wheel."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if commit.returncode:
+        return None
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

@@ -1,0 +1,100 @@
+"""Augmentation by albumentations, as named levels and as a file. The only room that knows albumentations.
+
+Version 2.0.8 is the last under MIT. Its traps, all handled here: every DataLoader worker has the same random stream
+(we seed per image), labels pass through float32 (we pass row numbers), it looks for updates at import, a reflecting
+border makes copies of objects (borders are constant).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from label_tools.errors import InputError
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+LEVELS = ("none", "light", "medium", "strong")
+MIN_VISIBLE = 0.3  # a box of which less than this stays inside is no target any more
+MIN_SIZE = 2.0  # pixels
+
+
+class Augment:
+    """(image [H,W,3] uint8, boxes [N,4] XYXY, seed) -> (image, boxes [n,4], rows kept [n]); a function of its
+    arguments alone, whatever the worker, epoch or process."""
+
+    def __init__(self, transforms: list[Any]) -> None:
+        import albumentations as A
+
+        self.compose = A.Compose(
+            transforms,
+            bbox_params=A.BboxParams(
+                format="pascal_voc",
+                label_fields=["rows"],
+                clip=True,
+                filter_invalid_bboxes=True,
+                min_visibility=MIN_VISIBLE,
+                min_width=MIN_SIZE,
+                min_height=MIN_SIZE,
+            ),
+        )
+
+    def __call__(self, image: np.ndarray, boxes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self.compose.set_random_seed(seed)
+        result = self.compose(image=image, bboxes=boxes, rows=np.arange(len(boxes)))
+        kept = np.asarray(result["rows"], dtype=np.int64).reshape(-1)
+        return result["image"], np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4), kept
+
+
+def build(augment: str) -> Augment | None:
+    """The pipeline of a level or of a file that albumentations can read; None for `none`."""
+    if augment == "none":
+        return None
+    if augment in LEVELS:
+        return Augment(_level(augment))
+    return Augment(_from_file(Path(augment)))
+
+
+def _level(name: str) -> list[Any]:
+    import albumentations as A
+    import cv2
+
+    fill = {"border_mode": cv2.BORDER_CONSTANT, "fill": (124, 116, 104)}  # ImageNet's mean colour
+    light = [
+        A.HorizontalFlip(p=0.5),
+        A.RandomBrightnessContrast(0.15, 0.15, p=0.3),
+    ]
+    if name == "light":
+        return light
+    colour = [
+        A.HueSaturationValue(8, 20, 10, p=0.3),
+        A.OneOf([A.GaussianBlur((3, 5), p=1), A.GaussNoise(std_range=(0.01, 0.05), p=1)], p=0.15),
+    ]
+    if name == "medium":
+        return [*light, A.Affine(scale=(0.8, 1.25), translate_percent=(-0.08, 0.08), rotate=(-5, 5), p=0.5, **fill),
+                *colour]  # fmt: skip
+    return [
+        *light,
+        A.VerticalFlip(p=0.5),
+        A.RandomRotate90(p=0.5),
+        A.Affine(scale=(0.6, 1.5), translate_percent=(-0.15, 0.15), rotate=(-15, 15), p=0.7, **fill),
+        *colour,
+        A.RandomGamma((70, 140), p=0.3),
+        A.ImageCompression(quality_range=(50, 95), p=0.2),
+    ]
+
+
+def _from_file(path: Path) -> list[Any]:
+    import albumentations as A
+
+    if not path.is_file():
+        raise InputError(f"--augment {path}: needs one of {', '.join(LEVELS)}, or a file that albumentations saved")
+    try:
+        load_as = "json" if path.suffix.lower() == ".json" else "yaml"
+        loaded = A.load(str(path), data_format=load_as)
+    except Exception as error:  # the file names arbitrary classes and arguments
+        raise InputError(f"--augment {path}: albumentations cannot read it: {str(error).splitlines()[0]}") from None
+    return list(loaded.transforms) if isinstance(loaded, A.BaseCompose) else [loaded]
