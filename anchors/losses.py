@@ -1,0 +1,149 @@
+"""Losses: smooth L1, and the two pairs (which class, which box) of the RPN and of the head.
+
+    smooth_l1(x) = x^2 / (2 beta)      if |x| < beta
+                   |x| - beta / 2      otherwise                                   beta = 1 / sigma^2
+
+Limits: both branches give beta / 2 at |x| = beta, and slope 1 there: no step and no corner. Near 0 it is a
+parabola (small errors pull gently), far away a line (an outlier pulls with 1, not with its size). beta -> 0
+is L1.
+
+sigma belongs to the paper's code, not to the paper: 0.5 sigma^2 x^2 below 1 / sigma^2. sigma = 3 in the RPN
+(beta 1/9), sigma = 1 in the head (beta 1, Fast R-CNN Eq. 3). The lecture prints 0.5 x^2 / sigma^2 and |x| -
+0.5: with sigma 3 that jumps at 1/9 from +.0007 to -.389, and is negative up to x = .5. Its notebook
+computes with 1, not with 1/9.
+
+    L = 1/N_cls * sum cross_entropy(p_i, p_i*)  +  lambda * 1/N_reg * sum p_i* smooth_l1(t_i - t_i*)
+
+p_i predicted, p_i* truth (the lecture writes them the other way round); sums over the sampled anchors, the
+second over positives and the four deltas.
+
+Normalisers of the second sum (`normalizer`), one of them is worth knowing before copying a lambda:
+    "sampled"    lambda 1,  N_reg = sampled anchors, 256           1/256   = .0039   torchvision, paper's code
+    "paper"      lambda 10, N_reg = anchor locations, ~2,400       10/2400 = .0042   the paper's text
+    "positives"  lambda 10, N_reg = positives, the lecture's 18    10/18   = .556    133 times the paper's
+The lecture's N_reg = 128 is none of the three.
+
+One logit or two: the RPN scores an anchor with two logits and softmax in the paper and lecture, with one
+logit and a sigmoid in torchvision. softmax over (a, b) is sigmoid(b - a): the same loss. Both shapes are
+taken.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anchors.arguments import check_count, check_labels, check_number, check_real, check_tensor
+
+DEFAULT_LAMBDA = {"sampled": 1.0, "paper": 10.0, "positives": 10.0}
+
+
+def beta_from_sigma(sigma: float) -> float:
+    """The change point of smooth L1: sigma 3 -> 1/9, sigma 1 -> 1."""
+    check_number(sigma, "sigma", low=1e-9)
+    return 1 / sigma**2
+
+
+def smooth_l1(x: Tensor, *, beta: float) -> Tensor:
+    """Smooth L1 of each element of x, same shape. beta 0 is |x|. (Fast R-CNN Eq. 3 is beta 1)"""
+    check_number(beta, "beta")
+    distance = x.abs()
+    if beta == 0:
+        return distance
+    return torch.where(distance < beta, 0.5 * x * x / beta, distance - 0.5 * beta)
+
+
+def rpn_loss(
+    objectness: Tensor,
+    deltas: Tensor,
+    anchor_labels: Tensor,
+    target_deltas: Tensor,
+    *,
+    beta: float,
+    normalizer: str = "sampled",
+    lam: float | None = None,
+    num_locations: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(classification, box) losses, two scalars, of the sampled anchors.
+
+    objectness [R] logits, or [R,2] logits of (background, object); deltas, target_deltas [R,4];
+    anchor_labels [R] 1, 0, or -1 for anchors outside the sample. lam: None takes the normaliser's own.
+    num_locations: H * W of the feature map (times the images), only for "paper".
+    No sampled anchor, or no positive one: 0 with a gradient of 0. (Faster R-CNN Eq. 1)
+    """
+    two_logits = isinstance(objectness, Tensor) and objectness.ndim == 2
+    check_tensor(objectness, "objectness", ("R", 2) if two_logits else ("R",))
+    check_real(objectness, "objectness")
+    check_labels(anchor_labels, "anchor_labels", len(objectness), "objectness")
+    for value, name in ((deltas, "deltas"), (target_deltas, "target_deltas")):
+        check_real(check_tensor(value, name, (len(objectness), 4)), name)
+    if normalizer not in DEFAULT_LAMBDA:
+        raise ValueError(f"normalizer: found {normalizer!r}, needed one of {', '.join(DEFAULT_LAMBDA)}")
+
+    # positives first: the order in which torchvision adds, so that the sums agree to the last bit
+    positive = (anchor_labels == 1).nonzero().squeeze(1)
+    sampled = torch.cat((positive, (anchor_labels == 0).nonzero().squeeze(1)))
+    if len(sampled) == 0:
+        return objectness.sum() * 0, deltas.sum() * 0
+    if two_logits:
+        cls_loss = F.cross_entropy(objectness[sampled], anchor_labels[sampled])
+    else:
+        truth = anchor_labels[sampled].to(objectness.dtype)
+        cls_loss = F.binary_cross_entropy_with_logits(objectness[sampled], truth)
+
+    if normalizer == "paper":
+        count = check_count(num_locations, "num_locations", low=1)
+    else:
+        count = len(sampled) if normalizer == "sampled" else max(len(positive), 1)
+    weight = DEFAULT_LAMBDA[normalizer] if lam is None else check_number(lam, "lam")
+    reg_loss = smooth_l1(deltas[positive] - target_deltas[positive], beta=beta).sum() / count
+    return cls_loss, reg_loss * weight
+
+
+def detection_loss(
+    class_logits: Tensor, box_deltas: Tensor, labels: Tensor, target_deltas: Tensor, *, beta: float
+) -> tuple[Tensor, Tensor]:
+    """(classification, box) losses, two scalars, of the sampled RoIs. (Fast R-CNN Eq. 1 to 3)
+
+    class_logits [R,num_classes], class 0 is background; box_deltas [R,4*num_classes], of which only the
+    four of the labelled class are trained; labels [R] int64; target_deltas [R,4]. Both are divided by R, so
+    a batch with few foreground RoIs has a small box loss. beta: 1 in the paper (sigma 1), 1/9 in
+    torchvision.
+    """
+    class_logits = check_tensor(class_logits, "class_logits", ("R", "num_classes"))
+    check_real(class_logits, "class_logits")
+    num_rois, num_classes = class_logits.shape
+    check_real(check_tensor(box_deltas, "box_deltas", (num_rois, 4 * num_classes)), "box_deltas")
+    check_real(check_tensor(target_deltas, "target_deltas", (num_rois, 4)), "target_deltas")
+    check_labels(labels, "labels", num_rois, "class_logits")
+    if num_rois == 0:
+        return class_logits.sum() * 0, box_deltas.sum() * 0
+    if bool(((labels < 0) | (labels >= num_classes)).any()):
+        raise ValueError(
+            f"labels: found {int(labels.min())} to {int(labels.max())}, needed 0 to {num_classes - 1} "
+            f"(class_logits has {num_classes} classes, background included)"
+        )
+    cls_loss = F.cross_entropy(class_logits, labels)
+    foreground = (labels > 0).nonzero().squeeze(1)
+    own_class = box_deltas.reshape(num_rois, num_classes, 4)[foreground, labels[foreground]]
+    reg_loss = smooth_l1(own_class - target_deltas[foreground], beta=beta).sum() / num_rois
+    return cls_loss, reg_loss
+
+
+__test__ = {
+    "tiny numbers": """
+    sigma 3, beta 1/9: at .05 the parabola .05^2 / (2/9) = .01125, at 1 the line 1 - 1/18.
+
+    >>> smooth_l1(torch.tensor([0.0, 0.05, 1.0, -1.0]), beta=beta_from_sigma(3))
+    tensor([0.0000, 0.0113, 0.9444, 0.9444])
+
+    One positive, one negative, one ignored anchor. Logits 0: ln 2. The positive misses by 1 in dx: (1 -
+    1/18) / 2.
+
+    >>> targets = torch.zeros(3, 4)
+    >>> predicted = torch.tensor([[1.0, 0, 0, 0], [9.0, 9, 9, 9], [9.0, 9, 9, 9]])
+    >>> rpn_loss(torch.zeros(3), predicted, torch.tensor([1, 0, -1]), targets, beta=1 / 9)
+    (tensor(0.6931), tensor(0.4722))
+    """
+}
