@@ -61,9 +61,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         help="keep together images that look alike (default), or only the same pixels, or do not look",
     )
     parser.add_argument("--near-distance", type=int, metavar="BITS", help="of 64 that may differ (default 8)")
-    parser.add_argument(
-        "--keep", type=Path, metavar="SPLIT.JSON", help="images of this split stay in their part"
-    )
+    parser.add_argument("--keep", type=Path, metavar="SPLIT.JSON", help="images of this split stay in their part")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the folder of the COCO file")
     parser.add_argument("--jobs", type=int, default=1, help="processes that decode images (default 1)")
     parser.add_argument("--json", action="store_true", help="print the manifest instead of the table")
@@ -259,9 +257,7 @@ def warnings_of(parts: dict[str, dict], fractions: dict[str, float]) -> list[str
         everywhere = [c for c in missing if any(s["classes"][c]["objects"] for s in summaries.values())]
         if everywhere:
             what = "the model cannot learn it" if name == "train" else "nothing there measures it"
-            found.append(
-                f"{name} holds no object of {', '.join(everywhere)}: {what}; label more images of it"
-            )
+            found.append(f"{name} holds no object of {', '.join(everywhere)}: {what}; label more images of it")
     return found
 
 
@@ -282,8 +278,7 @@ def table(manifest: dict) -> str:
         rows.append((f"  {one_line(name)}", *(str(s["classes"][name]["objects"]) for s in parts.values())))
     first, *widths = (max(map(len, column)) for column in zip(*rows))
     lines = [
-        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths))])
-        for row in rows
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths))]) for row in rows
     ]
     why = Counter(tie["why"] for tie in manifest["kept_together"])
     tied = ", ".join(f"{number} {reason}" for reason, number in sorted(why.items())) or "nothing"

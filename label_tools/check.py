@@ -1,0 +1,179 @@
+"""Is this data set fit to train on? Every finding with file, place, rule and what to do; the worst first.
+
+    check annotations.json                    headers of the images only
+    check annotations.json --decode           reads every pixel: damaged files, duplicates
+    check train.json val.json test.json       also what the parts have in common and should not
+    check annotations.json --fix --out repaired.json
+
+Errors are what cannot be used (`convert` and `train` leave it out or refuse it), warnings what is repaired on
+reading or looks wrong, notes what is used as it is. Exit code 1 when there are errors; with --fix, when errors
+are left in the copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from label_tools import coco
+from label_tools.errors import FINDINGS, FINE, InputError
+from label_tools.findings import ERROR, Finding, count_levels, worst_first
+
+SHOWN_PER_RULE = 20
+
+
+@dataclass
+class Examined:
+    """One document after all rules. document: as repaired, or None when it is too ambiguous to repair."""
+
+    name: str
+    root: Path
+    findings: list[Finding]
+    document: dict | None = None
+    prints: list = field(default_factory=list)  # (file name, Fingerprint), when decoded
+    images: int = 0
+    objects: int = 0
+
+
+def check_document(
+    document: dict, image_root: str | os.PathLike, *, name: str = "annotations.json", decode: bool = False
+) -> list[Finding]:
+    """All findings about a COCO document and the images below `image_root`, worst first.
+
+    document: as `coco.read_raw` gives it, repaired or not. name: what findings call the file.
+    """
+    return worst_first(examine(document, Path(image_root), name, decode=decode).findings)
+
+
+def examine(document: dict, root: Path, name: str, *, decode: bool = False) -> Examined:
+    """Run every rule on one document; the repaired document leaves out images that cannot be used."""
+    from tqdm import tqdm
+
+    from label_tools import rules_document, rules_objects
+    from label_tools.coco_rules import normalise
+    from label_tools.rules_images import ImageRules
+
+    result = Examined(name, root, list(rules_document.ambiguities(document, name)))
+    result.images, result.objects = len(document["images"]), len(document["annotations"])
+    if result.findings and any(f.level == ERROR for f in result.findings):
+        return result  # objects cannot be told apart: no rule below would mean anything
+    try:
+        document = normalise(document, name, result.findings)
+    except InputError as error:
+        result.findings.append(Finding("B26", ERROR, name, "", str(error).removeprefix(f"{name}, ")))
+        return result
+    result.findings += rules_objects.objects(document, name)
+    result.findings += rules_document.statistics(document, name)
+    rules = ImageRules(root, name, decode=decode)
+    # disable=None: a bar only where a person watches
+    images = [rules.check(image) for image in tqdm(document["images"], "images", disable=None)]
+    usable = {image["id"] for image in images if image is not None}
+    document = {
+        **document,
+        "images": [image for image in images if image is not None],
+        "annotations": [a for a in document["annotations"] if a["image_id"] in usable],
+    }
+    result.findings += rules.summary()
+    result.findings += rules.duplicates()
+    result.document, result.prints = document, rules.prints
+    return result
+
+
+def examine_files(paths: Sequence[str | os.PathLike], *, decode: bool = False) -> list[Examined]:
+    """Examine COCO files, and when there are several, what they should not have in common.
+
+    Findings about several stand with the file that they name. InputError: a file that is no COCO document.
+    """
+    from label_tools import rules_sets
+
+    results = []
+    for path in paths:
+        document = coco.read_raw(path)
+        results.append(examine(document, coco.image_root(document, path), os.fspath(path), decode=decode))
+    whole = {r.name: r for r in results if r.document is not None}
+    if len(whole) > 1:
+        shared = [*rules_sets.parts({name: r.document for name, r in whole.items()})]
+        shared += rules_sets.same_files({name: (r.root, r.document) for name, r in whole.items()})
+        shared += rules_sets.leaks({name: r.prints for name, r in whole.items()})
+        for finding in shared:
+            whole[finding.file].findings.append(finding)
+    return results
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "check",
+        help="what is wrong with annotations and images, worst first",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="COCO files")
+    parser.add_argument("--decode", action="store_true", help="read every pixel, not only headers")
+    parser.add_argument("--fix", action="store_true", help="write a repaired copy; the input stays as it is")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="of --fix; default: NAME.repaired.json")
+    parser.add_argument("--all", action="store_true", help=f"print more than {SHOWN_PER_RULE} lines per rule")
+    parser.add_argument("--json", action="store_true", help="print all findings as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.fix and len(args.paths) > 1:
+        raise InputError(f"--fix repairs one file at a time, {len(args.paths)} are given")
+    if args.out and not args.fix:
+        raise InputError("--out names the copy that --fix writes; give --fix too")
+    results = examine_files(args.paths, decode=args.decode)
+    findings = worst_first(f for result in results for f in result.findings)
+    if args.json:
+        print(json.dumps(as_json(results, findings), indent=1, ensure_ascii=False))
+    else:
+        print(as_text(results, findings, None if args.all else SHOWN_PER_RULE))
+    if args.fix:
+        findings = write_repaired(results[0], args.paths[0], args.out)
+    return FINDINGS if any(f.level == ERROR for f in findings) else FINE
+
+
+def write_repaired(result: Examined, source: Path, out: Path | None = None) -> list[Finding]:
+    """Write the repaired document and return the findings about the copy. InputError: nothing can be written."""
+    out = out or source.with_name(f"{source.stem}.repaired.json")
+    if out.exists() and out.samefile(source):
+        raise InputError(f"{out}: is the input, which is never overwritten; name another file with --out")
+    if result.document is None:
+        raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
+    root = Path(os.path.relpath(result.root, out.parent)).as_posix()
+    document = {**result.document, "info": {**result.document["info"], "image_root": root}}
+    coco.write(document, out)
+    lost_images = result.images - len(document["images"])
+    lost_objects = result.objects - len(document["annotations"])
+    print(f"{out}: left out {lost_images} images and {lost_objects} annotations", file=sys.stderr)
+    return examine(document, result.root, str(out)).findings
+
+
+def as_json(results: Sequence[Examined], findings: Sequence[Finding]) -> dict:
+    return {
+        "files": [{"file": r.name, "images": r.images, "annotations": r.objects} for r in results],
+        "counts": count_levels(findings),
+        "findings": [finding.as_dict() for finding in findings],
+    }
+
+
+def as_text(results: Sequence[Examined], findings: Sequence[Finding], shown: int | None = None) -> str:
+    """A line per finding, at most `shown` of one rule, and a line that sums up."""
+    lines, per_rule = [], Counter()
+    totals = Counter((f.level, f.code) for f in findings)
+    for finding in findings:
+        key = (finding.level, finding.code)
+        per_rule[key] += 1
+        if shown is None or per_rule[key] <= shown:
+            lines.append(finding.line())
+        elif per_rule[key] == shown + 1:
+            lines.append(f"{finding.level} {finding.code} ... and {totals[key] - shown} more (--all shows them)")
+    counts = count_levels(findings)
+    said = ", ".join(f"{counts[level]} {level}{'s' * (counts[level] != 1)}" for level in counts)
+    images, objects = sum(r.images for r in results), sum(r.objects for r in results)
+    return "\n".join([*lines, f"{said} in {images} images with {objects} annotations"])

@@ -1,0 +1,75 @@
+"""Rules for objects that each look fine and together do not: the same thing labelled twice, a box beside its outline.
+
+They run on a document as `coco.read` gives it; what is wrong with a single annotation the reader has said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from label_tools import geometry
+from label_tools.findings import NOTE, WARNING, Finding
+
+NEAR_IOU = 0.9  # two boxes that overlap more are one thing labelled twice
+BOX_SLACK = 1.5  # pixels between a box and its outline; a raster's "+1" stays below
+AREA_FACTOR = 1.5  # an area beyond 1.5 boxes or below the outline / 1.5 is that of something else
+
+
+def objects(document: dict, name: str) -> Iterator[Finding]:
+    """Findings about pairs of objects, and about boxes and areas that contradict their outline."""
+    yield from near_duplicates(document, name)
+    yield from contradictions(document, name)
+
+
+def near_duplicates(document: dict, name: str) -> Iterator[Finding]:
+    """B12: two boxes of one image with an IoU of NEAR_IOU or more."""
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    files = {image["id"]: image["file_name"] for image in document["images"]}
+    by_image: dict[int, list[int]] = {}
+    for index, annotation in enumerate(document["annotations"]):
+        if not annotation["iscrowd"]:
+            by_image.setdefault(annotation["image_id"], []).append(index)
+    for image_id, indices in by_image.items():
+        if len(indices) < 2:
+            continue
+        items = [document["annotations"][index] for index in indices]
+        overlap = pairwise_iou(np.array([a["bbox"] for a in items], dtype=np.float64))
+        for i, j in zip(*np.nonzero(np.triu(overlap >= NEAR_IOU, 1))):
+            one, two = names[items[i]["category_id"]], names[items[j]["category_id"]]
+            place = f'annotation {items[j]["id"]} "{two}"'
+            other = f'annotation {items[i]["id"]} "{one}" of {files[image_id]}'
+            text = f"covers the same place as {other} (IoU {overlap[i, j]:.2f})"
+            mend = "delete one" if one == two else "one object in two classes? keep the right one"
+            yield Finding("B12", WARNING, name, place, text, mend)
+
+
+def pairwise_iou(boxes: np.ndarray) -> np.ndarray:
+    """IoU of every box with every other, [N,4] x, y, w, h -> [N,N]."""
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    sides = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
+    shared = np.clip(sides, 0, None).prod(-1)
+    areas = boxes[:, 2] * boxes[:, 3]
+    return shared / (areas[:, None] + areas[None] - shared)
+
+
+def contradictions(document: dict, name: str) -> Iterator[Finding]:
+    """B16: a box that is not that of its polygons. B50: an area that can be neither the outline's nor the box's."""
+    files = {image["id"]: image["file_name"] for image in document["images"]}
+    for annotation in document["annotations"]:
+        polygons = annotation["segmentation"]
+        if not isinstance(polygons, list) or not polygons:
+            continue
+        place = f"annotation {annotation['id']} of {files[annotation['image_id']]}"
+        x, y, w, h = annotation["bbox"]
+        left, top, width, height = geometry.union_box([geometry.polygon_box(p) for p in polygons])
+        gap = max(abs(x - left), abs(y - top), abs(x + w - left - width), abs(y + h - top - height))
+        if gap > BOX_SLACK:
+            text = f"bbox and segmentation are {gap:.1f} pixels apart"
+            yield Finding("B16", WARNING, name, place, text, "convert again from the labels")
+        inside = sum(map(geometry.polygon_area, polygons))
+        area = annotation["area"]
+        if not inside / AREA_FACTOR <= area <= w * h * AREA_FACTOR:
+            text = f"area {area:g}, but the outline covers {inside:g} and the box {w * h:g}"
+            yield Finding("B50", NOTE, name, place, text, "the size classes of the evaluation go by area")
