@@ -10,6 +10,10 @@ from label_tools.errors import exit_code_of
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add every label command to an argparse sub-command group; imports nothing heavy."""
+    from label_tools import check, split_files
+
+    check.add_commands(subparsers)
+    split_files.add_commands(subparsers)
 
 
 def main(argv: list[str] | None = None) -> int:
