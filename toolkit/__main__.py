@@ -21,7 +21,8 @@ def parser() -> argparse.ArgumentParser:
     import label_tools.__main__ as labels
     from toolkit import __version__
 
-    top = argparse.ArgumentParser(prog="frcnn", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(prog="frcnn", description=__doc__, formatter_class=raw)
     top.add_argument("--version", action="version", version=f"frcnn-toolkit {__version__}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     labels.add_commands(subparsers)

@@ -7,6 +7,7 @@ feed an FPN of 64 channels; one anchor size a level; a 256-wide head. Everything
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -43,7 +44,7 @@ class CompactFPN(nn.Module):
         super().__init__()
         widths = (3, *STAGES)
         self.body = nn.ModuleList(
-            _stage(a, b, 1 if i < 2 else 2) for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            _stage(a, b, 1 if i < 2 else 2) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.fpn = FeaturePyramidNetwork(list(STAGES[2:]), FPN_CHANNELS)
 

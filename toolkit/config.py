@@ -7,6 +7,7 @@ the model's own recipe, the preset for the number of images, the default below.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import typing
@@ -211,10 +212,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
     if want is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if want is float and isinstance(value, str):  # YAML reads 1e-4 as text
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if type(value) is not want:
         raise InputError(f"{where}, {name}: found {value!r}, needs {want.__name__}")
     choices = option.metadata["choices"]

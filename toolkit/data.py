@@ -229,7 +229,7 @@ class EpochBatches(torch.utils.data.Sampler):
         rng = np.random.default_rng([self.seed, epoch])
         # fractional repeats are rounded by a coin whose sum is fixed, so that epochs are equally long
         whole = np.floor(self.repeats).astype(np.int64)
-        extra = int(round(float((self.repeats - whole).sum())))
+        extra = round(float((self.repeats - whole).sum()))
         if extra:
             share = (self.repeats - whole) / (self.repeats - whole).sum()
             whole[rng.choice(len(whole), extra, replace=False, p=share)] += 1

@@ -108,7 +108,8 @@ def build(
     """
     detector = find(name)
     if weights == "auto":
-        weights = "coco" if detector.coco else "starter" if name == "fasterrcnn_tiny_fpn" and STARTER.exists() else "none"
+        has_starter = name == "fasterrcnn_tiny_fpn" and STARTER.exists()
+        weights = "coco" if detector.coco else "starter" if has_starter else "none"
     state, origin = _source(name, detector, weights)
     if norm == "auto":
         norm = detector.norm if state is not None else "batch" if batch_size >= 8 else "group"

@@ -18,7 +18,7 @@ def draw_boxes(image: Image.Image, boxes: list, texts: list[str], colours: list[
     draw = ImageDraw.Draw(image)
     line = max(1, round(max(image.size) / 300))
     font = ImageFont.load_default(size=max(10, round(max(image.size) / 45)))
-    for box, text, colour in zip(boxes, texts, colours, strict=True):
+    for box, colour in zip(boxes, colours, strict=True):
         x1, y1, x2, y2 = (float(v) for v in box)
         draw.rectangle([x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)], outline=colour, width=line)
     for box, text, colour in zip(boxes, texts, colours, strict=True):

@@ -24,7 +24,7 @@ class Progress:
         self.terminal = sys.stderr.isatty() and not quiet
         self.quiet = quiet
         self.every = every
-        self.log = open(log, "a", encoding="utf-8") if log else None
+        self.log = open(log, "a", encoding="utf-8") if log else None  # noqa: SIM115
         self._last = 0.0
         self._width = 0
 

@@ -20,7 +20,7 @@ from label_tools import coco
 from label_tools.atomic import atomic_write
 from label_tools.errors import InputError
 
-RUN, CONFIG, METRICS, RESULTS, LOG, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", "train.log", ".lock"
+RUN, CONFIG, METRICS, RESULTS, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", ".lock"
 
 
 def create(runs: Path, name: str) -> Path:
@@ -52,7 +52,8 @@ class Lock:
             except FileExistsError:
                 owner = self._owner()
                 if owner and _alive(owner):
-                    raise InputError(f"{self.path.parent}: process {owner} is writing this run; wait or stop it") from None
+                    text = f"{self.path.parent}: process {owner} is writing this run; wait, or stop it"
+                    raise InputError(text) from None
                 self.path.unlink(missing_ok=True)
                 continue
             except OSError as error:
@@ -120,7 +121,7 @@ class MetricsLog:
         if keep_bytes is not None and self.path.exists():  # resume: forget what came after the checkpoint
             with open(self.path, "r+b") as file:
                 file.truncate(keep_bytes)
-        self.file = open(self.path, "ab")
+        self.file = open(self.path, "ab")  # noqa: SIM115
 
     def write(self, **record: Any) -> None:
         self.file.write(json.dumps(record, sort_keys=True).encode() + b"\n")

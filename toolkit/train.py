@@ -253,7 +253,8 @@ class _Trainer:
         train_loss = {name: value / len(self.sampler) for name, value in state.sums.items()}
         seconds = state.seconds + time.monotonic() - self.started
         record = {"kind": "epoch", "epoch": state.epoch, "step": state.step, "train_loss": train_loss,
-                  "lr": self.optimizer.param_groups[-1]["lr"], "seconds": round(seconds, 1), **(judged or {})}  # fmt: skip
+                  "lr": self.optimizer.param_groups[-1]["lr"], "seconds": round(seconds, 1)}  # fmt: skip
+        record.update(judged or {})
         self.log.write(**record)
         text = f"epoch {state.epoch}/{self.config.schedule.epochs}  train loss {sum(train_loss.values()):.3f}"
         better = False

@@ -61,8 +61,9 @@ def _torch() -> list[Check]:
         return [Check("torch", "problem", f"does not import: {error}", "make, or: pip install torch torchvision")]
     found = f"torch {torch.__version__}, torchvision {torchvision.__version__}, {torch.get_num_threads()} threads"
     numbers = tuple(int(n) for n in torch.__version__.split("+")[0].split(".")[:2])
-    checks = [Check("torch", "ok" if numbers >= (2, 10) else "problem", found,
-                    "" if numbers >= (2, 10) else "older ones load files unsafely: pip install -U torch torchvision")]  # fmt: skip
+    fine = numbers >= (2, 10)
+    mend = "" if fine else "older ones load files unsafely: pip install -U torch torchvision"
+    checks = [Check("torch", "ok" if fine else "problem", found, mend)]
     try:
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except Exception:
@@ -76,9 +77,10 @@ def _torch() -> list[Check]:
         checks.append(Check("gpu", "ok", f"{names}; precision {precision}"))
     else:
         nvidia = shutil.which("nvidia-smi")
-        checks.append(Check("gpu", "problem" if nvidia else "note", "torch sees no CUDA GPU",
-                            "nvidia-smi is there: install a torch built for its driver" if nvidia
-                            else "training runs on the CPU: use --model fasterrcnn_tiny_fpn, or a smaller --image-size"))  # fmt: skip
+        mend = "training runs on the CPU: use --model fasterrcnn_tiny_fpn, or a smaller --image-size"
+        if nvidia:
+            mend = "nvidia-smi is there: install a torch that was built for its driver"
+        checks.append(Check("gpu", "problem" if nvidia else "note", "torch sees no CUDA GPU", mend))
         if torch.backends.mps.is_available():
             checks.append(Check("mps", "note", "not used unless --device mps: torchvision's detectors hang on it"))
     checks.append(Check("cpu", "ok", f"{os.cpu_count()} cores, bf16 {'yes' if cpu_has_bf16() else 'no'}"))
@@ -113,8 +115,8 @@ def _weights() -> list[Check]:
 def _disk() -> list[Check]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     fine = free >= 5
-    return [Check("disk", "ok" if fine else "problem", f"{free:.0f} GB free here",
-                  "" if fine else "a run of resnet50_fpn keeps about 1.2 GB of checkpoints; free some space")]  # fmt: skip
+    mend = "" if fine else "a run of resnet50_fpn keeps about 1 GB of checkpoints; free some space"
+    return [Check("disk", "ok" if fine else "problem", f"{free:.0f} GB free here", mend)]
 
 
 def _opencv() -> list[Check]:
@@ -128,14 +130,15 @@ def _opencv() -> list[Check]:
         except metadata.PackageNotFoundError:
             continue
     fine = len(found) == 1 and "headless" in found[0]
-    mend = "pip uninstall -y opencv-python opencv-contrib-python && pip install --force-reinstall opencv-python-headless"
+    mend = "pip uninstall -y opencv-python opencv-contrib-python; pip install --force-reinstall opencv-python-headless"
     return [Check("opencv", "ok" if fine else "problem", ", ".join(found) or "none", "" if fine else mend)]
 
 
 def _labelme() -> list[Check]:
-    program = shutil.which("labelme", path=str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", ""))
-    checks = [Check("labelme", "ok" if program else "note", program or "not installed",
-                    "" if program else 'only for labelling: pip install "frcnn-toolkit[label]" (from here: pip install -e ".[label]")')]  # fmt: skip
+    path = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
+    program = shutil.which("labelme", path=path)
+    mend = "" if program else 'needed only for labelling: pip install -e ".[label]"'
+    checks = [Check("labelme", "ok" if program else "note", program or "not installed", mend)]
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         checks.append(Check("display", "note", "none", "labelling needs a screen; everything else does not"))
     return checks

@@ -1,0 +1,31 @@
+# Two commands do everything: `make demo` and `make test`. Both set up .venv first if it is not there.
+# A machine without a GPU can have the small CPU build of torch: `make demo TORCH_BACKEND=cpu`.
+PYTHON := .venv/bin/python
+export TORCH_BACKEND
+
+.PHONY: help demo test test-slow lint clean
+
+help:
+	@echo "make demo       the whole job on the sample data: labels -> trained detector -> report"
+	@echo "make test       the test suite"
+	@echo "make test-slow  the long tests"
+	@echo "make lint       ruff"
+	@echo "make clean      remove .venv and what demo wrote"
+
+.venv/ready: setup.sh pyproject.toml
+	@sh setup.sh
+
+demo: .venv/ready
+	@$(PYTHON) -m toolkit demo $(DEMO)
+
+test: .venv/ready
+	@$(PYTHON) -m pytest -q $(TESTS)
+
+test-slow: .venv/ready
+	@$(PYTHON) -m pytest -q -m slow $(TESTS)
+
+lint: .venv/ready
+	@$(PYTHON) -m ruff check .
+
+clean:
+	rm -rf .venv demo
