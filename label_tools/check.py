@@ -33,7 +33,7 @@ class Examined:
     """One document after all rules. document: as repaired, or None when it is too ambiguous to repair."""
 
     name: str
-    root: Path
+    root: Path | None  # None: the images were not looked at
     findings: list[Finding]
     document: dict | None = None
     prints: list = field(default_factory=list)  # (file name, Fingerprint), when decoded
@@ -42,16 +42,22 @@ class Examined:
 
 
 def check_document(
-    document: dict, image_root: str | os.PathLike, *, name: str = "annotations.json", decode: bool = False
+    document: dict,
+    image_root: str | os.PathLike | None,
+    *,
+    name: str = "annotations.json",
+    decode: bool = False,
 ) -> list[Finding]:
     """All findings about a COCO document and the images below `image_root`, worst first.
 
-    document: as `coco.read_raw` gives it, repaired or not. name: what findings call the file.
+    document: as `coco.read_raw` gives it, repaired or not. image_root: None leaves the images alone.
+    name: what findings call the file.
     """
-    return worst_first(examine(document, Path(image_root), name, decode=decode).findings)
+    root = None if image_root is None else Path(image_root)
+    return worst_first(examine(document, root, name, decode=decode).findings)
 
 
-def examine(document: dict, root: Path, name: str, *, decode: bool = False) -> Examined:
+def examine(document: dict, root: Path | None, name: str, *, decode: bool = False) -> Examined:
     """Run every rule on one document; the repaired document leaves out images that cannot be used."""
     from tqdm import tqdm
 
@@ -70,6 +76,9 @@ def examine(document: dict, root: Path, name: str, *, decode: bool = False) -> E
         return result
     result.findings += rules_objects.objects(document, name)
     result.findings += rules_document.statistics(document, name)
+    if root is None:
+        result.document = document
+        return result
     rules = ImageRules(root, name, decode=decode)
     # disable=None: a bar only where a person watches
     images = [rules.check(image) for image in tqdm(document["images"], "images", disable=None)]
@@ -85,8 +94,16 @@ def examine(document: dict, root: Path, name: str, *, decode: bool = False) -> E
     return result
 
 
-def examine_files(paths: Sequence[str | os.PathLike], *, decode: bool = False) -> list[Examined]:
+def examine_files(
+    paths: Sequence[str | os.PathLike],
+    *,
+    decode: bool = False,
+    image_root: Path | None = None,
+    images: bool = True,
+) -> list[Examined]:
     """Examine COCO files, and when there are several, what they should not have in common.
+
+    image_root: in place of the documents' own. images: False looks at the documents alone.
 
     Findings about several stand with the file that they name. InputError: a file that is no COCO document.
     """
@@ -95,11 +112,12 @@ def examine_files(paths: Sequence[str | os.PathLike], *, decode: bool = False) -
     results = []
     for path in paths:
         document = coco.read_raw(path)
-        results.append(examine(document, coco.image_root(document, path), os.fspath(path), decode=decode))
+        root = (image_root or coco.image_root(document, path)) if images else None
+        results.append(examine(document, root, os.fspath(path), decode=decode))
     whole = {r.name: r for r in results if r.document is not None}
     if len(whole) > 1:
         shared = [*rules_sets.parts({name: r.document for name, r in whole.items()})]
-        shared += rules_sets.same_files({name: (r.root, r.document) for name, r in whole.items()})
+        shared += rules_sets.same_files({name: (r.root or Path(), r.document) for name, r in whole.items()})
         shared += rules_sets.leaks({name: r.prints for name, r in whole.items()})
         for finding in shared:
             whole[finding.file].findings.append(finding)
@@ -115,6 +133,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="COCO files")
     parser.add_argument("--decode", action="store_true", help="read every pixel, not only headers")
+    parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
+    parser.add_argument("--no-images", action="store_true", help="look at the annotations alone")
     parser.add_argument("--fix", action="store_true", help="write a repaired copy; the input stays as it is")
     parser.add_argument("--out", type=Path, metavar="FILE", help="of --fix; default: NAME.repaired.json")
     parser.add_argument("--all", action="store_true", help=f"print more than {SHOWN_PER_RULE} lines per rule")
@@ -127,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--fix repairs one file at a time, {len(args.paths)} are given")
     if args.out and not args.fix:
         raise InputError("--out names the copy that --fix writes; give --fix too")
-    results = examine_files(args.paths, decode=args.decode)
+    results = examine_files(args.paths, decode=args.decode, image_root=args.image_root, images=not args.no_images)
     findings = worst_first(f for result in results for f in result.findings)
     if args.json:
         print(json.dumps(as_json(results, findings), indent=1, ensure_ascii=False))
@@ -145,8 +165,9 @@ def write_repaired(result: Examined, source: Path, out: Path | None = None) -> l
         raise InputError(f"{out}: is the input, which is never overwritten; name another file with --out")
     if result.document is None:
         raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
-    root = Path(os.path.relpath(result.root, out.parent)).as_posix()
-    document = {**result.document, "info": {**result.document["info"], "image_root": root}}
+    root = result.root or coco.image_root(result.document, source)
+    relative = Path(os.path.relpath(root, out.parent)).as_posix()
+    document = {**result.document, "info": {**result.document["info"], "image_root": relative}}
     coco.write(document, out)
     lost_images = result.images - len(document["images"])
     lost_objects = result.objects - len(document["annotations"])
