@@ -15,9 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 LARGEST_SIDE = 65_535
-LARGEST_AREA = (
-    1 << 28
-)  # pixels of one mask; the largest that an int32 index in C code can hold many times over
+LARGEST_AREA = 1 << 28  # pixels of one mask; the largest that an int32 index in C code can hold many times over
 LARGEST_COORDINATE = 100_000.0
 LARGEST_PERIMETER = 10_000_000.0  # pixels; pycocotools keeps five points a pixel of outline
 
@@ -187,3 +185,21 @@ def guarded_polygon(flat: Sequence[float]) -> list[float]:
     if outline > LARGEST_PERIMETER:
         raise RleError(f"a polygon whose outline is {outline:.0f} pixels long")
     return values
+
+
+def from_crop(crop: np.ndarray, x: int, y: int, height: int, width: int) -> np.ndarray:
+    """Runs, in an image of height x width, of a mask [h,w] whose top left pixel lies at (x, y).
+
+    What hangs over the image's edge is cut off.
+    """
+    top, left = max(-y, 0), max(-x, 0)
+    crop = np.asarray(crop).astype(bool, copy=False)[top : max(height - y, 0), left : max(width - x, 0)]
+    x, y = x + left, y + top
+    h, w = crop.shape
+    if h == 0 or w == 0:
+        return np.array([height * width], dtype=np.int64)
+    padded = np.zeros((w, h + 2), dtype=np.int8)
+    padded[:, 1:-1] = crop.T
+    columns, rows = np.nonzero(np.diff(padded, axis=1))  # in pairs: a run's first pixel, and the one behind it
+    edges = (x + columns) * height + y + rows
+    return from_intervals(edges[0::2], edges[1::2], height * width)

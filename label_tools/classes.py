@@ -1,0 +1,97 @@
+"""Which labels are classes, in which order, and under which spelling (rows B35 to B37).
+
+A labels file has one label a line, as labelme takes it with --labels. `__ignore__` marks regions in which nothing
+is judged, `_background_` is no class; both may stand in the file and get no id.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from label_tools.errors import InputError, one_line
+from label_tools.labelme import BACKGROUND_LABEL, IGNORE_LABEL, clean_label
+from label_tools.strict_json import decode
+
+NO_CLASSES = (IGNORE_LABEL, BACKGROUND_LABEL)
+
+
+def read_labels(path: str | os.PathLike) -> list[str]:
+    """The labels in a file, in order, with `__ignore__` and `_background_` if they stand in it.
+
+    Raises InputError: no such file, no label in it, a label twice, a label that cannot be one.
+    """
+    try:
+        text, _ = decode(Path(path).read_bytes(), os.fspath(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    labels: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        label, problem = clean_label(line)
+        if problem:
+            raise InputError(f"{path}, line {number}: {problem}")
+        if label in labels:
+            raise InputError(f'{path}, line {number}: "{label}" is given twice')
+        labels.append(label)
+    if not [label for label in labels if label not in NO_CLASSES]:
+        raise InputError(f"{path}: no class in it; write one label a line")
+    return labels
+
+
+def class_table(
+    counts: Mapping[str, int], labels: Sequence[str] | None, *, merge_case: bool = False, where: str = ""
+) -> tuple[list[str], dict[str, str]]:
+    """(the class names in the order of their ids, spelling found -> class name).
+
+    counts: objects per label found. labels: the classes wanted, in order; None: all that were found, by alphabet.
+    merge_case: labels that differ only in upper and lower case are one class, spelt as in `labels` or as most
+    objects spell it. Raises InputError for unknown labels (B35) and for such spellings without merge_case (B36).
+    """
+    found = {label: n for label, n in counts.items() if label not in NO_CLASSES}
+    names = None if labels is None else [label for label in labels if label not in NO_CLASSES]
+    by_case: dict[str, list[str]] = {}
+    for label in sorted(found, key=lambda one: (-found[one], one)):
+        by_case.setdefault(label.casefold(), []).append(label)
+    spelling = {label: label for label in found}
+    if merge_case:
+        wanted = {name.casefold(): name for name in names or ()}
+        for folded, same in by_case.items():
+            spelling.update(dict.fromkeys(same, wanted.get(folded, same[0])))
+    else:
+        _refuse_two_spellings(by_case, found, names, where)
+    if names is None:
+        return sorted(set(spelling.values())), spelling
+    _refuse_unknown(found, spelling, names, where)
+    return names, spelling
+
+
+def _refuse_two_spellings(
+    by_case: Mapping[str, list[str]], found: Mapping[str, int], names: Collection[str] | None, where: str
+) -> None:
+    for same in by_case.values():
+        if len(same) > 1 and not set(same) <= set(names or ()):
+            listed = ", ".join(f'"{one_line(label)}" ({found[label]})' for label in same)
+            raise InputError(
+                f"{where}labels that differ only in upper and lower case: {listed}; "
+                f'one class? --merge-case reads all as "{one_line(same[0])}"'
+            )
+
+
+def _refuse_unknown(found: Mapping[str, int], spelling: Mapping[str, str], names: Sequence[str], where: str) -> None:
+    unknown = Counter({label: n for label, n in found.items() if spelling[label] not in names})
+    if not unknown:
+        return
+    listed = []
+    for label, n in sorted(unknown.items(), key=lambda item: (-item[1], item[0])):
+        folded = {name.casefold(): name for name in names}
+        near = folded.get(label.casefold()) or next(iter(get_close_matches(label, names, 1)), "")
+        listed.append(f'"{one_line(label)}" ({n})' + (f', did you mean "{near}"?' if near else ""))
+    raise InputError(
+        f"{where}{len(unknown)} label{'s' * (len(unknown) != 1)} that the labels file does not have: "
+        f"{'; '.join(listed[:20])}{' ...' * (len(listed) > 20)}; add to the file, or leave out with --skip-labels"
+    )
