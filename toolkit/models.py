@@ -104,12 +104,11 @@ def build(
     """-> (network, its architecture, a line about its weights).
 
     `num_classes` counts the background. `sizes` are torchvision's keyword arguments (min_size, max_size,
-    box_score_thresh, box_detections_per_img, box_batch_size_per_image). The box predictor is always a new FastRCNNPredictor.
+    box_score_thresh, box_detections_per_img, box_batch_size_per_image). The box predictor is always a new
+    FastRCNNPredictor.
     """
     detector = find(name)
-    if weights == "auto":
-        has_starter = name == "fasterrcnn_tiny_fpn" and STARTER.exists()
-        weights = "coco" if detector.coco else "starter" if has_starter else "none"
+    weights = chosen_weights(name, weights)
     state, origin = _source(name, detector, weights)
     if norm == "auto":
         norm = detector.norm if state is not None else "batch" if batch_size >= 8 else "group"
@@ -127,6 +126,24 @@ def build(
     if state is not None:
         about = f"weights: {weights}; {_load(model, state, origin, weights)}"
     return model, architecture, about
+
+
+def chosen_weights(name: str, weights: str) -> str:
+    """What `auto` means for a network: coco where torchvision has them, the starter for the compact one, or none."""
+    if weights != "auto":
+        return weights
+    if find(name).coco:
+        return "coco"
+    return "starter" if name == "fasterrcnn_tiny_fpn" and STARTER.exists() else "none"
+
+
+def ensure(name: str, weights: str) -> None:
+    """Refuse an unknown network or weights that cannot be had, before a run folder is made for them."""
+    detector = find(name)
+    weights = chosen_weights(name, weights)
+    enum = getattr(detector, weights, None) if weights in ("coco", "imagenet") else None
+    if enum is None or not cached_file(enum).exists():
+        _source(name, detector, weights)
 
 
 def rebuild(architecture: dict[str, Any]) -> nn.Module:

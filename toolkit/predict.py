@@ -37,7 +37,7 @@ class Predictor:
 
     def one(self, path: Path) -> list[dict[str, Any]]:
         """Every detection in one picture, best first, as COCO results with image_id 0."""
-        tensor = torch.from_numpy(images.open_pixels(path)).permute(2, 0, 1)
+        tensor = torch.tensor(images.open_pixels(path)).permute(2, 0, 1)
         batch = [([tensor], [{"image_id": 0}])]
         ((_, output),) = engine.predict(self.model, batch, self.device, self.dtype)
         return coco_results(0, output, self.category_ids)

@@ -22,7 +22,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("data", nargs="?", type=Path, metavar="DATA", help="folder of `frcnn split`, or a COCO file")
     parser.add_argument("--val", type=Path, metavar="FILE", help="COCO file to judge on (default: DATA/val.json)")
-    parser.add_argument("--test", type=Path, metavar="FILE", help="COCO file judged at the end (default: DATA/test.json)")
+    parser.add_argument("--test", type=Path, metavar="FILE", help="COCO file judged last (default: DATA/test.json)")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument("--name", default="train", help="name of the run (default: train)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from toolkit import models, runtime
 
-    models.find(config.model.model)
+    models.ensure(config.model.model, config.model.weights)
     processes = runtime.join_processes(config.run.device)
     try:
         if processes.first:

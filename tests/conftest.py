@@ -1,0 +1,55 @@
+"""Toy input that every test may use: drawn pictures with COCO files beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def toy_set(tmp_path) -> Callable[..., Path]:
+    """toy_set(name, num_images, seed) -> COCO file of dark pictures with bright squares and discs."""
+
+    def make(name: str = "train", num_images: int = 6, seed: int = 0, size: int = 64) -> Path:
+        import numpy as np
+        from PIL import Image, ImageDraw
+
+        rng = np.random.default_rng(seed)
+        folder = tmp_path / "pictures"
+        folder.mkdir(exist_ok=True)
+        images, annotations = [], []
+        for i in range(1, num_images + 1):
+            width, height = (size, size + 16) if i % 3 == 0 else (size + 16, size)
+            picture = Image.fromarray(rng.integers(0, 60, (height, width, 3), dtype=np.uint8))
+            draw = ImageDraw.Draw(picture)
+            file_name = f"{name}_{i:02d}.png"
+            images.append({"id": i, "file_name": file_name, "width": width, "height": height})
+            for k in range(int(rng.integers(0, 3)) if i > 2 else 1):  # some without objects
+                side = int(rng.integers(14, 30))
+                x, y = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
+                kind = int(rng.integers(0, 2)) if i > 2 else k + i - 1
+                shape = draw.rectangle if kind == 0 else draw.ellipse
+                shape([x, y, x + side - 1, y + side - 1], fill=(230, 40, 40) if kind == 0 else (40, 200, 230))
+                annotations.append({"id": len(annotations) + 1, "image_id": i, "category_id": kind + 1,
+                                    "bbox": [x, y, side, side], "area": side * side, "iscrowd": 0})  # fmt: skip
+            picture.save(folder / file_name)
+        document = {
+            "info": {"image_root": "pictures"},
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}],
+        }
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(document))
+        return path
+
+    return make
