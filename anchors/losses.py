@@ -14,6 +14,8 @@ computes with 1, not with 1/9.
 
     L = 1/N_cls * sum cross_entropy(p_i, p_i*)  +  lambda * 1/N_reg * sum p_i* smooth_l1(t_i - t_i*)
 
+Place: Fast R-CNN Eq. 1 to 3, Faster R-CNN Eq. 1 (the line above).
+
 p_i predicted, p_i* truth (the lecture writes them the other way round); sums over the sampled anchors, the
 second over positives and the four deltas.
 

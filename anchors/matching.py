@@ -11,7 +11,7 @@ The RPN uses .7 and .3, the detection head .5 and .5 without the third line: pro
 anchors do.
 
 Limits: no gt: all background. In the lecture's example NO anchor reaches .7 (.681 and .610 are the best):
-all 18 positives come from the third line, 1 for the first object and 17 ties for the second. Without it an
+all 18 positives come from the third line: 2 anchors tie for the first object, 16 for the second. Without it an
 object of an unusual shape would have no positive anchor at all.
 
 Order matters: the third line comes after the first. Code that assigns the negatives last (a well-known
@@ -45,7 +45,7 @@ def match_anchors(
     strict: bool = False,
     force_zero_iou: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Of iou [M gt, N anchors]: each anchor's gt [N] (0 where there is none) and label [N] in 1, 0, -1; int64.
+    """Of iou [M gt, N anchors]: each anchor's gt [N] (0 if there is none) and label [N] in 1, 0, -1; int64.
 
     low_quality: the best anchors of each gt are positive however small their IoU. (Faster R-CNN 3.1.2)
     """

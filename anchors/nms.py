@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from anchors.arguments import check_boxes, check_count, check_labels, check_number, check_scores
-from anchors.boxes import upcast, pairwise_iou
+from anchors.boxes import pairwise_iou, upcast
 
 CHUNK = 256
 

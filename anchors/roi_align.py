@@ -17,7 +17,7 @@ Place: Mask R-CNN 3; torchvision's Faster R-CNN uses it instead of RoI pooling.
 Two versions with one result: `roi_align_plain` is the formula in loops. But the points of a RoI are a grid,
 and bilinear weights are a product of one for y and one for x. So all of it is two small matrix products,
 
-    output = Y @ map @ X^T        Y [P,H]: how much each row of the map counts for each row of bins; X likewise
+    output = Y @ map @ X^T      Y [P,H]: how much each row of the map counts for each row of bins; X likewise
 
 whose gradient is the transpose of the same: Y^T @ grad @ X. Only the rows and columns that count are taken
 from the map.
@@ -63,7 +63,7 @@ def sample_points(start: Tensor, size: Tensor, num_bins: int, sampling_ratio: in
 
 
 def axis_matrix(start: Tensor, size: Tensor, num_bins: int, sampling_ratio: int, length: int) -> Tensor:
-    """[K,P,length]: how much each cell of one axis counts for each bin. Rows sum to 1, to less at the edge."""
+    """[K,P,length]: how much each cell of one axis counts for each bin. Rows sum to 1, less at the edge."""
     points, share = sample_points(start, size, num_bins, sampling_ratio)
     share = share * ((points >= -1) & (points <= length))
     points = points.clamp(0, length - 1)

@@ -72,17 +72,13 @@ def pool_bins(
 def _checked(features: Tensor, rois: Tensor, spatial_scale: float) -> Tensor:
     features = check_features(features)
     if 0 in features.shape[1:]:
-        raise ValueError(
-            f"features: found shape {list(features.shape)}, needed at least one channel and one cell"
-        )
+        raise ValueError(f"features: found shape {list(features.shape)}, needed at least one channel and one cell")
     check_rois(rois, len(features))
     check_number(spatial_scale, "spatial_scale", low=1e-9)
     return rois.detach().to(features.dtype)
 
 
-def roi_pool_plain(
-    features: Tensor, rois: Tensor, output_size: int | tuple[int, int], spatial_scale: float
-) -> Tensor:
+def roi_pool_plain(features: Tensor, rois: Tensor, output_size: int | tuple[int, int], spatial_scale: float) -> Tensor:
     """`roi_pool`, to read: one bin at a time."""
     rois = _checked(features, rois, spatial_scale)
     bins = pool_bins(rois, features.shape[-2:], output_size, spatial_scale)
@@ -92,18 +88,14 @@ def roi_pool_plain(
             for left, right in zip(bins.x_start[k], bins.x_end[k]):
                 cells = features[image, :, top:bottom, left:right].flatten(1)
                 # max(dim), not amax: its gradient goes to the first maximum alone
-                output.append(
-                    cells.max(dim=1).values if cells.numel() else features.new_zeros(cells.shape[0])
-                )
+                output.append(cells.max(dim=1).values if cells.numel() else cells.sum(dim=1))
     num_channels = features.shape[1]
     pooled = torch.stack(output) if output else features.new_zeros(0, num_channels)
     shape = (len(rois), bins.y_start.shape[1], bins.x_start.shape[1], num_channels)
     return pooled.reshape(shape).permute(0, 3, 1, 2)
 
 
-def roi_pool(
-    features: Tensor, rois: Tensor, output_size: int | tuple[int, int], spatial_scale: float
-) -> Tensor:
+def roi_pool(features: Tensor, rois: Tensor, output_size: int | tuple[int, int], spatial_scale: float) -> Tensor:
     """Pool features [B,C,H,W] over rois [K,5] (batch index, XYXY in pixels) -> [K,C,P,P]. (Fast R-CNN 2.1)
 
     spatial_scale: cells per pixel, 1/16 at stride 16. No gradient for the RoIs. Inverted RoIs are allowed
