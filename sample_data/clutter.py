@@ -8,8 +8,8 @@ import numpy as np
 from sample_data.canvas import Canvas, Pose, Surface, fractal, noise
 
 
-def curve(window, points: np.ndarray, radius: float) -> np.ndarray:
-    """Distance (fine pixels, at most 4 radii) of every pixel of the window to a line through points [N,2] x, y."""
+def distance(window, points: np.ndarray) -> np.ndarray:
+    """Distance in fine pixels of every pixel of the window to a line through points [N,2] (x, y)."""
     rows, columns = window
     line = np.full((rows.stop - rows.start, columns.stop - columns.start), 255, np.uint8)
     if line.size == 0:
@@ -24,7 +24,7 @@ def wire(canvas: Canvas, pose: Pose, points: np.ndarray, radius: float, albedo, 
     cos, sin = np.cos(pose.angle), np.sin(pose.angle)
     placed = points @ np.array([[cos, sin], [-sin, cos]]) + (pose.x, pose.y)
     window = pose.window(canvas.shape)
-    away = curve(window, placed, radius)
+    away = distance(window, placed)
     height = radius + np.sqrt(np.maximum(radius**2 - away**2, 0))
     return window, Surface(away <= radius, height.astype(np.float32), np.float32(albedo), metal, rough)
 
@@ -38,13 +38,15 @@ def paper_clip(rng, canvas: Canvas, x: float, y: float):
     length, wide = rng.uniform(62, 84), rng.uniform(8, 10)
     pose = Pose(x, y, rng.uniform(0, 2 * np.pi), length * 0.7)
     half, narrow = length / 2, wide * 0.72
-    points = np.concatenate([
-        [[-half * 0.35, -wide]],
-        arc((half - wide, 0), wide, -np.pi / 2, np.pi / 2),
-        arc((-half + wide, wide - narrow), narrow, np.pi / 2, 3 * np.pi / 2),
-        arc((half * 0.7 - narrow, wide * 0.3 - narrow * 0.2), narrow * 0.75, -np.pi / 2, np.pi / 2),
-        [[-half * 0.3, wide * 0.3 + narrow * 0.55]],
-    ])
+    points = np.concatenate(
+        [
+            [[-half * 0.35, -wide]],
+            arc((half - wide, 0), wide, -np.pi / 2, np.pi / 2),
+            arc((-half + wide, wide - narrow), narrow, np.pi / 2, 3 * np.pi / 2),
+            arc((half * 0.7 - narrow, wide * 0.3 - narrow * 0.2), narrow * 0.75, -np.pi / 2, np.pi / 2),
+            [[-half * 0.3, wide * 0.3 + narrow * 0.55]],
+        ]
+    )
     colours = [((0.7, 0.72, 0.76), 1.0), ((0.5, 0.04, 0.04), 0.0), ((0.04, 0.12, 0.45), 0.0)]
     albedo, metal = colours[rng.choice(3, p=[0.6, 0.2, 0.2])]
     return wire(canvas, pose, points, 2.3, albedo, metal, 0.25)
@@ -93,8 +95,8 @@ def pencil(rng, canvas: Canvas, x: float, y: float):
     six = 1.75 * radius - np.maximum(0, across - radius / 2) * 1.5
     height = np.where(cone < 1, radius * 0.9 + np.sqrt(np.maximum(local**2 - v**2, 0)), six)
     scallop = u > end - 3.4 * radius - 2.5 * np.abs(np.cos(v / radius * 3))
-    albedo = np.where(scallop[..., None], np.float32((0.6, 0.42, 0.24)) * (1 + 0.06 * noise(rng, u.shape, 2, 9))[..., None],
-                      body * (1 + 0.05 * noise(rng, u.shape, 8))[..., None])
+    bare = np.float32((0.6, 0.42, 0.24)) * (1 + 0.06 * noise(rng, u.shape, 2, 9))[..., None]
+    albedo = np.where(scallop[..., None], bare, body * (1 + 0.05 * noise(rng, u.shape, 8))[..., None])
     albedo = np.where((cone < 0.27)[..., None], np.float32((0.05, 0.05, 0.055)), albedo)
     print_ = (u < end - 5 * radius) & (u > end - 9 * radius) & (across < 2.2) & (np.sin(u * 1.1) > -0.3)
     albedo = np.where(print_[..., None], np.float32((0.6, 0.5, 0.25)), albedo)
@@ -113,8 +115,9 @@ def screwdriver(rng, canvas: Canvas, x: float, y: float):
     blade = np.clip((end - u) / 26, 0, 1)
     wide = np.where(u > end - 26, radius * (1.25 - 0.25 * blade), radius)
     thick = np.where(u > end - 26, radius * (0.25 + 0.75 * blade), radius)
-    shaft = grip + thick * np.sqrt(np.maximum(1 - (v / wide) ** 2, 0)) - (grip - radius) * np.clip((u - handle_end) / 200, 0, 1)
-    shoulder = np.clip((handle_end - u) / 16, 0, 1)
+    fall = (grip - radius) * np.clip((u - handle_end) / 200, 0, 1)  # the shaft slopes down to the bench
+    shaft = grip + thick * np.sqrt(np.maximum(1 - (v / wide) ** 2, 0)) - fall
+    shoulder = np.clip((handle_end - u) / 22, 0, 1) * np.clip((u + end) / 26, 0, 1)
     ribs = grip * np.sqrt(np.clip(shoulder, 0.02, 1)) * (1 - 0.07 * np.clip(np.cos(v / grip * 9), 0, 1))
     on_handle = (u <= handle_end) & (across <= ribs)
     height = np.where(on_handle, grip + np.sqrt(np.maximum(ribs**2 - v**2, 0)), shaft)
@@ -122,7 +125,8 @@ def screwdriver(rng, canvas: Canvas, x: float, y: float):
     plastic = np.float32(colours[rng.integers(len(colours))])
     albedo = np.where(on_handle[..., None], plastic, np.float32((0.62, 0.63, 0.66)))
     inside = on_handle | ((u > handle_end) & (u <= end) & (across <= wide))
-    return window, Surface(inside, height.astype(np.float32), albedo, np.where(on_handle, 0.0, 1.0).astype(np.float32), 0.28)
+    metal = np.where(on_handle, 0.0, 1.0).astype(np.float32)
+    return window, Surface(inside, height.astype(np.float32), albedo, metal, 0.28)
 
 
 def coin(rng, canvas: Canvas, x: float, y: float):
@@ -184,7 +188,10 @@ CLUTTER = {
 }  # fmt: skip
 
 
-def draw_clutter(rng: np.random.Generator, canvas: Canvas, x: float, y: float):
-    names = list(CLUTTER)
+ON_TOP = ("pencil", "paper clip", "hex key", "cable", "tape")  # what may lie across parts
+
+
+def draw_clutter(rng: np.random.Generator, canvas: Canvas, x: float, y: float, on_top: bool = False):
+    names = ON_TOP if on_top else list(CLUTTER)
     weights = np.array([CLUTTER[name][1] for name in names])
     return CLUTTER[names[rng.choice(len(names), p=weights / weights.sum())]][0](rng, canvas, x, y)

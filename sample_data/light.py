@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from sample_data.canvas import MARGIN, SUPERSAMPLE, Canvas, noise
+from sample_data.canvas import MARGIN, SUPERSAMPLE, Canvas, spread
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,13 @@ def mirror(normal, albedo, rough, lamp, sky, light: Light, table) -> np.ndarray:
     brightness = np.float32(light.key_colour * light.key[2] + light.ambient)
     low = table * brightness * 0.7  # rays that go down meet the table
     high = light.ambient * 1.15 + 0.10 + 0.10 * light.key_colour
-    seen = (low * (1 - up)[:, None] + high * up[:, None]) * (0.25 + 0.75 * sky)[:, None]
+    side = 1 + 0.35 * (light.key[0] * ray[0] + light.key[1] * ray[1])  # the room is lighter towards the lamp
+    seen = (low * (1 - up)[:, None] + high * (up * side)[:, None]) * (0.25 + 0.75 * sky)[:, None]
     for index, (towards, width, strength) in enumerate(light.lobes):
         spread = width + 0.35 * rough**2
         glow = np.exp((towards @ ray - 1) / spread) * (width / spread) ** 0.7
         seen += (glow * (lamp if index == 0 else sky))[:, None] * strength
+    seen = seen / (0.88 + seen * 0.33)  # the glare of a flat face stays below what the camera can hold
     diffuse = np.maximum(light.key @ normal, 0) * lamp
     soft = diffuse[:, None] * light.key_colour + sky[:, None] * light.ambient
     dull = np.clip(rough * 0.9, 0.1, 0.7)[:, None]
@@ -149,7 +151,8 @@ def project(canvas: Canvas, colour: np.ndarray, tilt: np.ndarray) -> tuple[np.nd
     seen = cv2.remap(colour, x, y, cv2.INTER_NEAREST)
     top = cv2.remap(canvas.height, x, y, cv2.INTER_NEAREST)
     side = np.clip(plane / slant / np.maximum(top, 1), 0, 1)  # walls darken towards the bench
-    seen *= np.where((top > 4) & (plane > 0) & (side < 0.93), 0.45 + 0.55 * side, 1.0)[..., None].astype(np.float32)
+    wall = (top > 4) & (plane > 0) & (side < 0.93)
+    seen *= spread(np.where(wall, 0.45 + 0.55 * side, 1.0), (1, 1, 1))
     return seen, cv2.remap(canvas.ids, x, y, cv2.INTER_NEAREST)
 
 
@@ -166,25 +169,22 @@ def expose(rng: np.random.Generator, linear: np.ndarray) -> np.ndarray:
         angle, centre = rng.uniform(0, np.pi), rng.uniform(-0.5, 0.5)
         away = np.abs(x * np.cos(angle) + y * np.sin(angle) - centre) - rng.uniform(0.2, 0.5)
         soft = cv2.GaussianBlur(picture, (0, 0), rng.uniform(1.0, 2.0))
-        weight = np.clip(away * 1.4, 0, 1)[..., None]
+        weight = spread(np.clip(away * 1.4, 0, 1), (1, 1, 1))
         picture = picture * (1 - weight) + soft * weight
     angle = rng.uniform(0, 2 * np.pi)
     falloff = 1 + rng.uniform(0.05, 0.3) * (x * np.cos(angle) + y * np.sin(angle))  # the lamp is nearer on one side
     falloff = falloff * (1 - rng.uniform(0.04, 0.2) * (x**2 + y**2))
     balance = 1 + rng.normal(0, 0.045, 3) * np.array([1, 0.3, 1])
-    middle = float(np.exp(np.log(picture.mean(axis=2) + 0.02).mean()))
-    gain = (0.2 / middle) ** 0.45 * np.exp(rng.normal(0, 0.16))  # half-way to automatic exposure
-    picture = picture * (falloff * gain)[..., None] * balance
+    few = picture[::3, ::3].mean(axis=2)
+    gain = (0.2 / float(np.exp(np.log(few + 0.02).mean()))) ** 0.45  # half-way to automatic exposure
+    gain = min(gain, 1.15 / float(np.percentile(few, 97))) * np.exp(rng.normal(0, 0.16))
+    picture = picture * spread(falloff * gain, balance)
     grain = rng.standard_normal((*picture.shape[:2], 3), dtype=np.float32)
     grain += cv2.GaussianBlur(grain, (0, 0), 0.8) * 1.2  # raw noise is smeared by the camera's own processing
-    strength = rng.uniform(0.002, 0.011)
-    picture = picture + grain * strength * np.sqrt(np.maximum(picture, 0) + 0.02) * 1.2
+    picture += grain * np.sqrt(np.maximum(picture, 0) + 0.02) * np.float32(rng.uniform(0.0024, 0.013))
     picture = np.maximum(picture, 0)
     picture = picture * (1 + picture / 2.6) / (1 + picture)  # shoulder: highlights roll off
-    encoded = np.clip(picture * 1.18, 0, 1) ** (1 / 2.2)
-    contrast = rng.uniform(0.05, 0.3)
+    encoded = cv2.pow(np.clip(picture * np.float32(1.18), 0, 1), 1 / 2.2)
+    contrast = np.float32(rng.uniform(0.05, 0.3))
     encoded = encoded * (1 - contrast) + contrast * encoded * encoded * (3 - 2 * encoded)
     return np.clip(encoded * 255 + 0.5, 0, 255).astype(np.uint8)
-
-
-__all__ = ["Light", "draw_light", "expose", "noise", "project", "shade"]

@@ -1,8 +1,8 @@
 """Draw the sample: python sample_data/make.py [--out FOLDER]
 
 116 photographs labelled in LabelMe files and 44 labelled by instance masks, drawn with numpy, OpenCV and
-Pillow. The same versions of these give the same bytes; the committed files are the truth. For endless other
-pictures: `from sample_data.make import scene`.
+Pillow. The same versions of these on the same kind of machine give the same bytes; the committed files are
+the truth. For endless other pictures: `from sample_data.make import scene`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sample_data.scene import LABELS, NUMBER_OF_PARTS, scene
 __all__ = ["LABELS", "scene"]
 
 SEED = 20261121
+MADE_WITH = {"numpy": "2.4.6", "cv2": "5.0.0", "PIL": "13.0.0"}  # the committed files, on Linux x86-64
 IN_LABELME, IN_MASKS = 116, 44
 SIZES = ((224, 224), (256, 192), (192, 256), (240, 200), (200, 240), (256, 224))  # width, height
 EMPTY = {7, 22, 35, 48, 61, 74, 87, 98, 110, 121, 132, 143, 154}  # only clutter on the bench

@@ -9,7 +9,7 @@ from sample_data.canvas import Canvas, Pose, Surface, noise
 # reflectance of the metal (linear RGB), roughness, how often
 FINISHES = {
     "steel": ((0.56, 0.56, 0.57), 0.32, 0.30),
-    "bright zinc": ((0.72, 0.74, 0.78), 0.22, 0.26),
+    "bright zinc": ((0.66, 0.68, 0.72), 0.22, 0.26),
     "yellow zinc": ((0.74, 0.58, 0.27), 0.26, 0.13),
     "brass": ((0.78, 0.53, 0.18), 0.22, 0.13),
     "black oxide": ((0.055, 0.055, 0.06), 0.40, 0.13),
@@ -53,7 +53,7 @@ def nut(rng: np.random.Generator, canvas: Canvas, x: float, y: float, size: floa
     metal = np.ones_like(radius)
     inside = flat <= apothem
     cone = np.maximum(0, radius - 0.95 * apothem) * 0.7
-    height = thick - cone - np.maximum(0, flat - apothem + 1.5) * 0.8
+    height = thick - cone - np.maximum(0, flat - apothem + 1.5) * 0.8 + noise(rng, flat.shape, 14) * 0.25
     if kind == "flange":
         reach = apothem * 1.3
         skirt = 0.18 * thick + np.maximum(0, reach - radius) * 0.42
@@ -63,7 +63,8 @@ def nut(rng: np.random.Generator, canvas: Canvas, x: float, y: float, size: floa
         collar = radius < apothem * 0.86
         height = height + np.where(collar, np.minimum((apothem * 0.86 - radius) * 0.8, 0.28 * apothem), 0)
         nylon = (radius < bore * 1.22) & (radius > bore * 0.9)
-        albedo = np.where(nylon[..., None], np.float32(rng.choice([(0.12, 0.25, 0.55), (0.75, 0.74, 0.7)])), albedo)
+        ring = np.float32(rng.choice([(0.12, 0.25, 0.55), (0.75, 0.74, 0.7)]))
+        albedo = np.where(nylon[..., None], ring, albedo)
         metal = np.where(nylon, 0.0, metal)
         bore *= 0.92
     countersink = np.maximum(0, bore * 1.16 - radius) * 0.8
@@ -72,7 +73,8 @@ def nut(rng: np.random.Generator, canvas: Canvas, x: float, y: float, size: floa
     height = np.where(radius < bore * 1.16, np.minimum(height, wall), height)
     through = radius < bore * 0.86
     height = np.where(radius < bore, np.maximum(height, 1), height)
-    return window, Surface(inside & ~through, height.astype(np.float32), albedo, metal.astype(np.float32), rough, through)
+    height, metal = height.astype(np.float32), metal.astype(np.float32)
+    return window, Surface(inside & ~through, height, albedo, metal, rough, hole=through)
 
 
 def washer(rng: np.random.Generator, canvas: Canvas, x: float, y: float, size: float) -> tuple[tuple, Surface]:
@@ -89,14 +91,17 @@ def washer(rng: np.random.Generator, canvas: Canvas, x: float, y: float, size: f
     edge = np.minimum(outer - radius, radius - inner)
     height = thick - np.maximum(0, 2.2 - edge) * rng.uniform(0.3, 0.8)
     if spring:
-        slot = (u > 0) & (np.abs(v + 0.25 * (u - 0.8 * outer)) < outer * 0.045)
+        slot = (u < 0) & (np.abs(v + 0.25 * (u + 0.8 * outer)) < outer * 0.045)
         inside &= ~slot
-        height = height + np.arctan2(v, u) * outer * 0.025
+        height = height + np.arctan2(v, u) * outer * 0.025  # its ends stand apart
     elif rng.random() < 0.5:  # pressed: slightly domed
         height = height + np.sqrt(np.maximum(0, 1 - (radius / outer) ** 2)) * outer * rng.uniform(0.03, 0.1)
     albedo, rough = finish(rng, radius.shape)
     lathe = noise(rng, (1, 256), 1, 3)[0][np.minimum(radius * 2, 255).astype(int)] * rng.uniform(0.0, 0.12)
-    height = height + lathe + u * rng.uniform(-0.03, 0.03)
+    height = height + lathe + u * rng.uniform(-0.05, 0.05) + noise(rng, radius.shape, 18) * 0.5
+    if rng.random() < 0.65:  # turned metal shines in a bow tie, across its grooves
+        bow = (u**2 - v**2) / np.maximum(radius**2, 1) * rng.uniform(0.1, 0.38)
+        albedo = albedo * (0.9 + bow)[..., None].astype(np.float32)
     return window, Surface(inside, np.maximum(height, 1).astype(np.float32), albedo, 1.0, rough)
 
 

@@ -19,6 +19,7 @@ SIZES = {"bolt": (52, 86), "hex_nut": (33, 58), "washer": (31, 62)}
 SHARES = (0.36, 0.33, 0.31)
 NUMBER_OF_PARTS = (0.07, 0.12, 0.20, 0.22, 0.19, 0.12, 0.08)  # chances of 0 to 6
 SEEN_AT_LEAST = 0.42  # of a part's own area: a part hidden more than that is not laid down
+HIGHEST_REST = 34  # fine pixels: a part does not balance on anything higher, such as a handle
 CRUMB = 14  # picture pixels: a smaller separate piece of a part is no part of its label
 
 
@@ -35,7 +36,8 @@ def scene(
 
     Returns the RGB picture and, per part that can be seen, (label, box [4] float32 XYXY in pixels, mask [H,W]
     bool of what is visible of it). The box is the tight one around the mask. `rng_seed` is whatever numpy's
-    default_rng takes: the same one gives the same pixels. `count` is how many parts to lay down (fewer where there is no room).
+    default_rng takes: the same one gives the same pixels. `count` is how many parts to lay down (fewer where
+    there is no room), else it is drawn.
     """
     rng = np.random.default_rng(rng_seed)
     while True:
@@ -72,8 +74,8 @@ def lay_down(rng: np.random.Generator, canvas: Canvas, wanted: int) -> list[Part
                 stamp(canvas, window, surface, len(parts))
                 break
     if wanted and rng.random() < 0.1:  # something fell on top
-        x, y = (centres[0][:2] if centres and rng.random() < 0.7 else rng.uniform(0.1, 0.9, 2) * inner + MARGIN)
-        window, surface = draw_clutter(rng, canvas, x, y)
+        x, y = centres[0][:2] if centres and rng.random() < 0.7 else rng.uniform(0.1, 0.9, 2) * inner + MARGIN
+        window, surface = draw_clutter(rng, canvas, x + rng.normal(0, 20), y + rng.normal(0, 20), on_top=True)
         if fits(canvas, window, surface, parts, may_cover=True, is_part=False):
             stamp(canvas, window, surface, 0)
     return parts
@@ -95,13 +97,15 @@ def fits(canvas: Canvas, window, surface, parts: list[Part], may_cover: bool, is
     rows, columns = window
     if is_part:
         frame = np.zeros(inside.shape, bool)
-        top, left = max(MARGIN + 4 - rows.start, 0), max(MARGIN + 4 - columns.start, 0)
-        bottom = min(canvas.shape[0] - MARGIN - 4 - rows.start, inside.shape[0])
-        right = min(canvas.shape[1] - MARGIN - 4 - columns.start, inside.shape[1])
+        top, left = max(MARGIN - rows.start, 0), max(MARGIN - columns.start, 0)
+        bottom = min(canvas.shape[0] - MARGIN - rows.start, inside.shape[0])
+        right = min(canvas.shape[1] - MARGIN - columns.start, inside.shape[1])
         frame[top : max(bottom, 0), left : max(right, 0)] = True
         # the window is cut at the canvas, so a part that leaves the canvas is out as well
-        at_edge = rows.start == 0 or columns.start == 0 or rows.stop == canvas.shape[0] or columns.stop == canvas.shape[1]
-        if at_edge or np.count_nonzero(inside & frame) < 0.62 * np.count_nonzero(inside):
+        cut = 0 in (rows.start, columns.start) or rows.stop == canvas.shape[0] or columns.stop == canvas.shape[1]
+        if cut or np.count_nonzero(inside & frame) < 0.62 * np.count_nonzero(inside):
+            return False
+        if canvas.height[window][inside].max() > HIGHEST_REST:
             return False
     below = canvas.ids[window]
     if not below.any():
