@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import pickle
 import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -233,7 +234,7 @@ def fetch(enum: Any, weights: str) -> dict[str, torch.Tensor]:
     path = cached_file(enum)
     try:
         return enum.get_state_dict(progress=False, check_hash=True)
-    except (urllib.error.URLError, OSError, RuntimeError, EOFError) as error:
+    except (urllib.error.URLError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(getattr(error, "reason", error)).splitlines()[0][:120]
         raise InputError(
             f"--weights {weights}: {path.name} is neither in {path.parent} nor could it be fetched ({reason}). "

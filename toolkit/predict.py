@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from label_tools import images
@@ -37,7 +38,7 @@ class Predictor:
 
     def one(self, path: Path) -> list[dict[str, Any]]:
         """Every detection in one picture, best first, as COCO results with image_id 0."""
-        tensor = torch.tensor(images.open_pixels(path)).permute(2, 0, 1)
+        tensor = torch.from_numpy(np.array(images.open_image(path))).permute(2, 0, 1)
         batch = [([tensor], [{"image_id": 0}])]
         ((_, output),) = engine.predict(self.model, batch, self.device, self.dtype)
         return coco_results(0, output, self.category_ids)
