@@ -47,14 +47,10 @@ class Matches:
     def num_objects(self) -> np.ndarray:
         """[A,K] objects that count."""
         classes = len(self.tables.class_names)
-        return np.stack(
-            [np.bincount(self.tables.gt_class[~row], minlength=classes) for row in self.gt_ignored]
-        )
+        return np.stack([np.bincount(self.tables.gt_class[~row], minlength=classes) for row in self.gt_ignored])
 
 
-def match(
-    tables: Tables, iou_thresholds: np.ndarray = IOU_THRESHOLDS, max_detections: int = MAX_DETECTIONS
-) -> Matches:
+def match(tables: Tables, iou_thresholds: np.ndarray = IOU_THRESHOLDS, max_detections: int = MAX_DETECTIONS) -> Matches:
     """Match all detections of `tables`. The same result as pycocotools' evaluateImg, many times as fast."""
     num_classes = len(tables.class_names)
     det_key = tables.det_image * num_classes + tables.det_class
@@ -79,9 +75,7 @@ def match(
     det_area = tables.det_bbox[det, 2] * tables.det_bbox[det, 3]
     det_outside = (det_area < AREA_RANGES[:, :1]) | (det_area > AREA_RANGES[:, 1:])
     ignored = took_ignored | (~matched & det_outside[:, None, :])
-    return Matches(
-        tables, iou_thresholds, det, first, rank, matched & ~took_ignored, ignored, taken[0], gt_ignored
-    )
+    return Matches(tables, iou_thresholds, det, first, rank, matched & ~took_ignored, ignored, taken[0], gt_ignored)
 
 
 def _rank_in_group(key: np.ndarray) -> np.ndarray:

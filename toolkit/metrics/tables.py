@@ -140,9 +140,7 @@ def _rows(entries: list, key: str, index: dict, where: str) -> np.ndarray:
     if unknown:
         some = ", ".join(repr(item) for item in list(unknown)[:5]) + (", ..." if len(unknown) > 5 else "")
         first = next(iter(unknown.values()))
-        raise InputError(
-            f"{where}[{first}]: {key} {some} not in the annotations file ({len(unknown)} unknown)"
-        )
+        raise InputError(f"{where}[{first}]: {key} {some} not in the annotations file ({len(unknown)} unknown)")
     return np.array(rows, np.int64)
 
 

@@ -1,0 +1,115 @@
+"""`frcnn evaluate RUN`, or of anybody's detections: COCO's numbers, intervals, what goes wrong, the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from label_tools.errors import InputError
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="COCO's mAP with intervals, error kinds, likely label errors; of a run or of any detector's results",
+        description="Judge a run on one of its splits, or detections of any detector against a COCO file "
+        "(--annotations A --detections D --out DIR). Writes metrics.json and report.html.",
+    )
+    parser.add_argument("folder", nargs="?", type=Path, metavar="RUN", help="run folder, such as runs/train")
+    parser.add_argument("--split", default="val", help="which split of the run (default: val)")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="another COCO file than the run's own split")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="COCO file with the labels")
+    parser.add_argument("--detections", type=Path, nargs="+", metavar="FILE",
+                        help="COCO results; with several, the first is judged, all look for label errors")  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where metrics.json and report.html go")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    parser.add_argument("--compare", type=Path, metavar="RUN_B",
+                        help="is B better? a run, or a COCO results file, on the same images")  # fmt: skip
+    add_settings(parser)
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N (default: auto)")
+    parser.add_argument("--batch-size", type=int, default=4, help="images at a time (default: 4)")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="print metrics.json")
+    shape.add_argument("--markdown", action="store_true", help="print a table in Markdown")
+    shape.add_argument("--latex", action="store_true", help="print a table for a paper")
+    parser.set_defaults(run=run)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The flags of toolkit.evaluate.Settings, whose defaults are written there."""
+    parser.add_argument("--iou", type=float, help="IoU of curves, thresholds and confusion (default: 0.5)")
+    parser.add_argument("--precision", type=float, metavar="P",
+                        help="thresholds that reach this precision, instead of the highest F1")  # fmt: skip
+    parser.add_argument("--resamples", type=int, help="bootstrap resamples; 0: no intervals (default: 1000)")
+    parser.add_argument("--seed", type=int, help="of the bootstrap (default: 0)")
+
+
+def settings_of(args: argparse.Namespace):
+    """toolkit.evaluate.Settings with the flags that were given."""
+    from toolkit.evaluate import Settings
+
+    names = ("iou", "precision", "resamples", "seed")
+    return Settings(**{name: getattr(args, name) for name in names if getattr(args, name) is not None})
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.folder is None and not (args.annotations and args.detections and args.out):
+        raise InputError(
+            "frcnn evaluate: needs RUN, or --annotations FILE --detections FILE --out DIR for any detector's results"
+        )
+    if args.folder is not None and (args.annotations or args.detections or args.out):
+        raise InputError("frcnn evaluate: RUN and --annotations, --detections, --out exclude each other")
+    from toolkit import evaluate
+    from toolkit.report import tables, write_report
+
+    settings = settings_of(args)
+    if args.folder is not None:
+        folder = args.folder / args.split
+        metrics = evaluate.evaluate_run(
+            args.folder,
+            args.split,
+            data=args.data,
+            image_root=args.images,
+            settings=settings,
+            device=args.device,
+            batch_size=args.batch_size,
+            each=_progress,
+        )
+    else:
+        folder = args.out
+        first, *others = args.detections
+        metrics = evaluate.evaluate_files(
+            args.annotations, first, args.out, image_root=args.images, settings=settings, others=tuple(others)
+        )
+    for warning in metrics["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    if args.compare:
+        from toolkit.comparison import compare_with
+
+        metrics = compare_with(folder, args.compare, settings, device=args.device, batch_size=args.batch_size)
+    _print(metrics, args, tables)
+    if not args.no_report:
+        path = write_report(args.folder if args.folder is not None else args.out, split=args.split)
+        print(f"report: {path}", file=sys.stderr if args.json or args.markdown or args.latex else sys.stdout)
+    return 0
+
+
+def _print(metrics: dict, args: argparse.Namespace, tables) -> None:
+    if args.json:
+        import json
+
+        print(json.dumps(metrics, sort_keys=True, indent=1))
+    elif args.markdown:
+        print(tables.markdown(metrics))
+    elif args.latex:
+        print(tables.latex(metrics))
+    else:
+        print(tables.terminal(metrics))
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() or done == total:
+        end = "\n" if done == total else ""
+        print(f"\rdetecting: {done}/{total} images", end=end, file=sys.stderr, flush=True)

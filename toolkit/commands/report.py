@@ -1,0 +1,35 @@
+"""`frcnn report RUN`: write report.html again from the files of a run or an evaluation, also of an interrupted one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from label_tools.errors import InputError
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "report",
+        help="write report.html again from a run's folder; --markdown and --latex print its table",
+        description="Needs the folder alone: no images, no network, no GPU. Works for interrupted runs too.",
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="run folder, or the --out folder of frcnn evaluate")
+    parser.add_argument("--split", help="which split comes first (default: test where evaluated, else val)")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--markdown", action="store_true", help="only print a table in Markdown")
+    shape.add_argument("--latex", action="store_true", help="only print a table for a paper")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from toolkit.report import read_metrics, tables, write_report
+
+    if not args.folder.is_dir():
+        raise InputError(f"{args.folder}: not found; needs a run folder")
+    if args.markdown or args.latex:
+        metrics = read_metrics(args.folder, args.split)
+        print(tables.markdown(metrics) if args.markdown else tables.latex(metrics))
+        return 0
+    print(f"report: {write_report(args.folder, split=args.split)}")
+    return 0

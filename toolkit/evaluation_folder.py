@@ -1,0 +1,122 @@
+"""The files of one evaluation: what a machine reads, what a spreadsheet opens, what the report is made from.
+
+annotations.json   the labels judged against (boxes only), pointing at the images where they were
+detections.json    COCO's results format
+metrics.json       every number
+*.csv              the numbers behind each figure
+suspects.json      likely label errors;  suspects/  the same as LabelMe files, to open and mend
+gallery.json       which pictures the report shows, with boxes;  pictures/
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from label_tools import coco
+from label_tools.atomic import atomic_write
+from toolkit.evaluate import Evaluation
+from toolkit.metrics import curves, statistics
+from toolkit.metrics.coco import KEYS, RECALLS
+
+GRID = np.linspace(0, 1, 101)  # score thresholds of the curves' tables
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path) -> None:
+    """Write every file of an evaluation into `folder`. Older files of the same names are replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_annotations(folder, evaluation.document, image_root)
+    write_json(folder / "detections.json", evaluation.detections, lines=True)
+    write_tables(folder, evaluation)
+    write_json(folder / "suspects.json", [_suspect(s) for s in evaluation.suspects], lines=True)
+    from toolkit.report.gallery import write_gallery
+    from toolkit.report.suspect_files import write_suspect_files
+
+    write_gallery(folder, evaluation, image_root)
+    write_suspect_files(folder / "suspects", evaluation, image_root)
+    # last: whoever sees metrics.json sees a whole evaluation
+    write_json(folder / "metrics.json", evaluation.metrics)
+
+
+def write_json(path: Path, content: object, lines: bool = False) -> None:
+    """Whole or not at all; NaN is refused. lines: a list with one entry a line."""
+    if lines:
+        rows = [json.dumps(row, sort_keys=True, allow_nan=False) for row in content]
+        text = "[\n" + ",\n".join(rows) + "\n]\n" if rows else "[]\n"
+    else:
+        text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Whole or not at all; None and NaN become empty cells, floats have six digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    return "" if value is None else value
+
+
+def _write_annotations(folder: Path, document: dict, image_root: Path) -> None:
+    slim = {
+        "info": {"image_root": os.path.relpath(image_root.resolve(), folder.resolve())},
+        "images": [{k: i[k] for k in ("id", "file_name", "width", "height") if k in i} for i in document["images"]],
+        "annotations": [{k: v for k, v in a.items() if k != "segmentation"} for a in document["annotations"]],
+        "categories": [{k: c[k] for k in ("id", "name") if k in c} for c in document["categories"]],
+    }
+    coco.write(slim, folder / "annotations.json")
+
+
+def write_tables(folder: Path, evaluation: Evaluation) -> None:
+    """The numbers behind the figures as CSV."""
+    metrics, matches, names = evaluation.metrics, evaluation.matches, evaluation.tables.class_names
+    rows = [["all classes", metrics["num_objects"], *(metrics[key] for key in KEYS)]]
+    rows += [[name, one["num_objects"], *(one[key] for key in KEYS)] for name, one in metrics["per_class"].items()]
+    write_csv(folder / "classes.csv", ["class", "num_objects", *KEYS], rows)
+
+    columns = {}
+    for k, name in enumerate(names):
+        for iou in (0.5, 0.75):
+            line = curves.precision_recall(matches, k, iou)
+            if line is not None:
+                columns[f"{name} at IoU {iou:.2f}"] = line
+    header = ["recall", *columns]
+    write_csv(folder / "precision_recall.csv", header, zip(RECALLS.tolist(), *(c.tolist() for c in columns.values())))
+
+    rows = []
+    for curve in evaluation.curves:
+        line = curves.sampled(curve, GRID)
+        rows += [[curve.name, *map(float, row)] for row in zip(GRID, line["precision"], line["recall"], line["f1"])]
+    write_csv(folder / "thresholds.csv", ["class", "score_threshold", "precision", "recall", "f1"], rows)
+
+    if metrics["calibration"]:
+        bins = metrics["calibration"]["bins"]
+        write_csv(folder / "calibration.csv", list(bins[0]), [b.values() for b in bins])
+    table = metrics["confusion"]
+    rows = [[name, *row] for name, row in zip(table["classes"], table["counts"])]
+    write_csv(folder / "confusion.csv", ["true class", *table["classes"]], rows)
+    rows = [[kind, *values.values()] for kind, values in metrics["error_kinds"]["kinds"].items()]
+    write_csv(folder / "error_kinds.csv", ["kind", "gain", "num", "num_over_threshold"], rows)
+    size, aspect, class_ = statistics.sizes_and_aspects(evaluation.tables)
+    rows = [[names[k], float(s), float(a)] for s, a, k in zip(size, aspect, class_)]
+    write_csv(folder / "objects.csv", ["class", "size", "aspect_ratio"], rows)
+
+
+def _suspect(suspect) -> dict:
+    return {**dataclasses.asdict(suspect), "text": suspect.text}

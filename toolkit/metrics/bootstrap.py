@@ -1,0 +1,147 @@
+"""How sure is an AP? Intervals from a bootstrap over images, and whether run B is better than run A.
+
+The images of a split are a sample; another sample would have given another AP. The bootstrap draws as many
+images from the split, with replacement, and takes the AP of each draw. Matching happens inside an image, so it
+is done once; a draw only weighs each image by how often it was drawn.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolkit.metrics.coco import RECALLS
+from toolkit.metrics.matching import Matches
+
+LEVEL = 0.95
+CELLS_AT_ONCE = 4_000_000  # resamples x detections held at a time: about 32 MB an array
+
+
+def draw_weights(num_images: int, resamples: int, seed: int) -> np.ndarray:
+    """[R,I] how often each image is in each resample; rows sum to I."""
+    return np.random.default_rng(seed).multinomial(num_images, np.full(num_images, 1 / num_images), resamples)
+
+
+def resampled_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
+    """weights [R,I] -> AP [R,T,K] over all areas with 100 detections; NaN where a resample has no object."""
+    tables = matches.tables
+    num_classes = len(tables.class_names)
+    counted = ~matches.gt_ignored[0]
+    ap = np.full((len(weights), len(matches.iou_thresholds), num_classes), np.nan)
+    for k in range(num_classes):
+        gt_image = tables.gt_image[counted & (tables.gt_class == k)]
+        if not len(gt_image):
+            continue
+        num_objects = weights[:, gt_image].sum(1)
+        rows = matches.rows_of(k)
+        image = tables.det_image[matches.det[rows]]
+        right, ignored = matches.right[0][:, rows], matches.ignored[0][:, rows]
+        step = max(1, CELLS_AT_ONCE // max(1, len(image)))
+        for begin in range(0, len(weights), step):
+            piece = slice(begin, begin + step)
+            ap[piece, :, k] = _class_ap(weights[piece], image, right, ignored, num_objects[piece])
+    return ap
+
+
+def _class_ap(
+    weights: np.ndarray, image: np.ndarray, right: np.ndarray, ignored: np.ndarray, num_objects: np.ndarray
+) -> np.ndarray:
+    """AP [R,T] of one class; right, ignored [T,D] from the highest score down, num_objects [R]."""
+    ap = np.zeros((len(weights), len(right)))
+    some = num_objects > 0
+    weight = weights[some][:, image]  # [R,D]
+    last_ignored, seen = None, None
+    for t in range(len(right)):
+        hits = np.flatnonzero(right[t])
+        if not len(hits):
+            continue
+        if last_ignored is None or not np.array_equal(last_ignored, ignored[t]):
+            last_ignored, seen = ignored[t], np.cumsum(weight * ~ignored[t], axis=1)
+        found = np.cumsum(weight[:, hits], axis=1)  # [R,H]
+        at_hit = seen[:, hits]
+        precision = np.divide(found, at_hit, out=np.zeros(found.shape), where=at_hit > 0)
+        envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        # how many of the 101 recalls are first reached at each hit
+        reached = np.searchsorted(RECALLS, found / num_objects[some, None], side="right")
+        reached[(found == 0)] = 0
+        first = np.diff(reached, axis=1, prepend=0)
+        ap[some, t] = (envelope * first).sum(1) / len(RECALLS)
+    ap[~some] = np.nan
+    return ap
+
+
+def intervals(matches: Matches, resamples: int = 1000, seed: int = 0) -> dict | None:
+    """95 % intervals {"AP": [low, high], "AP50", "AP75", "per_class": {name: ...}}; None for fewer than 2 images."""
+    num_images = len(matches.tables.image_ids)
+    if num_images < 2 or resamples < 1:
+        return None
+    ap = resampled_ap(matches, draw_weights(num_images, resamples, seed))
+    per_class = {
+        name: _intervals_of(ap[:, :, k : k + 1], matches.iou_thresholds)
+        for k, name in enumerate(matches.tables.class_names)
+    }
+    return {
+        **_intervals_of(ap, matches.iou_thresholds),
+        "per_class": per_class,
+        "level": LEVEL,
+        "resamples": resamples,
+        "seed": seed,
+    }
+
+
+def _intervals_of(ap: np.ndarray, iou_thresholds: np.ndarray) -> dict:
+    """Percentile intervals of AP, AP50 and AP75 from AP [R,T,K]; None where no resample has an object."""
+    result: dict = {}
+    for key, threshold in (("AP", None), ("AP50", 0.5), ("AP75", 0.75)):
+        values = _means(ap, iou_thresholds, threshold)
+        values = values[~np.isnan(values)]
+        ends = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(values) else None
+        result[key] = None if ends is None else [float(v) for v in ends]
+    return result
+
+
+def _means(ap: np.ndarray, iou_thresholds: np.ndarray, threshold: float | None) -> np.ndarray:
+    """AP [R,T,K] -> [R], averaged over what is defined; one IoU threshold or all."""
+    if threshold is not None:
+        t = int(np.argmin(np.abs(iou_thresholds - threshold)))
+        ap = ap[:, t : t + 1]
+    flat = ap.reshape(len(ap), -1)
+    defined = ~np.isnan(flat)
+    total = np.where(defined, flat, 0).sum(1)
+    return np.divide(total, defined.sum(1), out=np.full(len(flat), np.nan), where=defined.any(1))
+
+
+def compare(a: Matches, b: Matches, resamples: int = 1000, seed: int = 0) -> dict:
+    """Paired bootstrap of B - A on the same images: {"AP": {a, b, difference, interval, p, verdict}, "AP50": ...}.
+
+    Both are weighed by the same draws, so what an easy or a hard image does to both cancels out. p is the
+    two-sided share of draws on the other side of zero. The matches must be of the same images, in the same order.
+    """
+    if a.tables.image_ids != b.tables.image_ids:
+        raise ValueError("a comparison needs the same images in the same order")
+    num_images = len(a.tables.image_ids)
+    weights = draw_weights(num_images, resamples, seed)
+    once = np.ones((1, num_images), np.int64)
+    ap_a, ap_b = resampled_ap(a, weights), resampled_ap(b, weights)
+    here_a, here_b = resampled_ap(a, once), resampled_ap(b, once)
+    result: dict = {"resamples": resamples, "seed": seed, "level": LEVEL, "num_images": num_images}
+    for key, threshold in (("AP", None), ("AP50", 0.5), ("AP75", 0.75)):
+        difference = _means(ap_b, b.iou_thresholds, threshold) - _means(ap_a, a.iou_thresholds, threshold)
+        difference = difference[~np.isnan(difference)]
+        value_a = float(_means(here_a, a.iou_thresholds, threshold)[0])
+        value_b = float(_means(here_b, b.iou_thresholds, threshold)[0])
+        if not len(difference) or np.isnan(value_a) or np.isnan(value_b):
+            result[key] = None
+            continue
+        low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        # + 1: the observed data is one more draw, so p is never exactly 0 (Davison and Hinkley 1997, 4.2)
+        tail = min((difference <= 0).sum(), (difference >= 0).sum())
+        p = min(1.0, 2 * (int(tail) + 1) / (len(difference) + 1))
+        result[key] = {
+            "a": value_a,
+            "b": value_b,
+            "difference": value_b - value_a,
+            "interval": [float(low), float(high)],
+            "p": p,
+            "verdict": "B is better" if low > 0 else "B is worse" if high < 0 else "no difference shown",
+        }
+    return result

@@ -1,0 +1,110 @@
+"""Precision, recall and F1 against the score threshold, and the threshold per class that is best.
+
+A detection counts from a threshold t on when its score is t or more. Right means COCO's match at the stated IoU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.metrics.coco import RECALLS, precision_at_recalls
+from toolkit.metrics.matching import Matches
+
+FALLBACK = 0.5  # where there is nothing to learn a threshold from
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One class, or all of them pooled; S distinct scores from the highest down."""
+
+    name: str
+    num_objects: int
+    score: np.ndarray  # [S]
+    precision: np.ndarray  # [S] keeping scores of score[i] or more
+    recall: np.ndarray  # [S]; NaN where there is no object
+    f1: np.ndarray  # [S]
+
+    def best_threshold(self, precision: float | None = None) -> float | None:
+        """The threshold of the highest F1, or of the highest recall that keeps `precision`; None: not defined.
+
+        It lies half way to the next lower score, so that it does not hang on one detection's last digit.
+        """
+        if not self.num_objects or not len(self.score) or not self.f1.max() > 0:
+            return None
+        if precision is None:
+            best = int(np.argmax(self.f1))
+        else:
+            enough = np.flatnonzero(self.precision >= precision)
+            best = int(enough[-1]) if len(enough) else int(np.argmax(self.precision))
+        below = self.score[best + 1] if best + 1 < len(self.score) else 0.0
+        return float((self.score[best] + max(below, 0.0)) / 2) if self.score[best] > 0 else float(self.score[best])
+
+    def at(self, threshold: float) -> dict:
+        """Precision, recall and F1 when scores of `threshold` or more are kept; None where not defined."""
+        kept = int(np.searchsorted(-self.score, -threshold, side="right"))
+        if kept == 0:
+            return {"precision": None, "recall": 0.0 if self.num_objects else None, "f1": None}
+        values = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return {k: None if np.isnan(v[kept - 1]) else float(v[kept - 1]) for k, v in values.items()}
+
+
+def curves(matches: Matches, iou: float = 0.5) -> list[Curve]:
+    """A curve per class in the order of the classes, and last the pooled one, named "all classes"."""
+    t = iou_index(matches, iou)
+    right, ignored = matches.right[0, t], matches.ignored[0, t]
+    score = matches.tables.det_score[matches.det]
+    counts = matches.num_objects()[0]
+    made = []
+    for k, name in enumerate(matches.tables.class_names):
+        rows = matches.rows_of(k)
+        made.append(_curve(name, int(counts[k]), score[rows], right[rows], ignored[rows]))
+    by_score = np.argsort(-score, kind="stable")
+    pooled = (score[by_score], right[by_score], ignored[by_score])
+    return [*made, _curve("all classes", int(counts.sum()), *pooled)]
+
+
+def iou_index(matches: Matches, iou: float) -> int:
+    t = int(np.argmin(np.abs(matches.iou_thresholds - iou)))
+    if abs(matches.iou_thresholds[t] - iou) > 1e-9:
+        raise ValueError(f"no matches at IoU {iou}; there are {matches.iou_thresholds}")
+    return t
+
+
+def _curve(name: str, num_objects: int, score: np.ndarray, right: np.ndarray, ignored: np.ndarray) -> Curve:
+    score, right = score[~ignored], right[~ignored]
+    last_of_score = np.flatnonzero(np.r_[score[1:] != score[:-1], True]) if len(score) else np.zeros(0, int)
+    found = np.cumsum(right)[last_of_score]
+    kept = last_of_score + 1
+    recall = found / num_objects if num_objects else np.full(len(found), np.nan)
+    f1 = 2 * found / (kept + num_objects)
+    return Curve(name, num_objects, score[last_of_score], found / kept, recall, f1)
+
+
+def score_thresholds(curves: list[Curve], precision: float | None = None) -> dict[str, float]:
+    """{class: threshold}. A class without objects or finds takes the pooled one; without any, FALLBACK."""
+    pooled = curves[-1].best_threshold(precision)
+    fallback = FALLBACK if pooled is None else pooled
+    found = {curve.name: curve.best_threshold(precision) for curve in curves[:-1]}
+    return {name: round(fallback if value is None else value, 6) for name, value in found.items()}
+
+
+def precision_recall(matches: Matches, class_index: int, iou: float) -> np.ndarray | None:
+    """Precision at the 101 recalls of COCO for one class; None without objects."""
+    num_objects = int(matches.num_objects()[0, class_index])
+    if not num_objects:
+        return None
+    rows, t = matches.rows_of(class_index), iou_index(matches, iou)
+    return precision_at_recalls(matches.right[0, t, rows], matches.ignored[0, t, rows], num_objects)
+
+
+def sampled(curve: Curve, thresholds: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 at given thresholds, for plots and tables; NaN where nothing is kept."""
+    kept = np.searchsorted(-curve.score, -thresholds, side="right")
+    empty = {"precision": np.nan, "recall": 0.0 if curve.num_objects else np.nan, "f1": 0.0}
+    columns = {"precision": curve.precision, "recall": curve.recall, "f1": curve.f1}
+    return {key: np.r_[empty[key], values][kept] for key, values in columns.items()}
+
+
+__all__ = ["FALLBACK", "RECALLS", "Curve", "curves", "precision_recall", "sampled", "score_thresholds"]

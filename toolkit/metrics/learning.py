@@ -1,0 +1,81 @@
+"""Would more labels help? AP against the number of labelled images, with a fit and its uncertainty.
+
+The fit is the usual power law of learning curves, AP(n) = ceiling - gap * n^-rate (Hestness et al. 2017). Its
+uncertainty comes from refitting: in each of the draws, every point gets another seed's AP plus the spread between
+seeds. Few points cannot pin a ceiling: the interval says so by being wide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+RATES = np.linspace(0.05, 2.0, 79)
+
+
+def fit_power_law(num: np.ndarray, ap: np.ndarray) -> tuple[float, float, float]:
+    """Least squares (ceiling, gap, rate) with gap >= 0 and ceiling <= 1; num, ap [N], at least two different num."""
+    best, least = (float(np.mean(ap)), 0.0, 1.0), np.inf
+    for rate in RATES:
+        x = num**-rate
+        gap = -np.cov(x, ap, bias=True)[0, 1] / max(x.var(), 1e-300)
+        gap = max(gap, 0.0)
+        ceiling = ap.mean() + gap * x.mean()
+        if ceiling > 1:  # AP cannot exceed 1: fit the gap with the ceiling held there
+            ceiling, gap = 1.0, max(float((x * (1 - ap)).sum() / (x * x).sum()), 0.0)
+        error = float(((ceiling - gap * x - ap) ** 2).sum())
+        if error < least - 1e-15:
+            best, least = (float(ceiling), float(gap), float(rate)), error
+    return best
+
+
+def learning_curve(points: list[dict], ahead: float = 2.0, draws: int = 500, seed: int = 0) -> dict | None:
+    """points [{"num_images", "seed", "AP"}] -> fit, prediction at `ahead` times the most images, and an answer.
+
+    None with fewer than two different numbers of images.
+    """
+    num = np.array([p["num_images"] for p in points], float)
+    ap = np.array([p["AP"] for p in points], float)
+    if len(np.unique(num)) < 2:
+        return None
+    ceiling, gap, rate = fit_power_law(num, ap)
+    residual = ap - (ceiling - gap * num**-rate)
+    freedom = max(len(ap) - 3, 1)
+    spread = float(np.sqrt((residual**2).sum() / freedom))
+    target = float(num.max() * ahead)
+    grid = np.geomspace(num.min(), target, 40)
+    rng = np.random.default_rng(seed)
+    drawn = np.empty((draws, len(grid)))
+    for i in range(draws):
+        noisy = np.clip(ceiling - gap * num**-rate + rng.normal(0, spread, len(num)), 0, 1)
+        c, g, r = fit_power_law(num, noisy)
+        drawn[i] = c - g * grid**-r
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    now = ceiling - gap * num.max() ** -rate
+    gain = drawn[:, -1] - drawn[:, np.argmin(np.abs(grid - num.max()))]
+    gain_low, gain_high = (float(v) for v in np.quantile(gain, [0.025, 0.975]))
+    return {
+        "ceiling": ceiling,
+        "gap": gap,
+        "rate": rate,
+        "spread": spread,
+        "num_images_ahead": int(target),
+        "AP_now": float(now),
+        "AP_ahead": float(ceiling - gap * target**-rate),
+        "AP_ahead_interval": [float(low[-1]), float(high[-1])],
+        "gain_interval": [gain_low, gain_high],
+        "answer": _answer(gain_low, gain_high),
+        "grid": {
+            "num_images": [float(v) for v in grid],
+            "AP": [float(v) for v in ceiling - gap * grid**-rate],
+            "low": [float(v) for v in low],
+            "high": [float(v) for v in high],
+        },
+    }
+
+
+def _answer(low: float, high: float) -> str:
+    if low >= 0.01:
+        return "yes: more labels would help"
+    if high < 0.02:
+        return "hardly: the curve is flat"
+    return "cannot tell: the interval holds both a gain and none"

@@ -1,0 +1,174 @@
+"""Objects whose label is probably wrong: where confident detections and labels disagree, worst first.
+
+Four kinds, each with a suspicion in 0..1:
+    no label      a confident detection that touches no label (IoU under 0.3): somebody forgot to draw it
+    other class   a confident detection on a label (IoU 0.5 or more) of another class
+    loose box     a confident detection of the label's class whose box disagrees (IoU 0.3 to 0.7)
+    nobody's      a label that no model finds with any score (IoU under 0.3): perhaps nothing is there
+With detections of several models, the suspicion of a kind is the mean over the models, so what all of them say
+comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolkit.metrics.overlap import pairs_over
+from toolkit.metrics.tables import Tables
+
+KINDS = ("no label", "other class", "loose box", "nobody's")
+TOUCH, SAME, TIGHT = 0.3, 0.5, 0.7
+LEAST = 0.25  # suspicions under this are not worth a person's look
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One place to look at. bbox [x,y,w,h] is the detection's, label_bbox the label's; either may be missing."""
+
+    kind: str
+    suspicion: float
+    image_id: int | str
+    file_name: str
+    class_name: str  # as detected; for nobody's: as labelled
+    label_class: str | None
+    bbox: list[float] | None
+    label_bbox: list[float] | None
+    annotation: int | None  # place in document["annotations"]
+    score: float | None
+    iou: float | None
+
+    @property
+    def text(self) -> str:
+        """One sentence for a person."""
+        if self.kind == "no label":
+            return f"{self.class_name} with score {self.score:.2f}, but no label here"
+        if self.kind == "other class":
+            return f"labelled {self.label_class}, looks like {self.class_name} (score {self.score:.2f})"
+        if self.kind == "loose box":
+            return f"{self.class_name}: label and detection (score {self.score:.2f}) agree by IoU {self.iou:.2f} only"
+        return f"labelled {self.label_class}, but no detection comes near"
+
+
+def suspects(tables: Tables, others: tuple[Tables, ...] = (), confident: float = 0.5) -> list[Suspect]:
+    """Suspects of one model, or of several on the same document, worst first.
+
+    confident: the score that a detection needs to accuse a label.
+    """
+    models = (tables, *others)
+    found: dict[tuple, list[Suspect]] = {}
+    for model in models:
+        for suspect in _suspects_of(model, confident):
+            found.setdefault(_place(suspect, found), []).append(suspect)
+    pooled = []
+    for same in found.values():
+        if same[0].kind == "nobody's" and len(same) < len(models):
+            continue  # some model finds it
+        best = max(same, key=lambda s: s.suspicion)
+        pooled.append(_with_suspicion(best, sum(s.suspicion for s in same) / len(models)))
+    pooled = [s for s in pooled if s.suspicion >= LEAST]
+    return sorted(pooled, key=lambda s: (-s.suspicion, s.file_name, s.kind, s.annotation or 0, s.bbox or []))
+
+
+def _place(suspect: Suspect, found: dict[tuple, list[Suspect]]) -> tuple:
+    """Key under which several models accuse the same thing; unlabelled detections are the same when they overlap."""
+    if suspect.annotation is not None:
+        return (suspect.kind, suspect.annotation)
+    from toolkit.metrics.overlap import iou_of
+
+    for key, same in found.items():
+        near = same[0]
+        if near.kind == suspect.kind and near.image_id == suspect.image_id:
+            overlap = iou_of(np.array([near.bbox]), np.array([suspect.bbox]))[0]
+            if overlap >= SAME:
+                return key
+    return (suspect.kind, suspect.image_id, *suspect.bbox)
+
+
+def _with_suspicion(suspect: Suspect, suspicion: float) -> Suspect:
+    from dataclasses import replace
+
+    return replace(suspect, suspicion=round(float(suspicion), 4))
+
+
+def _suspects_of(tables: Tables, confident: float) -> list[Suspect]:
+    pair_det, pair_gt, pair_iou = pairs_over(
+        tables.det_image, tables.det_bbox, tables.gt_image, tables.gt_bbox, tables.gt_is_crowd, TOUCH
+    )
+    found = _without_label(tables, pair_det, confident)
+    same = tables.det_class[pair_det] == tables.gt_class[pair_gt]
+    counted = ~tables.gt_is_crowd[pair_gt]
+    own_score = np.zeros(len(tables.gt_class))  # the best score that agrees with the label
+    np.maximum.at(own_score, pair_gt[same & (pair_iou >= SAME)], tables.det_score[pair_det[same & (pair_iou >= SAME)]])
+    tight = np.zeros(len(tables.gt_class))  # the best IoU that agrees with the label
+    sure = same & (tables.det_score[pair_det] >= confident)
+    np.maximum.at(tight, pair_gt[sure], pair_iou[sure])
+    accused: dict[tuple[str, int], tuple[float, int, float]] = {}
+    for p in np.flatnonzero(counted & (tables.det_score[pair_det] >= confident)):
+        d, g, iou = int(pair_det[p]), int(pair_gt[p]), float(pair_iou[p])
+        score = float(tables.det_score[d])
+        if not same[p] and iou >= SAME:
+            kind, suspicion = "other class", score * iou * (1 - own_score[g])
+        elif same[p] and iou == tight[g] and iou < TIGHT:
+            kind, suspicion = "loose box", score * (1 - iou)
+        else:
+            continue
+        if suspicion > accused.get((kind, g), (0.0,))[0]:
+            accused[kind, g] = (float(suspicion), d, iou)
+    found += [_accusation(tables, kind, *accused[kind, g], g) for kind, g in accused]
+    return found + _nobodys(tables, pair_gt)
+
+
+def _without_label(tables: Tables, touching: np.ndarray, confident: float) -> list[Suspect]:
+    alone = tables.det_score >= confident
+    alone[touching] = False
+    rows = np.flatnonzero(alone)
+    rows = rows[np.argsort(-tables.det_score[rows], kind="stable")]
+    kept: list[int] = []
+    for d in rows:  # several detections of one forgotten object are one suspect
+        here = [k for k in kept if tables.det_image[k] == tables.det_image[d]]
+        pairs = pairs_over(
+            np.zeros(1, int),
+            tables.det_bbox[[d]],
+            np.zeros(len(here), int),
+            tables.det_bbox[here],
+            np.zeros(len(here), bool),
+            SAME,
+        )
+        if not len(pairs[0]):
+            kept.append(int(d))
+    return [_accusation(tables, "no label", float(tables.det_score[d]), d, None, None) for d in kept]
+
+
+def _nobodys(tables: Tables, touched: np.ndarray) -> list[Suspect]:
+    """Labels that no detection touches. The larger the object, the less likely that it is merely hard to see."""
+    lonely = ~tables.gt_is_crowd
+    lonely[touched] = False
+    size = np.sqrt(tables.gt_bbox[:, 2] * tables.gt_bbox[:, 3])
+    found = []
+    for g in np.flatnonzero(lonely):
+        others = size[tables.gt_class == tables.gt_class[g]]
+        rank = float((others <= size[g]).mean())
+        found.append(_accusation(tables, "nobody's", 0.3 + 0.5 * rank, None, None, int(g)))
+    return found
+
+
+def _accusation(
+    tables: Tables, kind: str, suspicion: float, d: int | None, iou: float | None, g: int | None
+) -> Suspect:
+    image = tables.det_image[d] if d is not None else tables.gt_image[g]
+    label_class = None if g is None else tables.class_names[tables.gt_class[g]]
+    return Suspect(
+        kind=kind,
+        suspicion=suspicion,
+        image_id=tables.image_ids[image],
+        file_name=tables.file_names[image],
+        class_name=tables.class_names[tables.det_class[d]] if d is not None else label_class,
+        label_class=label_class,
+        bbox=None if d is None else [float(v) for v in tables.det_bbox[d]],
+        label_bbox=None if g is None else [float(v) for v in tables.gt_bbox[g]],
+        annotation=None if g is None else int(tables.gt_row[g]),
+        score=None if d is None else float(tables.det_score[d]),
+        iou=iou,
+    )

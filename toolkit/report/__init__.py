@@ -1,0 +1,59 @@
+"""report.html: one file that opens offline, made again from the run folder alone at any time.
+
+page       what the page says, from the files of the run
+training   metrics.jsonl, run.json and config.yaml, read tolerantly
+figures    each figure with its caption and the numbers beside it
+charts     lines, bars and matrices as SVG
+gallery    which pictures are shown, chosen and cut when an evaluation is written
+suspect_files  likely label errors as LabelMe files
+tables     the numbers as text, Markdown and LaTeX
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from label_tools.atomic import atomic_write
+from label_tools.errors import InputError
+
+SPLITS = ("test", "val")  # which one comes first when a run has several
+
+
+def write_report(folder: Path, split: str | None = None) -> Path:
+    """Write folder/report.html from the files in `folder`, a run or the --out of an evaluation. -> its path.
+
+    split: which evaluation comes first. Works with what is there: an interrupted run has curves and no numbers.
+    """
+    from toolkit.report.page import render
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not found; needs a run folder")
+    path = folder / "report.html"
+    html = render(folder, find_evaluations(folder), split)
+    with atomic_write(path) as file:
+        file.write(html.encode())
+    return path
+
+
+def find_evaluations(folder: Path) -> dict[str, Path]:
+    """{split: folder of its metrics.json}, test before val before others; "" for an evaluation without a run."""
+    found = {path.parent.name: path.parent for path in sorted(folder.glob("*/metrics.json"))}
+    if (folder / "metrics.json").is_file():
+        found[""] = folder
+    order = sorted(found, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+    return {name: found[name] for name in order}
+
+
+def read_metrics(folder: Path, split: str | None = None) -> dict:
+    """metrics.json of an evaluation in `folder`: of `split`, else the first. InputError when there is none."""
+    found = find_evaluations(folder)
+    if not found or (split and split not in found):
+        what = f" of {split}" if split else ""
+        raise InputError(f"{folder}: holds no evaluation{what}; run `frcnn evaluate {folder}` first")
+    path = found[split or next(iter(found))] / "metrics.json"
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path}: is not valid JSON ({error}); run `frcnn evaluate` again") from None

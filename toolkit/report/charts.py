@@ -1,0 +1,290 @@
+"""Figures as inline SVG: lines with bands, bars, a matrix. Text stays text, colours come from the page's style.
+
+Drawn here rather than by matplotlib: a figure is 5 to 20 KB, follows the reader's light or dark page, shows its
+values on hover without a script, and a report needs no import of seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 560, 330
+LEFT, RIGHT, TOP, BOTTOM = 60, 14, 12, 44
+NUM_COLOURS = 8  # .c0 to .c7 of the page's style
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve. `colour` is a number of the palette; low and high make a band; points draws marks."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    colour: int = 0
+    strong: bool = False
+    dashed: bool = False
+    points: bool = False
+    step: bool = False
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+def line_chart(
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    diagonal: bool = False,
+    marks: Sequence[tuple[float, str]] = (),
+) -> Markup:
+    """Curves over shared axes. marks: (x, text) of vertical lines. Missing values (None, NaN) break a curve."""
+    xs = [x for line in lines for x in line.x if _finite(x)]
+    ys = [y for line in lines for y in (*line.y, *(line.low or ()), *(line.high or ())) if _finite(y)]
+    axes = _Axes(x_range or _span(xs), y_range or _span(ys, zero=True))
+    parts = [axes.draw(x_label, y_label)]
+    if diagonal:
+        parts.append(f'<path class="guide" d="M{axes.x(0)},{axes.y(0)}L{axes.x(1)},{axes.y(1)}"/>')
+    for x, text in marks:
+        at = axes.x(x)
+        parts.append(f'<path class="guide" d="M{at},{TOP}V{HEIGHT - BOTTOM}"><title>{escape(text)}</title></path>')
+    for line in lines:
+        if line.low is not None and line.high is not None:
+            parts.append(_band(axes, line))
+    for line in sorted(lines, key=lambda one: one.strong):
+        parts.append(_curve(axes, line))
+    return _svg(parts, f"{y_label} against {x_label}")
+
+
+def _curve(axes: _Axes, line: Line) -> str:
+    pieces, here = [], []
+    for x, y in zip(line.x, line.y):
+        if _finite(x) and _finite(y):
+            here.append((axes.x(x), axes.y(y)))
+        elif here:
+            pieces.append(here)
+            here = []
+    pieces += [here] if here else []
+    kind = f"line c{line.colour % NUM_COLOURS}" + " strong" * line.strong + " dashed" * line.dashed
+    path = "".join(_path(piece, line.step) for piece in pieces)
+    drawn = f'<path class="{kind}" d="{path}"><title>{escape(line.name)}</title></path>'
+    if line.points or any(len(piece) == 1 for piece in pieces):
+        for x, y in zip(line.x, line.y):
+            if _finite(x) and _finite(y):
+                text = f"{escape(line.name)}: {_short(x)}, {_short(y)}"
+                spot = f'cx="{axes.x(x)}" cy="{axes.y(y)}" r="3"'
+                drawn += f'<circle class="dot c{line.colour % NUM_COLOURS}" {spot}><title>{text}</title></circle>'
+    return drawn
+
+
+def _path(points: list[tuple[float, float]], step: bool) -> str:
+    first, *rest = points
+    drawn = f"M{first[0]},{first[1]}"
+    for x, y in rest:
+        drawn += f"H{x}V{y}" if step else f"L{x},{y}"
+    return drawn
+
+
+def _band(axes: _Axes, line: Line) -> str:
+    up = [f"{axes.x(x)},{axes.y(y)}" for x, y in zip(line.x, line.high)]
+    down = [f"{axes.x(x)},{axes.y(y)}" for x, y in zip(line.x, line.low)][::-1]
+    return f'<path class="band c{line.colour % NUM_COLOURS}" d="M{"L".join(up + down)}Z"/>'
+
+
+def bar_chart(
+    names: Sequence[str], values: Sequence[float | None], x_label: str, texts: Sequence[str] | None = None
+) -> Markup:
+    """Horizontal bars, one a name; a missing value has no bar and says n/a."""
+    row, left = 30, 118
+    height = TOP + row * len(names) + BOTTOM
+    good = [v for v in values if _finite(v)]
+    low, high = min([0.0, *good]), max([0.0, *good])
+    ticks = _ticks(low, high if high > low else 1.0, 5)
+    low, high = min(low, ticks[0]), max(high, ticks[-1])
+    scale = (WIDTH - left - 64) / (high - low)
+
+    def at(value: float) -> float:
+        return round(left + (value - low) * scale, 1)
+
+    parts = []
+    for tick in ticks:
+        parts.append(f'<path class="grid" d="M{at(tick)},{TOP}V{height - BOTTOM}"/>')
+        parts.append(f'<text class="tick" x="{at(tick)}" y="{height - BOTTOM + 16}" text-anchor="middle">'
+                     f"{_short(tick)}</text>")  # fmt: skip
+    for i, (name, value) in enumerate(zip(names, values)):
+        y = TOP + row * i + 5
+        parts.append(f'<text class="name" x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
+        end = at(0)
+        if _finite(value):
+            x, end = min(at(0), at(value)), max(at(0), at(value))
+            parts.append(f'<rect class="bar c0" x="{x}" y="{y}" width="{max(end - x, 0.5):.1f}" height="20" rx="2"/>')
+        text = texts[i] if texts else (_short(value) if _finite(value) else "n/a")
+        parts.append(f'<text class="value" x="{end + 6}" y="{y + 14}">{escape(text)}</text>')
+    parts.append(f'<text class="label" x="{(left + WIDTH - 64) / 2}" y="{height - 8}" text-anchor="middle">'
+                 f"{escape(x_label)}</text>")  # fmt: skip
+    return _svg(parts, x_label, height)
+
+
+def histogram(groups: Sequence[tuple[str, Sequence[int]]], edges: Sequence[float], x_label: str) -> Markup:
+    """Stacked counts per bin of equal drawn width; the edges are written below."""
+    totals = [sum(counts[b] for _, counts in groups) for b in range(len(edges) - 1)]
+    top = max([1, *totals])
+    ticks = [t for t in _ticks(0, top, 4) if t == int(t)]
+    top = max(top, ticks[-1])
+    width = (WIDTH - LEFT - RIGHT) / max(1, len(totals))
+    scale = (HEIGHT - TOP - BOTTOM) / top
+    parts = []
+    for tick in ticks:
+        y = round(HEIGHT - BOTTOM - tick * scale, 1)
+        parts.append(f'<path class="grid" d="M{LEFT},{y}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{int(tick)}</text>')
+    for b, total in enumerate(totals):
+        y, x = HEIGHT - BOTTOM, LEFT + b * width
+        bounds = f"{_short(edges[b])} to {_short(edges[b + 1])}"
+        for g, (name, counts) in enumerate(groups):
+            tall = counts[b] * scale
+            y -= tall
+            if counts[b]:
+                text = f"{escape(name)}, {bounds}: {counts[b]} of {total}"
+                spot = f'x="{x + 1:.1f}" y="{y:.1f}" width="{width - 2:.1f}" height="{tall:.1f}"'
+                parts.append(f'<rect class="bar c{g % NUM_COLOURS}" {spot}><title>{text}</title></rect>')
+    for b, edge in enumerate(edges):
+        if len(edges) <= 12 or b % 2 == 0:
+            x = round(LEFT + b * width, 1)
+            parts.append(f'<text class="tick" x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
+                         f"{_short(edge)}</text>")  # fmt: skip
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
+    parts.append(_upright(f"{TOP + (HEIGHT - TOP - BOTTOM) / 2}", "objects"))
+    return _svg(parts, x_label)
+
+
+def matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
+    """Counts as a square of cells, each row shaded by its share; the last row and column are background."""
+    n = len(names)
+    cell = max(14, min(54, 560 // max(n, 1)))
+    longest = max(map(len, names))
+    left, top = min(150, 14 + 7 * longest) + 16, min(120, 10 + 6 * longest) + 18
+    width, height = left + n * cell + 8, top + n * cell + 8
+    parts = []
+    for i, row in enumerate(counts):
+        total = max(1, sum(row))
+        y = top + i * cell
+        parts.append(f'<text class="name" x="{left - 6}" y="{y + cell / 2 + 4}" text-anchor="end">'
+                     f"{escape(_clip(names[i]))}</text>")  # fmt: skip
+        for j, count in enumerate(row):
+            x = left + j * cell
+            share = count / total
+            kind = "right" if i == j and i < n - 1 else "wrong"
+            text = f"{names[i]} detected as {names[j]}: {count} ({100 * share:.0f} % of the row)"
+            parts.append(f'<g class="cell {kind}"><title>{escape(text)}</title>'
+                         f'<rect x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" rx="2"/>'
+                         f'<rect class="fill" x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" rx="2" '
+                         f'style="--share:{0.9 * share if count else 0:.2f}"/>')  # fmt: skip
+            if count and cell >= 22:
+                strong = " inverse" if share > 0.55 else ""
+                parts.append(f'<text class="count{strong}" x="{x + cell / 2 - 0.5}" y="{y + cell / 2 + 4}" '
+                             f'text-anchor="middle">{count}</text>')  # fmt: skip
+            parts.append("</g>")
+    for j, name in enumerate(names):
+        x = left + j * cell + cell / 2
+        parts.append(f'<text class="name" transform="translate({x + 4},{top - 6}) rotate(-45)">'
+                     f"{escape(_clip(name))}</text>")  # fmt: skip
+    return _svg(parts, "confusion matrix", height, width + min(60, 5 * longest))
+
+
+def whisker(value: float | None, ends: Sequence[float] | None) -> Markup:
+    """A small bar on 0..1 with its interval, for tables."""
+    if value is None:
+        return Markup("")
+    low, high = ends or (value, value)
+    return Markup(
+        f'<svg class="whisker" viewBox="0 0 100 14" role="img" aria-label="{value:.3f}">'
+        f'<path class="grid" d="M0,7H100"/><path class="range" d="M{100 * low:.1f},7H{max(100 * high, 100 * low + 0.5):.1f}"/>'
+        f'<circle class="dot c0" cx="{100 * value:.1f}" cy="7" r="3.4"/></svg>'
+    )
+
+
+class _Axes:
+    """Data -> pixels, and the frame with its ticks."""
+
+    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
+        self.x_range, self.y_range = x_range, y_range
+
+    def x(self, value: float) -> float:
+        low, high = self.x_range
+        return round(LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        low, high = self.y_range
+        value = min(max(value, low), high)
+        return round(HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
+
+    def draw(self, x_label: str, y_label: str) -> str:
+        parts = []
+        for tick in _ticks(*self.x_range, 6):
+            at = self.x(tick)
+            parts.append(f'<path class="grid" d="M{at},{TOP}V{HEIGHT - BOTTOM}"/>')
+            parts.append(f'<text class="tick" x="{at}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
+                         f"{_short(tick)}</text>")  # fmt: skip
+        for tick in _ticks(*self.y_range, 5):
+            at = self.y(tick)
+            parts.append(f'<path class="grid" d="M{LEFT},{at}H{WIDTH - RIGHT}"/>')
+            parts.append(f'<text class="tick" x="{LEFT - 6}" y="{at + 4}" text-anchor="end">{_short(tick)}</text>')
+        middle = (LEFT + WIDTH - RIGHT) / 2
+        parts.append(f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
+        parts.append(_upright(f"{TOP + (HEIGHT - TOP - BOTTOM) / 2}", y_label))
+        return "".join(parts)
+
+
+def _upright(y: str, text: str) -> str:
+    return f'<text class="label" transform="translate(13,{y}) rotate(-90)" text-anchor="middle">{escape(text)}</text>'
+
+
+def _svg(parts: list[str], title: str, height: float = HEIGHT, width: float = WIDTH) -> Markup:
+    body = "".join(parts)
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}" '
+        f'style="max-width:{width:g}px">{body}</svg>'
+    )
+
+
+def _ticks(low: float, high: float, wanted: int) -> list[float]:
+    """Round numbers within low..high, about `wanted` of them."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = min((s * power for s in (1, 2, 2.5, 5, 10)), key=lambda s: abs(s - raw))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _span(values: Sequence[float], zero: bool = False) -> tuple[float, float]:
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if zero:
+        low = min(low, 0.0)
+    if high <= low:
+        high = low + 1.0
+    return low, high if not zero else high * 1.04
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _short(value: float) -> str:
+    if value == 0:
+        return "0"
+    if abs(value) >= 1e5 or abs(value) < 1e-3:
+        return f"{value:.1e}".replace("e+0", "e").replace("e-0", "e-")
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _clip(name: str, length: int = 20) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,284 @@
+"""Each figure of the report: the drawing, a caption that says split, IoU and threshold, and its numbers as a file."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from toolkit.report.charts import Line, bar_chart, histogram, line_chart, matrix
+from toolkit.report.training import Training, smooth
+
+MOST_LINES = 8  # classes that get a curve of their own; the table beside has all
+DATA_LIMIT = 250_000  # bytes; a longer table lies beside the report instead of in it
+MOST_STEPS = 600  # points of the loss curve
+
+
+@dataclass(frozen=True)
+class Figure:
+    """chart, what it shows, and the numbers behind it as a link (file name, address)."""
+
+    chart: Markup
+    caption: str
+    data_name: str
+    data_link: str
+    legend: tuple[tuple[str, int], ...] = ()  # (name, colour)
+
+
+def _link(name: str, content: bytes, beside: Path | None = None) -> tuple[str, str]:
+    if len(content) > DATA_LIMIT and beside is not None:
+        return name, beside.as_posix()
+    return name, f"data:text/csv;charset=utf-8;base64,{base64.b64encode(content).decode()}"
+
+
+def table_link(header: Iterable, rows: Iterable[Iterable], name: str) -> tuple[str, str]:
+    """(file name, data: address) of a table made here."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([["" if v is None else v for v in row] for row in rows])
+    return _link(name, text.getvalue().encode())
+
+
+class EvaluationFigures:
+    """Figures of one evaluation folder; `where` is its path from the report, for tables too long to embed."""
+
+    def __init__(self, folder: Path, metrics: dict, where: Path) -> None:
+        self.folder, self.metrics, self.where = folder, metrics, where
+        classes = metrics["per_class"]
+        most = sorted(classes, key=lambda name: -classes[name]["num_objects"])[:MOST_LINES]
+        self.shown = [name for name in classes if name in most]
+        self.colour = {name: i % 8 for i, name in enumerate(self.shown)}
+        split = f"{metrics['split']} split" if metrics.get("split") else "these images"
+        self.of_split = f"on the {split}" if metrics.get("split") else "on these images"
+        self.iou = metrics["settings"]["iou"]
+
+    def _table(self, name: str) -> tuple[list[str], list[list[str]], tuple[str, str]]:
+        content = (self.folder / name).read_bytes()
+        header, *rows = list(csv.reader(io.StringIO(content.decode())))
+        return header, rows, _link(name, content, self.where / name)
+
+    def _some(self) -> str:
+        more = len(self.metrics["per_class"]) - len(self.shown)
+        return f" The {len(self.shown)} classes with the most objects; the table has {more} more." if more else ""
+
+    def precision_recall(self, iou: float) -> Figure:
+        header, rows, link = self._table("precision_recall.csv")
+        numbers = np.array(rows, float) if rows else np.zeros((0, len(header)))
+        lines = []
+        for name in self.shown:
+            column = f"{name} at IoU {iou:.2f}"
+            if column in header:
+                values = numbers[:, header.index(column)].tolist()
+                lines.append(Line(name, numbers[:, 0].tolist(), values, self.colour[name]))
+        caption = (
+            f"Precision at each recall {self.of_split}, IoU {iou:.2f}, over all score thresholds; precision made "
+            f"monotone as COCO does, so the area under a curve is the class's AP at this IoU.{self._some()}"
+        )
+        chart = line_chart(lines, "recall", "precision", (0, 1), (0, 1))
+        return Figure(chart, caption, *link, self._legend(lines))
+
+    def _legend(self, lines: list[Line]) -> tuple[tuple[str, int], ...]:
+        return tuple((line.name, line.colour) for line in lines)
+
+    def against_threshold(self, key: str) -> Figure:
+        header, rows, link = self._table("thresholds.csv")
+        at = header.index(key)
+        lines = []
+        for name in [*self.shown, "all classes"]:
+            if name == "all classes" and len(self.metrics["per_class"]) == 1:
+                continue
+            mine = [row for row in rows if row[0] == name]
+            values = [float(row[at]) if row[at] else None for row in mine]
+            strong = name == "all classes"
+            colour = self.colour.get(name, 7)
+            if any(v is not None for v in values) and not (strong and len(self.shown) < 2):
+                lines.append(Line(name, [float(r[1]) for r in mine], values, colour, strong=strong, step=True))
+        marks = []
+        if key == "f1":
+            for name in self.shown[:3] if len(self.shown) <= 3 else []:
+                threshold = self.metrics["thresholds"][name]["threshold"]
+                marks.append((min(threshold, 1.0), f"{name}: threshold {threshold:.3f}"))
+        word = {"f1": "F1", "precision": "Precision", "recall": "Recall"}[key]
+        caption = (
+            f"{word} when detections of this score or more are kept, {self.of_split}, IoU {self.iou:.2f}."
+            + (" Dashed: the threshold of the class." if marks else "")
+            + self._some()
+        )
+        chart = line_chart(lines, "score threshold", word, (0, 1), (0, 1), marks=marks)
+        return Figure(chart, caption, *link, self._legend(lines))
+
+    def calibration(self) -> Figure:
+        bins = [b for b in self.metrics["calibration"]["bins"] if b["num"]]
+        _, _, link = self._table("calibration.csv")
+        line = Line("right", [b["score"] for b in bins], [b["right"] for b in bins], 0, points=True)
+        one = self.metrics["calibration"]
+        caption = (
+            f"Share of right detections against their score {self.of_split}, IoU {one['iou']:.2f}, in ten bins, "
+            f"scores of {one['floor']:.2f} or more ({one['num_detections']} detections). On the dashed line a score "
+            "means what it says; below it the detector is too sure of itself."
+        )
+        chart = line_chart([line], "score", "share that is right", (0, 1), (0, 1), diagonal=True)
+        return Figure(chart, caption, *link)
+
+    def confusion(self) -> Figure:
+        table = self.metrics["confusion"]
+        _, _, link = self._table("confusion.csv")
+        caption = (
+            f"Rows: what it is. Columns: what it was detected as, {self.of_split}, IoU {table['iou']:.2f}, each class "
+            "at its own score threshold (see the table of classes). Last column: missed. Last row: detected where "
+            "nothing is. Shaded by the share of the row."
+        )
+        return Figure(matrix(table["classes"], table["counts"]), caption, *link)
+
+    def error_kinds(self) -> Figure:
+        kinds = self.metrics["error_kinds"]["kinds"]
+        _, _, link = self._table("error_kinds.csv")
+        texts = [_gain_text(values) for values in kinds.values()]
+        gains = [None if values["gain"] is None else 100 * values["gain"] for values in kinds.values()]
+        caption = (
+            f"Points of AP50 (of 100) that mending all errors of one kind alone would give back, {self.of_split}, "
+            "IoU 0.50, all scores (TIDE). The kinds do not add up."
+        )
+        return Figure(bar_chart(list(kinds), gains, "points of AP50 given back", texts), caption, *link)
+
+    def sizes(self) -> Figure:
+        return self._histogram("size", [4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048],
+                               "size, square root of the box's area in pixels",
+                               "COCO calls objects up to 32 small and over 96 large.")  # fmt: skip
+
+    def aspects(self) -> Figure:
+        return self._histogram("aspect_ratio", [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0],
+                               "aspect ratio, height / width",
+                               "Torchvision's anchors have 0.5, 1 and 2.")  # fmt: skip
+
+    def _histogram(self, key: str, edges: list[float], label: str, remark: str) -> Figure:
+        header, rows, link = self._table("objects.csv")
+        at = header.index(key)
+        values = np.array([float(row[at]) for row in rows])
+        name = np.array([row[0] for row in rows])
+        if len(values):
+            first = max(0, int(np.searchsorted(edges, values.min(), side="right")) - 1)
+            last = min(len(edges) - 1, max(first + 1, int(np.searchsorted(edges, values.max(), side="left"))))
+            edges = edges[first : last + 1]
+        clipped = np.clip(values, edges[0], np.nextafter(edges[-1], 0))
+        groups = [(n, np.histogram(clipped[name == n], edges)[0].tolist()) for n in self.shown]
+        rest = ~np.isin(name, self.shown)
+        if rest.any():
+            groups.append(("other classes", np.histogram(clipped[rest], edges)[0].tolist()))
+        caption = f"{label.capitalize()}, of the {len(values)} labelled objects {self.of_split}. {remark}"
+        legend = tuple((n, i % 8) for i, (n, _) in enumerate(groups)) if len(groups) > 1 else ()
+        return Figure(histogram(groups, edges, label), caption, *link, legend)
+
+    def anchors(self) -> Figure:
+        best = sorted(self.metrics["anchors"]["best_iou"])
+        share = [(i + 1) / len(best) for i in range(len(best))]
+        step = max(1, len(best) // 400)
+        link = table_link(["best_iou", "share_of_objects_at_or_under"], zip(best, share), "anchors.csv")
+        line = Line("objects", [0, *best[::step], best[-1]], [0, *share[::step], 1.0], 0, step=True)
+        caption = (
+            f"Share of the labelled objects {self.of_split} whose best anchor has at most this IoU, after the "
+            "network's resizing. The further right the better; torchvision trains an anchor as an object from IoU "
+            "0.70 on, or as the best one of its object."
+        )
+        chart = line_chart([line], "IoU with the best anchor", "share of objects", (0, 1), (0, 1),
+                           marks=[(0.5, "IoU 0.5"), (0.7, "IoU 0.7")])  # fmt: skip
+        return Figure(chart, caption, *link)
+
+
+def _gain_text(values: dict) -> str:
+    gain = "n/a" if values["gain"] is None else f"{100 * values['gain']:.1f}"
+    over = values["num_over_threshold"]
+    return gain + (f"  ({values['num']} objects)" if over is None else f"  ({over} over threshold)")
+
+
+def losses(training: Training) -> Figure | None:
+    """Training loss per step and epoch, validation loss per epoch; None when nothing was logged."""
+    steps = [r for r in training.steps if _good(r.get("loss"))]
+    lines = []
+    if steps:
+        window = max(1, len(steps) // 50)
+        values = smooth([r["loss"] for r in steps], window)
+        every = max(1, len(steps) // MOST_STEPS)
+        x = [r["step"] for r in steps]
+        lines.append(Line("training, per step", x[::every], values[::every], 0))
+    train, val = _epoch_losses(training, "train_loss"), _epoch_losses(training, "val_loss")
+    if train and not steps:
+        lines.append(Line("training, per epoch", *zip(*train), colour=0, points=True))
+    if val:
+        lines.append(Line("validation, per epoch", *zip(*val), colour=1, strong=True, points=True))
+    if not lines:
+        return None
+    by_step = dict(val)
+    rows = [[r["step"], r["loss"], by_step.get(r["step"])] for r in steps]
+    rows = rows or [[s, v, by_step.get(s)] for s, v in train]
+    rows += [[s, None, v] for s, v in val if s not in {r[0] for r in rows}]
+    link = table_link(["step", "train_loss", "val_loss"], rows, "losses.csv")
+    top = max(max(line.y) for line in lines)
+    chart = line_chart(lines, "step", "loss", y_range=(0, min(top, _calm_top(lines)) * 1.05))
+    caption = (
+        "Sum of the four losses of Faster R-CNN on the train split"
+        + (f", running mean over {len(steps) // 50} steps" if len(steps) >= 100 else "")
+        + (", and on the val split after each epoch." if val else ".")
+        + " When the validation loss rises while the training loss falls, the network learns by heart."
+    )
+    return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
+
+
+def _calm_top(lines: list[Line]) -> float:
+    """The top of the axis: a first spike must not flatten the rest."""
+    values = sorted(v for line in lines for v in line.y)
+    return max(values[int(0.98 * (len(values) - 1))] * 1.3, 1e-6)
+
+
+def _epoch_losses(training: Training, key: str) -> list[tuple[int, float]]:
+    found = []
+    for record in training.epochs:
+        losses = record.get(key)
+        if isinstance(losses, dict) and losses and all(_good(v) for v in losses.values()):
+            total = losses.get("loss", sum(v for k, v in losses.items() if k != "loss"))
+            found.append((record.get("step", record["epoch"]), total))
+    return found
+
+
+def ap_per_epoch(training: Training) -> Figure | None:
+    """AP, AP50 and AP75 on val after each epoch; None when never evaluated."""
+    keys = ("AP", "AP50", "AP75")
+    records = [r for r in training.epochs if any(_good(r.get(key)) for key in keys)]
+    if not records:
+        return None
+    lines = []
+    for i, key in enumerate(keys):
+        points = [(r["epoch"], r[key]) for r in records if _good(r.get(key))]
+        if points:
+            lines.append(Line(key, *zip(*points), colour=i, strong=key == "AP", points=len(points) <= 60))
+    link = table_link(["epoch", *keys], [[r["epoch"], *(r.get(k) for k in keys)] for r in records], "epochs.csv")
+    chart = line_chart(lines, "epoch", "AP", y_range=(0, 1))
+    best = max((r for r in records if _good(r.get("AP"))), key=lambda r: r["AP"], default=None)
+    caption = "COCO's AP on the val split after each epoch, all scores, at most 100 detections an image."
+    if best:
+        caption += f" Best: epoch {best['epoch']} with AP {best['AP']:.3f}."
+    return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
+
+
+def learning_rate(training: Training) -> Figure | None:
+    """The learning rate of every step; None when not logged."""
+    steps = [r for r in training.steps if _good(r.get("lr"))]
+    if not steps:
+        return None
+    every = max(1, len(steps) // MOST_STEPS)
+    x, y = [r["step"] for r in steps], [r["lr"] for r in steps]
+    link = table_link(["step", "lr"], zip(x, y), "learning_rate.csv")
+    chart = line_chart([Line("learning rate", x[::every], y[::every], 0)], "step", "learning rate")
+    return Figure(chart, "Learning rate of each step.", *link)
+
+
+def _good(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,198 @@
+"""Which pictures a report shows, and the pictures themselves: small JPEGs; boxes are kept as numbers.
+
+Only pictures that a gallery needs are opened. Crops of one place are cut from the full picture, so that a small
+object is still seen. When an image cannot be opened the report says so instead of showing it.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from label_tools.atomic import atomic_write
+from label_tools.errors import InputError
+from toolkit.metrics.curves import iou_index
+
+WHOLE_SIDE, CROP_SIDE = 420, 240  # pixels of the longer side as shown
+MANY_WHOLE, MANY_CROPS = 6, 12
+QUALITY = 80
+MARGIN = 0.6  # a crop shows this much more than the object, on each side, as a share of its size
+PICTURE_BUDGET = 3_300_000  # bytes of JPEG in all: a report stays under 5 MB once they are base64
+
+
+@dataclass
+class _Item:
+    image: int  # row of tables.image_ids
+    title: str
+    boxes: list[dict]
+    crop: tuple[float, float, float, float] | None = None  # x, y, w, h in pixels of the image
+    extra: dict = field(default_factory=dict)
+
+
+def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
+    """Write gallery.json and pictures/ into an evaluation's folder."""
+    from toolkit.evaluation_folder import write_json
+
+    galleries = choose(evaluation)
+    shutil.rmtree(folder / "pictures", ignore_errors=True)
+    spent, made, shown = 0, {}, {}
+    lost: list[str] = []
+    for name, items in galleries.items():
+        shown[name] = []
+        for item in items:
+            file_name = evaluation.tables.file_names[item.image]
+            key = (item.image, item.crop)
+            if key not in made and spent < PICTURE_BUDGET:
+                try:
+                    made[key] = _picture(image_root, file_name, item.crop, f"{len(made):03d}.jpg")
+                except (InputError, OSError, ValueError) as error:
+                    lost.append(str(error))
+                    made[key] = None
+                if made[key]:
+                    content = made[key].pop("content")
+                    spent += len(content)
+                    with atomic_write(folder / "pictures" / made[key]["file"]) as file:
+                        file.write(content)
+            if made.get(key):
+                entry = {"file_name": file_name, "title": item.title, "boxes": item.boxes, **item.extra}
+                shown[name].append({**made[key], **entry})
+    note = f"{len(lost)} pictures could not be opened; the first: {lost[0]}" if lost else ""
+    write_json(folder / "gallery.json", {"galleries": shown, "note": note})
+
+
+def _picture(image_root: Path, file_name: str, crop: tuple | None, name: str) -> dict:
+    """{"file", "content", "view": [x, y, w, h] of the image that it shows, "size": [w, h] of the JPEG}."""
+    from label_tools.coco import is_inside
+    from label_tools.images import open_image
+
+    if not is_inside(file_name):
+        raise InputError(f'file_name "{file_name}" leads out of the image root')
+    image = open_image(image_root / file_name)
+    view = (0.0, 0.0, float(image.width), float(image.height))
+    side = WHOLE_SIDE
+    if crop:
+        x, y, w, h = crop
+        # a crop that hangs over an edge moves inwards, so that crops stay square
+        width, height = min(int(np.ceil(w)), image.width), min(int(np.ceil(h)), image.height)
+        left = min(max(0, int(x)), image.width - width)
+        top = min(max(0, int(y)), image.height - height)
+        right, bottom = left + width, top + height
+        image = image.crop((left, top, right, bottom))
+        view = (float(left), float(top), float(right - left), float(bottom - top))
+        side = CROP_SIDE
+    scale = side / max(image.size)
+    if scale < 1 or crop:
+        scale = min(scale, 4.0)
+        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    return {"file": name, "content": buffer.getvalue(), "view": list(view), "size": list(image.size)}
+
+
+def choose(evaluation) -> dict[str, list[_Item]]:
+    """{"best", "worst", "missed", "false", "suspects"}: which images and places, best or worst first."""
+    tables, matches = evaluation.tables, evaluation.matches
+    t = iou_index(matches, evaluation.metrics["settings"]["iou"])
+    threshold = np.array([evaluation.thresholds[name] for name in tables.class_names])
+    kept = tables.det_score[matches.det] >= threshold[tables.det_class[matches.det]]
+    right, ignored = matches.right[0, t], matches.ignored[0, t]
+    wrong = kept & ~right & ~ignored
+    found = np.zeros(len(tables.gt_class), bool)
+    found[matches.gt[t][kept & right]] = True
+    missed = ~found & ~matches.gt_ignored[0]
+    images = len(tables.image_ids)
+    image_of = tables.det_image[matches.det]
+    num_right = np.bincount(image_of[kept & right], minlength=images)
+    num_wrong = np.bincount(image_of[wrong], minlength=images)
+    num_missed = np.bincount(tables.gt_image[missed], minlength=images)
+    total = 2 * num_right + num_wrong + num_missed
+    f1 = np.where(total > 0, 2 * num_right / np.maximum(total, 1), 1.0)
+
+    view = _View(evaluation, t, kept, right, ignored, found)
+    order = np.lexsort((np.arange(images), -num_right, -f1))
+    best = [i for i in order if num_right[i]][:MANY_WHOLE]
+    order = np.lexsort((np.arange(images), -(num_wrong + num_missed), f1))
+    worst = [i for i in order if num_wrong[i] + num_missed[i]][:MANY_WHOLE]
+
+    def whole(i: int) -> _Item:
+        title = f"{num_right[i]} right, {num_wrong[i]} false, {num_missed[i]} missed"
+        return _Item(int(i), title, view.boxes(int(i)))
+
+    size = tables.gt_bbox[:, 2] * tables.gt_bbox[:, 3]
+    lost = np.flatnonzero(missed)
+    lost = lost[np.argsort(-size[lost], kind="stable")][:MANY_CROPS]
+    false = np.flatnonzero(wrong)
+    false = false[np.argsort(-tables.det_score[matches.det[false]], kind="stable")][:MANY_CROPS]
+    return {
+        "best": [whole(i) for i in best],
+        "worst": [whole(i) for i in worst],
+        "missed": [view.missed(int(g)) for g in lost],
+        "false": [view.false(int(d)) for d in false],
+        "suspects": [view.suspect(s) for s in evaluation.suspects[: 2 * MANY_CROPS]],
+    }
+
+
+class _View:
+    """Boxes of an image as the report draws them: {"kind": true|right|false|missed, "bbox", "text"}."""
+
+    def __init__(self, evaluation, t: int, kept, right, ignored, found) -> None:
+        self.tables, self.matches, self.evaluation = evaluation.tables, evaluation.matches, evaluation
+        self.t, self.kept, self.right, self.ignored, self.found = t, kept, right, ignored, found
+        self.row_of_id = {image_id: row for row, image_id in enumerate(self.tables.image_ids)}
+
+    def boxes(self, image: int) -> list[dict]:
+        tables, boxes = self.tables, []
+        for g in np.flatnonzero(tables.gt_image == image):
+            crowd, found = tables.gt_is_crowd[g], self.found[g]
+            kind = "crowd" if crowd else "true" if found else "missed"
+            name = tables.class_names[tables.gt_class[g]]
+            boxes.append(_box(kind, tables.gt_bbox[g], name if kind == "missed" else "", f"label: {name}"))
+        chosen = self.kept & ~self.ignored
+        for d in np.flatnonzero(chosen & (tables.det_image[self.matches.det] == image)):
+            boxes.append(self._detection(d))
+        return boxes
+
+    def _detection(self, d: int) -> dict:
+        tables, row = self.tables, self.matches.det[d]
+        text = f"{tables.class_names[tables.det_class[row]]} {tables.det_score[row]:.2f}"
+        return _box("right" if self.right[d] else "false", tables.det_bbox[row], text, f"detection: {text}")
+
+    def missed(self, g: int) -> _Item:
+        tables = self.tables
+        title = tables.class_names[tables.gt_class[g]]
+        image = int(tables.gt_image[g])
+        return _Item(image, title, self.boxes(image), _around(tables.gt_bbox[g]))
+
+    def false(self, d: int) -> _Item:
+        tables, row = self.tables, self.matches.det[d]
+        title = f"{tables.class_names[tables.det_class[row]]} {tables.det_score[row]:.2f}"
+        image = int(tables.det_image[row])
+        return _Item(image, title, self.boxes(image), _around(tables.det_bbox[row]))
+
+    def suspect(self, suspect) -> _Item:
+        boxes = []
+        if suspect.label_bbox:
+            boxes.append(_box("true", suspect.label_bbox, "", f"label: {suspect.label_class}"))
+        if suspect.bbox:
+            text = f"{suspect.class_name} {suspect.score:.2f}"
+            boxes.append(_box("false", suspect.bbox, "", f"detection: {text}"))
+        corners = np.array([[x, y, x + w, y + h] for x, y, w, h in filter(None, (suspect.bbox, suspect.label_bbox))])
+        low, high = corners[:, :2].min(0), corners[:, 2:].max(0)
+        crop = _around([*low, *(high - low)])
+        extra = {"kind": suspect.kind, "suspicion": suspect.suspicion}
+        return _Item(self.row_of_id[suspect.image_id], suspect.text, boxes, crop, extra)
+
+
+def _box(kind: str, bbox, text: str, hint: str) -> dict:
+    return {"kind": kind, "bbox": [round(float(v), 2) for v in bbox], "text": text, "hint": hint}
+
+
+def _around(bbox) -> tuple[float, float, float, float]:
+    """A square around a box with MARGIN on each side, at least 48 pixels wide."""
+    x, y, w, h = (float(v) for v in bbox)
+    side = max(max(w, h) * (1 + 2 * MARGIN), 48.0)
+    return (round(x + w / 2 - side / 2, 2), round(y + h / 2 - side / 2, 2), round(side, 2), round(side, 2))

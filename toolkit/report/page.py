@@ -1,0 +1,243 @@
+"""What the page says: gathers numbers, figures and pictures of a run and fills the template."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+
+from markupsafe import Markup, escape
+
+from toolkit.metrics.error_kinds import KINDS
+from toolkit.report import figures, tables
+from toolkit.report.charts import whisker
+from toolkit.report.training import Training, read_training
+
+HERE = Path(__file__).parent
+GALLERIES = (
+    ("best", "Best images", "Images with the highest F1, those with the most objects first."),
+    ("worst", "Worst images", "Images with the lowest F1."),
+    ("missed", "Missed objects", "Labelled objects that no detection over its threshold found, largest first."),
+    ("false", "False detections", "Detections over their threshold that are wrong, highest score first."),
+)
+ERROR_MEANING = {
+    "class": "right place, wrong class",
+    "localisation": "right class, box too far off (IoU 0.1 to 0.5)",
+    "both": "wrong class and box too far off",
+    "duplicate": "a second detection of an object that was already found",
+    "background": "a detection where nothing is labelled",
+    "missed": "an object that nothing found",
+}
+
+
+def render(folder: Path, evaluations: dict[str, Path], split: str | None) -> str:
+    """The page's HTML. evaluations: {split: folder with metrics.json}, the first or `split` in full."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals.update(number=tables.number, objects_of=tables.objects_of, interval=tables.interval,
+                               with_interval=tables.with_interval, whisker=whisker, shot=shot)  # fmt: skip
+    training = read_training(folder)
+    problems = list(training.problems)
+    loaded = {name: _load(path, problems) for name, path in evaluations.items()}
+    loaded = {name: metrics for name, metrics in loaded.items() if metrics is not None}
+    main = split if split in loaded else next(iter(loaded), None)
+    metrics = loaded.get(main)
+    page = {
+        "style": Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        "script": Markup((HERE / "sort.js").read_text(encoding="utf-8")),
+        "title": _title(folder, metrics, training),
+        "folder": folder.as_posix(),
+        "metrics": metrics,
+        "others": {name: one for name, one in loaded.items() if name != main},
+        "training": training,
+        "status": _status(training),
+        "losses": figures.losses(training),
+        "ap_per_epoch": figures.ap_per_epoch(training),
+        "learning_rate": figures.learning_rate(training),
+        "made": _made(training, metrics),
+        "keys": tables.KEYS,
+        "meaning": tables.MEANING,
+        "error_meaning": ERROR_MEANING,
+        "problems": problems,
+        "figures": {},
+        "galleries": [],
+        "suspects": [],
+        "gallery_note": "",
+        "num_suspects": 0,
+    }
+    if metrics is not None:
+        where = evaluations[main]
+        relative = Path(os.path.relpath(where, folder))
+        page["figures"] = _figures(where, metrics, relative)
+        gallery = _gallery(where, problems)
+        page["galleries"] = [(name, title, text, gallery["galleries"].get(name, [])) for name, title, text in GALLERIES]
+        page["suspects"] = gallery["galleries"].get("suspects", [])
+        page["gallery_note"] = gallery["note"]
+        page["num_suspects"] = metrics.get("suspects", 0)
+        page["suspect_folder"] = (relative / "suspects").as_posix()
+    return environment.get_template("template.html.j2").render(page)
+
+
+def _load(path: Path, problems: list[str]) -> dict | None:
+    """metrics.json with classes and kinds in their own order again (the file has sorted keys)."""
+    try:
+        metrics = json.loads((path / "metrics.json").read_bytes())
+        order = metrics["confusion"]["classes"][:-1]
+        kinds = metrics["error_kinds"]["kinds"]
+        metrics["error_kinds"]["kinds"] = {kind: kinds[kind] for kind in KINDS}
+        for owner in (metrics, metrics["objects"]):
+            owner["per_class"] = {name: owner["per_class"][name] for name in order}
+        return metrics
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problems.append(f"{path.name}/metrics.json cannot be read: {type(error).__name__} {error}")
+        return None
+
+
+def _title(folder: Path, metrics: dict | None, training: Training) -> str:
+    source = (metrics or {}).get("source")
+    if source and not training.exists:
+        return f"{source['detections']} on {source['annotations']}"
+    return folder.resolve().name
+
+
+def _status(training: Training) -> str:
+    """A sentence when the run did not end by itself; else nothing."""
+    status = training.run.get("status")
+    if not training.exists or status == "finished":
+        return ""
+    last = training.epochs[-1]["epoch"] if training.epochs else 0
+    what = {"stopped": "was stopped", "failed": "failed"}.get(status, "has not ended or was cut off")
+    return f"This run {what}; {last} epochs are complete. What follows is what it left behind."
+
+
+def _figures(folder: Path, metrics: dict, where: Path) -> dict:
+    """{name: Figure}; a table that is missing leaves its figure out."""
+    maker = figures.EvaluationFigures(folder, metrics, where)
+    wanted = {
+        "pr50": lambda: maker.precision_recall(0.5),
+        "pr75": lambda: maker.precision_recall(0.75),
+        "f1": lambda: maker.against_threshold("f1"),
+        "precision": lambda: maker.against_threshold("precision"),
+        "recall": lambda: maker.against_threshold("recall"),
+        "calibration": maker.calibration if metrics.get("calibration") else None,
+        "confusion": maker.confusion,
+        "error_kinds": maker.error_kinds if metrics["error_kinds"]["AP50"] is not None else None,
+        "sizes": maker.sizes,
+        "aspects": maker.aspects,
+        "anchors": maker.anchors if metrics.get("anchors") else None,
+    }
+    made = {}
+    for name, make in wanted.items():
+        try:
+            made[name] = make() if make else None
+        except FileNotFoundError:
+            made[name] = None
+    return made
+
+
+def _gallery(folder: Path, problems: list[str]) -> dict:
+    """gallery.json with each picture's bytes as `address`."""
+    try:
+        gallery = json.loads((folder / "gallery.json").read_bytes())
+    except (OSError, ValueError) as error:
+        problems.append(f"gallery.json cannot be read: {error}")
+        return {"galleries": {}, "note": ""}
+    for items in gallery["galleries"].values():
+        for item in list(items):
+            path = folder / "pictures" / Path(item["file"]).name
+            try:
+                item["address"] = "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+            except OSError:
+                items.remove(item)
+    return gallery
+
+
+def shot(item: dict) -> Markup:
+    """A picture with its boxes as SVG, cut to what the JPEG shows."""
+    x, y, w, h = item["view"]
+    shown = min(item["size"][0], 420)
+    type_size = 11.5 * w / max(shown, 1) * (1.35 if item["size"][0] > 300 else 1)
+    parts = [f'<image href="{item["address"]}" x="{x}" y="{y}" width="{w}" height="{h}"/>']
+    texts = []
+    for box in item["boxes"]:
+        bx, by, bw, bh = box["bbox"]
+        kind = escape(box["kind"])
+        hint = f"<title>{escape(box['hint'])}</title>"
+        parts.append(f'<rect class="box {kind}" x="{bx}" y="{by}" width="{bw}" height="{bh}">{hint}</rect>')
+        inside = x <= bx + bw / 2 <= x + w and y <= by + bh / 2 <= y + h
+        if box["text"] and inside:
+            # labels below, detections above: where both sit on one object they do not cover each other
+            above = box["kind"] != "missed" and by - type_size > y
+            ty = by - 0.35 * type_size if above else by + bh + type_size
+            tx, ty = max(bx, x + 2), min(ty, y + h - 0.3 * type_size)
+            texts.append(f'<text class="tag {kind}" x="{tx:.1f}" y="{ty:.1f}" font-size="{type_size:.1f}">'
+                         f"{escape(box['text'])}</text>")  # fmt: skip
+    parts += texts
+    name = escape(item["file_name"])
+    return Markup(f'<svg class="shot" viewBox="{x} {y} {w} {h}" role="img" aria-label="{name}">{"".join(parts)}</svg>')
+
+
+def _made(training: Training, metrics: dict | None) -> list[tuple[str, str]]:
+    """(what, value) of how the run and its evaluation were made."""
+    run, rows = training.run, []
+
+    def add(name: str, value: object) -> None:
+        if value not in (None, "", [], {}):
+            rows.append((name, str(value)))
+
+    add("command", run.get("command"))
+    add("model", run.get("model"))
+    add("status", run.get("status"))
+    add("started", run.get("started"))
+    add("time", _duration(run.get("seconds")))
+    add("device", run.get("device"))
+    add("seed", run.get("seed"))
+    classes = run.get("classes")
+    add("classes", ", ".join(map(str, classes)) if isinstance(classes, list) else None)
+    images = run.get("num_images")
+    add("images", ", ".join(f"{k} {v}" for k, v in images.items()) if isinstance(images, dict) else images)
+    add("data fingerprint", run.get("data_fingerprint"))
+    versions = run.get("versions")
+    add("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else None)
+    if metrics is not None:
+        add("checkpoint", _checkpoint(metrics.get("checkpoint")))
+        source = metrics.get("source")
+        if source:
+            add("labels", source["annotations"])
+            add("detections", source["detections"])
+        settings = metrics["settings"]
+        add("judged on", f"{metrics['num_images']} images, {metrics['num_objects']} objects, "
+                         f"{metrics['num_detections']} detections")  # fmt: skip
+        floor = settings.get("score_floor", settings["lowest_score"])
+        add("score floor", f"{floor:.3f}: detections under it were never made, so recall ends there"
+                           if floor is not None else None)  # fmt: skip
+        add("detections per class and image", f"at most {settings['max_detections']} (COCO's maxDets)")
+        add("areas", "small under 32 x 32, large over 96 x 96 pixels of the original image; the annotation's own "
+                     "area where it has one, else the box's")  # fmt: skip
+        add("thresholds", "chosen " + ("before, on other images" if settings["thresholds_from"] == "elsewhere"
+            else "on these images, so precision and recall at them flatter a little") + (
+            ": highest F1" if settings["precision"] is None else f": precision {settings['precision']:.2f}"))  # fmt: skip
+        intervals = metrics.get("intervals")
+        if intervals:
+            add("intervals", f"95 %, percentile bootstrap over images, {intervals['resamples']} resamples, "
+                             f"seed {intervals['seed']}")  # fmt: skip
+    return rows
+
+
+def _checkpoint(found: dict | None) -> str | None:
+    if not found:
+        return None
+    return f"{found.get('folder')}, epoch {found.get('epoch')}, step {found.get('step')}"
+
+
+def _duration(seconds: object) -> str | None:
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        return None
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

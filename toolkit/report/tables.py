@@ -1,0 +1,146 @@
+"""The numbers as text: for a terminal, for a paper in LaTeX, for a page in Markdown."""
+
+from __future__ import annotations
+
+from toolkit.metrics.coco import KEYS
+
+MEANING = {
+    "AP": "mean over IoU 0.50 to 0.95",
+    "AP50": "IoU 0.50",
+    "AP75": "IoU 0.75",
+    "APs": "small objects, area under 32 x 32 pixels",
+    "APm": "medium objects",
+    "APl": "large objects, area over 96 x 96 pixels",
+    "AR1": "recall, best detection of an image and class",
+    "AR10": "recall, 10 best",
+    "AR100": "recall, 100 best",
+    "ARs": "recall, small objects",
+    "ARm": "recall, medium objects",
+    "ARl": "recall, large objects",
+}
+_SIZE_OF = {"s": "small", "m": "medium", "l": "large"}
+
+
+def number(value: float | None, objects: int | None = None) -> str:
+    """0.505; without a value `n/a`, with the count of objects that makes it so."""
+    if value is not None:
+        return f"{value:.3f}"
+    return "n/a" if objects is None else f"n/a ({objects} objects)"
+
+
+def objects_of(numbers: dict, key: str) -> int:
+    """How many objects a number is over: APs over the small ones, AP over all."""
+    size = _SIZE_OF.get(key[-1])
+    return numbers["num_objects_by_size"][size] if size else numbers["num_objects"]
+
+
+def interval(metrics: dict, key: str, name: str | None = None) -> list[float] | None:
+    """[low, high] of AP, AP50 or AP75, over all classes or of one; None where there is none."""
+    found = metrics.get("intervals") or {}
+    found = found.get("per_class", {}).get(name, {}) if name is not None else found
+    return found.get(key)
+
+
+def with_interval(metrics: dict, key: str, name: str | None = None) -> str:
+    numbers = metrics if name is None else metrics["per_class"][name]
+    text = number(numbers[key], objects_of(numbers, key))
+    ends = interval(metrics, key, name)
+    return f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]" if ends and numbers[key] is not None else text
+
+
+def terminal(metrics: dict) -> str:
+    """The twelve numbers, one a line, and AP per class."""
+    lines = []
+    for key in KEYS:
+        ends = interval(metrics, key)
+        found = f"  95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics[key] is not None else ""
+        lines.append(f"{key:6} {number(metrics[key], objects_of(metrics, key)):6}  {MEANING[key]}{found}")
+    lines.append(f"       {metrics['num_objects']} objects, {metrics['num_detections']} detections, "
+                 f"{metrics['num_images']} images, at most 100 detections of a class and image")  # fmt: skip
+    classes = metrics["per_class"]
+    if 1 < len(classes) <= 20:
+        width = max(map(len, classes))
+        lines += ["", f"{'class':{width}}  objects  AP     AP50   score threshold"]
+        for name, one in classes.items():
+            threshold = metrics["thresholds"][name]["threshold"]
+            lines.append(f"{name:{width}}  {one['num_objects']:7d}  {number(one['AP']):5}  {number(one['AP50']):5}  "
+                         f"{threshold:.3f}")  # fmt: skip
+    if metrics.get("compare"):
+        lines += ["", comparison(metrics["compare"])]
+    return "\n".join(lines)
+
+
+def comparison(compare: dict) -> str:
+    """A is the run that is evaluated, B the one that it is compared with."""
+    lines = [f"compared with B = {compare['name']} on the same {compare['num_images']} images"]
+    for key in ("AP", "AP50", "AP75"):
+        one = compare[key]
+        if one is None:
+            lines.append(f"{key:6} n/a")
+            continue
+        low, high = one["interval"]
+        lines.append(f"{key:6} A {one['a']:.3f}  B {one['b']:.3f}  B - A {one['difference']:+.3f}  "
+                     f"95 % interval {low:+.3f} to {high:+.3f}  p {one['p']:.3f}  {one['verdict']}")  # fmt: skip
+    return "\n".join(lines)
+
+
+COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+
+
+def _rows(metrics: dict) -> list[tuple[str, list[str]]]:
+    rows = []
+    for name, numbers in metrics["per_class"].items():
+        rows.append((name, [str(numbers["num_objects"])] + [number(numbers[key]) for key in COLUMNS]))
+    if len(rows) > 1:
+        rows.append(("all classes", [str(metrics["num_objects"])] + [number(metrics[key]) for key in COLUMNS]))
+    return rows
+
+
+def _caption(metrics: dict) -> str:
+    ends = interval(metrics, "AP")
+    text = f"AP {number(metrics['AP'])}"
+    text += f", 95 % bootstrap interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics["AP"] is not None else ""
+    split = f" of the {metrics['split']} split" if metrics.get("split") else ""
+    return f"{text}; {metrics['num_objects']} objects in {metrics['num_images']} images{split}; COCO metrics"
+
+
+def markdown(metrics: dict) -> str:
+    """A table per class for a README or an issue."""
+    lines = ["| class | objects | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * (len(COLUMNS) + 1)]
+    for name, cells in _rows(metrics):
+        lines.append(f"| {_escape_markdown(name)} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", _caption(metrics) + "."])
+
+
+def latex(metrics: dict) -> str:
+    """A table for a paper; needs the package booktabs."""
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_escape_latex(_caption(metrics))}.}}",
+        r"\begin{tabular}{l" + "r" * (len(COLUMNS) + 1) + "}",
+        r"\toprule",
+        "class & objects & " + " & ".join(_latex_key(key) for key in COLUMNS) + r" \\",
+        r"\midrule",
+    ]
+    rows = _rows(metrics)
+    for i, (name, cells) in enumerate(rows):
+        if name == "all classes" and i == len(rows) - 1 and i:
+            lines.append(r"\midrule")
+        lines.append(f"{_escape_latex(name)} & " + " & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _latex_key(key: str) -> str:
+    index = key[2:]
+    return rf"{key[:2]}$_{{{index}}}$" if index else key
+
+
+def _escape_latex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {c: "\\" + c for c in "&%$#_{}"}
+    return "".join(special.get(c, c) for c in text)
+
+
+def _escape_markdown(text: str) -> str:
+    return "".join("\\" + c if c in r"\|*_`<>[]" else c for c in text)

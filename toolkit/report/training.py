@@ -1,0 +1,74 @@
+"""What a run left behind, read tolerantly: a killed run has half a line, or no file at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Training:
+    """steps and epochs are the records of metrics.jsonl; config is the text of config.yaml."""
+
+    run: dict
+    steps: list[dict]
+    epochs: list[dict]
+    config: str
+    problems: list[str]
+
+    @property
+    def exists(self) -> bool:
+        return bool(self.run or self.steps or self.epochs or self.config)
+
+
+def read_training(folder: Path) -> Training:
+    """Everything about the training that `folder` holds; what cannot be read becomes a problem, not an error."""
+    problems: list[str] = []
+    run = {}
+    if (folder / "run.json").is_file():
+        try:
+            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            problems.append(f"run.json cannot be read: {error}")
+    if not isinstance(run, dict):
+        run, _ = {}, problems.append("run.json is no object")
+    records = _records(folder / "metrics.jsonl", problems)
+    config = ""
+    if (folder / "config.yaml").is_file():
+        config = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
+    steps = [r for r in records if r.get("kind") == "step" and isinstance(r.get("step"), int)]
+    epochs = [r for r in records if r.get("kind") == "epoch" and isinstance(r.get("epoch"), int)]
+    # a resumed run may repeat an epoch: the later record counts
+    by_epoch = {r["epoch"]: r for r in epochs}
+    return Training(run, steps, [by_epoch[e] for e in sorted(by_epoch)], config, problems)
+
+
+def _records(path: Path, problems: list[str]) -> list[dict]:
+    if not path.is_file():
+        return []
+    records, bad = [], 0
+    for line in path.read_bytes().split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            bad += 1
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    if bad:
+        problems.append(f"{bad} lines of metrics.jsonl cannot be read (the run was cut off while writing)")
+    return records
+
+
+def smooth(values: list[float], window: int) -> list[float]:
+    """Mean of the last `window` values at each place."""
+    means, total = [], 0.0
+    for i, value in enumerate(values):
+        total += value
+        if i >= window:
+            total -= values[i - window]
+        means.append(total / min(i + 1, window))
+    return means
