@@ -12,7 +12,7 @@ import sys
 
 from label_tools.errors import exit_code_of
 
-COMMANDS = ("train", "predict", "doctor", "demo")
+COMMANDS = ("train", "evaluate", "report", "predict", "doctor", "demo")
 
 
 def parser() -> argparse.ArgumentParser:
