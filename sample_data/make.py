@@ -73,13 +73,15 @@ def encoded(image: Image.Image) -> bytes:
 
 
 def make(out: Path) -> Counter:
-    """Write the whole sample into `out`; files there that are not of it stay. Returns what was counted."""
+    """Write the whole sample into `out`, and remove what an older drawing left there. Returns the counts."""
     counts: Counter = Counter()
+    written = set()
     (out / "labelme").mkdir(parents=True, exist_ok=True)
     write(out / "labels.txt", "".join(f"{label}\n" for label in LABELS).encode())
     for number in range(1, IN_LABELME + IN_MASKS + 1):
         for path, content in files(number).items():
             write(out / path, content)
+            written.add(out / path)
             counts["bytes"] += len(content)
             counts["files " + Path(path).suffix] += 1
             if path.endswith(".json"):
@@ -87,6 +89,9 @@ def make(out: Path) -> Counter:
             elif path.endswith(".png"):
                 with Image.open(io.BytesIO(content)) as mask:
                     counts[f"{Path(path).parent.name} in masks"] += int(np.count_nonzero(np.unique(mask)))
+    for folder in ("labelme", "masks"):
+        for old in set((out / folder).rglob("bench_???.*")) - written:
+            old.unlink()
     return counts
 
 
