@@ -1,0 +1,88 @@
+"""The three localisation networks of the digit assignment (Vega and Alonso, Deep Learning - Assignment 2).
+
+images [B,1,48,60] in 0..1 -> [B,15]: presence logit, box (cx, cy, w, h as shares of the image), 10 class logits.
+
+    CNNModel1      697,935   conv16 pool conv32 pool, 5760 -> 120 -> 15
+    CNNModel2    5,883,791   conv 64, 128, 256 with BN and pool, 10752 -> 512 -> dropout -> 15
+    CNNModel3   12,233,711   conv32 BN, three residual blocks of stride 2, mean over 6 x 7, 10752 -> 1024 -> 15
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def outputs(num_classes: int) -> int:
+    return 1 + 4 + num_classes
+
+
+class CNNModel1(nn.Sequential):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(
+            *_conv_pool(1, 16, norm=False),
+            *_conv_pool(16, 32, norm=False),
+            nn.Flatten(),
+            nn.Linear(32 * 12 * 15, 120),
+            nn.ReLU(inplace=True),
+            nn.Linear(120, outputs(num_classes)),
+        )
+
+
+class CNNModel2(nn.Sequential):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(
+            *_conv_pool(1, 64),
+            *_conv_pool(64, 128),
+            *_conv_pool(128, 256),  # 48 x 60 -> 6 x 7: the last column of 15 is dropped
+            nn.Flatten(),
+            nn.Linear(256 * 6 * 7, 512),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(512, outputs(num_classes)),
+        )
+
+
+class CNNModel3(nn.Sequential):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__(
+            nn.Conv2d(1, 32, 3, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(inplace=True),
+            ResidualBlock(32, 64, 2),
+            ResidualBlock(64, 128, 2),
+            ResidualBlock(128, 256, 2),
+            nn.AdaptiveAvgPool2d((6, 7)),
+            nn.Flatten(),
+            nn.Linear(256 * 6 * 7, 1024),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(1024, outputs(num_classes)),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """relu(conv BN relu conv BN (x) + x), x through a 1x1 convolution where the shape changes. (ResNet's basic block)"""
+
+    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(out),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels != out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels, out, 1, stride=stride, bias=False), nn.BatchNorm2d(out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.conv(x) + self.shortcut(x))
+
+
+def _conv_pool(channels: int, out: int, norm: bool = True) -> list[nn.Module]:
+    norms = [nn.BatchNorm2d(out)] if norm else []
+    return [nn.Conv2d(channels, out, 3, padding=1), *norms, nn.ReLU(inplace=True), nn.MaxPool2d(2)]

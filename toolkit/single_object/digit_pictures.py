@@ -1,0 +1,62 @@
+"""Handwritten digits (scikit-learn's, 1,797 of 8 x 8 pixels) turned and scaled, and the clutter behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from label_tools.errors import MissingExtra
+
+HEIGHT, WIDTH = 48, 60
+_BASE = 28  # pixels of a digit's side at scale 1, as MNIST's
+_INK = 60  # of 255: darker is no part of the digit's box
+
+
+def handwriting(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """-> (pictures [D,8,8] uint8, digits [D]) for part "train" or "val": no hand-written digit is in both."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise MissingExtra(
+            "digits come from scikit-learn, which is not installed: pip install 'frcnn-toolkit[baselines]'"
+        ) from None
+    data = load_digits()
+    pictures = np.clip(data.images * (255 / 16), 0, 255).astype(np.uint8)
+    mine = np.arange(len(pictures)) % 6 == 5  # the file is in the order of its writers, every class in each stretch
+    mine = ~mine if part == "train" else mine
+    return pictures[mine], data.target[mine]
+
+
+def written(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """One digit, 17 to 34 pixels high, turned by at most 25 degrees, cut to its ink: [h,w] uint8."""
+    side = round(_BASE * random.uniform(0.6, 1.2))
+    image = Image.fromarray(np.pad(picture, 1)).resize((side, side), Image.Resampling.BICUBIC)
+    image = image.rotate(float(random.uniform(-25, 25)), Image.Resampling.BILINEAR, expand=True)
+    pixels = np.asarray(image)
+    rows, columns = np.nonzero((pixels > _INK).any(1))[0], np.nonzero((pixels > _INK).any(0))[0]
+    return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def clutter(random: np.random.Generator, strokes: int) -> np.ndarray:
+    """[48,60] uint8: soft blots and short strokes as bright as a digit, and speckle over everything."""
+    small = random.random((HEIGHT // 6, WIDTH // 6)) ** 4 * 150
+    soft = Image.fromarray(small.astype(np.uint8)).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+    canvas = np.asarray(soft).astype(np.float32)
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    for _ in range(int(random.integers(0, strokes + 1))):
+        x0, y0, angle = random.uniform(0, WIDTH), random.uniform(0, HEIGHT), random.uniform(0, np.pi)
+        length, thick = random.uniform(2, 9), random.uniform(0.8, 2.2)
+        along = np.clip((x - x0) * np.cos(angle) + (y - y0) * np.sin(angle), -length, length)
+        away = np.hypot(x - x0 - along * np.cos(angle), y - y0 - along * np.sin(angle))
+        canvas = np.maximum(canvas, random.uniform(120, 255) * np.exp(-((away / thick) ** 2)))
+    canvas += random.normal(0, 12, canvas.shape)
+    return np.clip(canvas, 0, 255).astype(np.uint8)
+
+
+def paste(canvas: np.ndarray, digit: np.ndarray, random: np.random.Generator) -> tuple[int, int, int, int]:
+    """Lay `digit` over `canvas` (the brighter pixel wins) at a random place; -> its box, half-open."""
+    height, width = digit.shape
+    x, y = int(random.integers(0, WIDTH - width + 1)), int(random.integers(0, HEIGHT - height + 1))
+    patch = canvas[y : y + height, x : x + width]
+    np.maximum(patch, digit, out=patch)
+    return x, y, x + width, y + height

@@ -1,0 +1,122 @@
+"""The form that every data set of a baseline takes: pictures of one size and their objects, in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from label_tools.errors import InputError
+
+
+class One(NamedTuple):
+    """At most one object an image. Where `present` is False, `labels` is 0 and `boxes` are zeros."""
+
+    present: Tensor  # [N] bool
+    labels: Tensor  # [N] int64, 0..K-1
+    boxes: Tensor  # [N,4] XYXY pixels, half-open
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N images and M objects. `owner` tells the image of an object; objects stand in the order of their images."""
+
+    name: str
+    classes: tuple[str, ...]
+    images: Tensor  # [N,C,H,W] uint8
+    owner: Tensor  # [M] int64
+    labels: Tensor  # [M] int64, 0..K-1
+    boxes: Tensor  # [M,4] float32 XYXY pixels, half-open
+    files: tuple[str, ...] = ()
+    left_out: Counter = field(default_factory=Counter)  # reason -> images of the source that are not here
+
+    def __post_init__(self) -> None:
+        count, (height, width) = len(self.images), self.size
+        if not len(self.owner) == len(self.labels) == len(self.boxes):
+            raise InputError(f"{self.name}: {len(self.labels)} labels, {len(self.boxes)} boxes, needs as many of each")
+        if not len(self.owner):
+            return
+        if int(self.owner.min()) < 0 or int(self.owner.max()) >= count:
+            raise InputError(f"{self.name}: an object belongs to image {int(self.owner.max())} of {count}")
+        if int(self.labels.min()) < 0 or int(self.labels.max()) >= len(self.classes):
+            raise InputError(f"{self.name}: label {int(self.labels.max())}, needs 0 to {len(self.classes) - 1}")
+        edge = torch.tensor([width, height, width, height])
+        fine = torch.isfinite(self.boxes) & (self.boxes >= 0) & (self.boxes <= edge)
+        fine = fine.all(1) & (self.boxes[:, 2:] > self.boxes[:, :2]).all(1)
+        if not fine.all():
+            row = int((~fine).nonzero()[0])
+            raise InputError(
+                f"{self.name}, image {self.file(int(self.owner[row]))}: box {self.boxes[row].tolist()} is empty or "
+                f"outside of {width} x {height} pixels"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every image."""
+        return int(self.images.shape[2]), int(self.images.shape[3])
+
+    def file(self, row: int) -> str:
+        return self.files[row] if self.files else f"{self.name}_{row:05d}"
+
+    def per_image(self) -> Tensor:
+        """Number of objects of each image, [N]."""
+        return torch.bincount(self.owner, minlength=len(self))
+
+    def one(self) -> One:
+        """The single object of each image. Raises InputError naming an image that has several."""
+        counts = self.per_image()
+        if len(counts) and int(counts.max()) > 1:
+            row = int(counts.argmax())
+            raise InputError(
+                f"{self.name}, image {self.file(row)}: {int(counts[row])} objects, a single-object baseline needs one"
+            )
+        present = counts > 0
+        labels = torch.zeros(len(self), dtype=torch.int64)
+        boxes = torch.zeros(len(self), 4)
+        labels[self.owner], boxes[self.owner] = self.labels, self.boxes
+        return One(present, labels, boxes)
+
+    def first(self, count: int) -> Samples:
+        """The first `count` images with their objects."""
+        mine = self.owner < count
+        return Samples(self.name, self.classes, self.images[:count], self.owner[mine], self.labels[mine],
+                       self.boxes[mine], self.files[:count], self.left_out)  # fmt: skip
+
+    def coco(self) -> dict[str, Any]:
+        """The COCO document of these pictures (in their own pixels), for `toolkit.evaluate`."""
+        height, width = self.size
+        images = [{"id": row + 1, "file_name": self.file(row), "width": width, "height": height}
+                  for row in range(len(self))]  # fmt: skip
+        annotations = []
+        rows = zip(self.owner.tolist(), self.labels.tolist(), self.boxes.tolist(), strict=True)
+        for number, (owner, label, (x1, y1, x2, y2)) in enumerate(rows, 1):
+            annotations.append({"id": number, "image_id": owner + 1, "category_id": label + 1, "iscrowd": 0,
+                                "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)})  # fmt: skip
+        categories = [{"id": i, "name": name} for i, name in enumerate(self.classes, 1)]
+        return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+    def about(self) -> str:
+        """`shapes5: 1000 images 32 x 32, 1000 objects of 5 classes; left out: ...`."""
+        height, width = self.size
+        text = f"{self.name}: {len(self)} images {width} x {height}, {len(self.labels)} objects of "
+        text += f"{len(self.classes)} class{'es' if len(self.classes) != 1 else ''}"
+        empty = int((self.per_image() == 0).sum())
+        text += f", {empty} images without any" if empty else ""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
+        return f"{text}; left out: {reasons}" if reasons else text
+
+
+def fingerprint(samples: Samples) -> str:
+    """SHA-256 (first 16 digits) of pictures and objects: the same in every process for the same data."""
+    import hashlib
+
+    digest = hashlib.sha256(repr((samples.classes, tuple(samples.images.shape))).encode())
+    for tensor in (samples.images, samples.owner, samples.labels, samples.boxes):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

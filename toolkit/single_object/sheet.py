@@ -1,0 +1,48 @@
+"""A contact sheet: pictures with their boxes, so that a person sees what a network is taught and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from toolkit.pictures import COLOURS, draw_boxes
+from toolkit.single_object.samples import Samples
+
+TRUTH, ANSWER = COLOURS[2], COLOURS[5]  # green and red
+
+
+def contact_sheet(
+    samples: Samples, rows: Sequence[int], answers: dict[int, list[tuple[Tensor, str]]] | None = None, cell: int = 180
+) -> Image.Image:
+    """The images `rows` of `samples`, true boxes green; answers {row: [(box XYXY, text)]} red."""
+    height, width = samples.size
+    scale = max(1.0, cell / max(height, width))
+    cells = []
+    for row in rows:
+        picture = as_picture(samples.images[row]).resize((round(width * scale), round(height * scale)),
+                                                         Image.Resampling.NEAREST)  # fmt: skip
+        mine = (samples.owner == row).nonzero().squeeze(1).tolist()
+        boxes = [(samples.boxes[i] * scale).tolist() for i in mine]
+        texts = [samples.classes[int(samples.labels[i])] for i in mine]
+        colours = [TRUTH] * len(mine)
+        for box, text in (answers or {}).get(row, []):
+            boxes.append((box * scale).tolist())
+            texts.append(text)
+            colours.append(ANSWER)
+        cells.append(draw_boxes(picture, boxes, texts, colours))
+    columns = max(1, int(np.ceil(np.sqrt(len(cells)))))
+    lines = -(-len(cells) // columns)
+    wide, high = round(width * scale) + 4, round(height * scale) + 4
+    sheet = Image.new("RGB", (max(1, columns * wide), max(1, lines * high)), "#888888")
+    for place, picture in enumerate(cells):
+        sheet.paste(picture, (place % columns * wide + 2, place // columns * high + 2))
+    return sheet
+
+
+def as_picture(image: Tensor) -> Image.Image:
+    """[C,H,W] uint8, one or three channels -> RGB."""
+    pixels = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(np.ascontiguousarray(pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2)))
