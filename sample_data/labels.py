@@ -21,7 +21,7 @@ def labelme(rng: np.random.Generator, name: str, size: tuple[int, int], parts: l
         if len(pieces) > 1:
             groups += 1
             shapes += [polygon(rng, label, piece, size, group=groups) for piece in pieces]
-        elif label == "washer" and chance < 0.72 and is_disc(box, pieces[0]):
+        elif label == "washer" and chance < 0.72 and is_disc(box, pieces[0], size):
             shapes.append(circle(rng, label, box))
         elif chance > 0.90:
             shapes.append(mask_shape(label, mask))
@@ -71,13 +71,17 @@ def polygon(rng, label: str, outline: np.ndarray, size: tuple[int, int], group: 
         if len(points) <= POINTS[label] or tolerance > 3:
             break
         tolerance *= 1.15
+    apart = np.hypot(*(points - np.roll(points, 1, axis=0)).T) > 2.2  # nobody clicks twice on one spot
+    points = points[apart] if np.count_nonzero(apart) > 3 else points
     points = np.roll(points, rng.integers(len(points)), axis=0)
     points = np.clip(points + rng.normal(0, 0.4, points.shape).clip(-0.9, 0.9), 0, size)
     return shape(label, "polygon", points, group)
 
 
-def is_disc(box: np.ndarray, outline: np.ndarray) -> bool:
-    """Is all of the disc in view? Then a person draws a circle."""
+def is_disc(box: np.ndarray, outline: np.ndarray, size: tuple[int, int]) -> bool:
+    """Is all of the disc in view, and free of the border? Then a person draws a circle."""
+    if box[:2].min() < 1 or (box[2:] > np.array(size) - 1).any():
+        return False
     radius = float(box[2:].sum() - box[:2].sum()) / 4
     centre = (box[:2] + box[2:]) / 2
     return float(np.abs(np.hypot(*(outline - centre).T) - radius).max()) < 1.7
