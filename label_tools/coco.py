@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -93,11 +93,14 @@ def write_parts(
     *,
     info: dict,
     images: Iterable[dict],
-    annotations: Iterable[dict],
+    annotations: Iterable[dict | str],
     categories: Iterable[dict],
     other: dict | None = None,
 ) -> None:
-    """`write` for parts that need not all be in memory at once."""
+    """`write` for parts that need not all be in memory at once.
+
+    An annotation may come as the line that it is to be (`annotation_line`).
+    """
     lists = {"annotations": annotations, "categories": categories, "images": images}
     try:
         with atomic_write(path) as file:
@@ -111,11 +114,28 @@ def write_parts(
                     file.write(_json(info if key == "info" else other[key]))
             file.write(b"\n}\n")
     except UnicodeEncodeError as error:
-        raise InputError(
-            f"{path}: a name that is not valid text ({error.reason}) cannot be written"
-        ) from error
+        raise InputError(f"{path}: a name that is not valid text ({error.reason}) cannot be written") from error
     except ValueError as error:
         raise InputError(f"{path}: a number that is not finite cannot be written") from error
+
+
+def annotation_line(
+    annotation_id: int,
+    image_id: int,
+    category_id: int,
+    bbox: Sequence[float],
+    area: float,
+    iscrowd: int,
+    polygons: list[list[float]],
+) -> str:
+    """The line that `write` would make of such an annotation, in half the time. All numbers must be finite.
+
+    Python writes a list of floats as JSON does; a test holds the two against each other.
+    """
+    return (
+        f'{{"area": {area!r}, "bbox": {list(bbox)!r}, "category_id": {category_id}, "id": {annotation_id}, '
+        f'"image_id": {image_id}, "iscrowd": {iscrowd}, "segmentation": {polygons!r}}}'
+    )
 
 
 def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
@@ -131,22 +151,14 @@ def image_path(document: Document, annotations_path: str | os.PathLike, image: d
     """Where the picture of `image` (an entry of document["images"]) lies. Raises InputError if outside the root."""
     name = image["file_name"]
     if not is_inside(name):
-        raise InputError(
-            f'{annotations_path}, image {image["id"]}: file_name "{name}" leads out of the image root'
-        )
+        raise InputError(f'{annotations_path}, image {image["id"]}: file_name "{name}" leads out of the image root')
     return image_root(document, annotations_path) / name
 
 
 def is_inside(file_name: str) -> bool:
     """Whether a file_name stays below the folder it starts from, by its text alone."""
     parts = PurePosixPath(file_name).parts
-    return (
-        bool(parts)
-        and parts[0] != "/"
-        and ".." not in parts
-        and "\0" not in file_name
-        and "\\" not in file_name
-    )
+    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in file_name and "\\" not in file_name
 
 
 def class_names(document: Document) -> list[str]:
@@ -165,6 +177,6 @@ def _write_list(file, items: Iterable[dict]) -> None:
     file.write(b"[")
     first = True
     for item in items:
-        file.write((b"\n  " if first else b",\n  ") + _json(item))
+        file.write((b"\n  " if first else b",\n  ") + (item.encode() if isinstance(item, str) else _json(item)))
         first = False
     file.write(b"]" if first else b"\n ]")

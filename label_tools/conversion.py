@@ -67,7 +67,7 @@ class Conversion:
             out,
             info=self._info(out),
             images=self._images(),
-            annotations=self._annotations(),
+            annotations=self._lines(),
             categories=self._categories(),
         )
         account = self.account(out)
@@ -122,17 +122,29 @@ class Conversion:
             yield {"id": number, "file_name": r.file_name, "width": r.width, "height": r.height}
 
     def _annotations(self) -> Iterator[dict]:
+        for number, (image_id, category_id, one) in enumerate(self._numbered(), start=1):
+            yield _annotation(number, image_id, category_id, one)
+
+    def _lines(self) -> Iterator[dict | str]:
+        """The annotations as `coco.write_parts` takes them: ready lines where an object has nothing special."""
+        for number, (image_id, category_id, one) in enumerate(self._numbered(), start=1):
+            if one.extra or one.rle or one.label == IGNORE_LABEL:
+                yield _annotation(number, image_id, category_id, one)
+            else:
+                polygons = [p.tolist() for p in one.polygons]
+                yield coco.annotation_line(number, image_id, category_id, one.bbox, one.area, int(one.crowd), polygons)
+
+    def _numbered(self) -> Iterator[tuple[int, int, Instance]]:
+        """(image id, category id, object); an ignore region that belongs to no class comes once per class."""
         category_ids = {name: i for i, name in enumerate(self.names, start=1)}
-        number = 0
+        id_of = {label: category_ids[name] for label, name in self.spelling.items()}
         for image_id, record in enumerate(self.records, start=1):
             for one in record.instances:
                 if one.label == IGNORE_LABEL:
-                    ids, extra = list(category_ids.values()), {"label": IGNORE_LABEL}
+                    for category_id in category_ids.values():
+                        yield image_id, category_id, one
                 else:
-                    ids, extra = [category_ids[self.spelling.get(one.label, one.label)]], {}
-                for category_id in ids:
-                    number += 1
-                    yield {**_annotation(one), **extra, "id": number, "image_id": image_id, "category_id": category_id}
+                    yield image_id, id_of[one.label], one
 
 
 def convert(
@@ -182,10 +194,18 @@ def report_lines(account: dict) -> list[str]:
     return lines
 
 
-def _annotation(one: Instance) -> dict:
-    segmentation = one.rle if one.rle else [list(p) for p in one.polygons]
-    result = {"bbox": list(one.bbox), "area": one.area, "iscrowd": int(one.crowd), "segmentation": segmentation}
-    return {**one.extra, **result} if one.extra else result
+def _annotation(number: int, image_id: int, category_id: int, one: Instance) -> dict:
+    return {
+        **(one.extra or {}),
+        **({"label": IGNORE_LABEL} if one.label == IGNORE_LABEL else {}),
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": list(one.bbox),
+        "area": one.area,
+        "iscrowd": int(one.crowd),
+        "segmentation": one.rle or [p.tolist() for p in one.polygons],
+    }
 
 
 def _refuse_one_image_twice(reading: Reading) -> None:
@@ -205,10 +225,10 @@ def _refuse_to_overwrite(path: Path, key: str) -> None:
     if not path.exists():
         return
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict) or key not in content:
+        ours = f'"{key}"'.encode() in path.read_bytes()
+    except OSError:
+        ours = False
+    if not ours:
         raise InputError(f"{path}: exists and was not written by this command; move it away or choose another --out")
 
 

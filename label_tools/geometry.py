@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,16 +26,33 @@ def polygon_box(flat: Flat) -> Box:
 
 def polygon_area(flat: Flat) -> float:
     """|sum of (x1*y2 - x2*y1)| / 2, the shoelace formula. Exact where the outline does not cross itself."""
+    return area_and_turn(flat)[0]
+
+
+def area_and_turn(flat: Flat) -> tuple[float, bool]:
+    """(the shoelace area, whether the outline runs exactly once around its centre, always the same way).
+
+    The second is true of most outlines that people draw, and such an outline surely does not cross itself.
+    """
     xs, ys = flat[0::2], flat[1::2]
-    # relative to the first point: far from the origin the products would lose digits
-    x0, y0 = xs[0], ys[0]
-    px, py = xs[-1] - x0, ys[-1] - y0
-    total = 0.0
+    n = len(xs)
+    # relative to the centre: far from the origin the products would lose digits
+    cx, cy = sum(xs) / n, sum(ys) / n
+    px, py = xs[-1] - cx, ys[-1] - cy
+    total = least = most = 0.0
+    crossings = 0
     for x, y in zip(xs, ys):
-        qx, qy = x - x0, y - y0
-        total += px * qy - qx * py
+        qx, qy = x - cx, y - cy
+        cross = px * qy - qx * py
+        total += cross
+        if cross < least:
+            least = cross
+        elif cross > most:
+            most = cross
+        if (py < 0.0) != (qy < 0.0):  # once around means once down and once up through the centre's height
+            crossings += 1
         px, py = qx, qy
-    return abs(total) * 0.5
+    return abs(total) * 0.5, (least == 0.0 or most == 0.0) and crossings == 2 and total != 0.0
 
 
 def union_box(boxes: Sequence[Box]) -> Box:
@@ -78,7 +96,7 @@ def clip_polygon(flat: Flat, width: float, height: float) -> list[float]:
 
 def is_simple(flat: Flat) -> bool | None:
     """Whether the outline does not cross itself; None when it has too many points to find out quickly."""
-    if _turns_one_way(flat):
+    if area_and_turn(flat)[1]:
         return True
     if len(flat) > 2 * _SIMPLE_TEST_LIMIT:
         return None
@@ -96,28 +114,6 @@ def is_simple(flat: Flat) -> bool | None:
     return not bool((parted & parted.T).any())
 
 
-def _turns_one_way(flat: Flat) -> bool:
-    """True for outlines that run once around their centre, always the same way: surely simple, quickly told."""
-    xs, ys = flat[0::2], flat[1::2]
-    n = len(xs)
-    cx, cy = sum(xs) / n, sum(ys) / n
-    px, py = xs[-1] - cx, ys[-1] - cy
-    positive = negative = crossings = 0
-    for x, y in zip(xs, ys):
-        qx, qy = x - cx, y - cy
-        cross = px * qy - qx * py
-        if cross > 0.0:
-            positive = 1
-        else:
-            negative = 1
-        if positive and negative:
-            return False
-        if (py < 0.0) != (qy < 0.0):
-            crossings += 1
-        px, py = qx, qy
-    return crossings == 2  # once around: the line through the centre is crossed once on each side
-
-
 def without_repeats(flat: Flat) -> list[float]:
     """The polygon without points that repeat the one before them, and without a last point equal to the first."""
     points = list(zip(flat[0::2], flat[1::2]))
@@ -127,20 +123,24 @@ def without_repeats(flat: Flat) -> list[float]:
     return [v for p in kept for v in p]
 
 
-def circle_polygon(x: float, y: float, radius: float, tolerance: float = 0.1) -> list[float]:
+def circle_polygon(x: float, y: float, radius: float, tolerance: float = 0.25) -> list[float]:
     """A circle as a polygon whose edges stay within `tolerance` pixels of it.
 
-    The number of points is a multiple of four, so that the polygon's box is exactly the circle's.
+    Topmost, leftmost, ... point are exact, so that the polygon's box is the circle's; the others are rounded to
+    a hundredth of a pixel, which is far less than the tolerance and keeps files small.
     """
     edges = math.pi / math.acos(1.0 - tolerance / radius) if radius > tolerance else 12
     quarter = min(max(math.ceil(edges / 4), 3), 90)
-    first = [
-        (math.cos(math.pi / 2 * i / quarter), math.sin(math.pi / 2 * i / quarter)) for i in range(quarter)
-    ]
-    turned = [first]
-    for _ in range(3):  # by swapping, not by cos and sin: the four extreme points are exact
-        turned.append([(-s, c) for c, s in turned[-1]])
-    return [v for arc in turned for c, s in arc for v in (x + radius * c, y + radius * s)]
+    points = np.round((x, y) + radius * _unit_circle(quarter), 2)
+    points[::quarter] = (x + radius, y), (x, y + radius), (x - radius, y), (x, y - radius)
+    return points.ravel().tolist()
+
+
+@lru_cache(maxsize=128)
+def _unit_circle(quarter: int) -> np.ndarray:
+    """[4 * quarter, 2] points, from (1, 0) on."""
+    angles = np.arange(4 * quarter) * (math.pi / 2 / quarter)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def thick_segment(x1: float, y1: float, x2: float, y2: float, thickness: float) -> list[float]:

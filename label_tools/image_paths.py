@@ -46,7 +46,7 @@ class ImageFolder:
         if "\\" in text and not os.path.exists(os.path.join(label_folder, text)):
             text = PureWindowsPath(text).as_posix()
             remark(WARNING, "B29", f'backslashes in "{image_path}" read as slashes')
-        if text.startswith("/") or PureWindowsPath(text).drive:
+        if text.startswith("/") or text[1:2] == ":":  # /home/x/a.jpg, //server/a.jpg, C:/a.jpg
             return self._elsewhere(text, label_folder, remark)
         path = os.path.normpath(os.path.join(label_folder, text))
         if not path.startswith(self.root + os.sep):

@@ -74,8 +74,10 @@ class Tally:
     def add(self, other: Tally) -> None:
         self.objects_in += other.objects_in
         self.merged += other.merged
-        self.dropped += other.dropped
-        self.skipped += other.skipped
+        if other.dropped:  # a Counter's += looks at every entry, even for nothing
+            self.dropped.update(other.dropped)
+        if other.skipped:
+            self.skipped.update(other.skipped)
         self.findings += other.findings
 
     def drop(self, error: RefusedError, file: str, place: str, count: int = 1) -> None:
@@ -97,15 +99,14 @@ def from_polygon(label: str, flat: list[float], width: int, height: int, remark:
     x1, x2, y1, y2 = min(xs), max(xs), min(ys), max(ys)
     if x2 == x1 or y2 == y1:
         raise RefusedError("B08", "polygon has all its points on one line", "draw it again or delete it")
-    area = geometry.polygon_area(flat)
+    area, simple = geometry.area_and_turn(flat)
     if x1 < 0.0 or y1 < 0.0 or x2 > width or y2 > height:
         check_range((x1, y1, x2, y2), width, height)
         flat, area = _clipped(flat, area, width, height, remark)
         x1, y1, w, h = geometry.polygon_box(flat)
     else:
         w, h = x2 - x1, y2 - y1
-    simple = geometry.is_simple(flat)
-    if simple is False:
+    if not simple and geometry.is_simple(flat) is False:
         area = float(rle.area(_rasterize([flat], height, width)))
         remark(NOTE, "B10", "outline crosses itself; the area is counted in pixels, filled even-odd")
     if area <= 1e-9 * w * h:
@@ -134,11 +135,12 @@ def from_circle(label: str, x: float, y: float, radius: float, width: int, heigh
     if radius <= 0.0:
         raise RefusedError("B01", "circle of radius 0", "draw it again or delete it")
     check_range((x - radius, y - radius, x + radius, y + radius), width, height)
-    instance = from_polygon(label, geometry.circle_polygon(x, y, radius), width, height, remark)
-    if x >= radius and y >= radius and x + radius <= width and y + radius <= height:
-        instance.bbox = (x - radius, y - radius, 2 * radius, 2 * radius)
-        instance.area = math.pi * radius * radius
-    return instance
+    flat = geometry.circle_polygon(x, y, radius)
+    if x < radius or y < radius or x + radius > width or y + radius > height:
+        return from_polygon(label, flat, width, height, remark)
+    side = 2 * radius
+    _check_sides(side, side, remark)
+    return Instance(label, (x - radius, y - radius, side, side), math.pi * radius * radius, (array("d", flat),))
 
 
 def from_runs(label: str, runs: np.ndarray, width: int, height: int, remark: Remark) -> Instance:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,28 +84,35 @@ def read_points(points: Any, width: int, height: int) -> list[float]:
     if not isinstance(points, list) or not points:
         raise RefusedError("B26", f"points {points!r:.60}, needs a list of [x, y]")
     try:
-        flat = [v for x, y in points for v in (x, y)]
-    except (TypeError, ValueError) as error:
-        at = next(k for k, p in enumerate(points) if not isinstance(p, list) or len(p) != 2)
-        raise RefusedError("B26", f"points[{at}] is {points[at]!r:.60}, needs [x, y]") from error
-    if not _NUMBERS.issuperset(map(type, flat)):
-        at = next(k for k, v in enumerate(flat) if type(v) not in _NUMBERS)
-        raise RefusedError("B26", f"points[{at // 2}] is {points[at // 2]!r:.60}, needs two numbers")
+        flat = list(chain.from_iterable(points))
+        pairs = set(map(len, points)) == {2}
+    except TypeError:
+        pairs = False
+    kinds = set(map(type, flat)) if pairs else ()
+    if not pairs or not kinds <= _NUMBERS:
+        at = next(k for k, p in enumerate(points) if not is_point(p))
+        raise RefusedError("B26", f"points[{at}] is {points[at]!r:.60}, needs two numbers")
     try:
-        total = math.fsum(flat)  # one NaN or infinity anywhere shows in the sum
-    except OverflowError:  # a whole number of hundreds of digits, or floats that add up beyond all range
-        total = 0.0
-    except ValueError:  # +inf and -inf
-        total = math.nan
-    if not math.isfinite(total):
-        at = next(k for k, v in enumerate(flat) if not math.isfinite(v))
+        total = sum(flat)  # one NaN or infinity anywhere shows in the sum
+        limit = 10 * min(width, height)
+        if total - total != 0.0 or max(flat) > limit or min(flat) < -limit:
+            _refuse_far(points, flat, width, height)
+        return list(map(float, flat)) if int in kinds else flat
+    except OverflowError as error:  # a whole number of hundreds of digits
+        raise RefusedError("B07", "a coordinate is beyond all range") from error
+
+
+def is_point(value: Any) -> bool:
+    """Whether `value` is [x, y], two numbers; true and false are none."""
+    return isinstance(value, list) and len(value) == 2 and _NUMBERS.issuperset(map(type, value))
+
+
+def _refuse_far(points: list, flat: list[float], width: int, height: int) -> None:
+    """Raise RefusedError (B06, B07) if there is a coordinate that is not finite or far too large."""
+    at = next((k for k, v in enumerate(flat) if not math.isfinite(v)), None)
+    if at is not None:
         raise RefusedError("B06", f"points[{at // 2}] is {points[at // 2]!r:.60}, needs finite numbers")
-    worst = max(max(flat), -min(flat))
-    if worst > 10 * width or worst > 10 * height:
-        if worst > 1e300:
-            raise RefusedError("B07", "a coordinate is beyond all range")
-        check_range(flat, width, height)
-    return list(map(float, flat))
+    check_range(flat, width, height)
 
 
 def turn_points(flat: list[float], orientation: int, width: int, height: int) -> list[float]:
