@@ -72,7 +72,8 @@ def polygon(rng, label: str, outline: np.ndarray, size: tuple[int, int], group: 
             break
         tolerance *= 1.15
     apart = np.hypot(*(points - np.roll(points, 1, axis=0)).T) > 2.2  # nobody clicks twice on one spot
-    points = points[apart] if np.count_nonzero(apart) > 3 else points
+    apart |= (points == points.min(axis=0)).any(axis=1) | (points == points.max(axis=0)).any(axis=1)
+    points = points[apart]
     points = np.roll(points, rng.integers(len(points)), axis=0)
     points = np.clip(points + rng.normal(0, 0.4, points.shape).clip(-0.9, 0.9), 0, size)
     return shape(label, "polygon", points, group)
