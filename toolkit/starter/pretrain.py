@@ -65,7 +65,8 @@ def pretrain(out: Path, steps: int, batch_size: int, lr: float, side: int, seed:
         text = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in means.items())
         progress.step(f"step {step}/{steps}  {text}  {duration(left)} left")
         if step % 1000 == 0 or step == steps:
-            write(out, model, {"steps": step, "of": steps, "batch_size": batch_size, "lr": lr, "side": side, "seed": seed})
+            made = {"steps": f"{step} of {steps}", "batch_size": batch_size, "lr": lr, "side": side, "seed": seed}
+            write(out, model, made)
     progress.close()
 
 
