@@ -89,7 +89,7 @@ def outline(kind: str, rng: np.random.Generator) -> list[np.ndarray]:
     if kind == "gear":
         return [_spikes(int(rng.integers(9, 14)), rng.uniform(0.72, 0.82))]
     if kind == "crescent":
-        inner = [*_circle(0.85), rng.uniform(0.35, 0.5), 0]
+        inner = _circle(0.85) + np.array([rng.uniform(0.35, 0.5), 0])
         return [_circle(1), inner]
     w = rng.uniform(0.2, 0.35)
     points = {
