@@ -10,13 +10,16 @@ from label_tools.errors import exit_code_of
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add every label command to an argparse sub-command group; imports nothing heavy."""
-    from label_tools import check, convert, draw, split_files, stats
+    from label_tools import app, check, convert, draw, edit, export, split_files, stats
 
     convert.add_commands(subparsers)
+    export.add_commands(subparsers)
     check.add_commands(subparsers)
     split_files.add_commands(subparsers)
     draw.add_commands(subparsers)
     stats.add_commands(subparsers)
+    edit.add_commands(subparsers)
+    app.add_commands(subparsers)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,11 +13,12 @@ from label_tools.errors import InputError
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike, *, durable: bool = True) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
 
     Makes the folder. The temporary file lies in the same folder, because a rename is atomic only there.
-    Raises InputError when the place cannot be written.
+    durable: also wait until the disk has it, which costs milliseconds a file. Raises InputError when the place
+    cannot be written.
     """
     path = Path(path)
     temporary = ""
@@ -26,8 +27,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         umask = os.umask(0)  # mkstemp makes 0600; give what open() would have given
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)

@@ -161,6 +161,11 @@ def is_inside(file_name: str) -> bool:
     return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in file_name and "\\" not in file_name
 
 
+def is_ignore_region(annotation: dict) -> bool:
+    """Whether an annotation is one of the copies, one per class, of a region in which nothing is judged."""
+    return annotation.get("label") == "__ignore__" and annotation.get("iscrowd") == 1
+
+
 def class_names(document: Document) -> list[str]:
     """The names of the categories, in the order of their ids."""
     return [c["name"] for c in sorted(document["categories"], key=lambda c: c["id"])]

@@ -78,12 +78,65 @@ def convert_masks(
     return convert(read_folder(source, options, **reading), labels=labels, merge_case=merge_case, strict=strict)
 
 
+def convert_voc(
+    source: str | os.PathLike,
+    *,
+    labels: Sequence[str] | None = None,
+    merge_case: bool = False,
+    strict: bool = False,
+    **reading,
+):
+    """A folder of VOC files as a Conversion. reading: the keywords of `other_folders.read_voc`."""
+    from label_tools.conversion import convert
+    from label_tools.other_folders import read_voc
+
+    return convert(read_voc(source, **reading), labels=labels, merge_case=merge_case, strict=strict)
+
+
+def convert_yolo(source: str | os.PathLike, *, labels: Sequence[str] | None = None, strict: bool = False, **reading):
+    """A folder of YOLO files as a Conversion. labels: the class names by number; default: classes.txt or data.yaml.
+
+    reading: the keywords of `other_folders.read_yolo`.
+    """
+    from label_tools.conversion import convert
+    from label_tools.other_folders import read_yolo
+
+    read, names = read_yolo(source, names=labels, **reading)
+    return convert(read, labels=names, strict=strict)
+
+
+def convert_coco(
+    source: str | os.PathLike,
+    *,
+    labels: Sequence[str] | None = None,
+    merge_case: bool = False,
+    strict: bool = False,
+    **reading,
+):
+    """Any COCO file as a Conversion: repaired, ids from 1. labels: the classes in their new order; default: as it is.
+
+    reading: the keywords of `other_folders.read_coco`.
+    """
+    from label_tools.conversion import convert
+    from label_tools.other_folders import read_coco
+
+    read, names = read_coco(source, **reading)
+    return convert(read, labels=names if labels is None else labels, merge_case=merge_case, strict=strict)
+
+
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `convert` with one sub-command per format."""
     parser = subparsers.add_parser("convert", help="LabelMe, masks, VOC, YOLO or COCO -> annotations.json")
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
     _add_labelme(formats)
     _add_masks(formats)
+    voc = _add_format(formats, "voc", "Pascal VOC *.xml", run_voc)
+    voc.add_argument("--image-root", type=Path, metavar="DIR", help="default: SRC/JPEGImages or SRC/images or SRC")
+    voc.add_argument("--one-based", action="store_true", help="pixels count from 1 and xmax is the last one")
+    yolo = _add_format(formats, "yolo", "YOLO: SRC/images, SRC/labels and classes.txt or data.yaml", run_yolo)
+    yolo.add_argument("--images", type=Path, metavar="DIR", help="default: SRC/images or SRC")
+    other = _add_format(formats, "coco", "another COCO file: repaired, its images looked at, ids from 1", run_coco)
+    other.add_argument("--image-root", type=Path, metavar="DIR", help="default: what SRC says, or its folder")
 
 
 def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
@@ -159,6 +212,23 @@ def run_masks(args: argparse.Namespace) -> int:
         **_common(args),
     )
     return finish(conversion, args)
+
+
+def run_voc(args: argparse.Namespace) -> int:
+    reading = {"image_root": args.image_root, "one_based": args.one_based}
+    return finish(convert_voc(args.source, **reading, **_common(args)), args)
+
+
+def run_yolo(args: argparse.Namespace) -> int:
+    common = _common(args)
+    del common["merge_case"]  # classes are numbers here
+    return finish(convert_yolo(args.source, images=args.images, **common), args)
+
+
+def run_coco(args: argparse.Namespace) -> int:
+    if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
+        raise InputError(f"{args.out}: is the input itself; choose another --out")
+    return finish(convert_coco(args.source, image_root=args.image_root, **_common(args)), args)
 
 
 def finish(conversion, args: argparse.Namespace) -> int:

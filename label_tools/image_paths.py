@@ -57,6 +57,18 @@ class ImageFolder:
         self.check_links(path, image_path)
         return path
 
+    def find_named(self, name: str, label_folder: str, remark: Remark) -> str:
+        """Like `find`, for formats that give a name rather than a path: beside the file, then below the root."""
+        clean = PureWindowsPath(name).as_posix() if "\\" in name else name
+        for folder in (label_folder, self.root):
+            path = os.path.normpath(os.path.join(folder, clean))
+            if path.startswith(self.root + os.sep) and os.path.isfile(path):
+                return self.find(os.path.relpath(path, label_folder), label_folder, remark)
+        here = self._everywhere().get(PureWindowsPath(name).name, [])
+        if len(here) == 1 and ".." not in Path(clean).parts:
+            return self.find(os.path.relpath(here[0], label_folder), label_folder, remark)
+        return self.find(name, self.root, remark)
+
     def file_name(self, path: str) -> str:
         """`path` as file_name in a COCO file: from the root, with slashes. Raises RefusedError if it is no text."""
         name = path[len(self.root) + 1 :].replace(os.sep, "/")

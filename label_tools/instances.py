@@ -70,6 +70,7 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)  # files and images, by reason; no objects
+    refused_images: list[str] = field(default_factory=list)  # paths: they have labels, and are not without objects
 
     def add(self, other: Tally) -> None:
         self.objects_in += other.objects_in
@@ -79,6 +80,7 @@ class Tally:
         if other.skipped:
             self.skipped.update(other.skipped)
         self.findings += other.findings
+        self.refused_images += other.refused_images
 
     def drop(self, error: RefusedError, file: str, place: str, count: int = 1) -> None:
         """`count` objects are left out, for one reason."""

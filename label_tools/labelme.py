@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import os
 import unicodedata
 from collections.abc import Collection
@@ -110,10 +109,12 @@ def _read_content(
     try:
         _check_reviewed(content, options)
         path = images.find(content.get("imagePath"), folder, remark)
+        tally.refused_images.append(path)  # until all has gone well
         info = images.info(path)
         turn = _compare_sizes(content, info, remark)
         record = ImageRecord(images.file_name(path), info.width, info.height, [], name)
-        _check_image_shape(info, remark)
+        check_image_shape(info.width, info.height, remark)
+        tally.refused_images.clear()
     except RefusedError as error:
         tally.skipped["images left out"] += 1
         tally.drop(error, name, "", len(shapes))
@@ -236,10 +237,6 @@ def _compare_embedded(embedded: object, info: ImageInfo, remark) -> None:
         raise RefusedError("B28", text, "restore the image that was labelled")
 
 
-def _check_image_shape(info: ImageInfo, remark) -> None:
-    check_image_shape(info.width, info.height, remark)
-
-
 def check_image_shape(width: int, height: int, remark) -> None:
     """Raise RefusedError (B69) for an image too small to learn from; remark on a very long one."""
     if min(width, height) < LEAST_IMAGE_SIDE:
@@ -260,7 +257,3 @@ def _place(i: int, shape: Any) -> str:
 
 def _kind(value: Any) -> str:
     return {dict: "an object", list: "a list", str: "a text", type(None): "null"}.get(type(value), f"{value!r:.40}")
-
-
-def is_finite(values: Collection[float]) -> bool:
-    return all(map(math.isfinite, values))

@@ -58,10 +58,12 @@ def read_folder(
     tally, records = Tally(), []
     results = _read_all(paths, reader, jobs)
     with collector_paused():
-        for record, one in progress(results, len(paths)) if progress else results:
+        for path, (record, one) in zip(paths, progress(results, len(paths)) if progress else results):
             tally.add(one)
             if record is not None:
                 records.append(record)
+            else:
+                tally.refused_images.append(path)
     if not alone:
         add_unlabeled(records, reader.images, unlabeled_is_negative, tally)
     records.sort(key=lambda r: r.file_name.split("/"))
@@ -102,19 +104,24 @@ def _reader_with(*settings) -> FileReader:
 
 
 def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives: bool, tally: Tally) -> None:
-    """Count the images of the root that no label file names; or take them as images without objects (B34)."""
+    """Count the images of the root that nobody labelled; or take them as images without objects (B34).
+
+    An image whose labels were refused is not among them: it is known not to be without objects. Where the label
+    file could not even be read, its image is the one of the same name.
+    """
     labelled = {record.file_name for record in records}
+    refused = {os.path.abspath(path) for path in tally.refused_images}
+    refused_stems = {os.path.splitext(path)[0] for path in refused}
     for folder, name in walk(images.root, SUFFIXES):
         path = os.path.join(folder, name)
         try:
             file_name = images.file_name(path)
-            if file_name in labelled:
+            if file_name in labelled or path in refused or os.path.splitext(path)[0] in refused_stems:
                 continue
             if not as_negatives:
-                tally.skipped[
-                    "images without labels (--unlabeled-is-negative uses them as images without objects)"
-                ] += 1
+                tally.skipped[UNLABELED] += 1
                 continue
+            images.check_links(path, name)
             info = images.info(path)
             check_image_shape(info.width, info.height, lambda *_: None)
             records.append(ImageRecord(file_name, info.width, info.height, [], path))
