@@ -245,6 +245,18 @@ def test_outlines_run_along_pixel_edges():
         assert np.abs(drawn - box).max() <= 0.13  # a quarter of a pixel is the fineness: half of that off
 
 
+def test_an_object_in_two_pieces_is_one_group():
+    mask = np.zeros((60, 90), bool)
+    mask[20:40, 10:40] = mask[20:40, 55:80] = True
+    parts = [("bolt", np.array([10, 20, 80, 40], np.float32), mask)]
+    first, second = labels.labelme(np.random.default_rng(0), "x.jpg", (90, 60), parts)["shapes"]
+    assert first["group_id"] == second["group_id"] == 1
+    assert first["shape_type"] == second["shape_type"] == "polygon"
+    # the larger piece first, each in its own place
+    assert np.abs(box_of(first) - (10, 20, 40, 40)).max() < 1.1
+    assert np.abs(box_of(second) - (55, 20, 80, 40)).max() < 1.1
+
+
 def test_a_part_leans_on_what_it_covers():
     inside = np.ones((40, 40), bool)
     assert lean(np.zeros((40, 40), np.float32), inside) == 0
