@@ -3,12 +3,14 @@
 A checkpoint is a folder: weights.safetensors, state.pt (for resume; absent in `best`), checkpoint.json. It is
 written whole under a temporary name beside its place, synced, and renamed; the JSON holds the SHA-256 of the other
 files and of itself, checked before every load (of 400 flipped bits torch.load noticed one). A run keeps `last`,
-`previous` and `best`.
+`previous` and `best`. A folder cannot take the place of another in one call, so between two renames a name may be
+missing; what it meant then lies under `previous` or `.best.old`, where `find`, `load_last` and `sweep` look.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -24,6 +26,7 @@ from label_tools.errors import InputError
 
 FORMAT = 1
 WEIGHTS, STATE, META = "weights.safetensors", "state.pt", "checkpoint.json"
+NAMES = ("last", "previous", "best")
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,17 @@ class Checkpoint:
         return [c["name"] for c in self.meta["classes"]]
 
 
+class NotFinite(ValueError):
+    """Weights or an optimiser's state hold NaN or infinity; such a checkpoint is never written."""
+
+
 def save(folder: Path, meta: dict[str, Any], weights: dict[str, torch.Tensor], state: dict[str, Any] | None) -> None:
     """Put a checkpoint at `folder`; what was there becomes its neighbour `previous` (only for `last`) or goes.
 
-    Raises OSError (disk full, read-only) with everything as it was, and ValueError for weights that are not finite.
+    Raises OSError (disk full, read-only) with everything as it was, and NotFinite for values that are not finite.
     """
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{name} is not finite; such weights are never saved")
+    _check_finite(weights, "weights")
+    _check_finite({k: v for k, v in (state or {}).items() if k != "rng"}, "state")
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
     fresh = parent / f".{folder.name}.tmp"
@@ -61,19 +67,55 @@ def save(folder: Path, meta: dict[str, Any], weights: dict[str, torch.Tensor], s
             digests[STATE] = _write(fresh / STATE, _to_bytes(state))
         _write(fresh / META, _sealed({**meta, "format": FORMAT, "sha256": digests}))
         _sync(fresh)
+        _swap_in(fresh, folder)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    old = parent / f".{folder.name}.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(fresh, folder)
-    if folder.name == "last" and old.exists():
-        shutil.rmtree(parent / "previous", ignore_errors=True)
-        os.rename(old, parent / "previous")
-    shutil.rmtree(old, ignore_errors=True)
     _sync(parent)
+    for name in (folder.name, "previous"):
+        shutil.rmtree(_aside(parent / name), ignore_errors=True)
+
+
+def _swap_in(fresh: Path, folder: Path) -> None:
+    """Rename `fresh` to `folder`. A rename that fails is undone; after a kill in between, `sweep` does that."""
+    previous = folder.with_name("previous")
+    moves = [(folder, previous if folder.name == "last" else _aside(folder)), (fresh, folder)]
+    if folder.name == "last" and folder.exists():
+        moves.insert(0, (previous, _aside(previous)))
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            if source.exists():
+                if target == _aside(source):
+                    shutil.rmtree(target, ignore_errors=True)
+                os.rename(source, target)
+                done.append((source, target))
+    except OSError:
+        for source, target in reversed(done):
+            os.rename(target, source)
+        raise
+
+
+def _aside(folder: Path) -> Path:
+    """Where a checkpoint waits until the one in its place is there."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _check_finite(value: Any, where: str) -> None:
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise NotFinite(f"{where} is not finite; a checkpoint with it is never written")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_finite(item, f"{where}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            _check_finite(item, f"{where}[{number}]")
+
+
+def size(folder: Path) -> int:
+    """Bytes of a checkpoint folder."""
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def update_meta(folder: Path, **changes: Any) -> None:
@@ -86,25 +128,38 @@ def update_meta(folder: Path, **changes: Any) -> None:
 
 
 def sweep(run: Path) -> None:
-    """After a kill: put back what a rename left aside, remove unfinished files. Call when a run starts or resumes."""
-    for name in ("last", "best"):
-        old = run / f".{name}.old"
-        if old.exists() and not (run / name).exists():
-            os.rename(old, run / name)
-    for left in [*run.glob(".*.tmp"), *run.glob(".*.old")]:
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+    """After a kill: put back what a rename left aside, remove unfinished files. Call when a run is resumed, its lock
+    held: to a run that goes on these files belong."""
+    for name in ("previous", "best"):
+        if _aside(run / name).exists() and not (run / name).exists():
+            os.rename(_aside(run / name), run / name)
+    left = [*run.glob(".*.tmp"), *run.glob(".*.old")]
+    for room in (".", *NAMES, "val", "test"):
+        left += [*(run / room).glob(".*.part"), *(run / room).glob(f".{META}.tmp")]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def drop_damaged_last(run: Path) -> None:
+    """Before a resume goes on from `previous`: the next save would put a damaged `last` in its place."""
+    if (run / "last").is_dir():
+        try:
+            load(run / "last")
+        except InputError:
+            shutil.rmtree(run / "last", ignore_errors=True)
 
 
 def find(path: Path, prefer: str = "best") -> Path:
     """The checkpoint folder that `path` means: itself, or the best one of a run, else its last."""
     path = Path(path)
-    if (path / META).exists():
-        return path
-    order = {"best": ("best", ".best.old", "last", "previous"), "last": ("last", ".last.old", "previous")}[prefer]
-    for name in order:
+    for folder in (path, _aside(path)):  # aside: `path` is being replaced this moment
+        if (folder / META).exists():
+            return folder
+    names = ("best", ".best.old", "last", "previous") if prefer == "best" else ("last", "previous", ".previous.old")
+    for name in names:
         if (path / name / META).exists():
             return path / name
     if not path.exists():
@@ -115,9 +170,9 @@ def find(path: Path, prefer: str = "best") -> Path:
 def load_last(run: Path) -> tuple[Checkpoint, list[str]]:
     """The newest intact checkpoint for resume, and a line for each damaged one that was passed over."""
     notes = []
-    for name in ("last", ".last.old", "previous"):
+    for name in ("last", "previous", ".previous.old"):
         folder = run / name
-        if not (folder / META).exists():
+        if not folder.is_dir():
             continue
         try:
             found = load(folder)
@@ -138,34 +193,55 @@ def read_meta(folder: Path) -> dict[str, Any]:
         meta = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"{path}: is damaged (not JSON)") from None
     if not isinstance(meta, dict) or json.loads(_sealed(meta)).get("seal") != meta.get("seal"):
         raise InputError(f"{path}: is damaged (its SHA-256 does not match its content)")
     if meta.get("format") != FORMAT:
         raise InputError(f"{path}: format {meta.get('format')}, this version reads {FORMAT}")
+    missing = [key for key in ("classes", "architecture", "sha256") if not meta.get(key)]
+    if missing:
+        raise InputError(f"{path}: has no {', '.join(missing)}; is no checkpoint of this toolkit")
     return meta
 
 
 def load(folder: Path) -> Checkpoint:
     """Read and verify a checkpoint folder. Nothing in it can run code."""
-    meta = read_meta(folder)
+    for _ in range(3):
+        meta = read_meta(folder)
+        try:
+            content = _verified(folder, meta["sha256"])
+            break
+        except InputError:
+            # a run that goes on may have put another checkpoint here between the two reads
+            if not (folder / META).exists() or read_meta(folder)["seal"] == meta["seal"]:
+                raise
+    else:
+        raise InputError(f"{folder}: changes faster than it can be read")
+    try:
+        weights = load_tensors(content[WEIGHTS])
+        state = None
+        if STATE in content:
+            state = torch.load(io.BytesIO(content[STATE]), map_location="cpu", weights_only=True)
+    except Exception as error:  # sealed, and still not what it should be: somebody made it
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{folder}: holds no tensors that this version may load: {reason[:160]}") from None
+    return Checkpoint(folder, meta, weights, state)
+
+
+def _verified(folder: Path, digests: dict[str, str]) -> dict[str, bytes]:
+    """{file name: its bytes}, each with the SHA-256 that the JSON names."""
+    if WEIGHTS not in digests or not set(digests) <= {WEIGHTS, STATE}:
+        raise InputError(f"{folder / META}: names the files {', '.join(digests)}; needs {WEIGHTS}, may have {STATE}")
     content = {}
-    for name, digest in meta["sha256"].items():
-        if name not in (WEIGHTS, STATE):
-            raise InputError(f"{folder / META}: names an unknown file {name!r}")
+    for name, digest in digests.items():
         try:
             content[name] = (folder / name).read_bytes()
         except OSError as error:
             raise InputError(f"{folder / name}: cannot be read: {error.strerror}") from None
         if hashlib.sha256(content[name]).hexdigest() != digest:
             raise InputError(f"{folder / name}: is damaged (SHA-256 differs from the one in {META})")
-    state = None
-    if STATE in content:
-        import io
-
-        state = torch.load(io.BytesIO(content[STATE]), map_location="cpu", weights_only=True)
-    return Checkpoint(folder, meta, load_tensors(content[WEIGHTS]), state)
+    return content
 
 
 def build_model(found: Checkpoint) -> torch.nn.Module:
@@ -189,8 +265,6 @@ def _sealed(meta: dict[str, Any]) -> bytes:
 
 
 def _to_bytes(state: dict[str, Any]) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()

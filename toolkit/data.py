@@ -192,7 +192,10 @@ class DetectionDataset(torch.utils.data.Dataset):
         real = ~self.index.crowd[here]
         boxes, labels = self.index.boxes[here][real], self.index.labels[here][real]
         if self.transform is not None:
-            image, boxes, kept = self.transform(image, boxes, seed)
+            try:
+                image, boxes, kept = self.transform(image, boxes, seed)
+            except Exception as error:  # a pipeline from a file may do anything to an image it does not expect
+                return Unreadable(f"{self.index.path(row)}: augmentation failed: {type(error).__name__}: {error}")
             labels = labels[kept]
         target = {
             "boxes": torch.from_numpy(np.array(boxes, dtype=np.float32).reshape(-1, 4)),
@@ -210,7 +213,8 @@ class EpochBatches(torch.utils.data.Sampler):
 
     Order and augmentation seeds follow from (seed, epoch, position) alone, so that a run can stop after any step and
     go on exactly there: `start` batches are left out. With several processes every global batch of
-    batch_size * world_size images is dealt out, so that an epoch sees the same samples as in one process.
+    batch_size * world_size images is dealt out, so that an epoch sees the same samples as in one process; `weight`
+    evens out a short last batch.
     """
 
     def __init__(self, index: Index, batch_size: int, seed: int, *, rank: int = 0, world_size: int = 1,
@@ -220,6 +224,7 @@ class EpochBatches(torch.utils.data.Sampler):
         self.repeats = np.ones(len(index)) if repeats is None else repeats
         self.epoch, self.start = 0, 0
         self._length = len(self._plan(0))
+        self._sizes: tuple[int, list[int]] = (-1, [])  # images in the batches of an epoch, over all processes
 
     def __len__(self) -> int:
         """Batches of a whole epoch; the same in every epoch."""
@@ -241,13 +246,22 @@ class EpochBatches(torch.utils.data.Sampler):
         step = self.batch_size * self.world_size
         keys = list(zip(rows.tolist(), seeds.tolist(), strict=True))
         batches = [keys[i : i + step] for i in range(0, len(keys), step)]
-        short = batches[-1]
-        while len(short) % self.world_size:  # every process needs as many
-            short.append(keys[len(short) % len(keys)])
-        return [batches[i][self.rank :: self.world_size] for i in rng.permutation(len(batches))]
+        return [batches[i] for i in rng.permutation(len(batches))]
 
     def __iter__(self) -> Iterator[list[Key]]:
-        yield from self._plan(self.epoch)[self.start :]
+        for batch in self._plan(self.epoch)[self.start :]:
+            # a process for which nothing is left takes an image that counts nothing: all must step together
+            yield batch[self.rank :: self.world_size] or batch[:1]
+
+    def weight(self, number: int) -> float:
+        """Factor for the mean loss of batch `number` of this epoch that makes the mean over all processes the mean
+        over all its images: 1 unless the batch is short and dealt unevenly."""
+        if self.world_size == 1:
+            return 1.0
+        if self._sizes[0] != self.epoch:
+            self._sizes = (self.epoch, [len(batch) for batch in self._plan(self.epoch)])
+        size = self._sizes[1][number]
+        return len(range(self.rank, size, self.world_size)) * self.world_size / size
 
 
 def repeat_factors(index: Index, threshold: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
 
@@ -78,10 +79,11 @@ def validation_loss(
     torchvision's detectors return losses only in train mode, so the network is put there and its norms and dropouts
     back to eval; the sampling of anchors and RoIs draws from its own generator, the global one is left as it was.
     """
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.train()
+    still = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, GeneralizedRCNNTransform)
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
+        if isinstance(module, still):  # the transform too: multi-scale is for training
             module.eval()
     sums: dict[str, float] = {}
     count = 0
@@ -90,6 +92,8 @@ def validation_loss(
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(0)
             for images, targets in loader:
+                if not images:
+                    continue
                 floats, moved = to_device(images, targets, device)
                 with autocast(device, dtype):
                     losses = model(floats, moved)
@@ -99,7 +103,8 @@ def validation_loss(
                 if stop():
                     break
     finally:
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training
     return {name: value / count for name, value in sums.items()} if count else {}
 
 
@@ -112,6 +117,8 @@ def predict(
     model.eval()
     try:
         for images, targets in loader:
+            if not images:
+                continue
             floats = [image.to(device, non_blocking=True).float().div_(255) for image in images]
             with autocast(device, dtype):
                 outputs = model(floats)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
 from label_tools.errors import InputError
 from toolkit.data import DetectionDataset, EpochBatches, Index, Key, Unreadable
+from toolkit.stopping import be_deaf, deaf_children
 
 
 class MachineError(InputError):
@@ -23,18 +24,26 @@ def collate(batch: list) -> tuple[list, list, list[str]]:
     return [image for image, _ in good], [target for _, target in good], bad
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    be_deaf()
 
 
 class Batches:
-    """Iterate (images, targets). Unreadable files stop it with an InputError, or are counted up to `max_bad`."""
+    """Iterate (images, targets). Unreadable files stop it with an InputError, or up to `max_bad` of them are left out
+    and named in `bad`; a batch of which none is left is empty, so that positions stay what they were."""
 
     def __init__(
-        self, dataset: DetectionDataset, sampler: object, workers: int, device: torch.device, max_bad: int = 0
+        self,
+        dataset: DetectionDataset,
+        sampler: object,
+        workers: int,
+        device: torch.device,
+        max_bad: int = 0,
+        bad: Iterable[str] = (),
     ) -> None:
         self.max_bad = max_bad
-        self.bad: list[str] = []
+        self.bad: list[str] = list(bad)
         self.loader = torch.utils.data.DataLoader(
             dataset,
             batch_sampler=sampler,
@@ -43,29 +52,58 @@ class Batches:
             pin_memory=device.type == "cuda",
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
-            worker_init_fn=_one_thread if workers else None,
+            worker_init_fn=_start_worker if workers else None,
             generator=torch.Generator(),  # its own: starting an epoch must not move the global one (exact resume)
         )
+        self._processes: list = []
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[list, list]]:
         try:
-            for images, targets, bad in self.loader:
+            with deaf_children():
+                batches = iter(self.loader)
+            self._processes = getattr(batches, "_workers", [])
+            for images, targets, bad in batches:
                 for reason in bad:
-                    self.bad.append(reason)
+                    if reason not in self.bad:  # the same file comes again in every epoch
+                        self.bad.append(reason)
                     if len(self.bad) > self.max_bad:
-                        raise InputError(reason)
-                if images:
-                    yield images, targets
+                        raise InputError(_too_many(self.bad, self.max_bad))
+                yield images, targets
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise MachineError(
-                "a loader process was ended from outside (memory or /dev/shm too small?); checkpoints are intact; "
-                "try --workers 0 or a smaller --cache-mb, then --resume"
-            ) from None
+            raise worker_lost(error) or error from None
+
+    def close(self) -> None:
+        """End the loader processes; they are deaf to the SIGTERM that ends a stuck one."""
+        iterator = getattr(self.loader, "_iterator", None)
+        if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
+
+
+def _too_many(bad: list[str], allowed: int) -> str:
+    if not allowed:
+        return f"{bad[-1]}; mend or remove it, or let --skip-bad leave out a share of the images"
+    return f"{bad[-1]}; that is the {len(bad)}th image that cannot be read, --skip-bad allows {allowed}"
+
+
+def worker_lost(error: RuntimeError) -> MachineError | None:
+    """What torch says when a loader process died or memory shared with it ran out, in our words; else None.
+
+    torch notices it in a signal handler, so it may be raised anywhere in the training step, too.
+    """
+    text = str(error)
+    signs = ("DataLoader worker (pid", "shared memory", "/dev/shm", "ancdata", "unable to mmap", "Too many open files")
+    if not any(sign in text for sign in signs):
+        return None
+    return MachineError(
+        f"a loader process was lost ({text.splitlines()[0][:120]}): ended from outside, or too little memory or "
+        f"/dev/shm; checkpoints are intact; go on with --resume, with --workers 0 or a smaller --cache-mb"
+    )
 
 
 def in_order(index: Index, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[Key]]:
@@ -79,4 +117,4 @@ def cache_share(cache_mb: int, workers: int) -> int:
     return cache_mb * 2**20 // max(1, workers)
 
 
-__all__ = ["Batches", "EpochBatches", "MachineError", "cache_share", "collate", "in_order"]
+__all__ = ["Batches", "EpochBatches", "MachineError", "cache_share", "collate", "in_order", "worker_lost"]

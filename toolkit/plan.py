@@ -9,8 +9,8 @@ import torch
 from toolkit import engine, models, runtime
 from toolkit.config import Config
 from toolkit.data import EpochBatches, Index, repeat_factors
+from toolkit.network import build_model
 from toolkit.progress import duration
-from toolkit.train import build_model
 
 
 def plan(config: Config, train: Index, val: Index | None) -> str:

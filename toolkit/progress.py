@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -45,10 +46,24 @@ class Progress:
             self._width = 0
         self._plain(text)
 
-    def _plain(self, text: str) -> None:
-        if self.log:
+    def only_log(self, text: str) -> None:
+        """A line for the log file: who reads the terminal gets it from the command."""
+        if not self.log:
+            return
+        try:
             self.log.write(time.strftime("%Y-%m-%d %H:%M:%S ") + text + "\n")
             self.log.flush()
+        except OSError as error:  # a full disk must not end a training; the terminal still shows what goes on
+            self._close_log()
+            self._plain(f"warning: the log file could not be written ({error.strerror}); no more lines go into it")
+
+    def _close_log(self) -> None:
+        log, self.log = self.log, None
+        with contextlib.suppress(OSError):  # it flushes again
+            log.close()
+
+    def _plain(self, text: str) -> None:
+        self.only_log(text)
         if not self.quiet:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
@@ -57,5 +72,4 @@ class Progress:
         if self.terminal and self._width:
             sys.stderr.write("\n")
         if self.log:
-            self.log.close()
-            self.log = None
+            self._close_log()

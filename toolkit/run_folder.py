@@ -9,12 +9,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import io
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from label_tools import coco
 from label_tools.atomic import atomic_write
@@ -40,46 +42,65 @@ def create(runs: Path, name: str) -> Path:
 
 
 class Lock:
-    """One process writes a run folder at a time; a lock left by a dead process is taken over."""
+    """One process writes a run folder at a time.
+
+    A lock of the operating system on an open file: it goes with its process, however that ends, so that a number in a
+    file, which means another process after a restart, decides nothing. The number is there for the message.
+    """
+
+    _held: ClassVar[set[Path]] = set()  # such locks do not keep a process from itself
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / LOCK
+        self.path = folder.resolve() / LOCK
 
     def __enter__(self) -> Lock:
-        for _ in range(2):
+        if self.path in self._held:
+            raise InputError(f"{self.path.parent}: this process is writing this run already")
+        while True:
             try:
-                handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            except FileExistsError:
-                owner = self._owner()
-                if owner and _alive(owner):
-                    text = f"{self.path.parent}: process {owner} is writing this run; wait, or stop it"
-                    raise InputError(text) from None
-                self.path.unlink(missing_ok=True)
-                continue
+                handle = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o666)
             except OSError as error:
                 raise InputError(f"{self.path.parent}: cannot be written: {error.strerror}") from None
-            with os.fdopen(handle, "w") as file:
-                file.write(str(os.getpid()))
-            return self
-        raise InputError(f"{self.path}: another process took the lock")
+            if not _take(handle):
+                owner = os.pread(handle, 20, 0).decode(errors="replace") if hasattr(os, "pread") else ""
+                os.close(handle)
+                who = f"process {owner}" if owner.isdigit() else "another process"
+                raise InputError(f"{self.path.parent}: {who} is writing this run; wait, or stop it")
+            if self._still_there(handle):
+                break
+            os.close(handle)  # its owner removed it just before we had it
+        os.ftruncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        self.handle = handle
+        self._held.add(self.path)
+        return self
 
     def __exit__(self, *exception: object) -> None:
-        self.path.unlink(missing_ok=True)
+        self._held.discard(self.path)
+        if os.name == "posix":
+            self.path.unlink(missing_ok=True)
+        os.close(self.handle)
 
-    def _owner(self) -> int:
+    def _still_there(self, handle: int) -> bool:
         try:
-            return int(self.path.read_text())
-        except (OSError, ValueError):
-            return 0
+            return os.path.samestat(os.fstat(handle), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
 
-def _alive(pid: int) -> bool:
+def _take(handle: int) -> bool:
+    """Lock an open file; False when another process has it."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: loader processes would inherit it
+        else:
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    except OSError:
         return False
-    except PermissionError:
-        return True
     return True
 
 
@@ -114,25 +135,47 @@ def keep_split(folder: Path, part: str, annotations: Path, image_root: Path | No
 
 
 class MetricsLog:
-    """metrics.jsonl, one object a line, and results.csv, one row an epoch, rewritten from it."""
+    """metrics.jsonl, one object a line. A full disk loses no line: what could not be written waits for `sync`."""
 
     def __init__(self, folder: Path, keep_bytes: int | None = None) -> None:
         self.path = folder / METRICS
         if keep_bytes is not None and self.path.exists():  # resume: forget what came after the checkpoint
             with open(self.path, "r+b") as file:
-                file.truncate(keep_bytes)
-        self.file = open(self.path, "ab")  # noqa: SIM115
+                file.truncate(min(keep_bytes, self.path.stat().st_size))
+        self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self.size = self.path.stat().st_size
+        self.waiting = b""
 
     def write(self, **record: Any) -> None:
-        self.file.write(json.dumps(record, sort_keys=True).encode() + b"\n")
+        self.waiting += json.dumps(record, sort_keys=True).encode() + b"\n"
+        with contextlib.suppress(OSError):
+            self._flush()
+
+    def _flush(self) -> None:
+        while self.waiting:
+            try:
+                written = self.file.write(self.waiting)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self.file.truncate(self.size)  # no half line
+                raise
+            if written < len(self.waiting):  # the disk is full in the middle of a line: the rest says so
+                line_end = self.waiting.rfind(b"\n", 0, written) + 1
+                self.file.truncate(self.size + line_end)
+                written = line_end
+                self.waiting, self.size = self.waiting[written:], self.size + written
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.waiting, self.size = self.waiting[written:], self.size + written
 
     def sync(self) -> int:
-        """Everything is on the disk; -> bytes so far."""
-        self.file.flush()
+        """Everything is on the disk, or OSError; -> bytes so far."""
+        self._flush()
         os.fsync(self.file.fileno())
-        return self.file.tell()
+        return self.size
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._flush()
         self.file.close()
 
 

@@ -28,6 +28,8 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
             raise InputError(f"--device {wanted}: this torch sees no CUDA GPU; use --device cpu, or run frcnn doctor")
         if device.index is not None and device.index >= torch.cuda.device_count():
             raise InputError(f"--device {wanted}: found {torch.cuda.device_count()} GPU(s), counted from cuda:0")
+        if device.index is None:
+            device = torch.device("cuda", local_rank)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("--device mps: not available in this torch")
     if device.type not in ("cpu", "cuda", "mps"):
@@ -89,10 +91,12 @@ def set_rng_state(state: dict) -> None:
 
 
 def worker_count(wanted: int) -> int:
-    """Loader processes. -1: half the cores, at most 8; on one or two cores none, the network needs them."""
+    """Loader processes. -1: half the cores, at most 8; on one or two cores none, the network needs them. Under
+    torchrun the cores are shared by the training processes of the machine."""
     if wanted >= 0:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return 0 if cores <= 2 else min(8, cores // 2)
 
 
@@ -116,12 +120,20 @@ def join_processes(device: str) -> Processes:
         return Processes()
     import datetime
 
+    missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise InputError(f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set; start with torchrun "
+                         f"--nproc-per-node N -m toolkit train ..., or unset WORLD_SIZE")  # fmt: skip
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if ":" in device:
+        raise InputError(f"--device {device}: names one device for {world_size} processes; use --device cuda")
+    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda:
         torch.cuda.set_device(local_rank)
-    # 60 s: a dead rank must not leave the others waiting half an hour
-    torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=datetime.timedelta(seconds=60))
+    # A dead process is noticed at once by its closed connection; this limit is for one that hangs. It must be longer
+    # than the longest work that the first process does alone: judging an epoch, writing a checkpoint.
+    wait = datetime.timedelta(minutes=10)
+    torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=wait)
     return Processes(rank, world_size, local_rank)
 
 
@@ -137,6 +149,23 @@ def gather_objects(item: object, processes: Processes) -> list:
     items: list = [None] * processes.world_size
     torch.distributed.all_gather_object(items, item)
     return items
+
+
+def group_lost(error: RuntimeError) -> bool:
+    """True for what torch raises when another process of the group died or hung."""
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "NCCL",
+             "Connection refused", "gloo", "Socket Timeout", "ProcessGroup")  # fmt: skip
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return False
+    known = isinstance(error, getattr(torch.distributed, "DistError", ()))
+    return known or any(sign in str(error) for sign in signs)
+
+
+def agree_buffers(model: torch.nn.Module, processes: Processes) -> None:
+    """Give every process the running statistics of the first one, which are those that are saved."""
+    if processes.world_size > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, 0)
 
 
 def versions() -> dict[str, str]:

@@ -1,10 +1,12 @@
-"""`fit`: the training loop, its checkpoints and logs. What a step does is in `engine`, what is drawn in `curves`."""
+"""`fit`: the training loop. What a step does is in `engine` and `optim`, what is kept in `saving`, what is drawn in
+`curves`."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +15,41 @@ import torch
 from torch import nn
 
 from label_tools.errors import InputError
-from toolkit import checkpoint, class_loss, engine, models, run_folder, runtime, schedule, transforms
+from toolkit import checkpoint, engine, models, optim, run_folder, runtime, transforms
 from toolkit.config import Config, flat
+from toolkit.curves import draw_curves
 from toolkit.data import DetectionDataset, EpochBatches, Index, coco_results, repeat_factors
-from toolkit.loader import Batches, MachineError, cache_share, in_order
+from toolkit.loader import Batches, MachineError, cache_share, in_order, worker_lost
+from toolkit.network import build_model, set_class_loss
 from toolkit.progress import Progress, duration
-from toolkit.stopping import Stopped, StopSignal
+from toolkit.saving import Keeper, State
+from toolkit.stopping import SIGNALS, Stopped, StopSignal
 
-
-@dataclass
-class State:
-    """Where a run stands; everything that resume needs beside weights, optimiser and generators."""
-
-    step: int = 0  # optimiser steps done
-    epoch: int = 0  # epochs done
-    batch: int = 0  # batches done in the epoch under way
-    best_ap: float = -1.0
-    best_epoch: int = -1
-    since_best: int = 0
-    seconds: float = 0.0
-    skipped: int = 0
-    sums: dict[str, float] = field(default_factory=dict)  # losses of the epoch under way
-    log_bytes: int = 0
+MOST_SKIPPED = 3  # batches that --on-nan skip may leave out
+SECONDS_BETWEEN_CURVES = 10.0  # drawing takes half a second, an epoch of a compact network not much more
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What `fit` leaves: the best checkpoint and why it ended."""
+    """What `fit` leaves: the best checkpoint, why it ended, and what the disk refused on the way."""
 
     folder: Path
     best_ap: float
-    best_epoch: int
-    epochs: int
+    best_epoch: float
+    epochs: float
     ended: str
+    failed_saves: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What all processes know of a batch: mean losses, whether any cannot use it, a signal, the time."""
+
+    losses: dict[str, float]
+    bad: bool
+    signal: int
+    time_is_up: bool
 
 
 def fit(
@@ -61,158 +65,237 @@ def fit(
 ) -> Trained:
     """Train a detector on `train` into `folder`, judged on `val` by `evaluate(detections) -> metrics` each epoch.
 
-    Writes last, best, metrics.jsonl and results.csv. Raises Stopped after SIGINT or SIGTERM, with everything saved;
-    NonFiniteLoss becomes an InputError that names step, losses and images.
+    Writes last, best, metrics.jsonl, results.csv and curves.png. Raises Stopped after SIGINT or SIGTERM, with
+    everything saved; InputError naming step, losses and images when a loss is not finite; MachineError when memory, a
+    loader process or another training process is lost.
     """
     processes = processes or runtime.Processes()
     progress = progress or Progress(quiet=True)
-    trainer = _Trainer(config, folder, train, val, evaluate, processes, progress, resume)
-    with StopSignal() as stop:
+    with StopSignal(quiet=not processes.first) as stop:
+        trainer = _Trainer(config, folder, train, val, evaluate, processes, progress, resume, stop)
         try:
-            return trainer.run(stop)
-        except torch.OutOfMemoryError as error:
-            raise MachineError(trainer.out_of_memory(str(error))) from None
+            return trainer.run()
+        except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
+            raise trainer.explain(error) or error from None
         finally:
-            trainer.log.close()
+            trainer.close()
 
 
 class _Trainer:
     """The parts of one run, and the order in which they act."""
 
     def __init__(self, config: Config, folder: Path, train: Index, val: Index | None, evaluate: Callable | None,
-                 processes: runtime.Processes, progress: Progress,
-                 resume: checkpoint.Checkpoint | None) -> None:  # fmt: skip
+                 processes: runtime.Processes, progress: Progress, resume: checkpoint.Checkpoint | None,
+                 stop: StopSignal) -> None:  # fmt: skip
         self.config, self.folder, self.train, self.val = config, folder, train, val
-        self.evaluate, self.processes, self.progress = evaluate, processes, progress
-        run, data = config.run, config.data
-        runtime.seed_everything(run.seed, run.deterministic)
-        self.device = runtime.choose_device(run.device, processes.local_rank)
-        self.dtype = runtime.choose_precision(run.precision, self.device, models.find(config.model.model).compact)
-        self.model, self.architecture, about = build_model(
-            config, len(train.classes) + 1, resume.meta["architecture"] if resume else None
-        )
-        progress.line(about)
-        self.model.to(self.device, memory_format=torch.channels_last if run.channels_last else torch.preserve_format)
-        self.ema = _averaged(self.model, config.optimizer.ema) if config.optimizer.ema else None
-        self.optimizer = make_optimizer(self.model, config)
-        if config.optimizer.class_weights != "none" or config.optimizer.label_smoothing:
-            weight = None
-            if config.optimizer.class_weights == "balanced":
-                weight = class_loss.balanced_weights(torch.from_numpy(train.class_counts()))
-            class_loss.install(self.model.roi_heads, weight, config.optimizer.label_smoothing)
-        if run.compile:
-            self.model.backbone.compile()
-        self.wrapped = self._distribute()
-        workers = runtime.worker_count(data.workers)
-        self.sampler = EpochBatches(train, data.batch_size, run.seed, rank=processes.rank,
-                                    world_size=processes.world_size, group_aspect=data.group_aspect,
-                                    repeats=repeat_factors(train, data.repeat_rare))  # fmt: skip
-        cache = cache_share(data.cache_mb, workers)
-        dataset = DetectionDataset(train, transforms.build(data.augment), cache)
-        self.batches = Batches(dataset, self.sampler, workers, self.device, int(data.skip_bad * len(train)))
-        self.val_batches = None
-        if val is not None:
-            plan = in_order(val, data.batch_size, processes.rank, processes.world_size)
-            self.val_batches = Batches(DetectionDataset(val, None, cache // 4), plan, workers, self.device)
-        self.steps_per_epoch = -(-len(self.sampler) // config.optimizer.accumulate)
-        self.total_steps = self.steps_per_epoch * config.schedule.epochs
-        self.state = State()
-        self.log = run_folder.MetricsLog(folder) if processes.first else _NoLog()
-        self.started = self.saved = time.monotonic()
-        self.failed_saves: list[str] = []
+        self.evaluate, self.processes, self.progress, self.stop = evaluate, processes, progress, stop
+        self.state = State(**resume.state["progress"]) if resume else State()
+        self._make_network(resume)
+        self._make_data()
+        self.accumulate = config.optimizer.accumulate
+        self.total_steps = -(-len(self.sampler) // self.accumulate) * config.schedule.epochs
+        self.log: Any = contextlib.nullcontext()
+        if processes.first:
+            self._open_logs(resume is not None)
+        self.started = time.monotonic()
+        self.drawn = 0.0
+        self.first_step = self.state.step
         self.seen: tuple[list, list] = ([], [])
-        self.first_step = 0
-        if resume is not None:
+        self.resumed = resume is not None
+        if resume:
             self._restore(resume)
 
-    def _distribute(self) -> nn.Module:
-        if self.processes.world_size == 1:
-            return self.model
-        torch.manual_seed(self.config.run.seed + self.processes.rank)  # sampling of anchors differs per process
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(self.model, device_ids=ids, find_unused_parameters=False)
+    def _make_network(self, resume: checkpoint.Checkpoint | None) -> None:
+        config, run = self.config, self.config.run
+        runtime.seed_everything(run.seed, run.deterministic)
+        self.device = runtime.choose_device(run.device, self.processes.local_rank)
+        self.dtype = runtime.choose_precision(run.precision, self.device, models.find(config.model.model).compact)
+        known = resume.meta["architecture"] if resume else None
+        self.model, self.architecture, about = build_model(config, len(self.train.classes) + 1, known)
+        self.progress.line(about)
+        self.model.to(self.device, memory_format=torch.channels_last if run.channels_last else torch.preserve_format)
+        self.ema = optim.averaged(self.model, config.optimizer.ema) if config.optimizer.ema else None
+        for network in (self.model, self.ema.module if self.ema else None):  # after the copy: hooks cannot be copied
+            if network is not None:
+                set_class_loss(network, config, self.train.class_counts())
+        self.optimizer = optim.make_optimizer(self.model, config.optimizer)
+        if run.compile:
+            self.model.backbone.compile()
+        self.wrapped: nn.Module = self.model
+        if self.processes.world_size > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            self.wrapped = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
+            torch.manual_seed(run.seed + self.processes.rank)  # each process samples its own anchors
+
+    def _make_data(self) -> None:
+        data, processes = self.config.data, self.processes
+        workers = runtime.worker_count(data.workers)
+        self.sampler = EpochBatches(self.train, data.batch_size, self.config.run.seed, rank=processes.rank,
+                                    world_size=processes.world_size, group_aspect=data.group_aspect,
+                                    repeats=repeat_factors(self.train, data.repeat_rare))  # fmt: skip
+        cache = cache_share(data.cache_mb, workers)
+        dataset = DetectionDataset(self.train, transforms.build(data.augment), cache)
+        self.batches = Batches(dataset, self.sampler, workers, self.device, int(data.skip_bad * len(self.train)),
+                               self.state.unreadable)  # fmt: skip
+        self.val_batches = None
+        if self.val is not None:
+            plan = in_order(self.val, data.batch_size, processes.rank, processes.world_size)
+            self.val_batches = Batches(DetectionDataset(self.val, None, cache // 4), plan, workers, self.device)
+
+    def _open_logs(self, resumed: bool) -> None:
+        self.log = run_folder.MetricsLog(self.folder, self.state.log_bytes if resumed else None)
+        self.events = None
+        if self.config.run.tensorboard:
+            from toolkit.tensorboard import Events
+
+            self.events = Events(self.folder, self.state.step + 1 if resumed else None)
+        meta = {
+            "classes": [{"id": i, "name": n} for i, n in zip(self.train.category_ids, self.train.classes, strict=True)],
+            "architecture": self.architecture,
+            "config": flat(self.config),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "data_fingerprint": self.train.fingerprint,
+            "val_fingerprint": self.val.fingerprint if self.val is not None else None,
+            "versions": runtime.versions(),
+            "score_thresholds": {},
+        }
+        self.keeper = Keeper(self.folder, meta, self.log, self.progress)
+
+    def close(self) -> None:
+        if self.processes.first:
+            self.log.close()
+            if self.events:
+                self.events.close()
+        for batches in (self.batches, self.val_batches):
+            if batches is not None:
+                batches.close()
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
-    def run(self, stop: StopSignal) -> Trained:
-        schedule_, state = self.config.schedule, self.state
-        ended = "finished"
-        while state.epoch < schedule_.epochs:
-            self._epoch(stop)
-            state.epoch, state.batch = state.epoch + 1, 0
-            due = state.epoch % schedule_.eval_every == 0 or state.epoch == schedule_.epochs
-            self._close_epoch(self._judge(stop) if due and self.val is not None else None)
-            if schedule_.patience and state.since_best >= schedule_.patience:
-                ended = f"early stop: no better AP in {state.since_best} evaluations"
-                break
-            if self._time_is_up():
-                ended = f"--max-time {schedule_.max_time:g} min is over"
-                break
+    def run(self) -> Trained:
+        state, plan = self.state, self.config.schedule
+        if not self.resumed:
+            self._save("last")  # a run can be resumed from its first moment, and the disk shows what it can hold
+            if self.processes.first:
+                self.keeper.check_room()
+        while not (ended := self._ended()):
+            time_is_up = self._epoch()
+            whole = state.batch >= len(self.sampler)
+            done = state.epoch + 1 if whole else round(state.epoch + state.batch / len(self.sampler), 3)
+            due = done % plan.eval_every == 0 or done == plan.epochs or time_is_up
+            judged = self._judge_safely() if due and self.val is not None else None
+            self._close_epoch(done, whole, judged)
         if self.val is None:
             self._save("best")
-        if self.failed_saves:
-            raise MachineError(f"{self.folder}: training ended, but not every checkpoint could be written: "
-                               f"{self.failed_saves[-1]}")  # fmt: skip
-        return Trained(self.folder, state.best_ap, state.best_epoch, state.epoch, ended)
+        failed = tuple(self.keeper.failed) if self.processes.first else ()
+        done = state.epoch + round(state.batch / len(self.sampler), 3)
+        return Trained(
+            self.folder, state.best_ap, state.best_epoch, done, ended, failed, tuple(state.unreadable)
+        )
 
-    def _epoch(self, stop: StopSignal) -> None:
-        state, accumulate = self.state, self.config.optimizer.accumulate
+    def _ended(self) -> str:
+        """Why there is nothing more to do, or nothing; asked of a resumed run, too."""
+        plan, state = self.config.schedule, self.state
+        if state.epoch >= plan.epochs:
+            return "finished"
+        if plan.patience and state.since_best >= plan.patience:
+            return f"early stop: no better AP in {state.since_best} evaluations"
+        if any(runtime.gather_objects(self._time_is_up(), self.processes)):
+            return f"--max-time {plan.max_time:g} min is over"
+        return ""
+
+    def _epoch(self) -> bool:
+        """Train the rest of this epoch; -> whether --max-time ended it early. Raises Stopped, saved, at a signal."""
+        state = self.state
+        heads_only = state.epoch < self.config.optimizer.head_epochs
         self.model.train()
         if self.config.model.freeze_bn:
             models.freeze_norms(self.model)
+        elif heads_only and hasattr(self.model, "backbone"):
+            models.freeze_norms(self.model.backbone.body)  # a body that does not learn does not follow batches either
         if state.batch == 0:
-            state.sums = {}
+            state.sums, state.counted = {}, 0
+        if state.batch >= len(self.sampler):
+            return False
         self.sampler.epoch, self.sampler.start = state.epoch, state.batch
-        heads_only = state.epoch < self.config.optimizer.head_epochs
+        group: list[dict[str, float]] = []  # losses of the batches of one step
         clock = time.monotonic()
         for images, targets in self.batches:
             self.seen = (images, targets)
+            if not group and self.processes.world_size == 1:
+                self._stop_if(self.stop.requested)  # it came while a batch was loaded
             last = state.batch + 1 == len(self.sampler)
-            share = min(accumulate, len(self.sampler) - state.batch // accumulate * accumulate)
-            try:
-                total, losses = engine.training_losses(self.wrapped, images, targets, self.device, self.dtype)
-                (total / share).backward()
-            except engine.NonFiniteLoss as error:
-                self._not_finite(error)
-                losses = {}
+            full = last or (state.batch + 1) % self.accumulate == 0
+            agreed = self._batch(images, targets, full)
             state.batch += 1
-            for name, value in losses.items():
-                state.sums[name] = state.sums.get(name, 0.0) + value
-            if state.batch % accumulate and not last:
+            group.append(agreed.losses)
+            if not full:
                 continue
             lr = self._step(heads_only)
-            losses, signal_ = self._agree(losses, stop)
             now = time.monotonic()
-            self._report(losses, lr, len(images) * accumulate * self.processes.world_size / max(1e-9, now - clock))
-            clock = now
-            self._save_if_due(signal_)
+            self._report(group, lr, len(images) * len(group) * self.processes.world_size / max(1e-9, now - clock))
+            group, clock = [], now
+            self._stop_if(agreed.signal)
+            if time.monotonic() - self._last_save() > self.config.schedule.save_every * 60 and not last:
+                self._save("last")
+            if agreed.time_is_up and not last:
+                return True
+        return agreed.time_is_up
+
+    def _batch(self, images: list, targets: list, full: bool) -> Agreed:
+        """Forward and backward of one batch. Every process does the backward or none: they meet in it."""
+        state = self.state
+        start = state.batch // self.accumulate * self.accumulate
+        in_step = min(self.accumulate, len(self.sampler) - start)
+        alone = self.processes.world_size == 1
+        total, losses, trouble = None, {}, None
+        # gradients of the processes are added up only with the last batch of a step
+        with contextlib.nullcontext() if alone or full else self.wrapped.no_sync():
+            if images:
+                try:
+                    total, losses = engine.training_losses(self.wrapped, images, targets, self.device, self.dtype)
+                except engine.NonFiniteLoss as error:
+                    trouble = error
+            weight = self.sampler.weight(state.batch)
+            agreed = self._agree({k: v * weight for k, v in losses.items()}, total is None)
+            if not agreed.bad:
+                (total * (weight / in_step)).backward()
+        state.unreadable = self.batches.bad
+        if agreed.bad:
+            self.optimizer.zero_grad(set_to_none=True)  # of the whole step, which the processes have not shared yet
+            self._not_finite(trouble)
+        else:
+            state.counted += 1
+            for name, value in agreed.losses.items():
+                state.sums[name] = state.sums.get(name, 0.0) + value
+        return agreed
 
     def _step(self, heads_only: bool) -> float:
-        state, optimizer, config = self.state, self.optimizer, self.config
-        share = schedule.factor(config.schedule.schedule, state.step, self.total_steps, config.schedule.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = config.optimizer.lr * group["share"] * share
-            if heads_only and group["body"]:
-                for parameter in group["params"]:
-                    parameter.grad = None
+        """One optimiser step with the gradients that have come together; -> its learning rate."""
+        state, options = self.state, self.config.optimizer
+        lr = optim.prepare_step(
+            self.optimizer, self.config.schedule, options.lr, state.step, self.total_steps, heads_only
+        )
         try:
-            engine.update(self.model, optimizer, config.optimizer.clip_norm)
+            engine.update(self.model, self.optimizer, options.clip_norm)
         except engine.NonFiniteLoss as error:
             self._not_finite(error)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         state.step += 1
-        return config.optimizer.lr * share
+        return lr
 
-    def _not_finite(self, error: engine.NonFiniteLoss) -> None:
+    def _not_finite(self, trouble: engine.NonFiniteLoss | None) -> None:
         """A loss or gradient is not finite: stop here, before any weight moved, or skip at most three batches."""
-        names = [str(target["image_id"]) for target in self.seen[1]]
-        rows = [int(np.flatnonzero(self.train.image_ids == int(i))[0]) for i in names]
-        files = ", ".join(self.train.path(row).name for row in rows)
-        self.optimizer.zero_grad(set_to_none=True)
+        rows = np.flatnonzero(np.isin(self.train.image_ids, [target["image_id"] for target in self.seen[1]]))
+        mine = f"{trouble} on images {', '.join(self.train.path(int(row)).name for row in rows)}" if trouble else ""
+        found = [text for text in runtime.gather_objects(mine, self.processes) if text]
+        if not found:
+            return  # no image of the batch could be read; --skip-bad counts those
         self.state.skipped += 1
-        where = f"step {self.state.step + 1}, epoch {self.state.epoch + 1}: {error} on images {files}"
-        if self.config.run.on_nan == "skip" and self.state.skipped <= 3:
+        rate = self.optimizer.param_groups[-1]["lr"]
+        where = f"step {self.state.step + 1}, epoch {self.state.epoch + 1}, lr {rate:.3g}: {'; '.join(found)}"
+        if self.config.run.on_nan == "skip" and self.state.skipped <= MOST_SKIPPED:
             self.progress.line(f"skipped: {where}")
             return
         raise InputError(
@@ -220,65 +303,103 @@ class _Trainer:
             f"try a lower --lr, --precision fp32, or look at these images, then --resume {self.folder}"
         )
 
-    def _agree(self, losses: dict[str, float], stop: StopSignal) -> tuple[dict[str, float], int]:
-        """Mean losses over the processes, and the signal that any of them got (0: none)."""
+    def _agree(self, losses: dict[str, float], bad: bool) -> Agreed:
+        """One exchange for every batch, so that all processes step, stop and skip together."""
+        time_is_up = self._time_is_up()
         if self.processes.world_size == 1:
-            return losses, stop.requested
-        names = list(engine.LOSSES)
-        values = torch.tensor([*(losses.get(n, 0.0) for n in names), 0.0], device=self.device)
-        torch.distributed.all_reduce(values)
-        signals = torch.tensor([stop.requested], device=self.device)
-        torch.distributed.all_reduce(signals, op=torch.distributed.ReduceOp.MAX)
-        means = (values / self.processes.world_size).tolist()
-        return dict(zip(names, means, strict=False)), int(signals.item())
+            return Agreed(losses, bad, self.stop.requested, time_is_up)
+        values = [losses.get(name, 0.0) for name in engine.LOSSES]
+        flags = [bad, *(self.stop.requested == signum for signum in SIGNALS), time_is_up]
+        shared = torch.tensor([*values, *map(float, flags)], dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(shared)
+        means = (shared[: len(values)] / self.processes.world_size).tolist()
+        bad_, interrupt, terminate, late = (value > 0 for value in shared[len(values) :].tolist())
+        signum = SIGNALS[0] if interrupt else SIGNALS[1] if terminate else 0
+        return Agreed(dict(zip(engine.LOSSES, means, strict=True)), bad_, int(signum), late)
+
+    def _stop_if(self, signum: int) -> None:
+        if signum:
+            self._save("last")
+            self.progress.line(f"stopped after step {self.state.step}; go on with --resume {self.folder}")
+            raise Stopped(signum)
 
     # --- after an epoch ---------------------------------------------------------------------------------------
 
-    def _judge(self, stop: StopSignal) -> dict[str, Any]:
+    def _judge_safely(self) -> dict[str, Any]:
+        """`_judge`; whatever ends it, the epoch before it is not lost."""
+        try:
+            return self._judge()
+        except Stopped:
+            raise
+        except Exception:
+            with contextlib.suppress(InputError):
+                self._save("last")
+            raise
+
+    def _judge(self) -> dict[str, Any]:
         """-> {"val_loss", "AP", "AP50", "AP75"} of the weights that would be saved."""
         model = self.ema.module if self.ema is not None else self.model
-        losses = engine.validation_loss(model, self.val_batches, self.device, self.dtype)
+        runtime.agree_buffers(model, self.processes)
+        stop = lambda: bool(self.stop)  # noqa: E731
+        losses = engine.validation_loss(model, self.val_batches, self.device, self.dtype, stop)
         results = []
-        for image_id, output in engine.predict(model, self.val_batches, self.device, self.dtype):
-            results += coco_results(image_id, output, self.train.category_ids)
+        if not self.stop:
+            for image_id, output in engine.predict(model, self.val_batches, self.device, self.dtype, stop):
+                results += coco_results(image_id, output, self.train.category_ids)
         count = len(range(self.processes.rank, len(self.val), self.processes.world_size))
-        parts = runtime.gather_objects((losses, count, results), self.processes)
-        total = sum(n for _, n, _ in parts)
-        mean = {name: sum(p.get(name, 0.0) * n for p, n, _ in parts) / total for name in losses}
-        metrics = self.evaluate([entry for _, _, found in parts for entry in found])
-        return {"val_loss": mean, **{k: metrics[k] for k in ("AP", "AP50", "AP75")}}
+        parts = runtime.gather_objects((losses, count, results, self.stop.requested), self.processes)
+        self._stop_if(next((part[3] for part in parts if part[3]), 0))
+        metrics: dict[str, Any] = {}
+        if self.processes.first:
+            total = sum(n for _, n, _, _ in parts)
+            metrics = self.evaluate([entry for _, _, found, _ in parts for entry in found])
+            metrics = {k: metrics[k] for k in ("AP", "AP50", "AP75")}
+            metrics["val_loss"] = {name: sum(p.get(name, 0.0) * n for p, n, _, _ in parts) / total for name in losses}
+        return runtime.gather_objects(metrics, self.processes)[0]
 
-    def _close_epoch(self, judged: dict[str, Any] | None) -> None:
+    def _close_epoch(self, done: float, whole: bool, judged: dict[str, Any] | None) -> None:
+        """Note the epoch, keep the best, save. `done`: epochs trained, with a fraction where the time was up."""
         state = self.state
-        train_loss = {name: value / len(self.sampler) for name, value in state.sums.items()}
-        seconds = state.seconds + time.monotonic() - self.started
-        record = {"kind": "epoch", "epoch": state.epoch, "step": state.step, "train_loss": train_loss,
-                  "lr": self.optimizer.param_groups[-1]["lr"], "seconds": round(seconds, 1)}  # fmt: skip
-        record.update(judged or {})
-        self.log.write(**record)
-        text = f"epoch {state.epoch}/{self.config.schedule.epochs}  train loss {sum(train_loss.values()):.3f}"
-        better = False
+        train_loss = {name: value / max(1, state.counted) for name, value in state.sums.items()}
+        seconds = self._seconds()
+        self._record(kind="epoch", epoch=done, step=state.step, train_loss=train_loss,
+                     lr=self.optimizer.param_groups[-1]["lr"], seconds=round(seconds, 1),
+                     unreadable=len(state.unreadable), **(judged or {}))  # fmt: skip
+        text = f"epoch {done}/{self.config.schedule.epochs}  train loss {sum(train_loss.values()):.3f}"
         if judged is not None:
             ap = -1.0 if judged["AP"] is None else judged["AP"]
             better = ap > state.best_ap or state.best_epoch < 0
             state.since_best = 0 if better else state.since_best + 1
-            if better:
-                state.best_ap, state.best_epoch = ap, state.epoch
             shown = {k: "n/a" if judged[k] is None else f"{judged[k]:.3f}" for k in ("AP", "AP50")}
             text += f"  val loss {sum(judged['val_loss'].values()):.3f}  AP {shown['AP']}  AP50 {shown['AP50']}"
             text += "  best so far" if better else ""
+            # a best checkpoint that the disk refused is not the best one to be had
+            if better and runtime.gather_objects(self._save("best", judged), self.processes)[0]:
+                state.best_ap, state.best_epoch = ap, done
         self.progress.line(text + f"  {duration(seconds)}")
-        if better:
-            self._save("best", judged)
+        if whole:
+            state.epoch, state.batch = state.epoch + 1, 0
         self._save("last", judged)
         if self.processes.first:
-            run_folder.write_results(self.folder)
+            self._write_tables(over=state.epoch >= self.config.schedule.epochs)
 
-    def _report(self, losses: dict[str, float], lr: float, images_per_s: float) -> None:
+    def _write_tables(self, over: bool) -> None:
+        """results.csv and curves.png; a disk that refuses them does not end the run."""
+        try:
+            run_folder.write_results(self.folder)
+            if over or time.monotonic() - self.drawn > SECONDS_BETWEEN_CURVES:
+                draw_curves(run_folder.read_metrics(self.folder), self.folder / "curves.png")
+                self.drawn = time.monotonic()
+        except InputError as error:
+            self.progress.line(f"warning: {error}")
+
+    def _report(self, group: list[dict[str, float]], lr: float, images_per_s: float) -> None:
         state = self.state
-        record = {"kind": "step", "step": state.step, "epoch": state.epoch, "lr": lr, "loss": sum(losses.values()),
-                  "images_per_s": round(images_per_s, 2), **losses}  # fmt: skip
-        self.log.write(**record)
+        used = [losses for losses in group if losses]
+        names = used[0] if used else {}
+        losses = {name: sum(part[name] for part in used) / len(used) for name in names}
+        self._record(kind="step", step=state.step, epoch=state.epoch, lr=lr, loss=sum(losses.values()),
+                     images_per_s=round(images_per_s, 2), **losses)  # fmt: skip
         spent = time.monotonic() - self.started
         left = spent / max(1, state.step - self.first_step) * (self.total_steps - state.step)
         parts = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
@@ -287,59 +408,38 @@ class _Trainer:
             f"lr {lr:.2g}  {images_per_s:.1f} images/s  {duration(left)} left"
         )
 
+    def _record(self, **record: Any) -> None:
+        if self.processes.first:
+            self.log.write(**record)
+            if self.events:
+                self.events.write(**record)
+
     def _time_is_up(self) -> bool:
         limit = self.config.schedule.max_time * 60
-        spent = self.state.seconds + time.monotonic() - self.started
-        return any(runtime.gather_objects(bool(limit and spent >= limit), self.processes))
+        return bool(limit and self._seconds() >= limit)
+
+    def _seconds(self) -> float:
+        """Spent on this run, over all its sessions."""
+        return self.state.seconds + time.monotonic() - self.started
 
     # --- checkpoints ------------------------------------------------------------------------------------------
 
-    def _save_if_due(self, signum: int) -> None:
-        if signum:
-            self._save("last")
-            self.progress.line(f"stopped after step {self.state.step}; go on with --resume {self.folder}")
-            raise Stopped(signum)
-        if time.monotonic() - self.saved > self.config.schedule.save_every * 60:
-            self._save("last")
+    def _last_save(self) -> float:
+        return self.keeper.saved if self.processes.first else time.monotonic()
 
-    def _save(self, name: str, judged: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint. When the disk refuses, the old one stays and training goes on."""
+    def _save(self, name: str, judged: dict[str, Any] | None = None) -> bool:
+        """Write a checkpoint; False when the disk refused it. The old one stays then, and training goes on."""
         if not self.processes.first:
-            return
-        state = self.state
-        state.log_bytes = self.log.sync()
-        meta = {
-            "classes": [{"id": i, "name": n} for i, n in zip(self.train.category_ids, self.train.classes, strict=True)],
-            "architecture": self.architecture,
-            "config": flat(self.config),
-            "precision": str(self.dtype).removeprefix("torch."),
-            "data_fingerprint": self.train.fingerprint,
-            "versions": runtime.versions(),
-            "score_thresholds": {},
-            "epoch": state.epoch,
-            "step": state.step,
-            "metrics": {k: (judged or {}).get(k) for k in ("AP", "AP50", "AP75")},
-        }
-        averaged = self.ema.module.state_dict() if self.ema is not None else self.model.state_dict()
-        try:
-            checkpoint.save(self.folder / name, meta, averaged, self._state() if name == "last" else None)
-            self.saved = time.monotonic()
-        except OSError as error:
-            self.failed_saves.append(f"{name}: {error.strerror or error}")
-            self.progress.line(f"warning: {self.folder / name} could not be written ({error.strerror or error}); "
-                               f"the checkpoint before it stays")  # fmt: skip
-
-    def _state(self) -> dict[str, Any]:
-        spent = self.state.seconds + time.monotonic() - self.started
-        state = {
-            "progress": {**vars(self.state), "seconds": spent, "sums": dict(self.state.sums)},
-            "optimizer": self.optimizer.state_dict(),
-            "rng": runtime.rng_state(),
-        }
-        if self.ema is not None:  # then weights.safetensors holds the average
-            state["model"] = self.model.state_dict()
-            state["averaged"] = int(self.ema.n_averaged)
-        return state
+            return True
+        weights = self.ema.module.state_dict() if self.ema is not None else self.model.state_dict()
+        about = {"metrics": {k: (judged or {}).get(k) for k in ("AP", "AP50", "AP75")}}
+        resume = None
+        if name == "last":
+            progress = {**vars(self.state), "seconds": self._seconds()}
+            resume = {"progress": progress, "optimizer": self.optimizer.state_dict(), "rng": runtime.rng_state()}
+            if self.ema is not None:  # then weights.safetensors holds the average
+                resume |= {"model": self.model.state_dict(), "averaged": int(self.ema.n_averaged)}
+        return self.keeper.save(name, self.state, about, weights, resume)
 
     def _restore(self, found: checkpoint.Checkpoint) -> None:
         """Go on exactly where `found` was saved."""
@@ -349,15 +449,23 @@ class _Trainer:
             self.ema.module.load_state_dict(found.weights)
             self.ema.n_averaged.fill_(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.state = State(**state["progress"])
-        self.first_step = self.state.step
-        self.log.close()
-        self.log = run_folder.MetricsLog(self.folder, self.state.log_bytes) if self.processes.first else _NoLog()
         runtime.set_rng_state(state["rng"])
         if self.processes.rank:
             torch.manual_seed(self.config.run.seed + self.processes.rank + self.state.step)
 
-    def out_of_memory(self, reason: str) -> str:
+    # --- when the machine gives out ---------------------------------------------------------------------------
+
+    def explain(self, error: RuntimeError | MemoryError) -> MachineError | None:
+        """Lost memory, loader process or training process in one line; None for anything else."""
+        memory = ("can't allocate memory", "not enough memory", "out of memory")
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(m in str(error) for m in memory):
+            return MachineError(self._out_of_memory())
+        if runtime.group_lost(error):
+            return MachineError(f"step {self.state.step + 1}: another training process was lost "
+                                f"({str(error).splitlines()[0][:120]}); go on with --resume {self.folder}")  # fmt: skip
+        return worker_lost(error)
+
+    def _out_of_memory(self) -> str:
         images, targets = self.seen
         sizes = ", ".join(f"{i.shape[2]}x{i.shape[1]}" for i in images)
         boxes = ", ".join(str(len(t["boxes"])) for t in targets)
@@ -366,74 +474,3 @@ class _Trainer:
             f"at --image-size {self.config.model.image_size}; try a smaller --batch-size with --accumulate, a smaller "
             f"--image-size, --precision bf16 or --roi-batch 128; checkpoints in {self.folder} are intact"
         )
-
-
-class _NoLog:
-    """In the place of the log on every process but the first."""
-
-    def write(self, **record: Any) -> None: ...
-
-    def sync(self) -> int:
-        return 0
-
-    def close(self) -> None: ...
-
-
-def build_model(
-    config: Config, num_classes: int, architecture: dict[str, Any] | None = None
-) -> tuple[nn.Module, dict[str, Any], str]:
-    """The network that `config` asks for, or the one of a checkpoint -> (model, architecture, about its weights)."""
-    m = config.model
-    if architecture is not None:
-        return _spread_sizes(models.rebuild(architecture), config), architecture, "weights: of the checkpoint"
-    sizes = {"min_size": m.image_size, "max_size": m.max_size, "box_score_thresh": m.score_floor,
-             "box_detections_per_img": m.max_detections, "box_batch_size_per_image": m.roi_batch}  # fmt: skip
-    model, architecture, about = models.build(
-        m.model, num_classes, weights=m.weights, trainable_layers=m.trainable_layers, norm=m.norm,
-        batch_size=config.data.batch_size, sizes=sizes)  # fmt: skip
-    return _spread_sizes(model, config), architecture, about
-
-
-def _spread_sizes(model: nn.Module, config: Config) -> nn.Module:
-    """Multi-scale training: torchvision picks one of min_size per image; evaluation takes the last."""
-    m = config.model
-    if m.multi_scale and hasattr(model, "transform"):
-        low, high = m.image_size * (1 - m.multi_scale), m.image_size * (1 + m.multi_scale)
-        model.transform.min_size = (*np.linspace(low, high, 7).round().astype(int).tolist(), m.image_size)
-    return model
-
-
-def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD or AdamW over up to four groups: body or not (backbone_lr), decayed or not (norms and biases are not)."""
-    o = config.optimizer
-    body = {id(p) for p in model.backbone.body.parameters()} if hasattr(model, "backbone") else set()
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            key = (id(parameter) in body, parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
-    if not groups:
-        raise InputError("no parameter is left to learn; give --trainable-layers a higher value")
-    parameters = [
-        {"params": members, "body": in_body, "share": o.backbone_lr if in_body else 1.0, "lr": o.lr,
-         "weight_decay": o.weight_decay if decays else 0.0}
-        for (in_body, decays), members in sorted(groups.items(), key=lambda item: item[0], reverse=True)
-    ]  # fmt: skip
-    if o.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=o.momentum)
-    return torch.optim.AdamW(parameters, betas=(o.momentum, 0.999))
-
-
-def _averaged(model: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
-    """Exponential moving average of weights and buffers; its decay grows from 0.1 so that short runs count too."""
-
-    def average(averaged: list[torch.Tensor], current: list[torch.Tensor], count: int | torch.Tensor) -> None:
-        n = float(count)
-        now = min(decay, (1 + n) / (10 + n))
-        for a, c in zip(averaged, current, strict=True):
-            if a.is_floating_point():
-                a.lerp_(c.to(a.dtype), 1 - now)
-            else:
-                a.copy_(c)
-
-    return torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=average, use_buffers=True)

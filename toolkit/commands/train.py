@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -62,17 +63,29 @@ def run(args: argparse.Namespace) -> int:
     from toolkit import models, runtime
 
     models.ensure(config.model.model, config.model.weights)
+    if config.run.tensorboard:
+        from toolkit.tensorboard import writer_class
+
+        writer_class()
     processes = runtime.join_processes(config.run.device)
     try:
-        if processes.first:
-            folder = run_folder.create(args.runs, args.name)
-            for part, path in parts.items():
-                run_folder.keep_split(folder, part, path, args.images)
-            (folder / run_folder.CONFIG).write_text(recipes.to_yaml(config))
-        folder = runtime.gather_objects(folder if processes.first else None, processes)[0]
-        return _fit(folder, config, train, val, processes, None, report=not args.no_report)
+        folder = run_folder.create(args.runs, args.name) if processes.first else None
+        folder = runtime.gather_objects(folder, processes)[0]
+        with _lock(folder, processes):
+            if processes.first:
+                for part, path in parts.items():
+                    run_folder.keep_split(folder, part, path, args.images)
+                (folder / run_folder.CONFIG).write_text(recipes.to_yaml(config))
+                describe_run(folder, config, train, val)
+            return _fit(folder, config, train, val, processes, None, report=not args.no_report)
     finally:
         runtime.leave_processes()
+
+
+def _lock(folder: Path, processes) -> contextlib.AbstractContextManager:
+    from toolkit.run_folder import Lock
+
+    return Lock(folder) if processes.first else contextlib.nullcontext()
 
 
 def find_parts(data: Path, val: Path | None, test: Path | None) -> dict[str, Path]:
@@ -110,95 +123,127 @@ def check_parts(train, val, parts: dict[str, Path]) -> None:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from toolkit import checkpoint, data, run_folder, runtime
+    from toolkit import run_folder, runtime
 
     folder = args.resume
     if not (folder / run_folder.CONFIG).is_file():
         raise InputError(f"--resume {folder}: is no run folder (no {run_folder.CONFIG}); needs runs/NAME")
+    flags = recipes.flags_given(args)
     record = run_folder.read_json(folder / run_folder.RUN) if (folder / run_folder.RUN).exists() else {}
-    if record.get("status") == "finished":
+    more_time = "max_time" in flags and str(record.get("ended", "")).startswith("--max-time")
+    if record.get("status") == "finished" and not more_time:
         print(f"{folder}: is already finished; its report: {folder / 'report.html'}")
         return 0
-    flags = recipes.flags_given(args)
     wrong = sorted(set(flags) - RESUME_MAY_CHANGE)
     if wrong or args.config:
         raise InputError(f"--resume: --{(wrong or ['config'])[0].replace('_', '-')} cannot change in a run; "
                          f"start a new one, with --weights {folder} to build on it")  # fmt: skip
-    values = {**recipes.read_file(folder / run_folder.CONFIG), **flags}
-    config = recipes.from_flat(values)
-    found, notes = checkpoint.load_last(folder)
-    for note in notes:
-        print(f"warning: {note}", file=sys.stderr)
-    if args.data is not None:  # the labels may have moved or changed
-        parts = find_parts(args.data, args.val, args.test)
-    else:
-        parts = find_parts(folder, None, None)
-    train = data.read_index(parts["train"], args.images)
-    val = data.read_index(parts["val"], args.images) if "val" in parts else None
-    if list(train.classes) != found.classes:
-        raise InputError(f"--resume {folder}: was trained on the classes {', '.join(found.classes)}; "
-                         f"the labels have {', '.join(train.classes)}")  # fmt: skip
-    if train.fingerprint != found.meta["data_fingerprint"] and not args.allow_data_change:
-        raise InputError(f"--resume {folder}: {parts['train']} is not what this run was trained on "
-                         f"(other images, boxes or order); --allow-data-change goes on all the same")  # fmt: skip
+    config = recipes.from_flat({**recipes.read_file(folder / run_folder.CONFIG), **flags})
     processes = runtime.join_processes(config.run.device)
     try:
-        if processes.first:
-            if args.data is not None:
-                for part, path in parts.items():
-                    run_folder.keep_split(folder, part, path, args.images)
-            checkpoint.sweep(folder)
-        return _fit(folder, config, train, val, processes, found, report=not args.no_report)
+        with _lock(folder, processes):
+            found, parts, train, val = _read_for_resume(folder, args)
+            runtime.gather_objects(None, processes)  # all have read before the first one tidies up
+            if processes.first:
+                if args.data is not None:
+                    for part, path in parts.items():
+                        run_folder.keep_split(folder, part, path, args.images)
+                _tidy(folder)
+                run_folder.update_run(folder, status="running")
+                print(f"resuming {folder} after step {found.meta['step']} ({found.folder.name})", file=sys.stderr)
+            return _fit(folder, config, train, val, processes, found, report=not args.no_report)
     finally:
         runtime.leave_processes()
 
 
-def _fit(folder: Path, config, train, val, processes, found, *, report: bool) -> int:
-    """Train in `folder`, keep run.json true whatever happens, evaluate the best checkpoint, report."""
-    import contextlib
+def _read_for_resume(folder: Path, args: argparse.Namespace) -> tuple:
+    """-> (newest intact checkpoint, {part: file}, train, val); other classes or other data are refused."""
+    from toolkit import checkpoint, data
 
+    found, notes = checkpoint.load_last(folder)
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    # the labels of the run itself, unless DATA says that they moved or changed
+    parts = find_parts(args.data if args.data is not None else folder, args.val, args.test)
+    train = data.read_index(parts["train"], args.images)
+    val = data.read_index(parts["val"], args.images) if "val" in parts else None
+    for index in (train, val):
+        if index is not None and list(index.classes) != found.classes:
+            raise InputError(f"--resume {folder}: was trained on the classes {', '.join(found.classes)}; "
+                             f"the labels have {', '.join(index.classes)}")  # fmt: skip
+    for part, index, key in (("train", train, "data_fingerprint"), ("val", val, "val_fingerprint")):
+        now = index.fingerprint if index is not None else None
+        if now != found.meta[key] and not args.allow_data_change:
+            raise InputError(f"--resume {folder}: {parts.get(part, f'no {part}.json')} is not what this run began with "
+                             f"(other images, boxes or order); --allow-data-change goes on all the same")  # fmt: skip
+    return found, parts, train, val
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a kill left half done. A damaged `last` goes too: a save would make it `previous`."""
+    from toolkit import checkpoint
+
+    checkpoint.sweep(folder)
+    checkpoint.drop_damaged_last(folder)
+
+
+def _fit(folder: Path, config, train, val, processes, found, *, report: bool) -> int:
+    """Train in `folder`, its lock held; keep run.json true whatever happens; evaluate the best, report."""
     from label_tools import coco
     from toolkit import train as training
-    from toolkit.curves import draw_curves
     from toolkit.evaluate import coco_metrics
     from toolkit.progress import Progress, duration
-    from toolkit.run_folder import Lock, read_metrics, update_run
-    from toolkit.stopping import Stopped
+    from toolkit.run_folder import update_run
+    from toolkit.stopping import Stopped, stop_at_once
 
-    document = coco.read(folder / "val.json") if val is not None else None
-    progress = Progress(folder / "train.log" if processes.first else None, quiet=not processes.first)
-    status, started = "failed", time.time()
-    lock = Lock(folder) if processes.first else contextlib.nullcontext()
-    with lock:
-        if processes.first and found is None:
-            describe_run(folder, config, train, val)
-        elif processes.first:
-            update_run(folder, status="running")
+    first = processes.first
+    document = coco.read(folder / "val.json") if first and val is not None else None
+    progress = Progress(folder / "train.log" if first else None, quiet=not first)
+    note = update_run if first else lambda *_, **__: None
+    started = time.time()
+    try:
         try:
             trained = training.fit(
-                config, folder, train, val, lambda found_: coco_metrics(document, found_),
+                config, folder, train, val, lambda detections: coco_metrics(document, detections),
                 resume=found, processes=processes, progress=progress)  # fmt: skip
-            status = "trained"
         except Stopped as stopped:
-            status = "stopped"
+            note(folder, status="stopped", seconds=round(time.time() - started, 1))
             return stopped.exit_code
+        except BaseException as error:
+            progress.only_log(f"failed: {error}")
+            with contextlib.suppress(InputError):  # a full disk, say; the reason for the failure goes first
+                note(folder, status="failed", seconds=round(time.time() - started, 1))
+            raise
         finally:
-            if processes.first:
-                draw_curves(read_metrics(folder), folder / "curves.png")
-                update_run(folder, status=status, seconds=round(time.time() - started, 1))
             progress.close()
-        if not processes.first:
+        if not first:
             return 0
-        print(f"{trained.ended} after {trained.epochs} epochs, {duration(time.time() - started)}", file=sys.stderr)
-        if val is not None and report:
-            judge(folder, config)
-        update_run(folder, status="finished", ended=trained.ended, best_epoch=trained.best_epoch)
-        if val is not None and report:
-            from toolkit.report import write_report
-
-            print(f"report: {write_report(folder)}")
-    print(f"checkpoint: {folder / 'best'}")
+        note(folder, status="trained", seconds=round(time.time() - started, 1), ended=trained.ended,
+             best_epoch=trained.best_epoch, unreadable=list(trained.unreadable))  # fmt: skip
+        print(f"{trained.ended} after {trained.epochs:g} epochs, {duration(time.time() - started)}", file=sys.stderr)
+        with stop_at_once():
+            _finish(folder, config, report=report and val is not None)
+    except Stopped as stopped:
+        print(f"stopped before the report; --resume {folder} writes it", file=sys.stderr)
+        return stopped.exit_code
+    if trained.failed_saves:
+        raise training.MachineError(f"{folder}: training ended, but not every checkpoint could be written: "
+                                    f"{trained.failed_saves[-1]}")  # fmt: skip
     return 0
+
+
+def _finish(folder: Path, config, *, report: bool) -> None:
+    """After training: numbers of the best checkpoint, the report, and where they are."""
+    from toolkit.run_folder import update_run
+
+    if report:
+        judge(folder, config)
+    update_run(folder, status="finished")
+    if report:
+        from toolkit.report import write_report
+
+        print(f"report: {write_report(folder)}")
+    print(f"checkpoint: {folder / 'best'}")
 
 
 def judge(folder: Path, config) -> None:

@@ -1,0 +1,45 @@
+"""The network that a config asks for: sizes, multi-scale, its classification loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from toolkit import class_loss, models
+from toolkit.config import Config
+
+
+def build_model(
+    config: Config, num_classes: int, architecture: dict[str, Any] | None = None
+) -> tuple[nn.Module, dict[str, Any], str]:
+    """The network that `config` asks for, or the one of a checkpoint -> (model, architecture, about its weights)."""
+    m = config.model
+    if architecture is not None:
+        return _spread_sizes(models.rebuild(architecture), config), architecture, "weights: of the checkpoint"
+    sizes = {"min_size": m.image_size, "max_size": m.max_size, "box_score_thresh": m.score_floor,
+             "box_detections_per_img": m.max_detections, "box_batch_size_per_image": m.roi_batch}  # fmt: skip
+    model, architecture, about = models.build(
+        m.model, num_classes, weights=m.weights, trainable_layers=m.trainable_layers, norm=m.norm,
+        batch_size=config.data.batch_size, sizes=sizes)  # fmt: skip
+    return _spread_sizes(model, config), architecture, about
+
+
+def _spread_sizes(model: nn.Module, config: Config) -> nn.Module:
+    """Multi-scale training: torchvision picks one of min_size per image; evaluation takes the last."""
+    m = config.model
+    if m.multi_scale and hasattr(model, "transform"):
+        low, high = m.image_size * (1 - m.multi_scale), m.image_size * (1 + m.multi_scale)
+        model.transform.min_size = (*np.linspace(low, high, 7).round().astype(int).tolist(), m.image_size)
+    return model
+
+
+def set_class_loss(model: nn.Module, config: Config, class_counts: np.ndarray) -> None:
+    """Class weights and label smoothing, where the config wants them. For a copy (EMA) call it again."""
+    o = config.optimizer
+    if o.class_weights == "none" and not o.label_smoothing:
+        return
+    weight = class_loss.balanced_weights(torch.from_numpy(class_counts)) if o.class_weights == "balanced" else None
+    class_loss.install(model.roi_heads, weight, o.label_smoothing)
