@@ -59,9 +59,7 @@ def test_equals_pycocotools_on_random_sets(block):
 @pytest.mark.parametrize("block", range(10))
 def test_equals_pycocotools_on_500_random_sets(block):
     for seed in range(1000 + block * 50, 1050 + block * 50):
-        document, detections = random_set(
-            seed, images=1 + seed % 12, classes=1 + seed % 5, most=3 + seed % 20
-        )
+        document, detections = random_set(seed, images=1 + seed % 12, classes=1 + seed % 5, most=3 + seed % 20)
         if detections:
             assert_equal_to_pycocotools(document, detections)
 

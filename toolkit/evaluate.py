@@ -42,6 +42,9 @@ class Settings:
             raise InputError(f"--precision: found {self.precision}, needs more than 0 and at most 1")
 
 
+DEFAULTS = Settings()
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """The numbers for metrics.json, and what they were made from."""
@@ -80,7 +83,7 @@ def thresholds(
 def judge(
     document: dict,
     detections: list,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULTS,
     *,
     split: str = "",
     document_name: str = "annotations",
@@ -138,7 +141,7 @@ def evaluate_run(
     *,
     data: Path | None = None,
     image_root: Path | None = None,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULTS,
     device: str = "auto",
     batch_size: int = 4,
     each: Callable[[int, int], None] | None = None,
@@ -186,7 +189,7 @@ def evaluate_files(
     out: Path,
     *,
     image_root: Path | None = None,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULTS,
     others: tuple[Path, ...] = (),
 ) -> dict:
     """Judge anybody's COCO results against a COCO file and write `out`. -> the metrics."""

@@ -52,7 +52,8 @@ def error_kinds(matches: Matches, thresholds: np.ndarray) -> dict:
             saved = _best_of_free_object(of_kind, target, score, matches.gt[t][right])
             mended_right = right | saved
             kept = kept | saved
-            mended_class = np.where(saved, tables.gt_class[target], class_)
+            mended_class = class_.copy()
+            mended_class[saved] = tables.gt_class[target[saved]]
         ap = _mean_ap(mended_class, score, mended_right, kept, num_objects)
         over = of_kind & (score >= thresholds[class_])
         result["kinds"][name] = {

@@ -147,8 +147,9 @@ def _rows(entries: list, key: str, index: dict, where: str) -> np.ndarray:
 def _boxes(entries: list, where: str) -> np.ndarray:
     """[N,4] x, y, w, h; refuses what is not four finite numbers with w, h >= 0."""
     try:
-        boxes = np.array([entry["bbox"] for entry in entries], float).reshape(-1, 4)
-        clean = len(boxes) == len(entries)
+        raw = np.array([entry["bbox"] for entry in entries])
+        clean = not entries or (raw.dtype.kind in "iuf" and raw.shape == (len(entries), 4))
+        boxes = raw.astype(float).reshape(-1, 4) if clean else raw
     except (KeyError, TypeError, ValueError):
         clean = False
     if not clean:
@@ -198,11 +199,16 @@ def _detections(entries: list, images: dict, classes: dict, where: str, warnings
     image, class_ = _rows(entries, "image_id", images, where), _rows(entries, "category_id", classes, where)
     bbox = _boxes(entries, where)
     try:
-        score = np.array([entry["score"] for entry in entries], float).reshape(len(entries))
+        raw = np.array([entry["score"] for entry in entries])
+        clean = not entries or (raw.dtype.kind in "iuf" and raw.shape == (len(entries),))
     except (KeyError, TypeError, ValueError):
-        n = next(n for n, e in enumerate(entries) if not isinstance(e.get("score"), (int, float)))
-        found = str(entries[n].get("score", "none"))[:40]
-        raise InputError(f"{where}[{n}]: score is {found}, needs a number") from None
+        clean = False
+    if not clean:
+        for n, entry in enumerate(entries):
+            if not isinstance(entry.get("score"), (int, float)):
+                raise InputError(f"{where}[{n}]: score is {str(entry.get('score', 'missing'))[:40]}, needs a number")
+        raise InputError(f"{where}: a score is not a number")
+    score = raw.astype(float).reshape(len(entries))
     bad = np.flatnonzero(~np.isfinite(score))
     if len(bad):
         raise InputError(f"{where}[{bad[0]}]: score is {score[bad[0]]}, needs a finite number")

@@ -282,3 +282,24 @@ def learning_rate(training: Training) -> Figure | None:
 
 def _good(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def label_curve_figure(result: dict) -> Figure:
+    """AP of each training against its number of images, with the fit and its 95 % band where there is one."""
+    points = [p for p in result["points"] if _good(p["AP"])]
+    lines = []
+    if result["fit"]:
+        grid = result["fit"]["grid"]
+        lines.append(Line("fit", grid["num_images"], grid["AP"], 0, strong=True, low=grid["low"], high=grid["high"]))
+    for i, seed in enumerate(sorted({p["seed"] for p in points})):
+        mine = sorted((p["num_images"], p["AP"]) for p in points if p["seed"] == seed)
+        lines.append(Line(f"seed {seed}", *zip(*mine), colour=1 + i % 7, points=True, dashed=True))
+    link = table_link(
+        ["num_images", "seed", "AP"], [[p["num_images"], p["seed"], p["AP"]] for p in points], "curve.csv"
+    )
+    caption = (
+        f"AP on the {result['split']} split, mean over IoU 0.50 to 0.95, all scores, against the number of images "
+        "trained on. Band: 95 % interval of the fit, ceiling minus gap times n to the minus rate."
+    )
+    chart = line_chart(lines, "labelled images", "AP", y_range=(0, 1)) if lines else Markup("")
+    return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))

@@ -144,3 +144,15 @@ def _escape_latex(text: str) -> str:
 
 def _escape_markdown(text: str) -> str:
     return "".join("\\" + c if c in r"\|*_`<>[]" else c for c in text)
+
+
+def folds(crossval: dict) -> str:
+    """One line a fold, and the mean with its standard deviation."""
+    lines = ["", "fold  images  objects  AP     AP50   AP75"]
+    for row in crossval["folds"]:
+        shown = "  ".join(f"{number(row[key]):5}" for key in ("AP", "AP50", "AP75"))
+        lines.append(f"{row['fold']:4d}  {row['num_images']:6d}  {row['num_objects']:7d}  {shown}")
+    for what in ("mean", "sd"):
+        shown = "  ".join(f"{number(crossval[f'{key}_{what}']):5}" for key in ("AP", "AP50", "AP75"))
+        lines.append(f"{what:4}                   {shown}")
+    return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""`frcnn curve DATA`: AP against the number of labelled images: would more labels help?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from toolkit import config as recipes
+from toolkit.commands.crossval import train_words
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "curve",
+        help="would more labels help? AP against the number of labelled images, with a fit",
+        description="Trains on parts of DATA/train.json and judges each on test.json, else val.json. Started again, "
+        "it goes on where it was stopped. All flags of `frcnn train` apply, --seed aside.",
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with train.json and val.json")
+    parser.add_argument("--fractions", type=float, nargs="+", default=[0.25, 0.5, 0.75, 1.0], metavar="F",
+                        help="shares of the training images (default: 0.25 0.5 0.75 1)")  # fmt: skip
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="S",
+                        help="each draws other images and other weights (default: 0 1 2)")  # fmt: skip
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    parser.add_argument("--name", default="curve", help="folder in --runs (default: curve)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
+    parser.add_argument("--json", action="store_true", help="print curve.json")
+    recipes.add_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from toolkit.__main__ import main
+    from toolkit.crossval import TrainingFailed
+    from toolkit.label_curve import label_curve
+
+    words = train_words(args, leave_out=("seed",))
+
+    def train(command: list[str]) -> int:
+        print(f"\n$ frcnn {' '.join(command)}", file=sys.stderr, flush=True)
+        return main(command if "--resume" in command else [*command, *words])
+
+    out = args.runs / args.name
+    try:
+        result = label_curve(args.data, out, args.fractions, args.seeds, train, image_root=args.images)
+    except TrainingFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.code
+    if args.json:
+        import json
+
+        print(json.dumps(result, sort_keys=True, indent=1))
+        return 0
+    print("images  objects  seed  AP     AP50")
+    for point in result["points"]:
+        shown = ["n/a  " if point[key] is None else f"{point[key]:.3f}" for key in ("AP", "AP50")]
+        print(f"{point['num_images']:6d}  {point['num_objects']:7d}  {point['seed']:4d}  {shown[0]}  {shown[1]}")
+    fit = result["fit"]
+    if fit:
+        low, high = fit["gain_interval"]
+        print(f"with {fit['num_images_ahead']} images, twice as many: AP {fit['AP_ahead']:.3f}, "
+              f"now {fit['AP_now']:.3f}; gain {low:+.3f} to {high:+.3f} (95 %)\n{fit['answer']}")  # fmt: skip
+    else:
+        print("no fit: it needs trainings with two different numbers of images")
+    print(f"page: {out / 'curve.html'}")
+    return 0

@@ -1,0 +1,137 @@
+"""Cross-validation: every image is judged once, by a network that never saw it, and the folds are pooled.
+
+Of K folds, fold i is judged, the next one chooses the best epoch and the score thresholds, the others are
+learned from. Choosing the epoch on the fold that is judged would flatter the result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from label_tools import coco
+from label_tools.errors import InputError
+from toolkit.evaluate import DEFAULTS, Settings, judge, read_detections
+from toolkit.evaluation_folder import write_evaluation
+
+LEAST_FOLDS = 3  # one to judge, one to choose on, one to learn from
+
+
+def crossval(
+    annotations: Path,
+    out: Path,
+    folds: int,
+    train: Callable[[list[str]], int],
+    *,
+    seed: int = 0,
+    image_root: Path | None = None,
+    group_by: str | None = None,
+    settings: Settings = DEFAULTS,
+) -> dict:
+    """Train a network per fold into out/foldN, pool what they detect, write the evaluation into `out`. -> metrics.
+
+    train(words) runs `frcnn train` with these words and gives its exit code. Folds that are done are kept, so
+    the same call again goes on where it was stopped. Raises InputError, and RuntimeError when a training fails.
+    """
+    if folds < LEAST_FOLDS:
+        raise InputError(
+            f"--folds: found {folds}, needs {LEAST_FOLDS} or more: one to judge, one to choose on, the rest"
+        )
+    names = _write_folds(annotations, out / "labels", folds, seed, image_root, group_by)
+    rows, detections = [], []
+    for i, name in enumerate(names):
+        run = out / name
+        if not (run / "test" / "metrics.json").is_file():
+            _train_fold(run, out / "labels" / name, train)
+        metrics = json.loads((run / "test" / "metrics.json").read_bytes())
+        rows.append({"fold": i + 1, **{k: metrics[k] for k in ("AP", "AP50", "AP75", "num_images", "num_objects")}})
+        detections += read_detections(run / "test" / "detections.json")
+    document = coco.read(annotations)
+    evaluation = judge(document, detections, settings, document_name=str(annotations))
+    evaluation.metrics["crossval"] = {"folds": rows, **_spread(rows)}
+    evaluation.metrics["source"] = {"annotations": annotations.name, "detections": f"{folds} folds, pooled"}
+    root = image_root or coco.image_root(document, annotations)
+    write_evaluation(out, evaluation, root)
+    return evaluation.metrics
+
+
+def _write_folds(
+    annotations: Path, labels: Path, folds: int, seed: int, image_root: Path | None, group_by: str | None
+) -> list[str]:
+    """labels/foldN/{train,val,test}.json; images that look alike stay in one fold. -> the folds' names."""
+    from label_tools.split_files import split_file
+
+    names = [f"fold{i + 1}" for i in range(folds)]
+    plan = {"annotations": annotations.resolve().as_posix(), "folds": folds, "seed": seed, "group_by": group_by}
+    record = labels / "plan.json"
+    if record.is_file():
+        if json.loads(record.read_bytes()) != plan:
+            raise InputError(f"{labels.parent}: holds a cross-validation of other labels, folds or seed; use --name")
+        return names
+    shutil.rmtree(labels, ignore_errors=True)
+    split_file(
+        annotations,
+        fractions=dict.fromkeys(names, 1 / folds),
+        seed=seed,
+        group_by=group_by,
+        duplicates="near",
+        out=labels / "parts",
+    )
+    parts = [coco.read(labels / "parts" / f"{name}.json") for name in names]
+    root = image_root or coco.image_root(parts[0], labels / "parts" / "fold1.json")
+    for i, name in enumerate(names):
+        roles = {"test": [i], "val": [(i + 1) % folds]}
+        roles["train"] = [j for j in range(folds) if j not in (i, (i + 1) % folds)]
+        for role, members in roles.items():
+            joined = _joined([parts[j] for j in members], os.path.relpath(root.resolve(), (labels / name).resolve()))
+            coco.write(joined, labels / name / f"{role}.json")
+    record.write_text(json.dumps(plan))
+    return names
+
+
+def _joined(parts: list[dict], root: str) -> dict:
+    """Parts of one document together again; their ids are still unique."""
+    return {
+        **parts[0],
+        "info": {**parts[0].get("info", {}), "image_root": Path(root).as_posix()},
+        "images": sorted((i for part in parts for i in part["images"]), key=lambda i: i["id"]),
+        "annotations": sorted((a for part in parts for a in part["annotations"]), key=lambda a: a["id"]),
+    }
+
+
+def _train_fold(run: Path, labels: Path, train: Callable[[list[str]], int]) -> None:
+    if (run / "last" / "checkpoint.json").is_file():
+        words = ["train", "--resume", str(run)]
+    else:
+        shutil.rmtree(run, ignore_errors=True)  # our own, stopped before its first checkpoint
+        words = ["train", str(labels), "--runs", str(run.parent), "--name", run.name]
+    code = train(words)
+    if code:
+        raise TrainingFailed(f"{run}: training ended with exit code {code}; the same command again goes on", code)
+    if not (run / "test" / "metrics.json").is_file():
+        from toolkit.evaluate import evaluate_run
+
+        evaluate_run(run, "test")
+
+
+class TrainingFailed(RuntimeError):
+    """A training inside a larger job ended badly; `code` is its exit code."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def _spread(rows: list[dict]) -> dict:
+    """Mean and sample standard deviation over the folds; None where no fold has a number."""
+    result = {}
+    for key in ("AP", "AP50", "AP75"):
+        values = [row[key] for row in rows if row[key] is not None]
+        result[f"{key}_mean"] = float(np.mean(values)) if values else None
+        result[f"{key}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return result

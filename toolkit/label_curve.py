@@ -1,0 +1,132 @@
+"""AP against the number of labelled images: trains on nested parts of the labels and asks whether more would help."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from label_tools import coco
+from label_tools.errors import InputError
+from toolkit.crossval import TrainingFailed
+from toolkit.evaluation_folder import write_csv, write_json
+from toolkit.metrics.learning import learning_curve
+
+
+def label_curve(
+    data: Path,
+    out: Path,
+    fractions: list[float],
+    seeds: list[int],
+    train: Callable[[list[str]], int],
+    *,
+    image_root: Path | None = None,
+) -> dict:
+    """Train on each fraction of data/train.json with each seed, judge on the same split, fit. -> curve.json.
+
+    A part of a seed is contained in its larger parts. Judged on data/test.json where there is one, else on
+    val.json. Trainings that are done are kept. train(words) runs `frcnn train` and gives its exit code.
+    """
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise InputError(f"--fractions: found {fraction:g}, needs shares over 0 and at most 1")
+    for name in ("train", "val"):
+        if not (data / f"{name}.json").is_file():
+            raise InputError(f"{data}: holds no {name}.json; `frcnn split` makes one")
+    document = coco.read(data / "train.json")
+    root = image_root or coco.image_root(document, data / "train.json")
+    split = "test" if (data / "test.json").is_file() else "val"
+    points = []
+    for seed in seeds:
+        for fraction in sorted(set(fractions)):
+            name = f"labels-{round(100 * fraction)}-seed-{seed}"
+            part = part_of(document, fraction, seed)
+            if not (out / name / split / "metrics.json").is_file():
+                _train_part(out, name, part, data, root, seed, image_root, train)
+            metrics = json.loads((out / name / split / "metrics.json").read_bytes())
+            points.append({
+                "fraction": fraction, "seed": seed, "num_images": len(part["images"]),
+                "num_objects": len(part["annotations"]), "AP": metrics["AP"], "AP50": metrics["AP50"], "run": name,
+            })  # fmt: skip
+    defined = [p for p in points if p["AP"] is not None]
+    result = {"points": points, "split": split, "fit": learning_curve(defined)}
+    write_json(out / "curve.json", result)
+    write_csv(out / "curve.csv", list(points[0]), [p.values() for p in points])
+    write_page(out, result)
+    return result
+
+
+def part_of(document: dict, fraction: float, seed: int) -> dict:
+    """The first `fraction` of the images in an order drawn from `seed`, with at least one object when there is one.
+
+    Images that hold the rarest classes are spread first, so that a small part misses as few classes as it can.
+    """
+    rng = np.random.default_rng(seed)
+    images = [document["images"][i] for i in rng.permutation(len(document["images"]))]
+    classes: dict[int, set] = {}
+    for annotation in document["annotations"]:
+        classes.setdefault(annotation["image_id"], set()).add(annotation["category_id"])
+    seen: set = set()
+    first, rest = [], []
+    for image in images:
+        new = classes.get(image["id"], set()) - seen
+        (first if new else rest).append(image)
+        seen |= new
+    chosen = [*first, *rest][: max(1, round(fraction * len(images)))]
+    ids = {image["id"] for image in chosen}
+    return {
+        **document,
+        "images": sorted(chosen, key=lambda i: i["id"]),
+        "annotations": [a for a in document["annotations"] if a["image_id"] in ids],
+    }
+
+
+def _train_part(
+    out: Path, name: str, part: dict, data: Path, root: Path, seed: int, image_root: Path | None,
+    train: Callable[[list[str]], int],
+) -> None:  # fmt: skip
+    labels = out / "labels" / name
+    part = {**part, "info": {**part.get("info", {}), "image_root": os.path.relpath(root.resolve(), labels.resolve())}}
+    coco.write(part, labels / "train.json")
+    for other in ("val", "test"):
+        if (data / f"{other}.json").is_file():
+            document = coco.read(data / f"{other}.json")
+            where = image_root or coco.image_root(document, data / f"{other}.json")
+            document["info"] = {
+                **document.get("info", {}),
+                "image_root": os.path.relpath(where.resolve(), labels.resolve()),
+            }
+            coco.write(document, labels / f"{other}.json")
+    run = out / name
+    if (run / "last" / "checkpoint.json").is_file():
+        words = ["train", "--resume", str(run)]
+    else:
+        shutil.rmtree(run, ignore_errors=True)  # our own, stopped before its first checkpoint
+        words = ["train", str(labels), "--runs", str(out), "--name", name, "--seed", str(seed)]
+    code = train(words)
+    if code:
+        raise TrainingFailed(f"{run}: training ended with exit code {code}; the same command again goes on", code)
+
+
+def write_page(out: Path, result: dict) -> Path:
+    """curve.html: the figure, the table and the answer, in the report's style. -> its path."""
+    import jinja2
+    from markupsafe import Markup
+
+    from label_tools.atomic import atomic_write
+    from toolkit.report.figures import label_curve_figure
+
+    here = Path(__file__).parent / "report"
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(here), autoescape=True)
+    html = environment.get_template("curve.html.j2").render(
+        result=result,
+        figure=label_curve_figure(result),
+        style=Markup((here / "style.css").read_text(encoding="utf-8")),
+    )
+    with atomic_write(out / "curve.html") as file:
+        file.write(html.encode())
+    return out / "curve.html"
