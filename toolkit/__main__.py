@@ -12,7 +12,7 @@ import sys
 
 from label_tools.errors import exit_code_of
 
-COMMANDS = ("train", "evaluate", "report", "predict", "doctor", "demo")
+COMMANDS = ("advise", "train", "evaluate", "report", "crossval", "curve", "predict", "baseline", "doctor", "demo")
 
 
 def parser() -> argparse.ArgumentParser:
