@@ -208,10 +208,10 @@ def test_class_loss_replaces_only_the_classification_loss():
         return {k: v.detach() for k, v in model.train()(images, targets).items()}
 
     plain = losses()
-    class_loss.install(model.roi_heads, torch.ones(3), 0.0)
+    class_loss.install(model, torch.ones(3), 0.0)
     same = losses()
     assert all(torch.allclose(plain[k], same[k], atol=1e-6) for k in plain)  # weights of one change nothing
-    class_loss.install(model.roi_heads, None, 0.3)
+    class_loss.install(model, None, 0.3)
     smooth = losses()
     assert smooth["loss_classifier"] > same["loss_classifier"] or smooth["loss_classifier"] != same["loss_classifier"]
     assert torch.equal(smooth["loss_box_reg"], same["loss_box_reg"])

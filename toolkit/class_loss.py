@@ -10,9 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from label_tools.errors import InputError
 
-def install(roi_heads: nn.Module, weight: torch.Tensor | None, label_smoothing: float) -> None:
-    """Let `roi_heads` report CE(logits, labels; weight [num_classes], label_smoothing) as its loss_classifier."""
+
+def install(model: nn.Module, weight: torch.Tensor | None, label_smoothing: float) -> None:
+    """Let `model.roi_heads` report CE(logits, labels; weight [num_classes], label_smoothing) as its loss_classifier."""
+    if not hasattr(model, "roi_heads"):
+        raise InputError("--label-smoothing and --class-weights: only for torchvision's detectors, not anchors_tiny")
+    roi_heads = model.roi_heads
     seen: dict[str, torch.Tensor] = {}
     select = roi_heads.select_training_samples
 

@@ -39,6 +39,7 @@ class Model:
     freeze_bn: bool = _field(False, "keep the running statistics of every BatchNorm as they are")
     image_size: int = _field(800, "shorter side that the network sees, pixels")
     max_size: int = _field(1333, "longer side at most, pixels")
+    anchor_scale: float = _field(1.0, "all anchor sizes times this; `frcnn advise` proposes a value")
     multi_scale: float = _field(0.0, "training sizes spread over image_size * (1 +- this)")
     score_floor: float = _field(0.01, "detections under this score are not kept")
     max_detections: int = _field(100, "detections kept per image")
@@ -269,6 +270,7 @@ def check(config: Config) -> None:
         ("trainable_layers", 0 <= config.model.trainable_layers <= 6, "0 to 6"),
         ("image_size", 32 <= config.model.image_size <= 8192, "32 to 8192"),
         ("max_size", config.model.max_size >= config.model.image_size, "at least image_size"),
+        ("anchor_scale", 0.01 <= config.model.anchor_scale <= 100, "0.01 to 100"),
         ("multi_scale", 0 <= config.model.multi_scale < 1, "0 or more and under 1"),
         ("score_floor", 0 <= config.model.score_floor < 1, "0 or more and under 1"),
         ("max_detections", config.model.max_detections >= 1, "1 or more"),

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision.models import detection as zoo
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from label_tools.errors import InputError
@@ -50,7 +51,9 @@ def _torchvision(name: str) -> Callable[..., nn.Module]:
 def _anchors_tiny(num_classes: int, **sizes: Any) -> nn.Module:
     from anchors.detector import TinyFasterRCNN
 
-    return TinyFasterRCNN(num_classes, **sizes)
+    names = {"max_size": "max_side", "box_score_thresh": "score_thresh", "box_detections_per_img": "max_detections",
+             "box_batch_size_per_image": "roi_samples"}  # fmt: skip
+    return TinyFasterRCNN(num_classes, **{names[k]: v for k, v in sizes.items() if k in names})
 
 
 def _registry() -> dict[str, Detector]:
@@ -101,6 +104,7 @@ def build(
     norm: str,
     batch_size: int,
     sizes: dict[str, Any],
+    anchor_scale: float = 1.0,
 ) -> tuple[nn.Module, dict[str, Any], str]:
     """-> (network, its architecture, a line about its weights).
 
@@ -120,6 +124,7 @@ def build(
         "eps": detector.eps if origin == "detector" and norm == "frozen" else 1e-5,
         # frozen random layers would never be any good: from nothing all learn
         "trainable_layers": detector.num_layers if state is None else min(trainable_layers, detector.num_layers),
+        "anchor_scale": anchor_scale,
         "sizes": dict(sizes),
     }
     model = rebuild(architecture)
@@ -154,6 +159,13 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
     for parameter in model.parameters():  # torchvision freezes by default; `freeze` is ours
         parameter.requires_grad_(True)
     set_norm(model.backbone, architecture["norm"], architecture["eps"])
+    scale = architecture.get("anchor_scale", 1.0)
+    if scale != 1.0:
+        if not hasattr(model, "rpn"):
+            raise InputError(f"--anchor-scale: {architecture['name']} has fixed anchors")
+        old = model.rpn.anchor_generator
+        sizes = tuple(tuple(size * scale for size in level) for level in old.sizes)
+        model.rpn.anchor_generator = AnchorGenerator(sizes, old.aspect_ratios)
     freeze(model, detector, architecture["trainable_layers"])
     return model
 
@@ -179,9 +191,9 @@ def set_norm(module: nn.Module, kind: str, eps: float) -> None:
 
 def freeze(model: nn.Module, detector: Detector, trainable_layers: int) -> None:
     """Only the last `trainable_layers` stages of the backbone learn, and everything after it (torchvision's rule)."""
-    if trainable_layers >= detector.num_layers or not hasattr(model, "backbone"):
+    if trainable_layers >= detector.num_layers:
         return
-    body = model.backbone.body
+    body = body_of(model)
     if hasattr(body, "layer4"):
         stages = [[body.conv1, body.bn1], [body.layer1], [body.layer2], [body.layer3], [body.layer4]]
     else:
@@ -195,6 +207,11 @@ def freeze(model: nn.Module, detector: Detector, trainable_layers: int) -> None:
             part.requires_grad_(False)
 
 
+def body_of(model: nn.Module) -> nn.Module:
+    """The part of the backbone that pretrained weights fill: without the FPN."""
+    return getattr(model.backbone, "body", model.backbone)
+
+
 def freeze_norms(model: nn.Module) -> None:
     """Put every BatchNorm that should not follow small batches into eval mode; call after `model.train()`."""
     for module in model.modules():
@@ -204,7 +221,7 @@ def freeze_norms(model: nn.Module) -> None:
 
 def head_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Parameters outside the backbone's body: FPN, RPN and box head."""
-    body = {id(p) for p in model.backbone.body.parameters()}
+    body = {id(p) for p in body_of(model).parameters()}
     return [p for p in model.parameters() if id(p) not in body]
 
 

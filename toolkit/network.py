@@ -23,7 +23,7 @@ def build_model(
              "box_detections_per_img": m.max_detections, "box_batch_size_per_image": m.roi_batch}  # fmt: skip
     model, architecture, about = models.build(
         m.model, num_classes, weights=m.weights, trainable_layers=m.trainable_layers, norm=m.norm,
-        batch_size=config.data.batch_size, sizes=sizes)  # fmt: skip
+        batch_size=config.data.batch_size, sizes=sizes, anchor_scale=m.anchor_scale)  # fmt: skip
     return _spread_sizes(model, config), architecture, about
 
 
@@ -42,4 +42,4 @@ def set_class_loss(model: nn.Module, config: Config, class_counts: np.ndarray) -
     if o.class_weights == "none" and not o.label_smoothing:
         return
     weight = class_loss.balanced_weights(torch.from_numpy(class_counts)) if o.class_weights == "balanced" else None
-    class_loss.install(model.roi_heads, weight, o.label_smoothing)
+    class_loss.install(model, weight, o.label_smoothing)

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from label_tools.errors import InputError
-from toolkit import config, schedule
+from toolkit import config, models, schedule
 
 
 def make_optimizer(model: nn.Module, options: config.Optimizer) -> torch.optim.Optimizer:
     """SGD or AdamW over up to four groups: body or not (backbone_lr), decayed or not (norms and biases are not)."""
-    body = {id(p) for p in model.backbone.body.parameters()} if hasattr(model, "backbone") else set()
+    body = {id(p) for p in models.body_of(model).parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:

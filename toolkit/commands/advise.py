@@ -1,0 +1,32 @@
+"""`frcnn advise annotations.json`: do the anchors reach the boxes at the size that the network sees?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("advise", help="do the anchors reach your boxes? image size, anchor sizes, tiling")
+    parser.add_argument("annotations", type=Path, help="a COCO file")
+    parser.add_argument("--model", default="fasterrcnn_resnet50_fpn", help="detector (default: %(default)s)")
+    parser.add_argument("--size", type=int, help="shorter side that the network sees (default: the recipe's)")
+    parser.add_argument("--max-size", type=int, help="longer side at most (default: the recipe's)")
+    parser.add_argument("--json", action="store_true", help="for a machine to read")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+
+    from toolkit import advise, config, data
+
+    index = data.read_index(args.annotations, check_files=False)
+    flags = {"model": args.model, "image_size": args.size, "max_size": args.max_size}
+    flags = {k: v for k, v in flags.items() if v is not None}
+    if args.size and not args.max_size:
+        flags["max_size"] = round(args.size * 1333 / 800)
+    recipe = config.resolve(len(index), flags).model
+    result = advise.advise(index, args.model, recipe.image_size, recipe.max_size)
+    print(json.dumps(result, indent=1) if args.json else advise.as_text(result))
+    return 0
