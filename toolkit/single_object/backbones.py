@@ -30,7 +30,7 @@ def feature_extractor(name: str, weights: str = "none") -> nn.Module:
 
     known = zoo.list_models(module=zoo)
     if name not in known:
-        raise InputError(f"backbone {name}: unknown to torchvision; needs one like resnet18, resnet34, mobilenet_v3_small")
+        raise InputError(f"backbone {name}: unknown to torchvision; needs one like resnet18 or mobilenet_v3_small")
     if weights not in ("none", "imagenet"):
         raise InputError(f"--weights {weights}: a baseline's backbone takes none or imagenet")
     network = zoo.get_model(name, weights=None)

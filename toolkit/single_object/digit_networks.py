@@ -62,7 +62,7 @@ class CNNModel3(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """relu(conv BN relu conv BN (x) + x), x through a 1x1 convolution where the shape changes. (ResNet's basic block)"""
+    """relu(conv BN relu conv BN (x) + x), x through a 1x1 convolution where the shape changes. (He 2015)"""
 
     def __init__(self, channels: int, out: int, stride: int = 1) -> None:
         super().__init__()

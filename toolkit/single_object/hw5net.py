@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,7 +51,7 @@ def trunk(width: int, blocks: int, learnable_residual: bool) -> nn.Sequential:
 def head(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers of these sizes, BatchNorm and ReLU between them."""
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for before, after in pairwise(sizes[:-1]):
         layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 

@@ -35,7 +35,7 @@ class _PlainOnly(pickle.Unpickler):
         raise InputError(f"{self.name}: the pickle asks for {module}.{name}; only lists, numbers and strings are read")
 
     def persistent_load(self, pid: object) -> object:
-        raise InputError(f"{self.name}: the pickle points outside of the file; only lists, numbers and strings are read")
+        raise InputError(f"{self.name}: the pickle points outside of the file; only plain lists are read")
 
 
 def read(path: Path) -> Samples:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from label_tools.atomic import atomic_write
 from toolkit.pictures import COLOURS, draw_boxes
+from toolkit.single_object import grid
+from toolkit.single_object.answers import Prediction
+from toolkit.single_object.box_codes import usable
 from toolkit.single_object.samples import Samples
 
 TRUTH, ANSWER = COLOURS[2], COLOURS[5]  # green and red
@@ -40,6 +45,27 @@ def contact_sheet(
     for place, picture in enumerate(cells):
         sheet.paste(picture, (place % columns * wide + 2, place // columns * high + 2))
     return sheet
+
+
+def answers_of(predicted: Prediction | Tensor, samples: Samples) -> dict[int, list[tuple[Tensor, str]]]:
+    """{image: [(box, text)]} of what a network found: predictions, or the outputs [N,2,3,7] of a grid."""
+    found: dict[int, list[tuple[Tensor, str]]] = {}
+    if isinstance(predicted, Tensor):
+        boxes = grid.boxes_of(predicted, samples.size)
+        for row, y, x in (predicted[..., 0] > 0).nonzero().tolist():
+            text = samples.classes[int(predicted[row, y, x, 5] > 0)]
+            found.setdefault(row, []).append((usable(boxes[row, y, x][None], samples.size)[0], text))
+        return found
+    for row in predicted.found.nonzero().squeeze(1).tolist():
+        text = samples.classes[int(predicted.labels[row])]
+        found[row] = [(predicted.boxes[row], text)]
+    return found
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Whole or not at all."""
+    with atomic_write(path) as file:
+        image.save(file, format="PNG")
 
 
 def as_picture(image: Tensor) -> Image.Image:

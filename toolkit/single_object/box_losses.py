@@ -1,0 +1,57 @@
+"""Losses between two boxes: 1 - IoU and its three successors. XYXY in one unit, [N,4] and [N,4] -> [N].
+
+    iou     1 - IoU                                        flat, no gradient, where boxes do not touch
+    giou    + |hull - union| / |hull|                      hull: the smallest box around both (Rezatofighi 2019)
+    diou    + d^2 / c^2                                    d: between centres, c: diagonal of the hull (Zheng 2020)
+    ciou    + d^2 / c^2 + alpha v                          v = 4/pi^2 (atan w*/h* - atan w/h)^2,
+                                                           alpha = v / (1 - IoU + v), a constant to the gradient
+
+HW5Net's report adds GIoU's hull term to CIoU (its Eq. 2) and leaves alpha free; neither is CIoU.
+An inverted box (x2 < x1) has IoU 0 here and a finite loss; only the terms of DIoU and CIoU pull at it.
+Numbers and gradients are torchvision's (its eps too), except that a height of exactly 0 gives no NaN.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+KINDS = ("iou", "giou", "diou", "ciou")
+_EPS = 1e-7
+
+
+def box_loss(kind: str, boxes: Tensor, truth: Tensor) -> Tensor:
+    """The loss `kind` of each of `boxes` [N,4] with its own `truth` [N,4] -> [N]."""
+    inter, union = _inter_union(boxes, truth)
+    iou = inter / (union + _EPS)
+    if kind == "iou":
+        return 1 - iou
+    low, high = torch.minimum(boxes[:, :2], truth[:, :2]), torch.maximum(boxes[:, 2:], truth[:, 2:])
+    if kind == "giou":
+        hull = (high - low).prod(1)
+        return 1 - iou + (hull - union) / (hull + _EPS)
+    if kind not in KINDS:
+        raise ValueError(f"box loss {kind!r}, needs one of {', '.join(KINDS)}")
+    diagonal = (high - low).square().sum(1) + _EPS
+    between = ((boxes[:, :2] + boxes[:, 2:]) / 2 - (truth[:, :2] + truth[:, 2:]) / 2).square().sum(1)
+    loss = 1 - iou + between / diagonal
+    if kind == "diou":
+        return loss
+    v = 4 / math.pi**2 * (_slant(truth) - _slant(boxes)).square()
+    with torch.no_grad():
+        alpha = v / (1 - iou + v + _EPS)
+    return loss + alpha * v
+
+
+def _inter_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    sides = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])
+    inter = torch.where((sides > 0).all(1), sides.prod(1), 0.0)
+    return inter, (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inter
+
+
+def _slant(boxes: Tensor) -> Tensor:
+    """atan(width / height) of each box."""
+    width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
+    return torch.atan(width / torch.where(height == 0, _EPS, height))

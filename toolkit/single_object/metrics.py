@@ -1,0 +1,104 @@
+"""The right numbers of a baseline: accuracy, IoU over objects, confusion, COCO's AP from the toolkit's evaluator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from toolkit.evaluate import coco_metrics
+from toolkit.metrics.coco import KEYS
+from toolkit.single_object import grid
+from toolkit.single_object.answers import Prediction
+from toolkit.single_object.box_codes import inverted, usable
+from toolkit.single_object.samples import Samples
+
+_AP = ("AP", "AP50", "AP75")
+
+
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of each a [N,4] with its own b [N,4] -> [N]; no area on both sides: 0. XYXY, never inverted."""
+    sides = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
+    inter = sides.prod(1)
+    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inter
+    return torch.where(union > 0, inter / union.clamp(min=1e-12), 0.0)
+
+
+def single_metrics(samples: Samples, prediction: Prediction) -> dict[str, Any]:
+    """Numbers of one answer an image, in 0..1 unless named otherwise; None where nothing is defined.
+
+    accuracy: images answered rightly (class right where there is an object, "none" where there is none).
+    class_accuracy, mean_iou, iou50: over the objects; an object that was not found has IoU 0.
+    confusion: rows true, columns answered, "none" last where the data has images without an object.
+    """
+    truth = samples.one()
+    found, present = prediction.found, truth.present
+    right = torch.where(present, found & (prediction.labels == truth.labels), ~found)
+    iou = paired_iou(prediction.boxes, truth.boxes) * found
+    names = [*samples.classes] + ([] if present.all() and found.all() else ["none"])
+    none = len(samples.classes)
+    actual = torch.where(present, truth.labels, none)
+    answered = torch.where(found, prediction.labels, none)
+    confusion = torch.zeros(none + 1, none + 1, dtype=torch.int64)
+    confusion.index_put_((actual, answered), torch.ones(len(samples), dtype=torch.int64), accumulate=True)
+    per_class = {}
+    for k, name in enumerate(samples.classes):
+        mine = present & (truth.labels == k)
+        per_class[name] = {"accuracy": _mean(right[mine]), "mean_iou": _mean(iou[mine]), "num_objects": int(mine.sum())}
+    error = (prediction.raw_boxes - truth.boxes)[present]
+    return {
+        "num_images": len(samples),
+        "num_objects": int(present.sum()),
+        "accuracy": _mean(right),
+        "class_accuracy": _mean((prediction.labels == truth.labels)[present]),
+        "mean_iou": _mean(iou[present]),
+        "iou50": _mean(iou[present] >= 0.5),
+        "iou75": _mean(iou[present] >= 0.75),
+        "box_l1_px": _mean(error.abs()),
+        "box_mse_px": _mean(error.square()),
+        "inverted_boxes": int(inverted(prediction.raw_boxes).sum()),
+        "per_class": per_class,
+        "confusion": {"classes": names, "counts": confusion[: len(names), : len(names)].tolist()},
+        **average_precision(samples, prediction.detections()),
+    }
+
+
+def grid_metrics(samples: Samples, outputs: Tensor) -> dict[str, Any]:
+    """Numbers of outputs [N,2,3,7] of a grid detector.
+
+    accuracy: cells answered rightly, as the document counts but with the class that was taught. object_accuracy:
+    of the cells with an object alone. mean_iou: over the objects that have a cell, 0 where the cell says none.
+    """
+    targets, lost = grid.assign(samples)
+    present, found = targets[..., 0] > 0.5, outputs[..., 0] > 0
+    right = torch.where(present, found & ((outputs[..., 5] > 0) == (targets[..., 5] > 0.5)), ~found)
+    truth = grid.boxes_of(targets, samples.size)[present]
+    boxes = usable(grid.boxes_of(outputs, samples.size)[present], samples.size)
+    iou = paired_iou(boxes, truth) * found[present]
+    return {
+        "num_images": len(samples),
+        "num_objects": len(samples.labels),
+        "objects_without_cell": lost,
+        "accuracy": _mean(right),
+        "object_accuracy": _mean(right[present]),
+        "mean_iou": _mean(iou),
+        "iou50": _mean(iou >= 0.5),
+        **average_precision(samples, grid.detections(outputs, samples.size)),
+    }
+
+
+def average_precision(samples: Samples, detections: list[dict]) -> dict[str, float | None]:
+    """AP, AP50, AP75 over all classes, from the toolkit's own evaluator."""
+    found = coco_metrics(samples.coco(), detections)
+    assert set(_AP) <= set(KEYS)
+    return {key: found[key] for key in _AP}
+
+
+def score(metrics: dict[str, Any]) -> float:
+    """What `best` and early stopping go by: the mean of accuracy and mean IoU (document 004 ranks by it too)."""
+    return ((metrics["accuracy"] or 0.0) + (metrics["mean_iou"] or 0.0)) / 2
+
+
+def _mean(values: Tensor) -> float | None:
+    return float(values.float().mean()) if values.numel() else None

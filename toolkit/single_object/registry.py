@@ -1,0 +1,151 @@
+"""Every baseline: its network, data, loss and budget as its document has them, what it reports, and a budget for
+two CPU cores. `reported` numbers are the documents' own; what their "IoU" is worth is in `seed_metrics`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from label_tools.errors import InputError
+from toolkit.single_object import backbones, digit_networks, grid_networks, hw5net, loadnet
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how. images: training pictures; val: pictures judged on. 0: the document does not say, or for
+    pictures from files: all of them."""
+
+    epochs: int
+    batch: int
+    lr: float
+    images: int
+    val: int
+
+    def __str__(self) -> str:
+        parts = [f"{self.images:,} images" if self.images else "", f"{self.epochs} epochs" if self.epochs else "",
+                 f"batch {self.batch}" if self.batch else "", f"lr {self.lr:g}" if self.lr else ""]  # fmt: skip
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One row of the table. `build(**options)` makes the network with random weights."""
+
+    name: str
+    about: str
+    document: str
+    build: Callable[..., nn.Module]
+    data: str  # shapes5 | digits | digit_grid | dominant | largest
+    form: str  # of the output, see `answers`
+    code: str  # of the box, see `box_codes`
+    loss: str
+    budget: Budget  # the document's
+    scaled: Budget  # for two CPU cores
+    optimizer: str = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    size: int = 0  # side of the pictures from files
+    raw: bool = False  # grey values 0..255 as they are, not 0..1
+    augment: bool = False
+    schedule: str = "constant"
+    fixed: dict[str, Any] = field(default_factory=dict)  # options of `build`
+    reported: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def grid(self) -> bool:
+        return self.data == "digit_grid"
+
+    def options(self, num_classes: int) -> dict[str, Any]:
+        """Keyword arguments of `build` for these classes."""
+        return dict(self.fixed) if self.grid else {"num_classes": num_classes, **self.fixed}
+
+
+_SHAPES = {"data": "shapes5", "form": "pair", "code": "inclusive", "loss": "ce + mse", "optimizer": "sgd", "raw": True}
+_DIGITS = {"data": "digits", "form": "presence_box_class", "code": "centre", "loss": "bce + 4*mse + ce"}
+_GRID = {"data": "digit_grid", "form": "grid", "code": "centre", "loss": "grid_seed"}
+_HW5 = {"data": "dominant", "form": "pair", "code": "corners", "betas": (0.9, 0.99), "size": 256}
+_KAK = "000: LOADnet2, lecture on detection and localisation"
+_SAHIN = "001: HW5Net, homework report"
+_POST = "002: ResNet-34 on the largest object, post"
+_VEGA = "004: digit localisation and grid detection"
+_OURS = "ours"
+
+_LOADNET = {"budget": Budget(2, 4, 1e-4, 10_000, 1_000), "scaled": Budget(2, 4, 1e-4, 10_000, 1_000)}
+_LOCALISE = {100: Budget(100, 64, 1e-3, 59_400, 6_600), 50: Budget(50, 64, 1e-3, 59_400, 6_600)}
+_DETECT = {100: Budget(100, 64, 1e-3, 0, 0), 25: Budget(25, 64, 1e-3, 0, 0)}
+_DOMINANT = {"budget": Budget(30, 16, 1e-3, 3_789, 1_972), "scaled": Budget(15, 16, 1e-3, 0, 0)}
+_LARGEST = Budget(0, 0, 0.0, 5_011, 0)
+
+
+def _all() -> list[Baseline]:
+    return [
+        Baseline("loadnet2", "skip blocks for the class, two convolutions for the box", _KAK, loadnet.LOADnet2,
+                 **_SHAPES, **_LOADNET, reported={"accuracy": 0.88}),
+        Baseline("loadnet2_noskip", "the same without skip connections", _KAK, loadnet.LOADnet2, **_SHAPES, **_LOADNET,
+                 fixed={"skip_connections": False}),
+        Baseline("loadnet2_deep", "the same with depth 16", _KAK, loadnet.LOADnet2, **_SHAPES, **_LOADNET,
+                 fixed={"depth": 16}),
+        Baseline("cnn1", "two convolutions", _VEGA, digit_networks.CNNModel1, **_DIGITS, budget=_LOCALISE[100],
+                 scaled=Budget(6, 64, 1e-3, 6_000, 1_000), reported={"accuracy": 0.7595, "seed_iou": 0.7313}),
+        Baseline("cnn2", "three with norms, dropout", _VEGA, digit_networks.CNNModel2, **_DIGITS, budget=_LOCALISE[100],
+                 scaled=Budget(6, 64, 1e-3, 6_000, 1_000), reported={"accuracy": 0.9398, "seed_iou": 0.6863}),
+        Baseline("cnn3", "residual blocks", _VEGA, digit_networks.CNNModel3, **_DIGITS, budget=_LOCALISE[50],
+                 scaled=Budget(6, 64, 1e-3, 6_000, 1_000), reported={"accuracy": 0.9594, "seed_iou": 0.7331}),
+        Baseline("grid1", "five convolutions", _VEGA, grid_networks.Grid1, **_GRID, budget=_DETECT[100],
+                 scaled=Budget(12, 64, 1e-3, 4_000, 1_000), reported={"accuracy": 0.9373, "seed_iou": 0.7708}),
+        Baseline("grid2", "with norms and larger kernels", _VEGA, grid_networks.Grid2, **_GRID, budget=_DETECT[100],
+                 scaled=Budget(12, 64, 1e-3, 4_000, 1_000), reported={"accuracy": 0.9808, "seed_iou": 0.9187}),
+        Baseline("grid3", "six convolutions", _VEGA, grid_networks.Grid3, **_GRID, budget=_DETECT[25],
+                 scaled=Budget(3, 64, 1e-3, 4_000, 1_000), reported={"accuracy": 0.9809, "seed_iou": 0.8513}),
+        Baseline("hw5net", "CIoU", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + ciou", **_DOMINANT,
+                 reported={"accuracy": 0.889, "mean_iou": 0.61}),
+        Baseline("hw5net_mse", "MSE", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + mse", **_DOMINANT,
+                 reported={"accuracy": 0.896, "mean_iou": 0.57}),
+        Baseline("hw5net_learnable", "CIoU, learnable residuals", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + ciou",
+                 **_DOMINANT, fixed={"learnable_residual": True}),
+        Baseline("hw5net_light", "pooled heads, CIoU", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + ciou",
+                 **_DOMINANT),
+        Baseline("hw5net_light_mse", "pooled heads, MSE", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + mse",
+                 **_DOMINANT),
+        Baseline("resnet34", "custom head, flips, turns, colours", _POST, backbones.CustomHead, data="largest",
+                 form="box_class", code="pixels", loss="l1 + 25*ce", size=224, augment=True, budget=_LARGEST,
+                 scaled=Budget(4, 32, 1e-3, 0, 0), schedule="onecycle"),
+        Baseline("loadhead", "ResNet-18, separate heads, box never inverted", _OURS, backbones.LoadHead, data="largest",
+                 form="pair", code="corners", loss="ce + 5*smooth_l1 + 2*giou", size=224, augment=True,
+                 budget=Budget(30, 32, 1e-3, 0, 0), scaled=Budget(30, 32, 1e-3, 0, 0), schedule="onecycle"),
+    ]  # fmt: skip
+
+
+REGISTRY = {baseline.name: baseline for baseline in _all()}
+
+
+def find(name: str) -> Baseline:
+    """The baseline, or an InputError with the nearest name."""
+    if name not in REGISTRY:
+        near = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"baseline {name}: unknown{hint} Known: {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
+def num_parameters(baseline: Baseline, num_classes: int | None = None) -> int:
+    """Trainable numbers of the network; as its document has it, or for so many classes. Nothing is allocated."""
+    import torch
+
+    counts = {"shapes5": 5, "digits": 10, "digit_grid": 2, "dominant": 3, "largest": 20}
+    with torch.device("meta"):
+        network = baseline.build(**baseline.options(num_classes or counts[baseline.data]))
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def budget(baseline: Baseline, which: str) -> Budget:
+    """`scaled` or `document`; what a document leaves open is taken from the scaled one."""
+    if which == "scaled":
+        return baseline.scaled
+    stated = {name: value for name, value in dataclasses.asdict(baseline.budget).items() if value}
+    return dataclasses.replace(baseline.scaled, **stated)

@@ -1,0 +1,101 @@
+"""`--data`: a generator's name, an original PurdueShapes5 file, or the user's own labelled folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from label_tools.errors import InputError
+from toolkit.single_object.coco_objects import Selection
+from toolkit.single_object.samples import Samples
+
+DRAWN = ("shapes5", "digits", "digit_grid")
+_TRAIN_SEED, _VAL_SEED = 0, 1  # of the drawn sets; the same for every run, so that runs can be compared
+
+
+def open_data(
+    data: str, val: Path | None, train_images: int, val_images: int, selection: Selection
+) -> tuple[Samples, Samples]:
+    """-> (training, validation) samples.
+
+    data: `shapes5`, `shapes5-noise20` (per cent), `digits`, `digit_grid`: drawn, as many as asked for. A folder with
+    train.json and val.json (made by `frcnn split`), a COCO file together with `val`, a Pascal VOC folder
+    (Annotations, JPEGImages, ImageSets/Main/train.txt and val.txt), or a PurdueShapes5 .gz file together with
+    `val`: read whole.
+    """
+    if found := re.fullmatch(r"(shapes5|digits|digit_grid)(?:-noise(\d{1,2}))?", data):
+        if found[2] and found[1] != "shapes5":
+            raise InputError(f"--data {data}: only shapes5 has noise variants")
+        return draw(found[1], "train", train_images, int(found[2] or 0) / 100), draw(
+            found[1], "val", val_images, int(found[2] or 0) / 100
+        )
+    path = Path(data)
+    if not path.exists():
+        raise InputError(f"--data {data}: not found; needs {', '.join(DRAWN)}, a folder of `frcnn split`, a COCO file "
+                         "with --val, or a PurdueShapes5 .gz file with --val")  # fmt: skip
+    if path.is_dir() and (path / "Annotations").is_dir():
+        return _voc(path, selection)
+    parts = _parts(path, val)
+    if path.suffix == ".gz":
+        from toolkit.single_object import purdue_file
+
+        pair = [purdue_file.read(part) for part in parts]
+    else:
+        from toolkit.single_object import coco_objects
+
+        pair = [coco_objects.read(part, selection) for part in parts]
+    if pair[0].classes != pair[1].classes:
+        raise InputError(f"{parts[1]}: has the classes {', '.join(pair[1].classes)}, {parts[0]} has "
+                         f"{', '.join(pair[0].classes)}; needs the same in the same order")  # fmt: skip
+    return pair[0], pair[1]
+
+
+def draw(name: str, part: str, count: int, noise: float = 0.0) -> Samples:
+    """`count` drawn pictures of part "train" or "val"."""
+    seed = _TRAIN_SEED if part == "train" else _VAL_SEED
+    if name == "shapes5":
+        from toolkit.single_object import shapes5
+
+        return shapes5.draw(count, seed=seed, noise=noise)
+    if name == "digits":
+        from toolkit.single_object import digits
+
+        return digits.draw(count, seed=seed, part=part)
+    from toolkit.single_object import digit_grid
+
+    return digit_grid.draw(count, seed=seed, part=part)
+
+
+def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:
+    """Train and val of a Pascal VOC folder; its corners count from 1, see the conversion's `one_based`."""
+    from label_tools.convert import convert_voc
+    from toolkit.single_object.coco_objects import choose
+
+    conversion = convert_voc(path, one_based=True)
+    document = conversion.document(path / "annotations.json")
+    pair = []
+    for part in ("train", "val"):
+        listed = path / "ImageSets" / "Main" / f"{part}.txt"
+        try:
+            names = set(listed.read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError):
+            raise InputError(f"{listed}: cannot be read; a VOC folder lists its parts there; or use `frcnn convert` "
+                             "and `frcnn split`") from None  # fmt: skip
+        images = [i for i in document["images"] if Path(i["file_name"]).stem in names]
+        pair.append(choose({**document, "images": images}, conversion.image_root, selection, f"{path} {part}"))
+    return pair[0], pair[1]
+
+
+def _parts(path: Path, val: Path | None) -> tuple[Path, Path]:
+    if path.is_dir():
+        pair = path / "train.json", val or path / "val.json"
+        if not pair[0].is_file():
+            raise InputError(f"{path}: holds no train.json; `frcnn convert` and `frcnn split` make one from LabelMe, "
+                             "masks, VOC, YOLO or COCO")  # fmt: skip
+    elif val is None:
+        raise InputError(f"{path}: needs --val FILE to judge on")
+    else:
+        pair = path, val
+    if not pair[1].is_file():
+        raise InputError(f"{pair[1]}: not found; needs a file to judge on")
+    return pair

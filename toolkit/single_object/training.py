@@ -1,0 +1,274 @@
+"""The loop of the single-object baselines: small, and built of the toolkit's own parts.
+
+A run folder is like any other of the toolkit: run.json, train.log, metrics.jsonl, results.csv, curves.png, last/,
+previous/, best/; and result.json, the numbers of the LAST weights, so that nothing was chosen on the judged
+pictures (document 001 chose its checkpoint on the test set).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from label_tools.atomic import atomic_write
+from label_tools.errors import InputError
+from toolkit import checkpoint, run_folder, runtime, schedule
+from toolkit.progress import Progress, duration
+from toolkit.single_object import judging
+from toolkit.single_object.metrics import score
+from toolkit.single_object.recipe import Recipe, make_network
+from toolkit.single_object.registry import Baseline, find
+from toolkit.single_object.samples import Samples, fingerprint
+from toolkit.single_object.teaching import Sums, Targets
+from toolkit.stopping import Stopped, StopSignal
+
+RESULT = "result.json"
+
+
+@dataclass
+class State:
+    """Where a run stands."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best: float = -1.0
+    best_epoch: int = 0
+    since_best: int = 0
+    seconds: float = 0.0
+    log_bytes: int = 0
+
+
+def fit(
+    recipe: Recipe, folder: Path, train: Samples, val: Samples, *,
+    resume: checkpoint.Checkpoint | None = None, progress: Progress | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train in `folder`; -> the content of result.json. Raises Stopped after SIGINT or SIGTERM, all saved."""
+    trainer = _Trainer(recipe, folder, train, val, progress or Progress(quiet=True), resume)
+    with StopSignal() as stop:
+        try:
+            return trainer.run(stop)
+        finally:
+            trainer.log.close()
+
+
+class _Trainer:
+    """The parts of one run, and the order in which they act."""
+
+    def __init__(self, recipe: Recipe, folder: Path, train: Samples, val: Samples, progress: Progress,
+                 resume: checkpoint.Checkpoint | None) -> None:  # fmt: skip
+        recipe.check()
+        self.recipe, self.folder, self.progress = recipe, folder, progress
+        self.baseline = find(recipe.baseline)
+        self.samples, self.val = train, val
+        self.device = runtime.choose_device(recipe.device)
+        runtime.seed_everything(recipe.seed)
+        options = {k: v for k, v in recipe.options.items() if k != "pretrained"}
+        pretrained = recipe.options.get("pretrained", "none") if resume is None else "none"
+        self.recipe = dataclasses.replace(recipe, options=options)
+        self.network = make_network(self.baseline, options, pretrained).to(self.device)
+        self.optimizer = _optimizer(self.network, self.baseline, recipe.lr)
+        self.targets = Targets(self.baseline, train, self.recipe)
+        self.val_targets = Targets(self.baseline, val, self.recipe)
+        self.state, self.sums = State(), Sums()
+        self.batches = _batch_count(len(train), recipe.batch)
+        self.fingerprint = fingerprint(train)
+        if resume is not None:
+            self._restore(resume)
+        self.log = run_folder.MetricsLog(folder, self.state.log_bytes if resume else None)
+        self.started = time.monotonic()
+
+    # --- the loop ---------------------------------------------------------------------------------------------
+
+    def run(self, stop: StopSignal) -> dict[str, Any]:
+        state, recipe = self.state, self.recipe
+        ended, metrics = "finished", None
+        while state.epoch < recipe.epochs:
+            self._epoch(stop)
+            state.epoch, state.batch = state.epoch + 1, 0
+            metrics = self._close_epoch()
+            if recipe.patience and state.since_best >= recipe.patience:
+                ended = f"early stop: no better score in {state.since_best} epochs"
+                break
+            if recipe.max_time and self._seconds() > recipe.max_time * 60:
+                ended = f"--max-time {recipe.max_time:g} min is over"
+                break
+        if metrics is None:  # resumed after its last epoch
+            metrics, _ = judging.judge(self.network, self.baseline, self.val, self.device)
+        return self._result(metrics, ended)
+
+    def _epoch(self, stop: StopSignal) -> None:
+        state, recipe = self.state, self.recipe
+        dice = torch.Generator().manual_seed(recipe.seed * 100_003 + state.epoch)
+        order = torch.randperm(len(self.samples), generator=dice)
+        self.network.train()
+        clock = time.monotonic()
+        for rows in order.split(recipe.batch)[state.batch : self.batches]:
+            losses = self._step(rows)
+            self.sums.add(losses)
+            state.batch += 1
+            if state.step % recipe.log_every == 0:
+                self.log.write(kind="step", step=state.step, epoch=state.epoch, train_loss=self.sums.window(),
+                               lr=self.optimizer.param_groups[0]["lr"])  # fmt: skip
+            speed = len(rows) / max(1e-9, time.monotonic() - clock)
+            clock = time.monotonic()
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+            self.progress.step(f"epoch {state.epoch + 1}/{recipe.epochs}  step {state.batch}/{self.batches}  {shown}  "
+                               f"{speed:.0f} images/s")  # fmt: skip
+            if stop.requested:
+                self._save("last")
+                self.progress.line(f"stopped at step {state.step}; go on with --resume {self.folder}")
+                raise Stopped(stop.requested)
+
+    def _step(self, rows: torch.Tensor) -> dict[str, float]:
+        state, recipe = self.state, self.recipe
+        share = schedule.factor(self.baseline.schedule, state.step, self.batches * recipe.epochs, 0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.lr * share
+        images = judging.as_input(self.samples.images[rows], self.device, self.baseline.raw)
+        terms = self.targets.losses(self.network, images, rows, self.device, recipe.augment)
+        total = sum(terms.values())
+        values = dict(zip(terms, torch.stack([t.detach() for t in terms.values()]).tolist(), strict=True))
+        if not math.isfinite(sum(values.values())):
+            names = ", ".join(self.samples.file(int(row)) for row in rows[:4])
+            raise InputError(f"step {state.step + 1}, epoch {state.epoch + 1}: loss is not finite ({values}) on images "
+                             f"{names}, ...; try a lower --lr, then --resume {self.folder}")  # fmt: skip
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        state.step += 1
+        return values
+
+    # --- after an epoch ---------------------------------------------------------------------------------------
+
+    def _close_epoch(self) -> dict[str, Any]:
+        state = self.state
+        metrics, _ = judging.judge(self.network, self.baseline, self.val, self.device)
+        val_loss = self._validation_loss()
+        now = score(metrics)
+        better = now > state.best
+        state.since_best = 0 if better else state.since_best + 1
+        if better:
+            state.best, state.best_epoch = now, state.epoch
+        plain = {k: v for k, v in metrics.items() if isinstance(v, int | float) or v is None}
+        train_loss = self.sums.epoch()
+        self.log.write(kind="epoch", epoch=state.epoch, step=state.step, train_loss=train_loss, val_loss=val_loss,
+                       seconds=round(self._seconds(), 1), lr=self.optimizer.param_groups[0]["lr"], **plain)  # fmt: skip
+        state.log_bytes = self.log.sync()
+        if better:
+            self._save("best")
+        self._save("last")
+        _write_results(self.folder)
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in train_loss.items())
+        self.progress.line(
+            f"epoch {state.epoch}/{self.recipe.epochs}  {shown}  accuracy {_short(metrics['accuracy'])}  "
+            f"mean IoU {_short(metrics['mean_iou'])}  AP50 {_short(metrics['AP50'])}  {duration(self._seconds())}"
+        )
+        return metrics
+
+    @torch.inference_mode()
+    def _validation_loss(self) -> dict[str, float]:
+        self.network.eval()
+        sums = Sums()
+        for rows in torch.arange(len(self.val)).split(64):
+            images = judging.as_input(self.val.images[rows], self.device, self.baseline.raw)
+            terms = self.val_targets.losses(self.network, images, rows, self.device, False)
+            sums.add({name: float(value) for name, value in terms.items()}, len(rows))
+        return sums.epoch()
+
+    def _result(self, metrics: dict[str, Any], ended: str) -> dict[str, Any]:
+        state, train = self.state, self.samples
+        result = {
+            "baseline": self.baseline.name,
+            "recipe": dataclasses.asdict(self.recipe),
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "train_images": len(train),
+            "steps": state.step,
+            "epochs": state.epoch,
+            "ended": ended,
+            "seconds": round(self._seconds(), 1),
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+            "best_epoch": state.best_epoch,
+            "best_score": state.best,
+            "weights": "last",
+            "metrics": metrics,
+            "finds_nothing": judging.finds_nothing(self.val, self.baseline.grid),
+        }
+        if not self.baseline.grid:
+            result["always_the_same"] = judging.always_the_same(self.val, train)
+        run_folder.write_json(self.folder / RESULT, result)
+        return result
+
+    def _seconds(self) -> float:
+        return self.state.seconds + time.monotonic() - self.started
+
+    # --- checkpoints ------------------------------------------------------------------------------------------
+
+    def _save(self, name: str) -> None:
+        state = dataclasses.replace(self.state, seconds=self._seconds(), log_bytes=self.log.sync())
+        meta = {
+            "kind": "single_object",
+            "classes": [{"id": i, "name": n} for i, n in enumerate(self.samples.classes, 1)],
+            "recipe": dataclasses.asdict(self.recipe),
+            "size": list(self.samples.size),
+            "epoch": state.epoch,
+            "step": state.step,
+            "data_fingerprint": self.fingerprint,
+            "versions": runtime.versions(),
+        }
+        full = None
+        if name == "last":
+            full = {"state": dataclasses.asdict(state), "optimizer": self.optimizer.state_dict(),
+                    "rng": runtime.rng_state(), "sums": self.sums.as_dict()}  # fmt: skip
+        checkpoint.save(self.folder / name, meta, self.network.state_dict(), full)
+
+    def _restore(self, found: checkpoint.Checkpoint) -> None:
+        if found.meta["data_fingerprint"] != self.fingerprint:
+            raise InputError(f"{self.folder}: the training pictures or labels are not those that it began with")
+        self.network.load_state_dict(found.weights)
+        self.optimizer.load_state_dict(found.state["optimizer"])
+        self.state = State(**found.state["state"])
+        self.sums = Sums(**found.state["sums"])
+        runtime.set_rng_state(found.state["rng"])
+
+
+def _optimizer(network: torch.nn.Module, baseline: Baseline, lr: float) -> torch.optim.Optimizer:
+    if baseline.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9)
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=baseline.betas)
+
+
+def _batch_count(images: int, batch: int) -> int:
+    """Batches of an epoch; a last one of a single image is left out, BatchNorm cannot be taught by it."""
+    count = -(-images // batch)
+    return max(1, count - 1) if images % batch == 1 and batch > 1 else count
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _write_results(folder: Path) -> None:
+    """results.csv: one row an epoch."""
+    rows = []
+    for record in run_folder.read_metrics(folder):
+        if record.get("kind") == "epoch":
+            losses = {f"{part}_{name}": value for part in ("train", "val")
+                      for name, value in record[f"{part}_loss"].items()}  # fmt: skip
+            rows.append({k: v for k, v in record.items() if k not in ("kind", "train_loss", "val_loss")} | losses)
+    names = ["epoch", "step", *sorted({k for row in rows for k in row} - {"epoch", "step"})]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(folder / run_folder.RESULTS) as file:
+        file.write(text.getvalue().encode())
