@@ -17,7 +17,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,8 +57,18 @@ def check_document(
     return worst_first(examine(document, root, name, decode=decode).findings)
 
 
-def examine(document: dict, root: Path | None, name: str, *, decode: bool = False) -> Examined:
-    """Run every rule on one document; the repaired document leaves out images that cannot be used."""
+def examine(
+    document: dict,
+    root: Path | None,
+    name: str,
+    *,
+    decode: bool = False,
+    places: Mapping[int, tuple[str, str]] | None = None,
+) -> Examined:
+    """Run every rule on one document; the repaired document leaves out images that cannot be used.
+
+    places: annotation id -> (file, place), when the document was made from other files.
+    """
     from tqdm import tqdm
 
     from label_tools import rules_document, rules_objects
@@ -74,7 +84,7 @@ def examine(document: dict, root: Path | None, name: str, *, decode: bool = Fals
     except InputError as error:
         result.findings.append(Finding("B26", ERROR, name, "", str(error).removeprefix(f"{name}, ")))
         return result
-    result.findings += rules_objects.objects(document, name)
+    result.findings += rules_objects.objects(document, name, places)
     result.findings += rules_document.statistics(document, name)
     if root is None:
         result.document = document
@@ -100,17 +110,22 @@ def examine_files(
     decode: bool = False,
     image_root: Path | None = None,
     images: bool = True,
+    labels: Path | None = None,
 ) -> list[Examined]:
-    """Examine COCO files, and when there are several, what they should not have in common.
+    """Examine COCO files and LabelMe folders, and when there are several, what they should not have in common.
 
-    image_root: in place of the documents' own. images: False looks at the documents alone.
+    image_root: in place of the documents' own. images: False looks at the documents alone. labels: the classes
+    that LabelMe files may hold.
 
     Findings about several stand with the file that they name. InputError: a file that is no COCO document.
     """
     from label_tools import rules_sets
 
     results = []
-    for path in paths:
+    for path in map(Path, paths):
+        if path.is_dir():
+            results.append(_examine_folder(path, decode, image_root, images, labels))
+            continue
         document = coco.read_raw(path)
         root = (image_root or coco.image_root(document, path)) if images else None
         results.append(examine(document, root, os.fspath(path), decode=decode))
@@ -124,6 +139,41 @@ def examine_files(
     return results
 
 
+def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images: bool, labels: Path | None) -> Examined:
+    """Examine all LabelMe files below a folder."""
+    from label_tools.classes import read_labels
+    from label_tools.sources import labelme_source, read_labelme
+
+    name = os.fspath(folder)
+    wanted = read_labels(labels) if labels else None
+    reading = read_labelme(folder, image_root)
+    count = len(reading.records), reading.tally.objects_in
+    faults: list[Finding] = []
+    try:
+        source = labelme_source(folder, reading, wanted)
+    except InputError as error:  # a fault of the whole folder; what single files hold was found before
+        faults = [Finding(_folder_code(str(error)), ERROR, name, "", str(error).removeprefix(f"{name}: "))]
+        if faults[0].code not in ("B35", "B36"):
+            return Examined(name, reading.image_root, [*reading.tally.findings, *faults], None, [], *count)
+        source = labelme_source(folder, reading, merge_case=True)
+    root = source.image_root if images else None
+    result = examine(source.document, root, name, decode=decode, places=source.places)
+    result.document = None if faults else result.document
+    result.findings += faults
+    result.findings += source.findings
+    result.images, result.objects = count
+    return result
+
+
+def _folder_code(text: str) -> str:
+    """The row for what `convert` refuses a whole folder for."""
+    if "both label the image" in text:
+        return "B33"
+    if "upper and lower case" in text:
+        return "B36"
+    return "B35" if "labels file" in text else "B34"
+
+
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "check",
@@ -131,8 +181,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="COCO files")
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="COCO files, LabelMe folders")
     parser.add_argument("--decode", action="store_true", help="read every pixel, not only headers")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="the classes that LabelMe files may hold")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
     parser.add_argument("--no-images", action="store_true", help="look at the annotations alone")
     parser.add_argument("--fix", action="store_true", help="write a repaired copy; the input stays as it is")
@@ -147,7 +198,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--fix repairs one file at a time, {len(args.paths)} are given")
     if args.out and not args.fix:
         raise InputError("--out names the copy that --fix writes; give --fix too")
-    results = examine_files(args.paths, decode=args.decode, image_root=args.image_root, images=not args.no_images)
+    results = examine_files(
+        args.paths,
+        decode=args.decode,
+        image_root=args.image_root,
+        images=not args.no_images,
+        labels=args.labels,
+    )
     findings = worst_first(f for result in results for f in result.findings)
     if args.json:
         print(json.dumps(as_json(results, findings), indent=1, ensure_ascii=False))
@@ -159,7 +216,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_repaired(result: Examined, source: Path, out: Path | None = None) -> list[Finding]:
-    """Write the repaired document and return the findings about the copy. InputError: nothing can be written."""
+    """Write the repaired document and return the findings about the copy. InputError: nothing can be written.
+
+    A LabelMe folder is repaired into a new folder of LabelMe files.
+    """
+    if source.is_dir():
+        return _write_repaired_folder(result, source, out or source.with_name(f"{source.name}.repaired"))
     out = out or source.with_name(f"{source.stem}.repaired.json")
     if out.exists() and out.samefile(source):
         raise InputError(f"{out}: is the input, which is never overwritten; name another file with --out")
@@ -173,6 +235,26 @@ def write_repaired(result: Examined, source: Path, out: Path | None = None) -> l
     lost_objects = result.objects - len(document["annotations"])
     print(f"{out}: left out {lost_images} images and {lost_objects} annotations", file=sys.stderr)
     return examine(document, result.root, str(out)).findings
+
+
+def _write_repaired_folder(result: Examined, source: Path, out: Path) -> list[Finding]:
+    from tempfile import TemporaryDirectory
+
+    from label_tools.export import export_labelme
+
+    if result.document is None:
+        raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; the repaired copy goes to a new folder: --out DIR")
+    root = result.root or source
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "annotations.json"
+        document = {**result.document, "info": {"image_root": os.path.relpath(root, folder)}}
+        coco.write(document, made)
+        counts = export_labelme(made, out)
+    left_out = result.objects - counts["objects_out"]
+    print(f"{out}: {counts['files']} files; {left_out} shapes left out or joined with others", file=sys.stderr)
+    return examine(result.document, root, str(out)).findings
 
 
 def as_json(results: Sequence[Examined], findings: Sequence[Finding]) -> dict:

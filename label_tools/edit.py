@@ -26,12 +26,16 @@ SAME_IMAGE = ("refuse", "first", "join")
 
 @dataclass(frozen=True)
 class Edited:
-    """A new document and the account: annotations in = annotations out + dropped + repeated."""
+    """A new document and the account: objects in = objects out + dropped + repeated."""
 
     document: dict
-    annotations_in: int
+    objects_in: int  # an ignore region, which the file holds once per class, counts once
     dropped: int  # of classes that were dropped, or of a second file that says something else
     repeated: int  # said twice, kept once
+
+    @property
+    def objects_out(self) -> int:
+        return self.objects_in - self.dropped - self.repeated
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -83,7 +87,7 @@ def _remap_file(args: argparse.Namespace, mapping: Mapping[str, str | None], *, 
     root = Path(os.path.relpath(coco.image_root(document, args.annotations), args.out.parent)).as_posix()
     edited = remap(document, mapping, drop_others=drop_others, name=str(args.annotations))
     document = {**edited.document, "info": {**edited.document["info"], "image_root": root}}
-    edited = Edited(document, edited.annotations_in, edited.dropped, edited.repeated)
+    edited = Edited(document, edited.objects_in, edited.dropped, edited.repeated)
     return _write(edited, args.out, [args.annotations])
 
 
@@ -135,24 +139,49 @@ def remap(
     if not classes:
         raise InputError(f"{name}: no class would be left")
     ids = {new: number for number, new in enumerate(classes, start=1)}
+    folded = _fold(document["annotations"])
     kept, dropped, repeated = [], 0, 0
     seen: set[str] = set()
-    for annotation in document["annotations"]:
-        new = new_names[annotation["category_id"]]
-        if new is None:
-            dropped += 1
-            continue
-        annotation = {**annotation, "category_id": ids[new]}
+    for annotation in folded:
+        if not coco.is_ignore_region(annotation):
+            new = new_names[annotation["category_id"]]
+            if new is None:
+                dropped += 1
+                continue
+            annotation = {**annotation, "category_id": ids[new]}
         key = _said(annotation)
-        if key in seen:  # one object in two classes that are one now; or an ignore region, once per class
+        if key in seen:  # one object in two classes that are one now
             repeated += 1
             continue
         seen.add(key)
-        kept.append({**annotation, "id": len(kept) + 1})
+        kept.append(annotation)
     extra = {ids[new]: _extra_keys(document, i) for i, new in reversed(new_names.items()) if new is not None}
     categories = [{**extra[number], "id": number, "name": new} for new, number in ids.items()]
-    result = {**document, "annotations": kept, "categories": categories}
-    return Edited(result, len(document["annotations"]), dropped, repeated)
+    result = {**document, "annotations": _unfold(kept, list(ids.values())), "categories": categories}
+    return Edited(result, len(folded), dropped, repeated)
+
+
+def _fold(annotations: Sequence[dict]) -> list[dict]:
+    """Ignore regions once instead of once per class, with category_id 0."""
+    kept, seen = [], set()
+    for annotation in annotations:
+        if coco.is_ignore_region(annotation):
+            annotation = {**annotation, "category_id": 0}
+            key = _said(annotation)
+            if key in seen:
+                continue
+            seen.add(key)
+        kept.append(annotation)
+    return kept
+
+
+def _unfold(annotations: Sequence[dict], category_ids: Sequence[int]) -> list[dict]:
+    """Ignore regions once per class again, as COCO's evaluation needs them; ids from 1."""
+    result: list[dict] = []
+    for annotation in annotations:
+        ids = category_ids if coco.is_ignore_region(annotation) else [annotation["category_id"]]
+        result += [{**annotation, "category_id": one, "id": len(result) + k} for k, one in enumerate(ids, 1)]
+    return result
 
 
 def _extra_keys(document: dict, category_id: int) -> dict:
@@ -200,10 +229,12 @@ class _Merge:
     def add(self, name: str, document: dict, root: Path, prefix: Path) -> None:
         new_ids = {c["id"]: self._category(c, name) for c in document["categories"]}
         of_image: dict[int, list[dict]] = {}
-        for annotation in document["annotations"]:
-            annotation = {**annotation, "category_id": new_ids[annotation["category_id"]]}
+        folded = _fold(document["annotations"])
+        for annotation in folded:
+            if not coco.is_ignore_region(annotation):
+                annotation = {**annotation, "category_id": new_ids[annotation["category_id"]]}
             of_image.setdefault(annotation["image_id"], []).append(annotation)
-        self.count += len(document["annotations"])
+        self.count += len(folded)
         for image in document["images"]:
             objects = [{**a, "image_id": 0} for a in of_image.get(image["id"], [])]
             path = os.path.realpath(root / image["file_name"])
@@ -252,7 +283,7 @@ class _Merge:
         document = {
             "info": info,
             "images": images,
-            "annotations": [{**a, "id": number} for number, a in enumerate(annotations, start=1)],
+            "annotations": _unfold(annotations, list(self.ids.values())),
             "categories": self.categories,
         }
         return Edited(document, self.count, self.dropped, self.repeated)
@@ -269,12 +300,12 @@ def _write(edited: Edited, out: Path, inputs: Sequence[Path]) -> int:
             raise InputError(f"{out}: exists and is no COCO file; move it away or choose another --out") from error
     document = edited.document
     coco.write(document, out)
-    kept = len(document["annotations"])
     names = ", ".join(one_line(c["name"]) for c in document["categories"])
     print(f"{out}: {len(document['images'])} images, {len(document['categories'])} classes: {names}")
     print(
-        f"annotations in {edited.annotations_in} = out {kept} + dropped {edited.dropped} + said twice {edited.repeated}"
+        f"objects in {edited.objects_in} = out {edited.objects_out} + dropped {edited.dropped} "
+        f"+ said twice {edited.repeated}"
     )
     if edited.dropped:
-        print(f"warning: {edited.dropped} annotations were dropped", file=sys.stderr)
+        print(f"warning: {edited.dropped} objects were dropped", file=sys.stderr)
     return 0

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from label_tools import rle
+from label_tools.coco import is_ignore_region
 
 Colour = tuple[int, int, int]
 
@@ -65,7 +66,7 @@ def paint(
     """A new RGB picture, `scale` times the size of `image`, with its annotations (COCO dicts) painted on it.
 
     names and colours: by category id. labels: write class names. ids: write annotation ids beside them.
-    Ignore regions (iscrowd) are grey.
+    Crowds and ignore regions (iscrowd) are grey.
     """
     width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     picture = image.convert("RGB")
@@ -84,8 +85,15 @@ def paint(
 
 def _once(annotations: Sequence[dict]) -> list[dict]:
     """An ignore region stands in a COCO file once per class; it is painted once."""
-    seen: set[tuple] = set()
-    return [a for a in annotations if not a.get("iscrowd") or not ((key := tuple(a["bbox"])) in seen or seen.add(key))]
+    kept, seen = [], set()
+    for annotation in annotations:
+        if is_ignore_region(annotation):
+            key = repr((annotation["bbox"], annotation.get("segmentation")))
+            if key in seen:
+                continue
+            seen.add(key)
+        kept.append(annotation)
+    return kept
 
 
 def _paint_object(picture: Image.Image, annotation: dict, colour: Colour, sx: float, sy: float, line: float) -> None:
@@ -180,7 +188,8 @@ def _write_labels(
     taken: list[tuple[float, float, float, float]] = []
     for annotation in sorted(annotations, key=lambda a: (a["bbox"][1], a["bbox"][0])):
         crowd = annotation.get("iscrowd")
-        text = ("ignored" if crowd else names[annotation["category_id"]]) if labels else ""
+        text = names[annotation["category_id"]] + " (crowd)" * bool(crowd)
+        text = ("ignored" if is_ignore_region(annotation) else text) if labels else ""
         text = shorten(f"{text} {annotation['id']}".strip() if ids else text, letters, picture.width - 8)
         colour = IGNORED if crowd else colours[annotation["category_id"]]
         chip = (letters.getlength(text) + 0.6 * size, 1.35 * size)

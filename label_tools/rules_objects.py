@@ -5,7 +5,7 @@ They run on a document as `coco.read` gives it; what is wrong with a single anno
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -17,32 +17,41 @@ BOX_SLACK = 1.5  # pixels between a box and its outline; a raster's "+1" stays b
 AREA_FACTOR = 1.5  # an area beyond 1.5 boxes or below the outline / 1.5 is that of something else
 
 
-def objects(document: dict, name: str) -> Iterator[Finding]:
-    """Findings about pairs of objects, and about boxes and areas that contradict their outline."""
-    yield from near_duplicates(document, name)
-    yield from contradictions(document, name)
+Places = Mapping[int, tuple[str, str]]
 
 
-def near_duplicates(document: dict, name: str) -> Iterator[Finding]:
+def objects(document: dict, name: str, places: Places | None = None) -> Iterator[Finding]:
+    """Findings about pairs of objects, and about boxes and areas that contradict their outline.
+
+    places: annotation id -> (file, place), where the objects do not stand in the document itself but in files
+    that it was made from.
+    """
+    if places is None:
+        files = {image["id"]: image["file_name"] for image in document["images"]}
+        places = {a["id"]: (name, f"annotation {a['id']} of {files[a['image_id']]}") for a in document["annotations"]}
+    yield from near_duplicates(document, places)
+    yield from contradictions(document, places)
+
+
+def near_duplicates(document: dict, places: Places) -> Iterator[Finding]:
     """B12: two boxes of one image with an IoU of NEAR_IOU or more."""
     names = {category["id"]: category["name"] for category in document["categories"]}
-    files = {image["id"]: image["file_name"] for image in document["images"]}
     by_image: dict[int, list[int]] = {}
     for index, annotation in enumerate(document["annotations"]):
         if not annotation["iscrowd"]:
             by_image.setdefault(annotation["image_id"], []).append(index)
-    for image_id, indices in by_image.items():
+    for indices in by_image.values():
         if len(indices) < 2:
             continue
         items = [document["annotations"][index] for index in indices]
         overlap = pairwise_iou(np.array([a["bbox"] for a in items], dtype=np.float64))
         for i, j in zip(*np.nonzero(np.triu(overlap >= NEAR_IOU, 1))):
             one, two = names[items[i]["category_id"]], names[items[j]["category_id"]]
-            place = f'annotation {items[j]["id"]} "{two}"'
-            other = f'annotation {items[i]["id"]} "{one}" of {files[image_id]}'
-            text = f"covers the same place as {other} (IoU {overlap[i, j]:.2f})"
+            file, place = places[items[j]["id"]]
+            _, other = places[items[i]["id"]]
+            text = f'"{two}" covers the same place as "{one}", {other} (IoU {overlap[i, j]:.2f})'
             mend = "delete one" if one == two else "one object in two classes? keep the right one"
-            yield Finding("B12", WARNING, name, place, text, mend)
+            yield Finding("B12", WARNING, file, place, text, mend)
 
 
 def pairwise_iou(boxes: np.ndarray) -> np.ndarray:
@@ -54,22 +63,21 @@ def pairwise_iou(boxes: np.ndarray) -> np.ndarray:
     return shared / (areas[:, None] + areas[None] - shared)
 
 
-def contradictions(document: dict, name: str) -> Iterator[Finding]:
+def contradictions(document: dict, places: Places) -> Iterator[Finding]:
     """B16: a box that is not that of its polygons. B50: an area that can be neither the outline's nor the box's."""
-    files = {image["id"]: image["file_name"] for image in document["images"]}
     for annotation in document["annotations"]:
         polygons = annotation["segmentation"]
         if not isinstance(polygons, list) or not polygons:
             continue
-        place = f"annotation {annotation['id']} of {files[annotation['image_id']]}"
+        file, place = places[annotation["id"]]
         x, y, w, h = annotation["bbox"]
         left, top, width, height = geometry.union_box([geometry.polygon_box(p) for p in polygons])
         gap = max(abs(x - left), abs(y - top), abs(x + w - left - width), abs(y + h - top - height))
         if gap > BOX_SLACK:
             text = f"bbox and segmentation are {gap:.1f} pixels apart"
-            yield Finding("B16", WARNING, name, place, text, "convert again from the labels")
-        inside = sum(map(geometry.polygon_area, polygons))
+            yield Finding("B16", WARNING, file, place, text, "convert again from the labels")
+        inside = max(map(geometry.polygon_area, polygons))  # pieces may overlap: their sum may be too much
         area = annotation["area"]
         if not inside / AREA_FACTOR <= area <= w * h * AREA_FACTOR:
-            text = f"area {area:g}, but the outline covers {inside:g} and the box {w * h:g}"
-            yield Finding("B50", NOTE, name, place, text, "the size classes of the evaluation go by area")
+            text = f"area {area:g}, but an outline covers {inside:g} and the box {w * h:g}"
+            yield Finding("B50", NOTE, file, place, text, "the size classes of the evaluation go by area")

@@ -12,12 +12,16 @@ from label_tools.findings import Finding
 
 @dataclass(frozen=True)
 class Source:
-    """A document and where its images lie. findings: what reading it left out or repaired."""
+    """A document and where its images lie.
+
+    findings: what reading it left out or repaired. places: annotation id -> (file, place in it), for LabelMe.
+    """
 
     name: str
     document: dict
     image_root: Path
     findings: list[Finding] = field(default_factory=list)
+    places: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def path_of(self, image: dict) -> Path:
         """The file of an entry of document["images"]. InputError when its name leads out of the root."""
@@ -25,33 +29,45 @@ class Source:
 
 
 def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> Source:
-    """Read a COCO file, or all LabelMe files below a folder. Unusable annotations become findings.
+    """Read a COCO file, or all LabelMe files below a folder, to look at it: also what a model labelled and nobody
+    reviewed. Unusable annotations become findings.
 
     image_root: in place of the one that the COCO file names. Raises InputError: nothing that can be read.
     """
     path = Path(path)
     if path.is_dir():
-        return _labelme(path, image_root)
+        return labelme_source(path, read_labelme(path, image_root, include_unreviewed=True))
     findings: list[Finding] = []
     document = coco.read(path, findings)
     return Source(path.name, document, image_root or coco.image_root(document, path), findings)
 
 
-def _labelme(folder: Path, image_root: Path | None) -> Source:
+def read_labelme(folder: Path, image_root: Path | None = None, *, include_unreviewed: bool = False):
+    """The Reading of a LabelMe folder, with a bar where a person watches. Raises InputError: nothing to read."""
     from tqdm import tqdm
 
-    from label_tools.conversion import convert
     from label_tools.labelme import Options
     from label_tools.labelme_folder import read_folder
 
-    # disable=None: a bar only where a person watches
-    reading = read_folder(
+    return read_folder(
         folder,
         image_root=image_root,
-        # whoever looks wants to see what a model labelled, too
-        options=Options(include_unreviewed=True),
+        options=Options(include_unreviewed=include_unreviewed),
         progress=lambda items, total: tqdm(items, "labels", total, disable=None),
     )
-    conversion = convert(reading)
+
+
+def labelme_source(folder: Path, reading, labels: list[str] | None = None, *, merge_case: bool = False) -> Source:
+    """A Reading as one document. Raises InputError: unknown labels, two spellings, one image labelled twice."""
+    from label_tools.conversion import convert
+    from label_tools.labelme import IGNORE_LABEL
+
+    conversion = convert(reading, labels=labels, merge_case=merge_case)
     document = conversion.document(folder / "annotations.json")
-    return Source(folder.name, document, conversion.image_root, conversion.findings)
+    # the document has the objects in the order of the reading, an ignore region once per class
+    places: dict[int, tuple[str, str]] = {}
+    for record in reading.records:
+        for one in record.instances:
+            for _ in conversion.names if one.label == IGNORE_LABEL else (one,):
+                places[len(places) + 1] = record.source, one.place
+    return Source(folder.name or str(folder), document, conversion.image_root, conversion.findings, places)
