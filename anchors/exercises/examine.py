@@ -1,0 +1,194 @@
+"""The verdict on a function: right in every case, or the smallest case it fails, and the mistake it equals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anchors.exercises.compare import difference
+from anchors.exercises.learner import Answer
+from anchors.exercises.shrink import shrink, size_of
+from anchors.exercises.task import Arguments, Case, Mistake, Task
+
+Ask = Callable[[Arguments], Answer]
+SHARE = 0.7  # of the wrong cases must equal a mistake before it is named
+
+
+@dataclass(frozen=True)
+class Failure:
+    title: str
+    arguments: Arguments
+    problem: str
+    expected: Any
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """failure None: right. mistakes: (mistake, wrong cases it explains, wrong cases with an answer)."""
+
+    task: Task
+    num_cases: int
+    num_wrong: int
+    failure: Failure | None
+    mistakes: tuple[tuple[Mistake, int, int], ...]
+
+
+def problem_of(task: Task, arguments: Arguments, expected: Any, answer: Answer) -> str | None:
+    """None if the answer is right, else one line."""
+    if answer.problem:
+        return answer.problem
+    return mismatch(task, arguments, expected, answer.value)
+
+
+def mismatch(task: Task, arguments: Arguments, expected: Any, value: Any) -> str | None:
+    try:
+        return difference(task.canonical(arguments, expected), task.canonical(arguments, value))
+    except ValueError as error:
+        return str(error)
+
+
+def examine(task: Task, ask: Ask) -> Verdict:
+    """Ask every case; stop early only when the process is gone."""
+    seen: list[tuple[Case, Any, Answer]] = []
+    failures: list[Failure] = []
+    for case in task.cases():
+        expected, answer = task.oracle(**case.arguments), ask(case.arguments)
+        seen.append((case, expected, answer))
+        problem = problem_of(task, case.arguments, expected, answer)
+        if problem:
+            failures.append(Failure(case.title, case.arguments, problem, expected, answer))
+        if answer.fatal:
+            return Verdict(task, len(seen), len(failures), failures[-1], ())
+    if not failures:
+        return Verdict(task, len(seen), 0, None, ())
+    smallest = min(failures, key=lambda failure: size_of(failure.arguments))
+    named = diagnose(task, seen, failures)
+    return Verdict(task, len(seen), len(failures), smaller(task, ask, smallest), named)
+
+
+def smaller(task: Task, ask: Ask, failure: Failure) -> Failure:
+    """The same kind of failure (a wrong answer, or an exception) in a case with less to read."""
+    raised = failure.answer.problem is not None
+    best = failure
+
+    def fails(arguments: Arguments) -> bool:
+        nonlocal best
+        try:
+            expected = task.oracle(**arguments)
+        except (ValueError, IndexError, RuntimeError):
+            return False  # no longer a case
+        answer = ask(arguments)
+        problem = problem_of(task, arguments, expected, answer)
+        if problem is None or answer.fatal or (answer.problem is not None) != raised:
+            return False
+        best = Failure(failure.title, arguments, problem, expected, answer)
+        return True
+
+    shrink(task, failure.arguments, fails)
+    return best
+
+
+def diagnose(task: Task, seen: list[tuple[Case, Any, Answer]], failures: list[Failure]):
+    """The known mistakes whose output the answers equal: in every case, or else in most of the wrong ones."""
+    wrong = [failure for failure in failures if failure.answer.problem is None]
+    right = [(case, expected) for case, expected, answer in seen if answer.problem is None]
+    if not wrong:
+        return ()
+    found = []
+    for mistake in task.mistakes:
+        explained = sum(equals(task, mistake, failure.arguments, failure.answer.value) for failure in wrong)
+        if explained < max(1, SHARE * len(wrong)):
+            continue
+        failed = {id(failure.arguments) for failure in wrong}
+        others = [(case, expected) for case, expected in right if id(case.arguments) not in failed]
+        contradicted = sum(not equals(task, mistake, case.arguments, expected) for case, expected in others)
+        found.append((contradicted + len(wrong) - explained, (mistake, explained, len(wrong))))
+    if not found:
+        return ()
+    least = min(score for score, _ in found)
+    return tuple(entry for score, entry in found if score == least)
+
+
+def equals(task: Task, mistake: Mistake, arguments: Arguments, value: Any) -> bool:
+    try:
+        return mismatch(task, arguments, mistake.function(**arguments), value) is None
+    except (ValueError, IndexError, RuntimeError, ZeroDivisionError):
+        return False
+
+
+def written(verdict: Verdict, name: str) -> str:
+    """The verdict for a person."""
+    if verdict.failure is None:
+        return f"{name}: right in all {verdict.num_cases} cases"
+    failure = verdict.failure
+    lines = [f"{name}: wrong in {verdict.num_wrong} of {verdict.num_cases} cases", "", "The smallest failing case:"]
+    lines += [f"    {key} = {literal(value)}" for key, value in failure.arguments.items()]
+    lines += [f"    needed    {literal(failure.expected)}"]
+    if failure.answer.problem is None:
+        lines += [f"    returned  {literal(failure.answer.value)}"]
+    lines += ["", failure.problem]
+    for mistake, explained, wrong in verdict.mistakes:
+        share = "" if explained == wrong else f" in {explained} of {wrong} wrong cases"
+        lines += ["", f"Your output equals a known mistake{share}: {mistake.name}", f"    {mistake.why}"]
+    lines += ["", f"Read on: {verdict.task.lesson}"]
+    return "\n".join(lines)
+
+
+def literal(value: Any) -> str:
+    """As one would type it; long ones by their shape."""
+    if isinstance(value, tuple):
+        return "(" + ", ".join(literal(item) for item in value) + ")"
+    if isinstance(value, Tensor):
+        if value.numel() > 60:
+            return f"a tensor of shape {list(value.shape)}"
+        if value.numel() == 0:
+            return f"torch.zeros({', '.join(map(str, value.shape))})"
+        return f"torch.tensor({numbers(value.tolist())})"
+    return numbers(value) if isinstance(value, float | int | list) else str(getattr(value, "type_name", value))
+
+
+def numbers(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(numbers(item) for item in value) + "]"
+    if isinstance(value, float):
+        return f"{value:.6g}" + ("." if value == int(value) and abs(value) < 1e5 else "") if value == value else "nan"
+    return str(value)
+
+
+def as_data(verdict: Verdict, name: str) -> dict[str, Any]:
+    """The verdict for a machine."""
+    failure = verdict.failure
+    return {
+        "exercise": name,
+        "right": failure is None,
+        "cases": verdict.num_cases,
+        "wrong": verdict.num_wrong,
+        "problem": failure and failure.problem,
+        "case": failure and {key: plain(value) for key, value in failure.arguments.items()},
+        "needed": failure and plain(failure.expected),
+        "mistakes": [mistake.name for mistake, _, _ in verdict.mistakes],
+    }
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.tolist()
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def in_process(function: Callable) -> Ask:
+    """Ask a function of our own, without a process: for the package's solutions and mistakes."""
+
+    def ask(arguments: Arguments) -> Answer:
+        torch.manual_seed(0)
+        try:
+            return Answer(value=function(**arguments))
+        except Exception as error:
+            return Answer(problem=f"raised {type(error).__name__}: {error}")
+
+    return ask

@@ -1,0 +1,15 @@
+"""A solution of the exercise inside."""
+
+from __future__ import annotations
+
+
+def inside_image(boxes, image_size):
+    """Which of boxes [N,4] XYXY lie inside an image of image_size = (height, width) -> bool [N].
+
+    A box that ends exactly at an edge is inside: 0 <= x1, x2 <= width, and the same for y.
+
+    By hand: in an image 6 high and 10 wide, [0,0,10,6] is inside and [0,0,5,7] is not.
+    """
+    height, width = image_size
+    x1, y1, x2, y2 = boxes.unbind(1)
+    return (x1 >= 0) & (y1 >= 0) & (x2 <= width) & (y2 <= height)

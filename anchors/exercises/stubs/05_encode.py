@@ -1,0 +1,19 @@
+"""Exercise 5: From an anchor to an object.
+
+Check it: frcnn anchors check encode 05_encode.py
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def encode(gt_boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Deltas [N,4] that lead from anchors [N,4] to gt_boxes [N,4], row by row. XYXY.
+
+        dx = (gx - ax) / aw     dw = ln(gw / aw)        (gx, gy), (ax, ay): the centres
+        dy = (gy - ay) / ah     dh = ln(gh / ah)
+
+    By hand: from [0,0,10,20] to [0,0,20,20]: the centre moves by 5 of 10, the width doubles: (.5, 0, ln 2, 0).
+    """
+    raise NotImplementedError("not written yet")

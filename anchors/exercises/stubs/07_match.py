@@ -1,0 +1,23 @@
+"""Exercise 7: Which anchor is an object.
+
+Check it: frcnn anchors check match 07_match.py
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def match_anchors(iou: torch.Tensor, high_thresh: float, low_thresh: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """From iou [M gt, N anchors]: (gt_idxs, labels), both int64 [N].
+
+    gt_idxs: each anchor's own best gt. labels, with best(n) = the largest IoU of anchor n:
+        0    best(n) < low_thresh
+        1    best(n) >= high_thresh
+        1    n is the best anchor of some gt, ties included, however low its IoU (but not at IoU 0)
+        -1   otherwise
+    M = 0: both all 0.
+
+    By hand: iou [[.1, .2]] with .7 and .3: the labels are [0, 1].
+    """
+    raise NotImplementedError("not written yet")

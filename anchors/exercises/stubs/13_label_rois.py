@@ -1,0 +1,24 @@
+"""Exercise 13: What the head learns from.
+
+Check it: frcnn anchors check label_rois 13_label_rois.py
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def label_rois(
+    proposals: torch.Tensor, gt_boxes: torch.Tensor, gt_labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the head learns from: (rois [P+M,4], labels [P+M] int64, target_deltas [P+M,4]).
+
+        rois = proposals [P,4], then the true boxes gt_boxes [M,4]
+        label = the class (gt_labels [M], 1 or more) of the roi's best gt if their IoU is >= .5, else 0
+        target = encode(best gt, roi) * (10, 10, 5, 5), for background too; all 0 where there is no gt
+
+    box_iou and encode may be your own, or those of anchors.boxes and anchors.deltas.
+
+    By hand: a far proposal and one gt of class 2: labels [0, 2], and the last target is (0, 0, 0, 0).
+    """
+    raise NotImplementedError("not written yet")

@@ -1,0 +1,23 @@
+"""Exercise 15: RoIAlign.
+
+Check it: frcnn anchors check roi_align 15_roi_align.py
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def roi_align(features: torch.Tensor, rois: torch.Tensor, output_size: int, spatial_scale: float) -> torch.Tensor:
+    """RoIAlign: features [B,C,H,W], rois [K,5] (image index, x1, y1, x2, y2 in pixels) -> [K,C,P,P].
+
+        corners on the map = coordinate * spatial_scale - 1/2                   nothing is rounded
+        each of P x P bins: the mean of 2 x 2 points, in the middles of the bin's quarters
+        value at a point = bilinear between its four neighbours; (y, x) = (0, 0) is the middle of the first cell
+        a point more than 1 outside (y < -1 or y > H, the same for x) counts 0; nearer ones take the edge's value
+
+    anchors.roi_align.bilinear(map [C,H,W], y, x) is the last two lines.
+
+    By hand: a map of 0..15 (4 x 4), scale 1, RoI [1,1,3,3], P = 1: its middle is (1.5, 1.5), the value 7.5.
+    """
+    raise NotImplementedError("not written yet")
