@@ -89,9 +89,7 @@ def _categories(items: list, name: str, report: Report) -> dict[int, dict]:
             report(WARNING, "B36", place, f'name "{item["name"]}" read as "{clean}"', "")
         if category_id in categories or clean in names:
             what = f"id {category_id}" if category_id in categories else f'name "{clean}"'
-            raise InputError(
-                f"{name}, {place}: the {what} is given twice; every class needs one id and one name"
-            )
+            raise InputError(f"{name}, {place}: the {what} is given twice; every class needs one id and one name")
         names.add(clean)
         categories[category_id] = {**item, "id": category_id, "name": clean}
     return categories
@@ -103,7 +101,7 @@ def refuse_other_box_formats(document: dict, images: dict[int, dict], name: str)
     for item in document["annotations"]:
         box = item.get("bbox") if isinstance(item, dict) else None
         image = images.get(_whole(item.get("image_id"))) if isinstance(item, dict) else None
-        if image is None or not _is_numbers(box, 4) or not all(map(math.isfinite, box)):
+        if image is None or not _is_numbers(box, 4) or not all(abs(v) < 1e300 for v in box):  # False for NaN
             continue
         x, y, w, h = box
         total += 1
@@ -147,9 +145,7 @@ def _annotations(
         key = (result["image_id"], result["category_id"], result["iscrowd"], *result["bbox"])
         twin = seen.setdefault(key, len(kept))
         if twin < len(kept) and kept[twin].get("segmentation") == result.get("segmentation"):
-            report(
-                WARNING, "B12", place, "the same object, class and box as an earlier annotation; left out", ""
-            )
+            report(WARNING, "B12", place, "the same object, class and box as an earlier annotation; left out", "")
             continue
         annotation_id = _whole(item.get("id"))
         if annotation_id is None or annotation_id <= 0 or annotation_id in ids:
@@ -214,16 +210,14 @@ def _box(box: Any, image: dict, report: Callable[..., None]) -> tuple[list, bool
         raise _LeaveOutError("B26", f"bbox {_short(box)}, needs four numbers", "")
     try:
         finite = all(map(math.isfinite, box))
-    except OverflowError:  # a whole number of hundreds of digits
-        finite, box = True, [math.copysign(1e308, v) for v in box]
+    except OverflowError as error:  # a whole number of hundreds of digits
+        raise _LeaveOutError("B07", f"bbox {_short(box)} is beyond all range", "") from error
     if not finite:
         raise _LeaveOutError("B06", f"bbox {_short(box)} is not finite", "")
     x, y, w, h = box
     limit = max(LARGEST_FACTOR * max(image["width"], image["height"]), 1)
     if any(abs(v) > LARGEST_COORDINATE or abs(v) > limit for v in (x, y, w, h, x + w, y + h)):
-        raise _LeaveOutError(
-            "B07", f"bbox {_short(box)} lies far outside {image['width']} x {image['height']}", ""
-        )
+        raise _LeaveOutError("B07", f"bbox {_short(box)} lies far outside {image['width']} x {image['height']}", "")
     if w < 0 or h < 0:
         report(WARNING, "B02", f"bbox {_short(box)} has a negative extent; its corners were swapped", "")
         x, y, w, h = min(x, x + w), min(y, y + h), abs(w), abs(h)
@@ -233,9 +227,7 @@ def _box(box: Any, image: dict, report: Callable[..., None]) -> tuple[list, bool
     clipped = max(left[0] - x, left[1] - y, x + w - left[0] - left[2], y + h - left[1] - left[3]) > 0
     cut = 1 - left[2] * left[3] / (w * h)
     if left[2] <= 0 or left[3] <= 0:
-        raise _LeaveOutError(
-            "B04", f"bbox {_short(box)} lies outside {image['width']} x {image['height']}", ""
-        )
+        raise _LeaveOutError("B04", f"bbox {_short(box)} lies outside {image['width']} x {image['height']}", "")
     if cut > 1 - LEAST_LEFT:
         raise _LeaveOutError("B05", f"bbox {_short(box)}: {cut:.0%} of it lies outside the image", "")
     if min(left[2], left[3]) < LEAST_SIDE:
@@ -249,9 +241,7 @@ def _box(box: Any, image: dict, report: Callable[..., None]) -> tuple[list, bool
     return list(left), True
 
 
-def _segmentation(
-    value: Any, image: dict, report: Callable[..., None]
-) -> tuple[Any, float | None, tuple | None]:
+def _segmentation(value: Any, image: dict, report: Callable[..., None]) -> tuple[Any, float | None, tuple | None]:
     """(segmentation in our form, its area, its box). Raises _LeaveOutError for a malformed one."""
     if value is None or value == []:
         return [], None, None
@@ -278,9 +268,7 @@ def _segmentation(
         if len(piece) % 2:
             raise _LeaveOutError("B09", f"segmentation[{k}] has an odd number of coordinates", "")
         if len(piece) < 6:
-            raise _LeaveOutError(
-                "B08", f"segmentation[{k}] has {len(piece) // 2} points, needs 3 or more", ""
-            )
+            raise _LeaveOutError("B08", f"segmentation[{k}] has {len(piece) // 2} points, needs 3 or more", "")
         try:
             if not all(math.isfinite(v) for v in piece):
                 raise _LeaveOutError("B06", f"segmentation[{k}] has a coordinate that is not finite", "")

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 
-from label_tools.errors import InputError
 from label_tools.findings import WARNING
-from label_tools.images import SUFFIXES, ImageInfo, image_info
+from label_tools.images import SUFFIXES, ImageError, ImageInfo, image_info
 from label_tools.instances import RefusedError
 
 Remark = Callable[[str, str, str], None]
@@ -43,11 +42,11 @@ class ImageFolder:
         if "\0" in image_path:
             raise RefusedError("B31", "imagePath holds a NUL character")
         text = image_path
+        if text.startswith(("/", "\\\\")) or text[1:2] == ":":  # /home/x/a.jpg, \\server\a.jpg, C:\a.jpg
+            return self._elsewhere(text, label_folder, remark)
         if "\\" in text and not os.path.exists(os.path.join(label_folder, text)):
             text = PureWindowsPath(text).as_posix()
             remark(WARNING, "B29", f'backslashes in "{image_path}" read as slashes')
-        if text.startswith("/") or text[1:2] == ":":  # /home/x/a.jpg, //server/a.jpg, C:/a.jpg
-            return self._elsewhere(text, label_folder, remark)
         path = os.path.normpath(os.path.join(label_folder, text))
         if not path.startswith(self.root + os.sep):
             mend = f"if that is meant, name the folder of all images: --image-root {_upper(self.root, path)}"
@@ -79,13 +78,11 @@ class ImageFolder:
         return name
 
     def info(self, path: str) -> ImageInfo:
-        """The image's header. Raises RefusedError (B65) for what is no readable image."""
+        """The image's header. Raises RefusedError (B64 to B67) for what is no readable image."""
         try:
             return image_info(path, max_pixels=self.max_pixels)
-        except InputError as error:
-            text = str(error)
-            code = "B66" if "limit of" in text else "B64" if "HEIC" in text else "B65"
-            raise RefusedError(code, text.replace(self.root + os.sep, "")) from error
+        except ImageError as error:
+            raise RefusedError(error.code, f"{self.file_name(path)}: {error.text}") from error
 
     def _elsewhere(self, text: str, label_folder: str, remark: Remark) -> str:
         """An absolute path of another machine: the one file of that name beside the label file or in the root."""

@@ -34,6 +34,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "MPO")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".mpo")
 LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "GIF")  # not fit to hold the ids of a mask
 MAX_PIXELS = 100_000_000
+_PLUGINS = tuple(f for f in FORMATS if f != "MPO")  # Pillow reads MPO, the format of phones, as a kind of JPEG
 _ORIENTATION = 0x0112
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,6 +48,23 @@ _TURN = {
 _PILLOW_LIMIT = Lock()  # Pillow's own pixel limit is one global value
 
 Source = str | os.PathLike | bytes
+
+
+_OTHER_FORMATS = {
+    b"%!PS": "PostScript",
+    b"%PDF": "PDF",
+    b"8BPS": "Photoshop",
+    b"SIMP": "FITS",
+    b"\x00\x00\x00\x0c": "JPEG 2000",
+}
+
+
+class ImageError(InputError):
+    """An image that cannot be used. code: the row of `bad_input.py`; text: the message without the file."""
+
+    def __init__(self, code: str, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.code, self.text = code, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +85,13 @@ class ImageInfo:
 
 
 def image_size(path: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(width, height) after EXIF rotation, from the header alone. Raises InputError naming the file."""
+    """(width, height) after EXIF rotation, from the header alone. Raises ImageError naming the file."""
     info = image_info(path, max_pixels=max_pixels)
     return info.width, info.height
 
 
 def image_info(path: Source, *, max_pixels: int = MAX_PIXELS, frames: bool = False) -> ImageInfo:
-    """The header of `path` (a path, or the bytes of a file); nothing is decoded. Raises InputError.
+    """The header of `path` (a path, or the bytes of a file); nothing is decoded. Raises ImageError.
 
     frames: count the frames too, which reads through GIF and TIFF files; without it `frames` is 1.
     """
@@ -87,7 +105,7 @@ def image_info(path: Source, *, max_pixels: int = MAX_PIXELS, frames: bool = Fal
 
 
 def open_image(path: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture as a person sees it: RGB, 8 bits, EXIF rotation applied. Raises InputError naming the file."""
+    """The picture as a person sees it: RGB, 8 bits, EXIF rotation applied. Raises ImageError naming the file."""
     with _opened(path, max_pixels) as image:
         image.load()
         return _to_rgb(_turned(image), _name(path))
@@ -97,7 +115,7 @@ def open_pixels(path: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Pixel values as stored, for masks: [H,W] ids or palette indices, or [H,W,C] when there are channels.
 
     No palette is applied and nothing is scaled: an id stays an id. EXIF rotation is applied, as for pictures.
-    Raises InputError naming the file.
+    Raises ImageError naming the file.
     """
     with _opened(path, max_pixels) as image:
         image.load()
@@ -106,33 +124,34 @@ def open_pixels(path: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 @contextmanager
 def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
-    """Pillow's image, its header read and within limits; whatever Pillow raises in the block is an InputError."""
+    """Pillow's image, its header read and within limits; whatever Pillow raises in the block is an ImageError."""
     name = _name(path)
     try:
         # Pillow warns about what we judge ourselves: large images, broken EXIF, transparency in palettes
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             source = BytesIO(path) if isinstance(path, bytes) else path
-            with _pillow_limit(max_pixels), Image.open(source, formats=FORMATS) as image:
+            with _pillow_limit(max_pixels), Image.open(source, formats=_PLUGINS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise InputError(
-                        f"{name}: {width} x {height} pixels are more than the limit of {max_pixels}; "
-                        "raise --max-pixels if the image is meant to be that large"
-                    )
+                    raise ImageError("B66", name, f"{width} x {height} pixels, {_limit(max_pixels)}")
                 yield image
     except (InputError, KeyboardInterrupt):
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{name}: no such file") from error
+        raise ImageError("B32", name, "no such file") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"{name}: more pixels than the limit of {max_pixels}") from error
+        raise ImageError("B66", name, _limit(max_pixels)) from error
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"{name}: {_why_unidentified(path)}") from error
+        raise ImageError(*_why_unidentified(path, name)) from error
     except Exception as error:  # Pillow's plugins raise almost anything on a damaged file
         if isinstance(error, OSError) and error.errno and error.strerror:
-            raise InputError(f"{name}: cannot be read: {error.strerror}") from error
-        raise InputError(f"{name}: damaged image: {error or type(error).__name__}") from error
+            raise ImageError("B39", name, f"cannot be read: {error.strerror}") from error
+        raise ImageError("B65", name, f"damaged image: {error or type(error).__name__}") from error
+
+
+def _limit(max_pixels: int) -> str:
+    return f"more than the limit of {max_pixels} pixels; raise --max-pixels if the image is meant to be that large"
 
 
 @contextmanager
@@ -198,36 +217,37 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     elif mode in ("I", "F"):
         grey = np.asarray(image).astype(np.float64)
         if not np.isfinite(grey).all():
-            raise InputError(f"{name}: pixels that are not finite numbers")
+            raise ImageError("B62", name, "pixels that are not finite numbers")
         low, high = float(grey.min()), float(grey.max())
         grey = (grey - low) * (255.0 / (high - low)) if high > low else np.zeros_like(grey)
     else:
         try:
             return image.convert("RGB")
         except ValueError as error:
-            raise InputError(
-                f"{name}: no way from colour mode {mode} to RGB; save it as an RGB image"
-            ) from error
+            raise InputError(f"{name}: no way from colour mode {mode} to RGB; save it as an RGB image") from error
     return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
 
 
-def _why_unidentified(path: Source) -> str:
+def _why_unidentified(path: Source, name: str) -> tuple[str, str, str]:
+    """(code, name, text) of a file that is none of our formats."""
     if isinstance(path, bytes):
         head = path[:32]
     else:
         with open(path, "rb") as file:
             head = file.read(32)
     if not head:
-        return "the file is empty"
+        return "B65", name, "the file is empty"
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"):
-        return (
-            "HEIC and AVIF are not read; export it as JPEG or PNG (for example: magick photo.heic photo.jpg)"
-        )
+        text = "HEIC and AVIF are not read; export it as JPEG or PNG (for example: magick photo.heic photo.jpg)"
+        return "B64", name, text
     if not head.strip(b"\0"):
-        return "not an image: the file holds only zero bytes"
+        return "B65", name, "no image: the file holds only zero bytes"
     if head.lstrip()[:1] in (b"<", b"{"):
-        return "not an image: the file holds text (HTML, XML or JSON)"
-    return f"not a readable image of one of the formats {', '.join(FORMATS)}"
+        return "B65", name, "no image: the file holds text (HTML, XML or JSON)"
+    formats = ", ".join(FORMATS)
+    if any(head.startswith(magic) for magic in _OTHER_FORMATS):
+        return "B67", name, f"a {_OTHER_FORMATS[head[:4]]} file; only these formats are read: {formats}"
+    return "B65", name, f"no readable image of one of the formats {formats}"
 
 
 def _name(path: Source) -> str:

@@ -36,7 +36,7 @@ from label_tools.instances import (
     without_copies,
 )
 from label_tools.limits import LEAST_IMAGE_SIDE, LONGEST_LABEL, MOST_IMAGE_ASPECT
-from label_tools.strict_json import decode, parse
+from label_tools.strict_json import TextError, decode, parse
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
 
@@ -68,13 +68,9 @@ def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tu
             data = file.read()
         text, encoding = decode(data, name)
         content = parse(text, name)
-    except InputError as error:
+    except TextError as error:
         tally.skipped["label files that cannot be read"] += 1
-        code = "B25" if "twice" in str(error) or "nested" in str(error) or "surrogate" in str(error) else "B20"
-        code = "B24" if "not valid" in str(error) and "text" in str(error) else code
-        tally.findings.append(
-            Finding(code, ERROR, name, "", str(error).removeprefix(f"{name}, ").removeprefix(f"{name}: "))
-        )
+        tally.findings.append(Finding(error.code, ERROR, name, error.place, error.text))
         return None, tally
     except OSError as error:
         tally.skipped["label files that cannot be read"] += 1

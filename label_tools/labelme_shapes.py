@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from label_tools import geometry, rle
-from label_tools.errors import InputError
 from label_tools.findings import WARNING
-from label_tools.images import open_pixels
+from label_tools.images import ImageError, open_pixels
 from label_tools.instances import (
     Instance,
     RefusedError,
@@ -191,8 +190,8 @@ def read_mask_png(text: Any, width: int, height: int) -> np.ndarray:
         pixels = open_pixels(data, max_pixels=4 * width * height + 4096)
     except (binascii.Error, ValueError) as error:
         raise RefusedError("B15", f"mask is no base64: {error}") from error
-    except InputError as error:
-        raise RefusedError("B15", f"mask cannot be read: {error}") from error
+    except ImageError as error:
+        raise RefusedError("B15", f"mask cannot be read: {error.text}") from error
     if pixels.ndim == 3:
         pixels = pixels[:, :, : pixels.shape[2] - (pixels.shape[2] in (2, 4))].any(axis=2)  # without alpha
     return pixels != 0

@@ -21,7 +21,7 @@ from label_tools import rle
 from label_tools.components import label_parts
 from label_tools.errors import InputError
 from label_tools.findings import NOTE, WARNING
-from label_tools.images import LOSSY_FORMATS, MAX_PIXELS, ImageInfo, image_info, open_pixels
+from label_tools.images import LOSSY_FORMATS, MAX_PIXELS, ImageError, ImageInfo, image_info, open_pixels
 from label_tools.instances import Instance, RefusedError, Remark, from_runs
 
 MODES = ("instance", "class", "binary")
@@ -72,10 +72,8 @@ def _read_values(path: str, image: ImageInfo, options: MaskOptions, remark: Rema
         if info.format in LOSSY_FORMATS and not (info.format == "GIF" and info.mode in ("L", "P", "1")):
             raise InputError(f"{path}: a {info.format} mask: its compression changes ids; save masks as PNG")
         values = open_pixels(path, max_pixels=options.max_pixels)
-    except InputError as error:
-        if "compression changes" in str(error):
-            raise
-        raise RefusedError("B65", str(error).removeprefix(f"{path}: "), "save the mask again as PNG") from error
+    except ImageError as error:
+        raise RefusedError(error.code, error.text, "save the mask again as PNG") from error
     height, width = values.shape[:2]
     if (width, height) == (image.width, image.height):
         return _single(values, path, options)

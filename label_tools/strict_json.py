@@ -8,6 +8,14 @@ from typing import Any
 from label_tools.errors import InputError
 
 
+class TextError(InputError):
+    """No JSON, or no text at all. code: the row of `bad_input.py`."""
+
+    def __init__(self, code: str, name: str, place: str, text: str) -> None:
+        super().__init__(f"{name}, {place}: {text}" if place else f"{name}: {text}")
+        self.code, self.place, self.text = code, place, text
+
+
 class _TwiceError(ValueError):
     pass
 
@@ -28,8 +36,8 @@ _BOMS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\x
 def loads(data: bytes, name: str) -> Any:
     """The value in `data`. UTF-8 with or without BOM, UTF-16, UTF-32. NaN and Infinity come through as floats.
 
-    Raises InputError, naming `name` and where possible line and column, for: bytes that are no text, no JSON,
-    a key given twice, nesting too deep, an integer of thousands of digits, half a surrogate pair.
+    Raises TextError (an InputError), naming `name` and where possible line and column: bytes that are no text, no
+    JSON, a key given twice, nesting too deep, an integer of thousands of digits, half a surrogate pair.
     """
     text, _ = decode(data, name)
     return parse(text, name)
@@ -41,9 +49,8 @@ def decode(data: bytes, name: str) -> tuple[str, str]:
     try:
         return data.decode(encoding), encoding
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name}, byte {error.start}: not valid {encoding.upper()} text; save the file as UTF-8"
-        ) from error
+        text = f"not valid {encoding.upper()} text; save the file as UTF-8"
+        raise TextError("B24", name, f"byte {error.start}", text) from error
 
 
 def parse(text: str, name: str) -> Any:
@@ -52,15 +59,15 @@ def parse(text: str, name: str) -> Any:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         what = "the file is empty" if not text.strip() else f"no valid JSON: {error.msg}"
-        raise InputError(f"{name}, line {error.lineno} column {error.colno}: {what}") from error
+        raise TextError("B20", name, f"line {error.lineno} column {error.colno}", what) from error
     except _TwiceError as error:
-        raise InputError(f'{name}: the key "{error}" is given twice in one object') from error
+        raise TextError("B25", name, "", f'the key "{error}" is given twice in one object') from error
     except RecursionError as error:
-        raise InputError(f"{name}: nested too deeply") from error
+        raise TextError("B25", name, "", "nested too deeply") from error
     except ValueError as error:  # int() refuses numbers of more than 4300 digits
-        raise InputError(f"{name}: {error}") from error
+        raise TextError("B25", name, "", "holds a number of thousands of digits") from error
     if "\\u" in text and _has_half_surrogate(text, value):
-        raise InputError(f"{name}: holds half a surrogate pair, which is no text")
+        raise TextError("B25", name, "", "holds half a surrogate pair, which is no text")
     return value
 
 

@@ -43,7 +43,8 @@ def read_file(path: str, image: str, images: ImageFolder, names: Sequence[str]) 
         lines = read_lines(path)
     except InputError as error:
         tally.skipped["label files that cannot be read"] += 1
-        tally.drop(RefusedError("B24", str(error)), path, "", 0)
+        text = str(error).removeprefix(f"{path}, ").removeprefix(f"{path}: ")
+        tally.drop(RefusedError(getattr(error, "code", "B39"), text), path, "", 0)
         return None, tally
     rows = [(number, line.split()) for number, line in enumerate(lines, start=1) if line.strip()]
     tally.objects_in += len(rows)
