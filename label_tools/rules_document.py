@@ -20,11 +20,13 @@ def ambiguities(document: dict, name: str) -> Iterator[Finding]:
     """Duplicate images, categories or names, annotations of unknown categories, boxes in another format."""
     yield from _images(document["images"], name)
     known = yield from _categories(document["categories"], name)
+    lost: dict[object, list[int]] = {}
     for i, item in enumerate(document["annotations"]):
-        category = item.get("category_id") if isinstance(item, dict) else None
-        if isinstance(item, dict) and _key(category) not in known:
-            text = f"category_id {category!r} is no category of this file"
-            yield Finding("B43", ERROR, name, f"annotations[{i}]", text, "add the category, or mend the id")
+        if isinstance(item, dict) and _key(item.get("category_id")) not in known:
+            lost.setdefault(_key(item.get("category_id")), []).append(i)
+    for category, where in lost.items():
+        text = f"category_id {category!r} of {len(where)} annotations is no category of this file"
+        yield Finding("B43", ERROR, name, f"annotations[{where[0]}]", text, "add the category, or mend the id")
     images = {_key(i.get("id")): i for i in document["images"] if isinstance(i, dict) and _has_size(i)}
     try:
         refuse_other_box_formats(document, images, name)

@@ -25,7 +25,7 @@ _SUFFIXES = {
     "WEBP": (".webp",),
     "GIF": (".gif",),
 }
-_MAY_HAVE_FRAMES = ("GIF", "TIFF", "WEBP", "PNG", "MPO")
+_MAY_HAVE_FRAMES = ("GIF", "TIFF", "WEBP", "MPO")
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
@@ -54,12 +54,12 @@ class ImageRules:
             image = {**image, "file_name": found.relative_to(self.root).as_posix()}
             path = found
         elif not path.resolve().is_relative_to(self.root.resolve()):
-            return self._bad(image, "B31", f"is a link that leads out of {self.root}", "copy the file there")
+            self._say(WARNING, "B31", image, f"is a link that leads out of {self.root}", "copy the file there")
         try:
             info = image_info(path)
+            if info.format in _MAY_HAVE_FRAMES or (self.decode and info.format == "PNG"):
+                info = image_info(path, frames=True)
             if self.decode:
-                if info.format in _MAY_HAVE_FRAMES:
-                    info = image_info(path, frames=True)
                 self.prints.append((image["file_name"], fingerprint(open_image(path))))
         except InputError as error:
             text = str(error).removeprefix(f"{path}: ")
@@ -80,7 +80,7 @@ class ImageRules:
         if min(seen) < LEAST_IMAGE_SIDE:
             return self._bad(image, "B69", f"{seen[0]} x {seen[1]} pixels, needs {LEAST_IMAGE_SIDE} or more")
         if max(seen) > MOST_IMAGE_ASPECT * min(seen):
-            self._say(WARNING, "B69", image, f"{seen[0]} x {seen[1]} pixels: a strip; cut it into tiles")
+            self._say(NOTE, "B69", image, f"{seen[0]} x {seen[1]} pixels: a strip", "cut it into tiles")
         return image
 
     def _notes(self, image: dict, info: ImageInfo) -> None:

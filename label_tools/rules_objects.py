@@ -30,7 +30,7 @@ def objects(document: dict, name: str, places: Places | None = None) -> Iterator
         files = {image["id"]: image["file_name"] for image in document["images"]}
         places = {a["id"]: (name, f"annotation {a['id']} of {files[a['image_id']]}") for a in document["annotations"]}
     yield from near_duplicates(document, places)
-    yield from contradictions(document, places)
+    yield from contradictions(document, name, places)
 
 
 def near_duplicates(document: dict, places: Places) -> Iterator[Finding]:
@@ -63,8 +63,9 @@ def pairwise_iou(boxes: np.ndarray) -> np.ndarray:
     return shared / (areas[:, None] + areas[None] - shared)
 
 
-def contradictions(document: dict, places: Places) -> Iterator[Finding]:
+def contradictions(document: dict, name: str, places: Places) -> Iterator[Finding]:
     """B16: a box that is not that of its polygons. B50: an area that can be neither the outline's nor the box's."""
+    wider = []
     for annotation in document["annotations"]:
         polygons = annotation["segmentation"]
         if not isinstance(polygons, list) or not polygons:
@@ -72,6 +73,7 @@ def contradictions(document: dict, places: Places) -> Iterator[Finding]:
         file, place = places[annotation["id"]]
         x, y, w, h = annotation["bbox"]
         left, top, width, height = geometry.union_box([geometry.polygon_box(p) for p in polygons])
+        wider.append((w - width, h - height))
         gap = max(abs(x - left), abs(y - top), abs(x + w - left - width), abs(y + h - top - height))
         if gap > BOX_SLACK:
             text = f"bbox and segmentation are {gap:.1f} pixels apart"
@@ -81,3 +83,16 @@ def contradictions(document: dict, places: Places) -> Iterator[Finding]:
         if not inside / AREA_FACTOR <= area <= w * h * AREA_FACTOR:
             text = f"area {area:g}, but an outline covers {inside:g} and the box {w * h:g}"
             yield Finding("B50", NOTE, file, place, text, "the size classes of the evaluation go by area")
+    yield from _hidden_one(wider, name)
+
+
+def _hidden_one(wider: list[tuple[float, float]], name: str) -> Iterator[Finding]:
+    """B16: a whole document whose boxes count both border pixels, as the script that labelme brings makes them."""
+    if len(wider) < 3:
+        return
+    excess = np.array(wider)
+    median = np.median(excess, axis=0)
+    if (median >= 0.5).all() and np.mean(((excess > 0) & (excess < 2.01)).all(axis=1)) >= 0.8:
+        text = f"boxes are {median[0]:.2g} pixels wider and {median[1]:.2g} higher than their outlines (median)"
+        mend = "a hidden +1: width is right - left; convert again from the labels"
+        yield Finding("B16", WARNING, name, "annotations", text, mend)
