@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 
-from tests.evaluation_fixtures import document_of, perfect, random_set, scene
+from tests.evaluation_fixtures import document_of, perfect, random_set, ranked_scene, scene
 from toolkit.evaluate import coco_metrics
 from toolkit.metrics.bootstrap import compare, draw_weights, intervals, resampled_ap
 from toolkit.metrics.matching import match
@@ -93,16 +93,13 @@ def test_nothing_to_resample():
 
 @pytest.mark.slow
 def test_the_interval_holds_the_true_ap_as_often_as_it_says():
-    # a detector of known quality on 60 images, again and again; the truth is its AP on 3,000 images
-    def draw(seed: int, images: int):
-        return scene(seed, images)
-
-    truth = coco_metrics(*draw(99, 3000))["AP"]
+    # a detector of known quality on 60 images, again and again; the truth is its AP on 4,000 images
+    truth = coco_metrics(*ranked_scene(99, 4000))["AP"]
     inside = 0
     for seed in range(100, 220):
-        low, high = intervals(match(read_tables(*draw(seed, 60))), 200, seed)["AP"]
+        low, high = intervals(match(read_tables(*ranked_scene(seed, 60))), 200, seed)["AP"]
         inside += low <= truth <= high
-    assert inside / 120 >= 0.87  # 95 % nominal; the percentile bootstrap is a little narrow on small sets
+    assert inside / 120 >= 0.84  # 95 % nominal, about 91 % measured: a little narrow, see the module's docstring
 
 
 def worse(document: dict, detections: list, share: float, seed: int = 0) -> list:

@@ -3,6 +3,11 @@
 The images of a split are a sample; another sample would have given another AP. The bootstrap draws as many
 images from the split, with replacement, and takes the AP of each draw. Matching happens inside an image, so it
 is done once; a draw only weighs each image by how often it was drawn.
+
+An image that is drawn twice makes AP a little too good (its finds and errors repeat at the same scores), so draws
+lie above the value they came from. The basic bootstrap, value minus (draw minus value), turns that round. On
+drawn sets of 30 and 100 images the 95 % interval held the true AP 84 to 91 times of 100, plain percentiles 79 to
+91 times (LOG.md): AP of a small set is itself a little too high, and no resampling sees all of that.
 """
 
 from __future__ import annotations
@@ -75,12 +80,13 @@ def intervals(matches: Matches, resamples: int = 1000, seed: int = 0) -> dict | 
     if num_images < 2 or resamples < 1:
         return None
     ap = resampled_ap(matches, draw_weights(num_images, resamples, seed))
+    value = resampled_ap(matches, np.ones((1, num_images), np.int64))
     per_class = {
-        name: _intervals_of(ap[:, :, k : k + 1], matches.iou_thresholds)
+        name: _intervals_of(ap[:, :, k : k + 1], value[:, :, k : k + 1], matches.iou_thresholds)
         for k, name in enumerate(matches.tables.class_names)
     }
     return {
-        **_intervals_of(ap, matches.iou_thresholds),
+        **_intervals_of(ap, value, matches.iou_thresholds),
         "per_class": per_class,
         "level": LEVEL,
         "resamples": resamples,
@@ -88,14 +94,18 @@ def intervals(matches: Matches, resamples: int = 1000, seed: int = 0) -> dict | 
     }
 
 
-def _intervals_of(ap: np.ndarray, iou_thresholds: np.ndarray) -> dict:
-    """Percentile intervals of AP, AP50 and AP75 from AP [R,T,K]; None where no resample has an object."""
+def _intervals_of(ap: np.ndarray, value: np.ndarray, iou_thresholds: np.ndarray) -> dict:
+    """Basic intervals of AP, AP50 and AP75 from draws [R,T,K] and the value [1,T,K]; None where there is no object."""
     result: dict = {}
     for key, threshold in (("AP", None), ("AP50", 0.5), ("AP75", 0.75)):
-        values = _means(ap, iou_thresholds, threshold)
-        values = values[~np.isnan(values)]
-        ends = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(values) else None
-        result[key] = None if ends is None else [float(v) for v in ends]
+        draws = _means(ap, iou_thresholds, threshold)
+        draws = draws[~np.isnan(draws)]
+        here = _means(value, iou_thresholds, threshold)[0]
+        if not len(draws) or np.isnan(here):
+            result[key] = None
+            continue
+        low, high = 2 * here - np.quantile(draws, [(1 + LEVEL) / 2, (1 - LEVEL) / 2])
+        result[key] = [float(np.clip(low, 0, here)), float(np.clip(high, here, 1))]
     return result
 
 

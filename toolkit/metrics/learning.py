@@ -14,18 +14,16 @@ RATES = np.linspace(0.05, 2.0, 79)
 
 def fit_power_law(num: np.ndarray, ap: np.ndarray) -> tuple[float, float, float]:
     """Least squares (ceiling, gap, rate) with gap >= 0 and ceiling <= 1; num, ap [N], at least two different num."""
-    best, least = (float(np.mean(ap)), 0.0, 1.0), np.inf
-    for rate in RATES:
-        x = num**-rate
-        gap = -np.cov(x, ap, bias=True)[0, 1] / max(x.var(), 1e-300)
-        gap = max(gap, 0.0)
-        ceiling = ap.mean() + gap * x.mean()
-        if ceiling > 1:  # AP cannot exceed 1: fit the gap with the ceiling held there
-            ceiling, gap = 1.0, max(float((x * (1 - ap)).sum() / (x * x).sum()), 0.0)
-        error = float(((ceiling - gap * x - ap) ** 2).sum())
-        if error < least - 1e-15:
-            best, least = (float(ceiling), float(gap), float(rate)), error
-    return best
+    x = num ** -RATES[:, None]  # [rates, N]
+    centred = x - x.mean(1, keepdims=True)
+    gap = np.maximum(-(centred @ ap) / np.maximum((centred**2).sum(1), 1e-300), 0.0)
+    ceiling = ap.mean() + gap * x.mean(1)
+    over = ceiling > 1  # AP cannot exceed 1: fit the gap with the ceiling held there
+    gap = np.where(over, np.maximum((x @ (1 - ap)) / (x**2).sum(1), 0.0), gap)
+    ceiling = np.where(over, 1.0, ceiling)
+    error = ((ceiling[:, None] - gap[:, None] * x - ap) ** 2).sum(1)
+    best = int(np.argmin(error))
+    return float(ceiling[best]), float(gap[best]), float(RATES[best])
 
 
 def learning_curve(points: list[dict], ahead: float = 2.0, draws: int = 500, seed: int = 0) -> dict | None:

@@ -221,10 +221,11 @@ def _made(training: Training, metrics: dict | None) -> list[tuple[str, str]]:
                      "area where it has one, else the box's")  # fmt: skip
         add("thresholds", "chosen " + ("before, on other images" if settings["thresholds_from"] == "elsewhere"
             else "on these images, so precision and recall at them flatter a little") + (
-            ": highest F1" if settings["precision"] is None else f": precision {settings['precision']:.2f}"))  # fmt: skip
+            ": highest F1" if settings["precision"] is None
+            else f": precision {settings['precision']:.2f}"))  # fmt: skip
         intervals = metrics.get("intervals")
         if intervals:
-            add("intervals", f"95 %, percentile bootstrap over images, {intervals['resamples']} resamples, "
+            add("intervals", f"95 %, basic bootstrap over images, {intervals['resamples']} resamples, "
                              f"seed {intervals['seed']}")  # fmt: skip
     return rows
 
