@@ -202,17 +202,22 @@ def _check_values(ids: np.ndarray, found: list[int], path: str, options: MaskOpt
             raise InputError(f"{path}: id {max(found, key=abs)} is out of range, ids reach from 1 to {LARGEST_ID}")
         if found == [255]:
             raise InputError(f"{path}: 0 and 255 only is a binary mask, not ids; --mode binary")
-        if len(found) > _MANY_VALUES and (thin := values_without_inside(ids, found)) > len(found) / 2:
+        if len(found) > _MANY_VALUES and (smeared := smeared_values(ids, found)) > len(found) / 2:
             raise InputError(
-                f"{path}: {len(found)} values, {thin} of them only on edges, as smoothing or lossy compression leaves "
-                f"them: {_histogram(ids)}; export the mask without anti-aliasing"
+                f"{path}: {len(found)} values, {smeared} of them strewn over edges, as smoothing or lossy compression "
+                f"leaves them: {_histogram(ids)}; export the mask without anti-aliasing"
             )
 
 
-def values_without_inside(ids: np.ndarray, found: list[int]) -> int:
-    """How many of the values `found` have no 2 x 2 block of their own anywhere: true of edges, not of objects."""
+def smeared_values(ids: np.ndarray, found: list[int]) -> int:
+    """How many values look like the edges of a smoothed mask: no 2 x 2 block of their own, and in several places.
+
+    An object may be one pixel wide, but then it lies in one place.
+    """
     same = (ids[:-1, :-1] == ids[1:, :-1]) & (ids[:-1, :-1] == ids[:-1, 1:]) & (ids[:-1, :-1] == ids[1:, 1:])
-    return len(set(found) - set(map(int, np.unique(ids[:-1, :-1][same]))))
+    thin = set(found) - set(map(int, np.unique(ids[:-1, :-1][same])))
+    places = intervals_by_id(ids)
+    return sum(int(label_parts(*places[value], len(ids)).max()) > 0 for value in thin)
 
 
 def _histogram(ids: np.ndarray) -> str:
