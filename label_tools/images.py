@@ -224,7 +224,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         try:
             return image.convert("RGB")
         except ValueError as error:
-            raise InputError(f"{name}: no way from colour mode {mode} to RGB; save it as an RGB image") from error
+            raise ImageError("B62", name, f"no way from colour mode {mode} to RGB; save it as RGB") from error
     return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
 
 

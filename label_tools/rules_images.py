@@ -11,9 +11,8 @@ from pathlib import Path
 
 from label_tools import coco
 from label_tools.duplicates import Fingerprint, fingerprint, look_alike, same_pixels
-from label_tools.errors import InputError
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.images import ImageInfo, image_info, open_image
+from label_tools.images import ImageError, ImageInfo, image_info, open_image
 from label_tools.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
 
 _SUFFIXES = {
@@ -61,9 +60,8 @@ class ImageRules:
                 info = image_info(path, frames=True)
             if self.decode:
                 self.prints.append((image["file_name"], fingerprint(open_image(path))))
-        except InputError as error:
-            text = str(error).removeprefix(f"{path}: ")
-            return self._bad(image, _code_of(text), text, "replace the file, or remove the entry")
+        except ImageError as error:
+            return self._bad(image, error.code, error.text, "replace the file, or remove the entry")
         self._notes(image, info)
         return self._sizes(image, info)
 
@@ -138,16 +136,3 @@ def duplicate_findings(
     for i, j, bits in look_alike(prints) if near else ():
         text = f"{files[i]} and {files[j]} look alike ({bits} of 64 bits differ)"
         yield Finding("B53", NOTE, name, "images", text, "`split` keeps them in one part")
-
-
-def _code_of(text: str) -> str:
-    """The row for what `images` says of a file that it cannot open."""
-    if "HEIC" in text:
-        return "B64"
-    if "limit of" in text:
-        return "B66"
-    if "not a readable image of one of the formats" in text:
-        return "B67"
-    if "no way from colour mode" in text or "not finite" in text:
-        return "B62"
-    return "B65"
