@@ -210,14 +210,19 @@ def _check_values(ids: np.ndarray, found: list[int], path: str, options: MaskOpt
 
 
 def smeared_values(ids: np.ndarray, found: list[int]) -> int:
-    """How many values look like the edges of a smoothed mask: no 2 x 2 block of their own, and in several places.
+    """How many values look like the edges of a smoothed mask: no 2 x 2 block of their own, and beside one of another.
 
-    An object may be one pixel wide, but then it lies in one place.
+    Thin and tiny objects have no such block either, but stand by themselves.
     """
     same = (ids[:-1, :-1] == ids[1:, :-1]) & (ids[:-1, :-1] == ids[:-1, 1:]) & (ids[:-1, :-1] == ids[1:, 1:])
-    thin = set(found) - set(map(int, np.unique(ids[:-1, :-1][same])))
-    places = intervals_by_id(ids)
-    return sum(int(label_parts(*places[value], len(ids)).max()) > 0 for value in thin)
+    solid = np.unique(ids[:-1, :-1][same])
+    solid = solid[solid != 0]
+    inside = np.pad(np.isin(ids, solid), 1)
+    near = np.zeros_like(ids, dtype=bool)
+    for dy in (0, 1, 2):
+        for dx in (0, 1, 2):
+            near |= inside[dy : dy + ids.shape[0], dx : dx + ids.shape[1]]
+    return len((set(found) - set(solid.tolist())) & set(np.unique(ids[near]).tolist()))
 
 
 def _histogram(ids: np.ndarray) -> str:
