@@ -11,5 +11,5 @@
     metrics seed_metrics       the right numbers; the numbers as the documents computed them
     recipe augment teaching training judging    one run: what it is told, its loop, what is measured after it
     curves sheet     pictures
-    table compare    baselines.md; LoadHead beside Faster R-CNN
+    tables compare   baselines.md; LoadHead beside Faster R-CNN
 """

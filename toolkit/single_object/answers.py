@@ -10,6 +10,8 @@ from torch import Tensor
 
 from toolkit.single_object import box_codes
 
+LEAST_SIDE = 1.01  # pixels; an untaught network's boxes of one pixel look like fractions of the image to the evaluator
+
 
 class Answer(NamedTuple):
     logits: Tensor  # [B,K]
@@ -47,11 +49,11 @@ class Prediction:
         return self.presence > 0.5
 
     def detections(self) -> list[dict]:
-        """COCO results, one an image (image ids from 1), none for a box without area."""
+        """COCO results, one an image (image ids from 1), none for a box of a pixel or less, which can be no object."""
         results = []
         scores = (self.presence * self.confidence).tolist()
         for row, (x1, y1, x2, y2) in enumerate(self.boxes.tolist()):
-            if x2 > x1 and y2 > y1:
+            if min(x2 - x1, y2 - y1) > LEAST_SIDE:
                 results.append({"image_id": row + 1, "category_id": int(self.labels[row]) + 1, "score": scores[row],
                                 "bbox": [x1, y1, x2 - x1, y2 - y1]})  # fmt: skip
         return results

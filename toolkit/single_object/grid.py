@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from toolkit.single_object.answers import LEAST_SIDE
+from toolkit.single_object.box_codes import usable
 from toolkit.single_object.samples import Samples
 
 ROWS, COLUMNS = 2, 3
@@ -63,8 +65,6 @@ def terms(name: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 def detections(outputs: Tensor, size: tuple[int, int], floor: float = 0.01) -> list[dict]:
     """COCO results of outputs [N,2,3,7]: every cell whose score (presence times class) reaches `floor`."""
-    from toolkit.single_object.box_codes import usable
-
     boxes = usable(boxes_of(outputs, size).reshape(-1, 4), size)
     one = outputs[..., 5].sigmoid().flatten()
     labels = (one > 0.5).long()
@@ -72,7 +72,7 @@ def detections(outputs: Tensor, size: tuple[int, int], floor: float = 0.01) -> l
     results = []
     for place in (scores >= floor).nonzero().squeeze(1).tolist():
         x1, y1, x2, y2 = boxes[place].tolist()
-        if x2 > x1 and y2 > y1:
+        if min(x2 - x1, y2 - y1) > LEAST_SIDE:
             results.append({"image_id": place // (ROWS * COLUMNS) + 1, "category_id": int(labels[place]) + 1,
                             "bbox": [x1, y1, x2 - x1, y2 - y1], "score": float(scores[place])})  # fmt: skip
     return results

@@ -80,6 +80,7 @@ class _Trainer:
         self.val_targets = Targets(self.baseline, val, self.recipe)
         self.state, self.sums = State(), Sums()
         self.batches = _batch_count(len(train), recipe.batch)
+        self.log_every = max(1, min(recipe.log_every, self.batches * recipe.epochs // 50))
         self.fingerprint = fingerprint(train)
         if resume is not None:
             self._restore(resume)
@@ -115,7 +116,7 @@ class _Trainer:
             losses = self._step(rows)
             self.sums.add(losses)
             state.batch += 1
-            if state.step % recipe.log_every == 0:
+            if state.step % self.log_every == 0:
                 self.log.write(kind="step", step=state.step, epoch=state.epoch, train_loss=self.sums.window(),
                                lr=self.optimizer.param_groups[0]["lr"])  # fmt: skip
             speed = len(rows) / max(1e-9, time.monotonic() - clock)
@@ -217,6 +218,7 @@ class _Trainer:
         state = dataclasses.replace(self.state, seconds=self._seconds(), log_bytes=self.log.sync())
         meta = {
             "kind": "single_object",
+            "architecture": {"name": self.baseline.name, **self.recipe.options},
             "classes": [{"id": i, "name": n} for i, n in enumerate(self.samples.classes, 1)],
             "recipe": dataclasses.asdict(self.recipe),
             "size": list(self.samples.size),

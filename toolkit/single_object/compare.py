@@ -1,0 +1,246 @@
+"""A single-object baseline beside Faster R-CNN on the same images: where it is enough, and where it breaks.
+
+Both look at every image of a COCO file. Of each image with objects the largest one counts: is its class answered,
+and how well is its box? The detector's answer to that question is the largest of its confident detections, else its
+best one. AP is over all objects, of which a baseline can name only one an image. The numbers are given for all
+images and apart: one object, several, none, and a small largest object (under 2 % of the image).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from label_tools import coco, images
+from label_tools.errors import InputError
+from toolkit import checkpoint, run_folder, runtime
+from toolkit.evaluate import coco_metrics
+from toolkit.pictures import COLOURS, draw_boxes
+from toolkit.predict import Predictor
+from toolkit.single_object import judging
+from toolkit.single_object.answers import predict
+from toolkit.single_object.metrics import paired_iou
+from toolkit.single_object.recipe import restored
+from toolkit.single_object.sheet import save_png
+
+CONFIDENT = 0.5
+SMALL = 0.02  # share of the image
+_TRUTH, _BASELINE, _DETECTOR = COLOURS[2], COLOURS[5], COLOURS[1]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one side said about one image: COCO results, and seconds from the file to the boxes."""
+
+    detections: list[dict]
+    seconds: float
+
+    def main(self) -> dict | None:
+        """The answer to "what is the main object, and where": the largest confident one, else the best."""
+        confident = [d for d in self.detections if d["score"] >= CONFIDENT]
+        if confident:
+            return max(confident, key=lambda d: d["bbox"][2] * d["bbox"][3])
+        return max(self.detections, key=lambda d: d["score"], default=None)
+
+    def says_something(self) -> bool:
+        return any(d["score"] >= CONFIDENT for d in self.detections)
+
+
+class Baseline:
+    """A trained single-object network that answers with at most one detection in the image's own pixels."""
+
+    def __init__(self, run: Path, device: str) -> None:
+        self.checkpoint = checkpoint.load(checkpoint.find(run))
+        self.baseline, network = restored(self.checkpoint)
+        if self.baseline.data not in ("dominant", "largest"):
+            raise InputError(f"{run}: {self.baseline.name} was taught {self.baseline.data}; compare needs a baseline "
+                             "taught on a labelled folder, like loadhead")  # fmt: skip
+        self.device = runtime.choose_device(device)
+        self.model = network.to(self.device)
+        self.size = int(self.checkpoint.meta["size"][0])
+
+    def one(self, path: Path) -> list[dict]:
+        picture = images.open_image(path)
+        small = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        tensor = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
+        parts = judging.outputs(self.model, self.baseline, tensor, self.device, 1)
+        answer = judging.answer_all(parts, self.baseline.form)
+        found = predict(answer, self.baseline.code, (self.size, self.size)).detections()
+        across, down = picture.width / self.size, picture.height / self.size
+        for detection in found:
+            x, y, w, h = detection["bbox"]
+            detection["bbox"] = [x * across, y * down, w * across, h * down]
+        return found
+
+
+def compare(
+    run: Path, detector: Path, data: Path | None, image_root: Path | None, out: Path, device: str = "auto"
+) -> dict[str, Any]:
+    """Judge both on a COCO file (default: the detector's val.json); write compare.json, compare.md and compare.png."""
+    annotations = data or detector / "val.json"
+    document = coco.read(annotations)
+    root = Path(image_root) if image_root else coco.image_root(document, annotations)
+    sides = {"baseline": Baseline(run, device), "detector": Predictor(detector, device)}
+    truth = main_objects(document)
+    paths = {image["id"]: root / image["file_name"] for image in document["images"]}
+    if not paths:
+        raise InputError(f"{annotations}: has no images")
+    found = {name: _answers(side, paths, document, str(annotations)) for name, side in sides.items()}
+    groups = _groups(document, truth)
+    numbers: dict[str, Any] = {
+        "data": annotations.name,
+        "num_images": len(paths),
+        "device": str(sides["baseline"].device),
+        "threads": torch.get_num_threads(),
+        "sides": {},
+    }
+    for name, side in sides.items():
+        everything = [d for answer in found[name].values() for d in answer.detections]
+        ap = coco_metrics(document, everything)
+        numbers["sides"][name] = {
+            "network": side.checkpoint.meta["architecture"]["name"],
+            "parameters": sum(p.numel() for p in side.model.parameters()),
+            "epoch": side.checkpoint.meta.get("epoch"),
+            "ms_per_image": 1000 * median(a.seconds for a in found[name].values()),
+            **{key: ap[key] for key in ("AP", "AP50", "AP75", "AR100")},
+            "groups": {group: _numbers(rows, truth, found[name]) for group, rows in groups.items()},
+        }
+    run_folder.write_json(out / "compare.json", numbers)
+    (out / "compare.md").write_text(as_text(numbers) + "\n", encoding="utf-8")
+    save_png(_sheet(paths, truth, found, groups), out / "compare.png")
+    return numbers
+
+
+def main_objects(document: coco.Document) -> dict[int, dict | None]:
+    """{image id: its largest annotation, or None}. Crowds do not count."""
+    largest: dict[int, dict | None] = {image["id"]: None for image in document["images"]}
+    for annotation in document["annotations"]:
+        now = largest[annotation["image_id"]]
+        area = annotation["bbox"][2] * annotation["bbox"][3]
+        if not annotation["iscrowd"] and (now is None or area > now["bbox"][2] * now["bbox"][3]):
+            largest[annotation["image_id"]] = annotation
+    return largest
+
+
+def _answers(
+    side: Baseline | Predictor, paths: dict[int, Path], document: coco.Document, where: str
+) -> dict[int, Found]:
+    """{image id: Found}; category ids of the checkpoint become those of the document, by name."""
+    theirs = {c["name"]: c["id"] for c in document["categories"]}
+    names = [c["name"] for c in side.checkpoint.meta["classes"]]
+    if set(names) != set(theirs):
+        raise InputError(f"{side.checkpoint.folder}: knows the classes {', '.join(names)}, {where} has "
+                         f"{', '.join(theirs)}; needs the same")  # fmt: skip
+    own = {c["id"]: theirs[c["name"]] for c in side.checkpoint.meta["classes"]}
+    side.one(next(iter(paths.values())))  # the first call also pays for buffers and kernels
+    found = {}
+    for image_id, path in paths.items():
+        started = time.perf_counter()
+        detections = side.one(path)
+        seconds = time.perf_counter() - started
+        found[image_id] = Found([{**d, "image_id": image_id, "category_id": own[d["category_id"]]} for d in detections],
+                                seconds)  # fmt: skip
+    return found
+
+
+def _groups(document: coco.Document, truth: dict[int, dict | None]) -> dict[str, list[int]]:
+    counts = dict.fromkeys(truth, 0)
+    for annotation in document["annotations"]:
+        counts[annotation["image_id"]] += not annotation["iscrowd"]
+    share = {}
+    for image in document["images"]:
+        box = truth[image["id"]]["bbox"] if truth[image["id"]] else (0, 0, 0, 0)
+        share[image["id"]] = box[2] * box[3] / (image["width"] * image["height"])
+    return {
+        "with objects": [i for i in truth if counts[i]],
+        "one object": [i for i in truth if counts[i] == 1],
+        "several objects": [i for i in truth if counts[i] > 1],
+        "largest object small": [i for i in truth if counts[i] and share[i] < SMALL],
+        "no object": [i for i in truth if not counts[i]],
+    }
+
+
+def _numbers(rows: list[int], truth: dict[int, dict | None], found: dict[int, Found]) -> dict[str, float | int | None]:
+    """accuracy, mean_iou and iou50 of the largest object over these images; `says_something`: share of images with a
+    confident answer, which for images without objects is the share of false alarms."""
+    if not rows:
+        return {"num_images": 0, "accuracy": None, "mean_iou": None, "iou50": None, "says_something": None}
+    with_object = [i for i in rows if truth[i]]
+    right, ious = [], []
+    for image_id in with_object:
+        answer, true = found[image_id].main(), truth[image_id]
+        right.append(answer is not None and answer["category_id"] == true["category_id"])
+        ious.append(_iou(answer["bbox"], true["bbox"]) if answer else 0.0)
+    return {
+        "num_images": len(rows),
+        "accuracy": float(np.mean(right)) if right else None,
+        "mean_iou": float(np.mean(ious)) if ious else None,
+        "iou50": float(np.mean(np.array(ious) >= 0.5)) if ious else None,
+        "says_something": float(np.mean([found[i].says_something() for i in rows])),
+    }
+
+
+def _iou(a: list[float], b: list[float]) -> float:
+    corners = [torch.tensor([[x, y, x + w, y + h]], dtype=torch.float64) for x, y, w, h in (a, b)]
+    return float(paired_iou(*corners))
+
+
+def as_text(numbers: dict[str, Any]) -> str:
+    """The comparison as a Markdown table."""
+    sides = numbers["sides"]
+    head = [f"{side['network']} ({name})" for name, side in sides.items()]
+    lines = [f"{numbers['num_images']} images of {numbers['data']}, {numbers['device']}, {numbers['threads']} threads",
+             "", f"| | {' | '.join(head)} |", "|---|" + "---|" * len(head)]  # fmt: skip
+    for key, name in (("parameters", "parameters"), ("ms_per_image", "ms an image (median)"), ("AP", "AP, all objects"),
+                      ("AP50", "AP50"), ("AP75", "AP75")):  # fmt: skip
+        lines.append(f"| {name} | " + " | ".join(_cell(side[key]) for side in sides.values()) + " |")
+    for group in next(iter(sides.values()))["groups"]:
+        parts = [side["groups"][group] for side in sides.values()]
+        count = parts[0]["num_images"]
+        rows = (("accuracy", "class of the largest object"), ("mean_iou", "mean IoU of the largest object"))
+        if group == "no object":
+            rows = (("says_something", "false alarms"),)
+        for key, name in rows if count else ():
+            values = " | ".join(_cell(part[key]) for part in parts)
+            lines.append(f"| {group} ({count} images): {name} | {values} |")
+    return "\n".join(lines)
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.1f}" if value > 1.5 else f"{value:.3f}"
+
+
+def _sheet(paths: dict[int, Path], truth: dict, found: dict[str, dict[int, Found]], groups: dict) -> Image.Image:
+    """Up to four images of each group: truth green, baseline red, detector blue."""
+    chosen = list(dict.fromkeys(i for name in ("one object", "several objects", "largest object small", "no object")
+                                for i in groups[name][:4]))  # fmt: skip
+    cells = []
+    for image_id in chosen:
+        picture = images.open_image(paths[image_id])
+        boxes, colours = [], []
+        sides = ((truth[image_id], _TRUTH), (found["detector"][image_id].main(), _DETECTOR),
+                 (found["baseline"][image_id].main(), _BASELINE))  # fmt: skip
+        for answer, colour in sides:
+            if answer:
+                x, y, w, h = answer["bbox"]
+                boxes.append([x, y, x + w, y + h])
+                colours.append(colour)
+        drawn = draw_boxes(picture, boxes, [""] * len(boxes), colours)
+        drawn.thumbnail((320, 320))
+        cells.append(drawn)
+    columns = 4
+    sheet = Image.new("RGB", (columns * 324, max(1, -(-len(cells) // columns)) * 324), "#888888")
+    for place, cell in enumerate(cells):
+        sheet.paste(cell, (place % columns * 324 + 2, place // columns * 324 + 2))
+    return sheet

@@ -1,0 +1,140 @@
+"""baselines.md and baselines.png: what the documents report beside what their networks reach here."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from label_tools.atomic import atomic_write
+from label_tools.errors import InputError
+from toolkit import run_folder
+from toolkit.single_object import registry
+from toolkit.single_object.training import RESULT
+
+_HEAD = ("network", "parameters", "trained on", "reported accuracy", "accuracy", "reported IoU", "seed IoU",
+         "mean IoU of the objects", "AP50", "time")  # fmt: skip
+
+
+def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> list[dict[str, Any]]:
+    """Results of the finished runs of a baseline with this budget (and seed), in the order of the folders' names."""
+    found = []
+    for path in sorted(runs.glob(f"*/{RESULT}")):
+        result = run_folder.read_json(path)
+        recipe = result.get("recipe", {})
+        if result.get("baseline") == name and recipe.get("budget") == budget and seed in (None, recipe.get("seed")):
+            found.append({**result, "folder": path.parent.name})
+    return found
+
+
+def write(out: Path, runs: Path, names: list[str], budget: str) -> Path:
+    """Write both into `out`; -> the Markdown's path. Raises InputError when there is no finished run at all."""
+    results = [(name, result) for name in names for result in finished(runs, name, budget)]
+    if not results:
+        raise InputError(f"{runs}: holds no finished run with the {budget} budget; leave --read out to train them")
+    path = out / "baselines.md"
+    with atomic_write(path) as file:
+        file.write(markdown(results, names).encode())
+    draw(results, out / "baselines.png")
+    return path
+
+
+def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str:
+    lines = [
+        "# Single-object baselines: reported beside reproduced",
+        "",
+        "Numbers are of the last weights, so that nothing was chosen on the judged pictures. `seed IoU` is computed as",
+        "the document computes it (toolkit/single_object/seed_metrics.py); `mean IoU of the objects` is IoU.",
+        "",
+        _row(_HEAD),
+        _row(["---"] * len(_HEAD)),
+        *(_row(cells(registry.find(name), result)) for name, result in results),
+    ]
+    for name, result in _first_of_each_data(results):
+        nothing, same = result["finds_nothing"], result.get("always_the_same")
+        data = registry.find(name).data
+        lines.append(_row(_reference(f"(finds nothing, {data})", nothing)))
+        if same:
+            lines.append(_row(_reference(f"(one answer for all, {data})", same)))
+    missing = [name for name in names if name not in {n for n, _ in results}]
+    if missing:
+        lines += ["", f"No finished run: {', '.join(missing)}."]
+    lines += ["", "Budgets of the documents: " + "; ".join(
+        f"{name}: {registry.find(name).budget}" for name in dict.fromkeys(n for n, _ in results)) + "."]  # fmt: skip
+    return "\n".join([*lines, ""])
+
+
+def cells(baseline: registry.Baseline, result: dict[str, Any]) -> list[str]:
+    """One row of the table."""
+    recipe, numbers, reported = result["recipe"], result["metrics"], baseline.reported
+    data = recipe["data"] if recipe["data"].startswith(baseline.data) else baseline.data  # never a path
+    trained = f"{data}: {result['train_images']:,} images, {result['epochs']} epochs, batch {recipe['batch']}, "
+    trained += f"lr {recipe['lr']:g}, {recipe['loss']}, seed {recipe['seed']}"
+    return [
+        baseline.name,
+        f"{result['parameters']:,}",
+        trained,
+        _number(reported.get("accuracy")),
+        _number(numbers["accuracy"]),
+        _number(reported.get("mean_iou", reported.get("seed_iou"))),
+        _number(numbers.get("seed_iou")),
+        _number(numbers["mean_iou"]),
+        _number(numbers["AP50"]),
+        f"{result['seconds']:.0f} s on {result['device']}",
+    ]
+
+
+def draw(results: list[tuple[str, dict[str, Any]]], path: Path) -> None:
+    """Accuracy and IoU of each run: reported hollow, as the document computes it grey, right filled."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1.6 + 0.34 * len(results)), layout="constrained")
+    accuracy, iou = figure.subplots(1, 2, sharey=True)
+    for place, (name, result) in enumerate(results):
+        numbers, reported = result["metrics"], registry.find(name).reported
+        _dots(accuracy, place, reported.get("accuracy"), numbers.get("seed_accuracy"), numbers["accuracy"])
+        said = reported.get("mean_iou", reported.get("seed_iou"))
+        _dots(iou, place, said, numbers.get("seed_iou"), numbers["mean_iou"])
+    accuracy.set_yticks(range(len(results)), [f"{name} ({r['folder']})" if name != r["folder"] else name
+                                              for name, r in results], fontsize=8)  # fmt: skip
+    accuracy.invert_yaxis()
+    for axes, title in ((accuracy, "accuracy"), (iou, "IoU")):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlim(0, 1.02)
+        axes.grid(axis="x", color="#dddddd")
+        axes.spines[["top", "right"]].set_visible(False)
+    for label, style in (("reported", {"mfc": "none"}), ("here, as the document computes it", {"color": "#999999"}),
+                         ("here", {"color": "#D55E00"})):  # fmt: skip
+        iou.plot([], [], "o", markeredgecolor=style.get("color", "#000000"), label=label, **style)
+    figure.legend(*iou.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def _dots(axes: Any, place: int, reported: float | None, seed: float | None, right: float | None) -> None:
+    values = [v for v in (reported, seed, right) if v is not None]
+    if len(values) > 1:
+        axes.plot([min(values), max(values)], [place, place], color="#cccccc", zorder=1)
+    for value, style in ((seed, {"color": "#999999"}), (right, {"color": "#D55E00"}),
+                         (reported, {"facecolors": "none", "edgecolors": "#000000"})):  # fmt: skip
+        axes.scatter([math.nan if value is None else value], [place], s=42, zorder=2, **style)
+
+
+def _first_of_each_data(results: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
+    first: dict[str, tuple[str, dict]] = {}
+    for name, result in results:
+        first.setdefault(registry.find(name).data, (name, result))
+    return list(first.values())
+
+
+def _reference(name: str, numbers: dict[str, Any]) -> list[str]:
+    return [name, "0", "-", "-", _number(numbers["accuracy"]), "-", _number(numbers.get("seed_iou")),
+            _number(numbers["mean_iou"]), _number(numbers["AP50"]), "-"]  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _row(parts: Any) -> str:
+    return "| " + " | ".join(parts) + " |"
