@@ -108,7 +108,9 @@ def _paint_object(picture: Image.Image, annotation: dict, colour: Colour, sx: fl
     shift = (left, top, sx * _FINE, sy * _FINE)
     mask = _mask(annotation, picture.size, fine, shift)
     box = Image.new("L", fine, 0)
-    corners = _fine_points([x, y, x + w, y + h], left, top, sx, sy)
+    # Pillow's rectangles reach to their last pixel, ours to the edge behind it
+    x1, y1, x2, y2 = (round(v + 0.5) for v in _fine_points([x, y, x + w, y + h], left, top, sx, sy))
+    corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
     pen = round(line * _FINE)
     draw = ImageDraw.Draw(box)
     if mask is None:
@@ -171,7 +173,8 @@ def _is_box(polygon: Sequence[float], bbox: Sequence[float]) -> bool:
 
 
 def _fine_points(flat: Sequence[float], left: int, top: int, sx: float, sy: float) -> list[float]:
-    return [(v * (sy if i % 2 else sx) - (top if i % 2 else left)) * _FINE for i, v in enumerate(flat)]
+    # half a pixel back: Pillow's coordinates mean the middle of a pixel, ours its left or upper edge
+    return [(v * (sy if i % 2 else sx) - (top if i % 2 else left)) * _FINE - 0.5 for i, v in enumerate(flat)]
 
 
 def _write_labels(
@@ -208,10 +211,8 @@ def _free_place(
     """Where a label is inside the picture and covers no other: above, inside, below its box; else above anyway."""
     x, y, w, h = bbox
     wide, high = chip
-    places = [
-        (x, y - high), (x + w - wide, y - high), (x, y), (x + w - wide, y),
-        (x, y + h), (x + w - wide, y + h), (x, y + h - high), (x, y + high), (x, y + 2 * high),
-    ]  # fmt: skip
+    places = [(x, y - high), (x + w - wide, y - high), (x, y), (x + w - wide, y), (x, y + h), (x + w - wide, y + h)]
+    places += [(x, y + k * high) for k in range(1, 6)] + [(x, y - k * high) for k in range(2, 5)]
     clamped = [
         (min(max(a, 0), max(size[0] - wide - 1, 0)), min(max(b, 0), max(size[1] - high - 1, 0))) for a, b in places
     ]
