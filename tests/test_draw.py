@@ -105,6 +105,27 @@ def test_objects_at_and_over_the_edge(box):
     painted([annotation(0, 0, 100, 80, segmentation=rle.to_rle(rle.encode(mask), 80, 100))])
 
 
+def test_a_box_around_the_whole_picture_can_be_seen():
+    red = painted([annotation(0, 0, 100, 80)])[..., 0]
+    assert min(red[0, 50], red[79, 50], red[40, 0], red[40, 99]) > 120
+
+
+@pytest.mark.parametrize("reach", [-3, -1, 1, 2])
+def test_spread_against_a_rank_filter(reach):
+    from PIL import ImageFilter
+
+    from label_tools.paint import _spread
+
+    pixels = np.zeros((40, 60), dtype=np.uint8)
+    pixels[8:32, 8:52] = np.random.default_rng(0).integers(0, 2, (24, 44)) * 255
+    kind = ImageFilter.MaxFilter if reach > 0 else ImageFilter.MinFilter
+    expected = np.asarray(Image.fromarray(pixels).filter(kind(2 * abs(reach) + 1)))
+    assert (_spread(pixels, reach) == expected).all()
+    assert _spread(np.full((5, 5), 255, dtype=np.uint8), -2).tolist() == [
+        [0] * 5, [0] * 5, [0, 0, 255, 0, 0], [0] * 5, [0] * 5
+    ]  # fmt: skip
+
+
 def test_crowds_are_grey_and_ignore_regions_painted_once():
     region = annotation(20, 20, 40, 40, iscrowd=1, label="__ignore__")
     once = painted([region])
