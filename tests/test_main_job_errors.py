@@ -63,7 +63,8 @@ def test_labels_that_cannot_train_are_refused_before_anything_is_written(toy_set
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
-    refused(["train", path, "--runs", tmp_path / "runs", "--model", "fasterrcnn_tiny_fpn"], capsys, "train.json", *parts)
+    words = ["train", path, "--runs", tmp_path / "runs", "--model", "fasterrcnn_tiny_fpn"]
+    refused(words, capsys, "train.json", *parts)
     assert not (tmp_path / "runs").exists()
 
 
