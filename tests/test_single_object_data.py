@@ -105,7 +105,7 @@ def test_several_objects_are_refused_by_name():
 
 @pytest.mark.parametrize("box", [[0, 0, 21, 5], [-1, 0, 5, 5], [5, 5, 5, 9], [9, 0, 5, 5], [0, 0, float("nan"), 5]])
 def test_boxes_outside_or_empty_are_refused_by_name(box):
-    with pytest.raises(InputError, match="toy_00001: box .* is empty or outside of 20 x 10 pixels"):
+    with pytest.raises(InputError, match=r"toy_00001: box .* is empty or outside of 20 x 10 pixels"):
         samples_of([box], [1])
 
 
@@ -164,7 +164,7 @@ class Builtin:
                                   np.zeros(3), {1, 2}.__class__])  # fmt: skip
 def test_pickle_that_asks_for_anything_is_refused_and_runs_nothing(tmp_path, monkeypatch, evil):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="asks for .*only lists, numbers and strings"):
+    with pytest.raises(InputError, match=r"asks for .*only lists, numbers and strings"):
         purdue_file.read(packed(tmp_path, evil))
     assert not (tmp_path / "should_not_exist").exists()
 

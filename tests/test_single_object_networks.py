@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -41,7 +43,7 @@ def test_each_depth_of_loadnet2_adds_one_block_of_each_width():
     counts = [registry.num_parameters(registry.Baseline(**{**vars(registry.find("loadnet2")), "fixed": {"depth": d}}))
               for d in loadnet.DEPTHS]  # fmt: skip
     # conv3 64->64 and 128->128 with bias and norm: 36,928 + 128 + 147,584 + 256
-    assert [b - a for a, b in zip(counts, counts[1:])] == [184_896] * 4
+    assert [b - a for a, b in pairwise(counts)] == [184_896] * 4
 
 
 def test_depth_that_the_document_does_not_have_is_refused():

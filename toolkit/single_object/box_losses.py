@@ -7,8 +7,10 @@
                                                            alpha = v / (1 - IoU + v), a constant to the gradient
 
 HW5Net's report adds GIoU's hull term to CIoU (its Eq. 2) and leaves alpha free; neither is CIoU.
-An inverted box (x2 < x1) has IoU 0 here and a finite loss; only the terms of DIoU and CIoU pull at it.
-Numbers and gradients are torchvision's (its eps too), except that a height of exactly 0 gives no NaN.
+Nothing in HW5Net keeps x1 < x2. An inverted box has no area here, and the hull goes around its corners in their
+right order: IoU 0, GIoU at least 1. torchvision multiplies two negative sides to an area, and its GIoU of a box
+inverted in both falls to -2.2 and below: a network could learn to hide there. For all other boxes numbers and
+gradients are torchvision's (its eps too), except that a height of exactly 0 gives no NaN.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ def box_loss(kind: str, boxes: Tensor, truth: Tensor) -> Tensor:
     iou = inter / (union + _EPS)
     if kind == "iou":
         return 1 - iou
-    low, high = torch.minimum(boxes[:, :2], truth[:, :2]), torch.maximum(boxes[:, 2:], truth[:, 2:])
+    low = torch.minimum(torch.minimum(boxes[:, :2], boxes[:, 2:]), truth[:, :2])
+    high = torch.maximum(torch.maximum(boxes[:, :2], boxes[:, 2:]), truth[:, 2:])
     if kind == "giou":
         hull = (high - low).prod(1)
         return 1 - iou + (hull - union) / (hull + _EPS)
@@ -48,7 +51,11 @@ def box_loss(kind: str, boxes: Tensor, truth: Tensor) -> Tensor:
 def _inter_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     sides = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])
     inter = torch.where((sides > 0).all(1), sides.prod(1), 0.0)
-    return inter, (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inter
+    return inter, _area(a) + _area(b) - inter
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
 
 
 def _slant(boxes: Tensor) -> Tensor:
