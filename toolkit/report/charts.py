@@ -41,12 +41,16 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     diagonal: bool = False,
     marks: Sequence[tuple[float, str]] = (),
+    whole_x: bool = False,
 ) -> Markup:
-    """Curves over shared axes. marks: (x, text) of vertical lines. Missing values (None, NaN) break a curve."""
+    """Curves over shared axes. marks: (x, text) of vertical lines. Missing values (None, NaN) break a curve.
+
+    whole_x: only whole numbers on the x axis.
+    """
     xs = [x for line in lines for x in line.x if _finite(x)]
     ys = [y for line in lines for y in (*line.y, *(line.low or ()), *(line.high or ())) if _finite(y)]
     axes = _Axes(x_range or _span(xs), y_range or _span(ys, zero=True))
-    parts = [axes.draw(x_label, y_label)]
+    parts = [axes.draw(x_label, y_label, whole_x)]
     if diagonal:
         parts.append(f'<path class="guide" d="M{axes.x(0)},{axes.y(0)}L{axes.x(1)},{axes.y(1)}"/>')
     for x, text in marks:
@@ -99,13 +103,13 @@ def bar_chart(
     names: Sequence[str], values: Sequence[float | None], x_label: str, texts: Sequence[str] | None = None
 ) -> Markup:
     """Horizontal bars, one a name; a missing value has no bar and says n/a."""
-    row, left = 30, 118
+    row, left, right = 30, 100, 150  # right: room for the longest text
     height = TOP + row * len(names) + BOTTOM
     good = [v for v in values if _finite(v)]
     low, high = min([0.0, *good]), max([0.0, *good])
     ticks = _ticks(low, high if high > low else 1.0, 5)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
-    scale = (WIDTH - left - 64) / (high - low)
+    scale = (WIDTH - left - right) / (high - low)
 
     def at(value: float) -> float:
         return round(left + (value - low) * scale, 1)
@@ -124,7 +128,7 @@ def bar_chart(
             parts.append(f'<rect class="bar c0" x="{x}" y="{y}" width="{max(end - x, 0.5):.1f}" height="20" rx="2"/>')
         text = texts[i] if texts else (_short(value) if _finite(value) else "n/a")
         parts.append(f'<text class="value" x="{end + 6}" y="{y + 14}">{escape(text)}</text>')
-    parts.append(f'<text class="label" x="{(left + WIDTH - 64) / 2}" y="{height - 8}" text-anchor="middle">'
+    parts.append(f'<text class="label" x="{(left + WIDTH - right) / 2}" y="{height - 8}" text-anchor="middle">'
                  f"{escape(x_label)}</text>")  # fmt: skip
     return _svg(parts, x_label, height)
 
@@ -225,9 +229,11 @@ class _Axes:
         value = min(max(value, low), high)
         return round(HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
-    def draw(self, x_label: str, y_label: str) -> str:
+    def draw(self, x_label: str, y_label: str, whole_x: bool) -> str:
         parts = []
         for tick in _ticks(*self.x_range, 6):
+            if whole_x and tick != round(tick):
+                continue
             at = self.x(tick)
             parts.append(f'<path class="grid" d="M{at},{TOP}V{HEIGHT - BOTTOM}"/>')
             parts.append(f'<text class="tick" x="{at}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'

@@ -260,7 +260,7 @@ def ap_per_epoch(training: Training) -> Figure | None:
         if points:
             lines.append(Line(key, *zip(*points), colour=i, strong=key == "AP", points=len(points) <= 60))
     link = table_link(["epoch", *keys], [[r["epoch"], *(r.get(k) for k in keys)] for r in records], "epochs.csv")
-    chart = line_chart(lines, "epoch", "AP", y_range=(0, 1))
+    chart = line_chart(lines, "epoch", "AP", y_range=(0, 1), whole_x=True)
     best = max((r for r in records if _good(r.get("AP"))), key=lambda r: r["AP"], default=None)
     caption = "COCO's AP on the val split after each epoch, all scores, at most 100 detections an image."
     if best:

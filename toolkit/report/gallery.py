@@ -16,6 +16,7 @@ import numpy as np
 from label_tools.atomic import atomic_write
 from label_tools.errors import InputError
 from toolkit.metrics.curves import iou_index
+from toolkit.metrics.overlap import iou_of
 
 WHOLE_SIDE, CROP_SIDE = 420, 240  # pixels of the longer side as shown
 MANY_WHOLE, MANY_CROPS = 6, 12
@@ -112,7 +113,7 @@ def choose(evaluation) -> dict[str, list[_Item]]:
     total = 2 * num_right + num_wrong + num_missed
     f1 = np.where(total > 0, 2 * num_right / np.maximum(total, 1), 1.0)
 
-    view = _View(evaluation, t, kept, right, ignored, found)
+    view = _View(evaluation, kept, right, ignored, found)
     order = np.lexsort((np.arange(images), -num_right, -f1))
     best = [i for i in order if num_right[i]][:MANY_WHOLE]
     order = np.lexsort((np.arange(images), -(num_wrong + num_missed), f1))
@@ -139,9 +140,9 @@ def choose(evaluation) -> dict[str, list[_Item]]:
 class _View:
     """Boxes of an image as the report draws them: {"kind": true|right|false|missed, "bbox", "text"}."""
 
-    def __init__(self, evaluation, t: int, kept, right, ignored, found) -> None:
-        self.tables, self.matches, self.evaluation = evaluation.tables, evaluation.matches, evaluation
-        self.t, self.kept, self.right, self.ignored, self.found = t, kept, right, ignored, found
+    def __init__(self, evaluation, kept, right, ignored, found) -> None:
+        self.tables, self.matches = evaluation.tables, evaluation.matches
+        self.kept, self.right, self.ignored, self.found = kept, right, ignored, found
         self.row_of_id = {image_id: row for row, image_id in enumerate(self.tables.image_ids)}
 
     def boxes(self, image: int) -> list[dict]:
@@ -162,16 +163,16 @@ class _View:
         return _box("right" if self.right[d] else "false", tables.det_bbox[row], text, f"detection: {text}")
 
     def missed(self, g: int) -> _Item:
-        tables = self.tables
-        title = tables.class_names[tables.gt_class[g]]
-        image = int(tables.gt_image[g])
-        return _Item(image, title, self.boxes(image), _around(tables.gt_bbox[g]))
+        tables, image = self.tables, int(self.tables.gt_image[g])
+        title, bbox = tables.class_names[tables.gt_class[g]], tables.gt_bbox[g]
+        return _Item(image, title, _near(self.boxes(image), bbox), _around(bbox))
 
     def false(self, d: int) -> _Item:
         tables, row = self.tables, self.matches.det[d]
         title = f"{tables.class_names[tables.det_class[row]]} {tables.det_score[row]:.2f}"
-        image = int(tables.det_image[row])
-        return _Item(image, title, self.boxes(image), _around(tables.det_bbox[row]))
+        image, bbox = int(tables.det_image[row]), tables.det_bbox[row]
+        boxes = [self._detection(d), *_near(self.boxes(image), bbox)]
+        return _Item(image, title, [b for i, b in enumerate(boxes) if b not in boxes[:i]], _around(bbox))
 
     def suspect(self, suspect) -> _Item:
         boxes = []
@@ -189,6 +190,15 @@ class _View:
 
 def _box(kind: str, bbox, text: str, hint: str) -> dict:
     return {"kind": kind, "bbox": [round(float(v), 2) for v in bbox], "text": text, "hint": hint}
+
+
+def _near(boxes: list[dict], bbox, most: int = 4) -> list[dict]:
+    """All labels, and of the detections the few that overlap `bbox`: a crop is about one place."""
+    target = np.asarray(bbox, float)[None]
+    overlap = [iou_of(np.array([box["bbox"]]), target)[0] for box in boxes]
+    detections = [i for i, box in enumerate(boxes) if box["kind"] in ("right", "false")]
+    best = sorted((i for i in detections if overlap[i] > 0.1), key=lambda i: -overlap[i])[:most]
+    return [box for i, box in enumerate(boxes) if i not in detections or i in best]
 
 
 def _around(bbox) -> tuple[float, float, float, float]:

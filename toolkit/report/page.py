@@ -157,29 +157,42 @@ def _gallery(folder: Path, problems: list[str]) -> dict:
     return gallery
 
 
-def shot(item: dict) -> Markup:
-    """A picture with its boxes as SVG, cut to what the JPEG shows."""
+def shot(item: dict, width: int) -> Markup:
+    """A picture with its boxes as SVG, cut to what the JPEG shows. width: about how wide the page shows it."""
     x, y, w, h = item["view"]
-    shown = min(item["size"][0], 420)
-    type_size = 11.5 * w / max(shown, 1) * (1.35 if item["size"][0] > 300 else 1)
+    type_size = 12.5 * w / width  # the same size on the page, whatever part of the image is shown
     parts = [f'<image href="{item["address"]}" x="{x}" y="{y}" width="{w}" height="{h}"/>']
-    texts = []
     for box in item["boxes"]:
         bx, by, bw, bh = box["bbox"]
-        kind = escape(box["kind"])
         hint = f"<title>{escape(box['hint'])}</title>"
-        parts.append(f'<rect class="box {kind}" x="{bx}" y="{by}" width="{bw}" height="{bh}">{hint}</rect>')
-        inside = x <= bx + bw / 2 <= x + w and y <= by + bh / 2 <= y + h
-        if box["text"] and inside:
-            # labels below, detections above: where both sit on one object they do not cover each other
-            above = box["kind"] != "missed" and by - type_size > y
-            ty = by - 0.35 * type_size if above else by + bh + type_size
-            tx, ty = max(bx, x + 2), min(ty, y + h - 0.3 * type_size)
-            texts.append(f'<text class="tag {kind}" x="{tx:.1f}" y="{ty:.1f}" font-size="{type_size:.1f}">'
-                         f"{escape(box['text'])}</text>")  # fmt: skip
-    parts += texts
+        spot = f'x="{bx}" y="{by}" width="{bw}" height="{bh}"'
+        parts.append(f'<rect class="box {escape(box["kind"])}" {spot}>{hint}</rect>')
+    parts += _tags(item["boxes"], (x, y, w, h), type_size)
     name = escape(item["file_name"])
     return Markup(f'<svg class="shot" viewBox="{x} {y} {w} {h}" role="img" aria-label="{name}">{"".join(parts)}</svg>')
+
+
+def _tags(boxes: list[dict], view: tuple, size: float) -> list[str]:
+    """Texts of the boxes where they fit without covering one another; the others keep their hint on hover."""
+    x, y, w, h = view
+    placed: list[tuple[float, float, float]] = []  # left, right, baseline
+    drawn = []
+    for box in boxes:
+        bx, by, bw, bh = box["bbox"]
+        if not box["text"] or not (x <= bx + bw / 2 <= x + w and y <= by + bh / 2 <= y + h):
+            continue
+        wide = 0.66 * size * len(box["text"])
+        left = max(min(bx, x + w - wide), x + 0.2 * size)
+        above, below = by - 0.35 * size, by + bh + size
+        # labels below, detections above: where both sit on one object they do not meet
+        for base in (below, above) if box["kind"] == "missed" else (above, below):
+            base = min(max(base, y + size), y + h - 0.3 * size)
+            if all(left > end or left + wide < start or abs(base - b) > 1.05 * size for start, end, b in placed):
+                placed.append((left, left + wide, base))
+                drawn.append(f'<text class="tag {escape(box["kind"])}" x="{left:.1f}" y="{base:.1f}" '
+                             f'font-size="{size:.1f}">{escape(box["text"])}</text>')  # fmt: skip
+                break
+    return drawn
 
 
 def _made(training: Training, metrics: dict | None) -> list[tuple[str, str]]:
