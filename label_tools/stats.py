@@ -47,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number of pixels above 0")
     if args.out and args.out.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"--out {args.out}: needs the ending .png, .svg or .pdf")
+    beside = args.out.with_suffix(".json") if args.out else None
+    if beside is not None and beside.exists() and args.path.is_file() and beside.samefile(args.path):
+        raise InputError(f"--out {args.out}: its numbers would overwrite {args.path}; choose another name")
     source = open_source(args.path)
     boxes = measure(source.document, args.min_size, args.max_size)
     numbers = summarise(source, boxes, args.min_size, args.max_size)
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         draw(source.name, boxes, numbers, buffer, args.out.suffix[1:].lower())
         with atomic_write(args.out) as file:
             file.write(buffer.getvalue())
-        with atomic_write(args.out.with_suffix(".json")) as file:
+        with atomic_write(beside) as file:
             file.write((json.dumps(numbers, indent=1, ensure_ascii=False) + "\n").encode())
     return 0
 
