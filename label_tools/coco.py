@@ -51,7 +51,7 @@ def read(path: str | os.PathLike, findings: list[Finding] | None = None) -> Docu
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise InputError(
             f"{bad[0].file}, {bad[0].place}: {bad[0].text}{more}; "
-            f"`frcnn check {path} --fix OUT.json` writes a copy without them"
+            f"`frcnn check {path} --fix --out OUT.json` writes a copy without them"
         )
     return document
 

@@ -82,29 +82,41 @@ def look_alike(
     distance: int = NEAR_DISTANCE,
     correlation: float = NEAR_CORRELATION,
 ) -> list[tuple[int, int, int]]:
-    """Pairs (i, j, differing bits), i < j, that look alike but do not have the same pixels.
+    """Pairs (i, j, differing bits), i < j, enough to tie together all that looks alike: of three that are alike
+    two pairs. Copies with the same pixels are represented by the first one.
 
-    Compares every hash with every other in blocks: 20,000 images are 2e8 comparisons, seconds in numpy.
+    Every hash is compared with every other in blocks: 20,000 images are 2e8 comparisons, a second in numpy. A pair
+    that is tied already is not looked at again, so a film of one scene costs no more than 20,000 photographs.
     """
-    if len(prints) < 2:
-        return []
-    hashes = np.array([one.dhash for one in prints], dtype=np.uint64)
-    thumbs = np.stack([np.frombuffer(one.thumb, dtype=np.uint8) for one in prints])
+    first: dict[str, int] = {}
+    for index, one in enumerate(prints):
+        first.setdefault(one.pixels, index)
+    thumbs = {i: np.frombuffer(prints[i].thumb, dtype=np.uint8).astype(np.float32) for i in first.values()}
+    # a picture without structure correlates with nothing
+    chosen = np.array([i for i in first.values() if thumbs[i].std() >= FLAT], dtype=np.int64)
+    hashes = np.array([prints[i].dhash for i in chosen.tolist()], dtype=np.uint64)
+    group = np.arange(len(chosen))
     pairs = []
-    for i, j, bits in _close_pairs(hashes, distance):
-        if prints[i].pixels != prints[j].pixels and _correlate(thumbs[i], thumbs[j]) >= correlation:
-            pairs.append((i, j, bits))
+    for row, columns, bits in _close_rows(hashes, distance):
+        new = group[columns] != group[row]
+        for column, differing in zip(columns[new].tolist(), bits[new].tolist()):
+            if group[column] == group[row]:
+                continue
+            i, j = int(chosen[row]), int(chosen[column])
+            if _correlate(thumbs[i], thumbs[j]) >= correlation:
+                pairs.append((i, j, differing))
+                group[group == group[column]] = group[row]
     return sorted(pairs)
 
 
-def _close_pairs(hashes: np.ndarray, distance: int, block: int = 256) -> Iterator[tuple[int, int, int]]:
-    """All i < j whose 64-bit hashes [N] differ in at most `distance` bits, with that number."""
+def _close_rows(hashes: np.ndarray, distance: int, block: int = 256) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """For each row i of 64-bit hashes [N]: all j > i that differ in at most `distance` bits, and in how many."""
     for start in range(0, len(hashes), block):
         differing = _popcount(hashes[start : start + block, None] ^ hashes[None, start:])
-        rows, columns = np.nonzero(differing <= distance)
-        for row, column in zip(rows.tolist(), columns.tolist()):
-            if row < column:
-                yield start + row, start + column, int(differing[row, column])
+        for row in range(len(differing)):
+            columns = np.flatnonzero(differing[row, row + 1 :] <= distance) + row + 1
+            if len(columns):
+                yield start + row, start + columns, differing[row, columns]
 
 
 _BITS_OF_16 = np.array([bin(value).count("1") for value in range(1 << 16)], dtype=np.uint8)
@@ -118,10 +130,7 @@ def _popcount(values: np.ndarray) -> np.ndarray:
 
 
 def _correlate(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation of two thumbnails; 0 when either has no contrast."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    if a.std() < FLAT or b.std() < FLAT:
-        return 0.0
+    """Pearson correlation of two thumbnails that have contrast."""
     return float(np.mean((a - a.mean()) * (b - b.mean())) / (a.std() * b.std()))
 
 

@@ -97,8 +97,12 @@ def test_nothing_in_nothing_out():
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(0, 20))
-def test_close_pairs_against_plain_python(hashes, distance):
-    found = list(duplicates._close_pairs(np.array(hashes, dtype=np.uint64), distance, block=7))
+def test_close_rows_against_plain_python(hashes, distance):
+    found = [
+        (i, j, bits)
+        for i, columns, differing in duplicates._close_rows(np.array(hashes, dtype=np.uint64), distance, block=7)
+        for j, bits in zip(columns.tolist(), differing.tolist())
+    ]
     expected = [
         (i, j, (hashes[i] ^ hashes[j]).bit_count())
         for i in range(len(hashes))
@@ -106,6 +110,15 @@ def test_close_pairs_against_plain_python(hashes, distance):
         if (hashes[i] ^ hashes[j]).bit_count() <= distance
     ]
     assert sorted(found) == expected
+
+
+def test_three_alike_are_tied_by_two_pairs():
+    image = scene(1)
+    alike = [fingerprint(x) for x in (image, jpeg(image, 90), jpeg(image, 50), image.resize((80, 60)))]
+    pairs = look_alike([*alike, fingerprint(scene(2))])
+    assert len(pairs) == 3 and join(5, [pair[:2] for pair in pairs]) == [0, 0, 0, 0, 4]
+    # a copy of the first with the same pixels is represented by it
+    assert look_alike([alike[0], alike[0], alike[1]]) == [(0, 2, pairs[0][2])]
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=20))
