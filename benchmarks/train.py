@@ -58,7 +58,7 @@ def reference(config: Config, index: data.Index, device: torch.device, steps: in
     model.to(device).train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
     loader = torch.utils.data.DataLoader(
-        ReferenceDataset(index), config.data.batch_size, shuffle=True, drop_last=True, collate_fn=lambda b: tuple(zip(*b)),
+        ReferenceDataset(index), config.data.batch_size, shuffle=True, drop_last=True, collate_fn=as_tuples,
         num_workers=runtime.worker_count(config.data.workers),
     )  # fmt: skip
     batches = endless(lambda: iter(loader))
@@ -110,6 +110,10 @@ def rate(step: Callable[[], int], steps: int, device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return count / (time.perf_counter() - started)
+
+
+def as_tuples(batch: list) -> tuple:
+    return tuple(zip(*batch, strict=True))
 
 
 def main() -> None:
