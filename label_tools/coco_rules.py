@@ -97,7 +97,7 @@ def _categories(items: list, name: str, report: Report) -> dict[int, dict]:
 
 def refuse_other_box_formats(document: dict, images: dict[int, dict], name: str) -> None:
     """Raise InputError when the boxes look like [x1, y1, x2, y2] (B47) or like fractions of the image (B48)."""
-    total = beyond = corners = fractions = 0
+    total = beyond = corners = within_one = under_one = 0
     for item in document["annotations"]:
         box = item.get("bbox") if isinstance(item, dict) else None
         image = images.get(_whole(item.get("image_id"))) if isinstance(item, dict) else None
@@ -108,14 +108,14 @@ def refuse_other_box_formats(document: dict, images: dict[int, dict], name: str)
         if x + w > image["width"] + 1 or y + h > image["height"] + 1:
             beyond += 1
             corners += 0 <= x < w <= image["width"] + 1 and 0 <= y < h <= image["height"] + 1
-        fractions += 0 <= x <= 1 and 0 <= y <= 1 and 0 < w <= 1 and 0 < h <= 1 and min(
-            image["width"], image["height"]) >= 16  # fmt: skip
+        within_one += 0 <= x <= 1 and 0 <= y <= 1 and 0 < w <= 1 and 0 < h <= 1
+        under_one += min(w, h) < 1
     if total and corners > total / 2:
         raise InputError(
             f"{name}: {beyond} of {total} boxes leave their image as [x, y, width, height] and {corners} of them fit "
             "as [x1, y1, x2, y2]; write bbox as [x, y, x2 - x1, y2 - y1]"
         )
-    if total and fractions == total:
+    if total and within_one == total and under_one:
         raise InputError(
             f"{name}: all {total} boxes lie within 0..1, as if they were fractions of the image; write them in pixels"
         )
@@ -230,7 +230,7 @@ def _box(box: Any, image: dict, report: Callable[..., None]) -> tuple[list, bool
         raise _LeaveOutError("B04", f"bbox {_short(box)} lies outside {image['width']} x {image['height']}", "")
     if cut > 1 - LEAST_LEFT:
         raise _LeaveOutError("B05", f"bbox {_short(box)}: {cut:.0%} of it lies outside the image", "")
-    if min(left[2], left[3]) < LEAST_SIDE:
+    if min(left[2], left[3]) < LEAST_SIDE - 1e-6:
         raise _LeaveOutError("B17", f"bbox {_short(box)} is under {LEAST_SIDE:g} pixel in the image", "")
     if max(left[2], left[3]) > MOST_ASPECT * min(left[2], left[3]):
         report(NOTE, "B18", f"bbox {_short(box)} is more than {MOST_ASPECT} times as long as wide", "")

@@ -157,6 +157,7 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) 
 def _add_labelme(formats: argparse._SubParsersAction) -> None:
     parser = _add_format(formats, "labelme", "LabelMe *.json, of every version from 3 to 7", run_labelme)
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="the folder of all images (default: SRC)")
+    parser.add_argument("--extract-images", type=Path, metavar="DIR", help="write images that are only embedded")
     parser.add_argument("--thicken-lines", type=_positive, metavar="PX", help="lines are objects PX pixels thick")
     parser.add_argument("--point-box", type=_positive, metavar="PX", help="points are boxes with sides of PX pixels")
     parser.add_argument("--skip-labels", default="", metavar="A,B", help="leave out the objects of these labels")
@@ -190,6 +191,7 @@ def run_labelme(args: argparse.Namespace) -> int:
         args.source,
         options=options,
         image_root=args.image_root,
+        extract_images=args.extract_images,
         jobs=args.jobs,
         **_common(args),
     )

@@ -225,7 +225,7 @@ def _judge_cut(left: float, whole: float, overhang: float, remark: Remark) -> No
 
 
 def _check_sides(w: float, h: float, remark: Remark) -> None:
-    if w < LEAST_SIDE or h < LEAST_SIDE:
+    if w < LEAST_SIDE - 1e-6 or h < LEAST_SIDE - 1e-6:  # a pixel that went through decimals is still one
         raise RefusedError("B17", f"{w:.3g} x {h:.3g} pixels, needs {LEAST_SIDE:g} or more each way", "delete it")
     if w > MOST_ASPECT * h or h > MOST_ASPECT * w:
         remark(NOTE, "B18", f"{w:.4g} x {h:.4g} pixels: over {MOST_ASPECT} times as long as wide")

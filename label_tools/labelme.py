@@ -17,16 +17,17 @@ import base64
 import binascii
 import os
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from label_tools import labelme_shapes
+from label_tools.atomic import atomic_write
 from label_tools.errors import InputError, one_line
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.image_paths import ImageFolder
-from label_tools.images import ImageInfo, image_size
+from label_tools.images import ImageInfo, image_info, image_size
 from label_tools.instances import (
     ImageRecord,
     Instance,
@@ -49,12 +50,16 @@ class Options:
     point_box: point and points become boxes with sides of this many pixels; None: they are left out.
     include_unreviewed: also take files that a model labelled and nobody looked at (flag `reviewed` false).
     skip_labels: objects of these labels are left out and counted.
+    extract_to: where images that are only embedded (imageData) are written, at the place that their label file has
+    below `source`; None: they are left out.
     """
 
     thicken_lines: float | None = None
     point_box: float | None = None
     include_unreviewed: bool = False
     skip_labels: Collection[str] = ()
+    extract_to: str | None = None
+    source: str = ""
 
 
 def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tuple[ImageRecord | None, Tally]:
@@ -104,7 +109,7 @@ def _read_content(
 
     try:
         _check_reviewed(content, options)
-        path = images.find(content.get("imagePath"), folder, remark)
+        path = _find_image(content, folder, name, images, options, remark)
         tally.refused_images.append(path)  # until all has gone well
         info = images.info(path)
         turn = _compare_sizes(content, info, remark)
@@ -192,6 +197,37 @@ def clean_label(label: str) -> tuple[str, str]:
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in clean):
         return clean, f'the label "{one_line(clean)}" holds control characters'
     return clean, ""
+
+
+def _find_image(
+    content: dict, folder: str, name: str, images: ImageFolder, options: Options, remark: Callable[..., None]
+) -> str:
+    """The picture's path; the embedded picture is written out first when there is no other and it is wanted."""
+    try:
+        return images.find(content.get("imagePath"), folder, remark)
+    except RefusedError as error:
+        embedded = content.get("imageData")
+        if not isinstance(embedded, str) or error.code not in ("B30", "B32"):
+            raise
+        if options.extract_to is None:
+            mend = "--extract-images DIR writes out the image that the label file holds"
+            raise RefusedError(error.code, error.text, mend) from error
+    try:
+        data = base64.b64decode(embedded)
+        suffix = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
+        kind = image_info(data, max_pixels=images.max_pixels).format
+    except (ValueError, InputError) as error:
+        raise RefusedError("B27", f"imageData holds no readable image: {error}") from error
+    stem = os.path.splitext(os.path.relpath(name, options.source))[0]
+    target = os.path.join(options.extract_to, stem + suffix.get(kind, "." + kind.lower()))
+    if os.path.exists(target):
+        with open(target, "rb") as file:
+            if file.read() != data:
+                raise RefusedError("B28", f"{target}: exists and is another image than the embedded one")
+    else:
+        with atomic_write(target, durable=False) as file:
+            file.write(data)
+    return target
 
 
 def _check_reviewed(content: dict, options: Options) -> None:

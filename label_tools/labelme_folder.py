@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def read_folder(
     source: str | os.PathLike,
     *,
     image_root: str | os.PathLike | None = None,
+    extract_images: str | os.PathLike | None = None,
     options: Options | None = None,
     unlabeled_is_negative: bool = False,
     follow_links: bool = False,
@@ -37,6 +39,8 @@ def read_folder(
     """All LabelMe files below `source` (or the one file that it is), sorted by the name of their image.
 
     image_root: the folder that file_name starts from and that no image may lie outside; default: `source`.
+    extract_images: write images that are only embedded in their label file to this folder; the image root then is
+    the folder that holds both.
     unlabeled_is_negative: images without a label file are images without objects; else they are counted only.
     Raises InputError when there is nothing to read.
     """
@@ -54,7 +58,12 @@ def read_folder(
     if not files:
         raise InputError(f"{source}: no LabelMe file (*.json) in it")
     paths = [os.path.join(folder, name) for folder, name in files]
-    reader = FileReader(str(root), max_pixels, follow_links, options or Options())
+    options = options or Options()
+    if extract_images is not None:
+        target = os.path.abspath(extract_images)
+        options = replace(options, extract_to=target, source=str(source))
+        root = Path(os.path.commonpath([os.path.abspath(root), target]))
+    reader = FileReader(str(root), max_pixels, follow_links, options)
     tally, records = Tally(), []
     results = _read_all(paths, reader, jobs)
     with collector_paused():
