@@ -70,6 +70,8 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", help="resnet34 and loadhead: any convolutional torchvision classifier")
     parser.add_argument("--weights", default="none", choices=("none", "imagenet"), help="of the backbone")
     parser.add_argument("--no-augment", action="store_true", help="no flips, turns and colours")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "auto"), help="default: fp32, as the "
+                        "documents")  # fmt: skip
     parser.add_argument("--patience", type=int, default=0, help="stop after so many epochs without a better score")
     parser.add_argument("--max-time", type=float, default=0.0, help="stop after so many minutes, with checkpoints")
     parser.add_argument("--as", dest="run_name", metavar="NAME", help="name of the run (default: the baseline's)")
@@ -175,7 +177,7 @@ def _plan(args: argparse.Namespace):
     recipe = Recipe(baseline.name, data, loss, epochs=args.epochs or budget.epochs, batch=args.batch or budget.batch,
                     lr=args.lr or budget.lr, seed=args.seed, augment=baseline.augment and not args.no_augment,
                     patience=args.patience, max_time=args.max_time, budget=args.budget, options=options,
-                    device=args.device)  # fmt: skip
+                    device=args.device, precision=args.precision)  # fmt: skip
     recipe.check()
     _check_size(baseline, pair[0])
     return recipe, stored, pair

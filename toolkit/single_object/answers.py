@@ -24,8 +24,9 @@ def read(output: Any, form: str) -> Answer:
 
     pair: (logits, box) or (logits, box, presence); presence_box_class: [B,1+4+K]; box_class: [B,4+K].
     """
-    if form == "pair":
-        return Answer(*output)
+    if form == "pair":  # losses are computed in float32 whatever the network's precision
+        return Answer(*(None if part is None else part.float() for part in output))
+    output = output.float()
     if form == "presence_box_class":
         return Answer(output[:, 5:], output[:, 1:5], output[:, 0])
     if form == "box_class":

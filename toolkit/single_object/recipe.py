@@ -31,6 +31,7 @@ class Recipe:
     budget: str = "scaled"
     options: dict[str, Any] = field(default_factory=dict)  # of the network
     device: str = "auto"
+    precision: str = "fp32"  # fp32, as the documents; bf16 or auto
     log_every: int = 20  # steps between two records of the losses
 
     def check(self) -> None:

@@ -38,7 +38,7 @@ class Targets:
         self, network: torch.nn.Module, images: torch.Tensor, rows: torch.Tensor, device: torch.device, changed: bool
     ) -> dict[str, torch.Tensor]:
         if self.baseline.grid:
-            return grid.terms(self.loss, network(images), self.cells[rows].to(device))
+            return grid.terms(self.loss, network(images).float(), self.cells[rows].to(device))
         truth = One(*(part[rows].to(device) for part in self.one))
         if changed:
             images, boxes = augment(images, truth.boxes)

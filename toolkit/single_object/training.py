@@ -20,7 +20,7 @@ import torch
 
 from label_tools.atomic import atomic_write
 from label_tools.errors import InputError
-from toolkit import checkpoint, run_folder, runtime, schedule
+from toolkit import checkpoint, engine, run_folder, runtime, schedule
 from toolkit.progress import Progress, duration
 from toolkit.single_object import judging
 from toolkit.single_object.metrics import score
@@ -74,7 +74,10 @@ class _Trainer:
         options = {k: v for k, v in recipe.options.items() if k != "pretrained"}
         pretrained = recipe.options.get("pretrained", "none") if resume is None else "none"
         self.recipe = dataclasses.replace(recipe, options=options)
-        self.network = make_network(self.baseline, options, pretrained).to(self.device)
+        self.dtype = runtime.choose_precision(recipe.precision, self.device, compact=False)
+        # channels last: the same numbers up to rounding, a fifth faster on a CPU
+        self.network = make_network(self.baseline, options, pretrained).to(
+            self.device, memory_format=torch.channels_last)  # fmt: skip
         self.optimizer = _optimizer(self.network, self.baseline, recipe.lr)
         self.targets = Targets(self.baseline, train, self.recipe)
         self.val_targets = Targets(self.baseline, val, self.recipe)
@@ -135,7 +138,8 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr * share
         images = judging.as_input(self.samples.images[rows], self.device, self.baseline.raw)
-        terms = self.targets.losses(self.network, images, rows, self.device, recipe.augment)
+        with engine.autocast(self.device, self.dtype):
+            terms = self.targets.losses(self.network, images, rows, self.device, recipe.augment)
         total = sum(terms.values())
         values = dict(zip(terms, torch.stack([t.detach() for t in terms.values()]).tolist(), strict=True))
         if not math.isfinite(sum(values.values())):
