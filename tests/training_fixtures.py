@@ -82,7 +82,7 @@ def digest(run: Path, name: str = "last") -> dict[str, str]:
     return hashes
 
 
-def _child(words: list[str], output: str, patch: str, settings: dict) -> None:
+def _child(words: list[str], output: str, fault: str, settings: dict, environ: dict) -> None:
     os.setpgid(0, 0)  # a group of its own, as a shell gives a command
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
@@ -94,12 +94,12 @@ def _child(words: list[str], output: str, patch: str, settings: dict) -> None:
 
     warnings.simplefilter("default")
     torch.set_num_threads(1)
-    for key, value in settings.get("environ", {}).items():
-        os.environ[key] = value
-    if patch:
+    multiprocessing.set_start_method("fork", force=True)  # a child of a fork server would start another one
+    os.environ.update(environ)
+    if fault:
         from tests import training_patches
 
-        getattr(training_patches, patch)(**settings.get("patch", {}))
+        getattr(training_patches, fault)(**settings)
     from toolkit.__main__ import main
 
     code = main(words)
@@ -112,16 +112,17 @@ _CONTEXT = None
 
 
 class Command:
-    """`frcnn WORDS` in a process of its own, forked from one that has imported torch."""
+    """`frcnn WORDS` in a process of its own, forked from one that has imported torch; `fault(**settings)` is one of
+    tests/training_patches.py."""
 
-    def __init__(self, words: list, output: Path, patch: str = "", **settings) -> None:
+    def __init__(self, words: list, output: Path, fault: str = "", environ: dict | None = None, **settings) -> None:
         global _CONTEXT
         if _CONTEXT is None:
             _CONTEXT = multiprocessing.get_context("forkserver")
             _CONTEXT.set_forkserver_preload(["tests.training_preload"])
         self.output = output
         words = [str(word) for word in words]
-        self.process = _CONTEXT.Process(target=_child, args=(words, str(output), patch, settings))
+        self.process = _CONTEXT.Process(target=_child, args=(words, str(output), fault, settings, environ or {}))
         self.process.start()
 
     @property
@@ -148,8 +149,8 @@ class Command:
             time.sleep(0.005)
 
 
-def frcnn(words: list, output: Path, patch: str = "", **settings) -> tuple[int, str]:
+def frcnn(words: list, output: Path, fault: str = "", **settings) -> tuple[int, str]:
     """Run `frcnn WORDS` to its end -> (exit code, what it printed)."""
-    command = Command(words, output, patch, **settings)
+    command = Command(words, output, fault, **settings)
     code = command.wait()
     return code, command.text()

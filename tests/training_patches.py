@@ -1,3 +1,207 @@
 """Faults that tests inject into a training process; each function is called in the child before the command."""
 
 from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+
+
+def _at_call(owner: object, name: str, number: int, act, after: bool = False) -> None:
+    """Call `act(result or None)` at call `number` (from 1) of `owner.name`; what it returns, if anything, counts."""
+    real = getattr(owner, name)
+    calls = [0]
+
+    def counted(*args, **kwargs):
+        calls[0] += 1
+        if calls[0] != number:
+            return real(*args, **kwargs)
+        if after:
+            result = real(*args, **kwargs)
+            changed = act(result)
+            return result if changed is None else changed
+        act(None)
+        return real(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twice: bool = False) -> None:
+    """A signal to the whole group at call `number` of one of these functions: step, loading, losses, predict, save,
+    evaluate."""
+    from toolkit import checkpoint, data, engine, evaluate
+
+    def send(result):
+        os.killpg(0, signum)
+        if twice:
+            os.killpg(0, signum)
+
+    places = {"step": (engine, "update"), "save": (checkpoint, "_swap_in"), "evaluate": (evaluate, "coco_metrics"),
+              "loading": (data.DetectionDataset, "__getitem__"), "batch": (engine, "training_losses"),
+              "forward": (engine, "autocast")}  # fmt: skip
+    for point in points:
+        _at_call(*places[point], number, send)
+
+
+def signal_in_evaluation(part: str, number: int = 1, signum: int = signal.SIGTERM) -> None:
+    """A signal while the validation loss or the detections are computed, at batch `number`."""
+    from toolkit import engine
+
+    real = getattr(engine, part)
+
+    def with_signal(model, loader, *rest):
+        def batches():
+            for i, batch in enumerate(loader, 1):
+                if i == number:
+                    os.killpg(0, signum)
+                yield batch
+
+        return real(model, batches(), *rest)
+
+    setattr(engine, part, with_signal)
+
+
+def kill_at_event(number: int, only: str = "last") -> None:
+    """kill -9 at call `number` of those that write a checkpoint: mkdir, open, write, sync, rename, remove."""
+    from toolkit import checkpoint
+
+    events = [0]
+
+    def step():
+        events[0] += 1
+        if events[0] == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    faulty_calls(checkpoint, step)
+
+
+def faulty_calls(checkpoint, step) -> None:
+    """Let every call to the disk inside `checkpoint` pass through `step()`, which may raise or kill."""
+    import builtins
+    import shutil
+    import types
+
+    class File:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def write(self, content):
+            half = len(content) // 2
+            self.file.write(content[:half])
+            self.file.flush()
+            step()  # half of it is on the disk
+            return half + self.file.write(content[half:])
+
+        def flush(self):
+            step()
+            self.file.flush()
+
+        def fileno(self):
+            return self.file.fileno()
+
+    def opened(path, mode="r", *rest, **more):
+        step()
+        file = builtins.open(path, mode, *rest, **more)  # noqa: SIM115
+        return File(file) if "w" in mode else file
+
+    def wrapped(function):
+        def call(*args, **kwargs):
+            step()
+            return function(*args, **kwargs)
+
+        return call
+
+    checkpoint.open = opened
+    shim = types.SimpleNamespace(**{name: getattr(os, name) for name in ("open", "close", "name", "O_RDONLY")})
+    for name in ("fsync", "rename", "replace"):
+        setattr(shim, name, wrapped(getattr(os, name)))
+    checkpoint.os = shim
+    checkpoint.shutil = types.SimpleNamespace(rmtree=wrapped(shutil.rmtree))
+
+
+def bad_loss(number: int, value: float = float("nan"), times: int = 1) -> None:
+    """The losses of forward passes `number` to `number + times - 1` in training are not finite."""
+    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+    real, calls = GeneralizedRCNN.forward, [0]
+
+    def forward(self, images, targets=None):
+        result = real(self, images, targets)
+        if self.training and targets is not None:
+            calls[0] += 1
+            if number <= calls[0] < number + times:
+                result = {**result, "loss_box_reg": result["loss_box_reg"] * value}
+        return result
+
+    GeneralizedRCNN.forward = forward
+
+
+def out_of_memory(number: int, text: str = "") -> None:
+    """Forward pass `number` finds no memory: on a GPU, or with `text` what a CPU's allocator says."""
+    import torch
+    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+    def fail(result):
+        raise RuntimeError(text) if text else torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    _at_call(GeneralizedRCNN, "forward", number, fail)
+
+
+def full_disk(first: int, last: int = 10**9) -> None:
+    """Saves number `first` to `last` find no space, in the middle of the weights."""
+    from toolkit import checkpoint
+
+    real_save, real_write, saves = checkpoint.save, checkpoint._write, [0]
+
+    def save(*args, **kwargs):
+        saves[0] += 1
+        return real_save(*args, **kwargs)
+
+    def write(path, content):
+        if first <= saves[0] <= last:
+            with contextlib.suppress(FileNotFoundError), open(path, "wb") as file:
+                file.write(content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_write(path, content)
+
+    checkpoint.save, checkpoint._write = save, write
+
+
+def kill_worker(after_step: int) -> None:
+    """kill -9 to a loader process after an optimiser step."""
+    import multiprocessing
+
+    from toolkit import engine
+
+    def kill(result):
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+    _at_call(engine, "update", after_step, kill, after=True)
+
+
+def spawn_start() -> None:
+    """Loader processes start as on macOS and Windows."""
+    import multiprocessing
+
+    multiprocessing.set_start_method("spawn", force=True)
+
+
+def slow_steps(seconds: float) -> None:
+    import time
+
+    from toolkit import engine
+
+    real = engine.update
+
+    def update(*args):
+        time.sleep(seconds)
+        return real(*args)
+
+    engine.update = update

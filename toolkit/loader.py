@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -44,6 +45,8 @@ class Batches:
     ) -> None:
         self.max_bad = max_bad
         self.bad: list[str] = list(bad)
+        if workers:  # where processes are forked from a server (Python 3.14), it imports torch once for all of them
+            multiprocessing.set_forkserver_preload(["toolkit.loader", "albumentations"])
         self.loader = torch.utils.data.DataLoader(
             dataset,
             batch_sampler=sampler,

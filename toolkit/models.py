@@ -19,6 +19,7 @@ from torch import nn
 from torchvision.models import detection as zoo
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.misc import FrozenBatchNorm2d
+from torchvision.ops.poolers import initLevelMapper
 
 from label_tools.errors import InputError
 from toolkit.compact import fasterrcnn_tiny_fpn
@@ -167,7 +168,26 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
         sizes = tuple(tuple(size * scale for size in level) for level in old.sizes)
         model.rpn.anchor_generator = AnchorGenerator(sizes, old.aspect_ratios)
     freeze(model, detector, architecture["trainable_layers"])
+    _pin_roi_scales(model)
     return model
+
+
+def _pin_roi_scales(model: nn.Module) -> None:
+    """Set the strides that RoIAlign divides by. torchvision guesses them from the first batch and keeps them; where
+    padding adds much to a small image (45 px to 64) it guesses half the stride, for every batch that follows."""
+    pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
+    if not hasattr(pool, "map_levels"):
+        return
+    side = 256  # a multiple of every stride
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        levels = model.backbone(torch.zeros(1, 3, side, side))
+    model.train(was_training)
+    strides = [side // levels[name].shape[-1] for name in pool.featmap_names if name in levels]
+    pool.scales = [1 / stride for stride in strides]
+    low, high = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
+    pool.map_levels = initLevelMapper(low, high, pool.canonical_scale, pool.canonical_level)
 
 
 def set_norm(module: nn.Module, kind: str, eps: float) -> None:

@@ -212,7 +212,7 @@ class _Trainer:
         if self.config.model.freeze_bn:
             models.freeze_norms(self.model)
         elif heads_only and hasattr(self.model, "backbone"):
-            models.freeze_norms(self.model.backbone.body)  # a body that does not learn does not follow batches either
+            models.freeze_norms(models.body_of(self.model))  # a body that does not learn does not follow batches either
         if state.batch == 0:
             state.sums, state.counted = {}, 0
         if state.batch >= len(self.sampler):
