@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or (args.path if args.path.is_dir() else args.path.parent)
     command = labelme_command(program, args.path, args.labels, out)
     if args.only_print:
-        import shlex
-
         print(shlex.join(command))
         return FINE
     check_version(program)
@@ -58,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
     status = subprocess.run(command, check=False).returncode
     if status:
         raise InputError(f"{program} ended with exit code {status}; its own messages stand above")
-    count = sum(1 for _ in out.rglob("*.json"))
+    folder = shlex.quote(str(out))
     print(
-        f"{out}: {count} label files; next: frcnn convert labelme {out} --labels {args.labels} --out annotations.json"
+        f"next: frcnn convert labelme {folder} --labels {shlex.quote(str(args.labels))} --out {folder}/annotations.json"
     )
     return FINE
 
