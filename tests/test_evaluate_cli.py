@@ -32,7 +32,8 @@ def test_official_numbers_are_printed(tmp_path, capsys):
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     numbers = {line[0]: line[1] for line in printed if len(line) > 1}
     published = {"AP": "0.505", "AP50": "0.697", "AP75": "0.573", "APs": "0.586", "APm": "0.519", "APl": "0.501",
-                 "AR1": "0.387", "AR10": "0.594", "AR100": "0.595", "ARs": "0.640", "ARm": "0.566", "ARl": "0.564"}  # fmt: skip
+                 "AR1": "0.387", "AR10": "0.594", "AR100": "0.595", "ARs": "0.640", "ARm": "0.566",
+                 "ARl": "0.564"}  # fmt: skip
     assert {key: numbers[key] for key in published} == published
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["num_images"] == 100
@@ -140,7 +141,8 @@ def test_several_detectors_look_for_label_errors_together(files, capsys):
         (["evaluate", "--annotations", "gt.json", "--detections", "gt.json", "--out", "o"], "annotations file"),
         (["evaluate", "--annotations", "dt.json", "--detections", "dt.json", "--out", "o"], "dt.json"),
         (["evaluate", "--annotations", "gt.json", "--detections", "dt.json", "--out", "o", "--iou", "3"], "--iou"),
-        (["evaluate", "--annotations", "gt.json", "--detections", "dt.json", "--out", "o", "--compare", "no"], "no: not"),
+        (["evaluate", "--annotations", "gt.json", "--detections", "dt.json", "--out", "o", "--compare", "no"],
+         "no: not found"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line_and_exit_code_2(files, monkeypatch, capsys, command, said):
