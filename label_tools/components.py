@@ -22,18 +22,25 @@ def label_parts(starts: np.ndarray, ends: np.ndarray, height: int) -> np.ndarray
     # an interval touches those of the column before with high' >= low - stride and low' <= high - stride
     first = np.searchsorted(high, low - stride, side="left")
     last = np.searchsorted(low, high - stride, side="right")
-    parent = list(range(n))
+    counts = last - first
+    # follow every interval to the left, through its first neighbour, to one that has none there
+    origin = np.where(counts > 0, first, np.arange(n))
+    while not np.array_equal(further := origin[origin], origin):
+        origin = further
+    # intervals with several neighbours join what began apart; there are few of them
+    joins = np.flatnonzero(counts > 1)
+    part = {int(k): int(k) for k in np.unique(origin)}
 
     def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = parent[parent[k]]
-            k = parent[k]
+        while part[k] != k:
+            part[k] = part[part[k]]
+            k = part[k]
         return k
 
-    for k, (a, b) in enumerate(zip(first.tolist(), last.tolist())):
-        for other in range(a, b):
-            x, y = root(k), root(other)
-            if x != y:
-                parent[max(x, y)] = min(x, y)
-    roots = np.array([root(k) for k in range(n)])
-    return np.unique(roots, return_inverse=True)[1]
+    for a, b in zip(first[joins].tolist(), last[joins].tolist()):
+        one, *others = {root(k) for k in origin[a:b].tolist()}
+        for other in others:
+            one, other = min(one, other), max(one, other)
+            part[other] = one
+    roots = np.array([root(k) for k in part], dtype=np.int64)
+    return np.unique(roots[np.searchsorted(np.array(list(part)), origin)], return_inverse=True)[1]

@@ -20,6 +20,9 @@ LARGEST_COORDINATE = 100_000.0
 LARGEST_PERIMETER = 10_000_000.0  # pixels; pycocotools keeps five points a pixel of outline
 
 
+_FIVE_BITS = np.array([16 << 5 * k for k in range(7)], dtype=np.int64)
+
+
 class RleError(ValueError):
     """A run-length mask or a polygon that means nothing; the message says why, without the file."""
 
@@ -62,9 +65,7 @@ def to_text(runs: np.ndarray) -> str:
     values = runs.copy()
     values[3:] -= runs[1:-2]
     # characters needed: the smallest k with -16*32^(k-1) <= value < 16*32^(k-1)
-    length = np.ones(len(values), dtype=np.int64)
-    for k in range(1, 8):
-        length += (values >= 16 << 5 * (k - 1)) | (values < -(16 << 5 * (k - 1)))
+    length = np.searchsorted(_FIVE_BITS, np.where(values < 0, ~values, values), side="right") + 1
     out = np.empty(int(length.sum()), dtype=np.uint8)
     start = np.cumsum(length) - length
     for k in range(int(length.max(initial=0))):

@@ -16,7 +16,7 @@ from label_tools.masks import intervals_by_id
 
 SQUARE = [10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0]
 BOW_TIE = [10.0, 10.0, 30.0, 30.0, 30.0, 10.0, 10.0, 30.0]
-coordinates = st.floats(-200, 200, allow_nan=False, width=32)
+coordinates = st.integers(-800, 800).map(lambda v: v / 4)  # quarter pixels: exact in floats
 polygons = st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=12).map(
     lambda points: [v for p in points for v in p]
 )
