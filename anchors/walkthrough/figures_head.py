@@ -1,0 +1,250 @@
+"""Figures 12 to 14: RoI pooling beside RoIAlign, the loss right and as printed, detections as training goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from anchors.losses import beta_from_sigma, smooth_l1
+from anchors.roi_align import sample_points
+from anchors.roi_pool import pool_bins, round_half_away
+from anchors.walkthrough.learn import Learned
+from anchors.walkthrough.lecture import STRIDE
+from anchors.walkthrough.picture import Picture
+from anchors.walkthrough.style import (
+    EXTRA,
+    GT,
+    INK,
+    MARK,
+    NEGATIVE,
+    POSITIVE,
+    QUIET,
+    SIZE_COLOURS,
+    draw_box,
+    draw_truth,
+    label,
+    note,
+    place,
+    show_picture,
+    slide,
+    square,
+)  # fmt: skip
+
+NUM_BINS = 7
+LOSSES = {
+    "loss_objectness": ("RPN: object or not", POSITIVE),
+    "loss_rpn_box_reg": ("RPN: box", "#56B4E9"),
+    "loss_classifier": ("head: class", NEGATIVE),
+    "loss_box_reg": ("head: box", "#E69F00"),
+}
+
+
+def example_roi(picture: Picture) -> torch.Tensor:
+    """A proposal as they come: the smallest object's box, a little off, with corners that are no whole cells."""
+    sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
+    box = picture.boxes[int(sides.prod(dim=1).argmin())]
+    size = (box[2:] - box[:2]).clamp(min=120)
+    middle = (box[:2] + box[2:]) / 2
+    middle = middle.clamp(min=150, max=650)
+    return torch.cat((middle - size * 0.53 + 3.0, middle + size * 0.55 - 2.0))
+
+
+def bins(path: Path, picture: Picture, learned: Learned) -> None:
+    roi = example_roi(picture)
+    on_map = roi / STRIDE
+    features = F.avg_pool2d(
+        (picture.pixels - F.avg_pool2d(picture.pixels[None], 31, 1, 15)[0]).abs().mean(0)[None, None], STRIDE
+    )[0, 0]
+    rounded = round_half_away(on_map)
+    low, high = on_map[:2].floor() - 2, on_map[2:].ceil() + 2
+    middle, half = (low + high) / 2, float((high - low).max()) / 2
+    corners = " ".join(f"{value:.2f}" for value in on_map.tolist())
+    sentence = f"The RoI's corners on the map of 50 x 50 cells: {corners}. They are no whole numbers."
+    with slide(path, "12  A box of any size becomes 7 x 7", sentence) as figure:
+        titles = ("exact", "RoI pooling: rounded twice", "RoIAlign: nothing rounded")
+        for i, title in enumerate(titles):
+            axes = square(figure, 0.035 + 0.315 * i, 0.26, 0.53)
+            axes.imshow(
+                features.sqrt().numpy(), extent=(0, 50, 50, 0), cmap="Greys", interpolation="nearest", alpha=0.55
+            )
+            axes.set_xlim(float(middle[0]) - half, float(middle[0]) + half)
+            axes.set_ylim(float(middle[1]) + half, float(middle[1]) - half)
+            for k in range(51):
+                axes.axvline(k, color="#BDBDBD", lw=0.8)
+                axes.axhline(k, color="#BDBDBD", lw=0.8)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_title(title, loc="left", pad=10, weight="bold", fontsize=14)
+            (exact_bins, pooled_bins, aligned_bins)[i](axes, on_map, roi)
+        moved = (rounded - on_map).abs().max()
+        note(figure, 0.035, 0.205, "7 x 7 equal parts of the box.", size=13, colour=QUIET)
+        words = f"Corners to whole cells (here by up to {float(moved):.2f} cells,\n{float(moved) * STRIDE:.0f} pixels), then bins to whole cells, which may\noverlap (darker). The maximum of each bin."
+        note(figure, 0.35, 0.205, words, size=13, colour=QUIET)
+        note(
+            figure,
+            0.665,
+            0.205,
+            "2 x 2 points in each bin, each the bilinear mean\nof the four nearest cells. The mean of the points.",
+            size=13,
+            colour=QUIET,
+        )
+
+
+def exact_bins(axes, on_map, roi) -> None:
+    x1, y1, x2, y2 = on_map.tolist()
+    for k in range(NUM_BINS + 1):
+        axes.plot([x1, x2], [y1 + k * (y2 - y1) / NUM_BINS] * 2, color=GT, lw=1.6)
+        axes.plot([x1 + k * (x2 - x1) / NUM_BINS] * 2, [y1, y2], color=GT, lw=1.6)
+
+
+def pooled_bins(axes, on_map, roi) -> None:
+    from matplotlib.patches import Rectangle
+
+    found = pool_bins(torch.cat((torch.zeros(1), roi))[None], (50, 50), NUM_BINS, 1 / STRIDE)
+    for top, bottom in zip(found.y_start[0].tolist(), found.y_end[0].tolist()):
+        for left, right in zip(found.x_start[0].tolist(), found.x_end[0].tolist()):
+            axes.add_patch(
+                Rectangle((left, top), right - left, bottom - top, facecolor=NEGATIVE, alpha=0.16, lw=0, zorder=3)
+            )
+            axes.add_patch(
+                Rectangle(
+                    (left + 0.1, top + 0.1),
+                    right - left - 0.2,
+                    bottom - top - 0.2,
+                    fill=False,
+                    ec=NEGATIVE,
+                    lw=1.3,
+                    zorder=4,
+                )
+            )
+    draw_box(axes, on_map, GT, width=2.5, zorder=6)
+
+
+def aligned_bins(axes, on_map, roi) -> None:
+    x1, y1, x2, y2 = on_map.tolist()
+    exact_bins(axes, on_map, roi)
+    start, size = on_map[:2] - 0.5, on_map[2:] - on_map[:2]
+    xs, _ = sample_points(start[:1], size[:1], NUM_BINS, 2)
+    ys, _ = sample_points(start[1:], size[1:], NUM_BINS, 2)
+    # the half cell that aligned=True takes off is where a cell's value sits: drawn in box coordinates again
+    y, x = torch.meshgrid(ys.flatten() + 0.5, xs.flatten() + 0.5, indexing="ij")
+    axes.plot(x.flatten(), y.flatten(), "o", color=POSITIVE, ms=4, zorder=6)
+
+
+def as_printed(x, sigma: float):
+    """The lecture's slide, for the figure: 0.5 x^2 / sigma^2 below 1 / sigma^2, and |x| - 0.5."""
+    return torch.where(x.abs() < 1 / sigma**2, 0.5 * x * x / sigma**2, x.abs() - 0.5)
+
+
+def losses(path: Path, picture: Picture, learned: Learned) -> None:
+    sentence = (
+        "Left: smooth L1 for the RPN, sigma 3. Right: the four losses of the tiny network while it learns this picture."
+    )
+    with slide(path, "13  Smooth L1, right and as the slide prints it", sentence) as figure:
+        curve = place(figure, 0.065, 0.30, 0.41, 0.50)
+        x = torch.linspace(-1.2, 1.2, 4801)
+        sigma = 3
+        slide_curve = as_printed(x, sigma)
+        slide_curve[(x.abs() - 1 / 9).abs() < 3e-4] = float("nan")  # the jump is no line
+        curve.axhline(0, color="#BDBDBD", lw=1)
+        curve.plot(x, smooth_l1(x, beta=beta_from_sigma(sigma)), color=POSITIVE, lw=3.5)
+        curve.plot(x, slide_curve, color=NEGATIVE, lw=3, ls="--")
+        for sign in (-1, 1):
+            curve.plot([sign / 9] * 2, [-0.389, 0.0007], color=NEGATIVE, lw=1, ls=":")
+        curve.set_xlabel("x = predicted delta - target")
+        curve.set_xlim(-1.2, 1.2)
+        curve.set_ylim(-0.5, 1.15)
+        curve.text(
+            -1.12,
+            1.07,
+            "right:  ½ σ² x²  if |x| < 1/σ²,  else |x| - ½/σ²",
+            color=POSITIVE,
+            fontsize=12.5,
+            weight="bold",
+            va="center",
+        )
+        curve.text(-1.12, -0.44, "slide:  ½ x²/σ²,  |x| - ½", color=NEGATIVE, fontsize=12.5, weight="bold", va="center")
+        curve.annotate("-0.389", (1 / 9, -0.389), (0.2, -0.40), fontsize=12, color=NEGATIVE, va="center")
+        note(
+            figure,
+            0.065,
+            0.19,
+            "The printed one jumps at 1/9 from +.0007 to -.389 and is negative up to\n½: being wrong by 0.2 would be rewarded. The right one has no step\nand no corner; beyond 1/9 its slope is 1, however wrong the box is.",
+            size=12.5,
+            colour=QUIET,
+        )
+        panel = place(figure, 0.575, 0.30, 0.39, 0.50)
+        steps = range(1, len(learned.history) + 1)
+        for name, (words, colour) in LOSSES.items():
+            values = torch.tensor([losses[name] for losses in learned.history])
+            panel.plot(steps, values, color=colour, lw=0.7, alpha=0.3)
+            panel.plot(steps, running_mean(values), color=colour, lw=3, label=words)
+        panel.set_xlabel("step")
+        panel.set_ylim(bottom=0)
+        panel.set_xlim(1, max(len(learned.history), 2))
+        panel.legend(loc="upper right", fontsize=12)
+        note(
+            figure,
+            0.575,
+            0.19,
+            "Four losses, added with weight 1. That of the head's box rises at first:\nwhile no proposal is near an object there is little to be wrong about.",
+            size=12.5,
+            colour=QUIET,
+        )
+
+
+def running_mean(values: torch.Tensor, reach: int = 15) -> torch.Tensor:
+    """The mean of up to `reach` values before and with each one."""
+    total = torch.cat((torch.zeros(1), values.cumsum(0)))
+    end = torch.arange(1, len(values) + 1)
+    start = (end - reach).clamp(min=0)
+    return (total[end] - total[start]) / (end - start)
+
+
+def detections(path: Path, picture: Picture, learned: Learned, thresh: float = 0.3) -> None:
+    sentence = f"Detections with a score above {thresh:g}, at most eight. The network sees this picture and mirrored, moved copies of it, no other."
+    palette = (POSITIVE, NEGATIVE, EXTRA, MARK, *SIZE_COLOURS)
+    with slide(path, "14  Detections as training goes on", sentence) as figure:
+        shown = learned.snapshots[:6]
+        for i, (step, found) in enumerate(shown):
+            row, column = divmod(i, 3)
+            axes = square(figure, 0.035 + 0.225 * column, 0.45 - 0.415 * row, 0.36)
+            show_picture(axes, picture.pixels, strength=0.55)
+            draw_truth(axes, picture.boxes, width=1.2)
+            sure = (found["scores"] > thresh).nonzero().squeeze(1)[:8]
+            for k in sure.flip(0).tolist():
+                colour = palette[(int(found["labels"][k]) - 1) % len(palette)]
+                draw_box(axes, found["boxes"][k], colour, width=2.6, zorder=9)
+                label(
+                    axes,
+                    float(found["boxes"][k, 0]),
+                    float(found["boxes"][k, 1]),
+                    f"{float(found['scores'][k]):.2f}",
+                    colour,
+                    size=8.5,
+                    zorder=10,
+                )
+            axes.set_title("before training" if step == 0 else f"after {step} steps", loc="left", fontsize=13, pad=5)
+        for i, name in enumerate(picture.classes[:8]):
+            colour = palette[i % len(palette)]
+            note(figure, 0.73, 0.79 - 0.055 * i, f"■  {name}", size=16, colour=colour)
+        y = 0.79 - 0.055 * min(len(picture.classes), 8) - 0.02
+        note(figure, 0.73, y, "thin black: the true boxes", size=13, colour=INK)
+        note(
+            figure,
+            0.73,
+            y - 0.08,
+            "First the scores are guesses. Then\nthe RPN finds where something is,\nthe head learns which class, and\nlast the boxes tighten.",
+            size=14,
+            colour=QUIET,
+        )
+        note(
+            figure,
+            0.73,
+            0.20,
+            "Half a million weights that know one\npicture by heart: a demonstration,\nnot a detector.",
+            size=13,
+            colour=QUIET,
+        )

@@ -1,0 +1,156 @@
+"""Figures 9 to 11: proposals before NMS, after it with who suppressed whom, and the sampled RoIs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anchors.boxes import box_iou
+from anchors.walkthrough.learn import SHRINK, Learned
+from anchors.walkthrough.picture import Picture
+from anchors.walkthrough.style import (
+    HEAT,
+    INK,
+    NEGATIVE,
+    POSITIVE,
+    QUIET,
+    draw_box,
+    draw_boxes,
+    draw_truth,
+    label,
+    note,
+    place,
+    rows,
+    show_picture,
+    slide,
+    square,
+    thousands,
+)  # fmt: skip
+
+NMS_THRESH = 0.7
+
+
+def suppressed_by(boxes: Tensor, keep: Tensor) -> Tensor:
+    """[C]: for each candidate (best first) the kept one that suppressed it; itself where kept, -1 where the limit cut."""
+    answer = torch.full((len(boxes),), -1)
+    iou = box_iou(boxes[keep], boxes)
+    for place_, kept in enumerate(keep.tolist()):
+        free = (answer == -1) & (torch.arange(len(boxes)) > kept) & (iou[place_] > NMS_THRESH)
+        answer[free] = kept
+        answer[kept] = kept
+    return answer
+
+
+def before(path: Path, picture: Picture, learned: Learned) -> None:
+    found = learned.test["candidates"]
+    boxes, chance = found.boxes * SHRINK, found.scores.sigmoid()
+    sentence = (
+        "The tiny network after its training. Each anchor, moved by its deltas, clipped, and ranked by its score."
+    )
+    with slide(path, f"9  The best {len(boxes)} proposals, before NMS", sentence) as figure:
+        import matplotlib
+
+        axes = square(figure, 0.035, 0.05, 0.79)
+        show_picture(axes, picture.pixels, strength=0.4)
+        colours = matplotlib.colormaps[HEAT]
+        for i in range(len(boxes) - 1, -1, -1):
+            share = 1 - i / max(len(boxes), 1)
+            draw_box(
+                axes, boxes[i], colours(share), width=0.7 + 1.2 * share, alpha=0.35 + 0.55 * share, zorder=3 + share
+            )
+        panel = place(figure, 0.575, 0.50, 0.385, 0.27)
+        panel.plot(torch.arange(1, len(chance) + 1), chance, color=POSITIVE, lw=3)
+        panel.fill_between(torch.arange(1, len(chance) + 1), chance, color=POSITIVE, alpha=0.12)
+        panel.set_xlabel("rank")
+        panel.set_title("objectness, by rank", loc="left")
+        panel.set_ylim(0, 1.03)
+        note(figure, 0.535, 0.385, "how many are left", size=15)
+        steps = [
+            ("here, at test", [len(learned.test["anchors"]), len(boxes), len(learned.test["nms_keep"])]),
+            ("the paper, training", [22_500, 12_000, 2_000]),
+            ("the paper, test", [22_500, 6_000, 300]),
+        ]
+        for x, word in zip((0.745, 0.845, 0.945), ("anchors", "into NMS", "after it")):
+            figure.text(x, 0.325, word, fontsize=13, color=QUIET, ha="right")
+        for i, (name, counts) in enumerate(steps):
+            y = 0.265 - 0.06 * i
+            figure.text(0.535, y, name, fontsize=14)
+            for x, count in zip((0.745, 0.845, 0.945), counts):
+                figure.text(
+                    x, y, thousands(count), fontsize=15, ha="right", weight="bold", color=POSITIVE if i == 0 else INK
+                )
+
+
+def after(path: Path, picture: Picture, learned: Learned) -> None:
+    found, keep = learned.test["candidates"], learned.test["nms_keep"]
+    boxes = found.boxes * SHRINK
+    by = suppressed_by(found.boxes, keep)
+    victims = {k: int((by == k).sum()) - 1 for k in keep.tolist()}
+    most = sorted(victims, key=lambda k: (-victims[k], k))[:2]
+    sentence = (
+        f"The best box stays and drops every box whose IoU with it is above {NMS_THRESH:g}; then the next one left."
+    )
+    with slide(path, f"10  NMS: {len(boxes)} boxes become {len(keep)}", sentence) as figure:
+        for i, kept in enumerate(most):
+            axes = square(figure, 0.035 + 0.315 * i, 0.26, 0.53)
+            show_picture(axes, picture.pixels, strength=0.35)
+            mine = (by == kept).nonzero().squeeze(1)
+            draw_boxes(axes, boxes[mine[mine != kept]], NEGATIVE, width=1.0, alpha=0.75)
+            draw_box(axes, boxes[kept], POSITIVE, width=3.5, zorder=8)
+            label(axes, float(boxes[kept, 0]), float(boxes[kept, 1]), f"no. {kept + 1}", POSITIVE)
+            axes.set_title(f"no. {kept + 1} suppresses {victims[kept]}", loc="left", pad=14)
+        bars = place(figure, 0.70, 0.26, 0.265, 0.53)
+        first = keep[:14].tolist()
+        bars.barh(range(len(first)), [victims[k] for k in first], color=NEGATIVE, height=0.62)
+        for y, k in enumerate(first):
+            bars.text(victims[k] + 0.3, y, str(victims[k]), va="center", fontsize=11, color=QUIET)
+        bars.set_yticks(range(len(first)), [f"no. {k + 1}" for k in first], color=POSITIVE, fontsize=11, weight="bold")
+        bars.invert_yaxis()
+        bars.set_xticks([])
+        bars.spines["bottom"].set_visible(False)
+        bars.set_title(f"the first {len(first)} kept, and whom they drop", loc="left", pad=14)
+        lost = int((by == -1).sum())
+        text = f"{len(keep)} kept, {sum(victims.values())} suppressed"
+        text += f", {lost} not looked at: {len(keep)} was the limit." if lost else "."
+        note(figure, 0.035, 0.195, text, size=15)
+        note(
+            figure,
+            0.035,
+            0.13,
+            "A suppressed box suppresses nothing: no. 2 may drop no. 3 only if no. 1 has left no. 2 alive.",
+            size=13,
+            colour=QUIET,
+        )
+
+
+def rois(path: Path, picture: Picture, learned: Learned) -> None:
+    sample = learned.train["roi_sample"]
+    boxes, foreground = sample.rois * SHRINK, sample.labels > 0
+    num_fg, num_bg = int(foreground.sum()), int((~foreground).sum())
+    sentence = (
+        "IoU of at least .5 with an object: foreground, of its class. At most a quarter; background fills the rest."
+    )
+    with slide(path, f"11  {num_fg} + {num_bg} RoIs train the head", sentence) as figure:
+        axes = square(figure, 0.035, 0.05, 0.79)
+        show_picture(axes, picture.pixels, strength=0.35)
+        draw_boxes(axes, rows(boxes[~foreground], 80), NEGATIVE, width=1.1, alpha=0.75)
+        draw_truth(axes, picture.boxes)
+        draw_boxes(axes, rows(boxes[foreground], 40), POSITIVE, width=2.2, zorder=9)
+        note(figure, 0.55, 0.79, f"{num_fg}", size=30, colour=POSITIVE)
+        note(figure, 0.62, 0.775, "foreground: a class, and deltas to the object", size=14)
+        note(figure, 0.55, 0.68, f"{num_bg}", size=30, colour=NEGATIVE)
+        note(figure, 0.62, 0.665, "background: class 0, no box", size=14)
+        panel = place(figure, 0.59, 0.30, 0.37, 0.25)
+        iou = box_iou(picture.boxes, boxes).amax(dim=0)
+        edges = torch.linspace(0, 1, 21).tolist()
+        panel.hist(
+            [iou[~foreground].tolist(), iou[foreground].tolist()], bins=edges, stacked=True, color=[NEGATIVE, POSITIVE]
+        )
+        panel.axvline(0.5, color=INK, lw=1.5, ls="--")
+        panel.set_title("IoU with the best object", loc="left")
+        panel.set_xlim(0, 1)
+        added = bool((box_iou(picture.boxes, boxes).amax(dim=1) > 0.999).any())
+        words = "The true boxes joined the proposals before the draw (IoU 1):\nat first no proposal comes near an object, and the head\nwould never see one. The paper draws 128: 32 + 96."
+        note(figure, 0.55, 0.215, words, size=13, colour=QUIET if added else INK)

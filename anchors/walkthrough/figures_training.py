@@ -1,0 +1,186 @@
+"""Figures 6 to 8: positive, negative, ignored; the sampled 256; deltas as arrows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from anchors.deltas import encode
+from anchors.walkthrough.lecture import GRID, HIGH, LOW, NUM_CELL, NUM_SAMPLES, STRIDE, Anchoring
+from anchors.walkthrough.picture import Picture
+from anchors.walkthrough.style import (
+    GT,
+    IGNORED,
+    NEGATIVE,
+    POSITIVE,
+    QUIET,
+    draw_box,
+    draw_boxes,
+    draw_truth,
+    fact,
+    note,
+    place,
+    rows,
+    show_picture,
+    slide,
+    square,
+    thousands,
+)  # fmt: skip
+
+
+def labels(path: Path, picture: Picture, found: Anchoring) -> None:
+    counts = {label: int((found.labels == label).sum()) for label in (1, 0, -1)}
+    sentence = f"IoU below {LOW:g}: background. At least {HIGH:g}, or the best of some object: positive. Between: it trains nothing."
+    with slide(path, "6  Positive, negative, ignored", sentence) as figure:
+        axes = square(figure, 0.035, 0.05, 0.79)
+        show_picture(axes, picture.pixels, strength=0.35)
+        draw_boxes(axes, rows(found.anchors[found.where(1)], 60), POSITIVE, width=1.4, alpha=0.8)
+        draw_truth(axes, found.boxes, picture.names)
+        middle = 0.5 * (found.anchors[:, :2] + found.anchors[:, 2:])
+        points = middle[found.where(1)]
+        axes.plot(points[:, 0], points[:, 1], "o", color=POSITIVE, ms=7, mec="white", zorder=9)
+        state = torch.full((len(found.anchors),), -2)
+        state[found.inside_idxs] = found.labels
+        state = state.reshape(*GRID, NUM_CELL)
+        panel = square(figure, 0.53, 0.30, 0.50)
+        show_picture(panel, picture.pixels, strength=0.15)
+        coordinate = (torch.arange(GRID[0]) + 0.5) * STRIDE
+        y, x = torch.meshgrid(coordinate, coordinate, indexing="ij")
+        shown = ((0, NEGATIVE, ".", 3.0), (-1, IGNORED, "s", 3.2), (1, POSITIVE, "o", 6.5))
+        for label, colour, mark, size in shown:
+            here = (state == label).any(dim=2)
+            panel.plot(x[here], y[here], mark, color=colour, ms=size, mew=0 if label != 1 else 0.8, mec="white")
+        figure.text(0.53, 0.82, "each cell: its most object-like anchor", fontsize=12.5, color=QUIET)
+        fact(figure, 0.53, 0.225, thousands(counts[1]), "positive  ●", POSITIVE)
+        fact(figure, 0.68, 0.225, thousands(counts[0]), "negative  ·", NEGATIVE)
+        fact(figure, 0.83, 0.225, thousands(counts[-1]), "ignored  ■", IGNORED)
+        high = int((found.iou.amax(dim=0) >= HIGH).sum())
+        tied = (found.iou == found.best[:, None]).sum(dim=1).tolist()
+        words = " + ".join(map(str, tied)) if len(tied) <= 8 else f"{sum(tied)}"
+        note(
+            figure,
+            0.53,
+            0.115,
+            f"{high} anchors reach .7. Best of an object, ties included: {words}.",
+            size=13,
+            colour=QUIET,
+        )
+
+
+def sample(path: Path, picture: Picture, found: Anchoring) -> None:
+    positive, negative = len(found.positives), len(found.negatives)
+    sentence = f"At most half of {NUM_SAMPLES} are positive. Where positives are few, negatives take their place."
+    with slide(path, f"7  {positive} + {negative} of them train in this step", sentence) as figure:
+        axes = square(figure, 0.035, 0.05, 0.79)
+        show_picture(axes, picture.pixels, strength=0.35)
+        draw_boxes(axes, found.anchors[found.inside_idxs[found.negatives]], NEGATIVE, width=0.8, alpha=0.5)
+        draw_boxes(axes, found.anchors[found.inside_idxs[found.positives]], POSITIVE, width=2.2)
+        draw_truth(axes, found.boxes, picture.names)
+        everyone = [int((found.labels == label).sum()) for label in (1, 0, -1)]
+        bars = place(figure, 0.56, 0.36, 0.40, 0.42)
+        places = (1.0, 0.0)
+        total = max(sum(everyone), 1)
+        for y, (values, name) in zip(places, ((everyone, "all inside"), ((positive, negative, 0), "the sample"))):
+            left, whole = 0.0, sum(values) or 1
+            for value, colour in zip(values, (POSITIVE, NEGATIVE, IGNORED)):
+                bars.barh([y], [value / whole], left=left, color=colour, height=0.5)
+                if value / whole > 0.12:
+                    bars.text(
+                        left + value / whole / 2,
+                        y,
+                        thousands(value),
+                        ha="center",
+                        va="center",
+                        color="white",
+                        weight="bold",
+                    )
+                left += value / whole
+            bars.text(0, y + 0.34, f"{name}: {thousands(sum(values))}", fontsize=13)
+        bars.set_xlim(0, 1)
+        bars.set_ylim(-0.5, 1.6)
+        bars.axis("off")
+        share = everyone[0] / total
+        note(
+            figure,
+            0.56,
+            0.37,
+            f"Positives are {share:.1%} of all, and {positive / max(positive + negative, 1):.0%} of the sample.",
+            size=14,
+        )
+        note(
+            figure,
+            0.56,
+            0.29,
+            "The slide's 128 + 128 is the most, not the rule.\nAll others are labelled -1 in this step: in no loss.",
+            size=13,
+            colour=QUIET,
+        )
+        note(figure, 0.56, 0.175, "■  positive", size=13, colour=POSITIVE)
+        note(figure, 0.65, 0.175, "■  negative", size=13, colour=NEGATIVE)
+        note(figure, 0.745, 0.175, "■  ignored", size=13, colour=IGNORED)
+
+
+def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
+    sentence = "A delta says how to move and stretch an anchor. It is measured in the anchor's own width and height."
+    with slide(path, "8  From the anchor to the object: four numbers", sentence) as figure:
+        left = square(figure, 0.035, 0.17, 0.67)
+        show_picture(left, picture.pixels, strength=0.35)
+        positive = found.inside_idxs[found.labels == 1]
+        own = found.gt_idxs[found.labels == 1]
+        busiest = int(own.bincount().argmax())
+        mine = rows(found.anchors[positive[own == busiest]], 40)
+        for anchor in mine:
+            arrow(left, anchor, found.boxes[busiest], width=1.8)
+        window(left, mine, found.boxes[busiest])
+        m = int(found.best.argmax())
+        anchor, box = found.anchors[found.inside_idxs[found.iou[m].argmax()]], found.boxes[m]
+        right = square(figure, 0.445, 0.17, 0.67)
+        show_picture(right, picture.pixels, strength=0.35)
+        draw_truth(right, box[None])
+        draw_box(right, anchor, POSITIVE, width=3, dashes="--", zorder=8)
+        arrow(right, anchor, box, width=3)
+        d = encode(box[None], anchor[None])[0].tolist()
+        a, g = sides(anchor), sides(box)
+        lines = [
+            ("dx", f"({g[0]:.0f} - {a[0]:.0f}) / {a[2]:.0f}", d[0]), ("dy", f"({g[1]:.0f} - {a[1]:.0f}) / {a[3]:.0f}", d[1]),
+            ("dw", f"ln({g[2]:.0f} / {a[2]:.0f})", d[2]), ("dh", f"ln({g[3]:.0f} / {a[3]:.0f})", d[3]),
+        ]  # fmt: skip
+        for i, (name, formula, value) in enumerate(lines):
+            y = 0.72 - 0.125 * i
+            figure.text(0.845, y, name, fontsize=17, weight="bold")
+            figure.text(0.995, y, f"{value:+.3f}", fontsize=17, ha="right", color=POSITIVE, weight="bold")
+            figure.text(0.845, y - 0.04, "= " + formula, fontsize=12, color=QUIET)
+        words = f"Close up: the {len(mine)} positives of one object, centre to centre."
+        note(figure, 0.035, 0.13, words, size=13, colour=QUIET)
+        note(figure, 0.445, 0.13, "Dashed: the best anchor of an object, and its four numbers.", size=13, colour=QUIET)
+
+
+def window(axes, anchors, box) -> None:
+    """Look only at where the anchors' centres and the box's centre are."""
+    middle = torch.cat((0.5 * (anchors[:, :2] + anchors[:, 2:]), 0.5 * (box[None, :2] + box[None, 2:])))
+    low, high = middle.amin(dim=0), middle.amax(dim=0)
+    half = max(float((high - low).max()) / 2 + 12, 24)
+    x, y = ((low + high) / 2).tolist()
+    axes.set_xlim(x - half, x + half)
+    axes.set_ylim(y + half, y - half)
+
+
+def sides(box) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = box.tolist()
+    return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+
+
+def arrow(axes, anchor, box, *, width: float) -> None:
+    (ax, ay, _, _), (gx, gy, _, _) = sides(anchor), sides(box)
+    style = {
+        "arrowstyle": "-|>",
+        "color": POSITIVE,
+        "lw": width,
+        "shrinkA": 0,
+        "shrinkB": 0,
+        "mutation_scale": 9 + 3 * width,
+    }
+    axes.annotate("", (gx, gy), (ax, ay), arrowprops=style, zorder=9)
+    axes.plot([ax], [ay], "o", color=POSITIVE, ms=3 + 1.5 * width, mec="white", mew=0.8, zorder=10)
+    axes.plot([gx], [gy], "+", color=GT, ms=10, mew=2, zorder=11)

@@ -1,0 +1,148 @@
+"""One look for all figures: a slide with a title and a sentence, the picture pale behind, few colours with one meaning.
+
+The colours are Okabe and Ito's, which people who see colours differently can tell apart; positives and negatives also
+differ in line and mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+POSITIVE, NEGATIVE, IGNORED, GT, EXTRA, MARK = "#0072B2", "#D55E00", "#8C8C8C", "#111111", "#009E73", "#CC79A7"
+SIZE_COLOURS = ("#56B4E9", "#E69F00", "#009E73")
+HEAT = "cividis"
+INK, QUIET = "#1B1B1B", "#5A5A5A"
+WIDE, HIGH, DPI = 12.8, 7.2, 125  # 1600 x 900 pixels
+SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 13,
+    "axes.titlesize": 13,
+    "axes.edgecolor": "#9A9A9A",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+@contextmanager
+def slide(path: Path, title: str, sentence: str) -> Iterator:
+    """A figure of 1600 x 900 pixels to draw in; written to `path` in the end, and closed. No window is opened."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDE, HIGH), dpi=DPI)
+        FigureCanvasAgg(figure)
+        figure.text(0.035, 0.945, title, fontsize=23, weight="bold", va="center")
+        figure.text(0.035, 0.885, sentence, fontsize=14, color=QUIET, va="center")
+        yield figure
+        figure.savefig(path, metadata={"Software": None})
+
+
+def place(figure, left: float, bottom: float, width: float, height: float, **settings):
+    return figure.add_axes((left, bottom, width, height), **settings)
+
+
+def square(figure, left: float, bottom: float, height: float):
+    """Axes for the picture: as wide as high on the slide."""
+    return place(figure, left, bottom, height * HIGH / WIDE, height)
+
+
+def pale(pixels: Tensor, strength: float = 0.45) -> Tensor:
+    """[3,H,W] -> [H,W,3], greyer and closer to white, so that lines on it can be read."""
+    grey = pixels.mean(dim=0, keepdim=True)
+    mixed = 0.5 * pixels + 0.5 * grey
+    return (1 - strength * (1 - mixed)).permute(1, 2, 0).clamp(0, 1)
+
+
+def show_picture(axes, pixels: Tensor, *, strength: float = 0.45, margin: float = 0) -> None:
+    height, width = pixels.shape[1:]
+    axes.imshow(pale(pixels, strength).numpy(), extent=(0, width, height, 0), interpolation="bilinear")
+    axes.set_xlim(-margin, width + margin)
+    axes.set_ylim(height + margin, -margin)
+    bare(axes)
+
+
+def bare(axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def draw_box(
+    axes, box, colour: str, *, width: float = 2.0, dashes="-", alpha: float = 1.0, fill: float = 0.0, zorder=3
+):
+    from matplotlib.patches import Rectangle
+
+    x1, y1, x2, y2 = (float(value) for value in box)
+    if fill:
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, facecolor=colour, alpha=fill, lw=0, zorder=zorder - 1))
+    axes.add_patch(
+        Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=width, ls=dashes, alpha=alpha, zorder=zorder)
+    )
+
+
+def draw_boxes(axes, boxes: Tensor, colour: str, *, width: float = 1.0, alpha: float = 1.0, zorder=3) -> None:
+    """Many boxes at once."""
+    from matplotlib.collections import LineCollection
+
+    corners = [[(a, b), (c, b), (c, d), (a, d), (a, b)] for a, b, c, d in boxes.tolist()]
+    axes.add_collection(LineCollection(corners, colors=colour, linewidths=width, alpha=alpha, zorder=zorder))
+
+
+def draw_truth(axes, boxes: Tensor, names=(), *, width: float = 3.0) -> None:
+    """The true boxes: black on a white seam, with their names."""
+    for i, box in enumerate(boxes):
+        draw_box(axes, box, "white", width=width + 2.5, zorder=6)
+        draw_box(axes, box, GT, width=width, zorder=7)
+        if i < len(names):
+            label(axes, float(box[0]), float(box[1]), names[i], GT, zorder=8)
+
+
+def label(
+    axes, x: float, y: float, text: str, colour: str, *, size: float = 11, zorder=8, va: str = "bottom", ha="left"
+):
+    axes.text(
+        x, y, text, color="white", fontsize=size, weight="bold", va=va, ha=ha, zorder=zorder,
+        bbox={"facecolor": colour, "edgecolor": "none", "pad": 2.5}, clip_on=False,
+    )  # fmt: skip
+
+
+def note(
+    figure, x: float, y: float, lines: str, *, size: float = 15, colour: str = INK, va: str = "top", ha="left"
+) -> None:
+    figure.text(x, y, lines, fontsize=size, color=colour, va=va, ha=ha, linespacing=1.55)
+
+
+def fact(figure, x: float, y: float, number: str, words: str, colour: str = INK, *, gap: float = 0.052) -> None:
+    """A large number with a line below it."""
+    figure.text(x, y, number, fontsize=30, weight="bold", color=colour, va="center")
+    figure.text(x, y - gap, words, fontsize=13, color=QUIET, va="center")
+
+
+def thousands(value: int) -> str:
+    return f"{value:,}"
+
+
+def ratio_name(ratio: float) -> str:
+    return {0.5: "1:2", 1.0: "1:1", 2.0: "2:1"}.get(float(ratio), f"{ratio:g}")
+
+
+def rows(tensor: Tensor, most: int) -> Tensor:
+    """At most so many rows, evenly chosen."""
+    if len(tensor) <= most:
+        return tensor
+    return tensor[torch.linspace(0, len(tensor) - 1, most).round().long()]
