@@ -301,7 +301,8 @@ def _write(edited: Edited, out: Path, inputs: Sequence[Path]) -> int:
     document = edited.document
     coco.write(document, out)
     names = ", ".join(one_line(c["name"]) for c in document["categories"])
-    print(f"{out}: {len(document['images'])} images, {len(document['categories'])} classes: {names}")
+    count = len(document["categories"])
+    print(f"{out}: {len(document['images'])} images, {count} class{'es' * (count != 1)}: {names}")
     print(
         f"objects in {edited.objects_in} = out {edited.objects_out} + dropped {edited.dropped} "
         f"+ said twice {edited.repeated}"
