@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import resource
 import signal
 import sys
@@ -36,13 +37,15 @@ SECONDS = 5
 TOKENS = [b"NaN", b"Infinity", b"-1", b"1e999", b"99999999999999999999", b"null", b"true", b'""', b"[]", b"{}", b"\0",
           b"\xff", b"0", b"1e-30", b'"', b"]", b"}", b"\\ud800", b"&lt;", b"2147483647", b"65536"]  # fmt: skip
 
+VALUE = re.compile(rb'-?\d+(?:\.\d+)?|"[^"]*"')
+
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
     """One to four small accidents: bits, bytes, pieces lost, doubled, moved, replaced by something nasty."""
     result = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         at = rng.randrange(len(result) + 1)
-        kind = rng.randrange(7)
+        kind = rng.randrange(11)
         size = rng.choice((1, 2, 4, 16, 64))
         if kind == 0 and at < len(result):
             result[at] ^= 1 << rng.randrange(8)
@@ -56,6 +59,11 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
             result[at : at + rng.choice((0, 1, size))] = rng.choice(TOKENS)
         elif kind == 5:
             del result[at:]
+        elif kind >= 7 and (
+            values := list(VALUE.finditer(result))
+        ):  # keeps JSON valid
+            value = rng.choice(values)
+            result[value.start() : value.end()] = rng.choice(TOKENS)
         else:
             result[at:at] = bytes(rng.randrange(256) for _ in range(size))
         if not result:
