@@ -18,8 +18,9 @@ help:
 demo: .venv/ready
 	@$(PYTHON) -m toolkit demo $(DEMO)
 
+# one thread a worker, one worker a core: more threads only wait for each other
 test: .venv/ready
-	@$(PYTHON) -m pytest -q $(TESTS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n auto --dist loadfile $(TESTS)
 
 test-slow: .venv/ready
 	@$(PYTHON) -m pytest -q -m slow $(TESTS)
