@@ -125,10 +125,10 @@ def test_localisation_metric_as_the_document_has_it():
 
 
 def test_grid_that_finds_nothing_is_praised_by_the_document_s_metric():
-    samples = digit_grid.draw(600, seed=0, part="val")
+    samples = digit_grid.draw(300, seed=0, part="val")
     found = judging.finds_nothing(samples, is_grid=True)
     # 1.28 objects in six cells: about .79 of the cells are empty
-    assert found["seed_accuracy"] == pytest.approx(1 - 1.26 / 6, abs=0.02)
+    assert found["seed_accuracy"] == pytest.approx(1 - 1.26 / 6, abs=0.025)
     assert found["seed_iou"] == pytest.approx(0.81, abs=0.02)
     assert found["mean_iou"] == 0 and found["object_accuracy"] == 0 and found["AP"] == 0
 

@@ -67,6 +67,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="images per step")
     parser.add_argument("--lr", type=float, help="learning rate")
     parser.add_argument("--train-images", type=int, help="drawn training pictures")
+    parser.add_argument("--val-images", type=int, help="drawn pictures to judge on")
     parser.add_argument("--backbone", help="resnet34 and loadhead: any convolutional torchvision classifier")
     parser.add_argument("--weights", default="none", choices=("none", "imagenet"), help="of the backbone")
     parser.add_argument("--no-augment", action="store_true", help="no flips, turns and colours")
@@ -159,7 +160,7 @@ def _plan(args: argparse.Namespace):
         raise InputError(f"{baseline.name}: needs --data with a labelled folder (`frcnn convert`, `frcnn split`)")
     selects = baseline.data if baseline.data in ("dominant", "largest") else "largest"
     stored = {"data": data, "val": str(args.val) if args.val else None,
-              "train_images": args.train_images or budget.images, "val_images": budget.val,
+              "train_images": args.train_images or budget.images, "val_images": args.val_images or budget.val,
               "select": args.select or selects, "size": args.size or baseline.size or 32, "min_area": args.min_area,
               "classes": list(args.classes), "keep_empty": args.keep_empty}  # fmt: skip
     pair = _open(stored)
