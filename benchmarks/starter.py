@@ -1,0 +1,69 @@
+"""Does fine-tuning the starter weights beat training from nothing? The same budget, few labelled images, several seeds.
+
+    python benchmarks/starter.py --labels demo/labels --images 40 --epochs 40 --seeds 3
+
+`--labels` is a folder with train.json and val.json (`make demo` leaves one). Every seed draws its own `--images` of the
+training images; both networks get the same images, epochs and recipe, and are judged once, at the end, on all of val.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from label_tools import coco
+from toolkit import config, data, train
+from toolkit.evaluate import coco_metrics
+
+
+def subset(document: dict, count: int, seed: int) -> dict:
+    """The document with `count` of its images, drawn by `seed`."""
+    rng = np.random.default_rng(seed)
+    kept = {document["images"][i]["id"] for i in rng.permutation(len(document["images"]))[:count]}
+    return {
+        **document,
+        "images": [i for i in document["images"] if i["id"] in kept],
+        "annotations": [a for a in document["annotations"] if a["image_id"] in kept],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--options", type=json.loads, default={}, help="more options of the recipe, as JSON")
+    args = parser.parse_args()
+    document = coco.read(args.labels / "train.json")
+    root = coco.image_root(document, args.labels / "train.json")
+    judge = coco.read(args.labels / "val.json")
+    val = data.read_index(args.labels / "val.json")
+    found: dict[str, list[float]] = {"starter": [], "none": []}
+    for seed in range(args.seeds):
+        index = data.index_of(subset(document, args.images, seed), root, "train.json")
+        for weights in found:
+            flags = {"model": "fasterrcnn_tiny_fpn", "weights": weights, "epochs": args.epochs, "seed": seed,
+                     "eval_every": args.epochs, **args.options}  # fmt: skip
+            started = time.monotonic()
+            with tempfile.TemporaryDirectory() as folder:
+                trained = train.fit(
+                    config.resolve(len(index), flags), Path(folder), index, val, lambda d: coco_metrics(judge, d)
+                )
+            found[weights].append(trained.best_ap)
+            spent = time.monotonic() - started
+            print(f"seed {seed}  {weights:8} AP {trained.best_ap:.3f}  {spent:.0f} s with judging", flush=True)
+    for weights, values in found.items():
+        print(f"{weights:8} AP mean {statistics.mean(values):.3f}  from {min(values):.3f} to {max(values):.3f}")
+    gain = [a - b for a, b in zip(found["starter"], found["none"], strict=True)]
+    print(f"gain     AP mean {statistics.mean(gain):+.3f}  from {min(gain):+.3f} to {max(gain):+.3f}")
+
+
+if __name__ == "__main__":
+    main()
