@@ -124,7 +124,7 @@ def test_several_detectors_look_for_label_errors_together(files, capsys):
     assert main([*words(files, "--no-report"), "--detections", str(files / "half.json")]) == 0
     half = json.loads((files / "out" / "metrics.json").read_text())
     assert half["AP"] < both["AP"]
-    assert half["suspects"] > both["suspects"]  # what one detector found is nobody's no more
+    assert half["suspects"] > both["suspects"]  # what one detector found is found
     capsys.readouterr()
 
 

@@ -66,7 +66,7 @@ def test_a_label_on_nothing_is_found_and_large_ones_first():
     detections = [d for d in detections if d["bbox"][0] < 150 or d["bbox"][1] < 60]
     document["annotations"] = [a for a in document["annotations"]
                                if a["id"] >= 900 or a["bbox"][0] < 150 or a["bbox"][1] < 60]  # fmt: skip
-    accused = [s for s in found(document, detections) if s.kind == "nobody's"]
+    accused = [s for s in found(document, detections) if s.kind == "not found"]
     assert [s.image_id for s in accused] == [2, 1]
 
 
@@ -100,10 +100,10 @@ def test_what_every_model_says_comes_first():
     assert lonely[0].suspicion == pytest.approx(alone[0].suspicion / 2)
 
 
-def test_a_label_that_one_model_finds_is_nobodys_no_more():
+def test_a_label_that_one_model_finds_is_found_after_all():
     document = document_of([[(1, 0, 0, 50, 50), (1, 100, 100, 50, 50)]])
     all_, one = perfect(document), perfect(document)[:1]
-    assert [s.kind for s in found(document, one)] == ["nobody's"]
+    assert [s.kind for s in found(document, one)] == ["not found"]
     assert found(document, one, all_) == []
 
 

@@ -4,7 +4,7 @@ Four kinds, each with a suspicion in 0..1:
     no label      a confident detection that touches no label (IoU under 0.3): somebody forgot to draw it
     other class   a confident detection on a label (IoU 0.5 or more) of another class
     loose box     a confident detection of the label's class whose box disagrees (IoU 0.3 to 0.7)
-    nobody's      a label that no model finds with any score (IoU under 0.3): perhaps nothing is there
+    not found     a label that no model finds with any score (IoU under 0.3): perhaps nothing is there
 With detections of several models, the suspicion of a kind is the mean over the models, so what all of them say
 comes first.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from toolkit.metrics.overlap import pairs_over
 from toolkit.metrics.tables import Tables
 
-KINDS = ("no label", "other class", "loose box", "nobody's")
+KINDS = ("no label", "other class", "loose box", "not found")
 TOUCH, SAME, TIGHT = 0.3, 0.5, 0.7
 LEAST = 0.25  # suspicions under this are not worth a person's look
 
@@ -31,7 +31,7 @@ class Suspect:
     suspicion: float
     image_id: int | str
     file_name: str
-    class_name: str  # as detected; for nobody's: as labelled
+    class_name: str  # as detected; when not found: as labelled
     label_class: str | None
     bbox: list[float] | None
     label_bbox: list[float] | None
@@ -63,7 +63,7 @@ def suspects(tables: Tables, others: tuple[Tables, ...] = (), confident: float =
             found.setdefault(_place(suspect, found), []).append(suspect)
     pooled = []
     for same in found.values():
-        if same[0].kind == "nobody's" and len(same) < len(models):
+        if same[0].kind == "not found" and len(same) < len(models):
             continue  # some model finds it
         best = max(same, key=lambda s: s.suspicion)
         pooled.append(_with_suspicion(best, sum(s.suspicion for s in same) / len(models)))
@@ -117,7 +117,7 @@ def _suspects_of(tables: Tables, confident: float) -> list[Suspect]:
         if suspicion > accused.get((kind, g), (0.0,))[0]:
             accused[kind, g] = (float(suspicion), d, iou)
     found += [_accusation(tables, kind, *accused[kind, g], g) for kind, g in accused]
-    return found + _nobodys(tables, pair_gt)
+    return found + _not_found(tables, pair_gt)
 
 
 def _without_label(tables: Tables, touching: np.ndarray, confident: float) -> list[Suspect]:
@@ -141,7 +141,7 @@ def _without_label(tables: Tables, touching: np.ndarray, confident: float) -> li
     return [_accusation(tables, "no label", float(tables.det_score[d]), d, None, None) for d in kept]
 
 
-def _nobodys(tables: Tables, touched: np.ndarray) -> list[Suspect]:
+def _not_found(tables: Tables, touched: np.ndarray) -> list[Suspect]:
     """Labels that no detection touches. The larger the object, the less likely that it is merely hard to see."""
     lonely = ~tables.gt_is_crowd
     lonely[touched] = False
@@ -150,7 +150,7 @@ def _nobodys(tables: Tables, touched: np.ndarray) -> list[Suspect]:
     for g in np.flatnonzero(lonely):
         others = size[tables.gt_class == tables.gt_class[g]]
         rank = float((others <= size[g]).mean())
-        found.append(_accusation(tables, "nobody's", 0.3 + 0.5 * rank, None, None, int(g)))
+        found.append(_accusation(tables, "not found", 0.3 + 0.5 * rank, None, None, int(g)))
     return found
 
 

@@ -150,7 +150,7 @@ class EvaluationFigures:
         return Figure(bar_chart(list(kinds), gains, "points of AP50 given back", texts), caption, *link)
 
     def sizes(self) -> Figure:
-        return self._histogram("size", [4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048],
+        return self._histogram("size", [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048],
                                "size, square root of the box's area in pixels",
                                "COCO calls objects up to 32 small and over 96 large.")  # fmt: skip
 
