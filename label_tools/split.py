@@ -81,8 +81,7 @@ def part_sizes(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
             f"{count} image{'s' * (count != 1)} cannot fill {len(fractions)} parts ({', '.join(fractions)}): "
             "label more images, or ask for fewer parts (for example --train .5 --val .5 --test 0)"
         )
-    # rounded, because .7 * 10 is 7.000000000000001 or 6.999999999999999 depending on the share
-    exact = {name: round(share * count, 9) for name, share in fractions.items()}
+    exact = {name: share * count for name, share in fractions.items()}
     sizes = {name: int(value) for name, value in exact.items()}
     by_remainder = sorted(fractions, key=lambda name: sizes[name] - exact[name])
     for name in by_remainder[: count - sum(sizes.values())]:

@@ -92,6 +92,11 @@ def test_blank_pictures_are_alike_only_when_equal():
     assert look_alike(prints) == []
 
 
+def test_correlation_is_pearsons():
+    a, b = np.random.default_rng(0).random((2, 1024)) * [[200], [90]]
+    assert duplicates._correlate(a, a + b) == pytest.approx(np.corrcoef(a, a + b)[0, 1])
+
+
 def test_nothing_in_nothing_out():
     assert same_pixels([]) == [] and look_alike([]) == [] and join(0, []) == []
 

@@ -140,12 +140,24 @@ def test_two_images_of_a_class_are_one_to_learn_and_one_to_measure():
 
 
 def test_ignore_regions_are_no_objects():
-    whole = document([{1}] * 5 + [{2}] * 5)
+    whole = document([{1}] * 10)
     for annotation in whole["annotations"][5:]:
         annotation["iscrowd"] = 1
-    # the five crowd-only images form the stratum without objects: 3.5/1/.5 of each stratum
-    parts = split_document(whole, {"train": 0.6, "val": 0.4})
-    assert [holders(part) for part in parts.values()] == [Counter({1: 3, 2: 3}), Counter({1: 2, 2: 2})]
+    # five images with objects, five with an ignore region only: two strata, each split 3 to 2
+    for seed in range(10):
+        where = part_of(split_document(whole, {"train": 0.6, "val": 0.4}, seed))
+        assert [Counter(where[k] for k in ks) for ks in (range(1, 6), range(6, 11))] == [{"train": 3, "val": 2}] * 2
+
+
+@given(st.lists(st.integers(2, 4), max_size=6), st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_single_images_fill_up_what_groups_leave(sizes, seed):
+    keys, number = {}, 0
+    for group, size in enumerate(sizes):
+        keys.update({number + k: group for k in range(1, size + 1)})
+        number += size
+    parts = split_document(document([{1}] * (number + 20)), USUAL, seed, keys)
+    assert {n: len(p["images"]) for n, p in parts.items()} == part_sizes(number + 20, USUAL)
 
 
 def test_seed_and_order():
