@@ -17,6 +17,7 @@ from toolkit.single_object import compare, digits, registry, shapes5, tables, tr
 from toolkit.single_object.recipe import Recipe, recipe_of, restored
 from toolkit.stopping import Stopped
 
+FEW = ["--train-images", "4", "--val-images", "4"]
 RECIPE = Recipe("cnn1", "digits", "bce + 4*mse + ce", epochs=3, batch=16, lr=1e-3, log_every=1)
 
 
@@ -181,8 +182,8 @@ def test_table_without_runs_says_so(tmp_path, capsys):
 
 @pytest.mark.parametrize(("words", "text"), [
     (["hw5net"], "needs --data with a labelled folder"),
-    (["cnn1", "--data", "shapes5", "--train-images", "4", "--val-images", "4"], "takes pictures of 60 x 48 with 1 channels"),
-    (["cnn1", "--backbone", "resnet18", "--train-images", "4", "--val-images", "4"], "--backbone and --weights are for"),
+    (["cnn1", "--data", "shapes5", *FEW], "takes pictures of 60 x 48 with 1 channels"),
+    (["cnn1", "--backbone", "resnet18", *FEW], "--backbone and --weights are for"),
     ([], "needs a NAME"),
 ])  # fmt: skip
 def test_commands_that_cannot_work(tmp_path, capsys, words, text):
