@@ -167,7 +167,9 @@ def centres(path: Path, picture: Picture, found: Anchoring) -> None:
             figure,
             0.56,
             0.27,
-            "The anchors run over (y, x, anchor), as the network's\noutput does. With x outside and y inside, targets and\npredictions are transposed: no square picture shows it.",
+            "The anchors run over (y, x, anchor), as the network's\n"
+            "output does. With x outside and y inside, targets and\n"
+            "predictions are transposed: no square picture shows it.",
             size=13,
         )
 
@@ -212,7 +214,7 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
 
 
 def heat(path: Path, picture: Picture, found: Anchoring) -> None:
-    sentence = "Each pixel of a map is one anchor; its colour the best IoU with a true box. Blank: the anchor leaves the picture."
+    sentence = "A pixel of a map is one anchor; its colour the best IoU with a true box. Blank: it leaves the picture."
     with slide(path, "5  Where which shape fits", sentence) as figure:
         best = torch.full((len(found.anchors),), float("nan"))
         best[found.inside_idxs] = found.iou.amax(dim=0)

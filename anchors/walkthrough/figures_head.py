@@ -48,7 +48,7 @@ def example_roi(picture: Picture) -> torch.Tensor:
     size = (box[2:] - box[:2]).clamp(min=120)
     middle = (box[:2] + box[2:]) / 2
     middle = middle.clamp(min=150, max=650)
-    return torch.cat((middle - size * 0.53 + 3.0, middle + size * 0.55 - 2.0))
+    return torch.cat((middle - size * 0.53 + 3.3, middle + size * 0.5 - 1.1))
 
 
 def bins(path: Path, picture: Picture, learned: Learned) -> None:
@@ -80,13 +80,17 @@ def bins(path: Path, picture: Picture, learned: Learned) -> None:
             (exact_bins, pooled_bins, aligned_bins)[i](axes, on_map, roi)
         moved = (rounded - on_map).abs().max()
         note(figure, 0.035, 0.205, "7 x 7 equal parts of the box.", size=13, colour=QUIET)
-        words = f"Corners to whole cells (here by up to {float(moved):.2f} cells,\n{float(moved) * STRIDE:.0f} pixels), then bins to whole cells, which may\noverlap (darker). The maximum of each bin."
+        words = (
+            "Corners to whole cells (moved by up to\n"
+            f"{float(moved) * STRIDE:.0f} pixels), then bins to whole cells,\n"
+            "which overlap. The maximum of each bin."
+        )
         note(figure, 0.35, 0.205, words, size=13, colour=QUIET)
         note(
             figure,
             0.665,
             0.205,
-            "2 x 2 points in each bin, each the bilinear mean\nof the four nearest cells. The mean of the points.",
+            "2 x 2 points in each bin, each the bilinear\nmean of four cells. The mean of the points.",
             size=13,
             colour=QUIET,
         )
@@ -123,7 +127,6 @@ def pooled_bins(axes, on_map, roi) -> None:
 
 
 def aligned_bins(axes, on_map, roi) -> None:
-    x1, y1, x2, y2 = on_map.tolist()
     exact_bins(axes, on_map, roi)
     start, size = on_map[:2] - 0.5, on_map[2:] - on_map[:2]
     xs, _ = sample_points(start[:1], size[:1], NUM_BINS, 2)
@@ -143,7 +146,7 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
         "Left: smooth L1 for the RPN, sigma 3. Right: the four losses of the tiny network while it learns this picture."
     )
     with slide(path, "13  Smooth L1, right and as the slide prints it", sentence) as figure:
-        curve = place(figure, 0.065, 0.30, 0.41, 0.50)
+        curve = place(figure, 0.065, 0.30, 0.41, 0.46)
         x = torch.linspace(-1.2, 1.2, 4801)
         sigma = 3
         slide_curve = as_printed(x, sigma)
@@ -156,26 +159,36 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
         curve.set_xlabel("x = predicted delta - target")
         curve.set_xlim(-1.2, 1.2)
         curve.set_ylim(-0.5, 1.15)
-        curve.text(
-            -1.12,
-            1.07,
-            "right:  ½ σ² x²  if |x| < 1/σ²,  else |x| - ½/σ²",
-            color=POSITIVE,
-            fontsize=12.5,
-            weight="bold",
+        note(
+            figure,
+            0.065,
+            0.835,
+            "right:  ½ σ² x²  if |x| < 1/σ²,  else  |x| - ½/σ²",
+            size=13,
+            colour=POSITIVE,
             va="center",
         )
-        curve.text(-1.12, -0.44, "slide:  ½ x²/σ²,  |x| - ½", color=NEGATIVE, fontsize=12.5, weight="bold", va="center")
+        note(
+            figure,
+            0.065,
+            0.795,
+            "slide:  ½ x²/σ²  if |x| < 1/σ²,  else  |x| - ½",
+            size=13,
+            colour=NEGATIVE,
+            va="center",
+        )
         curve.annotate("-0.389", (1 / 9, -0.389), (0.2, -0.40), fontsize=12, color=NEGATIVE, va="center")
         note(
             figure,
             0.065,
             0.19,
-            "The printed one jumps at 1/9 from +.0007 to -.389 and is negative up to\n½: being wrong by 0.2 would be rewarded. The right one has no step\nand no corner; beyond 1/9 its slope is 1, however wrong the box is.",
+            "The printed one jumps at 1/9 from +.0007 to -.389 and is\n"
+            "negative up to ½: being wrong by 0.2 would be rewarded.\n"
+            "The right one has no step and no corner.",
             size=12.5,
             colour=QUIET,
         )
-        panel = place(figure, 0.575, 0.30, 0.39, 0.50)
+        panel = place(figure, 0.575, 0.30, 0.39, 0.46)
         steps = range(1, len(learned.history) + 1)
         for name, (words, colour) in LOSSES.items():
             values = torch.tensor([losses[name] for losses in learned.history])
@@ -189,7 +202,9 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
             figure,
             0.575,
             0.19,
-            "Four losses, added with weight 1. That of the head's box rises at first:\nwhile no proposal is near an object there is little to be wrong about.",
+            "Four losses, added with weight 1; thick: the mean of 15\n"
+            "steps. The head's box loss falls last: the proposals that it\n"
+            "corrects change while the RPN learns.",
             size=12.5,
             colour=QUIET,
         )
@@ -204,7 +219,9 @@ def running_mean(values: torch.Tensor, reach: int = 15) -> torch.Tensor:
 
 
 def detections(path: Path, picture: Picture, learned: Learned, thresh: float = 0.3) -> None:
-    sentence = f"Detections with a score above {thresh:g}, at most eight. The network sees this picture and mirrored, moved copies of it, no other."
+    sentence = (
+        f"Detections with a score above {thresh:g}, at most eight. It sees this picture and copies of it, no other."
+    )
     palette = (POSITIVE, NEGATIVE, EXTRA, MARK, *SIZE_COLOURS)
     with slide(path, "14  Detections as training goes on", sentence) as figure:
         shown = learned.snapshots[:6]
@@ -224,6 +241,7 @@ def detections(path: Path, picture: Picture, learned: Learned, thresh: float = 0
                     f"{float(found['scores'][k]):.2f}",
                     colour,
                     size=8.5,
+                    va="top",
                     zorder=10,
                 )
             axes.set_title("before training" if step == 0 else f"after {step} steps", loc="left", fontsize=13, pad=5)
@@ -236,7 +254,10 @@ def detections(path: Path, picture: Picture, learned: Learned, thresh: float = 0
             figure,
             0.73,
             y - 0.08,
-            "First the scores are guesses. Then\nthe RPN finds where something is,\nthe head learns which class, and\nlast the boxes tighten.",
+            "First the scores are guesses. Then\n"
+            "the RPN finds where something is,\n"
+            "the head learns which class, and\n"
+            "last the boxes tighten.",
             size=14,
             colour=QUIET,
         )

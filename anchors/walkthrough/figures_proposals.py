@@ -11,7 +11,7 @@ from anchors.boxes import box_iou
 from anchors.walkthrough.learn import SHRINK, Learned
 from anchors.walkthrough.picture import Picture
 from anchors.walkthrough.style import (
-    HEAT,
+    IGNORED,
     INK,
     NEGATIVE,
     POSITIVE,
@@ -33,7 +33,7 @@ NMS_THRESH = 0.7
 
 
 def suppressed_by(boxes: Tensor, keep: Tensor) -> Tensor:
-    """[C]: for each candidate (best first) the kept one that suppressed it; itself where kept, -1 where the limit cut."""
+    """[C]: the kept one that suppressed each candidate (best first); itself where kept, -1 beyond the limit."""
     answer = torch.full((len(boxes),), -1)
     iou = box_iou(boxes[keep], boxes)
     for place_, kept in enumerate(keep.tolist()):
@@ -50,23 +50,26 @@ def before(path: Path, picture: Picture, learned: Learned) -> None:
         "The tiny network after its training. Each anchor, moved by its deltas, clipped, and ranked by its score."
     )
     with slide(path, f"9  The best {len(boxes)} proposals, before NMS", sentence) as figure:
-        import matplotlib
-
         axes = square(figure, 0.035, 0.05, 0.79)
         show_picture(axes, picture.pixels, strength=0.4)
-        colours = matplotlib.colormaps[HEAT]
-        for i in range(len(boxes) - 1, -1, -1):
-            share = 1 - i / max(len(boxes), 1)
-            draw_box(
-                axes, boxes[i], colours(share), width=0.7 + 1.2 * share, alpha=0.35 + 0.55 * share, zorder=3 + share
-            )
+        likely = chance > 0.5
+        draw_boxes(axes, boxes[~likely], IGNORED, width=0.7, alpha=0.6)
+        draw_boxes(axes, boxes[likely], POSITIVE, width=1.3, alpha=0.65, zorder=4)
+        draw_truth(axes, picture.boxes, width=2.5)
         panel = place(figure, 0.575, 0.50, 0.385, 0.27)
         panel.plot(torch.arange(1, len(chance) + 1), chance, color=POSITIVE, lw=3)
         panel.fill_between(torch.arange(1, len(chance) + 1), chance, color=POSITIVE, alpha=0.12)
         panel.set_xlabel("rank")
         panel.set_title("objectness, by rank", loc="left")
         panel.set_ylim(0, 1.03)
-        note(figure, 0.535, 0.385, "how many are left", size=15)
+        note(
+            figure,
+            0.535,
+            0.40,
+            f"{int(likely.sum())} with a chance above ½ in blue, the others grey.",
+            size=13,
+            colour=QUIET,
+        )
         steps = [
             ("here, at test", [len(learned.test["anchors"]), len(boxes), len(learned.test["nms_keep"])]),
             ("the paper, training", [22_500, 12_000, 2_000]),
@@ -94,14 +97,14 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
     )
     with slide(path, f"10  NMS: {len(boxes)} boxes become {len(keep)}", sentence) as figure:
         for i, kept in enumerate(most):
-            axes = square(figure, 0.035 + 0.315 * i, 0.26, 0.53)
+            axes = square(figure, 0.035 + 0.31 * i, 0.28, 0.51)
             show_picture(axes, picture.pixels, strength=0.35)
             mine = (by == kept).nonzero().squeeze(1)
             draw_boxes(axes, boxes[mine[mine != kept]], NEGATIVE, width=1.0, alpha=0.75)
             draw_box(axes, boxes[kept], POSITIVE, width=3.5, zorder=8)
-            label(axes, float(boxes[kept, 0]), float(boxes[kept, 1]), f"no. {kept + 1}", POSITIVE)
+            label(axes, float(boxes[kept, 0]), float(boxes[kept, 1]), f"no. {kept + 1}", POSITIVE, va="top", zorder=10)
             axes.set_title(f"no. {kept + 1} suppresses {victims[kept]}", loc="left", pad=14)
-        bars = place(figure, 0.70, 0.26, 0.265, 0.53)
+        bars = place(figure, 0.715, 0.28, 0.255, 0.51)
         first = keep[:14].tolist()
         bars.barh(range(len(first)), [victims[k] for k in first], color=NEGATIVE, height=0.62)
         for y, k in enumerate(first):
@@ -110,7 +113,7 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
         bars.invert_yaxis()
         bars.set_xticks([])
         bars.spines["bottom"].set_visible(False)
-        bars.set_title(f"the first {len(first)} kept, and whom they drop", loc="left", pad=14)
+        bars.set_title(f"the first {len(first)} kept: boxes each drops", loc="left", pad=14)
         lost = int((by == -1).sum())
         text = f"{len(keep)} kept, {sum(victims.values())} suppressed"
         text += f", {lost} not looked at: {len(keep)} was the limit." if lost else "."
@@ -119,7 +122,7 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
             figure,
             0.035,
             0.13,
-            "A suppressed box suppresses nothing: no. 2 may drop no. 3 only if no. 1 has left no. 2 alive.",
+            "A suppressed box suppresses nothing: no. 2 drops no. 3 only if it has survived no. 1 itself.",
             size=13,
             colour=QUIET,
         )
@@ -152,5 +155,9 @@ def rois(path: Path, picture: Picture, learned: Learned) -> None:
         panel.set_title("IoU with the best object", loc="left")
         panel.set_xlim(0, 1)
         added = bool((box_iou(picture.boxes, boxes).amax(dim=1) > 0.999).any())
-        words = "The true boxes joined the proposals before the draw (IoU 1):\nat first no proposal comes near an object, and the head\nwould never see one. The paper draws 128: 32 + 96."
+        words = (
+            "The true boxes joined the proposals before the draw (IoU 1):\n"
+            "at first no proposal comes near an object, and the head\n"
+            "would never see one. The paper draws 128: 32 + 96."
+        )
         note(figure, 0.55, 0.215, words, size=13, colour=QUIET if added else INK)

@@ -31,7 +31,9 @@ from anchors.walkthrough.style import (
 
 def labels(path: Path, picture: Picture, found: Anchoring) -> None:
     counts = {label: int((found.labels == label).sum()) for label in (1, 0, -1)}
-    sentence = f"IoU below {LOW:g}: background. At least {HIGH:g}, or the best of some object: positive. Between: it trains nothing."
+    sentence = (
+        f"IoU below {LOW:g}: background. At least {HIGH:g}, or the best of some object: positive. Between: no part."
+    )
     with slide(path, "6  Positive, negative, ignored", sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
         show_picture(axes, picture.pixels, strength=0.35)
@@ -143,7 +145,8 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
         d = encode(box[None], anchor[None])[0].tolist()
         a, g = sides(anchor), sides(box)
         lines = [
-            ("dx", f"({g[0]:.0f} - {a[0]:.0f}) / {a[2]:.0f}", d[0]), ("dy", f"({g[1]:.0f} - {a[1]:.0f}) / {a[3]:.0f}", d[1]),
+            ("dx", f"({g[0]:.0f} - {a[0]:.0f}) / {a[2]:.0f}", d[0]),
+            ("dy", f"({g[1]:.0f} - {a[1]:.0f}) / {a[3]:.0f}", d[1]),
             ("dw", f"ln({g[2]:.0f} / {a[2]:.0f})", d[2]), ("dh", f"ln({g[3]:.0f} / {a[3]:.0f})", d[3]),
         ]  # fmt: skip
         for i, (name, formula, value) in enumerate(lines):
@@ -151,7 +154,7 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
             figure.text(0.845, y, name, fontsize=17, weight="bold")
             figure.text(0.995, y, f"{value:+.3f}", fontsize=17, ha="right", color=POSITIVE, weight="bold")
             figure.text(0.845, y - 0.04, "= " + formula, fontsize=12, color=QUIET)
-        words = f"Close up: the {len(mine)} positives of one object, centre to centre."
+        words = f"Close up: {len(mine)} positives of one object."
         note(figure, 0.035, 0.13, words, size=13, colour=QUIET)
         note(figure, 0.445, 0.13, "Dashed: the best anchor of an object, and its four numbers.", size=13, colour=QUIET)
 
@@ -178,8 +181,8 @@ def arrow(axes, anchor, box, *, width: float) -> None:
         "color": POSITIVE,
         "lw": width,
         "shrinkA": 0,
-        "shrinkB": 0,
-        "mutation_scale": 9 + 3 * width,
+        "shrinkB": 9,
+        "mutation_scale": 6 + 4 * width,
     }
     axes.annotate("", (gx, gy), (ax, ay), arrowprops=style, zorder=9)
     axes.plot([ax], [ay], "o", color=POSITIVE, ms=3 + 1.5 * width, mec="white", mew=0.8, zorder=10)

@@ -1,0 +1,108 @@
+"""Make the walkthrough: fourteen figures, index.html and numbers.json in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from anchors.arguments import check_count
+from anchors.walkthrough import figures_anchors, figures_head, figures_proposals, figures_training, lecture
+from anchors.walkthrough.learn import Learned, learn
+from anchors.walkthrough.page import page
+from anchors.walkthrough.picture import Picture, read_picture
+
+FROM_BOXES = {
+    "01_grid": figures_anchors.grid,
+    "02_nine_anchors": figures_anchors.nine,
+    "03_all_centres": figures_anchors.centres,
+    "04_inside": figures_anchors.inside,
+    "05_iou": figures_anchors.heat,
+    "06_labels": figures_training.labels,
+    "07_sample": figures_training.sample,
+    "08_deltas": figures_training.deltas,
+}
+FROM_TRAINING = {
+    "09_proposals": figures_proposals.before,
+    "10_nms": figures_proposals.after,
+    "11_rois": figures_proposals.rois,
+    "12_roi_pooling": figures_head.bins,
+    "13_losses": figures_head.losses,
+    "14_detections": figures_head.detections,
+}
+FILES = [f"{name}.png" for name in (*FROM_BOXES, *FROM_TRAINING)]
+
+
+def walkthrough(image: str | None, labels: str | None, out: str, *, seed: int, quick: bool) -> int:
+    """Write the walkthrough of a picture (None: the lesson's own) into `out`, all of it or nothing."""
+    check_count(seed, "seed")
+    picture = read_picture(image, labels)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".walkthrough-") as temporary:
+        numbers = write_all(Path(temporary), picture, seed=seed, quick=quick)
+        for name in [*FILES, "numbers.json", "index.html"]:
+            os.replace(Path(temporary) / name, folder / name)
+    print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
+    found = numbers["picture"]
+    print(f"{found['anchors']['all']:,} anchors, {found['anchors']['inside']:,} inside")
+    print("{positive:,} positive, {negative:,} negative, {ignored:,} ignored".format(**found["labels"]))
+    print("sample: {positive} + {negative}".format(**found["sample"]))
+    print(folder / "index.html")
+    return 0
+
+
+def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict:
+    found = lecture.anchoring(picture.boxes, seed)
+    for name, draw in FROM_BOXES.items():
+        draw(folder / f"{name}.png", picture, found)
+    learned = learn(picture, seed=seed, quick=quick)
+    for name, draw in FROM_TRAINING.items():
+        draw(folder / f"{name}.png", picture, learned)
+    numbers = {
+        "lecture": lecture.numbers(lecture.anchoring(lecture.BOXES, seed)),
+        "picture": {
+            "objects": dict(sorted(Counter(picture.names).items())),
+            "boxes": [[round(v, 3) for v in box] for box in picture.boxes.tolist()],
+            **lecture.numbers(found),
+        },
+        "training": of_training(learned),
+    }
+    text = json.dumps(numbers, indent=1, sort_keys=True) + "\n"
+    (folder / "numbers.json").write_text(text, encoding="utf-8")
+    (folder / "index.html").write_text(page(numbers, FILES), encoding="utf-8")
+    return numbers
+
+
+def of_training(learned: Learned) -> dict:
+    """What the tiny network did; the same seed gives the same numbers on one machine."""
+    sample = learned.train["roi_sample"]
+    foreground = int((sample.labels > 0).sum())
+    return {
+        "steps": len(learned.history),
+        "first_losses": rounded(learned.history[0]),
+        "last_losses": rounded(learned.history[-1]),
+        "candidates": len(learned.test["candidates"].boxes),
+        "kept": len(learned.test["nms_keep"]),
+        "rois_foreground": foreground,
+        "rois_background": len(sample.labels) - foreground,
+        "shapes": {
+            "anchors": list(learned.test["anchors"].shape),
+            "pooled": list(learned.train["pooled"].shape),
+            "class_logits": list(learned.train["class_logits"].shape),
+            "box_deltas": list(learned.train["box_deltas"].shape),
+        },
+        "detections": [
+            {"step": step, "best_scores": [round(float(s), 3) for s in found["scores"][:4]]}
+            for step, found in learned.snapshots
+        ],
+    }
+
+
+def rounded(losses: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 5) for name, value in losses.items()}
