@@ -1,0 +1,44 @@
+"""`frcnn prelabel RUN images/ --out DIR`: a first draft of labels, to be corrected in labelme."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "prelabel",
+        help="draft LabelMe files for new pictures, to correct instead of drawing",
+        description="Pictures that have a LabelMe file already are left alone. Correct the drafts with "
+        "`frcnn label images --labels labels.txt --out DIR`; the pictures to look at first are printed first.",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
+    parser.add_argument("images", type=Path, nargs="+", help="pictures or folders of pictures")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the LabelMe files go")
+    parser.add_argument("--score", type=float, help="draft detections from this score (default: each class's own)")
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from label_tools.errors import InputError
+    from toolkit.prelabel import prelabel
+    from toolkit.progress import Progress
+
+    if args.score is not None and not 0 <= args.score <= 1:
+        raise InputError(f"--score: found {args.score}, needs 0 to 1")
+    progress, written, left = Progress(), [], 0
+    drafts = prelabel(args.checkpoint, args.images, args.out, score=args.score, device=args.device)
+    for path, count, least, why in drafts:
+        if why:
+            left += 1
+            progress.line(f"left alone: {path} ({why})")
+        else:
+            written.append((least, path, count))
+            progress.step(f"{len(written)} drafts")
+    progress.close()
+    for least, path, count in sorted(written, key=lambda row: (row[0], str(row[1]))):  # the least certain first
+        print(f"{path}  {count} objects" + (f", lowest score {least:.2f}" if count else ""))
+    print(f"{len(written)} drafts in {args.out}, {left} pictures left alone")
+    return 0
