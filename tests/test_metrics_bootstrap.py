@@ -86,6 +86,10 @@ def test_perfect_detections_have_no_width():
 def test_nothing_to_resample():
     document = document_of([[(1, 0, 0, 10, 10)]])
     assert intervals(match(read_tables(document, perfect(document)))) is None  # one image
+    one_image = document_of([[(1, 0, 0, 10, 10), (2, 50, 50, 10, 10)], [(1, 0, 0, 10, 10)]], ("nut", "bolt"))
+    found = intervals(match(read_tables(one_image, perfect(one_image))), 20)
+    assert found["per_class"]["bolt"]["AP"] is None  # its objects lie in one image
+    assert found["per_class"]["nut"]["AP"] == [1.0, 1.0]
     empty = intervals(match(read_tables(document_of([[], []]), [])), 20)
     assert empty["AP"] is None
     assert empty["per_class"]["nut"]["AP"] is None
@@ -122,6 +126,18 @@ def test_a_worse_run_is_told_apart_and_an_equal_one_is_not():
     assert same["AP"]["difference"] == 0
     assert same["AP"]["p"] == 1
     assert same["AP"]["verdict"] == "no difference shown"
+
+
+def test_two_runs_that_miss_as_much_elsewhere_are_not_told_apart():
+    document, _ = scene(7, images=40)
+    found = perfect(document)
+    a, b = (match(read_tables(document, worse(document, found, 0.2, seed))) for seed in (1, 2))
+    result = compare(a, b, 300)["AP"]
+    low, high = result["interval"]
+    assert low < 0 < high
+    assert result["difference"] != 0
+    assert result["verdict"] == "no difference shown"
+    assert result["p"] > 0.05
 
 
 def test_pairing_sees_what_two_intervals_cannot():

@@ -88,6 +88,23 @@ def test_by_hand_iou_decides_the_threshold():
     assert (result["AP50"], result["AP75"]) == (1.0, 0.0)
 
 
+def test_of_two_equal_overlaps_the_later_object_is_taken():
+    # one box labelled twice, once with a small mask and once with a large one: the detection takes the second
+    twice = [[(1, 0, 0, 100, 100, {"area": 900.0}), (1, 0, 0, 100, 100, {"area": 9800.0})]]
+    document = document_of(twice)
+    detections = [detection(1, 1, 0, 0, 100, 100, 0.9)]
+    result = coco_metrics(document, detections)
+    assert result["AR1"] == 0.5
+    assert_equal_to_pycocotools(document, detections)
+    # as far from the one as from the other: COCO's threshold 0.5 is met by both, a second detection needs the first
+    between = document_of([[(1, 0, 0, 30, 30), (1, 10, 0, 30, 30)]])
+    detections = [detection(1, 1, 5, 0, 30, 30, 0.9), detection(1, 1, 0, 0, 30, 30, 0.8)]
+    assert coco_metrics(between, detections)["AR100"] > 0.5
+    assert_equal_to_pycocotools(between, detections)
+    backwards = document_of([[(1, 10, 0, 30, 30), (1, 0, 0, 30, 30)]])
+    assert coco_metrics(backwards, detections)["AR100"] < coco_metrics(between, detections)["AR100"]
+
+
 def test_class_without_objects_is_not_averaged():
     document = document_of([[(1, 0, 0, 10, 10)]], ("nut", "bolt"))
     result = coco_metrics(document, [*perfect(document), detection(1, 2, 0, 0, 10, 10, 0.9)])

@@ -49,6 +49,11 @@ def test_class():
     assert result["kinds"]["class"]["gain"] == pytest.approx(0.75)
 
 
+def test_class_needs_half_of_iou_only():
+    # overlap 20 x 15 of 400 + 400 - 300: IoU 0.6
+    assert counts(kinds_of([detection(1, BOLT, 0, 5, 20, 20, 0.95), FINE_BOLT])) == {"class": 1}
+
+
 def test_both():
     result = kinds_of([FINE_NUT, FINE_BOLT, detection(1, BOLT, 0, 12, 20, 20, 0.95)])
     assert counts(result) == {"both": 1}
@@ -87,6 +92,10 @@ def test_only_the_best_of_several_is_mended():
     result = kinds_of(two)
     assert counts(result) == {"localisation": 2}
     assert result["kinds"]["localisation"]["gain"] == pytest.approx(0.5)  # nuts reach 1: the second one vanishes
+    boxes = [[(NUT, 0, 0, 20, 20), (NUT, 60, 60, 20, 20), (BOLT, 100, 100, 20, 20)]]
+    result = kinds_of(two, boxes)
+    # one of two nuts is found once mended, not both: recalls 0 to 0.5
+    assert result["kinds"]["localisation"]["gain"] == pytest.approx(0.5 * 51 / 101)
 
 
 def test_over_threshold_counts_less():

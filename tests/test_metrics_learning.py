@@ -77,12 +77,14 @@ def test_resize_scale_is_torchvisions():
 
 
 def test_anchor_coverage_by_hand():
-    document = document_of([[(1, 48, 48, 32, 32), (1, 0, 0, 8, 128)]], size=(200, 200))
+    boxes = [(1, 48, 48, 32, 32), (1, 0, 0, 8, 128), (1, 20, 48, 32, 32)]
+    document = document_of([boxes], size=(200, 200))
     layout = {"sizes": [[32]], "aspect_ratios": [[1.0]], "strides": [16], "image_size": 200, "max_size": 400}
     found = anchor_coverage(read_tables(document, []), layout)
     # the first has its centre (64, 64) on the grid and the anchor's size: IoU 1.
     # the second, centre (4, 64): the anchor at (0, 64) covers x 0..8 (its right half is 16 wide), y 48..80:
     # 8 * 32 / (32 * 32 + 8 * 128 - 256) = 256 / 1792
-    assert found["best_iou"] == pytest.approx([1.0, 256 / 1792], abs=1e-3)
-    assert found["covered"] == 0.5
+    # the third, centre (36, 64): the nearest anchor lies 4 pixels to the left: 28 * 32 / (2 * 1024 - 896)
+    assert found["best_iou"] == pytest.approx([1.0, 256 / 1792, 896 / 1152], abs=1e-3)
+    assert found["covered"] == pytest.approx(2 / 3)
     assert anchor_coverage(read_tables(document_of([[]]), []), layout) is None

@@ -49,6 +49,12 @@ def test_a_wrong_class_is_found():
     assert one.label_class != one.class_name
 
 
+def test_a_label_that_a_detection_confirms_is_not_accused_by_a_weaker_one():
+    document, detections = honest(2)
+    first = {**detections[0], "category_id": detections[0]["category_id"] % 3 + 1, "score": 0.6}
+    assert found(document, [*detections, first]) == []
+
+
 def test_a_shifted_box_is_found():
     document, detections = honest(3)
     x, y, w, h = document["annotations"][7]["bbox"]

@@ -99,8 +99,9 @@ def test_nothing_comes_from_elsewhere(page, run):
 def test_every_figure_has_its_numbers(page):
     data = [(link, name) for _, link, name in page.links if name]
     names = {name for _, name in data}
-    assert names == {"precision_recall.csv", "thresholds.csv", "calibration.csv", "confusion.csv", "error_kinds.csv",
-                     "losses.csv", "epochs.csv", "learning_rate.csv", "objects.csv", "anchors.csv"}  # fmt: skip
+    assert names == {"precision_recall_50.csv", "precision_recall_75.csv", "f1.csv", "precision.csv", "recall.csv",
+                     "calibration.csv", "confusion.csv", "error_kinds.csv", "losses.csv", "epochs.csv",
+                     "learning_rate.csv", "objects.csv", "anchors.csv"}  # fmt: skip
     for link, name in data:
         content = base64.b64decode(link.split("base64,")[1]).decode()
         header, *rows = csv.reader(io.StringIO(content))
@@ -172,7 +173,7 @@ def test_an_interrupted_run_has_its_curves(tmp_path):
 
 
 @pytest.mark.parametrize("spoil", ["run.json", "config.yaml", "metrics.jsonl", "val/metrics.json", "val/gallery.json",
-                                   "val/thresholds.csv", "val/pictures"])  # fmt: skip
+                                   "val/f1.csv", "val/pictures"])  # fmt: skip
 def test_any_file_may_be_missing_or_broken(run, tmp_path, spoil):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
@@ -254,7 +255,7 @@ def test_many_classes_stay_readable(tmp_path):
     document = document_of([[(i + 1, 10.0, 10.0, 50.0, 50.0)] for i in range(40)], names)
     write_evaluation(tmp_path, judge(document, perfect(document), Settings(resamples=20)), tmp_path)
     page = Page(write_report(tmp_path).read_text())
-    assert "the table has 32 more" in page.sections["curves"]
+    assert "the table has 33 more" in page.sections["curves"]
     assert all(name in page.sections["classes"] for name in names)
 
 

@@ -57,7 +57,7 @@ def write_json(path: Path, content: object, lines: bool = False) -> None:
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Whole or not at all; None and NaN become empty cells, floats have six digits."""
+    """Whole or not at all; None and NaN become empty cells, floats have five digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -69,7 +69,7 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> No
 
 def _cell(value: object) -> object:
     if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.6g}"
+        return "" if np.isnan(value) else f"{value:.5g}"
     return "" if value is None else value
 
 
@@ -90,20 +90,13 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
     rows += [[name, one["num_objects"], *(one[key] for key in KEYS)] for name, one in metrics["per_class"].items()]
     write_csv(folder / "classes.csv", ["class", "num_objects", *KEYS], rows)
 
-    columns = {}
-    for k, name in enumerate(names):
-        for iou in (0.5, 0.75):
-            line = curves.precision_recall(matches, k, iou)
-            if line is not None:
-                columns[f"{name} at IoU {iou:.2f}"] = line
-    header = ["recall", *columns]
-    write_csv(folder / "precision_recall.csv", header, zip(RECALLS.tolist(), *(c.tolist() for c in columns.values())))
-
-    rows = []
-    for curve in evaluation.curves:
-        line = curves.sampled(curve, GRID)
-        rows += [[curve.name, *map(float, row)] for row in zip(GRID, line["precision"], line["recall"], line["f1"])]
-    write_csv(folder / "thresholds.csv", ["class", "score_threshold", "precision", "recall", "f1"], rows)
+    for iou in (0.5, 0.75):
+        lines = {name: curves.precision_recall(matches, k, iou) for k, name in enumerate(names)}
+        _write_columns(folder / f"precision_recall_{round(100 * iou)}.csv", "recall", RECALLS,
+                       {name: line for name, line in lines.items() if line is not None})  # fmt: skip
+    lines = {curve.name: curves.sampled(curve, GRID) for curve in evaluation.curves}
+    for key in ("precision", "recall", "f1"):
+        _write_columns(folder / f"{key}.csv", "score_threshold", GRID, {n: line[key] for n, line in lines.items()})
 
     if metrics["calibration"]:
         bins = metrics["calibration"]["bins"]
@@ -116,6 +109,12 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
     size, aspect, class_ = statistics.sizes_and_aspects(evaluation.tables)
     rows = [[names[k], float(s), float(a)] for s, a, k in zip(size, aspect, class_)]
     write_csv(folder / "objects.csv", ["class", "size", "aspect_ratio"], rows)
+
+
+def _write_columns(path: Path, x: str, grid: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+    """A table with the grid in the first column and a column for each class."""
+    rows = zip(grid.tolist(), *(column.tolist() for column in columns.values()))
+    write_csv(path, [x, *columns], rows)
 
 
 def _suspect(suspect) -> dict:

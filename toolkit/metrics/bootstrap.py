@@ -67,7 +67,6 @@ def _class_ap(
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         # how many of the 101 recalls are first reached at each hit
         reached = np.searchsorted(RECALLS, found / num_objects[some, None], side="right")
-        reached[(found == 0)] = 0
         first = np.diff(reached, axis=1, prepend=0)
         ap[some, t] = (envelope * first).sum(1) / len(RECALLS)
     ap[~some] = np.nan
@@ -75,14 +74,21 @@ def _class_ap(
 
 
 def intervals(matches: Matches, resamples: int = 1000, seed: int = 0) -> dict | None:
-    """95 % intervals {"AP": [low, high], "AP50", "AP75", "per_class": {name: ...}}; None for fewer than 2 images."""
+    """95 % intervals {"AP": [low, high], "AP50", "AP75", "per_class": {name: ...}}; None for fewer than 2 images.
+
+    A class with all its objects in one image has no interval.
+    """
     num_images = len(matches.tables.image_ids)
     if num_images < 2 or resamples < 1:
         return None
     ap = resampled_ap(matches, draw_weights(num_images, resamples, seed))
+    counted = ~matches.gt_ignored[0]
     value = resampled_ap(matches, np.ones((1, num_images), np.int64))
+    nothing = {"AP": None, "AP50": None, "AP75": None}
     per_class = {
         name: _intervals_of(ap[:, :, k : k + 1], value[:, :, k : k + 1], matches.iou_thresholds)
+        if len(np.unique(matches.tables.gt_image[counted & (matches.tables.gt_class == k)])) > 1
+        else nothing  # all objects in one image: draws of images cannot say how AP would move
         for k, name in enumerate(matches.tables.class_names)
     }
     return {

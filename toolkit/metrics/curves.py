@@ -46,7 +46,10 @@ class Curve:
         kept = int(np.searchsorted(-self.score, -threshold, side="right"))
         if kept == 0:
             return {"precision": None, "recall": 0.0 if self.num_objects else None, "f1": None}
-        values = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        values = {"precision": self.precision, "recall": self.recall}
+        if not self.num_objects:
+            return {"precision": float(self.precision[kept - 1]), "recall": None, "f1": None}
+        values["f1"] = self.f1
         return {k: None if np.isnan(v[kept - 1]) else float(v[kept - 1]) for k, v in values.items()}
 
 

@@ -174,30 +174,38 @@ def matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
     longest = max(map(len, names))
     left, top = min(150, 14 + 7 * longest) + 16, min(120, 10 + 6 * longest) + 18
     width, height = left + n * cell + 8, top + n * cell + 8
+    small = f' style="font-size:{min(12.5, 0.8 * cell):.1f}px"'
     parts = []
     for i, row in enumerate(counts):
         total = max(1, sum(row))
         y = top + i * cell
-        parts.append(f'<text class="name" x="{left - 6}" y="{y + cell / 2 + 4}" text-anchor="end">'
-                     f"{escape(_clip(names[i]))}</text>")  # fmt: skip
+        middle = f'y="{y + cell / 2 + 4}"'
+        parts.append(f'<text class="name" x="{left - 6}" {middle} text-anchor="end"{small}>{_clip(names[i])}</text>')
         for j, count in enumerate(row):
-            x = left + j * cell
-            share = count / total
+            if not count and n > 20:
+                continue  # thousands of empty cells would be most of the page
+            x, share = left + j * cell, count / total
             kind = "right" if i == j and i < n - 1 else "wrong"
             text = f"{names[i]} detected as {names[j]}: {count} ({100 * share:.0f} % of the row)"
-            parts.append(f'<g class="cell {kind}"><title>{escape(text)}</title>'
-                         f'<rect x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" rx="2"/>'
-                         f'<rect class="fill" x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" rx="2" '
-                         f'style="--share:{0.9 * share if count else 0:.2f}"/>')  # fmt: skip
+            spot = f'x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" rx="2"'
+            parts.append(f'<g class="cell {kind}"><title>{escape(text)}</title><rect {spot}/>')
+            if count:
+                parts.append(f'<rect class="fill" {spot} style="--share:{0.9 * share:.2f}"/>')
             if count and cell >= 22:
                 strong = " inverse" if share > 0.55 else ""
-                parts.append(f'<text class="count{strong}" x="{x + cell / 2 - 0.5}" y="{y + cell / 2 + 4}" '
-                             f'text-anchor="middle">{count}</text>')  # fmt: skip
+                at = f'x="{x + cell / 2 - 0.5}" {middle} text-anchor="middle"'
+                parts.append(f'<text class="count{strong}" {at}>{count}</text>')
             parts.append("</g>")
+    if n > 20:
+        parts.insert(
+            0, f'<g class="cell"><rect x="{left}" y="{top}" width="{n * cell}" height="{n * cell}" rx="2"/></g>'
+        )
     for j, name in enumerate(names):
-        x = left + j * cell + cell / 2
-        parts.append(f'<text class="name" transform="translate({x + 4},{top - 6}) rotate(-45)">'
-                     f"{escape(_clip(name))}</text>")  # fmt: skip
+        x = left + j * cell + cell / 2 + 4
+        turn = -45 if cell >= 22 else -90
+        parts.append(
+            f'<text class="name" transform="translate({x},{top - 6}) rotate({turn})"{small}>{_clip(name)}</text>'
+        )
     return _svg(parts, "confusion matrix", height, width + min(60, 5 * longest))
 
 
@@ -293,5 +301,5 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _clip(name: str, length: int = 20) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
+def _clip(name: str, length: int = 20) -> Markup:
+    return escape(name if len(name) <= length else name[: length - 1] + "…")

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from toolkit.report.charts import Line, bar_chart, histogram, line_chart, matrix
 from toolkit.report.training import Training, smooth
 
-MOST_LINES = 8  # classes that get a curve of their own; the table beside has all
+MOST_LINES = 7  # classes that get a curve of their own; the table beside has all
 DATA_LIMIT = 250_000  # bytes; a longer table lies beside the report instead of in it
 MOST_STEPS = 600  # points of the loss curve
 
@@ -65,19 +65,19 @@ class EvaluationFigures:
         header, *rows = list(csv.reader(io.StringIO(content.decode())))
         return header, rows, _link(name, content, self.where / name)
 
+    def _columns(self, name: str) -> tuple[list[float], dict[str, list[float | None]], tuple[str, str]]:
+        """First column, {heading: column} of the others, link; an empty cell is None."""
+        header, rows, link = self._table(name)
+        columns = [[float(row[i]) if row[i] else None for row in rows] for i in range(len(header))]
+        return columns[0], dict(zip(header[1:], columns[1:])), link
+
     def _some(self) -> str:
         more = len(self.metrics["per_class"]) - len(self.shown)
         return f" The {len(self.shown)} classes with the most objects; the table has {more} more." if more else ""
 
     def precision_recall(self, iou: float) -> Figure:
-        header, rows, link = self._table("precision_recall.csv")
-        numbers = np.array(rows, float) if rows else np.zeros((0, len(header)))
-        lines = []
-        for name in self.shown:
-            column = f"{name} at IoU {iou:.2f}"
-            if column in header:
-                values = numbers[:, header.index(column)].tolist()
-                lines.append(Line(name, numbers[:, 0].tolist(), values, self.colour[name]))
+        x, columns, link = self._columns(f"precision_recall_{round(100 * iou)}.csv")
+        lines = [Line(name, x, columns[name], self.colour[name]) for name in self.shown if name in columns]
         caption = (
             f"Precision at each recall {self.of_split}, IoU {iou:.2f}, over all score thresholds; precision made "
             f"monotone as COCO does, so the area under a curve is the class's AP at this IoU.{self._some()}"
@@ -89,18 +89,10 @@ class EvaluationFigures:
         return tuple((line.name, line.colour) for line in lines)
 
     def against_threshold(self, key: str) -> Figure:
-        header, rows, link = self._table("thresholds.csv")
-        at = header.index(key)
-        lines = []
-        for name in [*self.shown, "all classes"]:
-            if name == "all classes" and len(self.metrics["per_class"]) == 1:
-                continue
-            mine = [row for row in rows if row[0] == name]
-            values = [float(row[at]) if row[at] else None for row in mine]
-            strong = name == "all classes"
-            colour = self.colour.get(name, 7)
-            if any(v is not None for v in values) and not (strong and len(self.shown) < 2):
-                lines.append(Line(name, [float(r[1]) for r in mine], values, colour, strong=strong, step=True))
+        x, columns, link = self._columns(f"{key}.csv")
+        lines = [Line(n, x, columns[n], self.colour[n], step=True) for n in self.shown if any(map(_good, columns[n]))]
+        if len(lines) > 1:
+            lines.append(Line("all classes", x, columns["all classes"], 7, strong=True, step=True))
         marks = []
         if key == "f1":
             for name in self.shown[:3] if len(self.shown) <= 3 else []:

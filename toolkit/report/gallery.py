@@ -51,7 +51,7 @@ def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
                 try:
                     made[key] = _picture(image_root, file_name, item.crop, f"{len(made):03d}.jpg")
                 except (InputError, OSError, ValueError) as error:
-                    lost.append(str(error))
+                    lost.append(str(error).replace(f"{image_root}/", ""))  # no path of this machine in a report
                     made[key] = None
                 if made[key]:
                     content = made[key].pop("content")
