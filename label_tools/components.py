@@ -23,6 +23,8 @@ def label_parts(starts: np.ndarray, ends: np.ndarray, height: int) -> np.ndarray
     first = np.searchsorted(high, low - stride, side="left")
     last = np.searchsorted(low, high - stride, side="right")
     counts = last - first
+    if np.count_nonzero(counts) == n - 1:  # all but one have a neighbour on their left: all lead to that one
+        return np.zeros(n, dtype=np.int64)
     # follow every interval to the left, through its first neighbour, to one that has none there
     origin = np.where(counts > 0, first, np.arange(n))
     while not np.array_equal(further := origin[origin], origin):

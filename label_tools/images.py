@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "GIF")  # not fit to hold the ids of a m
 MAX_PIXELS = 100_000_000
 _PLUGINS = tuple(f for f in FORMATS if f != "MPO")  # Pillow reads MPO, the format of phones, as a kind of JPEG
 _ORIENTATION = 0x0112
+_TAIL = 1 << 16  # bytes at a PNG's end in which a late EXIF chunk is looked for
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -122,9 +124,15 @@ def open_pixels(path: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     No palette is applied and nothing is scaled: an id stays an id. EXIF rotation is applied, as for pictures.
     Raises ImageError naming the file.
     """
+    return open_mask(path, max_pixels=max_pixels)[0]
+
+
+def open_mask(path: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, str, str]:
+    """(`open_pixels`, the file's format, Pillow's mode): what a mask holds, and whether it can hold ids at all."""
     with _opened(path, max_pixels) as image:
+        kind, mode = image.format or "", image.mode
         image.load()
-        return np.asarray(_turned(image))
+        return np.asarray(_turned(image)), kind, mode
 
 
 @contextmanager
@@ -226,17 +234,18 @@ def _late_png_exif(image: Image.Image) -> bytes | None:
         return None
     before = file.tell()
     try:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
-            if kind == b"eXIf":
-                return file.read(min(length, 1 << 20))
-            if kind == b"IEND":
-                return None
-            file.seek(length + 4, os.SEEK_CUR)
-        return None
+        file.seek(0, os.SEEK_END)
+        file.seek(max(file.tell() - _TAIL, 0))
+        tail = file.read(_TAIL)
     finally:
         file.seek(before)
+    at = tail.rfind(b"eXIf")
+    if at < 4:
+        return None
+    (length,) = struct.unpack_from(">I", tail, at - 4)
+    end = at + 4 + length
+    checked = len(tail) >= end + 4 and tail[end : end + 4] == struct.pack(">I", zlib.crc32(tail[at:end]))
+    return tail[at + 4 : end] if checked else None  # unchecked: four letters among the pixels
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -21,7 +21,7 @@ from label_tools import rle
 from label_tools.components import label_parts
 from label_tools.errors import InputError
 from label_tools.findings import NOTE, WARNING
-from label_tools.images import LOSSY_FORMATS, MAX_PIXELS, ImageError, ImageInfo, image_info, open_pixels
+from label_tools.images import LOSSY_FORMATS, MAX_PIXELS, ImageError, ImageInfo, open_mask
 from label_tools.instances import Instance, RefusedError, Remark, from_runs
 
 MODES = ("instance", "class", "binary")
@@ -68,12 +68,11 @@ def read_mask(path: str, image: ImageInfo, options: MaskOptions, remark: Remark)
 
 def _read_values(path: str, image: ImageInfo, options: MaskOptions, remark: Remark) -> np.ndarray:
     try:
-        info = image_info(path, max_pixels=options.max_pixels)
-        if info.format in LOSSY_FORMATS and not (info.format == "GIF" and info.mode in ("L", "P", "1")):
-            raise InputError(f"{path}: a {info.format} mask: its compression changes ids; save masks as PNG")
-        values = open_pixels(path, max_pixels=options.max_pixels)
+        values, kind, mode = open_mask(path, max_pixels=options.max_pixels)
     except ImageError as error:
         raise RefusedError(error.code, error.text, "save the mask again as PNG") from error
+    if kind in LOSSY_FORMATS and not (kind == "GIF" and mode in ("L", "P", "1")):
+        raise InputError(f"{path}: a {kind} mask: its compression changes ids; save masks as PNG")
     height, width = values.shape[:2]
     if (width, height) == (image.width, image.height):
         return _single(values, path, options)
