@@ -205,3 +205,19 @@ def slow_steps(seconds: float) -> None:
         return real(*args)
 
     engine.update = update
+
+
+def slow_disk(seconds: float) -> None:
+    """Every call that writes a checkpoint takes a moment longer."""
+    import time
+
+    from toolkit import checkpoint
+
+    faulty_calls(checkpoint, lambda: time.sleep(seconds))
+
+
+def sigterm_in_report() -> None:
+    """SIGTERM while the best checkpoint is judged, after training."""
+    from toolkit import evaluate
+
+    _at_call(evaluate, "judge", 1, lambda result: os.kill(os.getpid(), signal.SIGTERM))

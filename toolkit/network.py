@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from label_tools.errors import InputError
 from toolkit import class_loss, models
 from toolkit.config import Config
 
@@ -41,5 +42,7 @@ def set_class_loss(model: nn.Module, config: Config, class_counts: np.ndarray) -
     o = config.optimizer
     if o.class_weights == "none" and not o.label_smoothing:
         return
+    if not hasattr(model, "roi_heads"):
+        raise InputError(f"--label-smoothing and --class-weights: not for --model {config.model.model}")
     weight = class_loss.balanced_weights(torch.from_numpy(class_counts)) if o.class_weights == "balanced" else None
     class_loss.install(model, weight, o.label_smoothing)
