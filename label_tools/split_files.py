@@ -63,6 +63,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--near-distance", type=int, metavar="BITS", help="of 64 that may differ (default 8)")
     parser.add_argument("--keep", type=Path, metavar="SPLIT.JSON", help="images of this split stay in their part")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the folder of the COCO file")
+    parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
     parser.add_argument("--jobs", type=int, default=1, help="processes that decode images (default 1)")
     parser.add_argument("--json", action="store_true", help="print the manifest instead of the table")
     parser.set_defaults(run=run)
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         near_distance=args.near_distance,
         keep=args.keep,
         out=args.out,
+        image_root=args.image_root,
         jobs=args.jobs,
     )
     for warning in manifest["warnings"]:
@@ -96,17 +98,21 @@ def split_file(
     near_distance: int | None = None,
     keep: Path | None = None,
     out: Path | None = None,
+    image_root: Path | None = None,
     jobs: int = 1,
 ) -> dict:
     """Split the COCO file `annotations` into `out`/{train,val,test,split}.json; the manifest is returned.
 
-    Raises InputError before anything is written.
+    image_root: in place of the file's own. Raises InputError before anything is written.
     """
     fractions = check_fractions(fractions)
     annotations = Path(annotations)
     out = annotations.parent if out is None else Path(out)
     _refuse_overwriting(annotations, out)
     document = coco.read(annotations)
+    if image_root is not None:  # the file says none, or a wrong one
+        relative = Path(os.path.relpath(image_root, annotations.parent)).as_posix()
+        document = {**document, "info": {**document["info"], "image_root": relative}}
     ties = _ties(document, annotations, group_by, duplicates, near_distance, jobs)
     parts = split_document(document, fractions, seed, group_keys(document, ties), _kept(document, keep))
     root = Path(os.path.relpath(coco.image_root(document, annotations), out)).as_posix()

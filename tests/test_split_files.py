@@ -64,6 +64,16 @@ def test_another_folder_keeps_the_image_root_right(folder, tmp_path):
     assert coco.image_path(part, out / "val.json", part["images"][0]).is_file()
 
 
+def test_image_root_in_place_of_the_files_own(folder, tmp_path):
+    document = coco.read(folder / "annotations.json")
+    coco.write({**document, "info": {}}, tmp_path / "foreign" / "instances.json")
+    arguments = ["split", str(tmp_path / "foreign" / "instances.json"), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert main([*arguments, "--image-root", str(folder / "images")]) == 0
+    part = coco.read(tmp_path / "out" / "test.json")
+    assert part["info"]["image_root"] == "../data/images"
+
+
 def test_same_input_same_bytes_and_no_absolute_path(folder, tmp_path):
     copy = tmp_path / "other place"
     shutil.copytree(folder, copy)
