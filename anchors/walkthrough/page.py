@@ -46,8 +46,8 @@ def words(numbers: dict) -> dict[str, str]:
     if labels["at_least_0.7"] == 0:
         ties = " + ".join(str(value) for value in labels["positive_by_tie"][:8])
         rule = (
-            f"Here no anchor reaches .7 (the best are {best}), so all {labels['positive']} positives come from the second "
-            f"rule: the best anchors of each object, ties included ({ties})."
+            f"Here no anchor reaches .7 (the best are {best}), so all {labels['positive']} positives come from the "
+            f"second rule: the best anchors of each object, ties included ({ties})."
         )
     else:
         rule = f"Here {count(labels['at_least_0.7'])} anchors reach .7; the best IoUs are {best}."
@@ -63,7 +63,7 @@ def page(numbers: dict, files: list[str]) -> str:
     body = "\n".join(section(i, part) for i, part in enumerate(parts, start=1))
     names = numbers["picture"]["objects"]
     style = (HERE / "page.css").read_text(encoding="utf-8").strip()
-    objects = ", ".join(f"{value} x {escape(name)}" for name, value in names.items())
+    objects = ", ".join(f"{value} {escape(name)}" for name, value in names.items())
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -78,7 +78,8 @@ def page(numbers: dict, files: list[str]) -> str:
 <header>
 <h1>Faster R-CNN, step by step</h1>
 <p class="lead">One picture ({objects}) on its way through the detector: from a grid of anchors to a sample
-that trains it, from proposals to detections. Fourteen figures; every number is computed by the code that is explained.</p>
+that trains it, from proposals to detections. Fourteen figures; every number is computed by the code that is
+explained.</p>
 <nav>
 {links}
 </nav>
