@@ -54,9 +54,7 @@ def sample_points(start: Tensor, size: Tensor, num_bins: int, sampling_ratio: in
     p = torch.arange(num_bins, device=size.device, dtype=size.dtype)
     per_bin = num_points.clamp(min=1)
     points = (
-        start[:, None, None]
-        + p[:, None] * bin_size[:, None, None]
-        + (i + 0.5) * (bin_size / per_bin)[:, None, None]
+        start[:, None, None] + p[:, None] * bin_size[:, None, None] + (i + 0.5) * (bin_size / per_bin)[:, None, None]
     )
     share = (i < num_points[:, None]) / per_bin[:, None]
     return points, share[:, None, :].expand_as(points)
@@ -78,15 +76,11 @@ def axis_matrix(start: Tensor, size: Tensor, num_bins: int, sampling_ratio: int,
 def _checked(features: Tensor, rois: Tensor, spatial_scale: float, sampling_ratio: int) -> Tensor:
     features = check_features(features)
     if 0 in features.shape[1:]:
-        raise ValueError(
-            f"features: found shape {list(features.shape)}, needed at least one channel and one cell"
-        )
+        raise ValueError(f"features: found shape {list(features.shape)}, needed at least one channel and one cell")
     check_rois(rois, len(features))
     check_number(spatial_scale, "spatial_scale", low=1e-9)
     if isinstance(sampling_ratio, bool) or not isinstance(sampling_ratio, int):
-        raise ValueError(
-            f"sampling_ratio: found {sampling_ratio!r}, needed a whole number (0 or less is adaptive)"
-        )
+        raise ValueError(f"sampling_ratio: found {sampling_ratio!r}, needed a whole number (0 or less is adaptive)")
     return rois.detach().to(features.dtype)
 
 
@@ -151,7 +145,7 @@ def roi_align(
     return _RoIAlign.apply(features, rois[:, 0].long(), rows, columns)
 
 
-def _spans(matrix: Tensor) -> list[tuple[int, int]]:
+def _counting_cells(matrix: Tensor) -> list[tuple[int, int]]:
     """For each RoI the first and one past the last cell that counts, from [K,P,length]."""
     counts = matrix.ne(0).any(dim=1)
     length = counts.shape[1]
@@ -160,8 +154,16 @@ def _spans(matrix: Tensor) -> list[tuple[int, int]]:
     return list(zip(start.tolist(), torch.where(counts.any(dim=1), end, start).tolist()))
 
 
+def _spans(images: Tensor, rows: Tensor, columns: Tensor):
+    """(RoI, its image, its rows of the map, its columns) for each RoI that has any."""
+    spans = zip(images.tolist(), _counting_cells(rows), _counting_cells(columns))
+    for k, (image, y, x) in enumerate(spans):
+        if y[0] < y[1] and x[0] < x[1]:
+            yield k, image, y, x
+
+
 class _RoIAlign(torch.autograd.Function):
-    """Y @ map @ X^T for each RoI, and its transpose for the gradient."""
+    """Y @ map @ X^T for each RoI, and its transpose for the gradient; in full precision under autocast too."""
 
     @staticmethod
     def forward(ctx, features: Tensor, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -170,9 +172,8 @@ class _RoIAlign(torch.autograd.Function):
         table = features.permute(0, 2, 3, 1).contiguous()  # channels last: a crop's row is one run of memory
         num_channels = table.shape[3]
         output = features.new_zeros(len(images), rows.shape[1], columns.shape[1], num_channels)
-        spans = zip(images.tolist(), _spans(rows), _spans(columns))
-        for k, (image, (top, bottom), (left, right)) in enumerate(spans):
-            if top < bottom and left < right:
+        with torch.autocast(features.device.type, enabled=False):
+            for k, image, (top, bottom), (left, right) in _spans(images, rows, columns):
                 crop = table[image, top:bottom, left:right].reshape(bottom - top, -1)
                 by_row = (rows[k, :, top:bottom] @ crop).reshape(-1, right - left, num_channels)
                 torch.matmul(columns[k, :, left:right], by_row, out=output[k])
@@ -185,9 +186,8 @@ class _RoIAlign(torch.autograd.Function):
         num_images, num_channels, height, width = ctx.map_shape
         table = grad.new_zeros(num_images, height, width, num_channels)
         grad = grad.permute(0, 2, 3, 1).contiguous()
-        spans = zip(images.tolist(), _spans(rows), _spans(columns))
-        for k, (image, (top, bottom), (left, right)) in enumerate(spans):
-            if top < bottom and left < right:
+        with torch.autocast(grad.device.type, enabled=False):
+            for k, image, (top, bottom), (left, right) in _spans(images, rows, columns):
                 by_row = columns[k, :, left:right].T @ grad[k]
                 crop = rows[k, :, top:bottom].T @ by_row.reshape(by_row.shape[0], -1)
                 table[image, top:bottom, left:right] += crop.reshape(bottom - top, right - left, num_channels)

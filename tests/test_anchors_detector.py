@@ -160,8 +160,9 @@ def test_images_without_objects_train_the_background():
     assert model([]) == []
 
 
-def test_it_computes_under_autocast():
-    model = make_model().train()
+@pytest.mark.parametrize("pooling", ["pool", "align"])
+def test_it_computes_under_autocast(pooling):
+    model = make_model(pooling=pooling).train()
     images, targets = zip(*draw_scenes(0, 2))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = model(list(images), list(targets))

@@ -124,3 +124,13 @@ def test_bad_input_is_named(align):
         align(features, rois, 7, 1 / 16, sampling_ratio=1.5, aligned=True)
     with pytest.raises(ValueError, match=r"^spatial_scale: found 0"):
         align(features, rois, 7, 0, **options)
+
+
+def test_full_precision_under_autocast():
+    features, rois = features_of().requires_grad_(), torch.tensor([[0.0, 33, 47, 201, 250]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours = roi_align(features, rois, 7, 1 / 16, sampling_ratio=2, aligned=True)
+        (grad,) = torch.autograd.grad(ours.sum(), features)
+    theirs = ops.roi_align(features, rois, 7, 1 / 16, 2, True)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-5)
+    torch.testing.assert_close(grad, torch.autograd.grad(theirs.sum(), features)[0], rtol=0, atol=2e-5)
