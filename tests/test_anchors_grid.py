@@ -105,6 +105,8 @@ def test_inside_with_a_border_and_on_the_edge():
     assert inside_image(boxes, (20, 10)).tolist() == [True, False, False, False]
     assert inside_image(boxes, (20, 10), border=1).tolist() == [True] * 4
     assert inside_image(boxes, (20, 10), last_pixel=True).tolist() == [False] * 4
+    last = torch.tensor([[0.0, 0, 9, 19], [0, 0, 10, 19], [0, 0, 9, 20]])
+    assert inside_image(last, (20, 10), last_pixel=True).tolist() == [True, False, False]
 
 
 def test_empty():
