@@ -117,6 +117,21 @@ def test_e17_classes_go_by_name_not_by_id(run, tmp_path):
         assert found["per_class"][name] == wanted["per_class"][name]
 
 
+def test_other_data_never_takes_the_place_of_the_runs_own_split(run, tmp_path, capsys):
+    assert main(["evaluate", str(run), "--resamples", "0", "--no-report"]) == 0
+    before = (run / "val" / "metrics.json").read_bytes()
+    document = coco.read(run / "val.json")
+    for name in ("holdout", "val"):
+        coco.write({**document, "info": {"image_root": "../images"}}, tmp_path / "more" / f"{name}.json")
+        command = ["evaluate", str(run), "--data", str(tmp_path / "more" / f"{name}.json"), "--resamples", "0"]
+        assert main([*command, "--also", str(run), "--compare", str(run)]) == 0
+    assert (run / "holdout" / "metrics.json").is_file()
+    assert json.loads((run / "more-val" / "metrics.json").read_text())["compare"]["AP"]["difference"] == 0
+    assert (run / "val" / "metrics.json").read_bytes() == before
+    assert "judged on the more-val split" in (run / "report.html").read_text()
+    capsys.readouterr()
+
+
 def test_e17_other_classes_are_refused(run, tmp_path, capsys):
     document = coco.read(run / "val.json")
     document["categories"][0]["name"] = "screw"

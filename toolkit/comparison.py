@@ -25,7 +25,8 @@ def compare_with(
     folder, other = Path(folder), Path(other)
     document = coco.read_raw(folder / "annotations.json")
     ours = read_detections(folder / "detections.json")
-    theirs = _detections_of(other, folder, document, device, batch_size)
+    root = coco.image_root(document, folder / "annotations.json")
+    theirs = detections_of(other, document, root, folder.name, device=device, batch_size=batch_size)
     a = match(read_tables(document, ours, str(folder / "annotations.json"), str(folder / "detections.json")))
     b = match(read_tables(document, theirs, str(folder / "annotations.json"), str(other)))
     metrics = json.loads((folder / "metrics.json").read_bytes())
@@ -35,12 +36,14 @@ def compare_with(
     return metrics
 
 
-def _detections_of(other: Path, folder: Path, document: dict, device: str, batch_size: int) -> list:
+def detections_of(
+    other: Path, document: dict, image_root: Path, split: str, *, device: str = "auto", batch_size: int = 4
+) -> list:
+    """What `other` (a COCO results file, a run, an evaluation's folder) detects on the images of `document`."""
     if other.is_file():
         return read_detections(other)
     if not other.is_dir():
-        raise InputError(f"--compare {other}: not found; needs a run, an evaluation's folder or a COCO results file")
-    split = folder.name
+        raise InputError(f"{other}: not found; needs a run, an evaluation's folder or a COCO results file")
     for place in (other / split, other):
         if (place / "annotations.json").is_file() and (place / "detections.json").is_file():
             translated = _same_images(document, coco.read_raw(place / "annotations.json"))
@@ -48,8 +51,7 @@ def _detections_of(other: Path, folder: Path, document: dict, device: str, batch
                 return _renumbered(read_detections(place / "detections.json"), *translated)
     from toolkit import checkpoint, predict
 
-    root = coco.image_root(document, folder / "annotations.json")
-    return predict.detect(checkpoint.find(other), document, root, device=device, batch_size=batch_size)
+    return predict.detect(checkpoint.find(other), document, image_root, device=device, batch_size=batch_size)
 
 
 def _same_images(ours: dict, theirs: dict) -> tuple[dict, dict] | None:

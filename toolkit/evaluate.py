@@ -145,12 +145,13 @@ def evaluate_run(
     device: str = "auto",
     batch_size: int = 4,
     each: Callable[[int, int], None] | None = None,
+    others: tuple[Path, ...] = (),
 ) -> dict:
     """Detect with the best checkpoint of `run` on a split, judge, and write run/<split>/. -> its metrics.
 
     data: another COCO file than the run's own <split>.json. On val the score thresholds found go into the
     checkpoint, where `predict` reads them; other splits are judged with the checkpoint's. each(done, total) is
-    called after every image.
+    called after every image. others: runs or COCO results that look for label errors too.
     """
     from toolkit import checkpoint, predict
     from toolkit.evaluation_folder import write_evaluation
@@ -166,8 +167,11 @@ def evaluate_run(
     meta = checkpoint.read_meta(where)
     detections = predict.detect(where, document, root, device=device, batch_size=batch_size, each=each)
     stored = None if split == "val" and data is None else meta.get("score_thresholds")
+    from toolkit.comparison import detections_of
+
+    further = tuple(detections_of(o, document, root, split, device=device, batch_size=batch_size) for o in others)
     evaluation = judge(document, detections, settings, split=split, document_name=str(annotations),
-                       detections_name="detections", fixed_thresholds=stored)  # fmt: skip
+                       detections_name="detections", fixed_thresholds=stored, others=further)  # fmt: skip
     evaluation.metrics["warnings"] += unseen_classes(run, document)
     evaluation.metrics["checkpoint"] = {key: meta.get(key) for key in ("epoch", "step", "data_fingerprint")}
     evaluation.metrics["checkpoint"]["folder"] = where.name
@@ -198,7 +202,9 @@ def evaluate_files(
     settings.check()
     document = coco.read_raw(annotations)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
-    further = tuple(read_detections(path) for path in others)
+    from toolkit.comparison import detections_of
+
+    further = tuple(detections_of(path, document, root, Path(out).name) for path in others)
     evaluation = judge(
         document,
         read_detections(detections),

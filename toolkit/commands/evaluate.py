@@ -17,15 +17,16 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         "(--annotations A --detections D --out DIR). Writes metrics.json and report.html.",
     )
     parser.add_argument("folder", nargs="?", type=Path, metavar="RUN", help="run folder, such as runs/train")
-    parser.add_argument("--split", default="val", help="which split of the run (default: val)")
+    parser.add_argument("--split", help="which split of the run (default: val; with --data, named after FILE)")
     parser.add_argument("--data", type=Path, metavar="FILE", help="another COCO file than the run's own split")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="COCO file with the labels")
-    parser.add_argument("--detections", type=Path, nargs="+", metavar="FILE",
-                        help="COCO results; with several, the first is judged, all look for label errors")  # fmt: skip
+    parser.add_argument("--detections", type=Path, metavar="FILE", help="COCO results of any detector")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where metrics.json and report.html go")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument("--compare", type=Path, metavar="RUN_B",
                         help="is B better? a run, or a COCO results file, on the same images")  # fmt: skip
+    parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="RUN",
+                        help="more runs, or COCO results: label errors that all of them see come first")  # fmt: skip
     add_settings(parser)
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N (default: auto)")
     parser.add_argument("--batch-size", type=int, default=4, help="images at a time (default: 4)")
@@ -61,27 +62,37 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.folder is not None and (args.annotations or args.detections or args.out):
         raise InputError("frcnn evaluate: RUN and --annotations, --detections, --out exclude each other")
+    for path in [args.compare, *args.also]:
+        if path is not None and not path.exists():
+            raise InputError(f"{path}: not found; needs a run, an evaluation's folder or a COCO results file")
     from toolkit import evaluate
     from toolkit.report import tables, write_report
 
     settings = settings_of(args)
+    settings.check()
+    split = args.split or name_of_split(args.data)
     if args.folder is not None:
-        folder = args.folder / args.split
+        folder = args.folder / split
         metrics = evaluate.evaluate_run(
             args.folder,
-            args.split,
+            split,
             data=args.data,
             image_root=args.images,
             settings=settings,
             device=args.device,
             batch_size=args.batch_size,
             each=_progress,
+            others=tuple(args.also),
         )
     else:
         folder = args.out
-        first, *others = args.detections
         metrics = evaluate.evaluate_files(
-            args.annotations, first, args.out, image_root=args.images, settings=settings, others=tuple(others)
+            args.annotations,
+            args.detections,
+            args.out,
+            image_root=args.images,
+            settings=settings,
+            others=tuple(args.also),
         )
     for warning in metrics["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
@@ -91,9 +102,16 @@ def run(args: argparse.Namespace) -> int:
         metrics = compare_with(folder, args.compare, settings, device=args.device, batch_size=args.batch_size)
     _print(metrics, args, tables)
     if not args.no_report:
-        path = write_report(args.folder if args.folder is not None else args.out, split=args.split)
+        path = write_report(args.folder if args.folder is not None else args.out, split=split)
         print(f"report: {path}", file=sys.stderr if args.json or args.markdown or args.latex else sys.stdout)
     return 0
+
+
+def name_of_split(data: Path | None) -> str:
+    """What an evaluation is called: val, or after the file it is on, never after the run's own splits."""
+    if data is None:
+        return "val"
+    return f"{data.absolute().parent.name}-{data.stem}" if data.stem in ("train", "val", "test") else data.stem
 
 
 def _print(metrics: dict, args: argparse.Namespace, tables) -> None:
