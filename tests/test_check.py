@@ -149,6 +149,9 @@ def test_the_hidden_plus_one():
     for annotation in document["annotations"]:
         annotation["bbox"] = [*annotation["bbox"][:2], annotation["bbox"][2] - 1, annotation["bbox"][3] - 1]
     assert check_document(document, None) == []
+    for annotation in document["annotations"]:  # rounded outwards, by less than a pixel
+        annotation["bbox"] = [*annotation["bbox"][:2], annotation["bbox"][2] + 0.4, annotation["bbox"][3] + 0.4]
+    assert check_document(document, None) == []
 
 
 def test_labelmes_own_script_is_caught():
@@ -201,6 +204,12 @@ def test_a_copy_in_another_part_is_found_by_its_pixels(tmp_path):
     assert codes(examine_files(paths)) == []
     assert codes(examine_files(paths, decode=True)) == [("train.json", "error", "B53")]
     Image.open(tmp_path / "a.png").resize((50, 40)).resize((100, 80)).save(tmp_path / "e.png")
+    assert codes(examine_files(paths, decode=True)) == [("train.json", "warning", "B53")]
+
+
+def test_a_copy_in_the_same_part_is_no_leak(tmp_path):
+    paths = [write(tmp_path, "train.json", part("abc")), write(tmp_path, "val.json", part("de"))]
+    Image.open(tmp_path / "a.png").save(tmp_path / "b.png", compress_level=1)
     assert codes(examine_files(paths, decode=True)) == [("train.json", "warning", "B53")]
 
 
