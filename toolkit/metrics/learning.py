@@ -72,7 +72,7 @@ def learning_curve(points: list[dict], ahead: float = 2.0, draws: int = 500, see
 
 
 def _answer(low: float, high: float) -> str:
-    if low >= 0.01:
+    if low >= 0.005:
         return "yes: more labels would help"
     if high < 0.02:
         return "hardly: the curve is flat"

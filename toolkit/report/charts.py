@@ -216,7 +216,7 @@ def whisker(value: float | None, ends: Sequence[float] | None) -> Markup:
     low, high = ends or (value, value)
     end = max(100 * high, 100 * low + 0.5)
     return Markup(
-        f'<svg class="whisker" viewBox="0 0 100 14" role="img" aria-label="{value:.3f}">'
+        f'<svg class="whisker" viewBox="0 0 100 14" preserveAspectRatio="xMinYMid" role="img" aria-label="{value:.3f}">'
         f'<path class="grid" d="M0,7H100"/><path class="range" d="M{100 * low:.1f},7H{end:.1f}"/>'
         f'<circle class="dot c0" cx="{100 * value:.1f}" cy="7" r="3.4"/></svg>'
     )
