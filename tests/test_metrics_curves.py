@@ -57,6 +57,16 @@ def test_a_wanted_precision_gives_the_lowest_threshold_that_keeps_it():
     assert low.at(low.best_threshold(0.99))["precision"] == pytest.approx(low.precision.max())
 
 
+def test_a_precision_that_no_threshold_reaches_is_said():
+    from toolkit.evaluate import Settings
+
+    document, detections = four()
+    detections = [*detections, detection(1, 1, 150, 100, 10, 10, 0.95)]  # a wrong one first
+    (text,) = judge(document, detections, Settings(precision=0.9, resamples=0)).metrics["warnings"]
+    assert "class nut: no threshold reaches precision 0.90" in text
+    assert judge(document, detections, Settings(precision=0.3, resamples=0)).metrics["warnings"] == []
+
+
 def test_equal_scores_are_kept_or_dropped_together():
     document = document_of([[(1, 0, 0, 10, 10)]])
     same = [detection(1, 1, 0, 0, 10, 10, 0.5), detection(1, 1, 50, 50, 10, 10, 0.5)]

@@ -132,7 +132,18 @@ def judge(
         "suspects": len(accused),
         "warnings": list(tables.warnings),
     }
+    if settings.precision is not None and not fixed_thresholds:
+        metrics["warnings"] += _unreached(metrics["thresholds"], settings.precision)
     return Evaluation(metrics, document, detections, tables, matches, lines, chosen, accused)
+
+
+def _unreached(found: dict[str, dict], wanted: float) -> list[str]:
+    """A line for each class whose threshold does not reach the wanted precision."""
+    return [
+        f"class {name}: no threshold reaches precision {wanted:.2f}; the nearest gives {at['precision']:.2f}"
+        for name, at in found.items()
+        if at["precision"] is not None and at["precision"] < wanted
+    ]
 
 
 def evaluate_run(

@@ -60,11 +60,14 @@ def read_tables(
     image_size = np.array(sizes, float).reshape(-1, 2)
     refuse_wrong_format(gt["bbox"], image_size[gt["image"]], document_name)
     refuse_wrong_format(det["bbox"], image_size[det["image"]], detections_name)
-    for i in np.flatnonzero(np.bincount(gt["image"][~gt["is_crowd"]], minlength=1) > max_detections):
-        number = int((gt["image"][~gt["is_crowd"]] == i).sum())
+    counts = np.bincount(gt["image"][~gt["is_crowd"]], minlength=1)
+    crowded = np.flatnonzero(counts > max_detections)
+    if len(crowded):
+        most = crowded[np.argmax(counts[crowded])]
         warnings.append(
-            f"image {_name(images[i])} has {number} objects: only the {max_detections} best detections of a "
-            "class and image are judged (COCO's maxDets), the rest cannot be found"
+            f"{len(crowded)} image{'s' * (len(crowded) > 1)} with more than {max_detections} objects, the most in "
+            f"{_name(images[most])} ({counts[most]}): only the {max_detections} best detections of a class and image "
+            "are judged (COCO's maxDets), the rest cannot be found"
         )
     return Tables(
         image_ids=[image["id"] for image in images],
