@@ -221,3 +221,27 @@ def sigterm_in_report() -> None:
     from toolkit import evaluate
 
     _at_call(evaluate, "judge", 1, lambda result: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
+    """Anchors and RoIs are not drawn: the first ones are taken, equally many of every image, so that the mean over
+    two processes and the mean over their images together are the same number. `dies_at`: kill -9 in this step."""
+    import torch
+
+    from toolkit import engine, network
+
+    torch.randperm = lambda count, **options: torch.arange(count, device=options.get("device"))
+    real = network.build_model
+
+    def build_model(*args):
+        model, *rest = real(*args)
+        model.rpn.fg_bg_sampler.batch_size_per_image = 32  # all 252 anchors would be: some images ignore a few
+        return model, *rest
+
+    from toolkit import train
+
+    train.build_model = build_model
+    if dies_at:
+        _at_call(engine, "update", dies_at, lambda result: os.kill(os.getpid(), signal.SIGKILL))
+    if bad_loss_at:
+        bad_loss(bad_loss_at)
