@@ -66,6 +66,8 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--batch", type=int, help="images per step")
     parser.add_argument("--lr", type=float, help="learning rate")
+    parser.add_argument("--optimizer", choices=("adam", "sgd"))
+    parser.add_argument("--schedule", choices=("constant", "onecycle", "cosine", "step"), help="of the learning rate")
     parser.add_argument("--train-images", type=int, help="drawn training pictures")
     parser.add_argument("--val-images", type=int, help="drawn pictures to judge on")
     parser.add_argument("--backbone", help="resnet34 and loadhead: any convolutional torchvision classifier")
@@ -176,8 +178,9 @@ def _plan(args: argparse.Namespace):
         options["presence"] = True
         loss = args.loss or f"bce + {loss}"
     recipe = Recipe(baseline.name, data, loss, epochs=args.epochs or budget.epochs, batch=args.batch or budget.batch,
-                    lr=args.lr or budget.lr, seed=args.seed, augment=baseline.augment and not args.no_augment,
-                    patience=args.patience, max_time=args.max_time, budget=args.budget, options=options,
+                    lr=args.lr or budget.lr, optimizer=args.optimizer or budget.optimizer,
+                    schedule=args.schedule or budget.schedule, seed=args.seed,
+                    augment=baseline.augment and not args.no_augment, patience=args.patience, max_time=args.max_time, budget=args.budget, options=options,
                     device=args.device, precision=args.precision)  # fmt: skip
     recipe.check()
     _check_size(baseline, pair[0])

@@ -24,6 +24,8 @@ class Recipe:
     epochs: int
     batch: int
     lr: float
+    optimizer: str = "adam"
+    schedule: str = "constant"
     seed: int = 0
     augment: bool = False
     patience: int = 0  # epochs without a better score before it stops; 0: never
@@ -38,6 +40,8 @@ class Recipe:
         for name, least in (("epochs", 1), ("batch", 1), ("patience", 0), ("log_every", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: needs {least} or more")
+        if self.optimizer not in ("adam", "sgd"):
+            raise InputError(f"--optimizer {self.optimizer}: needs adam or sgd")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"--lr {self.lr}: needs a number over 0")
 

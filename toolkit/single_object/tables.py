@@ -69,7 +69,7 @@ def cells(baseline: registry.Baseline, result: dict[str, Any]) -> list[str]:
     recipe, numbers, reported = result["recipe"], result["metrics"], baseline.reported
     data = recipe["data"] if recipe["data"].startswith(baseline.data) else baseline.data  # never a path
     trained = f"{data}: {result['train_images']:,} images, {result['epochs']} epochs, batch {recipe['batch']}, "
-    trained += f"lr {recipe['lr']:g}, {recipe['loss']}, seed {recipe['seed']}"
+    trained += f"{recipe['optimizer']} {recipe['lr']:g}, {recipe['precision']}, {recipe['loss']}, seed {recipe['seed']}"
     return [
         baseline.name,
         f"{result['parameters']:,}",

@@ -25,7 +25,7 @@ from toolkit.progress import Progress, duration
 from toolkit.single_object import judging
 from toolkit.single_object.metrics import score
 from toolkit.single_object.recipe import Recipe, make_network
-from toolkit.single_object.registry import Baseline, find
+from toolkit.single_object.registry import find
 from toolkit.single_object.samples import Samples, fingerprint
 from toolkit.single_object.teaching import Sums, Targets
 from toolkit.stopping import Stopped, StopSignal
@@ -78,7 +78,7 @@ class _Trainer:
         # channels last: the same numbers up to rounding, a fifth faster on a CPU
         self.network = make_network(self.baseline, options, pretrained).to(
             self.device, memory_format=torch.channels_last)  # fmt: skip
-        self.optimizer = _optimizer(self.network, self.baseline, recipe.lr)
+        self.optimizer = _optimizer(self.network, recipe, self.baseline.betas)
         self.targets = Targets(self.baseline, train, self.recipe)
         self.val_targets = Targets(self.baseline, val, self.recipe)
         self.state, self.sums = State(), Sums()
@@ -134,7 +134,7 @@ class _Trainer:
 
     def _step(self, rows: torch.Tensor) -> dict[str, float]:
         state, recipe = self.state, self.recipe
-        share = schedule.factor(self.baseline.schedule, state.step, self.batches * recipe.epochs, 0)
+        share = schedule.factor(recipe.schedule, state.step, self.batches * recipe.epochs, 0)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr * share
         images = judging.as_input(self.samples.images[rows], self.device, self.baseline.raw)
@@ -247,10 +247,10 @@ class _Trainer:
         runtime.set_rng_state(found.state["rng"])
 
 
-def _optimizer(network: torch.nn.Module, baseline: Baseline, lr: float) -> torch.optim.Optimizer:
-    if baseline.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9)
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=baseline.betas)
+def _optimizer(network: torch.nn.Module, recipe: Recipe, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=recipe.lr, momentum=0.9)
+    return torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=betas)
 
 
 def _batch_count(images: int, batch: int) -> int:
