@@ -180,8 +180,8 @@ def _plan(args: argparse.Namespace):
     recipe = Recipe(baseline.name, data, loss, epochs=args.epochs or budget.epochs, batch=args.batch or budget.batch,
                     lr=args.lr or budget.lr, optimizer=args.optimizer or budget.optimizer,
                     schedule=args.schedule or budget.schedule, seed=args.seed,
-                    augment=baseline.augment and not args.no_augment, patience=args.patience, max_time=args.max_time, budget=args.budget, options=options,
-                    device=args.device, precision=args.precision)  # fmt: skip
+                    augment=baseline.augment and not args.no_augment, patience=args.patience, max_time=args.max_time,
+                    budget=args.budget, options=options, device=args.device, precision=args.precision)  # fmt: skip
     recipe.check()
     _check_size(baseline, pair[0])
     return recipe, stored, pair
