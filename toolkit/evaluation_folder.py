@@ -26,6 +26,9 @@ from toolkit.evaluate import Evaluation
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
 
+IMAGE = ("id", "file_name", "width", "height")
+ANNOTATION = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+DETECTION = ("image_id", "category_id", "bbox", "score")
 GRID = np.linspace(0, 1, 101)  # score thresholds of the curves' tables
 
 
@@ -33,7 +36,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path) -> 
     """Write every file of an evaluation into `folder`. Older files of the same names are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_annotations(folder, evaluation.document, image_root)
-    write_json(folder / "detections.json", evaluation.detections, lines=True)
+    write_json(folder / "detections.json", [_only(DETECTION, d) for d in evaluation.detections], lines=True)
     write_tables(folder, evaluation)
     write_json(folder / "suspects.json", [_suspect(s) for s in evaluation.suspects], lines=True)
     from toolkit.report.gallery import write_gallery
@@ -76,11 +79,17 @@ def _cell(value: object) -> object:
 def _write_annotations(folder: Path, document: dict, image_root: Path) -> None:
     slim = {
         "info": {"image_root": os.path.relpath(image_root.resolve(), folder.resolve())},
-        "images": [{k: i[k] for k in ("id", "file_name", "width", "height") if k in i} for i in document["images"]],
-        "annotations": [{k: v for k, v in a.items() if k != "segmentation"} for a in document["annotations"]],
-        "categories": [{k: c[k] for k in ("id", "name") if k in c} for c in document["categories"]],
+        "images": [_only(IMAGE, image) for image in document["images"]],
+        "annotations": [_only(ANNOTATION, annotation) for annotation in document["annotations"]],
+        "categories": [_only(("id", "name"), category) for category in document["categories"]],
     }
     coco.write(slim, folder / "annotations.json")
+
+
+def _only(keys: tuple[str, ...], entry: dict) -> dict:
+    """The keys of an entry that an evaluation rests on; a number that is not finite counts as missing."""
+    odd = (float("inf"), -float("inf"))
+    return {k: entry[k] for k in keys if k in entry and entry[k] == entry[k] and entry[k] not in odd}
 
 
 def write_tables(folder: Path, evaluation: Evaluation) -> None:
