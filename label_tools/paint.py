@@ -109,7 +109,7 @@ def _paint_object(picture: Image.Image, annotation: dict, colour: Colour, sx: fl
     mask = _mask(annotation, picture.size, fine, shift)
     box = Image.new("L", fine, 0)
     # Pillow's rectangles reach to their last pixel, ours to the edge behind it
-    x1, y1, x2, y2 = (round(v + 0.5) for v in _fine_points([x, y, x + w, y + h], left, top, sx, sy))
+    x1, y1, x2, y2 = (round(v) for v in _fine_points([x, y, x + w, y + h], left, top, sx, sy))
     corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
     pen = round(line * _FINE)
     draw = ImageDraw.Draw(box)
@@ -174,7 +174,10 @@ def _mask(annotation: dict, size: tuple[int, int], fine: tuple[int, int], shift:
     draw = ImageDraw.Draw(mask)
     for polygon in polygons:
         draw.polygon(_fine_points(polygon, left, top, fx / _FINE, fy / _FINE), fill=255)
-    return mask
+    # Pillow fills to the last point, one row and column too many: a pixel counts when all its four corners are in
+    corners = np.pad(np.asarray(mask), ((0, 1), (0, 1)), mode="edge")
+    rows = np.minimum(corners[:-1], corners[1:])
+    return Image.fromarray(np.minimum(rows[:, :-1], rows[:, 1:]))
 
 
 def _is_box(polygon: Sequence[float], bbox: Sequence[float]) -> bool:
@@ -188,8 +191,7 @@ def _is_box(polygon: Sequence[float], bbox: Sequence[float]) -> bool:
 
 
 def _fine_points(flat: Sequence[float], left: int, top: int, sx: float, sy: float) -> list[float]:
-    # half a pixel back: Pillow's coordinates mean the middle of a pixel, ours its left or upper edge
-    return [(v * (sy if i % 2 else sx) - (top if i % 2 else left)) * _FINE - 0.5 for i, v in enumerate(flat)]
+    return [(v * (sy if i % 2 else sx) - (top if i % 2 else left)) * _FINE for i, v in enumerate(flat)]
 
 
 def _write_labels(

@@ -80,6 +80,17 @@ def test_polygons_and_masks_of_one_shape_are_painted_alike():
     assert np.mean(np.abs(by_mask - by_polygon) > 60) < 0.03  # edges may be half a pixel apart
 
 
+def test_a_polygon_covers_its_pixels_and_no_more():
+    from label_tools.paint import _mask
+
+    # 60 x 40 pixels from (20, 20), on a canvas of twice the size: 120 x 80 of them from (40, 40)
+    flat = [20, 20, 50, 20, 80, 20, 80, 60, 20, 60]
+    mask = np.asarray(_mask(annotation(20, 20, 60, 40, segmentation=[flat]), (100, 80), (200, 160), (0, 0, 2, 2)))
+    rows, columns = np.nonzero(mask)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40, 119, 40, 159)
+    assert len(rows) == 120 * 80
+
+
 def test_small_objects_lie_on_top_of_large_ones():
     small = annotation(40, 30, 12, 12, category_id=2)
     for order in ([annotation(10, 10, 80, 60), small], [small, annotation(10, 10, 80, 60)]):
