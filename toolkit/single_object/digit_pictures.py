@@ -42,15 +42,26 @@ def clutter(random: np.random.Generator, strokes: int) -> np.ndarray:
     small = random.random((HEIGHT // 6, WIDTH // 6)) ** 4 * 150
     soft = Image.fromarray(small.astype(np.uint8)).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
     canvas = np.asarray(soft).astype(np.float32)
-    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     for _ in range(int(random.integers(0, strokes + 1))):
-        x0, y0, angle = random.uniform(0, WIDTH), random.uniform(0, HEIGHT), random.uniform(0, np.pi)
-        length, thick = random.uniform(2, 9), random.uniform(0.8, 2.2)
-        along = np.clip((x - x0) * np.cos(angle) + (y - y0) * np.sin(angle), -length, length)
-        away = np.hypot(x - x0 - along * np.cos(angle), y - y0 - along * np.sin(angle))
-        canvas = np.maximum(canvas, random.uniform(120, 255) * np.exp(-((away / thick) ** 2)))
-    canvas += random.normal(0, 12, canvas.shape)
+        _stroke(canvas, random)
+    canvas += random.standard_normal(canvas.shape, dtype=np.float32) * 12
     return np.clip(canvas, 0, 255).astype(np.uint8)
+
+
+def _stroke(canvas: np.ndarray, random: np.random.Generator) -> None:
+    """A short straight line with soft edges; the brighter pixel wins."""
+    x0, y0, angle = random.uniform(0, WIDTH), random.uniform(0, HEIGHT), random.uniform(0, np.pi)
+    length, thick, bright = random.uniform(2, 9), random.uniform(0.8, 2.2), random.uniform(120, 255)
+    reach = length + 3 * thick  # beyond it less than one grey value
+    left, right = max(0, int(x0 - reach)), min(WIDTH, int(x0 + reach) + 1)
+    top, bottom = max(0, int(y0 - reach)), min(HEIGHT, int(y0 + reach) + 1)
+    x = np.arange(left, right, dtype=np.float32)[None] - x0
+    y = np.arange(top, bottom, dtype=np.float32)[:, None] - y0
+    cos, sin = np.cos(angle), np.sin(angle)
+    along = np.clip(x * cos + y * sin, -length, length)
+    away = (x - along * cos) ** 2 + (y - along * sin) ** 2
+    patch = canvas[top:bottom, left:right]
+    np.maximum(patch, bright * np.exp(-away / thick**2), out=patch)
 
 
 def paste(canvas: np.ndarray, digit: np.ndarray, random: np.random.Generator) -> tuple[int, int, int, int]:
