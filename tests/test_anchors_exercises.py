@@ -1,0 +1,329 @@
+"""The exercises: solutions pass, known mistakes are named, bug files fail, hostile files give one line."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from anchors.__main__ import main
+from anchors.exercises import examine as examining
+from anchors.exercises.catalogue import BUGS, EXERCISES, FOLDER, TASKS, find, solution
+from anchors.exercises.child import load
+from anchors.exercises.commands import write_exercises
+from anchors.exercises.compare import Foreign, difference
+from anchors.exercises.examine import examine, in_process, literal, problem_of, written
+from anchors.exercises.learner import Answer
+from anchors.exercises.messages import decode, encode
+from anchors.exercises.shrink import shrink, size_of
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def function_in(path: Path, task):
+    found, complaint = load(str(path), task.function, list(task.edges[0].arguments))
+    assert complaint is None, complaint
+    return found
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_solution_is_right(name):
+    task = TASKS[name]
+    verdict = examine(task, in_process(function_in(FOLDER / "solutions" / f"{name}.py", task)))
+    assert verdict.failure is None, written(verdict, name)
+    assert verdict.num_cases >= 60
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_known_mistake_is_found_and_named_alone(name, monkeypatch):
+    monkeypatch.setattr("anchors.exercises.shrink.BUDGET", 0)  # shrinking has its own tests
+    task = TASKS[name]
+    assert len(task.mistakes) >= 2
+    for mistake in task.mistakes:
+        verdict = examine(task, in_process(mistake.function))
+        assert verdict.failure is not None, mistake.name
+        assert [found.name for found, _, _ in verdict.mistakes] == [mistake.name]
+
+
+MISTAKE_OF_BUG = {
+    "bug_anchor_count": "the stride for the number of cells",
+    "bug_grid_order": "x-outer order",
+    "bug_labels": "no rule (i)",
+    "bug_negatives_last": "negatives assigned last",
+    "bug_halves": "not filled up",
+    "bug_product": "times for minus",
+    "bug_smooth_l1": "the slide's formula",
+    "bug_ignored": "ignored anchors counted",
+    "bug_normalizer": "divided by the positives",
+    "bug_nms": "hidden +1",
+    "bug_roi_pool": "cut off, and cut at the edge first",
+    "bug_targets": "corners as targets",
+    "bug_no_gt": "true boxes not added",
+    "bug_head": "no ReLU",
+    "bug_recall": "precision",
+    "bug_split": "counted from the end",
+    "bug_freeze": "eval() for freezing",
+    "bug_mean_ap": "-1 averaged",
+}
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_bug_file_fails_with_its_mistake_named(bug, monkeypatch):
+    # that its solution passes is the first test above: solution(bug) is the task's
+    monkeypatch.setattr("anchors.exercises.shrink.BUDGET", 0)
+    task = find(bug.name)
+    verdict = examine(task, in_process(function_in(FOLDER / "bugs" / f"{bug.name}.py", task)))
+    assert verdict.failure is not None
+    assert [found.name for found, _, _ in verdict.mistakes] == [MISTAKE_OF_BUG[bug.name]]
+    assert solution(bug.name) == (FOLDER / "solutions" / f"{bug.task}.py").read_text()
+
+
+def test_the_stubs_are_those_of_the_exercises_in_order():
+    stubs = sorted((FOLDER / "stubs").glob("*.py"))
+    assert [path.stem[3:] for path in stubs] == [task.name for task in EXERCISES]
+    for path, task in zip(stubs, EXERCISES):
+        stub = function_in(path, task)
+        names = list(task.edges[0].arguments)
+        assert list(inspect.signature(stub).parameters) == names
+        assert "By hand" in stub.__doc__
+        for case in task.cases():
+            assert list(case.arguments) == names, case.title
+        with pytest.raises(NotImplementedError):
+            stub(**task.edges[0].arguments)
+
+
+def test_cases_are_the_same_every_time():
+    first, second = (TASKS["nms"].cases() for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.arguments["boxes"], b.arguments["boxes"])
+
+
+def test_exercises_are_written_and_a_learners_file_is_never_touched(tmp_path, capsys):
+    (tmp_path / "11_nms.py").write_text("mine")
+    assert main(["exercises", "--out", str(tmp_path)]) == 0
+    assert "1 kept" in capsys.readouterr().out
+    assert (tmp_path / "11_nms.py").read_text() == "mine"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert len(names) == 1 + len(EXERCISES) + len(BUGS)
+    assert {"README.md", "01_iou.py", "bug_smooth_l1.py"} <= names
+    new, kept = write_exercises(tmp_path)
+    assert (new, len(kept)) == ([], len(names))
+    assert "bug_nms" in (tmp_path / "README.md").read_text()
+
+
+def test_a_solution_is_printed_with_the_bugs_answer(capsys):
+    assert main(["solution", "bug_recall"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("# TP / (TP + FP) is precision")
+    assert "def recall(tp, fp, fn):" in printed
+    assert main(["solution", "bug_recal"]) == 2
+    assert "found 'bug_recal', needed one of iou, cell_anchors" in capsys.readouterr().err
+
+
+# The learner's process: one start of torch for each of these files.
+
+RIGHT = "import sys\nprint('hello')\n" + solution("iou") + "\nprint('x' * 100_000, file=sys.stderr)\n"
+
+
+def checked(tmp_path, capsys, text: str, name: str = "iou", *options: str) -> tuple[int, str, str]:
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    code = main(["check", name, str(file), *options])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_right_file_that_prints_a_lot(tmp_path, capsys):
+    text = RIGHT.replace("    width =", "    print('y' * 10_000, flush=True)\n    width =")
+    assert text != RIGHT
+    assert checked(tmp_path, capsys, text) == (0, "iou: right in all 67 cases\n", "")
+
+
+def test_a_wrong_file_gets_a_small_case_and_the_mistakes_name(tmp_path, capsys):
+    text = (FOLDER / "bugs" / "bug_grid_order.py").read_text()
+    code, out, err = checked(tmp_path, capsys, text, "bug_grid_order")
+    assert (code, err) == (1, "")
+    assert "Your output equals a known mistake: x-outer order" in out
+    assert "grid_size = (" in out
+
+
+def test_the_verdict_for_a_machine(tmp_path, capsys):
+    code, out, err = checked(tmp_path, capsys, "def recall(tp, fp, fn):\n    return 2.0\n", "bug_recall", "--json")
+    data = json.loads(out)
+    assert (code, err, data["right"], data["mistakes"]) == (1, "", False, [])
+    assert data["cases"] == data["wrong"] == 63
+    assert data["problem"].startswith("returned 2, needed 0")
+
+
+UNUSABLE = {
+    "a syntax error": ("def box_iou(a, b)\n    return 1\n", "line 1: SyntaxError"),
+    "no function": ("def iou(a, b): return 1\n", "found no function box_iou, needed def box_iou(a, b)"),
+    "another signature": ("def box_iou(a): return 1\n", "found def box_iou(a), needed def box_iou(a, b)"),
+    "not a function": ("box_iou = 3\n", "box_iou: found int, needed a function"),
+    "exit on import": ("import sys\nsys.exit(0)\n", "ends the program (sys.exit)"),
+    "an error on import": ("import torch\n1 / 0\n", "line 2: ZeroDivisionError"),
+    "a loop on import": ("while True: pass\n", "no answer after 1 s while the file is imported"),
+    "death on import": ("import os\nos._exit(7)\n", "the process ended while the file is imported (exit code 7)"),
+}
+
+
+def some(kinds: dict, default: set[str]) -> list:
+    """Each kind costs a start of torch: a few by default, the others among the slow tests."""
+    assert default < kinds.keys()
+    return [pytest.param(kind, marks=() if kind in default else pytest.mark.slow) for kind in kinds]
+
+
+@pytest.mark.parametrize("kind", some(UNUSABLE, {"a syntax error", "another signature", "exit on import"}))
+def test_an_unusable_file_is_one_line_and_exit_code_2(kind, tmp_path, capsys):
+    text, complaint = UNUSABLE[kind]
+    code, out, err = checked(tmp_path, capsys, text, "iou", "--seconds", "1" if "loop" in kind else "20")
+    assert (code, out) == (2, "")
+    assert complaint in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+HOSTILE = {
+    "a loop": ("    while True: pass", "no answer after 1 s in this case"),
+    "exit": ("    raise SystemExit(3)", "raised ended the program (sys.exit)"),
+    "death": ("    import os; os._exit(1)", "the process ended in this case (exit code 1)"),
+    "None": ("    return None", "returned None, needed a tensor of shape"),
+    "a list": ("    return [[0.0]]", "returned list, needed a tensor"),
+    "an error": ("    return a @ b", "raised line 2: RuntimeError"),
+    "all memory": ("    return bytearray(1 << 42)", "raised line 2: MemoryError"),
+    "a string of answers": ("    return '{}\\n' * 9", "returned str, needed a tensor"),
+}
+
+
+@pytest.mark.parametrize("kind", some(HOSTILE, {"a loop", "exit", "None"}))
+def test_a_hostile_function_is_a_wrong_answer_in_one_line(kind, tmp_path, capsys):
+    body, complaint = HOSTILE[kind]
+    seconds = "1" if kind == "a loop" else "20"
+    code, out, err = checked(tmp_path, capsys, f"def box_iou(a, b):\n{body}\n", "iou", "--seconds", seconds)
+    assert (code, err) == (1, "")
+    assert complaint in out
+    assert "Traceback" not in out
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (["check", "iuo", "x.py"], "exercise: found 'iuo', needed one of iou"),
+        (["check", "iou", "missing.py"], "missing.py: found no such file"),
+        (["check", "iou", "x.py", "--seconds", "0"], "--seconds: found 0, needed a number above 0"),
+        (["exercises", "--out", __file__], "File exists"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(arguments, complaint, capsys):
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert complaint in err
+    assert err.count("\n") == 1
+
+
+# The parts.
+
+
+def test_difference():
+    floats, ints = torch.tensor([1.0, 2.0]), torch.tensor([1, 2])
+    assert difference(floats, floats.double()) is None
+    assert difference(floats, floats * (1 + 1e-6)) is None
+    assert difference(floats, torch.tensor([1.0, 3.0])) == "returned 3 at [1], needed 2 (1 of 2 differ)"
+    assert difference(floats, torch.tensor([1.0, float("nan")])) == "returned nan at [1], needed 2 (1 of 2 differ)"
+    assert difference(floats, floats[:1]) == "returned shape [1], needed [2]"
+    assert difference(ints, floats) == "returned dtype float32, needed int64"
+    assert difference(ints, ints.int()) is None
+    assert difference(ints > 1, ints) == "returned dtype int64, needed bool"
+    assert difference((ints, floats), (ints, floats + 1)).startswith("value 2: returned 2 at [0]")
+    assert difference((ints, floats), (ints,)) == "returned a tuple of 1, needed 2"
+    assert difference((ints, floats), ints) == "returned Tensor, needed a tuple of 2"
+    assert difference(3, 3) is None
+    assert difference(3, 4) == "returned 4, needed 3"
+    assert difference(3, True) == "returned bool, needed an int"
+    assert difference(0.5, 0.5000001) is None
+    assert difference(torch.tensor(0.5), 0.5) is None
+    assert difference(0.5, Foreign("dict")) == "returned dict, needed a tensor of shape []"
+
+
+def test_messages_pass_through_unchanged():
+    values = [
+        torch.tensor([[0.1, float("inf")], [float("nan"), -0.0]]),
+        torch.tensor([0.1], dtype=torch.float64),
+        torch.tensor([1 << 60]),
+        torch.tensor([True, False]),
+        torch.zeros(0, 4),
+        torch.tensor(2.5),
+        (1, 0.25, [3, 4]),
+        True,
+    ]
+    for value in values:
+        got = decode(json.loads(json.dumps(encode(value))))
+        if isinstance(value, torch.Tensor):
+            assert got.dtype == value.dtype
+            assert got.shape == value.shape
+            assert torch.equal(got.nan_to_num(nan=7.0), value.nan_to_num(nan=7.0))
+        else:
+            assert got == value
+            assert type(got) is type(value)
+    assert decode(encode({"a": 1})) == Foreign("dict")
+    assert decode(encode(None)) == Foreign("None")
+    assert decode(encode(torch.zeros(3_000_000))).type_name.startswith("a float32 tensor of 3000000")
+
+
+def test_shrinking_leaves_the_one_row_that_matters():
+    task = TASKS["inside"]
+    arguments = task.draw(random.Random(1), 8)
+    arguments["boxes"][5] = torch.tensor([-30.5, 1.0, 5.0, 5.0])
+
+    def fails(case):
+        return bool((case["boxes"][:, 0] < -20).any())
+
+    smallest = shrink(task, arguments, fails)
+    assert smallest["boxes"].tolist() == [[-30.0, 1.0, 5.0, 5.0]]
+    assert size_of(smallest) < size_of(arguments)
+
+
+def test_the_case_shown_is_small_and_wrong():
+    task = TASKS["nms"]
+    wrong = next(m.function for m in task.mistakes if m.name == "suppressed boxes suppress")
+    failure = examine(task, in_process(wrong)).failure
+    assert len(failure.arguments["boxes"]) == 3  # a chain needs three boxes: fewer cannot show it
+    assert problem_of(task, failure.arguments, task.oracle(**failure.arguments), Answer(wrong(**failure.arguments)))
+
+
+def test_a_mistake_is_named_though_the_file_has_another_fault():
+    task = TASKS["nms"]
+    plus_one = task.mistakes[0].function
+
+    def learner(boxes, scores, iou_thresh):
+        if len(boxes) == 0:
+            raise IndexError("empty")
+        return plus_one(boxes, scores, iou_thresh)
+
+    verdict = examine(task, in_process(learner))
+    assert [mistake.name for mistake, _, _ in verdict.mistakes] == ["hidden +1"]
+
+
+def test_an_unknown_mistake_is_not_given_a_name():
+    verdict = examine(TASKS["iou"], in_process(lambda a, b: torch.full((len(a), len(b)), 0.123)))
+    assert verdict.failure is not None
+    assert verdict.mistakes == ()
+    assert "known mistake" not in written(verdict, "iou")
+
+
+def test_numbers_are_shown_as_one_types_them():
+    assert literal(torch.tensor([[0.25, 3.0]])) == "torch.tensor([[0.25, 3.]])"
+    assert literal(torch.zeros(0, 4)) == "torch.zeros(0, 4)"
+    assert literal((2, 0.5)) == "(2, 0.5)"
+    assert literal(torch.zeros(100)) == "a tensor of shape [100]"
+    assert examining.numbers(float("nan")) == "nan"
