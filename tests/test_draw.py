@@ -92,12 +92,12 @@ def test_a_polygon_covers_its_pixels_and_no_more():
 
 
 def test_small_objects_lie_on_top_of_large_ones():
-    small = annotation(40, 30, 12, 12, category_id=2)
-    for order in ([annotation(10, 10, 80, 60), small], [small, annotation(10, 10, 80, 60)]):
-        picture = paint(
-            Image.new("RGB", (100, 80)), order, {1: "a", 2: "b"}, {1: (255, 0, 0), 2: (0, 0, 255)}, labels=False
-        )
-        assert picture.getpixel((40, 36))[2] > 150
+    outline = [[10, 10, 50, 10, 90, 10, 90, 70, 10, 70]]  # filled, and would dim what lies under it
+    small, large = annotation(40, 30, 12, 12, category_id=2), annotation(10, 10, 80, 60, segmentation=outline)
+    colours = {1: (255, 0, 0), 2: (0, 0, 255)}
+    for order in ([large, small], [small, large]):
+        picture = paint(Image.new("RGB", (100, 80)), order, {1: "a", 2: "b"}, colours, labels=False)
+        assert picture.getpixel((40, 36))[2] > 240
 
 
 def test_scale_moves_coordinates_but_not_the_pen():
