@@ -126,15 +126,17 @@ def faulty_calls(checkpoint, step) -> None:
     checkpoint.shutil = types.SimpleNamespace(rmtree=wrapped(shutil.rmtree))
 
 
-def bad_loss(number: int, value: float = float("nan"), times: int = 1) -> None:
-    """The losses of forward passes `number` to `number + times - 1` in training are not finite."""
+def bad_loss(number: int, value: float = float("nan"), times: int = 1, validation: bool = False) -> None:
+    """The losses of forward passes `number` to `number + times - 1` are not finite, in training or in validation."""
     from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+    import torch
 
     real, calls = GeneralizedRCNN.forward, [0]
 
     def forward(self, images, targets=None):
         result = real(self, images, targets)
-        if self.training and targets is not None:
+        if torch.is_grad_enabled() and not validation or validation and self.training and not torch.is_grad_enabled():
             calls[0] += 1
             if number <= calls[0] < number + times:
                 result = {**result, "loss_box_reg": result["loss_box_reg"] * value}
@@ -245,3 +247,13 @@ def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
         _at_call(engine, "update", dies_at, lambda result: os.kill(os.getpid(), signal.SIGKILL))
     if bad_loss_at:
         bad_loss(bad_loss_at)
+
+
+def little_room(free: int) -> None:
+    """The disk has `free` bytes left."""
+    import shutil
+    import types
+
+    from toolkit import saving
+
+    saving.shutil = types.SimpleNamespace(disk_usage=lambda path: shutil._ntuple_diskusage(10**12, 10**12 - free, free))

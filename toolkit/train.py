@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -354,7 +355,11 @@ class _Trainer:
             total = sum(n for _, n, _, _ in parts)
             metrics = self.evaluate([entry for _, _, found, _ in parts for entry in found])
             metrics = {k: metrics[k] for k in ("AP", "AP50", "AP75")}
-            metrics["val_loss"] = {name: sum(p.get(name, 0.0) * n for p, n, _, _ in parts) / total for name in losses}
+            mean = {name: sum(p.get(name, 0.0) * n for p, n, _, _ in parts) / total for name in losses}
+            if not math.isfinite(sum(mean.values())):
+                self.progress.line(f"warning: the validation loss is not finite: {mean}")
+                mean = {}
+            metrics["val_loss"] = mean
         return runtime.gather_objects(metrics, self.processes)[0]
 
     def _close_epoch(self, done: float, whole: bool, judged: dict[str, Any] | None) -> None:
@@ -371,7 +376,9 @@ class _Trainer:
             better = ap > state.best_ap or state.best_epoch < 0
             state.since_best = 0 if better else state.since_best + 1
             shown = {k: "n/a" if judged[k] is None else f"{judged[k]:.3f}" for k in ("AP", "AP50")}
-            text += f"  val loss {sum(judged['val_loss'].values()):.3f}  AP {shown['AP']}  AP50 {shown['AP50']}"
+            losses = judged["val_loss"]
+            text += f"  val loss {sum(losses.values()):.3f}" if losses else "  val loss n/a"
+            text += f"  AP {shown['AP']}  AP50 {shown['AP50']}"
             text += "  best so far" if better else ""
             # a best checkpoint that the disk refused is not the best one to be had
             if better and runtime.gather_objects(self._save("best", judged), self.processes)[0]:
