@@ -164,22 +164,21 @@ def evaluate_run(
     checkpoint, where `predict` reads them; other splits are judged with the checkpoint's. each(done, total) is
     called after every image. others: runs or COCO results that look for label errors too.
     """
-    from toolkit import checkpoint, predict
-    from toolkit.evaluation_folder import write_evaluation
-
     run = Path(run)
     settings.check()
     annotations = Path(data) if data else run / f"{split}.json"
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
+    from toolkit import checkpoint, predict
+    from toolkit.comparison import detections_of
+    from toolkit.evaluation_folder import write_evaluation
+
     document = coco.read(annotations)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
     where = checkpoint.find(run)
     meta = checkpoint.read_meta(where)
     detections = predict.detect(where, document, root, device=device, batch_size=batch_size, each=each)
     stored = None if split == "val" and data is None else meta.get("score_thresholds")
-    from toolkit.comparison import detections_of
-
     further = tuple(detections_of(o, document, root, split, device=device, batch_size=batch_size) for o in others)
     evaluation = judge(document, detections, settings, split=split, document_name=str(annotations),
                        detections_name="detections", fixed_thresholds=stored, others=further)  # fmt: skip
@@ -193,7 +192,7 @@ def evaluate_run(
         if evaluation.metrics["anchors"]:
             evaluation.metrics["anchors"]["layout"] = layout
     write_evaluation(run / split, evaluation, root)
-    if stored is None and split == "val" and where.name == "best":
+    if stored is None and split == "val":
         checkpoint.update_meta(where, score_thresholds=evaluation.thresholds)
     return evaluation.metrics
 
