@@ -93,7 +93,7 @@ MATCH = Task(
         ),
         Mistake(
             "only one best anchor",
-            "argmax finds one anchor of a gt; all that tie with it are positive too (16 of 18 in the lecture's example).",
+            "argmax finds one anchor of a gt; all that tie with it are too (16 of 18 in the lecture's example).",
             partial(match_variant, ties=False),
         ),
         Mistake(
