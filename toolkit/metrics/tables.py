@@ -215,9 +215,21 @@ def _detections(entries: list, images: dict, classes: dict, where: str, warnings
     bad = np.flatnonzero(~np.isfinite(score))
     if len(bad):
         raise InputError(f"{where}[{bad[0]}]: score is {score[bad[0]]}, needs a finite number")
-    columns = np.column_stack([image, class_, score, bbox])
-    _, keep = np.unique(columns, axis=0, return_index=True) if len(columns) else (None, np.zeros(0, int))
-    if len(keep) < len(columns):
-        warnings.append(f"{where}: {len(columns) - len(keep)} exact copies of a detection left out")
-    keep = np.sort(keep)
+    keep = _without_copies(image, score, np.column_stack([class_, bbox]))
+    if len(keep) < len(image):
+        warnings.append(f"{where}: {len(image) - len(keep)} exact copies of a detection left out")
     return {"image": image[keep], "class": class_[keep], "bbox": bbox[keep], "score": score[keep]}
+
+
+def _without_copies(image: np.ndarray, score: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Rows [M] of [N] that are the first of their kind, in order."""
+    order = np.lexsort((image, score))
+    alike = (image[order][1:] == image[order][:-1]) & (score[order][1:] == score[order][:-1])
+    rows = np.union1d(order[1:][alike], order[:-1][alike])  # few: only these can be copies
+    keep = np.ones(len(image), bool)
+    if len(rows):
+        columns = np.column_stack([image[rows], score[rows], rest[rows]])
+        _, first = np.unique(columns, axis=0, return_index=True)
+        keep[rows] = False
+        keep[rows[first]] = True
+    return np.flatnonzero(keep)
