@@ -11,11 +11,11 @@ comes first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from toolkit.metrics.overlap import pairs_over
+from toolkit.metrics.overlap import iou_of, pairs_over
 from toolkit.metrics.tables import Tables
 
 KINDS = ("no label", "other class", "loose box", "not found")
@@ -57,39 +57,30 @@ def suspects(tables: Tables, others: tuple[Tables, ...] = (), confident: float =
     confident: the score that a detection needs to accuse a label.
     """
     models = (tables, *others)
-    found: dict[tuple, list[Suspect]] = {}
+    accused: dict[tuple, list[list[Suspect]]] = {}  # (kind, image or label) -> groups that mean the same place
     for model in models:
         for suspect in _suspects_of(model, confident):
-            found.setdefault(_place(suspect, found), []).append(suspect)
+            groups = accused.setdefault((suspect.kind, suspect.annotation, suspect.image_id), [])
+            for group in groups:
+                if _same_place(group[0], suspect):
+                    group.append(suspect)
+                    break
+            else:
+                groups.append([suspect])
     pooled = []
-    for same in found.values():
-        if same[0].kind == "not found" and len(same) < len(models):
+    for group in (group for groups in accused.values() for group in groups):
+        if group[0].kind == "not found" and len(group) < len(models):
             continue  # some model finds it
-        best = max(same, key=lambda s: s.suspicion)
-        pooled.append(_with_suspicion(best, sum(s.suspicion for s in same) / len(models)))
-    pooled = [s for s in pooled if s.suspicion >= LEAST]
+        best = max(group, key=lambda s: s.suspicion)
+        suspicion = sum(s.suspicion for s in group) / len(models)
+        if suspicion >= LEAST:
+            pooled.append(replace(best, suspicion=round(float(suspicion), 4)))
     return sorted(pooled, key=lambda s: (-s.suspicion, s.file_name, s.kind, s.annotation or 0, s.bbox or []))
 
 
-def _place(suspect: Suspect, found: dict[tuple, list[Suspect]]) -> tuple:
-    """Key under which several models accuse the same thing; unlabelled detections are the same when they overlap."""
-    if suspect.annotation is not None:
-        return (suspect.kind, suspect.annotation)
-    from toolkit.metrics.overlap import iou_of
-
-    for key, same in found.items():
-        near = same[0]
-        if near.kind == suspect.kind and near.image_id == suspect.image_id:
-            overlap = iou_of(np.array([near.bbox]), np.array([suspect.bbox]))[0]
-            if overlap >= SAME:
-                return key
-    return (suspect.kind, suspect.image_id, *suspect.bbox)
-
-
-def _with_suspicion(suspect: Suspect, suspicion: float) -> Suspect:
-    from dataclasses import replace
-
-    return replace(suspect, suspicion=round(float(suspicion), 4))
+def _same_place(a: Suspect, b: Suspect) -> bool:
+    """Of one kind, image and label: the same label, or two detections without a label that overlap."""
+    return a.annotation is not None or iou_of(np.array([a.bbox]), np.array([b.bbox]))[0] >= SAME
 
 
 def _suspects_of(tables: Tables, confident: float) -> list[Suspect]:
@@ -125,20 +116,14 @@ def _without_label(tables: Tables, touching: np.ndarray, confident: float) -> li
     alone[touching] = False
     rows = np.flatnonzero(alone)
     rows = rows[np.argsort(-tables.det_score[rows], kind="stable")]
-    kept: list[int] = []
+    kept: dict[int, list[int]] = {}
     for d in rows:  # several detections of one forgotten object are one suspect
-        here = [k for k in kept if tables.det_image[k] == tables.det_image[d]]
-        pairs = pairs_over(
-            np.zeros(1, int),
-            tables.det_bbox[[d]],
-            np.zeros(len(here), int),
-            tables.det_bbox[here],
-            np.zeros(len(here), bool),
-            SAME,
-        )
-        if not len(pairs[0]):
-            kept.append(int(d))
-    return [_accusation(tables, "no label", float(tables.det_score[d]), d, None, None) for d in kept]
+        here = kept.setdefault(int(tables.det_image[d]), [])
+        box = np.repeat(tables.det_bbox[[d]], len(here), axis=0)
+        if not here or iou_of(box, tables.det_bbox[here]).max() < SAME:
+            here.append(int(d))
+    rows = [d for here in kept.values() for d in here]
+    return [_accusation(tables, "no label", float(tables.det_score[d]), d, None, None) for d in rows]
 
 
 def _not_found(tables: Tables, touched: np.ndarray) -> list[Suspect]:
