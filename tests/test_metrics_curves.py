@@ -184,5 +184,5 @@ def test_settings_that_cannot_be_are_refused(bad):
     from label_tools.errors import InputError
     from toolkit.evaluate import Settings
 
-    with pytest.raises(InputError, match=f"--{next(iter(bad))}"):
+    with pytest.raises(InputError, match=f"{next(iter(bad))}: found"):
         judge(*scene(1), Settings(**bad))

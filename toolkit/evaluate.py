@@ -39,7 +39,7 @@ class Settings:
         if self.resamples < 0:
             raise InputError(f"--resamples: found {self.resamples}, needs 0 or more")
         if self.precision is not None and not 0 < self.precision <= 1:
-            raise InputError(f"--precision: found {self.precision}, needs more than 0 and at most 1")
+            raise InputError(f"--min-precision: found {self.precision}, needs more than 0 and at most 1")
 
 
 DEFAULTS = Settings()

@@ -41,7 +41,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """The flags of toolkit.evaluate.Settings, whose defaults are written there."""
     parser.add_argument("--iou", type=float, help="IoU of curves, thresholds and confusion (default: 0.5)")
-    parser.add_argument("--precision", type=float, metavar="P",
+    parser.add_argument("--min-precision", dest="precision", type=float, metavar="P",
                         help="thresholds that reach this precision, instead of the highest F1")  # fmt: skip
     parser.add_argument("--resamples", type=int, help="bootstrap resamples; 0: no intervals (default: 1000)")
     parser.add_argument("--seed", type=int, help="of the bootstrap (default: 0)")
