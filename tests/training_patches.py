@@ -128,15 +128,14 @@ def faulty_calls(checkpoint, step) -> None:
 
 def bad_loss(number: int, value: float = float("nan"), times: int = 1, validation: bool = False) -> None:
     """The losses of forward passes `number` to `number + times - 1` are not finite, in training or in validation."""
-    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
-
     import torch
+    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
     real, calls = GeneralizedRCNN.forward, [0]
 
     def forward(self, images, targets=None):
         result = real(self, images, targets)
-        if torch.is_grad_enabled() and not validation or validation and self.training and not torch.is_grad_enabled():
+        if targets is not None and torch.is_grad_enabled() != validation:
             calls[0] += 1
             if number <= calls[0] < number + times:
                 result = {**result, "loss_box_reg": result["loss_box_reg"] * value}
@@ -240,9 +239,9 @@ def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
         model.rpn.fg_bg_sampler.batch_size_per_image = 32  # all 252 anchors would be: some images ignore a few
         return model, *rest
 
-    from toolkit import train
+    from toolkit import parts
 
-    train.build_model = build_model
+    parts.build_model = build_model
     if dies_at:
         _at_call(engine, "update", dies_at, lambda result: os.kill(os.getpid(), signal.SIGKILL))
     if bad_loss_at:

@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from label_tools.errors import InputError
-from toolkit import checkpoint, engine, models, optim, run_folder, runtime, transforms
+from toolkit import checkpoint, engine, models, optim, run_folder, runtime
 from toolkit.config import Config, flat
 from toolkit.curves import draw_curves
-from toolkit.data import DetectionDataset, EpochBatches, Index, coco_results, repeat_factors
-from toolkit.loader import Batches, MachineError, cache_share, in_order, worker_lost
-from toolkit.network import build_model, set_class_loss
+from toolkit.data import Index, coco_results
+from toolkit.loader import MachineError, worker_lost
+from toolkit.parts import Parts
 from toolkit.progress import Progress, duration
 from toolkit.saving import Keeper, State
 from toolkit.stopping import SIGNALS, Stopped, StopSignal
@@ -77,7 +76,7 @@ def fit(
         try:
             return trainer.run()
         except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
-            raise trainer.explain(error) or error from None
+            raise explain(error, trainer) or error from None
         finally:
             trainer.close()
 
@@ -91,8 +90,11 @@ class _Trainer:
         self.config, self.folder, self.train, self.val = config, folder, train, val
         self.evaluate, self.processes, self.progress, self.stop = evaluate, processes, progress, stop
         self.state = State(**resume.state["progress"]) if resume else State()
-        self._make_network(resume)
-        self._make_data()
+        self.parts = parts = Parts(config, train, val, processes, resume)
+        progress.line(parts.about)
+        self.device, self.dtype, self.optimizer, self.ema = parts.device, parts.dtype, parts.optimizer, parts.ema
+        self.model, self.wrapped, self.judged = parts.model, parts.wrapped, parts.judged
+        self.sampler, self.batches, self.val_batches = parts.sampler, parts.batches, parts.val_batches
         self.accumulate = config.optimizer.accumulate
         self.total_steps = -(-len(self.sampler) // self.accumulate) * config.schedule.epochs
         self.log: Any = contextlib.nullcontext()
@@ -104,44 +106,7 @@ class _Trainer:
         self.seen: tuple[list, list] = ([], [])
         self.resumed = resume is not None
         if resume:
-            self._restore(resume)
-
-    def _make_network(self, resume: checkpoint.Checkpoint | None) -> None:
-        config, run = self.config, self.config.run
-        runtime.seed_everything(run.seed, run.deterministic)
-        self.device = runtime.choose_device(run.device, self.processes.local_rank)
-        self.dtype = runtime.choose_precision(run.precision, self.device, models.find(config.model.model).compact)
-        known = resume.meta["architecture"] if resume else None
-        self.model, self.architecture, about = build_model(config, len(self.train.classes) + 1, known)
-        self.progress.line(about)
-        self.model.to(self.device, memory_format=torch.channels_last if run.channels_last else torch.preserve_format)
-        self.ema = optim.averaged(self.model, config.optimizer.ema) if config.optimizer.ema else None
-        for network in (self.model, self.ema.module if self.ema else None):  # after the copy: hooks cannot be copied
-            if network is not None:
-                set_class_loss(network, config, self.train.class_counts())
-        self.optimizer = optim.make_optimizer(self.model, config.optimizer)
-        if run.compile:
-            self.model.backbone.compile()
-        self.wrapped: nn.Module = self.model
-        if self.processes.world_size > 1:
-            ids = [self.device.index] if self.device.type == "cuda" else None
-            self.wrapped = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
-            torch.manual_seed(run.seed + self.processes.rank)  # each process samples its own anchors
-
-    def _make_data(self) -> None:
-        data, processes = self.config.data, self.processes
-        workers = runtime.worker_count(data.workers)
-        self.sampler = EpochBatches(self.train, data.batch_size, self.config.run.seed, rank=processes.rank,
-                                    world_size=processes.world_size, group_aspect=data.group_aspect,
-                                    repeats=repeat_factors(self.train, data.repeat_rare))  # fmt: skip
-        cache = cache_share(data.cache_mb, workers)
-        dataset = DetectionDataset(self.train, transforms.build(data.augment), cache)
-        self.batches = Batches(dataset, self.sampler, workers, self.device, int(data.skip_bad * len(self.train)),
-                               self.state.unreadable)  # fmt: skip
-        self.val_batches = None
-        if self.val is not None:
-            plan = in_order(self.val, data.batch_size, processes.rank, processes.world_size)
-            self.val_batches = Batches(DetectionDataset(self.val, None, cache // 4), plan, workers, self.device)
+            parts.restore(resume)
 
     def _open_logs(self, resumed: bool) -> None:
         self.log = run_folder.MetricsLog(self.folder, self.state.log_bytes if resumed else None)
@@ -152,7 +117,7 @@ class _Trainer:
             self.events = Events(self.folder, self.state.step + 1 if resumed else None)
         meta = {
             "classes": [{"id": i, "name": n} for i, n in zip(self.train.category_ids, self.train.classes, strict=True)],
-            "architecture": self.architecture,
+            "architecture": self.parts.architecture,
             "config": flat(self.config),
             "precision": str(self.dtype).removeprefix("torch."),
             "data_fingerprint": self.train.fingerprint,
@@ -167,9 +132,7 @@ class _Trainer:
             self.log.close()
             if self.events:
                 self.events.close()
-        for batches in (self.batches, self.val_batches):
-            if batches is not None:
-                batches.close()
+        self.parts.close()
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
@@ -339,7 +302,7 @@ class _Trainer:
 
     def _judge(self) -> dict[str, Any]:
         """-> {"val_loss", "AP", "AP50", "AP75"} of the weights that would be saved."""
-        model = self.ema.module if self.ema is not None else self.model
+        model = self.judged
         runtime.agree_buffers(model, self.processes)
         stop = lambda: bool(self.stop)  # noqa: E731
         losses = engine.validation_loss(model, self.val_batches, self.device, self.dtype, stop)
@@ -438,46 +401,29 @@ class _Trainer:
         """Write a checkpoint; False when the disk refused it. The old one stays then, and training goes on."""
         if not self.processes.first:
             return True
-        weights = self.ema.module.state_dict() if self.ema is not None else self.model.state_dict()
         about = {"metrics": {k: (judged or {}).get(k) for k in ("AP", "AP50", "AP75")}}
-        resume = None
-        if name == "last":
-            progress = {**vars(self.state), "seconds": self._seconds()}
-            resume = {"progress": progress, "optimizer": self.optimizer.state_dict(), "rng": runtime.rng_state()}
-            if self.ema is not None:  # then weights.safetensors holds the average
-                resume |= {"model": self.model.state_dict(), "averaged": int(self.ema.n_averaged)}
-        return self.keeper.save(name, self.state, about, weights, resume)
+        progress = {**vars(self.state), "seconds": self._seconds()}
+        resume = {"progress": progress, **self.parts.resume_state()} if name == "last" else None
+        return self.keeper.save(name, self.state, about, self.judged.state_dict(), resume)
 
-    def _restore(self, found: checkpoint.Checkpoint) -> None:
-        """Go on exactly where `found` was saved."""
-        state = found.state
-        self.model.load_state_dict(state.get("model", found.weights))
-        if self.ema is not None:
-            self.ema.module.load_state_dict(found.weights)
-            self.ema.n_averaged.fill_(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        runtime.set_rng_state(state["rng"])
-        if self.processes.rank:
-            torch.manual_seed(self.config.run.seed + self.processes.rank + self.state.step)
 
-    # --- when the machine gives out ---------------------------------------------------------------------------
+def explain(error: RuntimeError | MemoryError, run: _Trainer) -> MachineError | None:
+    """Lost memory, loader process or training process in one line; None for anything else."""
+    memory = ("can't allocate memory", "not enough memory", "out of memory")
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(m in str(error) for m in memory):
+        return MachineError(_out_of_memory(run))
+    if runtime.group_lost(error):
+        return MachineError(f"step {run.state.step + 1}: another training process was lost "
+                            f"({str(error).splitlines()[0][:120]}); go on with --resume {run.folder}")  # fmt: skip
+    return worker_lost(error)
 
-    def explain(self, error: RuntimeError | MemoryError) -> MachineError | None:
-        """Lost memory, loader process or training process in one line; None for anything else."""
-        memory = ("can't allocate memory", "not enough memory", "out of memory")
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(m in str(error) for m in memory):
-            return MachineError(self._out_of_memory())
-        if runtime.group_lost(error):
-            return MachineError(f"step {self.state.step + 1}: another training process was lost "
-                                f"({str(error).splitlines()[0][:120]}); go on with --resume {self.folder}")  # fmt: skip
-        return worker_lost(error)
 
-    def _out_of_memory(self) -> str:
-        images, targets = self.seen
-        sizes = ", ".join(f"{i.shape[2]}x{i.shape[1]}" for i in images)
-        boxes = ", ".join(str(len(t["boxes"])) for t in targets)
-        return (
-            f"out of memory at step {self.state.step + 1}: batch of {len(images)} images ({sizes} px; {boxes} boxes) "
-            f"at --image-size {self.config.model.image_size}; try a smaller --batch-size with --accumulate, a smaller "
-            f"--image-size, --precision bf16 or --roi-batch 128; checkpoints in {self.folder} are intact"
-        )
+def _out_of_memory(run: _Trainer) -> str:
+    images, targets = run.seen
+    sizes = ", ".join(f"{i.shape[2]}x{i.shape[1]}" for i in images)
+    boxes = ", ".join(str(len(t["boxes"])) for t in targets)
+    return (
+        f"out of memory at step {run.state.step + 1}: batch of {len(images)} images ({sizes} px; {boxes} boxes) "
+        f"at --image-size {run.config.model.image_size}; try a smaller --batch-size with --accumulate, a smaller "
+        f"--image-size, --precision bf16 or --roi-batch 128; checkpoints in {run.folder} are intact"
+    )
