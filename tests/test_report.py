@@ -139,6 +139,20 @@ def test_galleries_have_pictures_and_boxes(page):
         assert heading in page.sections["galleries"]
 
 
+def test_galleries_show_the_worst_first_and_many_images(run):
+    galleries = json.loads((run / "val" / "gallery.json").read_text())["galleries"]
+    scores = [float(item["title"].split()[-1]) for item in galleries["false"]]
+    assert len(scores) >= 4
+    first = [item["file_name"] for item in galleries["false"]][: len({i["file_name"] for i in galleries["false"]})]
+    assert max(first.count(name) for name in first) <= 2
+    assert "0 false, 0 missed" in galleries["best"][0]["title"]
+    assert {box["kind"] for box in galleries["best"][0]["boxes"]} == {"true", "right"}
+    errors = [sum(map(int, item["title"].split()[2::2])) for item in galleries["worst"]]
+    assert min(errors) > 0
+    for item in galleries["missed"]:
+        assert "missed" in {box["kind"] for box in item["boxes"]}
+
+
 def test_how_it_was_made_is_complete(page):
     text = page.sections["made"]
     for wanted in ("frcnn train labels", "fasterrcnn_tiny_fpn", "0123456789abcdef", "torch 2.15.0", "epochs: 8",

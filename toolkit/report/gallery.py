@@ -125,9 +125,9 @@ def choose(evaluation) -> dict[str, list[_Item]]:
 
     size = tables.gt_bbox[:, 2] * tables.gt_bbox[:, 3]
     lost = np.flatnonzero(missed)
-    lost = lost[np.argsort(-size[lost], kind="stable")][:MANY_CROPS]
+    lost = _spread(lost[np.argsort(-size[lost], kind="stable")], tables.gt_image)
     false = np.flatnonzero(wrong)
-    false = false[np.argsort(-tables.det_score[matches.det[false]], kind="stable")][:MANY_CROPS]
+    false = _spread(false[np.argsort(-tables.det_score[matches.det[false]], kind="stable")], image_of)
     return {
         "best": [whole(i) for i in best],
         "worst": [whole(i) for i in worst],
@@ -135,6 +135,17 @@ def choose(evaluation) -> dict[str, list[_Item]]:
         "false": [view.false(int(d)) for d in false],
         "suspects": [view.suspect(s) for s in evaluation.suspects[: 2 * MANY_CROPS]],
     }
+
+
+def _spread(rows: np.ndarray, image_of: np.ndarray, most: int = 2) -> list[int]:
+    """The first MANY_CROPS rows, at most `most` of an image while other images have some."""
+    taken: dict[int, int] = {}
+    first, later = [], []
+    for row in rows.tolist():
+        image = int(image_of[row])
+        taken[image] = taken.get(image, 0) + 1
+        (first if taken[image] <= most else later).append(row)
+    return [*first, *later][:MANY_CROPS]
 
 
 class _View:
@@ -153,9 +164,9 @@ class _View:
             name = tables.class_names[tables.gt_class[g]]
             boxes.append(_box(kind, tables.gt_bbox[g], name if kind == "missed" else "", f"label: {name}"))
         chosen = self.kept & ~self.ignored
-        for d in np.flatnonzero(chosen & (tables.det_image[self.matches.det] == image)):
-            boxes.append(self._detection(d))
-        return boxes
+        here = np.flatnonzero(chosen & (tables.det_image[self.matches.det] == image))
+        best_first = here[np.argsort(-tables.det_score[self.matches.det[here]], kind="stable")]
+        return boxes + [self._detection(d) for d in best_first]
 
     def _detection(self, d: int) -> dict:
         tables, row = self.tables, self.matches.det[d]
