@@ -28,6 +28,11 @@ def main(file: str, function: str, names: list[str]) -> None:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
+    complaint = unreadable(file)
+    if complaint:  # said at once: torch takes seconds to load
+        send({"ready": True})
+        send({"unusable": complaint})
+        return
     import torch
 
     from anchors.exercises.messages import decode, encode
@@ -46,14 +51,24 @@ def main(file: str, function: str, names: list[str]) -> None:
             send({"raised": describe(error, file)})
 
 
+def unreadable(file: str) -> str | None:
+    try:
+        with open(file, "rb") as text:
+            compile(text.read(), file, "exec")
+    except SyntaxError as error:
+        where = f"line {error.lineno}: " if error.lineno else ""
+        return f"{where}{type(error).__name__}: {error.msg}"
+    except (ValueError, RecursionError, MemoryError, OSError) as error:
+        return f"found no Python ({error})"
+    return None
+
+
 def load(file: str, function: str, names: list[str]) -> tuple[Callable | None, str | None]:
     """(the learner's function, None) or (None, why there is none)."""
     try:
         spec = importlib.util.spec_from_file_location("learner", file)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    except SyntaxError as error:
-        return None, f"line {error.lineno}: {type(error).__name__}: {error.msg}"
     except SystemExit:
         return None, "the file ends the program (sys.exit) when it is imported"
     except BaseException as error:
