@@ -256,3 +256,76 @@ def little_room(free: int) -> None:
     from toolkit import saving
 
     saving.shutil = types.SimpleNamespace(disk_usage=lambda path: shutil._ntuple_diskusage(10**12, 10**12 - free, free))
+
+
+def watch_memory(every: int) -> None:
+    """Print the resident memory (kB) of the training process in steps of `every`."""
+    import gc
+
+    from toolkit import engine
+
+    real, calls = engine.update, [0]
+
+    def update(*args):
+        calls[0] += 1
+        if calls[0] % every == 0:
+            gc.collect()
+            print("rss", _proportional_kb(os.getpid(), "Rss"), flush=True)
+        return real(*args)
+
+    engine.update = update
+
+
+def _proportional_kb(pid: int, field: str = "Pss") -> int:
+    from pathlib import Path
+
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1])
+    raise AssertionError(field)
+
+
+def measure_index(images: int, workers: int) -> None:
+    """Print what an index of so many images adds to the memory of a process and its loader workers, and end."""
+    import gc
+    import multiprocessing
+    import sys
+
+    import numpy as np
+    import torch
+
+    from toolkit.data import DetectionDataset, Unreadable, index_of
+    from toolkit.loader import Batches
+
+    class Pixels(DetectionDataset):
+        def pixels(self, row):
+            return np.zeros((64, 64, 3), np.uint8)
+
+    def document(count):
+        return {
+            "images": [{"id": i, "file_name": f"folder/with/a/name/{i:012d}.jpg", "width": 64, "height": 64}
+                       for i in range(1, count + 1)],
+            "annotations": [{"id": i, "image_id": 1 + i % count, "category_id": 1, "bbox": [1, 2, 30, 40]}
+                            for i in range(1, 10 * count + 1)],
+            "categories": [{"id": 1, "name": "thing"}],
+        }  # fmt: skip
+
+    def memory(count):
+        from pathlib import Path
+
+        index = index_of(document(count), Path("/nowhere"), "made", check_files=False)
+        gc.collect()
+        plan = [[(row % count, 0) for row in range(i, i + 8)] for i in range(0, 20_000, 8)]
+        batches = Batches(Pixels(index), plan, workers, torch.device("cpu"))
+        for _ in batches:
+            pass
+        pids = [os.getpid(), *(p.pid for p in multiprocessing.active_children())]
+        assert len(pids) == workers + 1 and Unreadable
+        used = sum(map(_proportional_kb, pids)) / 1024
+        batches.close()
+        return used
+
+    small = memory(10)
+    large = memory(images)
+    print("index MB", large - small, flush=True)
+    sys.exit(0)

@@ -1,0 +1,170 @@
+"""`frcnn train` from data to checkpoint: what it writes, when it ends, what it prints before it begins."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import types
+
+import pytest
+import torch
+from PIL import Image
+
+from label_tools.errors import MissingExtra
+from tests.training_fixtures import TINY, draw_data, frcnn, records
+from toolkit import checkpoint, tensorboard
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return draw_data(tmp_path_factory.mktemp("train") / "data")
+
+
+def words(data, tmp_path, *more):
+    return ["train", data, "--runs", tmp_path / "runs", *TINY, *more]
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    code, text = frcnn(words(data, data.parent), data.parent / "out.txt")
+    assert code == 0, text
+    return data.parent / "runs" / "train"
+
+
+def test_what_a_run_leaves(run):
+    names = {p.name for p in run.iterdir()}
+    assert names == {"config.yaml", "run.json", "train.log", "metrics.jsonl", "results.csv", "curves.png",
+                     "train_batch.jpg", "train.json", "val.json", "last", "previous", "best"}  # fmt: skip
+    for picture in ("curves.png", "train_batch.jpg"):
+        with Image.open(run / picture) as image:
+            assert min(image.size) > 100
+    rows = list(csv.DictReader((run / "results.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[1]["val_loss"]) > 0
+    assert "epoch 2/2" in (run / "train.log").read_text()
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished" and record["ended"] == "finished" and record["classes"] == ["square", "disc"]
+
+
+def test_what_a_checkpoint_knows(run):
+    meta = checkpoint.load(run / "best").meta
+    assert [c["name"] for c in meta["classes"]] == ["square", "disc"]
+    assert meta["architecture"]["sizes"]["min_size"] == 64 and meta["config"]["image_size"] == 64
+    assert meta["architecture"]["norm"] == "group"
+    assert len(meta["data_fingerprint"]) == len(meta["val_fingerprint"]) == 64
+    assert torch.__version__.startswith(meta["versions"]["torch"]) and "score_thresholds" in meta
+    best = max((r for r in records(run) if r["kind"] == "epoch"), key=lambda r: (r["AP"], -r["epoch"]))
+    assert meta["metrics"]["AP"] == best["AP"]
+
+
+def test_every_step_is_logged_once_with_its_parts(run):
+    steps = [r for r in records(run) if r["kind"] == "step"]
+    assert [r["step"] for r in steps] == [1, 2, 3, 4, 5, 6]
+    for r in steps:
+        parts = [v for k, v in r.items() if k.startswith("loss_")]
+        assert len(parts) == 4 and r["loss"] == pytest.approx(sum(parts)) and r["lr"] > 0
+    for r in (r for r in records(run) if r["kind"] == "epoch"):
+        here = [s["loss"] for s in steps if s["epoch"] == r["epoch"] - 1]
+        assert sum(r["train_loss"].values()) == pytest.approx(sum(here) / 3)
+
+
+def test_early_stop(data, tmp_path):
+    """A rate of nothing: AP never gets better than after the first epoch."""
+    command = words(data, tmp_path, "--lr", "1e-12", "--patience", "2", "--epochs", "9")
+    code, text = frcnn(command, tmp_path / "out.txt")
+    assert code == 0 and "early stop: no better AP in 2 evaluations after 3 epochs" in text, text
+    assert [r["epoch"] for r in records(tmp_path / "runs" / "train") if r["kind"] == "epoch"] == [1, 2, 3]
+    assert checkpoint.load(tmp_path / "runs" / "train" / "best").meta["step"] == 3
+
+
+def test_evaluation_every_second_epoch_and_at_the_end(data, tmp_path):
+    code, text = frcnn(words(data, tmp_path, "--epochs", "3", "--eval-every", "2"), tmp_path / "out.txt")
+    assert code == 0, text
+    judged = ["AP" in r for r in records(tmp_path / "runs" / "train") if r["kind"] == "epoch"]
+    assert judged == [False, True, True]
+
+
+def test_without_validation_images(data, tmp_path):
+    code, text = frcnn(["train", data / "train.json", "--runs", tmp_path / "runs", *TINY], tmp_path / "out.txt")
+    assert code == 0 and "warning: no val.json" in text, text
+    assert checkpoint.load(tmp_path / "runs" / "train" / "best").meta["step"] == 6
+
+
+def test_average_weights_are_judged_and_saved(data, tmp_path):
+    code, text = frcnn(words(data, tmp_path, "--ema", "0.99"), tmp_path / "out.txt")
+    assert code == 0, text
+    last = checkpoint.load(tmp_path / "runs" / "train" / "last")
+    key = "roi_heads.box_predictor.cls_score.weight"
+    assert not torch.equal(last.weights[key], last.state["model"][key]) and last.state["averaged"] == 6
+
+
+def test_frozen_statistics_and_head_epochs(data, tmp_path):
+    more = ["--norm", "batch", "--freeze-bn", "--head-epochs", "1", "--epochs", "1"]
+    code, text = frcnn(words(data, tmp_path, *more), tmp_path / "out.txt")
+    assert code == 0, text
+    weights = checkpoint.load(tmp_path / "runs" / "train" / "last").weights
+    counts = {int(v) for k, v in weights.items() if k.endswith("num_batches_tracked")}
+    assert counts == {0}
+    first = checkpoint.load(tmp_path / "runs" / "train" / "previous").weights  # of the first moment
+    body = [k for k in weights if k.startswith("backbone.body") and torch.equal(weights[k], first[k])]
+    assert body == [k for k in weights if k.startswith("backbone.body")]
+    assert not torch.equal(weights["backbone.fpn.inner_blocks.0.0.weight"],
+                           first["backbone.fpn.inner_blocks.0.0.weight"])  # fmt: skip
+
+
+def test_dry_run_writes_nothing(data, tmp_path):
+    code, text = frcnn(words(data, tmp_path, "--dry-run"), tmp_path / "out.txt")
+    assert code == 0, text
+    for part in ("6 images (2 without objects)", "square", "disc", "fasterrcnn_tiny_fpn", "steps      6 (3 batches",
+                 "MB", "time       about"):  # fmt: skip
+        assert part in text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder, purge_step=None):
+            written.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def close(self):
+            written.append("closed")
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
+    events = tensorboard.Events(tmp_path, 5)
+    events.write(kind="step", step=7, epoch=1, lr=0.5, loss=2)
+    events.write(kind="epoch", step=9, epoch=2, AP=0.25, AP50=None, val_loss={"a": 1.0, "b": 0.5})
+    events.close()
+    assert written == [(str(tmp_path / "tensorboard"), 5), ("step/lr", 0.5, 7), ("step/loss", 2, 7),
+                       ("epoch/AP", 0.25, 9), ("epoch/val_loss", 1.5, 9), "closed"]  # fmt: skip
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtra, match="tensorboard"):
+        tensorboard.writer_class()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow(data, tmp_path):
+    """At most 0.5 % per 1,000 steps after the first 500."""
+    code, text = frcnn(words(data, tmp_path, "--epochs", "840", "--eval-every", "1000", "--cache-mb", "1"),
+                       tmp_path / "out.txt", "watch_memory", every=100)  # fmt: skip
+    assert code == 0, text[-2000:]
+    rss = [int(line.split()[1]) for line in text.splitlines() if line.startswith("rss ")]
+    early, late = rss[5], rss[-1]
+    thousands = (len(rss) - 6) * 100 / 1000
+    growth = (late / early - 1) / thousands
+    print(f"rss {early} -> {late} kB over {thousands:g} thousand steps: {growth:.4%} per 1,000")
+    assert growth <= 0.005
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_images_with_four_loader_processes(tmp_path):
+    """Private memory of the index and four workers beyond those of a small index: under 300 MB."""
+    code, text = frcnn([], tmp_path / "out.txt", "measure_index", images=100_000, workers=4)
+    assert code == 0, text
+    used = float(text.split("index MB ")[1].split()[0])
+    print(f"{used:.0f} MB")
+    assert used < 300
