@@ -15,6 +15,7 @@ from label_tools.errors import InputError
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.limits import LARGEST_COORDINATE, LARGEST_FACTOR, LEAST_LEFT, LEAST_SIDE, MOST_ASPECT, SLACK
 
+_LARGEST_IMAGE_SIDE = 1_000_000
 Report = Callable[[str, str, str, str, str], None]  # level, code, place, text, mend
 
 
@@ -60,10 +61,10 @@ def _images(items: list, name: str, report: Report) -> dict[int, dict]:
         width, height = _whole(item.get("width")), _whole(item.get("height"))
         if not isinstance(file_name, str) or not file_name:
             raise InputError(f"{name}, {place}: file_name {file_name!r}, needs a relative path")
-        if not width or not height or width < 0 or height < 0:
+        if not width or not height or min(width, height) < 0 or max(width, height) > _LARGEST_IMAGE_SIDE:
             raise InputError(
                 f'{name}, {place} "{file_name}": size {item.get("width")!r} x {item.get("height")!r}, '
-                "needs two whole numbers above 0"
+                f"needs two whole numbers from 1 to {_LARGEST_IMAGE_SIDE}"
             )
         if "\\" in file_name:
             report(WARNING, "B29", place, f'backslashes in file_name "{file_name}" read as slashes', "")
@@ -196,10 +197,10 @@ def _annotation(
         segmentation = [p for p in pieces if len(p) >= 6]
         mask_area = sum(map(geometry.polygon_area, segmentation)) if segmentation else None
     area = item.get("area")
-    if not _is_number(area) or not math.isfinite(area) or area <= 0 or clipped:
+    if not _is_number(area) or not 0 < area < 1e300 or clipped:  # False for NaN; a whole number may be beyond floats
         area = mask_area if mask_area else box[2] * box[3]
         if not clipped:
-            report(WARNING, "B50", f"area {item.get('area')!r}; computed as {area:g}", "")
+            report(WARNING, "B50", f"area {_short(item.get('area'))}; computed as {area:g}", "")
     return {**item, "image_id": image_id, "category_id": category_id, "bbox": box, "area": area,
             "iscrowd": int(crowd), "segmentation": segmentation}  # fmt: skip
 

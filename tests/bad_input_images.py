@@ -88,6 +88,8 @@ COCO = [
     Case("B49", "ids as text", coco(annotation(image_id="1", category_id="1")), "repair", 1),
     Case("B49", "image ids as text", coco(annotation(), images=_images(id="1")), "repair", 1),
     Case("B50", "no area", coco(without(annotation(), "area")), "repair", 1),
+    Case("B50", "area of 400 digits", coco(annotation(area=10**400)), "repair", 1),
+    Case("B50", "area NaN", coco(annotation(area=NAN)), "repair", 1),
     Case("B50", "no iscrowd", coco(without(annotation(), "iscrowd")), "accept", 1),
     Case("B50", "no bbox", coco(annotation(bbox=None, segmentation=[[10, 10, 30, 10, 30, 30]])), "repair", 1),
     Case("B51", "good RLE", coco(_rle(HALF)), "accept", 1),
