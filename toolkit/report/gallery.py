@@ -39,59 +39,67 @@ def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
     from toolkit.evaluation_folder import write_json
 
     galleries = choose(evaluation)
+    wanted = dict.fromkeys((item.image, item.crop) for items in galleries.values() for item in items)
+    pictures, lost = _pictures(list(wanted), evaluation.tables.file_names, image_root)
     shutil.rmtree(folder / "pictures", ignore_errors=True)
-    spent, made, shown = 0, {}, {}
-    lost: list[str] = []
-    for name, items in galleries.items():
-        shown[name] = []
-        for item in items:
-            file_name = evaluation.tables.file_names[item.image]
-            key = (item.image, item.crop)
-            if key not in made and spent < PICTURE_BUDGET:
-                try:
-                    made[key] = _picture(image_root, file_name, item.crop, f"{len(made):03d}.jpg")
-                except (InputError, OSError, ValueError) as error:
-                    lost.append(str(error).replace(f"{image_root}/", ""))  # no path of this machine in a report
-                    made[key] = None
-                if made[key]:
-                    content = made[key].pop("content")
-                    spent += len(content)
-                    with atomic_write(folder / "pictures" / made[key]["file"]) as file:
-                        file.write(content)
-            if made.get(key):
-                entry = {"file_name": file_name, "title": item.title, "boxes": item.boxes, **item.extra}
-                shown[name].append({**made[key], **entry})
-    note = f"{len(lost)} pictures could not be opened; the first: {lost[0]}" if lost else ""
+    spent, made = 0, {}
+    for key in wanted:  # the first galleries have the first claim on the budget
+        if key in pictures and spent < PICTURE_BUDGET:
+            content, view, size = pictures[key]
+            spent += len(content)
+            made[key] = {"file": f"{len(made):03d}.jpg", "view": view, "size": size}
+            with atomic_write(folder / "pictures" / made[key]["file"]) as file:
+                file.write(content)
+    shown = {
+        name: [
+            {**made[item.image, item.crop], "file_name": evaluation.tables.file_names[item.image],
+             "title": item.title, "boxes": item.boxes, **item.extra}
+            for item in items
+            if (item.image, item.crop) in made
+        ]
+        for name, items in galleries.items()
+    }  # fmt: skip
+    note = f"{len(lost)} images could not be opened; the first: {lost[0]}" if lost else ""
     write_json(folder / "gallery.json", {"galleries": shown, "note": note})
 
 
-def _picture(image_root: Path, file_name: str, crop: tuple | None, name: str) -> dict:
-    """{"file", "content", "view": [x, y, w, h] of the image that it shows, "size": [w, h] of the JPEG}."""
+def _pictures(wanted: list[tuple], file_names: list[str], image_root: Path) -> tuple[dict, list[str]]:
+    """{(image, crop): (JPEG, view, size)} of what can be opened, each image once, and why others cannot."""
     from label_tools.coco import is_inside
     from label_tools.images import open_image
 
-    if not is_inside(file_name):
-        raise InputError(f'file_name "{file_name}" leads out of the image root')
-    image = open_image(image_root / file_name)
-    view = (0.0, 0.0, float(image.width), float(image.height))
-    side = WHOLE_SIDE
+    pictures, lost = {}, []
+    for row in sorted({image for image, _ in wanted}):
+        try:
+            if not is_inside(file_names[row]):
+                raise InputError(f'file_name "{file_names[row]}" leads out of the image root')
+            image = open_image(image_root / file_names[row])
+        except (InputError, OSError, ValueError) as error:
+            lost.append(str(error).replace(f"{image_root}/", ""))  # no path of this machine in a report
+            continue
+        for key in wanted:
+            if key[0] == row:
+                pictures[key] = _picture(image, key[1])
+    return pictures, lost
+
+
+def _picture(image, crop: tuple | None) -> tuple[bytes, list[float], list[int]]:
+    """JPEG, the part of the image that it shows [x, y, w, h], its size [w, h]."""
+    view = (0, 0, image.width, image.height)
     if crop:
         x, y, w, h = crop
         # a crop that hangs over an edge moves inwards, so that crops stay square
         width, height = min(int(np.ceil(w)), image.width), min(int(np.ceil(h)), image.height)
         left = min(max(0, int(x)), image.width - width)
         top = min(max(0, int(y)), image.height - height)
-        right, bottom = left + width, top + height
-        image = image.crop((left, top, right, bottom))
-        view = (float(left), float(top), float(right - left), float(bottom - top))
-        side = CROP_SIDE
-    scale = side / max(image.size)
-    if scale < 1 or crop:
-        scale = min(scale, 4.0)
+        view = (left, top, width, height)
+        image = image.crop((left, top, left + width, top + height))
+    scale = min((CROP_SIDE if crop else WHOLE_SIDE) / max(image.size), 4.0 if crop else 1.0)
+    if scale != 1:
         image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
-    return {"file": name, "content": buffer.getvalue(), "view": list(view), "size": list(image.size)}
+    return buffer.getvalue(), [float(v) for v in view], list(image.size)
 
 
 def choose(evaluation) -> dict[str, list[_Item]]:
