@@ -53,24 +53,32 @@ def _class_ap(
     """AP [R,T] of one class; right, ignored [T,D] from the highest score down, num_objects [R]."""
     ap = np.zeros((len(weights), len(right)))
     some = num_objects > 0
-    weight = weights[some][:, image]  # [R,D]
+    weight = weights[some].astype(np.int32)[:, image]  # [R,D]
     last_ignored, seen = None, None
     for t in range(len(right)):
         hits = np.flatnonzero(right[t])
         if not len(hits):
             continue
         if last_ignored is None or not np.array_equal(last_ignored, ignored[t]):
-            last_ignored, seen = ignored[t], np.cumsum(weight * ~ignored[t], axis=1)
-        found = np.cumsum(weight[:, hits], axis=1)  # [R,H]
+            last_ignored, seen = ignored[t], np.cumsum(weight * ~ignored[t], axis=1, dtype=np.int32)
+        found = np.cumsum(weight[:, hits], axis=1, dtype=np.int32)  # [R,H]
         at_hit = seen[:, hits]
         precision = np.divide(found, at_hit, out=np.zeros(found.shape), where=at_hit > 0)
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         # how many of the 101 recalls are first reached at each hit
-        reached = np.searchsorted(RECALLS, found / num_objects[some, None], side="right")
+        reached = _recalls_up_to(found / num_objects[some, None])
         first = np.diff(reached, axis=1, prepend=0)
         ap[some, t] = (envelope * first).sum(1) / len(RECALLS)
     ap[~some] = np.nan
     return ap
+
+
+def _recalls_up_to(recall: np.ndarray) -> np.ndarray:
+    """How many of the 101 recalls are at most `recall`: a searchsorted that knows they are evenly spaced."""
+    guess = (recall * 100).astype(np.int64)  # at most one off, by rounding
+    guess -= RECALLS[guess] > recall
+    guess += (guess < 100) & (RECALLS[np.minimum(guess + 1, 100)] <= recall)
+    return guess + 1
 
 
 def intervals(matches: Matches, resamples: int = 1000, seed: int = 0) -> dict | None:
