@@ -6,6 +6,8 @@ mirrored, shifted, brighter and darker copies. That shows how training goes; it 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -70,7 +72,7 @@ def copies(picture: Picture, count: int, seed: int) -> list[tuple[Tensor, dict[s
 def learn(picture: Picture, *, seed: int, quick: bool) -> Learned:
     """Train, and look at the picture now and then. The same seed gives the same figures on one machine."""
     steps = QUICK_STEPS if quick else STEPS
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         model = TinyFasterRCNN(
             num_classes=len(picture.classes) + 1, sizes=(32, 64, 128), max_side=SIDE // SHRINK, score_thresh=0.05
@@ -93,6 +95,17 @@ def learn(picture: Picture, *, seed: int, quick: bool) -> Learned:
             torch.manual_seed(seed)
             _, train = model.trace([image], [target])
     return Learned(history, test["images"][0], train["images"][0], snapshots)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The layers are small: more threads mostly wait for each other, and sums would depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @torch.no_grad()
