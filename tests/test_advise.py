@@ -37,7 +37,9 @@ def test_four_cells_a_shape_are_as_good_as_the_whole_grid(seed):
     for level in levels:
         cell = generate_cell_anchors(level.sizes, level.aspect_ratios, rounded=True, dtype=torch.float64)
         cells = (int(np.ceil(height / level.stride)), int(np.ceil(width / level.stride)))
-        whole.append(box_iou(torch.from_numpy(boxes), grid_anchors(cell, cells, level.stride, offset=0)).max(dim=1).values)
+        whole.append(
+            box_iou(torch.from_numpy(boxes), grid_anchors(cell, cells, level.stride, offset=0)).max(dim=1).values
+        )
     expected = torch.stack(whole).max(dim=0).values.numpy()
     found = best_iou(boxes, np.tile([[height, width]], (60, 1)).astype(float), levels)
     assert found == pytest.approx(expected, abs=1e-9)

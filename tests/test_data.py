@@ -181,7 +181,9 @@ def test_xywh_to_xyxy_and_back(tmp_path_factory, boxes):
 def _index(num: int, labels: list[list[int]] | None = None) -> data.Index:
     labels = labels or [[1]] * num
     images = [{"id": i + 1, "file_name": f"{i}.png", "width": 40 if i % 2 else 60, "height": 50} for i in range(num)]
-    annotations = [{"image_id": i + 1, "category_id": k, "bbox": [1, 1, 9, 9]} for i, ks in enumerate(labels) for k in ks]
+    annotations = [
+        {"image_id": i + 1, "category_id": k, "bbox": [1, 1, 9, 9]} for i, ks in enumerate(labels) for k in ks
+    ]
     for i, a in enumerate(annotations):
         a["id"] = i + 1
     document = {"images": images, "annotations": annotations,

@@ -180,8 +180,10 @@ def test_not_finite_pixels_are_refused(tmp_path):
         open_image(save(tmp_path / "a.tif", values))
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 5}, {"comment": b"x" * 300}, {"dpi": (72, 72)},
-                                     {"exif": exif(6)}, {"icc_profile": b"x" * 200}, {"restart_marker_rows": 1}])  # fmt: skip
+@pytest.mark.parametrize("options", [
+    {}, {"progressive": True}, {"quality": 5}, {"comment": b"x" * 300}, {"dpi": (72, 72)}, {"exif": exif(6)},
+    {"icc_profile": b"x" * 200}, {"restart_marker_rows": 1},
+])  # fmt: skip
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_the_quick_look_at_a_jpeg_is_pillows(tmp_path, mode, options):
     from label_tools import images

@@ -66,7 +66,9 @@ def test_coco_weights_in_torchvisions_format_load_as_torchvision_loads_them(coco
     # the oracle: torchvision's own constructor, given the same file
     state = torch.load(coco_file, weights_only=True)
     monkeypatch.setattr(type(models.REGISTRY["fasterrcnn_resnet50_fpn"].coco), "get_state_dict", lambda *a, **k: state)
-    theirs = zoo.fasterrcnn_resnet50_fpn(weights=zoo.FasterRCNN_ResNet50_FPN_Weights.COCO_V1, trainable_backbone_layers=3)
+    theirs = zoo.fasterrcnn_resnet50_fpn(
+        weights=zoo.FasterRCNN_ResNet50_FPN_Weights.COCO_V1, trainable_backbone_layers=3
+    )
     for weights in ("coco", str(coco_file)):
         ours, architecture, about = build("fasterrcnn_resnet50_fpn", weights=weights, layers=3)
         assert "new box predictor" in about and architecture["norm"] == "frozen" and architecture["eps"] == 0.0
@@ -180,7 +182,9 @@ def test_from_nothing_every_layer_learns():
 def test_norm_from_nothing_follows_the_batch_size():
     def norms(batch_size, norm="auto"):
         model, architecture, _ = build(batch_size=batch_size, norm=norm)
-        return architecture["norm"], {type(m) for m in model.backbone.modules() if type(m).__name__.endswith(("Norm", "Norm2d"))}
+        return architecture["norm"], {
+            type(m) for m in model.backbone.modules() if type(m).__name__.endswith(("Norm", "Norm2d"))
+        }
 
     assert norms(2) == ("group", {nn.GroupNorm})  # small batches make BatchNorm's statistics noise
     assert norms(8) == ("batch", {nn.BatchNorm2d})

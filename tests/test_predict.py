@@ -44,7 +44,7 @@ def test_predict_writes_pictures_and_one_json(run, pictures, tmp_path, capsys):
     for record, size in zip(content["images"], [(80, 60), (60, 80)], strict=True):
         for d in record["detections"]:
             x, y, w, h = d["bbox"]
-            assert 0 <= x and 0 <= y and x + w <= size[0] + 1e-2 and y + h <= size[1] + 1e-2 and 0 <= d["score"] <= 1
+            assert x >= 0 and y >= 0 and x + w <= size[0] + 1e-2 and y + h <= size[1] + 1e-2 and 0 <= d["score"] <= 1
         with Image.open(out / (record["file_name"] + ".jpg")) as picture:
             assert picture.size == size
     assert content["categories"] == [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}]

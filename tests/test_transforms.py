@@ -29,7 +29,9 @@ def test_boxes_stay_inside_and_keep_their_rows(level, data):
     box = st.tuples(st.floats(0, width - 3), st.floats(0, height - 3), st.floats(2.5, width), st.floats(2.5, height))
     boxes = [[x, y, min(x + w, width), min(y + h, height)] for x, y, w, h in data.draw(st.lists(box, max_size=5))]
     image = np.zeros((height, width, 3), np.uint8)
-    out, moved, rows = PIPELINES[level](image, np.array(boxes, np.float32).reshape(-1, 4), data.draw(st.integers(0, 999)))
+    out, moved, rows = PIPELINES[level](
+        image, np.array(boxes, np.float32).reshape(-1, 4), data.draw(st.integers(0, 999))
+    )
     assert out.dtype == np.uint8 and moved.shape == (len(rows), 4) and moved.dtype == np.float32
     assert len(set(rows.tolist())) == len(rows) and set(rows.tolist()) <= set(range(len(boxes)))
     if len(moved):
@@ -105,7 +107,9 @@ def test_a_file_of_albumentations(tmp_path):
 
     path = tmp_path / "mine.json"
     A.save(A.Compose([A.HorizontalFlip(p=1.0)]), str(path), data_format="json")
-    out, boxes, _ = transforms.build(str(path))(np.zeros((10, 40, 3), np.uint8), np.array([[0, 0, 10, 5]], np.float32), 0)
+    _, boxes, _ = transforms.build(str(path))(
+        np.zeros((10, 40, 3), np.uint8), np.array([[0, 0, 10, 5]], np.float32), 0
+    )
     assert boxes.tolist() == [[30, 0, 40, 5]]  # mirrored: 40-10, 40-0
 
 

@@ -12,7 +12,19 @@ import sys
 
 from label_tools.errors import exit_code_of
 
-COMMANDS = ("advise", "train", "evaluate", "report", "crossval", "curve", "predict", "prelabel", "baseline", "doctor", "demo")
+COMMANDS = (
+    "advise",
+    "train",
+    "evaluate",
+    "report",
+    "crossval",
+    "curve",
+    "predict",
+    "prelabel",
+    "baseline",
+    "doctor",
+    "demo",
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -158,8 +158,8 @@ def _advice(index: Index, levels: list[Level], now: Coverage, tried: list[dict],
     sizes = [t for t in tried if t["change"] == "image size" and t["reached"] > now.at_50 + 0.02]
     if sizes:
         best = max(sizes, key=lambda t: (round(t["reached"], 2), -t["factor"]))
-        text.append(f"--image-size {best['image_size']} --max-size {best['max_size']} would reach {best['reached']:.0%} "
-                    f"(about {best['factor'] ** 2:.1f} times the computing)")  # fmt: skip
+        flags = f"--image-size {best['image_size']} --max-size {best['max_size']}"
+        text.append(f"{flags} would reach {best['reached']:.0%} (about {best['factor'] ** 2:.1f} times the computing)")
     shapes = [t for t in tried if t["change"] == "anchor sizes" and t["reached"] > now.at_50 + 0.02]
     if shapes:
         best = max(shapes, key=lambda t: (round(t["reached"], 2), -abs(np.log(t["factor"]))))
@@ -170,7 +170,8 @@ def _advice(index: Index, levels: list[Level], now: Coverage, tried: list[dict],
     scale = float(np.median(seen_scale(index.sizes, image_size, max_size)))
     smallest = min(s for level in levels for s in level.sizes)
     if np.median(sides) * scale < smallest / 2 and scale < 0.8:
-        text.append(f"the median object is {np.median(sides):.0f} px wide and shrinks to {np.median(sides) * scale:.0f} px: "
+        median = np.median(sides)
+        text.append(f"the median object is {median:.0f} px wide and shrinks to {median * scale:.0f} px: "
                     f"cut the images into tiles before labelling and training")  # fmt: skip
     if len(text) == 1:
         text.append("no other image or anchor size would reach more; the boxes' aspect ratios are the likely cause")

@@ -173,7 +173,7 @@ def versions() -> dict[str, str]:
     import importlib.metadata as metadata
 
     found = {"python": platform.python_version(), "platform": platform.system() + " " + platform.machine()}
-    names = ("frcnn-toolkit", "torch", "torchvision", "pycocotools", "faster-coco-eval", "albumentations", "numpy",
+    names = ("frcnn-toolkit", "torch", "torchvision", "pycocotools", "albumentations", "numpy",
              "pillow", "opencv-python-headless")
     for name in names:
         try:
