@@ -150,7 +150,7 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
 def test_memory_does_not_grow(data, tmp_path):
     """At most 0.5 % per 1,000 steps after the first 500."""
     code, text = frcnn(words(data, tmp_path, "--epochs", "840", "--eval-every", "1000", "--cache-mb", "1"),
-                       tmp_path / "out.txt", "watch_memory", every=100)  # fmt: skip
+                       tmp_path / "out.txt", "watch_memory", every=100, timeout=1800)  # fmt: skip
     assert code == 0, text[-2000:]
     rss = [int(line.split()[1]) for line in text.splitlines() if line.startswith("rss ")]
     early, late = rss[5], rss[-1]
@@ -163,7 +163,7 @@ def test_memory_does_not_grow(data, tmp_path):
 @pytest.mark.slow
 def test_a_hundred_thousand_images_with_four_loader_processes(tmp_path):
     """Private memory of the index and four workers beyond those of a small index: under 300 MB."""
-    code, text = frcnn([], tmp_path / "out.txt", "measure_index", images=100_000, workers=4)
+    code, text = frcnn([], tmp_path / "out.txt", "measure_index", images=100_000, workers=4, timeout=600)
     assert code == 0, text
     used = float(text.split("index MB ")[1].split()[0])
     print(f"{used:.0f} MB")

@@ -129,7 +129,7 @@ class Command:
     def pid(self) -> int:
         return self.process.pid
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = 300) -> int:
         """-> exit code, -N when signal N ended it."""
         self.process.join(timeout)
         if self.process.is_alive():
@@ -150,7 +150,8 @@ class Command:
 
 
 def frcnn(words: list, output: Path, fault: str = "", **settings) -> tuple[int, str]:
-    """Run `frcnn WORDS` to its end -> (exit code, what it printed)."""
+    """Run `frcnn WORDS` to its end, at most `timeout` seconds -> (exit code, what it printed)."""
+    timeout = settings.pop("timeout", 300)
     command = Command(words, output, fault, **settings)
-    code = command.wait()
+    code = command.wait(timeout)
     return code, command.text()

@@ -315,7 +315,8 @@ def measure_index(images: int, workers: int) -> None:
 
         index = index_of(document(count), Path("/nowhere"), "made", check_files=False)
         gc.collect()
-        plan = [[(row % count, 0) for row in range(i, i + 8)] for i in range(0, 20_000, 8)]
+        rows = np.random.default_rng(0).integers(0, count, (500, 8)).tolist()  # from everywhere in the index
+        plan = [[(row, 0) for row in some] for some in rows]
         batches = Batches(Pixels(index), plan, workers, torch.device("cpu"))
         for _ in batches:
             pass

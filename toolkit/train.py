@@ -1,5 +1,4 @@
-"""`fit`: the training loop. What a step does is in `engine` and `optim`, what is kept in `saving`, what is drawn in
-`curves`."""
+"""`fit`: the loop of a run. It acts on `parts`, steps by `engine` and `optim`, keeps by `saving`, tells by `journal`."""
 
 from __future__ import annotations
 
@@ -15,10 +14,10 @@ import numpy as np
 import torch
 
 from label_tools.errors import InputError
-from toolkit import checkpoint, engine, models, optim, run_folder, runtime
+from toolkit import checkpoint, engine, models, optim, runtime
 from toolkit.config import Config, flat
-from toolkit.curves import draw_curves
 from toolkit.data import Index, coco_results
+from toolkit.journal import Journal
 from toolkit.loader import MachineError, worker_lost
 from toolkit.parts import Parts
 from toolkit.progress import Progress, duration
@@ -26,7 +25,6 @@ from toolkit.saving import Keeper, State
 from toolkit.stopping import SIGNALS, Stopped, StopSignal
 
 MOST_SKIPPED = 3  # batches that --on-nan skip may leave out
-SECONDS_BETWEEN_CURVES = 10.0  # drawing takes half a second, an epoch of a compact network not much more
 
 
 @dataclass(frozen=True)
@@ -97,24 +95,16 @@ class _Trainer:
         self.sampler, self.batches, self.val_batches = parts.sampler, parts.batches, parts.val_batches
         self.accumulate = config.optimizer.accumulate
         self.total_steps = -(-len(self.sampler) // self.accumulate) * config.schedule.epochs
-        self.log: Any = contextlib.nullcontext()
         if processes.first:
             self._open_logs(resume is not None)
         self.started = time.monotonic()
-        self.drawn = 0.0
-        self.first_step = self.state.step
         self.seen: tuple[list, list] = ([], [])
         self.resumed = resume is not None
         if resume:
             parts.restore(resume)
 
     def _open_logs(self, resumed: bool) -> None:
-        self.log = run_folder.MetricsLog(self.folder, self.state.log_bytes if resumed else None)
-        self.events = None
-        if self.config.run.tensorboard:
-            from toolkit.tensorboard import Events
-
-            self.events = Events(self.folder, self.state.step + 1 if resumed else None)
+        self.journal = Journal(self.folder, self.progress, self.state, resumed, self.config.run.tensorboard)
         meta = {
             "classes": [{"id": i, "name": n} for i, n in zip(self.train.category_ids, self.train.classes, strict=True)],
             "architecture": self.parts.architecture,
@@ -125,13 +115,11 @@ class _Trainer:
             "versions": runtime.versions(),
             "score_thresholds": {},
         }
-        self.keeper = Keeper(self.folder, meta, self.log, self.progress)
+        self.keeper = Keeper(self.folder, meta, self.journal.log, self.progress)
 
     def close(self) -> None:
         if self.processes.first:
-            self.log.close()
-            if self.events:
-                self.events.close()
+            self.journal.close()
         self.parts.close()
 
     # --- the loop ---------------------------------------------------------------------------------------------
@@ -197,7 +185,10 @@ class _Trainer:
                 continue
             lr = self._step(heads_only)
             now = time.monotonic()
-            self._report(group, lr, len(images) * len(group) * self.processes.world_size / max(1e-9, now - clock))
+            if self.processes.first:
+                seen = len(images) * len(group) * self.processes.world_size
+                of = f"{self.config.schedule.epochs} {self.total_steps}"
+                self.journal.step(state, group, lr, seen, now - clock, of)
             group, clock = [], now
             self._stop_if(agreed.signal)
             if time.monotonic() - self._last_save() > self.config.schedule.save_every * 60 and not last:
@@ -330,9 +321,11 @@ class _Trainer:
         state = self.state
         train_loss = {name: value / max(1, state.counted) for name, value in state.sums.items()}
         seconds = self._seconds()
-        self._record(kind="epoch", epoch=done, step=state.step, train_loss=train_loss,
-                     lr=self.optimizer.param_groups[-1]["lr"], seconds=round(seconds, 1),
-                     unreadable=len(state.unreadable), **(judged or {}))  # fmt: skip
+        if self.processes.first:
+            rate = self.optimizer.param_groups[-1]["lr"]
+            self.journal.record(kind="epoch", epoch=done, step=state.step, train_loss=train_loss, lr=rate,
+                                seconds=round(seconds, 1), unreadable=len(state.unreadable),
+                                **(judged or {}))  # fmt: skip
         text = f"epoch {done}/{self.config.schedule.epochs}  train loss {sum(train_loss.values()):.3f}"
         if judged is not None:
             ap = -1.0 if judged["AP"] is None else judged["AP"]
@@ -351,38 +344,7 @@ class _Trainer:
             state.epoch, state.batch = state.epoch + 1, 0
         self._save("last", judged)
         if self.processes.first:
-            self._write_tables(over=state.epoch >= self.config.schedule.epochs)
-
-    def _write_tables(self, over: bool) -> None:
-        """results.csv and curves.png; a disk that refuses them does not end the run."""
-        try:
-            run_folder.write_results(self.folder)
-            if over or time.monotonic() - self.drawn > SECONDS_BETWEEN_CURVES:
-                draw_curves(run_folder.read_metrics(self.folder), self.folder / "curves.png")
-                self.drawn = time.monotonic()
-        except InputError as error:
-            self.progress.line(f"warning: {error}")
-
-    def _report(self, group: list[dict[str, float]], lr: float, images_per_s: float) -> None:
-        state = self.state
-        used = [losses for losses in group if losses]
-        names = used[0] if used else {}
-        losses = {name: sum(part[name] for part in used) / len(used) for name in names}
-        self._record(kind="step", step=state.step, epoch=state.epoch, lr=lr, loss=sum(losses.values()),
-                     images_per_s=round(images_per_s, 2), **losses)  # fmt: skip
-        spent = time.monotonic() - self.started
-        left = spent / max(1, state.step - self.first_step) * (self.total_steps - state.step)
-        parts = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
-        self.progress.step(
-            f"epoch {state.epoch + 1}/{self.config.schedule.epochs}  step {state.step}/{self.total_steps}  {parts}  "
-            f"lr {lr:.2g}  {images_per_s:.1f} images/s  {duration(left)} left"
-        )
-
-    def _record(self, **record: Any) -> None:
-        if self.processes.first:
-            self.log.write(**record)
-            if self.events:
-                self.events.write(**record)
+            self.journal.epoch()
 
     def _time_is_up(self) -> bool:
         limit = self.config.schedule.max_time * 60
