@@ -1,4 +1,4 @@
-"""`fit`: the loop of a run. It acts on `parts`, steps by `engine` and `optim`, keeps by `saving`, tells by `journal`."""
+"""`fit`: the loop of a run. It acts on `parts`, steps by `engine`, keeps by `saving` and tells by `journal`."""
 
 from __future__ import annotations
 
