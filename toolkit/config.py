@@ -124,7 +124,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # What a network needs beside the defaults, found by measurement (LOG.md).
 _COMPACT = {"optimizer": "adamw", "lr": 2e-3, "schedule": "onecycle", "weight_decay": 1e-2, "augment": "light",
-            "trainable_layers": 5, "norm": "batch", "roi_batch": 64, "epochs": 36, "patience": 0}
+            "trainable_layers": 5, "norm": "batch", "roi_batch": 64, "epochs": 24, "patience": 0}
 MODEL_RECIPES: dict[str, dict[str, Any]] = {
     "fasterrcnn_tiny_fpn": {**_COMPACT, "image_size": 224, "max_size": 320},
     "anchors_tiny": {**_COMPACT, "image_size": 160, "max_size": 256, "lr": 1e-3},
