@@ -80,7 +80,7 @@ _OURS = "ours"
 
 # two epochs of batch 32 are an eighth of the document's steps: SGD at its rate is still on the plateau (LOG.md)
 _LOADNET = {"budget": Budget(2, 4, 1e-4, 10_000, 1_000),
-            "scaled": Budget(2, 32, 1e-3, 10_000, 1_000, "adam", "onecycle")}  # fmt: skip
+            "scaled": Budget(2, 32, 1e-3, 10_000, 1_000, "adam", "cosine")}  # fmt: skip
 _LOCALISE = {100: Budget(100, 64, 1e-3, 59_400, 6_600), 50: Budget(50, 64, 1e-3, 59_400, 6_600)}
 _DETECT = {100: Budget(100, 64, 1e-3, 0, 0), 25: Budget(25, 64, 1e-3, 0, 0)}
 _DOMINANT = {"budget": Budget(30, 16, 1e-3, 3_789, 1_972), "scaled": Budget(15, 16, 1e-3, 0, 0)}

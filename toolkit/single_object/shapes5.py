@@ -28,6 +28,7 @@ def draw(count: int, *, seed: int, noise: float = 0.0) -> Samples:
     for row, label in enumerate(labels):
         mask = _shape(int(label), random)
         colour = random.integers(1, 256, 3)
+        colour[random.integers(3)] = random.integers(128, 256)  # none is nearly black
         images[row][:, mask] = colour[:, None]
         y, x = np.nonzero(mask)
         boxes[row] = x.min(), y.min(), x.max() + 1, y.max() + 1
@@ -50,8 +51,8 @@ def _shape(label: int, random: np.random.Generator) -> np.ndarray:
         inside = (x >= 0) & (x < SIDE) & (y >= 0) & (y < SIDE)
         mask = np.zeros((SIDE, SIDE), bool)
         mask[y[inside], x[inside]] = True
-        # at most a third may hang over the edge, or nobody could tell what it is
-        if inside.mean() > 0.67 and mask.any() and min(np.ptp(np.nonzero(mask)[0]), np.ptp(np.nonzero(mask)[1])) >= 3:
+        # at most a tenth may hang over the edge, or nobody could tell what it is
+        if inside.mean() > 0.9 and mask.any() and min(np.ptp(np.nonzero(mask)[0]), np.ptp(np.nonzero(mask)[1])) >= 3:
             return mask
 
 
