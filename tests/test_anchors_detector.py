@@ -147,6 +147,17 @@ def test_a_larger_image_is_shrunk_with_its_boxes():
     torch.testing.assert_close(record["gt_boxes"], target["boxes"] / 2)
 
 
+def test_boxes_of_a_shrunk_image_stay_inside_it():
+    # shrinking and growing again rounds: in float32, 48 / (48 / width) is above some of these widths
+    widths = [w for w in range(97, 200) if float(torch.tensor(48.0) / torch.tensor(48 / w)) > w]
+    assert widths
+    model = make_model(max_side=48, score_thresh=0.0).eval()
+    with torch.no_grad():
+        for width in widths[:3]:
+            boxes = model([torch.rand(3, 90, width)])[0]["boxes"]
+            assert boxes[:, 2].max() == width  # some end at the edge, none beyond it
+
+
 def test_images_without_objects_train_the_background():
     model = make_model().train()
     image, target = draw_scene(0)

@@ -83,6 +83,15 @@ def test_many_random_rois_equal_torchvision_and_the_plain_version(way):
     torch.testing.assert_close(plain, theirs[:6], rtol=0, atol=2e-5)
 
 
+def test_the_gradients_of_overlapping_rois_add_up():
+    rois = torch.tensor([[0.0, 33, 47, 201, 250], [0, 60, 50, 180, 260], [1, 60, 50, 180, 260]])
+    features, rois = features_of(torch.float64).requires_grad_(), rois.double()
+    theirs = ops.roi_align(features, rois, 7, 1 / 16, 2, True)
+    ours = roi_align(features, rois, 7, 1 / 16, sampling_ratio=2, aligned=True)
+    grads = [torch.autograd.grad(out.square().sum(), features)[0] for out in (theirs, ours)]
+    torch.testing.assert_close(grads[1], grads[0], rtol=0, atol=1e-10)
+
+
 def test_a_box_without_size():
     features, rois = features_of(), torch.tensor([[0.0, 100, 100, 100, 100]])
     assert not roi_align(features, rois, 7, 1 / 16, sampling_ratio=0, aligned=True).any()
