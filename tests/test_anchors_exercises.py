@@ -132,7 +132,9 @@ def test_a_solution_is_printed_with_the_bugs_answer(capsys):
 
 # The learner's process: one start of torch for each of these files.
 
-RIGHT = "import sys\nprint('hello')\n" + solution("iou") + "\nprint('x' * 100_000, file=sys.stderr)\n"
+FUTURE = "from __future__ import annotations\n"
+RIGHT = FUTURE + "import sys\nprint('hello')\n" + solution("iou").replace(FUTURE, "")
+RIGHT += "\nprint('x' * 100_000, file=sys.stderr)\n"
 
 
 def checked(tmp_path, capsys, text: str, name: str = "iou", *options: str) -> tuple[int, str, str]:
