@@ -77,6 +77,10 @@ class Batches:
                 yield images, targets
         except RuntimeError as error:
             raise worker_lost(error) or error from None
+        except (OSError, EOFError) as error:  # the pipe or the shared tensor of a process that is gone
+            if not self._processes:
+                raise
+            raise _lost(f"{type(error).__name__}: {error}") from None
 
     def close(self) -> None:
         """End the loader processes; they are deaf to the SIGTERM that ends a stuck one."""
@@ -103,8 +107,12 @@ def worker_lost(error: RuntimeError) -> MachineError | None:
     signs = ("DataLoader worker (pid", "shared memory", "/dev/shm", "ancdata", "unable to mmap", "Too many open files")
     if not any(sign in text for sign in signs):
         return None
+    return _lost(text.splitlines()[0])
+
+
+def _lost(reason: str) -> MachineError:
     return MachineError(
-        f"a loader process was lost ({text.splitlines()[0][:120]}): ended from outside, or too little memory or "
+        f"a loader process was lost ({reason[:120]}): ended from outside, or too little memory or "
         f"/dev/shm; checkpoints are intact; go on with --resume, with --workers 0 or a smaller --cache-mb"
     )
 
