@@ -57,12 +57,16 @@ def test_json_on_stdout_and_nothing_else(run, pictures, tmp_path, capsys):
     assert [p.name for p in (tmp_path / "o").iterdir()] == ["detections.json"]
 
 
-def test_thresholds_come_from_the_checkpoint_unless_given(run):
+def test_thresholds_come_from_the_checkpoint_unless_given(run, pictures, tmp_path):
     predictor = predict.Predictor(run)
     assert predictor.thresholds(None) == {1: 0.2, 2: 0.5}
     assert predictor.thresholds(0.9) == {1: 0.9, 2: 0.9}
-    found = list(predict.predict(run, [run.parent / "new"], score=1.0)) if (run.parent / "new").exists() else []
-    assert all(not detections for _, _, detections, _ in found)
+    everything = list(predict.predict(run, [pictures], score=0.0))
+    nothing = list(predict.predict(run, [pictures], score=1.0))
+    assert any(found for _, _, found, _ in everything) and not any(found for _, _, found, _ in nothing)
+    assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "o"), "--no-pictures"]) == 0
+    written = json.loads((tmp_path / "o" / "detections.json").read_text())
+    assert written["score_thresholds"] == {"square": 0.2, "disc": 0.5}
 
 
 def test_a_broken_picture_is_named_and_the_rest_goes_on(run, pictures, tmp_path, capsys):

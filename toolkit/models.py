@@ -239,12 +239,6 @@ def freeze_norms(model: nn.Module) -> None:
             module.eval()
 
 
-def head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters outside the backbone's body: FPN, RPN and box head."""
-    body = {id(p) for p in body_of(model).parameters()}
-    return [p for p in model.parameters() if id(p) not in body]
-
-
 def _source(name: str, detector: Detector, weights: str) -> tuple[dict[str, torch.Tensor] | None, str]:
     """-> (state dict or None, what it is of: detector, backbone, nothing)."""
     if weights == "none":

@@ -17,6 +17,12 @@ from toolkit.data import DetectionDataset, coco_results, index_of
 from toolkit.loader import Batches, in_order
 
 
+def thresholds_of(meta: dict[str, Any], score: float | None, default: float = 0.5) -> dict[int, float]:
+    """{category_id: score from which a detection is shown}: `score` for all, else checkpoint.json's own."""
+    stored = meta.get("score_thresholds", {})
+    return {c["id"]: score if score is not None else stored.get(c["name"], default) for c in meta["classes"]}
+
+
 class Predictor:
     """A loaded checkpoint on a device."""
 
@@ -33,8 +39,7 @@ class Predictor:
 
     def thresholds(self, score: float | None, default: float = 0.5) -> dict[int, float]:
         """{category_id: score from which a detection is shown}: `score` for all, else the checkpoint's own."""
-        stored = self.checkpoint.meta.get("score_thresholds", {})
-        return {c["id"]: score if score is not None else stored.get(c["name"], default) for c in self.categories}
+        return thresholds_of(self.checkpoint.meta, score, default)
 
     def one(self, path: Path) -> list[dict[str, Any]]:
         """Every detection in one picture, best first, as COCO results with image_id 0."""

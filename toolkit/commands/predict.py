@@ -45,9 +45,7 @@ def run(args: argparse.Namespace) -> int:
         records.append(record)
         progress.step(f"{done}/{len(files)} pictures")
     progress.close()
-    stored = {c["id"]: args.score if args.score is not None else meta["score_thresholds"].get(c["name"], 0.5)
-              for c in meta["classes"]}  # fmt: skip
-    content = predict.to_json(records, meta["classes"], stored)
+    content = predict.to_json(records, meta["classes"], predict.thresholds_of(meta, args.score))
     with atomic_write(out / "detections.json") as file:
         file.write(content)
     if args.json:
