@@ -6,6 +6,8 @@ import json
 import re
 from html.parser import HTMLParser
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -182,6 +184,17 @@ def test_the_default_picture_and_its_objects():
     pixels, target = small(picture)
     assert pixels.shape == (3, 200, 200)
     assert torch.equal(target["boxes"], lecture.BOXES / 4)
+
+
+def test_the_drawn_bolt_and_washer_fill_their_boxes():
+    # metal is grey and wood is not, its shadow neither: the two large grey patches are the objects
+    picture = read_picture(None, None)
+    light, dark = picture.pixels.amax(dim=0), picture.pixels.amin(dim=0)
+    grey = (light - dark < 0.25 * light).numpy().astype(np.uint8)
+    grey = cv2.morphologyEx(grey, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    patches = sorted(cv2.connectedComponentsWithStats(grey)[2][1:].tolist(), key=lambda row: -row[4])
+    found = torch.tensor([[x, y, x + width, y + height] for x, y, width, height, _ in patches[:2]])
+    assert (found - picture.boxes).abs().max() <= 2  # the bolt is the larger one
 
 
 def test_copies_carry_their_boxes_along():
