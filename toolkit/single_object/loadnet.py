@@ -5,6 +5,11 @@
 
 Two things differ from a ResNet: a skip block applies ONE convolution and ONE norm twice, and where it halves
 the map the same 1x1 convolution shrinks block and identity. Depth 8: 20,454,521 parameters.
+
+One norm twice has a price that the document does not mention. Its running mean and variance become an average over
+two very different inputs and fit neither, so that in eval mode the class is a guess (LOG.md); with the batch's own
+statistics it is not. Here each of the two uses keeps statistics of its own. Weights and parameters stay shared.
+
 The network is fed with grey values 0..255 as they are, and gives the box in pixels, [x_min, y_min, x_max, y_max]
 of the pixels that it covers.
 """
@@ -29,12 +34,15 @@ class SkipBlock(nn.Module):
         self.widens, self.skip_connections = out != channels, skip_connections
         self.conv = nn.Conv2d(channels, out, 3, padding=1)
         self.norm = nn.BatchNorm2d(out)
+        self.second = None if self.widens else nn.BatchNorm2d(out, affine=False)  # statistics of the second use
         self.shrink = nn.Conv2d(channels, out, 1, stride=2) if downsample else None
 
     def forward(self, x: Tensor) -> Tensor:
         out = functional.relu(self.norm(self.conv(x)))
-        if not self.widens:
-            out = functional.relu(self.norm(self.conv(out)))
+        if self.second is not None:
+            weight, bias = self.norm.weight, self.norm.bias
+            out = self.second(self.conv(out)) * weight[:, None, None] + bias[:, None, None]
+            out = functional.relu(out)
         if self.shrink is not None:
             out, x = self.shrink(out), self.shrink(x)
         if not self.skip_connections:

@@ -248,9 +248,10 @@ class _Trainer:
 
 
 def _optimizer(network: torch.nn.Module, recipe: Recipe, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    """fused: one pass over the memory; Adam's step on 20 million weights takes 1/14 of the time on a CPU (LOG.md)."""
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=recipe.lr, momentum=0.9)
-    return torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=betas)
+        return torch.optim.SGD(network.parameters(), lr=recipe.lr, momentum=0.9, fused=True)
+    return torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=betas, fused=True)
 
 
 def _batch_count(images: int, batch: int) -> int:
