@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from anchors.__main__ import main
@@ -17,8 +19,8 @@ from anchors.boxes import box_iou
 from anchors.losses import smooth_l1
 from anchors.nms import nms
 from anchors.walkthrough import lecture
-from anchors.walkthrough.figures_head import as_printed, running_mean
-from anchors.walkthrough.figures_proposals import NMS_THRESH, suppressed_by
+from anchors.walkthrough.figures_head import as_printed, free_corner, running_mean
+from anchors.walkthrough.figures_proposals import NMS_THRESH, suppressed_by, two_apart
 from anchors.walkthrough.learn import copies, small
 from anchors.walkthrough.make import FILES
 from anchors.walkthrough.picture import DEFAULT_IMAGE, boxes_of, read_picture
@@ -26,13 +28,35 @@ from anchors.walkthrough.picture import DEFAULT_IMAGE, boxes_of, read_picture
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The whole walkthrough once, with hardly any training and small pictures."""
+    """The whole walkthrough once, with hardly any training and small pictures; TEXTS: where their words stand."""
     folder = tmp_path_factory.mktemp("walk")
     patch = pytest.MonkeyPatch()
     patch.setattr("anchors.walkthrough.style.DPI", 30)
+    texts, save = {}, Figure.savefig
+
+    def savefig(figure, path, **settings):
+        save(figure, path, **settings)
+        texts[path.name] = [spans_of(figure, text) for text in words_of(figure)]
+
+    patch.setattr(Figure, "savefig", savefig)
     assert main(["walkthrough", "--out", str(folder), "--quick"]) == 0
     patch.undo()
+    TEXTS.update(texts)
     return folder
+
+
+TEXTS: dict[str, list] = {}
+
+
+def words_of(figure):
+    own = [child for axes in figure.axes for child in (*axes.get_children(), axes.xaxis.label)]
+    return [text for text in (*figure.texts, *own) if isinstance(text, Text) and text.get_text()]
+
+
+def spans_of(figure, text):
+    """(words, x1, y1, x2, y2) in shares of the figure."""
+    box = text.get_window_extent(figure.canvas.get_renderer())
+    return text.get_text(), *box.transformed(figure.transFigure.inverted()).extents
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +73,14 @@ def test_the_folder_holds_fourteen_figures_the_page_and_the_numbers(made):
         with Image.open(made / name) as image:
             assert image.size == (384, 216)  # 12.8 x 7.2 inches at 30 dots
             assert len(image.convert("L").getcolors()) > 20
+
+
+def test_no_words_are_clipped(made):
+    assert sorted(TEXTS) == sorted(FILES)
+    for name, spans in TEXTS.items():
+        assert len(spans) >= 3, name
+        for words, x1, y1, x2, y2 in spans:
+            assert x1 > 0.02 and x2 < 0.98 and y1 > 0.02 and y2 < 0.98, (name, words, x1, y1, x2, y2)
 
 
 @pytest.mark.parametrize("part", ["lecture", "picture"])
@@ -285,6 +317,23 @@ def test_who_suppressed_whom_against_the_definition():
             first = next(j for j in keep.tolist() if iou[j, i] > NMS_THRESH)
             assert k == first
     assert (suppressed_by(boxes, keep[:1]) == -1).any()  # beyond a limit nobody was looked at
+
+
+def test_scores_stand_in_corners_of_their_own():
+    taken = []
+    box = [0.0, 0.0, 400.0, 300.0]
+    found = [free_corner(box, taken) for _ in range(5)]
+    # upper left, lower left, upper right, lower right; a fifth score has no place
+    assert found[:2] == [(0.0, 0.0, "left", "top"), (0.0, 300.0, "left", "bottom")]
+    assert found[2:] == [(400.0, 0.0, "right", "top"), (400.0, 300.0, "right", "bottom"), None]
+    assert free_corner([500.0, 0.0, 700.0, 50.0], taken) == (500.0, 0.0, "left", "top")
+
+
+def test_the_second_box_shown_for_nms_is_of_another_object():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 9, 9], [20, 0, 30, 10]])
+    assert two_apart(boxes, [0, 1, 2]) == [0, 2]
+    assert two_apart(boxes, [0, 1]) == [0, 1]  # nothing apart: the next one
+    assert two_apart(boxes, [2]) == [2]
 
 
 def test_running_mean():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -70,7 +71,7 @@ def grid(path: Path, picture: Picture, found: Anchoring) -> None:
         zoom.annotate(
             "centre (408, 408)\n= (25 + ½) · 16",
             (cell[0] + 8, cell[1] + 8),
-            (cell[0] + 18, cell[1] - 14),
+            (cell[0] + 10, cell[1] - 14),
             fontsize=12,
             arrowprops={"arrowstyle": "-", "color": NEGATIVE},
             bbox={"fc": "white", "ec": "none", "pad": 3},
@@ -101,18 +102,18 @@ def nine(path: Path, picture: Picture, found: Anchoring) -> None:
         axes.plot([408], [408], "o", color=GT, ms=9, mec="white", mew=1.5, zorder=9)
         names = templates()
         for s, size in enumerate(SIZES):
-            left = 0.53 + 0.155 * s
+            left = 0.53 + 0.147 * s
             figure.text(left, 0.80, f"size {size}", fontsize=16, weight="bold", color=SIZE_COLOURS[s])
             for r, ratio in enumerate(RATIOS):
                 y = 0.66 - 0.155 * r
                 title, w, h = names[3 * r + s]
-                shape = square(figure, left, y - 0.055, 0.13)
+                shape = square(figure, left, y - 0.045, 0.11)
                 shape.set_xlim(-370, 370)
                 shape.set_ylim(370, -370)
                 bare(shape)
                 draw_box(shape, (-w / 2, -h / 2, w / 2, h / 2), SIZE_COLOURS[s], width=2.5, dashes=DASHES[r], fill=0.15)
-                figure.text(left + 0.077, y + 0.025, title, fontsize=12.5, va="center")
-                figure.text(left + 0.077, y - 0.01, f"ratio {ratio_name(ratio)}", fontsize=11, color=QUIET, va="center")
+                figure.text(left + 0.066, y + 0.025, title, fontsize=12, va="center")
+                figure.text(left + 0.066, y - 0.01, f"ratio {ratio_name(ratio)}", fontsize=11, color=QUIET, va="center")
         note(figure, 0.53, 0.225, "width = size / √ratio      height = size · √ratio", size=15)
         note(
             figure,
@@ -192,16 +193,21 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
             mask = masks[..., k]
             axes.plot(x[~mask], y[~mask], "o", color="#D0D0D0", ms=1.1, mew=0)
             axes.plot(x[mask], y[mask], "o", color=POSITIVE, ms=1.6, mew=0)
-            draw_box(axes, (400 - w / 2, 400 - h / 2, 400 + w / 2, 400 + h / 2), SIZE_COLOURS[s], width=2.2)
+            middle = (400 - w / 2, 400 - h / 2, 400 + w / 2, 400 + h / 2)
+            if s == 0:  # light blue on blue dots
+                draw_box(axes, middle, "white", width=5)
+            draw_box(axes, middle, SIZE_COLOURS[s], width=2.2)
             axes.set_title(f"{title}:  {thousands(int(mask.sum()))}", fontsize=12, pad=4)
         note(figure, 0.56, 0.815, "How many centres are far enough from the edges", size=15)
         fits = lecture.fits_along_a_side()
         figure.text(0.56, 0.735, "side", fontsize=12, color=QUIET)
         figure.text(0.56, 0.690, "places", fontsize=12, color=QUIET)
         for i, (length, count) in enumerate(fits.items()):
-            figure.text(0.635 + 0.05 * i, 0.735, f"{float(length):.0f}", fontsize=12, ha="center", color=QUIET)
+            figure.text(
+                0.635 + 0.05 * i, 0.735, f"{math.floor(float(length) + 0.5)}", fontsize=12, ha="center", color=QUIET
+            )
             figure.text(0.635 + 0.05 * i, 0.690, str(count), fontsize=14, ha="center", weight="bold")
-        note(figure, 0.56, 0.65, "128 x 128: 42 · 42 = 1,764        362 x 181: 28 · 38 = 1,064", size=13, colour=QUIET)
+        note(figure, 0.56, 0.65, "128 x 128: 42 · 42 = 1,764     362 x 181: 28 · 38 = 1,064", size=12, colour=QUIET)
         other = lecture.other_counts()
         note(figure, 0.56, 0.555, "Three right answers", size=15)
         entries = [
@@ -230,6 +236,7 @@ def heat(path: Path, picture: Picture, found: Anchoring) -> None:
             values = maps[..., k][~maps[..., k].isnan()]
             axes.set_title(f"{title}:  best {float(values.max()) if len(values) else 0:.3f}", fontsize=12, pad=4)
             for box in found.boxes:
+                draw_box(axes, box, "#9A9A9A", width=2.6)  # to be seen where the map is blank
                 draw_box(axes, box, "white", width=1.4)
             bare(axes)
         bar = place(figure, 0.535, 0.05, 0.012, 0.785)

@@ -42,7 +42,7 @@ LOSSES = {
 
 
 def example_roi(picture: Picture) -> torch.Tensor:
-    """A proposal as they come: the smallest object's box, a little off, with corners that are no whole cells."""
+    """A proposal as they come: the smallest object's box, a little off, with corners that lie on no whole cells."""
     sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
     box = picture.boxes[int(sides.prod(dim=1).argmin())]
     size = (box[2:] - box[:2]).clamp(min=120)
@@ -61,7 +61,7 @@ def bins(path: Path, picture: Picture, learned: Learned) -> None:
     low, high = on_map[:2].floor() - 2, on_map[2:].ceil() + 2
     middle, half = (low + high) / 2, float((high - low).max()) / 2
     corners = " ".join(f"{value:.2f}" for value in on_map.tolist())
-    sentence = f"The RoI's corners on the map of 50 x 50 cells: {corners}. They are no whole numbers."
+    sentence = f"The RoI's corners on the map of 50 x 50 cells: {corners}. They are not whole numbers."
     with slide(path, "12  A box of any size becomes 7 x 7", sentence) as figure:
         titles = ("exact", "RoI pooling: rounded twice", "RoIAlign: nothing rounded")
         for i, title in enumerate(titles):
@@ -83,14 +83,14 @@ def bins(path: Path, picture: Picture, learned: Learned) -> None:
         words = (
             "Corners to whole cells (moved by up to\n"
             f"{float(moved) * STRIDE:.0f} pixels), then bins to whole cells,\n"
-            "which overlap. The maximum of each bin."
+            "which overlap. The maximum of a bin."
         )
         note(figure, 0.35, 0.205, words, size=13, colour=QUIET)
         note(
             figure,
             0.665,
             0.205,
-            "2 x 2 points in each bin, each the bilinear\nmean of four cells. The mean of the points.",
+            "2 x 2 points in each bin, each between\nfour cells (bilinear). The mean of the four.",
             size=13,
             colour=QUIET,
         )
@@ -231,19 +231,17 @@ def detections(path: Path, picture: Picture, learned: Learned, thresh: float = 0
             show_picture(axes, picture.pixels, strength=0.55)
             draw_truth(axes, picture.boxes, width=1.2)
             sure = (found["scores"] > thresh).nonzero().squeeze(1)[:8]
-            for k in sure.flip(0).tolist():
+            if not len(sure):
+                axes.text(400, 700, f"none above {thresh:g}", ha="center", fontsize=12)
+            taken: list[tuple[float, float]] = []
+            for k in sure.tolist():
                 colour = palette[(int(found["labels"][k]) - 1) % len(palette)]
                 draw_box(axes, found["boxes"][k], colour, width=2.6, zorder=9)
-                label(
-                    axes,
-                    float(found["boxes"][k, 0]),
-                    float(found["boxes"][k, 1]),
-                    f"{float(found['scores'][k]):.2f}",
-                    colour,
-                    size=8.5,
-                    va="top",
-                    zorder=10,
-                )
+                corner = free_corner(found["boxes"][k].tolist(), taken)
+                if corner is None:
+                    continue
+                x, y, ha, va = corner
+                label(axes, x, y, f"{float(found['scores'][k]):.2f}", colour, size=8.5, va=va, ha=ha, zorder=10)
             axes.set_title("before training" if step == 0 else f"after {step} steps", loc="left", fontsize=13, pad=5)
         for i, name in enumerate(picture.classes[:8]):
             colour = palette[i % len(palette)]
@@ -254,18 +252,32 @@ def detections(path: Path, picture: Picture, learned: Learned, thresh: float = 0
             figure,
             0.73,
             y - 0.08,
-            "First the scores are guesses. Then\n"
-            "the RPN finds where something is,\n"
-            "the head learns which class, and\n"
-            "last the boxes tighten.",
-            size=14,
+            "First the scores are guesses.\n"
+            "Then the RPN finds where\n"
+            "something is, the head learns\n"
+            "which class, and last the boxes\n"
+            "tighten.",
+            size=13,
             colour=QUIET,
         )
         note(
             figure,
             0.73,
             0.20,
-            "Half a million weights that know one\npicture by heart: a demonstration,\nnot a detector.",
+            "Half a million weights that know\none picture by heart:\na demonstration, not a detector.",
             size=13,
             colour=QUIET,
         )
+
+
+def free_corner(box: list[float], taken: list[tuple[float, float]]) -> tuple[float, float, str, str] | None:
+    """A corner inside the box for its score, where no other score stands: (x, y, ha, va); None where all are taken."""
+    wide, high = 110, 60  # pixels of the picture under one score
+    x1, y1, x2, y2 = box
+    for x, ha in ((x1, "left"), (x2, "right")):
+        for y, va in ((y1, "top"), (y2, "bottom")):
+            centre = x + (wide / 2 if ha == "left" else -wide / 2), y + (high / 2 if va == "top" else -high / 2)
+            if all(abs(centre[0] - a) >= wide or abs(centre[1] - b) >= high for a, b in taken):
+                taken.append(centre)
+                return x, y, ha, va
+    return None

@@ -43,6 +43,14 @@ def suppressed_by(boxes: Tensor, keep: Tensor) -> Tensor:
     return answer
 
 
+def two_apart(boxes: Tensor, ranked: list[int]) -> list[int]:
+    """The first of the ranked and the next that hardly overlaps it: another object; failing that, the second."""
+    first = ranked[0]
+    overlap = box_iou(boxes[first : first + 1], boxes)[0]
+    apart = [k for k in ranked[1:] if overlap[k] < 0.2] or ranked[1:]
+    return [first, *apart[:1]]
+
+
 def before(path: Path, picture: Picture, learned: Learned) -> None:
     found = learned.test["candidates"]
     boxes, chance = found.boxes * SHRINK, found.scores.sigmoid()
@@ -72,8 +80,8 @@ def before(path: Path, picture: Picture, learned: Learned) -> None:
         )
         steps = [
             ("here, at test", [len(learned.test["anchors"]), len(boxes), len(learned.test["nms_keep"])]),
-            ("the paper, training", [22_500, 12_000, 2_000]),
-            ("the paper, test", [22_500, 6_000, 300]),
+            ("800 px, training", [22_500, 12_000, 2_000]),
+            ("800 px, test", [22_500, 6_000, 300]),
         ]
         for x, word in zip((0.745, 0.845, 0.945), ("anchors", "into NMS", "after it")):
             figure.text(x, 0.325, word, fontsize=13, color=QUIET, ha="right")
@@ -84,6 +92,8 @@ def before(path: Path, picture: Picture, learned: Learned) -> None:
                 figure.text(
                     x, y, thousands(count), fontsize=15, ha="right", weight="bold", color=POSITIVE if i == 0 else INK
                 )
+        words = "800 px: the lecture's anchors, the limits of the paper's code."
+        note(figure, 0.535, 0.105, words, size=13, colour=QUIET)
 
 
 def after(path: Path, picture: Picture, learned: Learned) -> None:
@@ -91,7 +101,7 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
     boxes = found.boxes * SHRINK
     by = suppressed_by(found.boxes, keep)
     victims = {k: int((by == k).sum()) - 1 for k in keep.tolist()}
-    most = sorted(victims, key=lambda k: (-victims[k], k))[:2]
+    most = two_apart(found.boxes, sorted(victims, key=lambda k: (-victims[k], k)))
     sentence = (
         f"The best box stays and drops every box whose IoU with it is above {NMS_THRESH:g}; then the next one left."
     )
@@ -104,7 +114,7 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
             draw_box(axes, boxes[kept], POSITIVE, width=3.5, zorder=8)
             label(axes, float(boxes[kept, 0]), float(boxes[kept, 1]), f"no. {kept + 1}", POSITIVE, va="top", zorder=10)
             axes.set_title(f"no. {kept + 1} suppresses {victims[kept]}", loc="left", pad=14)
-        bars = place(figure, 0.715, 0.28, 0.255, 0.51)
+        bars = place(figure, 0.715, 0.28, 0.24, 0.51)
         first = keep[:14].tolist()
         bars.barh(range(len(first)), [victims[k] for k in first], color=NEGATIVE, height=0.62)
         for y, k in enumerate(first):
@@ -113,7 +123,7 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
         bars.invert_yaxis()
         bars.set_xticks([])
         bars.spines["bottom"].set_visible(False)
-        bars.set_title(f"the first {len(first)} kept: boxes each drops", loc="left", pad=14)
+        bars.set_title(f"the first {len(first)} kept: boxes dropped", loc="left", pad=14)
         lost = int((by == -1).sum())
         text = f"{len(keep)} kept, {sum(victims.values())} suppressed"
         text += f", {lost} not looked at: {len(keep)} was the limit." if lost else "."
@@ -141,10 +151,10 @@ def rois(path: Path, picture: Picture, learned: Learned) -> None:
         draw_boxes(axes, rows(boxes[~foreground], 80), NEGATIVE, width=1.1, alpha=0.75)
         draw_truth(axes, picture.boxes)
         draw_boxes(axes, rows(boxes[foreground], 40), POSITIVE, width=2.2, zorder=9)
-        note(figure, 0.55, 0.79, f"{num_fg}", size=30, colour=POSITIVE)
-        note(figure, 0.62, 0.775, "foreground: a class, and deltas to the object", size=14)
-        note(figure, 0.55, 0.68, f"{num_bg}", size=30, colour=NEGATIVE)
-        note(figure, 0.62, 0.665, "background: class 0, no box", size=14)
+        figure.text(0.55, 0.765, f"{num_fg}", fontsize=30, weight="bold", color=POSITIVE, va="center")
+        figure.text(0.62, 0.765, "foreground: a class, and deltas to the object", fontsize=14, va="center")
+        figure.text(0.55, 0.665, f"{num_bg}", fontsize=30, weight="bold", color=NEGATIVE, va="center")
+        figure.text(0.62, 0.665, "background: class 0, no box", fontsize=14, va="center")
         panel = place(figure, 0.59, 0.30, 0.37, 0.25)
         iou = box_iou(picture.boxes, boxes).amax(dim=0)
         edges = torch.linspace(0, 1, 21).tolist()
@@ -154,10 +164,11 @@ def rois(path: Path, picture: Picture, learned: Learned) -> None:
         panel.axvline(0.5, color=INK, lw=1.5, ls="--")
         panel.set_title("IoU with the best object", loc="left")
         panel.set_xlim(0, 1)
-        added = bool((box_iou(picture.boxes, boxes).amax(dim=1) > 0.999).any())
+        drawn = int((box_iou(picture.boxes, boxes).amax(dim=1) > 0.999).sum())
         words = (
-            "The true boxes joined the proposals before the draw (IoU 1):\n"
-            "at first no proposal comes near an object, and the head\n"
-            "would never see one. The paper draws 128: 32 + 96."
+            "The true boxes joined the proposals before the draw\n"
+            f"(IoU 1; it took {drawn} of {len(picture.boxes)}): at first no proposal comes\n"
+            "near an object, and the head would never see one.\n"
+            "The paper draws 128: 32 + 96."
         )
-        note(figure, 0.55, 0.215, words, size=13, colour=QUIET if added else INK)
+        note(figure, 0.55, 0.215, words, size=13, colour=QUIET)

@@ -54,9 +54,9 @@ def labels(path: Path, picture: Picture, found: Anchoring) -> None:
             here = (state == label).any(dim=2)
             panel.plot(x[here], y[here], mark, color=colour, ms=size, mew=0 if label != 1 else 0.8, mec="white")
         figure.text(0.53, 0.82, "each cell: its most object-like anchor", fontsize=12.5, color=QUIET)
-        fact(figure, 0.53, 0.225, thousands(counts[1]), "positive  ●", POSITIVE)
-        fact(figure, 0.68, 0.225, thousands(counts[0]), "negative  ·", NEGATIVE)
-        fact(figure, 0.83, 0.225, thousands(counts[-1]), "ignored  ■", IGNORED)
+        fact(figure, 0.53, 0.225, thousands(counts[1]), "positive", POSITIVE, mark="●")
+        fact(figure, 0.68, 0.225, thousands(counts[0]), "negative", NEGATIVE, mark="•")
+        fact(figure, 0.83, 0.225, thousands(counts[-1]), "ignored", IGNORED, mark="■")
         high = int((found.iou.amax(dim=0) >= HIGH).sum())
         tied = (found.iou == found.best[:, None]).sum(dim=1).tolist()
         words = " + ".join(map(str, tied)) if len(tied) <= 8 else f"{sum(tied)}"
@@ -87,7 +87,7 @@ def sample(path: Path, picture: Picture, found: Anchoring) -> None:
             left, whole = 0.0, sum(values) or 1
             for value, colour in zip(values, (POSITIVE, NEGATIVE, IGNORED)):
                 bars.barh([y], [value / whole], left=left, color=colour, height=0.5)
-                if value / whole > 0.12:
+                if value / whole > 0.06:
                     bars.text(
                         left + value / whole / 2,
                         y,
@@ -126,7 +126,7 @@ def sample(path: Path, picture: Picture, found: Anchoring) -> None:
 def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "A delta says how to move and stretch an anchor. It is measured in the anchor's own width and height."
     with slide(path, "8  From the anchor to the object: four numbers", sentence) as figure:
-        left = square(figure, 0.035, 0.17, 0.67)
+        left = square(figure, 0.035, 0.20, 0.64)
         show_picture(left, picture.pixels, strength=0.35)
         positive = found.inside_idxs[found.labels == 1]
         own = found.gt_idxs[found.labels == 1]
@@ -137,7 +137,7 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
         window(left, mine, found.boxes[busiest])
         m = int(found.best.argmax())
         anchor, box = found.anchors[found.inside_idxs[found.iou[m].argmax()]], found.boxes[m]
-        right = square(figure, 0.445, 0.17, 0.67)
+        right = square(figure, 0.425, 0.20, 0.64)
         show_picture(right, picture.pixels, strength=0.35)
         draw_truth(right, box[None])
         draw_box(right, anchor, POSITIVE, width=3, dashes="--", zorder=8)
@@ -151,12 +151,15 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
         ]  # fmt: skip
         for i, (name, formula, value) in enumerate(lines):
             y = 0.72 - 0.125 * i
-            figure.text(0.845, y, name, fontsize=17, weight="bold")
-            figure.text(0.995, y, f"{value:+.3f}", fontsize=17, ha="right", color=POSITIVE, weight="bold")
-            figure.text(0.845, y - 0.04, "= " + formula, fontsize=12, color=QUIET)
-        words = f"Close up: {len(mine)} positives of one object."
-        note(figure, 0.035, 0.13, words, size=13, colour=QUIET)
-        note(figure, 0.445, 0.13, "Dashed: the best anchor of an object, and its four numbers.", size=13, colour=QUIET)
+            figure.text(0.81, y, name, fontsize=17, weight="bold")
+            figure.text(0.965, y, f"{value:+.3f}", fontsize=17, ha="right", color=POSITIVE, weight="bold")
+            figure.text(0.81, y - 0.04, "= " + formula, fontsize=12, color=QUIET)
+        name = picture.names[busiest]
+        words = (
+            f"Close up: the centres of {len(mine)} positive anchors,\nand the centre + of their object ({name:.20})."
+        )
+        note(figure, 0.035, 0.16, words, size=13, colour=QUIET)
+        note(figure, 0.425, 0.16, "Dashed: the best anchor of an object, and its four numbers.", size=13, colour=QUIET)
 
 
 def window(axes, anchors, box) -> None:

@@ -109,7 +109,7 @@ def draw_truth(axes, boxes: Tensor, names=(), *, width: float = 3.0) -> None:
         draw_box(axes, box, "white", width=width + 2.5, zorder=6)
         draw_box(axes, box, GT, width=width, zorder=7)
         if i < len(names):
-            label(axes, float(box[0]), float(box[1]), names[i], GT, zorder=8)
+            label(axes, float(box[0]), float(box[1]), names[i], GT, zorder=11)
 
 
 def label(
@@ -127,10 +127,13 @@ def note(
     figure.text(x, y, lines, fontsize=size, color=colour, va=va, ha=ha, linespacing=1.55)
 
 
-def fact(figure, x: float, y: float, number: str, words: str, colour: str = INK, *, gap: float = 0.052) -> None:
-    """A large number with a line below it."""
+def fact(
+    figure, x: float, y: float, number: str, words: str, colour: str = INK, *, gap: float = 0.052, mark: str = ""
+) -> None:
+    """A large number with a line below it, which starts with the mark that the figure draws it with."""
     figure.text(x, y, number, fontsize=30, weight="bold", color=colour, va="center")
-    figure.text(x, y - gap, words, fontsize=13, color=QUIET, va="center")
+    figure.text(x, y - gap, mark, fontsize=13, color=colour, va="center")
+    figure.text(x + (0.018 if mark else 0), y - gap, words, fontsize=13, color=QUIET, va="center")
 
 
 def thousands(value: int) -> str:
