@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anchors.exercises import boxes, grids, lecture, pooling, suppression, training
+from anchors.exercises import boxes, grids, head, lecture, losses, matching, pooling, suppression
 from anchors.exercises.task import Bug, Task
 
 FOLDER = Path(__file__).parent
 EXERCISES = (
-    boxes.IOU, grids.CELL, grids.GRID, grids.INSIDE, boxes.ENCODE, boxes.DECODE, training.MATCH, training.SAMPLE,
-    training.SMOOTH, training.RPN_LOSS, suppression.NMS, suppression.PROPOSE, training.LABEL_ROIS, pooling.POOL,
-    pooling.ALIGN, training.DETECTION_LOSS, suppression.POSTPROCESS,
+    boxes.IOU, grids.CELL, grids.GRID, grids.INSIDE, boxes.ENCODE, boxes.DECODE, matching.MATCH, matching.SAMPLE,
+    losses.SMOOTH, losses.RPN_LOSS, suppression.NMS, suppression.PROPOSE, head.LABEL_ROIS, pooling.POOL,
+    pooling.ALIGN, head.DETECTION_LOSS, suppression.POSTPROCESS,
 )  # fmt: skip
 ONLY_IN_BUGS = (lecture.ANCHOR_COUNT, lecture.HEAD, lecture.RECALL, lecture.SPLIT, lecture.FREEZE, lecture.MEAN_AP)
 TASKS: dict[str, Task] = {task.name: task for task in (*EXERCISES, *ONLY_IN_BUGS)}
