@@ -34,8 +34,7 @@ def check_real(value: Tensor, name: str) -> None:
         rows = (~torch.isfinite(value)).reshape(value.shape[0], -1).any(1)
         row = int(rows.nonzero()[0])
         raise ValueError(
-            f"{name}: found {value[row].tolist()} at row {row} ({int(rows.sum())} such rows), "
-            "needed finite numbers"
+            f"{name}: found {value[row].tolist()} at row {row} ({int(rows.sum())} such rows), needed finite numbers"
         )
 
 
@@ -95,8 +94,7 @@ def check_pair(value: object, name: str, low: float = 1) -> tuple:
     """(height, width), both at least `low`. One number stands for both."""
     pair = tuple(value) if isinstance(value, Sequence | torch.Size) else (value, value)
     fits = len(pair) == 2 and all(
-        isinstance(side, int | float) and not isinstance(side, bool) and low <= side < math.inf
-        for side in pair
+        isinstance(side, int | float) and not isinstance(side, bool) and low <= side < math.inf for side in pair
     )
     if not fits:
         raise ValueError(f"{name}: found {value!r}, needed (height, width), each {low:g} or more")

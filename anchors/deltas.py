@@ -50,9 +50,7 @@ def encode(gt_boxes: Tensor, anchors: Tensor, weights: Sequence[float] = RPN_WEI
     check_boxes(gt_boxes, "gt_boxes", order="strict")
     check_boxes(anchors, "anchors", order="strict")
     if len(gt_boxes) != len(anchors):
-        raise ValueError(
-            f"gt_boxes: found {len(gt_boxes)} rows, needed {len(anchors)}, one for each of anchors"
-        )
+        raise ValueError(f"gt_boxes: found {len(gt_boxes)} rows, needed {len(anchors)}, one for each of anchors")
     wx, wy, ww, wh = check_weights(weights)
     gx, gy, gw, gh = _centres_and_sides(gt_boxes)
     ax, ay, aw, ah = _centres_and_sides(anchors)

@@ -99,9 +99,7 @@ def _survivors(boxes: Tensor, areas: Tensor, iou_thresh: float) -> Tensor:
         keep = again
 
 
-def batched_nms(
-    boxes: Tensor, scores: Tensor, idxs: Tensor, iou_thresh: float, max_keep: int | None = None
-) -> Tensor:
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_thresh: float, max_keep: int | None = None) -> Tensor:
     """`nms` separately for each value of idxs [N] (a class, a level): indices [K] int64 by falling score.
 
     torchvision shifts the classes apart and runs once when boxes are few: quicker on a GPU, but the shift
