@@ -19,10 +19,12 @@ from torch import nn
 from torchvision.models import detection as zoo
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.misc import FrozenBatchNorm2d
-from torchvision.ops.poolers import initLevelMapper
+from torchvision.ops.poolers import MultiScaleRoIAlign, initLevelMapper
 
 from label_tools.errors import InputError
 from toolkit.compact import fasterrcnn_tiny_fpn
+from toolkit.few_cells import FewCellsConv2d
+from toolkit.pooling import TableRoIAlign
 
 STARTER = Path(__file__).with_name("starter") / "fasterrcnn_tiny_fpn.safetensors"
 _PREDICTOR = "roi_heads.box_predictor."
@@ -169,6 +171,7 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
         model.rpn.anchor_generator = AnchorGenerator(sizes, old.aspect_ratios)
     freeze(model, detector, architecture["trainable_layers"])
     _pin_roi_scales(model)
+    _lighten(model)
     return model
 
 
@@ -188,6 +191,16 @@ def _pin_roi_scales(model: nn.Module) -> None:
     pool.scales = [1 / stride for stride in strides]
     low, high = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
     pool.map_levels = initLevelMapper(low, high, pool.canonical_scale, pool.canonical_level)
+
+
+def _lighten(model: nn.Module) -> None:
+    """Let a CPU compute RoIAlign and the backward of the RPN's convolutions in our way: same numbers, same state."""
+    pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
+    if type(pool) is MultiScaleRoIAlign:
+        pool.__class__ = TableRoIAlign
+        for module in model.rpn.head.modules():
+            if isinstance(module, nn.Conv2d) and FewCellsConv2d.suits(module):
+                module.__class__ = FewCellsConv2d
 
 
 def set_norm(module: nn.Module, kind: str, eps: float) -> None:
