@@ -21,7 +21,8 @@ equal cells (after a ReLU many are equal: 0).
 
 Two versions with one result: `roi_pool_plain` is the formula in three loops. `roi_pool` looks maxima up in
 tables that double: a table of the maxima over 2^a x 2^b windows comes from the one before it, and any bin
-is covered by four (overlapping) windows.
+is covered by four (overlapping) windows. The gradient needs the place of each maximum as well: the same tables
+again, of whole numbers whose upper half is the value and whose lower half is the place.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from anchors.arguments import check_features, check_number, check_pair, check_rois
@@ -108,7 +108,7 @@ def roi_pool(features: Tensor, rois: Tensor, output_size: int | tuple[int, int],
 
 
 class _RoIPool(torch.autograd.Function):
-    """Forward by tables. Backward finds the first maximum of each bin anew, in one bag-wise maximum."""
+    """Forward by tables of the values. Backward by the same tables of numbers that know their places."""
 
     @staticmethod
     def forward(ctx, features: Tensor, images: Tensor, *bins: Tensor) -> Tensor:
@@ -119,11 +119,28 @@ class _RoIPool(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
         features, images, *bins = ctx.saved_tensors
-        with torch.enable_grad():
-            leaf = features.detach().requires_grad_()
-            pooled = _max_by_bags(leaf, images, Bins(*bins))
-            (grad_features,) = torch.autograd.grad(pooled, leaf, grad)
-        return grad_features, None, None, None, None, None
+        bins = Bins(*bins)
+        winners = _max_by_tables(_with_places(features), images, bins)
+        winners = features.numel() - 1 - (winners & 0xFFFFFFFF)  # where in the flattened features
+        filled = (bins.y_end > bins.y_start)[:, None, :, None] & (bins.x_end > bins.x_start)[:, None, None, :]
+        grad_features = features.new_zeros(features.numel())
+        grad_features.scatter_add_(0, winners.flatten(), (grad * filled).flatten())
+        return grad_features.reshape(features.shape), None, None, None, None, None
+
+
+def _with_places(features: Tensor) -> Tensor:
+    """[B,C,H,W] int64, in the order of the values, and among equal values the first cell is the greatest.
+
+    The upper 32 bits are the value's rank, the lower ones its place, counted down. The bits of a float32, read as a
+    whole number, are in the order of the values already; below 0 they run backwards and are turned around (IEEE 754).
+    """
+    if features.dtype == torch.float32:
+        bits = (features + 0.0).view(torch.int32)  # -0.0 + 0.0 is 0.0: they tie
+        ranks = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
+    else:
+        ranks = features.unique(return_inverse=True)[1]
+    places = torch.arange(features.numel() - 1, -1, -1, device=features.device).reshape(features.shape)
+    return (ranks << 32) | places
 
 
 def _max_by_tables(features: Tensor, images: Tensor, bins: Bins) -> Tensor:
@@ -161,27 +178,6 @@ def _best_of(table: Tensor, images: Tensor, corners) -> Tensor:
         found = table.index_select(0, (images * height + y) * width + x)
         best = found if best is None else torch.maximum(best, found, out=best)
     return best
-
-
-def _max_by_bags(features: Tensor, images: Tensor, bins: Bins) -> Tensor:
-    """The same maximum, with a gradient: each bin is a bag of cells, row by row; the first maximum wins."""
-    num_channels, height, width = features.shape[1:]
-    shape = (len(images), bins.y_start.shape[1], bins.x_start.shape[1])
-    top = bins.y_start[:, :, None].expand(shape).flatten()
-    left = bins.x_start[:, None, :].expand(shape).flatten()
-    heights = (bins.y_end - bins.y_start)[:, :, None].expand(shape).flatten()
-    widths = (bins.x_end - bins.x_start)[:, None, :].expand(shape).flatten()
-    images = images[:, None, None].expand(shape).flatten()
-
-    sizes = heights * widths
-    offsets = sizes.cumsum(0) - sizes
-    bag = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
-    place = torch.arange(len(bag), device=sizes.device) - offsets[bag]
-    y = top[bag] + place // widths[bag]
-    x = left[bag] + place % widths[bag]
-    table = features.permute(0, 2, 3, 1).reshape(-1, num_channels)
-    pooled = F.embedding_bag((images[bag] * height + y) * width + x, table, offsets, mode="max")
-    return pooled.reshape(*shape, num_channels).permute(0, 3, 1, 2)
 
 
 __test__ = {

@@ -105,6 +105,26 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda f: roi_pool_plain(f, rois, 3, 1 / 16), (features,))
 
 
+def test_minus_zero_ties_with_zero():
+    features = torch.tensor([[[[-0.0, 0.0]]]]).requires_grad_()
+    (grad,) = torch.autograd.grad(roi_pool(features, torch.tensor([[0.0, 0, 0, 1, 0]]), 1, 1.0).sum(), features)
+    assert grad.tolist() == [[[[1.0, 0.0]]]]
+
+
+def test_the_gradient_of_channels_last_and_overlapping_rois():
+    generator = torch.Generator().manual_seed(3)
+    rois = torch.rand(60, 5, generator=generator) * 400 - 40
+    rois[:, 0] = torch.randint(0, 2, (60,), generator=generator)
+    plain, last = features_of(relu=True), features_of(relu=True).to(memory_format=torch.channels_last)
+    weights = torch.randn(60, 5, 7, 7, generator=generator)
+    results = []
+    for pool, features in ((ops.roi_pool, plain), (roi_pool, plain), (roi_pool, last)):
+        leaf = features.detach().requires_grad_()
+        results += torch.autograd.grad((pool(leaf, rois, 7, 1 / 16) * weights).sum(), leaf)
+    for ours in results[1:]:
+        torch.testing.assert_close(ours, results[0], rtol=0, atol=1e-4)
+
+
 def test_empty():
     for pool in (roi_pool, roi_pool_plain):
         pooled = pool(features_of().requires_grad_(), torch.zeros(0, 5), 7, 1 / 16)
