@@ -88,6 +88,14 @@ def test_doctor_names_versions_and_mends(capsys):
     assert "torchvision" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("bf16", [True, False])
+def test_doctor_says_whether_the_cpu_has_bf16(bf16, monkeypatch, capsys):
+    monkeypatch.setattr("toolkit.runtime.cpu_has_bf16", lambda: bf16)
+    main(["doctor", "--json"])
+    (check,) = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "cpu"]
+    assert check["state"] == ("ok" if bf16 else "note") and ("--precision" in check["mend"]) != bf16
+
+
 def test_doctor_finds_a_second_cv2(monkeypatch):
     from importlib import metadata
 

@@ -55,6 +55,15 @@ def test_precision(monkeypatch):
     assert runtime.choose_precision("bf16", CPU, compact=True) == torch.bfloat16
 
 
+def test_bf16_asked_for_where_the_cpu_only_imitates_it(monkeypatch):
+    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: False)
+    assert runtime.precision_note("bf16", CPU).startswith("warning: --precision bf16")
+    assert runtime.precision_note("auto", CPU) == runtime.precision_note("fp32", CPU) == ""
+    assert runtime.precision_note("bf16", torch.device("cuda", 0)) == ""
+    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: True)
+    assert runtime.precision_note("bf16", CPU) == ""
+
+
 def test_one_seed_seeds_everything():
     def draw():
         return random.random(), np.random.rand(), torch.rand(1).item()

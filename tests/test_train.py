@@ -7,13 +7,17 @@ import json
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from label_tools.errors import MissingExtra
 from tests.training_fixtures import TINY, draw_data, frcnn, records
-from toolkit import checkpoint, tensorboard
+from toolkit import checkpoint, config, out_of_memory, runtime, tensorboard
+from toolkit.__main__ import main
+from toolkit.data import read_index
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +120,43 @@ def test_dry_run_writes_nothing(data, tmp_path):
     code, text = frcnn(words(data, tmp_path, "--dry-run"), tmp_path / "out.txt")
     assert code == 0, text
     for part in ("6 images (2 without objects)", "square", "disc", "fasterrcnn_tiny_fpn", "steps      6 (3 batches",
-                 "MB", "time       about"):  # fmt: skip
+                 "MB", "largest    train1.png, 64x64 px", "time       about"):  # fmt: skip
         assert part in text
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("has, wanted, told", [(False, "bf16", 1), (True, "bf16", 0), (False, "auto", 0)])
+def test_bf16_on_a_cpu_without_it_is_told_once(data, tmp_path, monkeypatch, capsys, has, wanted, told):
+    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: has)
+    command = list(map(str, words(data, tmp_path, "--epochs", "1", "--precision", wanted)))
+    assert main([*command, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("warning: --precision bf16") == told
+    assert main(command) == 0
+    assert capsys.readouterr().err.count("warning: --precision bf16") == told
+    assert (tmp_path / "runs" / "train" / "train.log").read_text().count("warning: --precision bf16") == told
+
+
+@pytest.mark.parametrize("limits", [
+    {}, {"image_size": 100, "max_size": 120}, {"image_size": 50, "max_size": 51, "multi_scale": 0.0},
+    {"image_size": 100, "max_size": 400, "multi_scale": 0.2},
+])  # fmt: skip
+def test_the_size_that_the_network_sees_is_torchvisions(limits):
+    model = config.Model(**limits)
+    sizes = np.array([[60, 80], [80, 60], [33, 97], [400, 401], [1, 1], [427, 640]], dtype=np.int32)
+    low = round(model.image_size * (1 + model.multi_scale))
+    transform = GeneralizedRCNNTransform(low, model.max_size, [0.0] * 3, [1.0] * 3)
+    for (height, width), seen in zip(sizes.tolist(), out_of_memory.seen_sizes(sizes, model).tolist(), strict=True):
+        image, _ = transform.resize(torch.zeros(3, height, width), None)
+        assert seen == pytest.approx(image.shape[1:], abs=1)  # torchvision's float32 scale may lose a pixel
+
+
+def test_the_largest_image_is_the_one_after_the_resize(data):
+    # 64 x 64 -> 200 x 200; a long one of more pixels, 30 x 300, ends at 40 x 400 = 16,000 < 40,000
+    index = read_index(data / "train.json")
+    index.sizes[:] = 64
+    index.sizes[3] = (30, 300)
+    model = config.Model(image_size=200, max_size=400)
+    assert out_of_memory.largest(index, model) == "train1.png, 64x64 px, 200x200 px in the network"
 
 
 def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):

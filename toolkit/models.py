@@ -6,8 +6,11 @@ A checkpoint stores `architecture` (plain values), from which `rebuild` makes th
 from __future__ import annotations
 
 import difflib
+import hashlib
 import math
 import pickle
+import re
+import sys
 import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -151,7 +154,7 @@ def ensure(name: str, weights: str) -> None:
     detector = find(name)
     weights = chosen_weights(name, weights)
     enum = getattr(detector, weights, None) if weights in ("coco", "imagenet") else None
-    if enum is None or not cached_file(enum).exists():
+    if enum is None or not cached_file(enum).exists() or damage(cached_file(enum)):
         _source(name, detector, weights)
 
 
@@ -273,16 +276,45 @@ def cached_file(enum: Any) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / enum.url.rsplit("/", 1)[-1]
 
 
+def damage(path: Path) -> str:
+    """What is wrong with a file of torchvision's cache, or nothing: its name holds the first digits of its SHA-256,
+    which torch compares only while it downloads."""
+    named = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    if not named:
+        return ""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()[: len(named[1])]
+    return "" if found == named[1] else f"its SHA-256 begins with {found}, its name says {named[1]}"
+
+
+def _set_aside(path: Path) -> str:
+    """Rename a damaged file of the cache, so that nothing loads it; -> a clause about it, empty for a sound file."""
+    try:
+        if not path.exists() or not (wrong := damage(path)):
+            return ""
+        aside = path.replace(path.with_name(path.name + ".damaged"))
+    except FileNotFoundError:  # another process has just done it
+        return ""
+    except OSError as error:
+        raise InputError(f"{path}: is damaged or cannot be read ({error.strerror or error}) and could not be set "
+                         f"aside; remove it, or give other weights with --weights FILE") from None  # fmt: skip
+    return f"the file there was cut off or damaged ({wrong}) and is now {aside.name}; "
+
+
 def fetch(enum: Any, weights: str) -> dict[str, torch.Tensor]:
-    """torchvision's weights from its cache or the network; the hash in the file name is checked."""
+    """torchvision's weights from its cache or the network. The hash in the file's name is checked both times; a
+    damaged file of the cache is set aside and fetched again."""
     path = cached_file(enum)
+    aside = _set_aside(path)
+    if aside:
+        print(f"warning: --weights {weights}: {path}: {aside}fetching it again", file=sys.stderr)
     try:
         return enum.get_state_dict(progress=False, check_hash=True)
     except (urllib.error.URLError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(getattr(error, "reason", error)).splitlines()[0][:120]
         raise InputError(
-            f"--weights {weights}: {path.name} is neither in {path.parent} nor could it be fetched ({reason}). "
-            f"Either put the file there (on a machine with internet: `frcnn doctor --fetch`), "
+            f"--weights {weights}: {path.name} is neither in {path.parent} nor could it be fetched ({reason}); {aside}"
+            f"either put the file there (on a machine with internet: `frcnn doctor --fetch`), "
             f"or give one with --weights FILE, or use --weights none (best with --model fasterrcnn_tiny_fpn)"
         ) from None
 

@@ -10,6 +10,7 @@ from toolkit import engine, models, runtime
 from toolkit.config import Config
 from toolkit.data import EpochBatches, Index, repeat_factors
 from toolkit.network import build_model
+from toolkit.out_of_memory import largest
 from toolkit.progress import duration
 
 
@@ -40,8 +41,11 @@ def plan(config: Config, train: Index, val: Index | None) -> str:
         f"steps      {steps} ({len(batches)} batches of {config.data.batch_size} an epoch, "
         f"{config.schedule.epochs} epochs)",
         f"memory     {memory:.0f} MB for weights, gradients and optimiser; activations come on top",
+        f"largest    {largest(train, config.model)}: memory must hold {config.data.batch_size} of these",
         f"time       about {duration(seconds)} ({per_batch:.2f} s a batch)",
     ]
+    if note := runtime.precision_note(config.run.precision, device):
+        lines.append(note)
     return "\n".join(lines)
 
 

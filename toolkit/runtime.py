@@ -55,6 +55,13 @@ def choose_precision(wanted: str, device: torch.device, compact: bool) -> torch.
     return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() and not compact else torch.float32
 
 
+def precision_note(wanted: str, device: torch.device) -> str:
+    """What to say when bf16 was asked for on a CPU that only imitates it; else nothing."""
+    if wanted != "bf16" or device.type != "cpu" or cpu_has_bf16():
+        return ""
+    return "warning: --precision bf16: this CPU has no bf16 instructions and is many times slower with it than in fp32"
+
+
 def seed_everything(seed: int, deterministic: bool = False) -> None:
     """Seed python, numpy and torch. `deterministic` promises: same machine, versions and threads, same result."""
     random.seed(seed)

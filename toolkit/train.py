@@ -19,6 +19,7 @@ from toolkit.config import Config, flat
 from toolkit.data import Index, coco_results
 from toolkit.journal import Journal
 from toolkit.loader import MachineError, worker_lost
+from toolkit.out_of_memory import advice
 from toolkit.parts import Parts
 from toolkit.progress import Progress, duration
 from toolkit.saving import Keeper, State
@@ -90,6 +91,8 @@ class _Trainer:
         self.state = State(**resume.state["progress"]) if resume else State()
         self.parts = parts = Parts(config, train, val, processes, resume)
         progress.line(parts.about)
+        if note := runtime.precision_note(config.run.precision, parts.device):
+            progress.line(note)
         self.device, self.dtype, self.optimizer, self.ema = parts.device, parts.dtype, parts.optimizer, parts.ema
         self.model, self.wrapped, self.judged = parts.model, parts.wrapped, parts.judged
         self.sampler, self.batches, self.val_batches = parts.sampler, parts.batches, parts.val_batches
@@ -373,19 +376,8 @@ def explain(error: RuntimeError | MemoryError, run: _Trainer) -> MachineError | 
     """Lost memory, loader process or training process in one line; None for anything else."""
     memory = ("can't allocate memory", "not enough memory", "out of memory")
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(m in str(error) for m in memory):
-        return MachineError(_out_of_memory(run))
+        return MachineError(advice(run.config, run.train, run.state.step + 1, *run.seen, run.folder))
     if runtime.group_lost(error):
         return MachineError(f"step {run.state.step + 1}: another training process was lost "
                             f"({str(error).splitlines()[0][:120]}); go on with --resume {run.folder}")  # fmt: skip
     return worker_lost(error)
-
-
-def _out_of_memory(run: _Trainer) -> str:
-    images, targets = run.seen
-    sizes = ", ".join(f"{i.shape[2]}x{i.shape[1]}" for i in images)
-    boxes = ", ".join(str(len(t["boxes"])) for t in targets)
-    return (
-        f"out of memory at step {run.state.step + 1}: batch of {len(images)} images ({sizes} px; {boxes} boxes) "
-        f"at --image-size {run.config.model.image_size}; try a smaller --batch-size with --accumulate, a smaller "
-        f"--image-size, --precision bf16 or --roi-batch 128; checkpoints in {run.folder} are intact"
-    )

@@ -83,8 +83,15 @@ def _torch() -> list[Check]:
         checks.append(Check("gpu", "problem" if nvidia else "note", "torch sees no CUDA GPU", mend))
         if torch.backends.mps.is_available():
             checks.append(Check("mps", "note", "not used unless --device mps: torchvision's detectors hang on it"))
-    checks.append(Check("cpu", "ok", f"{os.cpu_count()} cores, bf16 {'yes' if cpu_has_bf16() else 'no'}"))
+    checks.append(_cpu(cpu_has_bf16()))
     return checks
+
+
+def _cpu(bf16: bool) -> Check:
+    cores = f"{os.cpu_count()} cores"
+    if bf16:
+        return Check("cpu", "ok", f"{cores}, bf16 yes")
+    return Check("cpu", "note", f"{cores}, bf16 no", "leave --precision at auto or fp32: bf16 is far slower here")
 
 
 def _weights() -> list[Check]:
@@ -92,7 +99,7 @@ def _weights() -> list[Check]:
         from toolkit import models
     except ImportError:
         return []
-    checks, missing = [], []
+    checks, missing, damaged = [], [], []
     folder = None
     for name, detector in models.REGISTRY.items():
         if detector.coco is None:
@@ -101,12 +108,18 @@ def _weights() -> list[Check]:
         folder = path.parent
         if not path.exists():
             missing.append(name)
+        elif models.damage(path):
+            damaged.append(path.name)
     probe = folder
     while not probe.exists():
         probe = probe.parent
     if not os.access(probe, os.W_OK):
         checks.append(Check("cache", "problem", f"{folder} cannot be written", "set TORCH_HOME to a writable folder"))
-    found = f"COCO weights in {folder}: {len(models.REGISTRY) - 2 - len(missing)} of {len(models.REGISTRY) - 2}"
+    if damaged:
+        mend = "they are set aside and fetched again when used, or now by frcnn doctor --fetch"
+        checks.append(Check("weights", "problem", f"damaged files in {folder}: {', '.join(damaged)}", mend))
+    whole = len(models.REGISTRY) - 2 - len(missing) - len(damaged)
+    found = f"COCO weights in {folder}: {whole} of {len(models.REGISTRY) - 2}"
     mend = f"missing: {', '.join(missing)}; they are fetched when first used, or now by frcnn doctor --fetch"
     checks.append(Check("weights", "note" if missing else "ok", found, mend if missing else ""))
     return checks

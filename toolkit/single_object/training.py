@@ -75,6 +75,8 @@ class _Trainer:
         pretrained = recipe.options.get("pretrained", "none") if resume is None else "none"
         self.recipe = dataclasses.replace(recipe, options=options)
         self.dtype = runtime.choose_precision(recipe.precision, self.device, compact=False)
+        if note := runtime.precision_note(recipe.precision, self.device):
+            progress.line(note)
         # channels last: the same numbers up to rounding, a fifth faster on a CPU
         self.network = make_network(self.baseline, options, pretrained).to(
             self.device, memory_format=torch.channels_last)  # fmt: skip

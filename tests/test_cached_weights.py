@@ -1,0 +1,152 @@
+"""torchvision's cache of weights: a damaged or half-written file is named, set aside, fetched again, never used."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models._api import Weights, WeightsEnum
+
+from label_tools.errors import InputError
+from toolkit import models
+from toolkit.__main__ import main
+
+
+def whole_file() -> bytes:
+    """A state dict as torchvision stores it."""
+    torch.manual_seed(0)
+    buffer = io.BytesIO()
+    torch.save(nn.Linear(30, 40).state_dict(), buffer)
+    return buffer.getvalue()
+
+
+CONTENT = whole_file()
+NAME = f"fasterrcnn_made_here_coco-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"  # torchvision's scheme
+
+
+class Made(WeightsEnum):
+    COCO_V1 = Weights(url=f"https://nowhere.invalid/models/{NAME}", transforms=None, meta={})
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """The folder of the cache; what is asked of the network ends in `asked`."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def fail(*_, **__):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
+
+
+@pytest.fixture
+def online(monkeypatch):
+    asked = []
+
+    def download(url, target, hash_prefix, progress):
+        asked.append((url, hash_prefix))
+        Path(target).write_bytes(CONTENT)
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    return asked
+
+
+DAMAGED = {
+    "cut off": CONTENT[: len(CONTENT) // 2],
+    "one bit": CONTENT[:900] + bytes([CONTENT[900] ^ 1]) + CONTENT[901:],  # torch.load may well take it
+    "empty": b"",
+    "a web page": b"<html>404</html>",
+}
+
+
+def test_a_sound_file_is_used_without_the_network(cache, offline):
+    (cache / NAME).write_bytes(CONTENT)
+    assert models.damage(cache / NAME) == ""
+    assert models.fetch(Made.COCO_V1, "coco")["weight"].shape == (40, 30)
+    assert [p.name for p in cache.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("content", list(DAMAGED))
+def test_a_damaged_file_is_set_aside_and_fetched_again(cache, online, content, capsys):
+    (cache / NAME).write_bytes(DAMAGED[content])
+    state = models.fetch(Made.COCO_V1, "coco")
+    expected = torch.load(io.BytesIO(CONTENT), weights_only=True)
+    assert all(torch.equal(state[k], v) for k, v in expected.items())
+    assert len(online) == 1
+    assert (cache / NAME).read_bytes() == CONTENT
+    assert (cache / f"{NAME}.damaged").read_bytes() == DAMAGED[content]
+    line = capsys.readouterr().err
+    assert line.count("warning") == 1 and NAME in line and f"{NAME}.damaged" in line
+    models.fetch(Made.COCO_V1, "coco")
+    assert len(online) == 1 and not capsys.readouterr().err  # now it is sound
+
+
+@pytest.mark.parametrize("content", list(DAMAGED))
+def test_a_damaged_file_without_a_network_is_one_clear_line(cache, offline, content):
+    (cache / NAME).write_bytes(DAMAGED[content])
+    with pytest.raises(InputError) as error:
+        models.fetch(Made.COCO_V1, "coco")
+    text = str(error.value)
+    for part in (NAME, "cut off or damaged", f"{NAME}.damaged", "Name or service not known", "--weights FILE"):
+        assert part in text
+    assert "\n" not in text
+    with pytest.raises(InputError, match="neither in"):  # the damaged file does not come back
+        models.fetch(Made.COCO_V1, "coco")
+
+
+def test_a_download_that_breaks_off_leaves_nothing_to_use(cache, monkeypatch):
+    def half(url, target, hash_prefix, progress):
+        Path(target + ".1234.partial").write_bytes(CONTENT[:500])  # as torch names it until the hash is right
+        raise ConnectionResetError("Connection reset by peer")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", half)
+    for _ in range(2):
+        with pytest.raises(InputError, match="Connection reset by peer"):
+            models.fetch(Made.COCO_V1, "coco")
+    assert not (cache / NAME).exists()
+
+
+def test_a_damaged_file_that_cannot_be_moved_is_refused(cache, offline, monkeypatch):
+    (cache / NAME).write_bytes(b"PK")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(InputError, match=r"Permission denied.*--weights FILE"):
+        models.fetch(Made.COCO_V1, "coco")
+
+
+def test_it_is_refused_before_a_run_folder_is_made(cache, offline):
+    path = models.cached_file(models.REGISTRY["fasterrcnn_resnet50_fpn"].coco)
+    path.write_bytes(b"PK cut off")
+    with pytest.raises(InputError, match=r"258fb6c6.*--weights FILE"):
+        models.ensure("fasterrcnn_resnet50_fpn", "coco")
+
+
+def test_doctor_names_a_damaged_file(cache, capsys):
+    path = models.cached_file(models.REGISTRY["fasterrcnn_resnet50_fpn"].coco)
+    path.write_bytes(b"PK cut off")
+    assert main(["doctor", "--json"]) == 1
+    checks = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "weights"]
+    assert [c["state"] for c in checks] == ["problem", "note"]
+    assert path.name in checks[0]["found"] and "0 of 4" in checks[1]["found"]
+    assert path.exists()  # the doctor only looks
+
+
+def test_a_name_without_a_hash_is_not_judged(tmp_path):
+    path = tmp_path / "mine.pth"
+    path.write_bytes(b"anything")
+    assert models.damage(path) == ""

@@ -1,0 +1,39 @@
+"""The largest image of a data set as the network sees it, which decides how much memory a step needs; and the advice
+when there was too little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.config import Config, Model
+from toolkit.data import Index
+
+
+def seen_sizes(sizes: np.ndarray, model: Model) -> np.ndarray:
+    """[N,2] (height, width) of images after torchvision's resize, the largest that multi-scale draws."""
+    short, long = sizes.min(axis=1), sizes.max(axis=1)
+    wanted = round(model.image_size * (1 + model.multi_scale))
+    scale = np.minimum(wanted / short, model.max_size / long)
+    return np.floor(sizes * scale[:, None] + 1e-6).astype(int)
+
+
+def largest(index: Index, model: Model) -> str:
+    """`photo.jpg, 4000x3000 px, 1066x800 px in the network`: the image of most pixels after the resize."""
+    seen = seen_sizes(index.sizes, model)
+    row = int(seen.prod(axis=1).argmax())
+    (height, width), (high, wide) = index.sizes[row].tolist(), seen[row].tolist()
+    return f"{index.path(row).name}, {width}x{height} px, {wide}x{high} px in the network"
+
+
+def advice(config: Config, train: Index, step: int, images: list, targets: list, folder: Path) -> str:
+    """One line for a step that ran out of memory: its batch, the largest image, what to try."""
+    sizes = ", ".join(f"{i.shape[2]}x{i.shape[1]}" for i in images)
+    boxes = ", ".join(str(len(t["boxes"])) for t in targets)
+    return (
+        f"out of memory at step {step}: batch of {len(images)} images ({sizes} px; {boxes} boxes) "
+        f"at --image-size {config.model.image_size}; the largest image is {largest(train, config.model)}; try a "
+        f"smaller --batch-size with --accumulate, a smaller --image-size or --max-size, --precision bf16 where the "
+        f"device has it, or --roi-batch 128; checkpoints in {folder} are intact"
+    )
