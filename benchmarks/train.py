@@ -1,28 +1,52 @@
 """Images per second of our training beside the loop of torchvision's reference recipe, in one run.
 
-    python benchmarks/train.py --data DIR --model fasterrcnn_resnet50_fpn --image-size 320 --steps 12
+    python benchmarks/train.py --data FILE --model fasterrcnn_resnet50_fpn --image-size 320 --steps 12 [--ablate]
 
-The reference: float32, torchvision's own 512 sampled RoIs, SGD, a DataLoader with torchvision's transforms, images
-decoded anew in every epoch. Ours: `toolkit` with its defaults for this machine. Same network, weights (random), images,
-batch and size; both warm up for two steps. A third row trains on one batch that is already in memory: what the loader
-costs. `--ablate` takes our choices back one at a time.
+The reference is what references/detection does: float32, torchvision's own 512 sampled RoIs, SGD, batches of alike
+aspect ratio, a DataLoader with torchvision's transforms, images decoded anew in every epoch. Ours: `toolkit` with its
+defaults for this machine. Both have the same network, weights (random, norms frozen), layers that learn, batches of
+the same files in the same order, size, threads and loader processes. They take their steps in turns, so that other
+work on the machine slows both; two steps warm up. `--ablate` takes our choices back, or others in, one at a time.
+
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
+from torch import nn
 from torchvision import tv_tensors
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms import v2
 
 from label_tools import images as pictures
 from toolkit import data, engine, models, network, optim, runtime, transforms
 from toolkit.config import Config, resolve
-from toolkit.loader import Batches
+from toolkit.few_cells import FewCellsConv2d
+from toolkit.loader import Batches, cache_share
+from toolkit.pooling import TableRoIAlign
+
+WARM_UP = 2
+ABLATIONS = {
+    "ours, 512 RoIs": {"roi_batch": 512},
+    "ours, 128 RoIs": {"roi_batch": 128},
+    "ours, torchvision's operators": {"operators": "torchvision"},
+    "ours, channels_last": {"channels_last": True},
+    "ours, no cache": {"cache_mb": 0},
+    "ours, no augmentation": {"augment": "none"},
+    "ours, float32": {"precision": "fp32"},
+    "ours, bf16": {"precision": "bf16"},
+    "ours, compiled backbone": {"compile": True},
+}
+
+Step = Callable[[], int]
 
 
 def endless(make: Callable[[], Iterator]) -> Iterator:
@@ -31,7 +55,7 @@ def endless(make: Callable[[], Iterator]) -> Iterator:
 
 
 class ReferenceDataset(torch.utils.data.Dataset):
-    """What references/detection does: decode, to tensor, flip."""
+    """What references/detection does: decode, flip, to float."""
 
     def __init__(self, index: data.Index) -> None:
         self.index = index
@@ -41,7 +65,8 @@ class ReferenceDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, dict]:
+    def __getitem__(self, key: data.Key) -> tuple[torch.Tensor, dict]:
+        row, _ = key
         image = v2.functional.to_image(pictures.open_image(self.index.path(row)))
         here = self.index.objects(row)
         boxes = tv_tensors.BoundingBoxes(torch.from_numpy(self.index.boxes[here].copy()), format="XYXY",
@@ -50,16 +75,21 @@ class ReferenceDataset(torch.utils.data.Dataset):
         return self.to_float(image), {"boxes": target["boxes"].as_subclass(torch.Tensor), "labels": target["labels"]}
 
 
-def reference(config: Config, index: data.Index, device: torch.device, steps: int) -> float:
-    """Images per second of the reference loop."""
+def reference(config: Config, index: data.Index, device: torch.device) -> Step:
+    """A step of the reference loop (references/detection/engine.py, train.py) -> images in it."""
     m = config.model
-    model = models.find(m.model).build(num_classes=len(index.classes) + 1, min_size=m.image_size, max_size=m.max_size)
+    detector = models.find(m.model)
+    model = detector.build(num_classes=len(index.classes) + 1, min_size=m.image_size, max_size=m.max_size)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
     models.set_norm(model.backbone, "frozen", 1e-5)
+    models.freeze(model, detector, m.trainable_layers)
     model.to(device).train()
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-4, momentum=0.9)
+    learned = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(learned, lr=1e-4, momentum=0.9, weight_decay=1e-4)
     loader = torch.utils.data.DataLoader(
-        ReferenceDataset(index), config.data.batch_size, shuffle=True, drop_last=True, collate_fn=as_tuples,
-        num_workers=runtime.worker_count(config.data.workers),
+        ReferenceDataset(index), batch_sampler=data.EpochBatches(index, config.data.batch_size, 0),
+        collate_fn=as_tuples, num_workers=runtime.worker_count(config.data.workers),
     )  # fmt: skip
     batches = endless(lambda: iter(loader))
 
@@ -68,52 +98,65 @@ def reference(config: Config, index: data.Index, device: torch.device, steps: in
         images = [image.to(device) for image in images]
         targets = [{k: v.to(device) for k, v in t.items()} for t in targets]
         loss = sum(model(images, targets).values())
+        loss.item()  # the reference stops where it is not finite
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        loss.item()  # the reference prints it
         return len(images)
 
-    return rate(step, steps, device)
+    return step
 
 
-def ours(config: Config, index: data.Index, device: torch.device, steps: int, in_memory: bool = False) -> float:
-    """Images per second of the toolkit's own parts."""
+def ours(config: Config, index: data.Index, device: torch.device, *, in_memory: bool = False,
+         operators: str = "ours") -> Step:  # fmt: skip
+    """A step of the toolkit's own parts -> images in it."""
     model, _, _ = network.build_model(config, len(index.classes) + 1)
-    models.set_norm(model.backbone, "frozen", 1e-5)
-    model.to(device).train()
+    models.freeze(model, models.find(config.model.model), config.model.trainable_layers)  # random weights: all learn
+    if operators == "torchvision":
+        for module in model.modules():
+            if isinstance(module, (TableRoIAlign, FewCellsConv2d)):
+                module.__class__ = MultiScaleRoIAlign if isinstance(module, TableRoIAlign) else nn.Conv2d
+    layout = torch.channels_last if config.run.channels_last else torch.preserve_format
+    model.to(device, memory_format=layout).train()
+    if config.run.compile:
+        model.backbone.compile()
     optimizer = optim.make_optimizer(model, config.optimizer)
     dtype = runtime.choose_precision(config.run.precision, device, models.find(config.model.model).compact)
-    dataset = data.DetectionDataset(index, transforms.build(config.data.augment), config.data.cache_mb * 2**20)
-    sampler = data.EpochBatches(index, config.data.batch_size, 0)
-    batches = endless(lambda: iter(Batches(dataset, sampler, runtime.worker_count(config.data.workers), device)))
-    kept = next(batches)
+    workers = runtime.worker_count(config.data.workers)
+    kept = cache_share(config.data.cache_mb, workers)
+    dataset = data.DetectionDataset(index, transforms.build(config.data.augment), kept)
+    loader = Batches(dataset, data.EpochBatches(index, config.data.batch_size, 0), workers, device)
+    batches = endless(lambda: iter(loader))
+    first = next(batches) if in_memory else None
 
     def step() -> int:
-        images, targets = kept if in_memory else next(batches)
+        images, targets = first or next(batches)
         total, _ = engine.training_losses(model, images, targets, device, dtype)
         total.backward()
         engine.update(model, optimizer, config.optimizer.clip_norm)
         return len(images)
 
-    return rate(step, steps, device)
-
-
-def rate(step: Callable[[], int], steps: int, device: torch.device) -> float:
-    for _ in range(2):
-        step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    started, count = time.perf_counter(), 0
-    for _ in range(steps):
-        count += step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return count / (time.perf_counter() - started)
+    return step
 
 
 def as_tuples(batch: list) -> tuple:
     return tuple(zip(*batch, strict=True))
+
+
+def measure(contenders: dict[str, Step], steps: int, device: torch.device) -> dict[str, tuple[float, float]]:
+    """{name: (images per second, processor seconds per image)}; a step of each in turns."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    totals = {name: [0, 0.0, 0.0] for name in contenders}
+    for number in range(-WARM_UP, steps):
+        for name, step in contenders.items():
+            wait()
+            wall, processor = time.perf_counter(), time.process_time()
+            count = step()
+            wait()
+            if number >= 0:
+                spent = (count, time.perf_counter() - wall, time.process_time() - processor)
+                totals[name] = [a + b for a, b in zip(totals[name], spent, strict=True)]
+    return {name: (count / wall, processor / count) for name, (count, wall, processor) in totals.items()}
 
 
 def main() -> None:
@@ -122,26 +165,41 @@ def main() -> None:
     parser.add_argument("--model", default="fasterrcnn_resnet50_fpn")
     parser.add_argument("--image-size", type=int, default=320)
     parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--trainable-layers", type=int, default=3, help="torchvision's default with weights")
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--ablate", action="store_true")
+    parser.add_argument("--ablate", nargs="*", metavar="WORD", help="rows whose name holds a WORD; without one: all")
     args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     index = data.read_index(args.data)
     flags = {"model": args.model, "image_size": args.image_size, "max_size": round(args.image_size * 1333 / 800),
-             "batch_size": args.batch_size, "weights": "none", "norm": "frozen"}  # fmt: skip
+             "batch_size": args.batch_size, "trainable_layers": args.trainable_layers, "weights": "none",
+             "norm": "frozen", "optimizer": "sgd"}  # fmt: skip
     device = runtime.choose_device(args.device)
-    torch.manual_seed(0)
-    base = reference(resolve(len(index), flags), index, device, args.steps)
-    print(f"{'reference loop':34} {base:7.2f} images/s  1.00x")
-    rows = {"ours": {}}
-    if args.ablate:
-        rows |= {"ours, float32": {"precision": "fp32"}, "ours, 512 RoIs": {"roi_batch": 512},
-                 "ours, no cache": {"cache_mb": 0}, "ours, channels_last": {"channels_last": True}}  # fmt: skip
-    for name, change in rows.items():
-        value = ours(resolve(len(index), {**flags, **change}), index, device, args.steps)
-        print(f"{name:34} {value:7.2f} images/s  {value / base:.2f}x")
-    value = ours(resolve(len(index), flags), index, device, args.steps, in_memory=True)
-    print(f"{'ours, one batch in memory':34} {value:7.2f} images/s  {value / base:.2f}x")
+    base = resolve(len(index), flags)
+    makers: dict[str, Callable[[], Step]] = {
+        "reference loop": lambda: reference(base, index, device),
+        "ours": lambda: ours(base, index, device),
+        "ours, one batch in memory": lambda: ours(base, index, device, in_memory=True),
+    }
+    for name, change in ABLATIONS.items() if args.ablate is not None else ():
+        if not args.ablate or any(word in name for word in args.ablate):
+            change = dict(change)
+            operators = str(change.pop("operators", "ours"))
+            config = resolve(len(index), {**flags, **change})
+            makers[name] = lambda config=config, operators=operators: ours(config, index, device, operators=operators)
+    contenders = {}
+    for name, make in makers.items():
+        torch.manual_seed(0)
+        contenders[name] = make()
+    found = measure(contenders, args.steps, device)
+    images, processor = found["reference loop"]
+    print(f"{args.model}, {args.image_size} px, batch {args.batch_size}, {device}, {torch.get_num_threads()} threads")
+    print(f"{'':32}{'images/s':>10}{'ratio':>8}{'CPU s/image':>14}{'ratio':>8}")
+    for name, (rate, seconds) in found.items():
+        print(f"{name:32}{rate:10.2f}{rate / images:7.2f}x{seconds:14.2f}{processor / seconds:7.2f}x")
 
 
 if __name__ == "__main__":
