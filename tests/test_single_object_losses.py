@@ -82,8 +82,20 @@ def test_inverted_and_flat_boxes_give_finite_losses_and_gradients(kind):
 def test_box_inverted_twice_is_no_refuge():
     truth, twice = torch.tensor([[0.2, 0.2, 0.6, 0.7]]), torch.tensor([[0.9, 0.9, 0.1, 0.1]])
     assert ops.generalized_box_iou_loss(twice, truth).item() < -2  # torchvision: better than a perfect box
-    # hull .8 x .8, union .4 x .5
-    assert box_losses.box_loss("giou", twice, truth).item() == pytest.approx(1 + (0.64 - 0.2) / 0.64, abs=1e-5)
+    # hull .8 x .8, union .4 x .5, both sides inverted over the whole hull
+    assert box_losses.box_loss("giou", twice, truth).item() == pytest.approx(1 + (0.64 - 0.2) / 0.64 + 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["giou", "diou", "ciou"])
+@pytest.mark.parametrize("start", [(0.9, 0.9, 0.1, 0.1), (0.6, 0.2, 0.2, 0.7), (0.62, 0.72, 0.58, 0.68)])
+def test_the_gradient_turns_an_inverted_box_over(kind, start):
+    truth, box = torch.tensor([[0.2, 0.2, 0.6, 0.7]]), torch.tensor([start], requires_grad=True)
+    optimizer = torch.optim.Adam([box], lr=0.02)
+    for _ in range(200):
+        optimizer.zero_grad()
+        box_losses.box_loss(kind, box, truth).sum().backward()
+        optimizer.step()
+    assert ops.box_iou(box.detach(), truth).item() > 0.8
 
 
 @settings(deadline=None, max_examples=60)

@@ -38,7 +38,7 @@ def written(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def clutter(random: np.random.Generator, strokes: int) -> np.ndarray:
-    """[48,60] uint8: soft blots and short strokes as bright as a digit, and speckle over everything."""
+    """[48,60] uint8: soft blots and short strokes, many as bright as a digit, and speckle over everything."""
     small = random.random((HEIGHT // 6, WIDTH // 6)) ** 4 * 150
     soft = Image.fromarray(small.astype(np.uint8)).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
     canvas = np.asarray(soft).astype(np.float32)
@@ -51,7 +51,7 @@ def clutter(random: np.random.Generator, strokes: int) -> np.ndarray:
 def _stroke(canvas: np.ndarray, random: np.random.Generator) -> None:
     """A short straight line with soft edges; the brighter pixel wins."""
     x0, y0, angle = random.uniform(0, WIDTH), random.uniform(0, HEIGHT), random.uniform(0, np.pi)
-    length, thick, bright = random.uniform(2, 9), random.uniform(0.8, 2.2), random.uniform(120, 255)
+    length, thick, bright = random.uniform(2, 9), random.uniform(0.8, 2.2), random.uniform(80, 200)
     reach = length + 3 * thick  # beyond it less than one grey value
     left, right = max(0, int(x0 - reach)), min(WIDTH, int(x0 + reach) + 1)
     top, bottom = max(0, int(y0 - reach)), min(HEIGHT, int(y0 + reach) + 1)

@@ -22,7 +22,7 @@ def draw(count: int, *, seed: int, part: str) -> Samples:
     images = np.zeros((count, 1, pictures.HEIGHT, pictures.WIDTH), np.uint8)
     owner, labels, boxes = [], [], []
     for row in range(count):
-        canvas = pictures.clutter(random, strokes=10)
+        canvas = pictures.clutter(random, strokes=5)
         if random.random() >= _EMPTY:
             which = int(random.integers(len(source)))
             boxes.append(pictures.paste(canvas, pictures.written(source[which], random), random))

@@ -64,8 +64,8 @@ def _points(name: str, random: np.random.Generator) -> np.ndarray:
     """
     a, b = random.integers(3, 16, 2)
     if name == "oval":
-        a = max(a, 5)
-        b = max(2, round(a * random.uniform(0.3, 0.6)))
+        a = max(a, 6)
+        b = round(a * random.uniform(0.3, 0.5))
     elif name == "disk":
         a = b = random.integers(4, 16)
     elif name in ("triangle", "star"):
