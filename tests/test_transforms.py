@@ -87,17 +87,27 @@ def test_no_copies_of_objects_at_the_border():
 
 def test_workers_do_not_change_what_is_seen(toy_set):
     index = read_index(toy_set(num_images=7))
-    seen = []
+    seen, targets = [], []
     for workers in (0, 2):
         plan = EpochBatches(index, 2, seed=5)
         dataset = DetectionDataset(index, transforms.build("strong"))
         batches = Batches(dataset, plan, workers, torch.device("cpu"))
         epochs = []
-        for epoch in range(2):
-            plan.epoch = epoch
-            epochs.append([image.numpy().tobytes() for images, _ in batches for image in images])
+        try:
+            for epoch in range(2):
+                plan.epoch = epoch
+                loaded = list(batches)
+                epochs.append([image.numpy().tobytes() for images, _ in loaded for image in images])
+                found = [target for _, some in loaded for target in some]
+                kinds = [(t["boxes"].dtype, t["labels"].dtype, type(t["image_id"])) for t in found]
+                values = [(t["boxes"].tolist(), t["labels"].tolist(), t["image_id"]) for t in found]
+                targets.append((kinds, values))
+        finally:
+            batches.close()
         seen.append(epochs)
     assert seen[0] == seen[1]
+    assert targets[:2] == targets[2:]
+    assert set(targets[0][0]) == {(torch.float32, torch.int64, int)}
     assert seen[0][0] != seen[0][1]  # and epochs differ
     assert len(set(seen[0][0])) == 7
 

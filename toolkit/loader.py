@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 
 from label_tools.errors import InputError
@@ -22,7 +23,15 @@ def collate(batch: list) -> tuple[list, list, list[str]]:
     """[(image, target) or Unreadable, ...] -> (images, targets, reasons): images keep their own sizes."""
     good = [item for item in batch if not isinstance(item, Unreadable)]
     bad = [item.reason for item in batch if isinstance(item, Unreadable)]
-    return [image for image, _ in good], [target for _, target in good], bad
+    targets = [target for _, target in good]
+    if torch.utils.data.get_worker_info() is not None:
+        # a tensor goes to the main process as a file descriptor, at a cost of its own; few numbers are cheaper as bytes
+        targets = [{k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in t.items()} for t in targets]
+    return [image for image, _ in good], targets, bad
+
+
+def _as_tensors(target: dict) -> dict:
+    return {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in target.items()}
 
 
 def _start_worker(worker: int) -> None:
@@ -74,7 +83,7 @@ class Batches:
                         self.bad.append(reason)
                     if len(self.bad) > self.max_bad:
                         raise InputError(_too_many(self.bad, self.max_bad))
-                yield images, targets
+                yield images, [_as_tensors(target) for target in targets]
         except RuntimeError as error:
             raise worker_lost(error) or error from None
         except (OSError, EOFError) as error:  # the pipe or the shared tensor of a process that is gone
