@@ -240,7 +240,11 @@ def test_t11_a_checkpoint_of_other_classes(data, tmp_path):
 
 def test_t14_weights_that_cannot_be_had_leave_no_run(data, tmp_path):
     command = ["train", data, "--runs", tmp_path / "runs", "--model", "fasterrcnn_resnet50_fpn", "--device", "cpu"]
-    offline = {"TORCH_HOME": str(tmp_path / "hub"), "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    offline = {
+        "TORCH_HOME": str(tmp_path / "hub"),
+        "https_proxy": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+    }
     code, text = frcnn(command, tmp_path / "out.txt", environ=offline)
     line = one_line(text)
     assert code == 2 and "could it be fetched" in line and "--weights FILE" in line

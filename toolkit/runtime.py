@@ -181,7 +181,7 @@ def versions() -> dict[str, str]:
 
     found = {"python": platform.python_version(), "platform": platform.system() + " " + platform.machine()}
     names = ("frcnn-toolkit", "torch", "torchvision", "pycocotools", "albumentations", "numpy",
-             "pillow", "opencv-python-headless")
+             "pillow", "opencv-python-headless")  # fmt: skip
     for name in names:
         try:
             found[name] = metadata.version(name)

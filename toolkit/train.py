@@ -144,9 +144,7 @@ class _Trainer:
             self._save("best")
         failed = tuple(self.keeper.failed) if self.processes.first else ()
         done = state.epoch + round(state.batch / len(self.sampler), 3)
-        return Trained(
-            self.folder, state.best_ap, state.best_epoch, done, ended, failed, tuple(state.unreadable)
-        )
+        return Trained(self.folder, state.best_ap, state.best_epoch, done, ended, failed, tuple(state.unreadable))
 
     def _ended(self) -> str:
         """Why there is nothing more to do, or nothing; asked of a resumed run, too."""
