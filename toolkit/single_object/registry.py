@@ -81,7 +81,7 @@ _OURS = "ours"
 # twice the document's batch and Adam: the same two epochs in two thirds of the time; larger batches are still on the
 # plateau when they end (LOG.md)
 _LOADNET = {"budget": Budget(2, 4, 1e-4, 10_000, 1_000),
-            "scaled": Budget(2, 8, 5e-4, 10_000, 1_000, "adam", "onecycle")}  # fmt: skip
+            "scaled": Budget(2, 8, 5e-4, 10_000, 1_000, "adam", "cosine")}  # fmt: skip
 # a quarter of the batch for four times the steps, and a rate that rises first: otherwise the networks with norms do not
 # get off the ground in so few epochs (LOG.md)
 _LOCALISE = {100: Budget(100, 64, 1e-3, 59_400, 6_600), 50: Budget(50, 64, 1e-3, 59_400, 6_600)}

@@ -64,12 +64,12 @@ def _points(name: str, random: np.random.Generator) -> np.ndarray:
     """
     a, b = random.integers(3, 16, 2)
     if name == "oval":
-        a = max(a, 6)
+        a = max(a, 7)
         b = round(a * random.uniform(0.3, 0.5))
     elif name == "disk":
         a = b = random.integers(4, 16)
     elif name in ("triangle", "star"):
-        a, b = max(a, 6), max(b, 6)
+        a, b = max(a, 7), max(b, 7)
         if name == "star":
             b = a
     x, y = (v.ravel() for v in np.meshgrid(np.arange(-a, a + 1), np.arange(-b, b + 1)))
