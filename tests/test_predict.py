@@ -111,6 +111,23 @@ def test_detect_maps_category_ids_by_name(run, toy_set):
         predict.detect(run, document, coco.image_root(document, path))
 
 
+def test_what_is_found_depends_on_the_image_alone_not_on_its_batch(run, tmp_path):
+    sizes = [(80, 60), (80, 60), (40, 80), (70, 70), (80, 60)]
+    random = torch.Generator().manual_seed(0)
+    for number, (width, height) in enumerate(sizes):
+        pixels = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=random).numpy()
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    images = [{"id": n, "file_name": f"{n - 1}.png", "width": w, "height": h} for n, (w, h) in enumerate(sizes, 1)]
+    document = {"images": images, "annotations": [],
+                "categories": [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}]}  # fmt: skip
+    alone, together = (predict.detect(run, document, tmp_path, batch_size=n, workers=0) for n in (1, 4))
+    assert len(alone) == len(together) > 20
+    for one, other in zip(alone, together, strict=True):
+        assert one["image_id"] == other["image_id"]
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        assert one["bbox"] == pytest.approx(other["bbox"], abs=1e-2)
+
+
 def test_boxes_come_back_in_the_pictures_own_pixels(run, tmp_path):
     # the same picture at three times the size must give boxes three times as large (the network resizes both alike)
     small = Image.effect_noise((32, 32), 80).convert("RGB").resize((96, 96), Image.Resampling.NEAREST)

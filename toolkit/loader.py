@@ -127,9 +127,19 @@ def _lost(reason: str) -> MachineError:
 
 
 def in_order(index: Index, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[Key]]:
-    """Every row once, in order, dealt to the processes without padding: batches for evaluation."""
-    rows = list(range(rank, len(index), world_size))
-    return [[(row, 0) for row in rows[i : i + batch_size]] for i in range(0, len(rows), batch_size)]
+    """Every row once, in order, dealt to the processes without padding: batches for evaluation.
+
+    Only neighbours of one size share a batch. An image is padded to the largest of its batch, and a network answers
+    differently to a padded image: what it finds must depend on the image alone, not on its neighbours or batch_size.
+    """
+    batches: list[list[Key]] = []
+    for row in range(rank, len(index), world_size):
+        last = batches[-1] if batches else []
+        if last and len(last) < batch_size and (index.sizes[row] == index.sizes[last[-1][0]]).all():
+            last.append((row, 0))
+        else:
+            batches.append([(row, 0)])
+    return batches
 
 
 def cache_share(cache_mb: int, workers: int) -> int:
