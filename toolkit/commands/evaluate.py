@@ -29,7 +29,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
                         help="more runs, or COCO results: label errors that all of them see come first")  # fmt: skip
     add_settings(parser)
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N (default: auto)")
-    parser.add_argument("--batch-size", type=int, default=4, help="images at a time (default: 4)")
+    parser.add_argument("--batch-size", type=int, default=4,
+                        help="images of one size at a time (default: 4); the numbers do not depend on it")  # fmt: skip
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="print metrics.json")
