@@ -160,6 +160,16 @@ def test_how_it_was_made_is_complete(page):
         assert wanted in text, wanted
 
 
+def test_counts_that_differ_say_what_they_count(page):
+    # the confusion's last row holds localisation errors and duplicates too; "missed" has two meanings
+    assert "where nothing is" not in page.sections["confusion"]
+    assert "lie on no object with IoU 0.50 or more (nothing there, or a box too far off)" in page.sections["confusion"]
+    assert "at any score" in page.sections["errors"]
+    assert "go by the thresholds" in page.sections["errors"]
+    assert "counts as missed only those of them that no score finds" in page.sections["galleries"]
+    assert "Every number is in val/metrics.json beside this page" in page.sections["made"]
+
+
 def test_the_folder_alone_is_enough_and_gives_the_same_page(run, tmp_path):
     wanted = (run / "report.html").read_text()
     copy = tmp_path / "elsewhere" / run.name
@@ -282,6 +292,8 @@ def test_two_splits_in_one_run(run, tmp_path):
     page = Page(write_report(copy).read_text())
     assert "judged on the test split" in page.sections["headline"]  # test comes first
     assert "Other evaluations" in page.sections["headline"]
+    assert "train 40, val 12, test 5" in page.sections["made"]
+    assert "in test/metrics.json and val/metrics.json beside this page" in page.sections["made"]
     page = Page(write_report(copy, split="val").read_text())
     assert "judged on the val split" in page.sections["headline"]
 

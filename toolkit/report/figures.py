@@ -125,8 +125,9 @@ class EvaluationFigures:
         _, _, link = self._table("confusion.csv")
         caption = (
             f"Rows: what it is. Columns: what it was detected as, {self.of_split}, IoU {table['iou']:.2f}, each class "
-            "at its own score threshold (see the table of classes). Last column: missed. Last row: detected where "
-            "nothing is. Shaded by the share of the row."
+            "at its own score threshold (see the table of classes). Last column: missed. Last row: detections that "
+            f"lie on no object with IoU {table['iou']:.2f} or more (nothing there, or a box too far off), or on one "
+            "that was already found. Shaded by the share of the row."
         )
         return Figure(matrix(table["classes"], table["counts"]), caption, *link)
 
@@ -188,7 +189,7 @@ class EvaluationFigures:
 def _gain_text(values: dict) -> str:
     gain = "n/a" if values["gain"] is None else f"{100 * values['gain']:.1f}"
     over = values["num_over_threshold"]
-    return gain + (f"  ({values['num']} objects)" if over is None else f"  ({over} over threshold)")
+    return gain + (f"  ({values['num']} at any score)" if over is None else f"  ({over} over threshold)")
 
 
 def losses(training: Training) -> Figure | None:

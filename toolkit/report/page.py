@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 GALLERIES = (
     ("best", "Best images", "Images with the highest F1, those with the most objects first."),
     ("worst", "Worst images", "Images with the lowest F1."),
-    ("missed", "Missed objects", "Labelled objects that no detection over its threshold found, largest first."),
+    ("missed", "Missed objects", "Labelled objects that no detection over its threshold found, largest first. "
+     "Kinds of error counts as missed only those of them that no score finds."),
     ("false", "False detections", "Detections over their threshold that are wrong, highest score first."),
 )
 ERROR_MEANING = {
@@ -27,7 +28,8 @@ ERROR_MEANING = {
     "both": "wrong class and box too far off",
     "duplicate": "a second detection of an object that was already found",
     "background": "a detection where nothing is labelled",
-    "missed": "an object that nothing found",
+    "missed": "an object that no detection found at any score, not even with a wrong class or a box too far off "
+    "(the pictures of missed objects go by the thresholds and show more)",
 }
 
 
@@ -59,7 +61,9 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None) -> str
         "losses": figures.losses(training),
         "ap_per_epoch": figures.ap_per_epoch(training),
         "learning_rate": figures.learning_rate(training),
-        "made": _made(training, metrics),
+        "made": _made(training, metrics, loaded),
+        "number_files": [(Path(os.path.relpath(path, folder)) / "metrics.json").as_posix() for path in
+                         (evaluations[name] for name in loaded)],
         "keys": tables.KEYS,
         "meaning": tables.MEANING,
         "error_meaning": ERROR_MEANING,
@@ -195,7 +199,7 @@ def _tags(boxes: list[dict], view: tuple, size: float) -> list[str]:
     return drawn
 
 
-def _made(training: Training, metrics: dict | None) -> list[tuple[str, str]]:
+def _made(training: Training, metrics: dict | None, loaded: dict[str, dict]) -> list[tuple[str, str]]:
     """(what, value) of how the run and its evaluation were made."""
     run, rows = training.run, []
 
@@ -213,12 +217,15 @@ def _made(training: Training, metrics: dict | None) -> list[tuple[str, str]]:
     classes = run.get("classes")
     add("classes", ", ".join(map(str, classes)) if isinstance(classes, list) else None)
     images = run.get("num_images")
-    add("images", ", ".join(f"{k} {v}" for k, v in images.items()) if isinstance(images, dict) else images)
+    if isinstance(images, dict):
+        more = {"test": loaded["test"]["num_images"]} if "test" in loaded else {}
+        images = ", ".join(f"{k} {v}" for k, v in {**images, **more}.items())
+    add("images", images)
     add("data fingerprint", run.get("data_fingerprint"))
     versions = run.get("versions")
     add("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else None)
     if metrics is not None:
-        add("checkpoint", _checkpoint(metrics.get("checkpoint")))
+        add("checkpoint", _checkpoint(metrics.get("checkpoint"), training))
         source = metrics.get("source")
         if source:
             add("labels", source["annotations"])
@@ -243,10 +250,13 @@ def _made(training: Training, metrics: dict | None) -> list[tuple[str, str]]:
     return rows
 
 
-def _checkpoint(found: dict | None) -> str | None:
+def _checkpoint(found: dict | None, training: Training) -> str | None:
+    """Which one, and after which epoch of the log: a checkpoint itself counts the epochs closed before it."""
     if not found:
         return None
-    return f"{found.get('folder')}, epoch {found.get('epoch')}, step {found.get('step')}"
+    epoch = next((r["epoch"] for r in training.epochs if r.get("step") == found.get("step")), None)
+    parts = [found.get("folder"), None if epoch is None else f"epoch {epoch}", f"step {found.get('step')}"]
+    return ", ".join(part for part in parts if part)
 
 
 def _duration(seconds: object) -> str | None:
