@@ -160,6 +160,12 @@ def test_how_it_was_made_is_complete(page):
         assert wanted in text, wanted
 
 
+def test_a_small_set_is_said_in_the_head(page):
+    assert "SMALL SET: judged on 14 images" in page.sections["headline"]
+    assert "val also chose the epoch" in page.sections["headline"]
+    assert "frcnn crossval" in page.sections["headline"]
+
+
 def test_counts_that_differ_say_what_they_count(page):
     # the confusion's last row holds localisation errors and duplicates too; "missed" has two meanings
     assert "where nothing is" not in page.sections["confusion"]

@@ -95,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
             settings=settings,
             others=tuple(args.also),
         )
-    for warning in metrics["warnings"]:
+    from toolkit.metrics.small import few
+
+    for warning in [*metrics["warnings"], *filter(None, [few(metrics)])]:
         print(f"warning: {warning}", file=sys.stderr)
     if args.compare:
         from toolkit.comparison import compare_with

@@ -249,6 +249,7 @@ def _finish(folder: Path, config, *, report: bool) -> None:
 def judge(folder: Path, config) -> None:
     """Evaluate the best checkpoint on val and, where there is one, on test; keep its score thresholds."""
     from toolkit.evaluate import evaluate_run
+    from toolkit.metrics.small import few
 
     for part in ("val", "test"):
         if (folder / f"{part}.json").is_file():
@@ -256,6 +257,8 @@ def judge(folder: Path, config) -> None:
             shown = {k: "n/a" if metrics[k] is None else f"{metrics[k]:.3f}" for k in ("AP", "AP50", "AP75")}
             print(f"mAP on {part}: AP {shown['AP']}  AP50 {shown['AP50']}  AP75 {shown['AP75']}  "
                   f"({metrics['num_objects']} objects in {metrics['num_images']} images)")  # fmt: skip
+            if small := few(metrics):
+                print(f"warning: {part}: {small}", file=sys.stderr)
 
 
 def describe_run(folder: Path, config, train, val) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from toolkit.metrics.error_kinds import KINDS
+from toolkit.metrics.small import few
 from toolkit.report import figures, tables
 from toolkit.report.charts import whisker
 from toolkit.report.training import Training, read_training
@@ -18,8 +19,12 @@ HERE = Path(__file__).parent
 GALLERIES = (
     ("best", "Best images", "Images with the highest F1, those with the most objects first."),
     ("worst", "Worst images", "Images with the lowest F1."),
-    ("missed", "Missed objects", "Labelled objects that no detection over its threshold found, largest first. "
-     "Kinds of error counts as missed only those of them that no score finds."),
+    (
+        "missed",
+        "Missed objects",
+        "Labelled objects that no detection over its threshold found, largest first. "
+        "Kinds of error counts as missed only those of them that no score finds.",
+    ),
     ("false", "False detections", "Detections over their threshold that are wrong, highest score first."),
 )
 ERROR_MEANING = {
@@ -58,12 +63,15 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None) -> str
         "others": {name: one for name, one in loaded.items() if name != main},
         "training": training,
         "status": _status(training),
+        "few": few(metrics) if metrics is not None else "",
         "losses": figures.losses(training),
         "ap_per_epoch": figures.ap_per_epoch(training),
         "learning_rate": figures.learning_rate(training),
         "made": _made(training, metrics, loaded),
-        "number_files": [(Path(os.path.relpath(path, folder)) / "metrics.json").as_posix() for path in
-                         (evaluations[name] for name in loaded)],
+        "number_files": [
+            (Path(os.path.relpath(path, folder)) / "metrics.json").as_posix()
+            for path in (evaluations[name] for name in loaded)
+        ],
         "keys": tables.KEYS,
         "meaning": tables.MEANING,
         "error_meaning": ERROR_MEANING,
