@@ -15,6 +15,9 @@ from label_tools.errors import InputError
 from toolkit import checkpoint, engine, runtime
 from toolkit.data import DetectionDataset, coco_results, index_of
 from toolkit.loader import Batches, in_order
+from toolkit.metrics.small import FEW_OBJECTS
+
+MOST_NAMES = 8  # classes that a note names
 
 
 def thresholds_of(meta: dict[str, Any], score: float | None, default: float = 0.5) -> dict[int, float]:
@@ -112,11 +115,17 @@ def find_images(sources: list[Path]) -> list[tuple[Path, Path]]:
 
 
 def predict(
-    run: Path, sources: list[Path], *, score: float | None = None, device: str = "auto"
+    run: Path,
+    sources: list[Path],
+    *,
+    score: float | None = None,
+    device: str = "auto",
+    below: dict[Path, tuple[float, str]] | None = None,
 ) -> Iterator[tuple[Path, Path, list[dict[str, Any]], str]]:
     """(file, name, detections over the thresholds, error text or "") for every picture.
 
-    detections: [{"label", "category_id", "score", "bbox": [x, y, w, h] in pixels}], best first.
+    detections: [{"label", "category_id", "score", "bbox": [x, y, w, h] in pixels}], best first. below: receives
+    (score, label) of the best detection under its threshold for each picture that shows none.
     """
     files = find_images(sources)
     predictor = Predictor(run, device)
@@ -133,7 +142,44 @@ def predict(
             for d in found
             if d["score"] >= thresholds[d["category_id"]]
         ]
+        if below is not None and found and not kept:
+            below[name] = (found[0]["score"], names[found[0]["category_id"]])
         yield path, name, kept, ""
+
+
+def validation_objects(run: Path, meta: dict[str, Any]) -> dict[str, int]:
+    """{class: objects of val that its stored threshold was chosen on}, as far as the run's files tell."""
+    try:
+        metrics = json.loads((checkpoint.find(run).parent / "val" / "metrics.json").read_bytes())
+        chosen, counts = metrics["thresholds"], metrics["per_class"]
+        stored = meta.get("score_thresholds", {})
+        return {n: counts[n]["num_objects"] for n in stored if abs(chosen[n]["threshold"] - stored[n]) < 1e-6}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def nothing_found(
+    run: Path, meta: dict[str, Any], score: float | None, empty: int, total: int, below: dict[Path, tuple[float, str]]
+) -> str:
+    """A note on pictures without objects: the thresholds, on how much they rest, the best score below, what to try."""
+    stored, objects, used = meta.get("score_thresholds", {}), validation_objects(run, meta), []
+    for category in meta["classes"] if score is None else []:
+        name = category["name"]
+        text = f"{name} {stored.get(name, 0.5):.3f}"
+        if name not in stored:
+            text += " (no threshold was chosen yet; frcnn evaluate chooses one)"
+        elif name in objects:
+            few = ", fewer than 20: unreliable" if objects[name] < FEW_OBJECTS else ""
+            text += f" (chosen on {objects[name]} validation object{'s' * (objects[name] != 1)}{few})"
+        used.append(text)
+    more = f" and {len(used) - MOST_NAMES} classes more" if len(used) > MOST_NAMES else ""
+    shown = ", ".join(used[:MOST_NAMES]) + more if score is None else f"{score:g} (--score)"
+    best = "there is no detection at any score"
+    if below:
+        name, (value, label) = max(below.items(), key=lambda item: item[1][0])
+        best = f"best score below: {value:.3f} ({label} in {name.as_posix()})"
+    hint = f"; --score S shows them from S on, for example --score {0.9 * value:.2g}" if below else ""
+    return f"note: {empty} of {total} pictures show no object. Shown from score: {shown}; {best}{hint}"
 
 
 def to_json(records: list[dict[str, Any]], categories: list[dict[str, Any]], thresholds: dict[int, float]) -> bytes:

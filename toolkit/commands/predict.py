@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     meta = checkpoint.read_meta(checkpoint.find(args.checkpoint))
     out = args.out or run_folder.create(Path(), "predictions")
     progress = Progress()
-    records, bad = [], 0
-    results = predict.predict(args.checkpoint, args.images, score=args.score, device=args.device)
+    records, bad, below = [], 0, {}
+    results = predict.predict(args.checkpoint, args.images, score=args.score, device=args.device, below=below)
     for done, (path, name, detections, error) in enumerate(results, 1):
         record = {"file_name": name.as_posix(), "detections": detections}
         if error:
@@ -53,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         total = sum(len(r["detections"]) for r in records)
         print(f"{total} objects in {len(records) - bad} pictures: {out}")
+    empty = sum(not r["detections"] and "error" not in r for r in records)
+    if empty:
+        total = len(records) - bad
+        print(predict.nothing_found(args.checkpoint, meta, args.score, empty, total, below), file=sys.stderr)
     return FINDINGS if bad else 0
 
 
