@@ -289,6 +289,25 @@ def test_many_classes_stay_readable(tmp_path):
     assert all(name in page.sections["classes"] for name in names)
 
 
+def test_folds_say_which_number_to_quote(tmp_path):
+    from toolkit.crossval import _spread
+    from toolkit.report.tables import folds
+
+    document, detections = scene(9, images=5)
+    evaluation = judge(document, detections, Settings(resamples=20))
+    rows = [{"fold": i, "AP": ap, "AP50": ap, "AP75": None, "num_images": 3, "num_objects": 9}
+            for i, ap in enumerate((0.2, 0.4, 0.6), 1)]  # fmt: skip
+    evaluation.metrics["crossval"] = {"folds": rows, **_spread(rows)}
+    write_evaluation(tmp_path, evaluation, tmp_path)
+    text = folds(evaluation.metrics["crossval"])
+    assert "mean                   0.400  0.400  n/a" in text
+    head = Page(write_report(tmp_path).read_text()).sections["headline"]
+    for said in (text, head):
+        assert "Quote the mean and sd of the folds" in said
+        assert "ranks the scores of different networks together" in said
+    assert "SMALL SET" not in head
+
+
 def test_two_splits_in_one_run(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)

@@ -74,6 +74,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None) -> str
         ],
         "keys": tables.KEYS,
         "meaning": tables.MEANING,
+        "quote": tables.QUOTE,
         "error_meaning": ERROR_MEANING,
         "problems": problems,
         "figures": {},

@@ -146,8 +146,14 @@ def _escape_markdown(text: str) -> str:
     return "".join("\\" + c if c in r"\|*_`<>[]" else c for c in text)
 
 
+QUOTE = (
+    "Quote the mean and sd of the folds: how good one network is, trained and judged like these. The pooled AP, and its "
+    "interval, ranks the scores of different networks together, so the mean may lie outside."
+)
+
+
 def folds(crossval: dict) -> str:
-    """One line a fold, and the mean with its standard deviation."""
+    """One line a fold, the mean with its standard deviation, and which number to quote."""
     lines = ["", "fold  images  objects  AP     AP50   AP75"]
     for row in crossval["folds"]:
         shown = "  ".join(f"{number(row[key]):5}" for key in ("AP", "AP50", "AP75"))
@@ -155,4 +161,4 @@ def folds(crossval: dict) -> str:
     for what in ("mean", "sd"):
         shown = "  ".join(f"{number(crossval[f'{key}_{what}']):5}" for key in ("AP", "AP50", "AP75"))
         lines.append(f"{what:4}                   {shown}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", QUOTE])
