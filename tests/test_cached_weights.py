@@ -71,6 +71,40 @@ DAMAGED = {
 }
 
 
+@pytest.mark.parametrize("content", [None, b"PK"])
+def test_a_dry_run_never_asks_the_network(cache, online, tmp_path, capsys, content):
+    from tests.training_fixtures import draw_data
+
+    coco = models.find("fasterrcnn_mobilenet_v3_large_320_fpn").coco
+    name = models.cached_file(coco).name
+    if content:
+        (cache / name).write_bytes(content)
+    data = draw_data(tmp_path / "data")
+    words = ["train", data, "--runs", tmp_path / "runs", "--model", "fasterrcnn_mobilenet_v3_large_320_fpn",
+             "--image-size", "64", "--max-size", "64", "--batch-size", "2", "--epochs", "1", "--dry-run"]  # fmt: skip
+    assert main(list(map(str, words))) == 0
+    said = capsys.readouterr().out
+    assert online == []  # nothing was asked for
+    assert [p.read_bytes() for p in cache.iterdir()] == ([content] if content else [])  # nor set aside
+    (line,) = [line for line in said.splitlines() if line.startswith("weights ")]
+    assert f"{name} is {'damaged' if content else 'not here yet'}: " in line
+    for part in ("frcnn doctor --fetch", str(cache), "--weights FILE"):
+        assert part in line
+    assert "weights: coco, not here yet" in said and "norm       frozen" in said and "steps      3 " in said
+
+
+def test_the_plan_without_the_weights_is_the_plan_with_them(monkeypatch):
+    """What learns, and the norm, are what they will be once the weights are here."""
+    name, words = "fasterrcnn_mobilenet_v3_large_320_fpn", {
+        "trainable_layers": 2, "norm": "auto", "batch_size": 2, "sizes": {"min_size": 64, "max_size": 64}}  # fmt: skip
+    planned, architecture, _ = models.build(name, 3, weights="auto", load=False, **words)
+    monkeypatch.setattr(models, "fetch", lambda enum, weights: models.find(name).build(num_classes=91).state_dict())
+    real, expected, _ = models.build(name, 3, weights="auto", **words)
+    assert architecture == expected
+    learned = [[p.shape for p in model.parameters() if p.requires_grad] for model in (planned, real)]
+    assert learned[0] == learned[1] and learned[0]
+
+
 def test_a_sound_file_is_used_without_the_network(cache, offline):
     (cache / NAME).write_bytes(CONTENT)
     assert models.damage(cache / NAME) == ""

@@ -111,8 +111,11 @@ def build(
     batch_size: int,
     sizes: dict[str, Any],
     anchor_scale: float = 1.0,
+    load: bool = True,
 ) -> tuple[nn.Module, dict[str, Any], str]:
     """-> (network, its architecture, a line about its weights).
+
+    load=False: the network that these weights of torchvision would make, with random ones in their place.
 
     `num_classes` counts the background. `sizes` are torchvision's keyword arguments (min_size, max_size,
     box_score_thresh, box_detections_per_img, box_batch_size_per_image). The box predictor is always a new
@@ -120,7 +123,7 @@ def build(
     """
     detector = find(name)
     weights = chosen_weights(name, weights)
-    state, origin = _source(name, detector, weights)
+    state, origin = _source(name, detector, weights) if load else ({}, "detector" if weights == "coco" else "backbone")
     if norm == "auto":
         norm = detector.norm if state is not None else "batch" if batch_size >= 8 else "group"
     architecture = {
@@ -135,7 +138,9 @@ def build(
     }
     model = rebuild(architecture)
     about = "random weights, every layer learns"
-    if state is not None:
+    if not load:
+        about = f"weights: {weights}, not here yet"
+    elif state is not None:
         about = f"weights: {weights}; {_load(model, state, origin, weights)}"
     return model, architecture, about
 
@@ -151,11 +156,23 @@ def chosen_weights(name: str, weights: str) -> str:
 
 def ensure(name: str, weights: str) -> None:
     """Refuse an unknown network or weights that cannot be had, before a run folder is made for them."""
-    detector = find(name)
     weights = chosen_weights(name, weights)
-    enum = getattr(detector, weights, None) if weights in ("coco", "imagenet") else None
-    if enum is None or not cached_file(enum).exists() or damage(cached_file(enum)):
-        _source(name, detector, weights)
+    if _torchvisions(name, weights) is None or to_download(name, weights):
+        _source(name, find(name), weights)
+
+
+def _torchvisions(name: str, weights: str) -> Any:
+    """The enum of torchvision's weights; None where they are others, or none exist."""
+    return getattr(find(name), weights) if weights in ("coco", "imagenet") else None
+
+
+def to_download(name: str, weights: str) -> Path | None:
+    """The file in torchvision's cache that training would have to fetch first; None when nothing is missing."""
+    enum = _torchvisions(name, chosen_weights(name, weights))
+    if enum is None:
+        return None
+    path = cached_file(enum)
+    return path if not path.exists() or damage(path) else None
 
 
 def rebuild(architecture: dict[str, Any]) -> nn.Module:

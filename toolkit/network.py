@@ -14,9 +14,12 @@ from toolkit.config import Config
 
 
 def build_model(
-    config: Config, num_classes: int, architecture: dict[str, Any] | None = None
+    config: Config, num_classes: int, architecture: dict[str, Any] | None = None, load: bool = True
 ) -> tuple[nn.Module, dict[str, Any], str]:
-    """The network that `config` asks for, or the one of a checkpoint -> (model, architecture, about its weights)."""
+    """The network that `config` asks for, or the one of a checkpoint -> (model, architecture, about its weights).
+
+    load=False: without fetching the weights that it would start from.
+    """
     m = config.model
     if architecture is not None:
         return _spread_sizes(models.rebuild(architecture), config), architecture, "weights: of the checkpoint"
@@ -24,7 +27,7 @@ def build_model(
              "box_detections_per_img": m.max_detections, "box_batch_size_per_image": m.roi_batch}  # fmt: skip
     model, architecture, about = models.build(
         m.model, num_classes, weights=m.weights, trainable_layers=m.trainable_layers, norm=m.norm,
-        batch_size=config.data.batch_size, sizes=sizes, anchor_scale=m.anchor_scale)  # fmt: skip
+        batch_size=config.data.batch_size, sizes=sizes, anchor_scale=m.anchor_scale, load=load)  # fmt: skip
     return _spread_sizes(model, config), architecture, about
 
 

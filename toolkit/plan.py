@@ -15,10 +15,14 @@ from toolkit.progress import duration
 
 
 def plan(config: Config, train: Index, val: Index | None) -> str:
-    """Data, classes, network, steps, memory and an estimate of time (from two steps on random pixels)."""
+    """Data, classes, network, steps, memory and an estimate of time (from two steps on random pixels).
+
+    Never touches the network: weights that are not here yet are named, with the ways to get them.
+    """
+    absent = models.to_download(config.model.model, config.model.weights)
     device = runtime.choose_device(config.run.device)
     dtype = runtime.choose_precision(config.run.precision, device, models.find(config.model.model).compact)
-    model, architecture, about = build_model(config, len(train.classes) + 1)
+    model, architecture, about = build_model(config, len(train.classes) + 1, load=absent is None)
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     batches = EpochBatches(train, config.data.batch_size, config.run.seed,
@@ -44,6 +48,11 @@ def plan(config: Config, train: Index, val: Index | None) -> str:
         f"largest    {largest(train, config.model)}: memory must hold {config.data.batch_size} of these",
         f"time       about {duration(seconds)} ({per_batch:.2f} s a batch)",
     ]
+    if absent:
+        wrong = "damaged" if absent.exists() else "not here yet"
+        now = "" if config.model.weights == "imagenet" else ", or now frcnn doctor --fetch"
+        lines.append(f"weights    {absent.name} is {wrong}: frcnn train fetches it when it starts{now}; "
+                     f"without internet put it into {absent.parent}, or give --weights FILE")  # fmt: skip
     if note := runtime.precision_note(config.run.precision, device):
         lines.append(note)
     return "\n".join(lines)

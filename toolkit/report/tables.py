@@ -147,8 +147,8 @@ def _escape_markdown(text: str) -> str:
 
 
 QUOTE = (
-    "Quote the mean and sd of the folds: how good one network is, trained and judged like these. The pooled AP, and its "
-    "interval, ranks the scores of different networks together, so the mean may lie outside."
+    "Quote the mean and sd of the folds: how good one network is, trained and judged like these. The pooled AP, and "
+    "its interval, ranks the scores of different networks together, so the mean may lie outside."
 )
 
 
