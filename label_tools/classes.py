@@ -16,6 +16,7 @@ from label_tools.errors import InputError, one_line
 from label_tools.labelme import BACKGROUND_LABEL, IGNORE_LABEL, clean_label
 from label_tools.strict_json import decode
 
+_FILES_NAMED = 3  # per label, in a refusal
 NO_CLASSES = (IGNORE_LABEL, BACKGROUND_LABEL)
 
 
@@ -44,13 +45,19 @@ def read_labels(path: str | os.PathLike) -> list[str]:
 
 
 def class_table(
-    counts: Mapping[str, int], labels: Sequence[str] | None, *, merge_case: bool = False, where: str = ""
+    counts: Mapping[str, int],
+    labels: Sequence[str] | None,
+    *,
+    merge_case: bool = False,
+    where: str = "",
+    files: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[str], dict[str, str]]:
     """(the class names in the order of their ids, spelling found -> class name).
 
     counts: objects per label found. labels: the classes wanted, in order; None: all that were found, by alphabet.
     merge_case: labels that differ only in upper and lower case are one class, spelt as in `labels` or as most
-    objects spell it. Raises InputError for unknown labels (B35) and for such spellings without merge_case (B36).
+    objects spell it. files: the files that hold each label, to be named in a refusal.
+    Raises InputError for unknown labels (B35) and for such spellings without merge_case (B36).
     """
     found = {label: n for label, n in counts.items() if label not in NO_CLASSES}
     names = None if labels is None else [label for label in labels if label not in NO_CLASSES]
@@ -63,26 +70,38 @@ def class_table(
         for folded, same in by_case.items():
             spelling.update(dict.fromkeys(same, wanted.get(folded, same[0])))
     else:
-        _refuse_two_spellings(by_case, found, names, where)
+        _refuse_two_spellings(by_case, found, names, where, files or {})
     if names is None:
         return sorted(set(spelling.values())), spelling
-    _refuse_unknown(found, spelling, names, where)
+    _refuse_unknown(found, spelling, names, where, files or {})
     return names, spelling
 
 
 def _refuse_two_spellings(
-    by_case: Mapping[str, list[str]], found: Mapping[str, int], names: Collection[str] | None, where: str
+    by_case: Mapping[str, list[str]],
+    found: Mapping[str, int],
+    names: Collection[str] | None,
+    where: str,
+    files: Mapping[str, Sequence[str]],
 ) -> None:
     for same in by_case.values():
         if len(same) > 1 and not set(same) <= set(names or ()):
-            listed = ", ".join(f'"{one_line(label)}" ({found[label]})' for label in same)
+            listed = ", ".join(
+                f'"{one_line(label)}" ({found[label]}{_in_files(files.get(label, ()))})' for label in same
+            )
             raise InputError(
                 f"{where}labels that differ only in upper and lower case: {listed}; "
                 f'one class? --merge-case reads all as "{one_line(same[0])}"'
             )
 
 
-def _refuse_unknown(found: Mapping[str, int], spelling: Mapping[str, str], names: Sequence[str], where: str) -> None:
+def _refuse_unknown(
+    found: Mapping[str, int],
+    spelling: Mapping[str, str],
+    names: Sequence[str],
+    where: str,
+    files: Mapping[str, Sequence[str]],
+) -> None:
     unknown = Counter({label: n for label, n in found.items() if spelling[label] not in names})
     if not unknown:
         return
@@ -90,8 +109,18 @@ def _refuse_unknown(found: Mapping[str, int], spelling: Mapping[str, str], names
     for label, n in sorted(unknown.items(), key=lambda item: (-item[1], item[0])):
         folded = {name.casefold(): name for name in names}
         near = folded.get(label.casefold()) or next(iter(get_close_matches(label, names, 1)), "")
-        listed.append(f'"{one_line(label)}" ({n})' + (f', did you mean "{near}"?' if near else ""))
+        place = _in_files(files.get(label, ()))
+        listed.append(f'"{one_line(label)}" ({n}{place})' + (f', did you mean "{near}"?' if near else ""))
     raise InputError(
         f"{where}{len(unknown)} label{'s' * (len(unknown) != 1)} that the labels file does not have: "
-        f"{'; '.join(listed[:20])}{' ...' * (len(listed) > 20)}; add to the file, or leave out with --skip-labels"
+        f"{'; '.join(listed[:20])}{' ...' * (len(listed) > 20)}; mend the label in these files (or "
+        "convert without --labels, then frcnn rename), "
+        "add it to the labels file, or leave it out with --skip-labels"
     )
+
+
+def _in_files(files: Sequence[str]) -> str:
+    """`, in a.json, b.json, c.json and 2 more`; "" when no file is known."""
+    named = ", ".join(one_line(file) for file in files[:_FILES_NAMED])
+    more = f" and {len(files) - _FILES_NAMED} more" if len(files) > _FILES_NAMED else ""
+    return f", in {named}{more}" if files else ""

@@ -157,7 +157,12 @@ def convert(
     """Give the objects their classes. Raises InputError: unknown labels, one image twice, findings when strict."""
     _refuse_one_image_twice(reading)
     counts = Counter(one.label for r in reading.records for one in r.instances)
-    names, spelling = class_table(counts, labels, merge_case=merge_case, where=f"{reading.source}: ")
+    files: dict[str, dict[str, None]] = {}  # per label, in order
+    for record in reading.records:
+        for one in record.instances:
+            files.setdefault(one.label, {})[record.source] = None
+    holders = {label: list(those) for label, those in files.items()}
+    names, spelling = class_table(counts, labels, merge_case=merge_case, where=f"{reading.source}: ", files=holders)
     out = sum(len(r.instances) for r in reading.records)
     tally = reading.tally
     dropped = sum(tally.dropped.values())

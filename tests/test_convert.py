@@ -221,6 +221,14 @@ def test_labels_file(tmp_path):
             read_labels(path)
 
 
+def test_a_refused_label_names_the_files_that_hold_it():
+    files = {"dgo": ["a.json", "b.json", "c.json", "d.json"], "Dog": ["a.json"], "dog": ["b.json"]}
+    with pytest.raises(InputError, match=r'"dgo" \(7, in a.json, b.json, c.json and 1 more\), did you .*frcnn rename'):
+        class_table({"dgo": 7}, ["dog"], files=files)
+    with pytest.raises(InputError, match=r'"dog" \(5, in b.json\), "Dog" \(1, in a.json\)'):
+        class_table({"Dog": 1, "dog": 5}, None, files=files)
+
+
 def test_class_table():
     assert class_table({"b": 1, "a": 2, "__ignore__": 3}, None)[0] == ["a", "b"]
     names, spelling = class_table({"Cat": 1, "cat": 5, "CAT": 2}, None, merge_case=True)
