@@ -85,3 +85,15 @@ def test_anchor_scale_keeps_weights_usable():
     half.load_state_dict(plain.state_dict())
     assert half.rpn.anchor_generator.sizes == ((12,), (24,), (48,))
     assert models.rebuild(architecture).rpn.anchor_generator.sizes == ((12,), (24,), (48,))
+
+
+def test_the_folder_and_the_option_that_it_proposes_are_taken(toy_set, capsys):
+    path = toy_set(num_images=8)
+    folder = path.parent
+    if path.name != "annotations.json":
+        (folder / "annotations.json").write_bytes(path.read_bytes())
+    assert main(["advise", str(path), "--size", "64"]) == 0
+    by_file = capsys.readouterr().out
+    assert main(["advise", str(folder), "--image-size", "64"]) == 0
+    assert capsys.readouterr().out == by_file
+    assert by_file.startswith("judged for fasterrcnn_resnet50_fpn\n")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("advise", help="do the anchors reach your boxes? image size, anchor sizes, tiling")
-    parser.add_argument("annotations", type=Path, help="a COCO file")
+    parser.add_argument("annotations", type=Path, help="a COCO file, or the folder that holds annotations.json")
     parser.add_argument("--model", default="fasterrcnn_resnet50_fpn", help="detector (default: %(default)s)")
-    parser.add_argument("--size", type=int, help="shorter side that the network sees (default: the recipe's)")
+    parser.add_argument("--image-size", "--size", type=int, help="shorter side seen by the network (default: recipe)")
     parser.add_argument("--max-size", type=int, help="longer side at most (default: the recipe's)")
     parser.add_argument("--json", action="store_true", help="for a machine to read")
     parser.set_defaults(run=run)
@@ -21,12 +21,14 @@ def run(args: argparse.Namespace) -> int:
 
     from toolkit import advise, config, data
 
-    index = data.read_index(args.annotations, check_files=False)
-    flags = {"model": args.model, "image_size": args.size, "max_size": args.max_size}
+    folder = args.annotations.is_dir()
+    path = args.annotations / "annotations.json" if folder else args.annotations
+    index = data.read_index(path, check_files=False)
+    flags = {"model": args.model, "image_size": args.image_size, "max_size": args.max_size}
     flags = {k: v for k, v in flags.items() if v is not None}
-    if args.size and not args.max_size:
-        flags["max_size"] = round(args.size * 1333 / 800)
+    if args.image_size and not args.max_size:
+        flags["max_size"] = round(args.image_size * 1333 / 800)
     recipe = config.resolve(len(index), flags).model
     result = advise.advise(index, args.model, recipe.image_size, recipe.max_size)
-    print(json.dumps(result, indent=1) if args.json else advise.as_text(result))
+    print(json.dumps(result, indent=1) if args.json else f"judged for {args.model}\n{advise.as_text(result)}")
     return 0
