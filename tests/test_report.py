@@ -173,7 +173,7 @@ def test_counts_that_differ_say_what_they_count(page):
     assert "at any score" in page.sections["errors"]
     assert "go by the thresholds" in page.sections["errors"]
     assert "counts as missed only those of them that no score finds" in page.sections["galleries"]
-    assert "Every number is in val/metrics.json beside this page" in page.sections["made"]
+    assert "Every number is in val/metrics.json, as seen from this page" in page.sections["made"]
 
 
 def test_the_folder_alone_is_enough_and_gives_the_same_page(run, tmp_path):
@@ -318,9 +318,36 @@ def test_two_splits_in_one_run(run, tmp_path):
     assert "judged on the test split" in page.sections["headline"]  # test comes first
     assert "Other evaluations" in page.sections["headline"]
     assert "train 40, val 12, test 5" in page.sections["made"]
-    assert "in test/metrics.json and val/metrics.json beside this page" in page.sections["made"]
-    page = Page(write_report(copy, split="val").read_text())
+    assert "in test/metrics.json and val/metrics.json, as seen from this page" in page.sections["made"]
+    # the other split's page lies beside its numbers, and the run's own stays as it is
+    before = (copy / "report.html").read_bytes()
+    path = write_report(copy, split="val")
+    assert path == copy / "val" / "report.html"
+    page = Page(path.read_text())
     assert "judged on the val split" in page.sections["headline"]
+    assert "Every number is in ../test/metrics.json and metrics.json, as seen from this page" in page.sections["made"]
+    assert f"frcnn report {copy.as_posix()} --split val" in page.sections["made"]
+    assert "suspects/" in [link for _, link, _ in page.links]
+    assert (copy / "report.html").read_bytes() == before
+    assert write_report(copy, split="test") == copy / "report.html"
+
+
+@pytest.mark.parametrize(("splits", "last", "about"), [
+    (["val"], "val", "val"), (["test", "val"], "val", "test"), (["test", "val", "holdout"], "holdout", "test"),
+    (["val", "holdout"], "holdout", "val"), (["holdout"], "holdout", None),
+])  # fmt: skip
+def test_the_runs_report_never_depends_on_the_last_command(tmp_path, splits, last, about):
+    document, detections = scene(9, images=5)
+    for split in splits:
+        evaluation = judge(document, detections, Settings(resamples=0), split=split)
+        write_evaluation(tmp_path / split, evaluation, tmp_path)
+        write_report(tmp_path, split)
+    if about is None:
+        assert not (tmp_path / "report.html").exists()
+    else:
+        assert f"judged on the {about} split" in (tmp_path / "report.html").read_text()
+    if last != about:
+        assert f"judged on the {last} split" in (tmp_path / last / "report.html").read_text()
 
 
 def test_evaluation_of_anybody_is_a_report_too(tmp_path):

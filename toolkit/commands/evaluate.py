@@ -14,7 +14,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         "evaluate",
         help="COCO's mAP with intervals, error kinds, likely label errors; of a run or of any detector's results",
         description="Judge a run on one of its splits, or detections of any detector against a COCO file "
-        "(--annotations A --detections D --out DIR). Writes metrics.json and report.html.",
+        "(--annotations A --detections D --out DIR). Writes metrics.json and report.html; RUN/report.html stays about "
+        "the run's own test split, else val, and other pages lie beside their numbers, RUN/<split>/report.html.",
     )
     parser.add_argument("folder", nargs="?", type=Path, metavar="RUN", help="run folder, such as runs/train")
     parser.add_argument("--split", help="which split of the run (default: val; with --data, named after FILE)")
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         metrics = compare_with(folder, args.compare, settings, device=args.device, batch_size=args.batch_size)
     _print(metrics, args, tables)
     if not args.no_report:
-        path = write_report(args.folder if args.folder is not None else args.out, split=split)
+        path = write_report(args.folder, split) if args.folder is not None else write_report(args.out, "")
         print(f"report: {path}", file=sys.stderr if args.json or args.markdown or args.latex else sys.stdout)
     return 0
 

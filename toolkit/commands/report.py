@@ -15,7 +15,10 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         description="Needs the folder alone: no images, no network, no GPU. Works for interrupted runs too.",
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder, or the --out folder of frcnn evaluate")
-    parser.add_argument("--split", help="which split comes first (default: test where evaluated, else val)")
+    parser.add_argument(
+        "--split",
+        help="the page of this split, RUN/<split>/report.html (default: RUN/report.html, on test, else val)",
+    )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--markdown", action="store_true", help="only print a table in Markdown")
     shape.add_argument("--latex", action="store_true", help="only print a table for a paper")

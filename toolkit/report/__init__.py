@@ -21,17 +21,23 @@ SPLITS = ("test", "val")  # which one comes first when a run has several
 
 
 def write_report(folder: Path, split: str | None = None) -> Path:
-    """Write folder/report.html from the files in `folder`, a run or the --out of an evaluation. -> its path.
+    """Write a report from the files in `folder`, a run or the --out of an evaluation. -> its path.
 
-    split: which evaluation comes first. Works with what is there: an interrupted run has curves and no numbers.
+    folder/report.html is about the run's own test split, else val. Another `split` has its page beside its numbers,
+    folder/<split>/report.html. Works with what is there: an interrupted run has curves and no numbers.
     """
     from toolkit.report.page import render
 
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: not found; needs a run folder")
-    path = folder / "report.html"
-    html = render(folder, find_evaluations(folder), split)
+    found = find_evaluations(folder)
+    main = next(iter(found), None)
+    if split in found and (split != main or main not in (*SPLITS, "")):
+        main, path = split, found[split] / "report.html"
+    else:
+        path = folder / "report.html"
+    html = render(folder, found, main, path.parent)
     with atomic_write(path) as file:
         file.write(html.encode())
     return path

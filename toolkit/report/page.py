@@ -38,8 +38,8 @@ ERROR_MEANING = {
 }
 
 
-def render(folder: Path, evaluations: dict[str, Path], split: str | None) -> str:
-    """The page's HTML. evaluations: {split: folder with metrics.json}, the first or `split` in full."""
+def render(folder: Path, evaluations: dict[str, Path], split: str | None, place: Path) -> str:
+    """The HTML of the page in `place`. evaluations: {split: folder with metrics.json}, the first or `split` in full."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -59,6 +59,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None) -> str
         "script": Markup((HERE / "sort.js").read_text(encoding="utf-8")),
         "title": _title(folder, metrics, training),
         "folder": folder.as_posix(),
+        "again": f"frcnn report {folder.as_posix()}" + (f" --split {main}" if place != folder else ""),
         "metrics": metrics,
         "others": {name: one for name, one in loaded.items() if name != main},
         "training": training,
@@ -69,7 +70,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None) -> str
         "learning_rate": figures.learning_rate(training),
         "made": _made(training, metrics, loaded),
         "number_files": [
-            (Path(os.path.relpath(path, folder)) / "metrics.json").as_posix()
+            (Path(os.path.relpath(path, place)) / "metrics.json").as_posix()
             for path in (evaluations[name] for name in loaded)
         ],
         "keys": tables.KEYS,
@@ -85,7 +86,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None) -> str
     }
     if metrics is not None:
         where = evaluations[main]
-        relative = Path(os.path.relpath(where, folder))
+        relative = Path(os.path.relpath(where, place))
         page["figures"] = _figures(where, metrics, relative)
         gallery = _gallery(where, problems)
         page["galleries"] = [(name, title, text, gallery["galleries"].get(name, [])) for name, title, text in GALLERIES]
