@@ -224,7 +224,7 @@ FILES = [
     Case("B34", "no shapes", labelme(), "accept", 0),
     Case("B34", "no label file", _unlabelled(), "accept", 0),
     Case("B34", "no label file, as negative", _unlabelled("--unlabeled-is-negative"), "accept", 0),
-    Case("B35", "unknown", _labels("cat\n", shape(BOX, label="cow")), "refuse", text='"cow" (1)'),
+    Case("B35", "unknown", _labels("cat\n", shape(BOX, label="cow")), "refuse", text='"cow" (1, in '),
     Case("B35", "left out by wish", _labels("cat\n", shape(BOX, label="cow"), options=("--skip-labels", "cow")), "accept", 0),
     Case("B35", "near", _labels("cat\nhorse\n", shape(BOX, label="hors")), "refuse", text='did you mean "horse"'),
     Case("B36", "blanks", labelme(shape(BOX, label=" cat ")), "repair", 1),
