@@ -56,7 +56,7 @@ def test_a_run_is_judged_and_written_and_its_thresholds_kept(run, capsys):
     assert "report.html" in capsys.readouterr().out
     text = (run / "report.html").read_text()
     assert "0.050: detections under it were never made" in text
-    assert "best, step " in text
+    assert "best, epoch 3" in text
     # the sealed checkpoint is still whole
     from toolkit import checkpoint
 

@@ -10,21 +10,15 @@ from PIL import Image
 
 from label_tools import coco
 from label_tools.errors import InputError
-from toolkit import checkpoint, models, predict
+from tests.training_fixtures import untrained_run
+from toolkit import predict
 from toolkit.__main__ import main
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run folder whose `best` is an untrained compact network for square and disc that keeps every box."""
-    torch.manual_seed(3)
-    model, architecture, _ = models.build(
-        "fasterrcnn_tiny_fpn", 3, weights="none", trainable_layers=5, norm="group", batch_size=1,
-        sizes={"min_size": 64, "max_size": 96, "box_score_thresh": 0.0})  # fmt: skip
-    meta = {"classes": [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}], "architecture": architecture,
-            "score_thresholds": {"square": 0.2}}  # fmt: skip
-    checkpoint.save(tmp_path / "run" / "best", meta, model.state_dict(), None)
-    return tmp_path / "run"
+    return untrained_run(tmp_path / "run", {"square": 0.2})
 
 
 @pytest.fixture

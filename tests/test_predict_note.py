@@ -5,23 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 from PIL import Image
 
-from toolkit import checkpoint, models
+from tests.training_fixtures import untrained_run
 from toolkit.__main__ import main
 
 
 @pytest.fixture
 def command(tmp_path):
     """An untrained network (its scores are near 1/3) whose thresholds nothing reaches, and one grey picture."""
-    torch.manual_seed(3)
-    model, architecture, _ = models.build(
-        "fasterrcnn_tiny_fpn", 3, weights="none", trainable_layers=5, norm="group", batch_size=1,
-        sizes={"min_size": 64, "max_size": 96, "box_score_thresh": 0.0})  # fmt: skip
-    meta = {"classes": [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}], "architecture": architecture,
-            "score_thresholds": {"square": 0.999}}  # fmt: skip
-    checkpoint.save(tmp_path / "run" / "best", meta, model.state_dict(), None)
+    untrained_run(tmp_path / "run", {"square": 0.999})
     Image.new("RGB", (80, 60), "grey").save(tmp_path / "a.png")
     words = ["predict", tmp_path / "run", tmp_path / "a.png", "--out", tmp_path / "out", "--no-pictures"]
     return list(map(str, words))

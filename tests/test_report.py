@@ -350,6 +350,11 @@ def test_the_runs_report_never_depends_on_the_last_command(tmp_path, splits, las
         assert f"judged on the {last} split" in (tmp_path / last / "report.html").read_text()
 
 
+def test_a_split_that_was_not_judged_is_refused(run):
+    with pytest.raises(InputError, match=r"has no evaluation of tset; found val"):
+        write_report(run, split="tset")
+
+
 def test_evaluation_of_anybody_is_a_report_too(tmp_path):
     document, detections = scene(3)
     (tmp_path / "gt.json").write_text(json.dumps(document))

@@ -36,6 +36,13 @@ def run(data):
     return data.parent / "runs" / "train"
 
 
+def test_a_checkpoint_counts_the_epochs_as_the_log_does(run):
+    judged = [r for r in records(run) if r["kind"] == "epoch"]
+    best = checkpoint.read_meta(run / "best")
+    assert best["epoch"] == next(r["epoch"] for r in judged if r["step"] == best["step"])
+    assert checkpoint.read_meta(run / "last")["epoch"] == judged[-1]["epoch"] == 2
+
+
 def test_what_a_run_leaves(run):
     names = {p.name for p in run.iterdir()}
     assert names == {"config.yaml", "run.json", "train.log", "metrics.jsonl", "results.csv", "curves.png",

@@ -21,6 +21,22 @@ TINY = ["--model", "fasterrcnn_tiny_fpn", "--weights", "none", "--image-size", s
         "--precision", "fp32", "--roi-batch", "16", "--norm", "group", "--no-report", "--cache-mb", "8"]  # fmt: skip
 
 
+def untrained_run(folder: Path, score_thresholds: dict[str, float]) -> Path:
+    """A run folder whose `best` is an untrained compact network for NAMES that keeps every box. -> folder"""
+    import torch
+
+    from toolkit import checkpoint, models
+
+    torch.manual_seed(3)
+    model, architecture, _ = models.build(
+        "fasterrcnn_tiny_fpn", len(NAMES) + 1, weights="none", trainable_layers=5, norm="group", batch_size=1,
+        sizes={"min_size": SIDE, "max_size": 96, "box_score_thresh": 0.0})  # fmt: skip
+    meta = {"classes": [{"id": i, "name": name} for i, name in enumerate(NAMES, 1)], "architecture": architecture,
+            "score_thresholds": score_thresholds}  # fmt: skip
+    checkpoint.save(folder / "best", meta, model.state_dict(), None)
+    return folder
+
+
 def draw_data(folder: Path, train: int = 6, val: int = 3, seed: int = 0, names: tuple[str, ...] = NAMES) -> Path:
     """folder/{train,val}.json with pictures beside them; every third picture holds no object. -> folder"""
     rng = np.random.default_rng(seed)

@@ -163,13 +163,14 @@ def nothing_found(
 ) -> str:
     """A note on pictures without objects: the thresholds, on how much they rest, the best score below, what to try."""
     stored, objects, used = meta.get("score_thresholds", {}), validation_objects(run, meta), []
+    thresholds = thresholds_of(meta, score)
     for category in meta["classes"] if score is None else []:
         name = category["name"]
-        text = f"{name} {stored.get(name, 0.5):.3f}"
+        text = f"{name} {thresholds[category['id']]:.3f}"
         if name not in stored:
             text += " (no threshold was chosen yet; frcnn evaluate chooses one)"
         elif name in objects:
-            few = ", fewer than 20: unreliable" if objects[name] < FEW_OBJECTS else ""
+            few = f", fewer than {FEW_OBJECTS}: unreliable" if objects[name] < FEW_OBJECTS else ""
             text += f" (chosen on {objects[name]} validation object{'s' * (objects[name] != 1)}{few})"
         used.append(text)
     more = f" and {len(used) - MOST_NAMES} classes more" if len(used) > MOST_NAMES else ""

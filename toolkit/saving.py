@@ -50,7 +50,7 @@ class Keeper:
             state.log_bytes = self.log.sync()
             if resume is not None:
                 resume = {**resume, "progress": {**resume["progress"], "log_bytes": state.log_bytes}}
-            meta = {**self.meta, "epoch": state.epoch, "step": state.step, **about}
+            meta = {**self.meta, "step": state.step, **about}
             checkpoint.save(self.folder / name, meta, weights, resume)
         except OSError as error:
             self.failed.append(f"{name} after step {state.step}: {error.strerror or error}")

@@ -136,15 +136,15 @@ class _Trainer:
         while not (ended := self._ended()):
             time_is_up = self._epoch()
             whole = state.batch >= len(self.sampler)
-            done = state.epoch + 1 if whole else round(state.epoch + state.batch / len(self.sampler), 3)
+            done = self._done()
             due = done % plan.eval_every == 0 or done == plan.epochs or time_is_up
             judged = self._judge_safely() if due and self.val is not None else None
             self._close_epoch(done, whole, judged)
         if self.val is None:
             self._save("best")
         failed = tuple(self.keeper.failed) if self.processes.first else ()
-        done = state.epoch + round(state.batch / len(self.sampler), 3)
-        return Trained(self.folder, state.best_ap, state.best_epoch, done, ended, failed, tuple(state.unreadable))
+        return Trained(self.folder, state.best_ap, state.best_epoch, self._done(), ended, failed,
+                       tuple(state.unreadable))  # fmt: skip
 
     def _ended(self) -> str:
         """Why there is nothing more to do, or nothing; asked of a resumed run, too."""
@@ -347,6 +347,11 @@ class _Trainer:
         if self.processes.first:
             self.journal.epoch()
 
+    def _done(self) -> float:
+        """Epochs trained so far: a whole number after an epoch, whether it is judged already or not."""
+        whole, rest = divmod(self.state.batch, len(self.sampler))
+        return self.state.epoch + whole + (round(rest / len(self.sampler), 3) if rest else 0)
+
     def _time_is_up(self) -> bool:
         limit = self.config.schedule.max_time * 60
         return bool(limit and self._seconds() >= limit)
@@ -364,7 +369,7 @@ class _Trainer:
         """Write a checkpoint; False when the disk refused it. The old one stays then, and training goes on."""
         if not self.processes.first:
             return True
-        about = {"metrics": {k: (judged or {}).get(k) for k in ("AP", "AP50", "AP75")}}
+        about = {"epoch": self._done(), "metrics": {k: (judged or {}).get(k) for k in ("AP", "AP50", "AP75")}}
         progress = {**vars(self.state), "seconds": self._seconds()}
         resume = {"progress": progress, **self.parts.resume_state()} if name == "last" else None
         return self.keeper.save(name, self.state, about, self.judged.state_dict(), resume)

@@ -32,6 +32,8 @@ def write_report(folder: Path, split: str | None = None) -> Path:
     if not folder.is_dir():
         raise InputError(f"{folder}: not found; needs a run folder")
     found = find_evaluations(folder)
+    if split and split not in found:
+        raise InputError(f"{folder}: has no evaluation of {split}; found {', '.join(found) or 'none'}")
     main = next(iter(found), None)
     if split in found and (split != main or main not in (*SPLITS, "")):
         main, path = split, found[split] / "report.html"

@@ -235,7 +235,7 @@ def _made(training: Training, metrics: dict | None, loaded: dict[str, dict]) -> 
     versions = run.get("versions")
     add("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else None)
     if metrics is not None:
-        add("checkpoint", _checkpoint(metrics.get("checkpoint"), training))
+        add("checkpoint", _checkpoint(metrics.get("checkpoint")))
         source = metrics.get("source")
         if source:
             add("labels", source["annotations"])
@@ -260,13 +260,10 @@ def _made(training: Training, metrics: dict | None, loaded: dict[str, dict]) -> 
     return rows
 
 
-def _checkpoint(found: dict | None, training: Training) -> str | None:
-    """Which one, and after which epoch of the log: a checkpoint itself counts the epochs closed before it."""
+def _checkpoint(found: dict | None) -> str | None:
     if not found:
         return None
-    epoch = next((r["epoch"] for r in training.epochs if r.get("step") == found.get("step")), None)
-    parts = [found.get("folder"), None if epoch is None else f"epoch {epoch}", f"step {found.get('step')}"]
-    return ", ".join(part for part in parts if part)
+    return f"{found.get('folder')}, epoch {found.get('epoch')}, step {found.get('step')}"
 
 
 def _duration(seconds: object) -> str | None:

@@ -78,8 +78,8 @@ _POST = "002: ResNet-34 on the largest object, post"
 _VEGA = "004: digit localisation and grid detection"
 _OURS = "ours"
 
-# twice the document's batch and Adam: the same two epochs in two thirds of the time; larger batches are still on the
-# plateau when they end (LOG.md)
+# the document's SGD is still on the first plateau after most of an epoch; Adam leaves it earlier, with larger batches
+# too late for two epochs (LOG.md)
 _LOADNET = {"budget": Budget(2, 4, 1e-4, 10_000, 1_000),
             "scaled": Budget(2, 8, 5e-4, 10_000, 1_000, "adam", "cosine")}  # fmt: skip
 # a quarter of the batch for four times the steps, and a rate that rises first: otherwise the networks with norms do not
