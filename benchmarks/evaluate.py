@@ -60,7 +60,7 @@ def drawn_set(images: int, num_detections: int, classes: int, seed: int = 0) -> 
 
 
 def ours(document: dict, detections: list) -> list[float]:
-    from toolkit.evaluate import coco_metrics
+    from toolkit.evaluation.evaluate import coco_metrics
 
     found = coco_metrics(document, detections)
     return [found[key] for key in KEYS]
@@ -115,7 +115,7 @@ def main() -> None:
         print(f"{name:18} {seconds:8.3f} s   1/{slow / seconds:.1f} of pycocotools   AP {numbers[0]:.4f}   "
               f"largest difference {off:.1e}")  # fmt: skip
 
-    from toolkit.evaluate import judge
+    from toolkit.evaluation.evaluate import judge
     from toolkit.metrics.bootstrap import intervals
     from toolkit.metrics.matching import match
     from toolkit.metrics.tables import read_tables

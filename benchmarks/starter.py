@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from label_tools import coco
-from toolkit import config, data, train
-from toolkit.evaluate import coco_metrics
+from toolkit import config, data
+from toolkit.evaluation.evaluate import coco_metrics
+from toolkit.training import train
 
 
 def subset(document: dict, count: int, seed: int) -> dict:

@@ -27,11 +27,13 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms import v2
 
 from label_tools import images as pictures
-from toolkit import data, engine, models, network, optim, runtime, transforms
+from toolkit import data, runtime, transforms
 from toolkit.config import Config, resolve
-from toolkit.few_cells import FewCellsConv2d
 from toolkit.loader import Batches, cache_share
-from toolkit.pooling import TableRoIAlign
+from toolkit.networks import from_config, models, registry
+from toolkit.networks.few_cells import FewCellsConv2d
+from toolkit.networks.pooling import TableRoIAlign
+from toolkit.training import engine, optim
 
 WARM_UP = 2
 ABLATIONS = {
@@ -78,7 +80,7 @@ class ReferenceDataset(torch.utils.data.Dataset):
 def reference(config: Config, index: data.Index, device: torch.device) -> Step:
     """A step of the reference loop (references/detection/engine.py, train.py) -> images in it."""
     m = config.model
-    detector = models.find(m.model)
+    detector = registry.find(m.model)
     model = detector.build(num_classes=len(index.classes) + 1, min_size=m.image_size, max_size=m.max_size)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -110,8 +112,8 @@ def reference(config: Config, index: data.Index, device: torch.device) -> Step:
 def ours(config: Config, index: data.Index, device: torch.device, *, in_memory: bool = False,
          operators: str = "ours") -> Step:  # fmt: skip
     """A step of the toolkit's own parts -> images in it."""
-    model, _, _ = network.build_model(config, len(index.classes) + 1)
-    models.freeze(model, models.find(config.model.model), config.model.trainable_layers)  # random weights: all learn
+    model, _, _ = from_config.build_model(config, len(index.classes) + 1)
+    models.freeze(model, registry.find(config.model.model), config.model.trainable_layers)  # random weights: all learn
     if operators == "torchvision":
         for module in model.modules():
             if isinstance(module, (TableRoIAlign, FewCellsConv2d)):
@@ -121,7 +123,7 @@ def ours(config: Config, index: data.Index, device: torch.device, *, in_memory: 
     if config.run.compile:
         model.backbone.compile()
     optimizer = optim.make_optimizer(model, config.optimizer)
-    dtype = runtime.choose_precision(config.run.precision, device, models.find(config.model.model).compact)
+    dtype = runtime.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
     workers = runtime.worker_count(config.data.workers)
     kept = cache_share(config.data.cache_mb, workers)
     dataset = data.DetectionDataset(index, transforms.build(config.data.augment), kept)

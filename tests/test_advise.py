@@ -10,10 +10,11 @@ import torch
 
 from anchors.boxes import box_iou
 from anchors.grid import generate_cell_anchors, grid_anchors
-from toolkit import advise, models
+from toolkit import advise
 from toolkit.__main__ import main
 from toolkit.advise import Level, best_iou, coverage, seen_scale
 from toolkit.data import read_index
+from toolkit.networks import models
 
 
 def test_best_iou_by_hand():

@@ -9,8 +9,9 @@ import torch
 
 from anchors.detector import TinyFasterRCNN
 from tests.training_fixtures import TINY, draw_data, frcnn, records
-from toolkit import checkpoint, models
+from toolkit import checkpoint
 from toolkit.__main__ import main
+from toolkit.networks import models
 
 EPOCHS = 4
 CHANGED = {"--model": "anchors_tiny", "--epochs": str(EPOCHS), "--norm": "auto"}

@@ -41,6 +41,37 @@ def test_packages_import_only_what_they_may(package):
         assert ours <= MAY_IMPORT[package], f"{path.relative_to(ROOT)} imports {ours - MAY_IMPORT[package]}"
 
 
+# each room of toolkit and those above it, which it must not know
+STOREYS = (
+    {"config", "runtime", "stopping", "checkpoint"},
+    {"data", "transforms", "loader"},
+    {"networks"},
+    {"training"},
+    {"predict", "prelabel", "advise", "pictures", "metrics"},
+    {"evaluation", "report"},
+    {"single_object"},
+    {"commands"},
+)
+
+
+def test_rooms_of_the_toolkit_import_only_downwards():
+    storey = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}
+    seen = set()
+    for path in sources("toolkit"):
+        here = path.relative_to(ROOT / "toolkit").with_suffix("").parts[0]
+        if here.startswith("__"):
+            continue
+        seen.add(here)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module.startswith("toolkit"):
+                continue
+            parts = node.module.split(".")[1:]
+            for room in parts[:1] or [alias.name for alias in node.names]:
+                if room in storey:
+                    assert storey[room] <= storey[here], f"{path.relative_to(ROOT)} imports {room}"
+    assert seen == set(storey)
+
+
 def test_label_tools_never_imports_torch():
     for path in sources("label_tools"):
         assert not imported(ast.parse(path.read_text())) & {"torch", "torchvision", "labelme"}, path

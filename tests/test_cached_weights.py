@@ -14,8 +14,8 @@ from torch import nn
 from torchvision.models._api import Weights, WeightsEnum
 
 from label_tools.errors import InputError
-from toolkit import models
 from toolkit.__main__ import main
+from toolkit.networks import first_weights, models, registry
 
 
 def whole_file() -> bytes:
@@ -75,8 +75,8 @@ DAMAGED = {
 def test_a_dry_run_never_asks_the_network(cache, online, tmp_path, capsys, content):
     from tests.training_fixtures import draw_data
 
-    coco = models.find("fasterrcnn_mobilenet_v3_large_320_fpn").coco
-    name = models.cached_file(coco).name
+    coco = registry.find("fasterrcnn_mobilenet_v3_large_320_fpn").coco
+    name = first_weights.cached_file(coco).name
     if content:
         (cache / name).write_bytes(content)
     data = draw_data(tmp_path / "data")
@@ -98,7 +98,8 @@ def test_the_plan_without_the_weights_is_the_plan_with_them(monkeypatch):
     name, words = "fasterrcnn_mobilenet_v3_large_320_fpn", {
         "trainable_layers": 2, "norm": "auto", "batch_size": 2, "sizes": {"min_size": 64, "max_size": 64}}  # fmt: skip
     planned, architecture, _ = models.build(name, 3, weights="auto", load=False, **words)
-    monkeypatch.setattr(models, "fetch", lambda enum, weights: models.find(name).build(num_classes=91).state_dict())
+    whole = registry.find(name).build(num_classes=91).state_dict()
+    monkeypatch.setattr(first_weights, "fetch", lambda enum, weights: whole)
     real, expected, _ = models.build(name, 3, weights="auto", **words)
     assert architecture == expected
     learned = [[p.shape for p in model.parameters() if p.requires_grad] for model in (planned, real)]
@@ -107,15 +108,15 @@ def test_the_plan_without_the_weights_is_the_plan_with_them(monkeypatch):
 
 def test_a_sound_file_is_used_without_the_network(cache, offline):
     (cache / NAME).write_bytes(CONTENT)
-    assert models.damage(cache / NAME) == ""
-    assert models.fetch(Made.COCO_V1, "coco")["weight"].shape == (40, 30)
+    assert first_weights.damage(cache / NAME) == ""
+    assert first_weights.fetch(Made.COCO_V1, "coco")["weight"].shape == (40, 30)
     assert [p.name for p in cache.iterdir()] == [NAME]
 
 
 @pytest.mark.parametrize("content", list(DAMAGED))
 def test_a_damaged_file_is_set_aside_and_fetched_again(cache, online, content, capsys):
     (cache / NAME).write_bytes(DAMAGED[content])
-    state = models.fetch(Made.COCO_V1, "coco")
+    state = first_weights.fetch(Made.COCO_V1, "coco")
     expected = torch.load(io.BytesIO(CONTENT), weights_only=True)
     assert all(torch.equal(state[k], v) for k, v in expected.items())
     assert len(online) == 1
@@ -123,7 +124,7 @@ def test_a_damaged_file_is_set_aside_and_fetched_again(cache, online, content, c
     assert (cache / f"{NAME}.damaged").read_bytes() == DAMAGED[content]
     line = capsys.readouterr().err
     assert line.count("warning") == 1 and NAME in line and f"{NAME}.damaged" in line
-    models.fetch(Made.COCO_V1, "coco")
+    first_weights.fetch(Made.COCO_V1, "coco")
     assert len(online) == 1 and not capsys.readouterr().err  # now it is sound
 
 
@@ -131,13 +132,13 @@ def test_a_damaged_file_is_set_aside_and_fetched_again(cache, online, content, c
 def test_a_damaged_file_without_a_network_is_one_clear_line(cache, offline, content):
     (cache / NAME).write_bytes(DAMAGED[content])
     with pytest.raises(InputError) as error:
-        models.fetch(Made.COCO_V1, "coco")
+        first_weights.fetch(Made.COCO_V1, "coco")
     text = str(error.value)
     for part in (NAME, "cut off or damaged", f"{NAME}.damaged", "Name or service not known", "--weights FILE"):
         assert part in text
     assert "\n" not in text
     with pytest.raises(InputError, match="neither in"):  # the damaged file does not come back
-        models.fetch(Made.COCO_V1, "coco")
+        first_weights.fetch(Made.COCO_V1, "coco")
 
 
 def test_a_download_that_breaks_off_leaves_nothing_to_use(cache, monkeypatch):
@@ -148,7 +149,7 @@ def test_a_download_that_breaks_off_leaves_nothing_to_use(cache, monkeypatch):
     monkeypatch.setattr("torch.hub.download_url_to_file", half)
     for _ in range(2):
         with pytest.raises(InputError, match="Connection reset by peer"):
-            models.fetch(Made.COCO_V1, "coco")
+            first_weights.fetch(Made.COCO_V1, "coco")
     assert not (cache / NAME).exists()
 
 
@@ -160,18 +161,18 @@ def test_a_damaged_file_that_cannot_be_moved_is_refused(cache, offline, monkeypa
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(InputError, match=r"Permission denied.*--weights FILE"):
-        models.fetch(Made.COCO_V1, "coco")
+        first_weights.fetch(Made.COCO_V1, "coco")
 
 
 def test_it_is_refused_before_a_run_folder_is_made(cache, offline):
-    path = models.cached_file(models.REGISTRY["fasterrcnn_resnet50_fpn"].coco)
+    path = first_weights.cached_file(registry.REGISTRY["fasterrcnn_resnet50_fpn"].coco)
     path.write_bytes(b"PK cut off")
     with pytest.raises(InputError, match=r"258fb6c6.*--weights FILE"):
-        models.ensure("fasterrcnn_resnet50_fpn", "coco")
+        first_weights.ensure("fasterrcnn_resnet50_fpn", "coco")
 
 
 def test_doctor_names_a_damaged_file(cache, capsys):
-    path = models.cached_file(models.REGISTRY["fasterrcnn_resnet50_fpn"].coco)
+    path = first_weights.cached_file(registry.REGISTRY["fasterrcnn_resnet50_fpn"].coco)
     path.write_bytes(b"PK cut off")
     assert main(["doctor", "--json"]) == 1
     checks = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "weights"]
@@ -183,4 +184,4 @@ def test_doctor_names_a_damaged_file(cache, capsys):
 def test_a_name_without_a_hash_is_not_judged(tmp_path):
     path = tmp_path / "mine.pth"
     path.write_bytes(b"anything")
-    assert models.damage(path) == ""
+    assert first_weights.damage(path) == ""

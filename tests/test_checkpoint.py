@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from label_tools.errors import InputError
 from tests import training_patches
-from toolkit import checkpoint, models
+from toolkit import checkpoint
+from toolkit.networks import first_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 META = {"classes": [{"id": 1, "name": "nut"}], "architecture": {"name": "none"}}
@@ -291,7 +292,7 @@ def test_pickles_in_a_checkpoint_or_in_weights_run_nothing(run, tmp_path, number
     for suffix in (".pt", ".pth", ".safetensors"):
         (tmp_path / f"w{suffix}").write_bytes(content.getvalue())
         with pytest.raises(InputError, match="cannot be read as weights"):
-            models.read_weights(tmp_path / f"w{suffix}")
+            first_weights.read(tmp_path / f"w{suffix}")
     assert not proof.exists()
 
 

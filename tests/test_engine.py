@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from label_tools.errors import InputError
-from toolkit import config, engine, models, network, optim
+from toolkit import config
 from toolkit.data import EpochBatches, Index, repeat_factors
+from toolkit.networks import from_config, models
+from toolkit.training import engine, optim
 
 CPU = torch.device("cpu")
 
@@ -235,7 +237,7 @@ def test_a_stop_ends_validation_and_prediction():
 
 def with_loss(**options):
     model = tiny("group")
-    network.set_class_loss(model, config.Config(optimizer=config.Optimizer(**options)), np.array([90, 10]))
+    from_config.set_class_loss(model, config.Config(optimizer=config.Optimizer(**options)), np.array([90, 10]))
     return model
 
 

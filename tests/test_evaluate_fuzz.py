@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from label_tools.errors import InputError
 from tests.evaluation_fixtures import detection, document_of, random_set
-from toolkit.evaluate import Settings, coco_metrics, judge
+from toolkit.evaluation.evaluate import Settings, coco_metrics, judge
 from toolkit.metrics.coco import KEYS
 
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -63,7 +63,7 @@ detections_of_any_kind = st.one_of(st.lists(found, max_size=4), anything)
 
 
 def test_what_is_judged_can_be_written(tmp_path):
-    from toolkit.evaluation_folder import write_evaluation
+    from toolkit.evaluation.evaluation_folder import write_evaluation
     from toolkit.report import write_report
 
     nan = float("nan")

@@ -12,10 +12,10 @@ from label_tools import coco
 from label_tools.errors import InputError
 from tests.evaluation_fixtures import draw_images, scene
 from toolkit.__main__ import main
-from toolkit.crossval import TrainingFailed, crossval
-from toolkit.evaluate import Settings, coco_metrics, evaluate_run, judge
-from toolkit.evaluation_folder import write_evaluation
-from toolkit.label_curve import label_curve, part_of
+from toolkit.evaluation.crossval import TrainingFailed, crossval
+from toolkit.evaluation.evaluate import Settings, coco_metrics, evaluate_run, judge
+from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.evaluation.label_curve import label_curve, part_of
 
 CLASSES = ("nut", "bolt", "washer")
 
@@ -23,7 +23,8 @@ CLASSES = ("nut", "bolt", "washer")
 def save_network(run: Path, classes=CLASSES) -> None:
     import torch
 
-    from toolkit import checkpoint, models
+    from toolkit import checkpoint
+    from toolkit.networks import models
 
     torch.manual_seed(0)
     sizes = {"min_size": 64, "max_size": 96, "box_score_thresh": 0.05, "box_detections_per_img": 20}

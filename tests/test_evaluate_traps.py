@@ -10,7 +10,7 @@ import pytest
 
 from label_tools.errors import InputError
 from tests.evaluation_fixtures import detection, document_of, perfect, pycocotools_numbers, random_set, scene
-from toolkit.evaluate import coco_metrics, evaluate_files, judge
+from toolkit.evaluation.evaluate import coco_metrics, evaluate_files, judge
 from toolkit.metrics.coco import KEYS, summary
 from toolkit.metrics.matching import match
 from toolkit.metrics.tables import read_tables

@@ -15,9 +15,10 @@ import torch
 
 from label_tools.errors import InputError
 from tests.training_fixtures import TINY, Command, draw_data, frcnn, records
-from toolkit import checkpoint, models, runtime, transforms
+from toolkit import checkpoint, runtime, transforms
 from toolkit.data import DetectionDataset, read_index
 from toolkit.loader import Batches, MachineError, _start_worker, collate, worker_lost
+from toolkit.networks import first_weights
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +301,7 @@ def test_runs_that_cannot_be_made(data, tmp_path):
     code, text = frcnn(words(data, tmp_path), tmp_path / "out.txt")
     assert code == 2 and "cannot be made" in one_line(text)
     with pytest.raises(InputError, match="plain folder name"):
-        from toolkit import run_folder
+        from toolkit.training import run_folder
 
         run_folder.create(tmp_path, "../up")
 
@@ -327,4 +328,4 @@ def test_tensorboard_is_an_extra(data, tmp_path):
 def test_a_truncated_download_is_not_used(tmp_path):
     shutil.copy(__file__, tmp_path / "weights.pth")
     with pytest.raises(InputError, match="cannot be read as weights"):
-        models.read_weights(tmp_path / "weights.pth")
+        first_weights.read(tmp_path / "weights.pth")

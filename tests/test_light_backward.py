@@ -10,9 +10,9 @@ from torch import nn
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
-from toolkit import models
-from toolkit.few_cells import FEW, FewCellsConv2d
-from toolkit.pooling import TableRoIAlign
+from toolkit.networks import models
+from toolkit.networks.few_cells import FEW, FewCellsConv2d
+from toolkit.networks.pooling import TableRoIAlign
 
 SIZES = {"min_size": 64, "max_size": 96, "box_batch_size_per_image": 32}
 

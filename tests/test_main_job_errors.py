@@ -8,8 +8,9 @@ import shutil
 import pytest
 from PIL import Image
 
-from toolkit import checkpoint, models
+from toolkit import checkpoint
 from toolkit.__main__ import main
+from toolkit.networks import models
 
 
 def refused(words, capsys, *parts):

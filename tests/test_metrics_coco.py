@@ -14,7 +14,7 @@ from tests.evaluation_fixtures import (
     pycocotools_numbers,
     random_set,
 )
-from toolkit.evaluate import coco_metrics
+from toolkit.evaluation.evaluate import coco_metrics
 from toolkit.metrics.coco import KEYS
 
 official = pytest.mark.skipif(not OFFICIAL.exists(), reason="needs ../shared/data/coco_official")

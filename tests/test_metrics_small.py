@@ -59,7 +59,7 @@ def test_training_ends_with_it_for_each_split(tmp_path, monkeypatch, capsys):
     def evaluate_run(run, part, device):
         return metrics_of(sizes[part], {"nut": 40}, part, AP=0.5, AP50=0.7, AP75=None)
 
-    monkeypatch.setattr("toolkit.evaluate.evaluate_run", evaluate_run)
+    monkeypatch.setattr("toolkit.evaluation.evaluate.evaluate_run", evaluate_run)
     judge(tmp_path, config.Config())
     captured = capsys.readouterr()
     assert captured.out.count("mAP on ") == 2

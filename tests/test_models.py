@@ -9,10 +9,10 @@ from torchvision.models import detection as zoo
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from label_tools.errors import InputError
-from toolkit import class_loss, models
+from toolkit.networks import class_loss, first_weights, models, registry
 
 SIZES = {"min_size": 64, "max_size": 96}
-TORCHVISION = [name for name, d in models.REGISTRY.items() if d.coco is not None]
+TORCHVISION = [name for name, d in registry.REGISTRY.items() if d.coco is not None]
 
 
 def build(name="fasterrcnn_tiny_fpn", num_classes=3, weights="none", layers=5, norm="auto", batch_size=8, **sizes):
@@ -45,7 +45,7 @@ def test_the_compact_network_is_as_small_as_it_says():
     assert all(set(f) == {"boxes", "labels", "scores"} for f in found)
 
 
-@pytest.mark.parametrize("name", list(models.REGISTRY))
+@pytest.mark.parametrize("name", list(registry.REGISTRY))
 def test_every_detector_has_a_new_head_for_k_plus_1_classes_and_learns(name):
     model, _, _ = build(name, num_classes=4, norm="group", box_batch_size_per_image=8)
     if hasattr(model, "roi_heads"):
@@ -59,13 +59,14 @@ def test_every_detector_has_a_new_head_for_k_plus_1_classes_and_learns(name):
 
 def test_unknown_model_names_the_nearest():
     with pytest.raises(InputError, match="did you mean fasterrcnn_resnet50_fpn"):
-        models.find("fasterrcnn_resnet50")
+        registry.find("fasterrcnn_resnet50")
 
 
 def test_coco_weights_in_torchvisions_format_load_as_torchvision_loads_them(coco_file, monkeypatch):
     # the oracle: torchvision's own constructor, given the same file
     state = torch.load(coco_file, weights_only=True)
-    monkeypatch.setattr(type(models.REGISTRY["fasterrcnn_resnet50_fpn"].coco), "get_state_dict", lambda *a, **k: state)
+    coco = registry.find("fasterrcnn_resnet50_fpn").coco
+    monkeypatch.setattr(type(coco), "get_state_dict", lambda *a, **k: state)
     theirs = zoo.fasterrcnn_resnet50_fpn(
         weights=zoo.FasterRCNN_ResNet50_FPN_Weights.COCO_V1, trainable_backbone_layers=3
     )
@@ -135,7 +136,7 @@ def test_no_network_is_one_line_with_three_ways_out(monkeypatch, tmp_path):
 
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     with pytest.raises(InputError) as error:
-        models.ensure("fasterrcnn_resnet50_fpn", "auto")
+        first_weights.ensure("fasterrcnn_resnet50_fpn", "auto")
     text = str(error.value)
     for part in ("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", "--weights FILE", "--weights none", "put the file there"):
         assert part in text
@@ -144,7 +145,7 @@ def test_no_network_is_one_line_with_three_ways_out(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_fpn"])
 def test_trainable_layers_freeze_what_torchvision_freezes(name, monkeypatch):
-    detector = models.REGISTRY[name]
+    detector = registry.REGISTRY[name]
     backbone = nn.Module()
     for layers in range(detector.num_layers + 1):
         theirs = getattr(zoo, name)(weights=None, weights_backbone=None, num_classes=2)

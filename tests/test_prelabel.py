@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from label_tools import coco
-from toolkit import checkpoint, models
+from toolkit import checkpoint
 from toolkit.__main__ import main
+from toolkit.networks import models
 
 
 @pytest.fixture

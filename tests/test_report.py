@@ -14,8 +14,8 @@ import pytest
 
 from label_tools.errors import InputError
 from tests.evaluation_fixtures import document_of, made_run, perfect, scene, write_training_log
-from toolkit.evaluate import Settings, evaluate_files, judge
-from toolkit.evaluation_folder import write_evaluation
+from toolkit.evaluation.evaluate import Settings, evaluate_files, judge
+from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.report import read_metrics, write_report
 
 SECTIONS = ["headline", "classes", "curves", "calibration", "confusion", "errors", "training", "galleries",
@@ -290,7 +290,7 @@ def test_many_classes_stay_readable(tmp_path):
 
 
 def test_folds_say_which_number_to_quote(tmp_path):
-    from toolkit.crossval import _spread
+    from toolkit.evaluation.crossval import _spread
     from toolkit.report.tables import folds
 
     document, detections = scene(9, images=5)

@@ -10,9 +10,9 @@ import os
 import pytest
 
 from label_tools.errors import InputError
-from toolkit import run_folder
-from toolkit.progress import Progress, duration
-from toolkit.run_folder import Lock, MetricsLog, read_metrics, write_results
+from toolkit.training import run_folder
+from toolkit.training.progress import Progress, duration
+from toolkit.training.run_folder import Lock, MetricsLog, read_metrics, write_results
 
 
 def test_log_goes_on_after_what_the_checkpoint_knew(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.schedule import factor, warmup_steps
+from toolkit.training.schedule import factor, warmup_steps
 
 KINDS = ("cosine", "step", "onecycle", "constant")
 

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from label_tools.errors import InputError, MissingExtra
-from toolkit.single_object import coco_objects, digit_grid, digit_pictures, digits, purdue_file, shapes5, sources
-from toolkit.single_object.coco_objects import Selection
-from toolkit.single_object.samples import Samples, fingerprint
+from toolkit.single_object.data import coco_objects, digit_grid, digit_pictures, digits, purdue_file, shapes5, sources
+from toolkit.single_object.data.coco_objects import Selection
+from toolkit.single_object.data.samples import Samples, fingerprint
 
 # --- drawn sets --------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,12 @@ from torchvision import ops
 
 from anchors.losses import smooth_l1
 from label_tools.errors import InputError
-from toolkit.single_object import augment, box_codes, box_losses, grid, loadnet
+from toolkit.single_object import box_codes, box_losses, grid
 from toolkit.single_object.answers import Answer, read
+from toolkit.single_object.data import augment
+from toolkit.single_object.data.samples import One, Samples
 from toolkit.single_object.losses import WeightedSum
-from toolkit.single_object.samples import One, Samples
+from toolkit.single_object.networks import loadnet
 
 ORACLES = {
     "giou": ops.generalized_box_iou_loss,

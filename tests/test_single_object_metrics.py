@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from anchors.boxes import box_iou
-from toolkit.single_object import digit_grid, digits, grid, judging, metrics, registry, seed_metrics
+from toolkit.single_object import grid, judging, metrics, registry, seed_metrics
 from toolkit.single_object.answers import Answer, Prediction, predict
-from toolkit.single_object.samples import Samples
+from toolkit.single_object.data import digit_grid, digits
+from toolkit.single_object.data.samples import Samples
 
 NAMES = ("a", "b")
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from label_tools.errors import InputError
-from toolkit.single_object import backbones, digit_networks, grid_networks, hw5net, loadnet, registry
+from toolkit.single_object import registry
+from toolkit.single_object.networks import backbones, digit_networks, grid_networks, hw5net, loadnet
 
 
 def count(network: nn.Module) -> int:

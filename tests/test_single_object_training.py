@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from label_tools.errors import InputError
-from toolkit import checkpoint, run_folder
+from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.single_object import compare, digits, registry, shapes5, tables, training
+from toolkit.single_object import compare, registry, tables, training
+from toolkit.single_object.data import digits, shapes5
 from toolkit.single_object.recipe import Recipe, recipe_of, restored
 from toolkit.stopping import Stopped
+from toolkit.training import run_folder
 
 FEW = ["--train-images", "4", "--val-images", "4"]
 RECIPE = Recipe("cnn1", "digits", "bce + 4*mse + ce", epochs=3, batch=16, lr=1e-3, log_every=1)
@@ -128,7 +130,7 @@ def test_last_batch_of_one_image_is_left_out(tmp_path, pair):
 
 @pytest.mark.parametrize("name", ["grid1", "loadnet2"])
 def test_other_forms_train(tmp_path, name):
-    from toolkit.single_object import digit_grid
+    from toolkit.single_object.data import digit_grid
 
     baseline = registry.find(name)
     data = digit_grid.draw(8, seed=0, part="train") if baseline.grid else shapes5.draw(8, seed=0)
@@ -205,7 +207,7 @@ def test_checkpoint_of_something_else_is_refused(tmp_path):
 
 def detector_run(tmp_path, document: dict) -> object:
     """A run folder of an untrained compact Faster R-CNN."""
-    from toolkit import models
+    from toolkit.networks import models
 
     sizes = {"min_size": 64, "max_size": 96, "box_score_thresh": 0.01, "box_detections_per_img": 5}
     model, architecture, _ = models.build("fasterrcnn_tiny_fpn", 3, weights="none", trainable_layers=5, norm="auto",

@@ -15,9 +15,10 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from label_tools.errors import MissingExtra
 from tests.training_fixtures import TINY, draw_data, frcnn, records
-from toolkit import checkpoint, config, out_of_memory, runtime, tensorboard
+from toolkit import checkpoint, config, runtime
 from toolkit.__main__ import main
 from toolkit.data import read_index
+from toolkit.training import out_of_memory, tensorboard
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ def untrained_run(folder: Path, score_thresholds: dict[str, float]) -> Path:
     """A run folder whose `best` is an untrained compact network for NAMES that keeps every box. -> folder"""
     import torch
 
-    from toolkit import checkpoint, models
+    from toolkit import checkpoint
+    from toolkit.networks import models
 
     torch.manual_seed(3)
     model, architecture, _ = models.build(

@@ -30,7 +30,9 @@ def _at_call(owner: object, name: str, number: int, act, after: bool = False) ->
 def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twice: bool = False) -> None:
     """A signal to the whole group at call `number` of one of these functions: step, loading, losses, predict, save,
     evaluate."""
-    from toolkit import checkpoint, data, engine, evaluate
+    from toolkit import checkpoint, data
+    from toolkit.evaluation import evaluate
+    from toolkit.training import engine
 
     def send(result):
         os.killpg(0, signum)
@@ -46,7 +48,7 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
 
 def signal_in_evaluation(part: str, number: int = 1, signum: int = signal.SIGTERM) -> None:
     """A signal while the validation loss or the detections are computed, at batch `number`."""
-    from toolkit import engine
+    from toolkit.training import engine
 
     real = getattr(engine, part)
 
@@ -179,7 +181,7 @@ def kill_worker(after_step: int) -> None:
     """kill -9 to a loader process after an optimiser step."""
     import multiprocessing
 
-    from toolkit import engine
+    from toolkit.training import engine
 
     def kill(result):
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
@@ -197,7 +199,7 @@ def spawn_start() -> None:
 def slow_steps(seconds: float) -> None:
     import time
 
-    from toolkit import engine
+    from toolkit.training import engine
 
     real = engine.update
 
@@ -219,7 +221,7 @@ def slow_disk(seconds: float) -> None:
 
 def sigterm_in_report() -> None:
     """SIGTERM while the best checkpoint is judged, after training."""
-    from toolkit import evaluate
+    from toolkit.evaluation import evaluate
 
     _at_call(evaluate, "judge", 1, lambda result: os.kill(os.getpid(), signal.SIGTERM))
 
@@ -229,17 +231,18 @@ def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
     two processes and the mean over their images together are the same number. `dies_at`: kill -9 in this step."""
     import torch
 
-    from toolkit import engine, network
+    from toolkit.networks import from_config
+    from toolkit.training import engine
 
     torch.randperm = lambda count, **options: torch.arange(count, device=options.get("device"))
-    real = network.build_model
+    real = from_config.build_model
 
     def build_model(*args):
         model, *rest = real(*args)
         model.rpn.fg_bg_sampler.batch_size_per_image = 32  # all 252 anchors would be: some images ignore a few
         return model, *rest
 
-    from toolkit import parts
+    from toolkit.training import parts
 
     parts.build_model = build_model
     if dies_at:
@@ -253,7 +256,7 @@ def little_room(free: int) -> None:
     import shutil
     import types
 
-    from toolkit import saving
+    from toolkit.training import saving
 
     saving.shutil = types.SimpleNamespace(disk_usage=lambda path: shutil._ntuple_diskusage(10**12, 10**12 - free, free))
 
@@ -262,7 +265,7 @@ def watch_memory(every: int) -> None:
     """Print the resident memory (kB) of the training process in steps of `every`."""
     import gc
 
-    from toolkit import engine
+    from toolkit.training import engine
 
     real, calls = engine.update, [0]
 

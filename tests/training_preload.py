@@ -6,8 +6,8 @@ import matplotlib.figure  # noqa: F401
 import torch
 
 import toolkit.commands.train
-import toolkit.evaluate
-import toolkit.plan
-import toolkit.train  # noqa: F401
+import toolkit.evaluation.evaluate
+import toolkit.training.plan
+import toolkit.training.train  # noqa: F401
 
 torch.set_num_threads(1)

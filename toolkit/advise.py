@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from anchors.grid import generate_cell_anchors
-from toolkit import models
 from toolkit.data import Index
+from toolkit.networks import registry
 
 BANDS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}  # COCO's, original pixels
 ANCHOR_SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4)
@@ -46,7 +46,7 @@ class Coverage:
 
 def levels_of(model: str, side: int = 512) -> list[Level]:
     """The anchors of a registered detector, read off the network itself."""
-    network = models.find(model).build(num_classes=2).eval()
+    network = registry.find(model).build(num_classes=2).eval()
     if not hasattr(network, "rpn"):
         from anchors.detector import STRIDE
 

@@ -244,19 +244,6 @@ def _verified(folder: Path, digests: dict[str, str]) -> dict[str, bytes]:
     return content
 
 
-def build_model(found: Checkpoint) -> torch.nn.Module:
-    """The checkpoint's network with its weights, in eval mode."""
-    from toolkit import models
-
-    model = models.rebuild(found.meta["architecture"])
-    try:
-        model.load_state_dict(found.weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(f"{found.folder}: weights do not fit the architecture it names: {reason}") from None
-    return model.eval()
-
-
 def _sealed(meta: dict[str, Any]) -> bytes:
     """JSON with `seal`: the SHA-256 of the JSON without it."""
     bare = {k: v for k, v in meta.items() if k != "seal"}

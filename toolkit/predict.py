@@ -12,10 +12,11 @@ import torch
 
 from label_tools import images
 from label_tools.errors import InputError
-from toolkit import checkpoint, engine, runtime
+from toolkit import checkpoint, runtime
 from toolkit.data import DetectionDataset, coco_results, index_of
 from toolkit.loader import Batches, in_order
 from toolkit.metrics.small import FEW_OBJECTS
+from toolkit.training import engine
 
 MOST_NAMES = 8  # classes that a note names
 
@@ -30,12 +31,12 @@ class Predictor:
     """A loaded checkpoint on a device."""
 
     def __init__(self, run: Path, device: str = "auto", precision: str = "auto") -> None:
-        from toolkit import models
+        from toolkit.networks import models, registry
 
         self.checkpoint = checkpoint.load(checkpoint.find(run))
         self.device = runtime.choose_device(device)
-        self.model = checkpoint.build_model(self.checkpoint).to(self.device)
-        compact = models.find(self.checkpoint.meta["architecture"]["name"]).compact
+        self.model = models.restored(self.checkpoint).to(self.device)
+        compact = registry.find(self.checkpoint.meta["architecture"]["name"]).compact
         self.dtype = runtime.choose_precision(precision, self.device, compact)
         self.categories = self.checkpoint.meta["classes"]
         self.category_ids = tuple(c["id"] for c in self.categories)

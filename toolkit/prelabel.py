@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from label_tools import images, labelme_write
-from toolkit import predict, run_folder
+from toolkit import predict
+from toolkit.training import run_folder
 
 
 def prelabel(

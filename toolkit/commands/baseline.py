@@ -124,8 +124,9 @@ def list_baselines(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace) -> int:
     from label_tools.errors import InputError
-    from toolkit import checkpoint, run_folder
+    from toolkit import checkpoint
     from toolkit.single_object import recipe as recipes
+    from toolkit.training import run_folder
 
     if args.resume:
         checkpoint.sweep(args.resume)
@@ -203,8 +204,8 @@ def _check_size(baseline, samples) -> None:
 
 
 def _open(stored: dict):
-    from toolkit.single_object.coco_objects import Selection
-    from toolkit.single_object.sources import open_data
+    from toolkit.single_object.data.coco_objects import Selection
+    from toolkit.single_object.data.sources import open_data
 
     selection = Selection(stored["select"], stored["size"], stored["min_area"], tuple(stored["classes"]),
                           stored["keep_empty"])  # fmt: skip
@@ -216,11 +217,12 @@ def _open(stored: dict):
 
 
 def _fit(folder: Path, recipe, pair, stored: dict, found) -> int:
-    from toolkit import run_folder, runtime
-    from toolkit.progress import Progress
+    from toolkit import runtime
     from toolkit.single_object import training
     from toolkit.single_object.curves import draw_curves
     from toolkit.stopping import Stopped
+    from toolkit.training import run_folder
+    from toolkit.training.progress import Progress
 
     progress = Progress(folder / "train.log")
     status, started = "failed", time.time()
@@ -257,7 +259,8 @@ def _draw_answers(folder: Path, val) -> None:
     import torch
 
     from toolkit import checkpoint
-    from toolkit.single_object import judging, sheet
+    from toolkit.single_object import judging
+    from toolkit.single_object.data import sheet
     from toolkit.single_object.recipe import restored
 
     baseline, network = restored(checkpoint.load(checkpoint.find(folder, "last")))
@@ -304,7 +307,7 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def draw_sheet(args: argparse.Namespace) -> int:
-    from toolkit.single_object.sheet import contact_sheet, save_png
+    from toolkit.single_object.data.sheet import contact_sheet, save_png
 
     stored = {"data": args.data, "val": args.val, "train_images": args.count, "val_images": args.count,
               "select": args.select or "largest", "size": args.size or 256, "min_area": args.min_area,

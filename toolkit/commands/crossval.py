@@ -45,7 +45,7 @@ def train_words(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> li
 
 def run(args: argparse.Namespace) -> int:
     from toolkit.__main__ import main
-    from toolkit.crossval import TrainingFailed, crossval
+    from toolkit.evaluation.crossval import TrainingFailed, crossval
     from toolkit.report import tables, write_report
 
     words = train_words(args)

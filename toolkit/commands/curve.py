@@ -32,8 +32,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from toolkit.__main__ import main
-    from toolkit.crossval import TrainingFailed
-    from toolkit.label_curve import label_curve
+    from toolkit.evaluation.crossval import TrainingFailed
+    from toolkit.evaluation.label_curve import label_curve
 
     words = train_words(args, leave_out=("seed",))
 

@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     sample = args.sample
     if not (sample / "labelme").is_dir():
         raise InputError(f"{sample}: has no labelme/; the sample data is part of the source checkout, see --sample")
-    from toolkit import run_folder
     from toolkit.__main__ import main
+    from toolkit.training import run_folder
 
     started = time.monotonic()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -30,12 +30,12 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.fetch:
-        from toolkit import models
+        from toolkit.networks import first_weights, registry
 
-        for name, detector in models.REGISTRY.items():
+        for name, detector in registry.REGISTRY.items():
             if detector.coco is not None:
-                models.fetch(detector.coco, "coco")
-                print(f"{name}: {models.cached_file(detector.coco)}", file=sys.stderr)
+                first_weights.fetch(detector.coco, "coco")
+                print(f"{name}: {first_weights.cached_file(detector.coco)}", file=sys.stderr)
     checks = [*_python(), *_torch(), *_weights(), *_disk(), *_opencv(), *_labelme()]
     if args.json:
         print(json.dumps([asdict(c) for c in checks], indent=1))
@@ -96,19 +96,19 @@ def _cpu(bf16: bool) -> Check:
 
 def _weights() -> list[Check]:
     try:
-        from toolkit import models
+        from toolkit.networks import first_weights, registry
     except ImportError:
         return []
     checks, missing, damaged = [], [], []
     folder = None
-    for name, detector in models.REGISTRY.items():
+    for name, detector in registry.REGISTRY.items():
         if detector.coco is None:
             continue
-        path = models.cached_file(detector.coco)
+        path = first_weights.cached_file(detector.coco)
         folder = path.parent
         if not path.exists():
             missing.append(name)
-        elif models.damage(path):
+        elif first_weights.damage(path):
             damaged.append(path.name)
     probe = folder
     while not probe.exists():
@@ -118,8 +118,8 @@ def _weights() -> list[Check]:
     if damaged:
         mend = "they are set aside and fetched again when used, or now by frcnn doctor --fetch"
         checks.append(Check("weights", "problem", f"damaged files in {folder}: {', '.join(damaged)}", mend))
-    whole = len(models.REGISTRY) - 2 - len(missing) - len(damaged)
-    found = f"COCO weights in {folder}: {whole} of {len(models.REGISTRY) - 2}"
+    whole = len(registry.REGISTRY) - 2 - len(missing) - len(damaged)
+    found = f"COCO weights in {folder}: {whole} of {len(registry.REGISTRY) - 2}"
     mend = f"missing: {', '.join(missing)}; they are fetched when first used, or now by frcnn doctor --fetch"
     checks.append(Check("weights", "note" if missing else "ok", found, mend if missing else ""))
     return checks

@@ -41,7 +41,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The flags of toolkit.evaluate.Settings, whose defaults are written there."""
+    """The flags of toolkit.evaluation.evaluate.Settings, whose defaults are written there."""
     parser.add_argument("--iou", type=float, help="IoU of curves, thresholds and confusion (default: 0.5)")
     parser.add_argument("--min-precision", dest="precision", type=float, metavar="P",
                         help="thresholds that reach this precision, instead of the highest F1")  # fmt: skip
@@ -50,8 +50,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace):
-    """toolkit.evaluate.Settings with the flags that were given."""
-    from toolkit.evaluate import Settings
+    """toolkit.evaluation.evaluate.Settings with the flags that were given."""
+    from toolkit.evaluation.evaluate import Settings
 
     names = ("iou", "precision", "resamples", "seed")
     return Settings(**{name: getattr(args, name) for name in names if getattr(args, name) is not None})
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     for path in [args.compare, *args.also]:
         if path is not None and not path.exists():
             raise InputError(f"{path}: not found; needs a run, an evaluation's folder or a COCO results file")
-    from toolkit import evaluate
+    from toolkit.evaluation import evaluate
     from toolkit.report import tables, write_report
 
     settings = settings_of(args)
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     for warning in [*metrics["warnings"], *filter(None, [few(metrics)])]:
         print(f"warning: {warning}", file=sys.stderr)
     if args.compare:
-        from toolkit.comparison import compare_with
+        from toolkit.evaluation.comparison import compare_with
 
         metrics = compare_with(folder, args.compare, settings, device=args.device, batch_size=args.batch_size)
     _print(metrics, args, tables)

@@ -23,8 +23,9 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from label_tools.atomic import atomic_write
     from label_tools.errors import FINDINGS, InputError
-    from toolkit import checkpoint, pictures, predict, run_folder
-    from toolkit.progress import Progress
+    from toolkit import checkpoint, pictures, predict
+    from toolkit.training import run_folder
+    from toolkit.training.progress import Progress
 
     if args.score is not None and not 0 <= args.score <= 1:
         raise InputError(f"--score: found {args.score}, needs 0 to 1")

@@ -24,7 +24,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from label_tools.errors import InputError
     from toolkit.prelabel import prelabel
-    from toolkit.progress import Progress
+    from toolkit.training.progress import Progress
 
     if args.score is not None and not 0 <= args.score <= 1:
         raise InputError(f"--score: found {args.score}, needs 0 to 1")

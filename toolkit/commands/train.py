@@ -38,16 +38,17 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.list_models:
-        from toolkit import models
+        from toolkit.networks import first_weights, registry
 
-        for name, detector in models.REGISTRY.items():
+        for name, detector in registry.REGISTRY.items():
             print(f"{name:40} {detector.about}")
         return 0
     if args.resume:
         return _resume(args)
     if args.data is None:
         raise InputError("frcnn train: needs DATA, a folder with train.json and val.json; `frcnn split` makes one")
-    from toolkit import data, run_folder
+    from toolkit import data
+    from toolkit.training import run_folder
 
     parts = find_parts(args.data, args.val, args.test)
     train = data.read_index(parts["train"], args.images)
@@ -56,15 +57,16 @@ def run(args: argparse.Namespace) -> int:
     recipe = recipes.read_file(args.config) if args.config else {}
     config = recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
     if args.dry_run:
-        from toolkit.plan import plan
+        from toolkit.training.plan import plan
 
         print(plan(config, train, val))
         return 0
-    from toolkit import models, runtime
+    from toolkit import runtime
+    from toolkit.networks import first_weights, registry
 
-    models.ensure(config.model.model, config.model.weights)
+    first_weights.ensure(config.model.model, config.model.weights)
     if config.run.tensorboard:
-        from toolkit.tensorboard import writer_class
+        from toolkit.training.tensorboard import writer_class
 
         writer_class()
     processes = runtime.join_processes(config.run.device)
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lock(folder: Path, processes) -> contextlib.AbstractContextManager:
-    from toolkit.run_folder import Lock
+    from toolkit.training.run_folder import Lock
 
     return Lock(folder) if processes.first else contextlib.nullcontext()
 
@@ -123,7 +125,8 @@ def check_parts(train, val, parts: dict[str, Path]) -> None:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from toolkit import run_folder, runtime
+    from toolkit import runtime
+    from toolkit.training import run_folder
 
     folder = args.resume
     if not (folder / run_folder.CONFIG).is_file():
@@ -190,11 +193,11 @@ def _tidy(folder: Path) -> None:
 def _fit(folder: Path, config, train, val, processes, found, *, report: bool) -> int:
     """Train in `folder`, its lock held; keep run.json true whatever happens; evaluate the best, report."""
     from label_tools import coco
-    from toolkit import train as training
-    from toolkit.evaluate import coco_metrics
-    from toolkit.progress import Progress, duration
-    from toolkit.run_folder import update_run
+    from toolkit.evaluation.evaluate import coco_metrics
     from toolkit.stopping import Stopped, stop_at_once
+    from toolkit.training import train as training
+    from toolkit.training.progress import Progress, duration
+    from toolkit.training.run_folder import update_run
 
     first = processes.first
     document = coco.read(folder / "val.json") if first and val is not None else None
@@ -234,7 +237,7 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
 
 def _finish(folder: Path, config, *, report: bool) -> None:
     """After training: numbers of the best checkpoint, the report, and where they are."""
-    from toolkit.run_folder import update_run
+    from toolkit.training.run_folder import update_run
 
     if report:
         judge(folder, config)
@@ -248,7 +251,7 @@ def _finish(folder: Path, config, *, report: bool) -> None:
 
 def judge(folder: Path, config) -> None:
     """Evaluate the best checkpoint on val and, where there is one, on test; keep its score thresholds."""
-    from toolkit.evaluate import evaluate_run
+    from toolkit.evaluation.evaluate import evaluate_run
     from toolkit.metrics.small import few
 
     for part in ("val", "test"):
@@ -267,7 +270,7 @@ def describe_run(folder: Path, config, train, val) -> None:
 
     from toolkit import pictures, runtime, transforms
     from toolkit.data import DetectionDataset, EpochBatches, Unreadable
-    from toolkit.run_folder import update_run
+    from toolkit.training.run_folder import update_run
 
     update_run(
         folder,

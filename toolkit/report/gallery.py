@@ -36,7 +36,7 @@ class _Item:
 
 def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
     """Write gallery.json and pictures/ into an evaluation's folder."""
-    from toolkit.evaluation_folder import write_json
+    from toolkit.evaluation.evaluation_folder import write_json
 
     galleries = choose(evaluation)
     wanted = dict.fromkeys((item.image, item.crop) for items in galleries.values() for item in items)

@@ -20,15 +20,16 @@ from PIL import Image
 
 from label_tools import coco, images
 from label_tools.errors import InputError
-from toolkit import checkpoint, run_folder, runtime
-from toolkit.evaluate import coco_metrics
+from toolkit import checkpoint, runtime
+from toolkit.evaluation.evaluate import coco_metrics
 from toolkit.pictures import COLOURS, draw_boxes
 from toolkit.predict import Predictor
 from toolkit.single_object import judging
 from toolkit.single_object.answers import predict
+from toolkit.single_object.data.sheet import save_png
 from toolkit.single_object.metrics import paired_iou
 from toolkit.single_object.recipe import restored
-from toolkit.single_object.sheet import save_png
+from toolkit.training import run_folder
 
 CONFIDENT = 0.5
 SMALL = 0.02  # share of the image

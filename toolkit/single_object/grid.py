@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from toolkit.single_object.answers import LEAST_SIDE
 from toolkit.single_object.box_codes import usable
-from toolkit.single_object.samples import Samples
+from toolkit.single_object.data.samples import Samples
 
 ROWS, COLUMNS = 2, 3
 LOSSES = ("grid_seed", "grid")

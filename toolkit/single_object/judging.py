@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from toolkit.single_object import box_codes, grid, metrics, seed_metrics
 from toolkit.single_object.answers import Answer, Prediction, predict, read
+from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.registry import Baseline
-from toolkit.single_object.samples import Samples
 
 
 def as_input(images: Tensor, device: torch.device, raw: bool) -> Tensor:

@@ -22,7 +22,7 @@ from anchors.losses import smooth_l1
 from label_tools.errors import InputError
 from toolkit.single_object import box_codes, box_losses
 from toolkit.single_object.answers import Answer
-from toolkit.single_object.samples import One
+from toolkit.single_object.data.samples import One
 
 SMOOTH_L1_BETA = 1 / 9  # torchvision's, in both stages of its detectors
 _ELEMENTS = {

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from label_tools.errors import InputError
-from toolkit.single_object import backbones, digit_networks, grid_networks, hw5net, loadnet
+from toolkit.single_object.networks import backbones, digit_networks, grid_networks, hw5net, loadnet
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from label_tools.atomic import atomic_write
 from label_tools.errors import InputError
-from toolkit import run_folder
 from toolkit.single_object import registry
 from toolkit.single_object.training import RESULT
+from toolkit.training import run_folder
 
 _HEAD = ("network", "parameters", "trained on", "reported accuracy", "accuracy", "reported IoU", "seed IoU",
          "mean IoU of the objects", "AP50", "time")  # fmt: skip

@@ -11,11 +11,11 @@ import torch
 from label_tools.errors import InputError
 from toolkit.single_object import grid
 from toolkit.single_object.answers import read
-from toolkit.single_object.augment import augment
+from toolkit.single_object.data.augment import augment
+from toolkit.single_object.data.samples import One, Samples
 from toolkit.single_object.losses import WeightedSum
 from toolkit.single_object.recipe import Recipe
 from toolkit.single_object.registry import Baseline
-from toolkit.single_object.samples import One, Samples
 
 
 class Targets:

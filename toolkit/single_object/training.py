@@ -20,15 +20,16 @@ import torch
 
 from label_tools.atomic import atomic_write
 from label_tools.errors import InputError
-from toolkit import checkpoint, engine, run_folder, runtime, schedule
-from toolkit.progress import Progress, duration
+from toolkit import checkpoint, runtime
 from toolkit.single_object import judging
+from toolkit.single_object.data.samples import Samples, fingerprint
 from toolkit.single_object.metrics import score
 from toolkit.single_object.recipe import Recipe, make_network
 from toolkit.single_object.registry import find
-from toolkit.single_object.samples import Samples, fingerprint
 from toolkit.single_object.teaching import Sums, Targets
 from toolkit.stopping import Stopped, StopSignal
+from toolkit.training import engine, run_folder, schedule
+from toolkit.training.progress import Progress, duration
 
 RESULT = "result.json"
 

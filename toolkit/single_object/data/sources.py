@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from label_tools.errors import InputError
-from toolkit.single_object.coco_objects import Selection
-from toolkit.single_object.samples import Samples
+from toolkit.single_object.data.coco_objects import Selection
+from toolkit.single_object.data.samples import Samples
 
 DRAWN = ("shapes5", "digits", "digit_grid")
 _TRAIN_SEED, _VAL_SEED = 0, 1  # of the drawn sets; the same for every run, so that runs can be compared
@@ -37,11 +37,11 @@ def open_data(
         return _voc(path, selection)
     parts = _parts(path, val)
     if path.suffix == ".gz":
-        from toolkit.single_object import purdue_file
+        from toolkit.single_object.data import purdue_file
 
         pair = [purdue_file.read(part) for part in parts]
     else:
-        from toolkit.single_object import coco_objects
+        from toolkit.single_object.data import coco_objects
 
         pair = [coco_objects.read(part, selection) for part in parts]
     if pair[0].classes != pair[1].classes:
@@ -54,14 +54,14 @@ def draw(name: str, part: str, count: int, noise: float = 0.0) -> Samples:
     """`count` drawn pictures of part "train" or "val"."""
     seed = _TRAIN_SEED if part == "train" else _VAL_SEED
     if name == "shapes5":
-        from toolkit.single_object import shapes5
+        from toolkit.single_object.data import shapes5
 
         return shapes5.draw(count, seed=seed, noise=noise)
     if name == "digits":
-        from toolkit.single_object import digits
+        from toolkit.single_object.data import digits
 
         return digits.draw(count, seed=seed, part=part)
-    from toolkit.single_object import digit_grid
+    from toolkit.single_object.data import digit_grid
 
     return digit_grid.draw(count, seed=seed, part=part)
 
@@ -69,7 +69,7 @@ def draw(name: str, part: str, count: int, noise: float = 0.0) -> Samples:
 def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:
     """Train and val of a Pascal VOC folder; its corners count from 1, see the conversion's `one_based`."""
     from label_tools.convert import convert_voc
-    from toolkit.single_object.coco_objects import choose
+    from toolkit.single_object.data.coco_objects import choose
 
     conversion = convert_voc(path, one_based=True)
     document = conversion.document(path / "annotations.json")

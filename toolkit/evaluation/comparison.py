@@ -7,8 +7,8 @@ from pathlib import Path
 
 from label_tools import coco
 from label_tools.errors import InputError
-from toolkit.evaluate import DEFAULTS, Settings, read_detections
-from toolkit.evaluation_folder import write_json
+from toolkit.evaluation.evaluate import DEFAULTS, Settings, read_detections
+from toolkit.evaluation.evaluation_folder import write_json
 from toolkit.metrics.bootstrap import compare
 from toolkit.metrics.matching import match
 from toolkit.metrics.tables import read_tables

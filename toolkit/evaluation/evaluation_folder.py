@@ -22,7 +22,7 @@ import numpy as np
 
 from label_tools import coco
 from label_tools.atomic import atomic_write
-from toolkit.evaluate import Evaluation
+from toolkit.evaluation.evaluate import Evaluation
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
 

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from label_tools.errors import InputError
-from toolkit import config, models, schedule
+from toolkit import config
+from toolkit.networks import models
+from toolkit.training import schedule
 
 
 def make_optimizer(model: nn.Module, options: config.Optimizer) -> torch.optim.Optimizer:

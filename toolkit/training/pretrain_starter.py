@@ -1,4 +1,4 @@
-"""`python -m toolkit.starter.pretrain --steps 12000 --out FILE`: make the starter weights again.
+"""`python -m toolkit.training.pretrain_starter --steps 12000 --out FILE`: make the starter weights again.
 
 AdamW, one cycle, batches of endless drawn scenes (`scenes`); no picture is ever seen twice. The file holds the
 weights in half precision and, as metadata, how they were made.
@@ -15,9 +15,11 @@ import numpy as np
 import torch
 
 from label_tools.errors import exit_code_of
-from toolkit import engine, models, runtime, schedule
-from toolkit.progress import Progress, duration
-from toolkit.starter.scenes import SHAPES, scene
+from toolkit import runtime
+from toolkit.networks import first_weights, models
+from toolkit.networks.starter.scenes import SHAPES, scene
+from toolkit.training import engine, schedule
+from toolkit.training.progress import Progress, duration
 
 
 class Scenes(torch.utils.data.Dataset):
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=models.STARTER)
+    parser.add_argument("--out", type=Path, default=first_weights.STARTER)
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--lr", type=float, default=2e-3)

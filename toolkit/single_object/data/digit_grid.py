@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from toolkit.single_object import digit_pictures as pictures
-from toolkit.single_object.samples import Samples
+from toolkit.single_object.data import digit_pictures as pictures
+from toolkit.single_object.data.samples import Samples
 
 CLASSES = ("0", "1")
 _NUMBERS = (0.78, 0.17, 0.04, 0.01)

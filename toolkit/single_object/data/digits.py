@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from toolkit.single_object import digit_pictures as pictures
-from toolkit.single_object.samples import Samples
+from toolkit.single_object.data import digit_pictures as pictures
+from toolkit.single_object.data.samples import Samples
 
 CLASSES = tuple("0123456789")
 _EMPTY = 1 / 11

@@ -170,8 +170,8 @@ def evaluate_run(
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
     from toolkit import checkpoint, predict
-    from toolkit.comparison import detections_of
-    from toolkit.evaluation_folder import write_evaluation
+    from toolkit.evaluation.comparison import detections_of
+    from toolkit.evaluation.evaluation_folder import write_evaluation
 
     document = coco.read(annotations)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
@@ -207,12 +207,12 @@ def evaluate_files(
     others: tuple[Path, ...] = (),
 ) -> dict:
     """Judge anybody's COCO results against a COCO file and write `out`. -> the metrics."""
-    from toolkit.evaluation_folder import write_evaluation
+    from toolkit.evaluation.evaluation_folder import write_evaluation
 
     settings.check()
     document = coco.read_raw(annotations)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
-    from toolkit.comparison import detections_of
+    from toolkit.evaluation.comparison import detections_of
 
     further = tuple(detections_of(path, document, root, Path(out).name) for path in others)
     evaluation = judge(
@@ -267,8 +267,9 @@ def anchor_layout(folder: Path) -> dict | None:
     import torch
 
     from toolkit import checkpoint
+    from toolkit.networks import models
 
-    model = checkpoint.build_model(checkpoint.load(folder))
+    model = models.restored(checkpoint.load(folder))
     generator = getattr(getattr(model, "rpn", None), "anchor_generator", None)
     sizes, ratios = getattr(generator, "sizes", None), getattr(generator, "aspect_ratios", None)
     if not sizes or not ratios:

@@ -12,8 +12,8 @@ import numpy as np
 
 from label_tools import coco
 from label_tools.errors import InputError
-from toolkit.crossval import TrainingFailed
-from toolkit.evaluation_folder import write_csv, write_json
+from toolkit.evaluation.crossval import TrainingFailed
+from toolkit.evaluation.evaluation_folder import write_csv, write_json
 from toolkit.metrics.learning import learning_curve
 
 
@@ -120,7 +120,7 @@ def write_page(out: Path, result: dict) -> Path:
     from label_tools.atomic import atomic_write
     from toolkit.report.figures import label_curve_figure
 
-    here = Path(__file__).parent / "report"
+    here = Path(__file__).parents[1] / "report"
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(here), autoescape=True)
     html = environment.get_template("curve.html.j2").render(
         result=result,

@@ -13,8 +13,8 @@ import torch
 from label_tools.errors import InputError
 from toolkit import checkpoint
 from toolkit.loader import MachineError
-from toolkit.progress import Progress
-from toolkit.run_folder import MetricsLog
+from toolkit.training.progress import Progress
+from toolkit.training.run_folder import MetricsLog
 
 
 @dataclass

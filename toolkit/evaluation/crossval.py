@@ -16,8 +16,8 @@ import numpy as np
 
 from label_tools import coco
 from label_tools.errors import InputError
-from toolkit.evaluate import DEFAULTS, Settings, judge, read_detections
-from toolkit.evaluation_folder import write_evaluation
+from toolkit.evaluation.evaluate import DEFAULTS, Settings, judge, read_detections
+from toolkit.evaluation.evaluation_folder import write_evaluation
 
 LEAST_FOLDS = 3  # one to judge, one to choose on, one to learn from
 
@@ -114,7 +114,7 @@ def _train_fold(run: Path, labels: Path, train: Callable[[list[str]], int]) -> N
     if code:
         raise TrainingFailed(f"{run}: training ended with exit code {code}; the same command again goes on", code)
     if not (run / "test" / "metrics.json").is_file():
-        from toolkit.evaluate import evaluate_run
+        from toolkit.evaluation.evaluate import evaluate_run
 
         evaluate_run(run, "test")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.errors import InputError
-from toolkit import run_folder
-from toolkit.curves import draw_curves
-from toolkit.progress import Progress, duration
-from toolkit.saving import State
+from toolkit.training import run_folder
+from toolkit.training.curves import draw_curves
+from toolkit.training.progress import Progress, duration
+from toolkit.training.saving import State
 
 SECONDS_BETWEEN_CURVES = 10.0  # drawing takes half a second, an epoch of a compact network not much more
 
@@ -23,7 +23,7 @@ class Journal:
         self.log = run_folder.MetricsLog(folder, state.log_bytes if resumed else None)
         self.events = None
         if tensorboard:
-            from toolkit.tensorboard import Events
+            from toolkit.training.tensorboard import Events
 
             self.events = Events(folder, state.step + 1 if resumed else None)
         self.started, self.drawn, self.stale = time.monotonic(), 0.0, False

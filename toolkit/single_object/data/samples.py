@@ -89,7 +89,7 @@ class Samples:
                        self.boxes[mine], self.files[:count], self.left_out)  # fmt: skip
 
     def coco(self) -> dict[str, Any]:
-        """The COCO document of these pictures (in their own pixels), for `toolkit.evaluate`."""
+        """The COCO document of these pictures (in their own pixels), for `toolkit.evaluation.evaluate`."""
         height, width = self.size
         images = [{"id": row + 1, "file_name": self.file(row), "width": width, "height": height}
                   for row in range(len(self))]  # fmt: skip

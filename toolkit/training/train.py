@@ -14,16 +14,18 @@ import numpy as np
 import torch
 
 from label_tools.errors import InputError
-from toolkit import checkpoint, engine, models, optim, runtime
+from toolkit import checkpoint, runtime
 from toolkit.config import Config, flat
 from toolkit.data import Index, coco_results
-from toolkit.journal import Journal
 from toolkit.loader import MachineError, worker_lost
-from toolkit.out_of_memory import advice
-from toolkit.parts import Parts
-from toolkit.progress import Progress, duration
-from toolkit.saving import Keeper, State
+from toolkit.networks import models
 from toolkit.stopping import SIGNALS, Stopped, StopSignal
+from toolkit.training import engine, optim
+from toolkit.training.journal import Journal
+from toolkit.training.out_of_memory import advice
+from toolkit.training.parts import Parts
+from toolkit.training.progress import Progress, duration
+from toolkit.training.saving import Keeper, State
 
 MOST_SKIPPED = 3  # batches that --on-nan skip may leave out
 

@@ -14,7 +14,7 @@ from toolkit.pictures import COLOURS, draw_boxes
 from toolkit.single_object import grid
 from toolkit.single_object.answers import Prediction
 from toolkit.single_object.box_codes import usable
-from toolkit.single_object.samples import Samples
+from toolkit.single_object.data.samples import Samples
 
 TRUTH, ANSWER = COLOURS[2], COLOURS[5]  # green and red
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from label_tools import coco, images
 from label_tools.errors import InputError
-from toolkit.single_object.samples import Samples
+from toolkit.single_object.data.samples import Samples
 
 SELECTIONS = ("dominant", "largest")
 

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from toolkit import checkpoint, models, optim, runtime, transforms
+from toolkit import checkpoint, runtime, transforms
 from toolkit.config import Config
 from toolkit.data import DetectionDataset, EpochBatches, Index, repeat_factors
 from toolkit.loader import Batches, cache_share, in_order
-from toolkit.network import build_model, set_class_loss
+from toolkit.networks import registry
+from toolkit.networks.from_config import build_model, set_class_loss
+from toolkit.training import optim
 
 
 class Parts:
@@ -34,7 +36,7 @@ class Parts:
         config, run = self.config, self.config.run
         runtime.seed_everything(run.seed, run.deterministic)
         self.device = runtime.choose_device(run.device, self.processes.local_rank)
-        self.dtype = runtime.choose_precision(run.precision, self.device, models.find(config.model.model).compact)
+        self.dtype = runtime.choose_precision(run.precision, self.device, registry.find(config.model.model).compact)
         known = resume.meta["architecture"] if resume else None
         self.model, self.architecture, self.about = build_model(config, len(train.classes) + 1, known)
         self.model.to(self.device, memory_format=torch.channels_last if run.channels_last else torch.preserve_format)

@@ -6,12 +6,14 @@ import time
 
 import torch
 
-from toolkit import engine, models, runtime
+from toolkit import runtime
 from toolkit.config import Config
 from toolkit.data import EpochBatches, Index, repeat_factors
-from toolkit.network import build_model
-from toolkit.out_of_memory import largest
-from toolkit.progress import duration
+from toolkit.networks import first_weights, registry
+from toolkit.networks.from_config import build_model
+from toolkit.training import engine
+from toolkit.training.out_of_memory import largest
+from toolkit.training.progress import duration
 
 
 def plan(config: Config, train: Index, val: Index | None) -> str:
@@ -19,9 +21,9 @@ def plan(config: Config, train: Index, val: Index | None) -> str:
 
     Never touches the network: weights that are not here yet are named, with the ways to get them.
     """
-    absent = models.to_download(config.model.model, config.model.weights)
+    absent = first_weights.to_download(config.model.model, config.model.weights)
     device = runtime.choose_device(config.run.device)
-    dtype = runtime.choose_precision(config.run.precision, device, models.find(config.model.model).compact)
+    dtype = runtime.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
     model, architecture, about = build_model(config, len(train.classes) + 1, load=absent is None)
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())

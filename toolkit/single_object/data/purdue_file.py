@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from label_tools.errors import InputError
-from toolkit.single_object.samples import Samples
-from toolkit.single_object.shapes5 import SIDE
+from toolkit.single_object.data.samples import Samples
+from toolkit.single_object.data.shapes5 import SIDE
 
 MOST_BYTES = 1 << 30  # unpacked: 10,000 images are about 60 MB; a small file must not fill the memory
 

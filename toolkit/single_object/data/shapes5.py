@@ -13,7 +13,7 @@ import math
 import numpy as np
 import torch
 
-from toolkit.single_object.samples import Samples
+from toolkit.single_object.data.samples import Samples
 
 CLASSES = ("rectangle", "triangle", "disk", "oval", "star")
 SIDE = 32

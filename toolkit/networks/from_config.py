@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from label_tools.errors import InputError
-from toolkit import class_loss, models
 from toolkit.config import Config
+from toolkit.networks import class_loss, models
 
 
 def build_model(

@@ -26,7 +26,7 @@ def feature_extractor(name: str, weights: str = "none") -> nn.Module:
     """
     from torchvision import models as zoo
 
-    from toolkit.models import fetch
+    from toolkit.networks.first_weights import fetch
 
     known = zoo.list_models(module=zoo)
     if name not in known:

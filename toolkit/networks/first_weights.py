@@ -1,0 +1,162 @@
+"""Where a network's first weights come from: torchvision's cache or the network, our starter, a file, a run.
+
+A damaged file is never used, and weights of another network are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+import sys
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from label_tools.errors import InputError
+from toolkit.networks.registry import Detector, find
+
+STARTER = Path(__file__).with_name("starter") / "fasterrcnn_tiny_fpn.safetensors"
+_PREDICTOR = "roi_heads.box_predictor."
+
+
+def chosen(name: str, weights: str) -> str:
+    """What `auto` means for a network: coco where torchvision has them, the starter for the compact one, or none."""
+    if weights != "auto":
+        return weights
+    if find(name).coco:
+        return "coco"
+    return "starter" if name == "fasterrcnn_tiny_fpn" and STARTER.exists() else "none"
+
+
+def ensure(name: str, weights: str) -> None:
+    """Refuse an unknown network or weights that cannot be had, before a run folder is made for them."""
+    weights = chosen(name, weights)
+    if _torchvisions(name, weights) is None or to_download(name, weights):
+        source(name, find(name), weights)
+
+
+def _torchvisions(name: str, weights: str) -> Any:
+    """The enum of torchvision's weights; None where they are others, or none exist."""
+    return getattr(find(name), weights) if weights in ("coco", "imagenet") else None
+
+
+def to_download(name: str, weights: str) -> Path | None:
+    """The file in torchvision's cache that training would have to fetch first; None when nothing is missing."""
+    enum = _torchvisions(name, chosen(name, weights))
+    if enum is None:
+        return None
+    path = cached_file(enum)
+    return path if not path.exists() or damage(path) else None
+
+
+def source(name: str, detector: Detector, weights: str) -> tuple[dict[str, torch.Tensor] | None, str]:
+    """-> (state dict or None, what it is of: detector, backbone, nothing)."""
+    if weights == "none":
+        return None, "nothing"
+    if weights in ("coco", "imagenet"):
+        enum = getattr(detector, weights)
+        if enum is None:
+            raise InputError(f"--weights {weights}: none exist for {name}; use --weights none, starter or a FILE")
+        return fetch(enum, weights), "detector" if weights == "coco" else "backbone"
+    path = STARTER if weights == "starter" else Path(weights)
+    if weights == "starter" and (name != "fasterrcnn_tiny_fpn" or not path.exists()):
+        raise InputError(f"--weights starter: exist only for fasterrcnn_tiny_fpn, found --model {name}")
+    state = read(path)
+    return state, "detector" if any(k.startswith(("rpn.", "roi_heads.")) for k in state) else "backbone"
+
+
+def cached_file(enum: Any) -> Path:
+    """Where torchvision keeps the file of these weights."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / enum.url.rsplit("/", 1)[-1]
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a file of torchvision's cache, or nothing: its name holds the first digits of its SHA-256,
+    which torch compares only while it downloads."""
+    named = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    if not named:
+        return ""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()[: len(named[1])]
+    return "" if found == named[1] else f"its SHA-256 begins with {found}, its name says {named[1]}"
+
+
+def _set_aside(path: Path) -> str:
+    """Rename a damaged file of the cache, so that nothing loads it; -> a clause about it, empty for a sound file."""
+    try:
+        if not path.exists() or not (wrong := damage(path)):
+            return ""
+        aside = path.replace(path.with_name(path.name + ".damaged"))
+    except FileNotFoundError:  # another process has just done it
+        return ""
+    except OSError as error:
+        raise InputError(f"{path}: is damaged or cannot be read ({error.strerror or error}) and could not be set "
+                         f"aside; remove it, or give other weights with --weights FILE") from None  # fmt: skip
+    return f"the file there was cut off or damaged ({wrong}) and is now {aside.name}; "
+
+
+def fetch(enum: Any, weights: str) -> dict[str, torch.Tensor]:
+    """torchvision's weights from its cache or the network. The hash in the file's name is checked both times; a
+    damaged file of the cache is set aside and fetched again."""
+    path = cached_file(enum)
+    aside = _set_aside(path)
+    if aside:
+        print(f"warning: --weights {weights}: {path}: {aside}fetching it again", file=sys.stderr)
+    try:
+        return enum.get_state_dict(progress=False, check_hash=True)
+    except (urllib.error.URLError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(getattr(error, "reason", error)).splitlines()[0][:120]
+        raise InputError(
+            f"--weights {weights}: {path.name} is neither in {path.parent} nor could it be fetched ({reason}); {aside}"
+            f"either put the file there (on a machine with internet: `frcnn doctor --fetch`), "
+            f"or give one with --weights FILE, or use --weights none (best with --model fasterrcnn_tiny_fpn)"
+        ) from None
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """State dict of one of our checkpoints or runs (folder), a safetensors file, or a torch file (weights only)."""
+    if path.is_dir():
+        from toolkit import checkpoint
+
+        return checkpoint.load(checkpoint.find(path)).weights
+    if not path.exists():
+        raise InputError(f"--weights {path}: not found; needs coco, imagenet, starter, none, or a file or run folder")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise a dozen kinds for a broken file
+        raise InputError(f"--weights {path}: cannot be read as weights: {str(error).splitlines()[0][:160]}") from None
+    if isinstance(state, dict) and isinstance(state.get("model"), dict):
+        state = state["model"]  # the reference scripts' form
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()) or not state:
+        raise InputError(f"--weights {path}: found no state dict (names to tensors)")
+    return {k.removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def load_into(model: nn.Module, state: dict[str, torch.Tensor], origin: str, weights: str) -> str:
+    """Copy what fits in name and shape; the box predictor stays new. Refuse when it is another network's file."""
+    target = model.state_dict()
+    if origin == "backbone":
+        prefix = "backbone.body."
+        state = {prefix + k: v for k, v in state.items() if not k.startswith(("fc.", "classifier."))}
+        state = {k.replace(prefix + "features.", prefix): v for k, v in state.items()}
+    wanted = {k for k in target if not k.startswith(_PREDICTOR) and not k.endswith("num_batches_tracked")}
+    if origin == "backbone":
+        wanted = {k for k in wanted if k.startswith("backbone.body.")}
+    fits = {k: v for k, v in state.items() if k in wanted and v.shape == target[k].shape}
+    if len(fits) < 0.9 * len(wanted):
+        missing = sorted(wanted - fits.keys())[0]
+        raise InputError(
+            f"--weights {weights}: {len(fits)} of {len(wanted)} tensors fit this --model, first that does not: "
+            f"{missing}; needs weights of the same network"
+        )
+    model.load_state_dict(fits, strict=False)
+    return f"{len(fits)} of {len(wanted)} tensors of the {origin}, new box predictor"

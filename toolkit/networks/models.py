@@ -1,0 +1,178 @@
+"""A registered detector as it is trained: first weights, a new head for the user's classes, norms, frozen layers.
+
+A checkpoint stores `architecture` (plain values), from which `rebuild` makes the same network without any weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops.misc import FrozenBatchNorm2d
+from torchvision.ops.poolers import MultiScaleRoIAlign, initLevelMapper
+
+from label_tools.errors import InputError
+from toolkit.checkpoint import Checkpoint
+from toolkit.networks import first_weights
+from toolkit.networks.few_cells import FewCellsConv2d
+from toolkit.networks.pooling import TableRoIAlign
+from toolkit.networks.registry import Detector, find
+
+
+def build(
+    name: str,
+    num_classes: int,
+    *,
+    weights: str,
+    trainable_layers: int,
+    norm: str,
+    batch_size: int,
+    sizes: dict[str, Any],
+    anchor_scale: float = 1.0,
+    load: bool = True,
+) -> tuple[nn.Module, dict[str, Any], str]:
+    """-> (network, its architecture, a line about its weights).
+
+    load=False: the network that these weights of torchvision would make, with random ones in their place.
+
+    `num_classes` counts the background. `sizes` are torchvision's keyword arguments (min_size, max_size,
+    box_score_thresh, box_detections_per_img, box_batch_size_per_image). The box predictor is always a new
+    FastRCNNPredictor.
+    """
+    detector = find(name)
+    weights = first_weights.chosen(name, weights)
+    state, origin = {}, "detector" if weights == "coco" else "backbone"
+    if load:
+        state, origin = first_weights.source(name, detector, weights)
+    if norm == "auto":
+        norm = detector.norm if state is not None else "batch" if batch_size >= 8 else "group"
+    architecture = {
+        "name": name,
+        "num_classes": num_classes,
+        "norm": norm,
+        "eps": detector.eps if origin == "detector" and norm == "frozen" else 1e-5,
+        # frozen random layers would never be any good: from nothing all learn
+        "trainable_layers": detector.num_layers if state is None else min(trainable_layers, detector.num_layers),
+        "anchor_scale": anchor_scale,
+        "sizes": dict(sizes),
+    }
+    model = rebuild(architecture)
+    about = "random weights, every layer learns"
+    if not load:
+        about = f"weights: {weights}, not here yet"
+    elif state is not None:
+        about = f"weights: {weights}; {first_weights.load_into(model, state, origin, weights)}"
+    return model, architecture, about
+
+
+def rebuild(architecture: dict[str, Any]) -> nn.Module:
+    """The network that `architecture` describes, with random weights, its lower stages frozen as it says."""
+    detector = find(architecture["name"])
+    model = detector.build(num_classes=architecture["num_classes"], **architecture["sizes"])
+    for parameter in model.parameters():  # torchvision freezes by default; `freeze` is ours
+        parameter.requires_grad_(True)
+    set_norm(model.backbone, architecture["norm"], architecture["eps"])
+    scale = architecture.get("anchor_scale", 1.0)
+    if scale != 1.0:
+        if not hasattr(model, "rpn"):
+            raise InputError(f"--anchor-scale: {architecture['name']} has fixed anchors")
+        old = model.rpn.anchor_generator
+        sizes = tuple(tuple(size * scale for size in level) for level in old.sizes)
+        model.rpn.anchor_generator = AnchorGenerator(sizes, old.aspect_ratios)
+    freeze(model, detector, architecture["trainable_layers"])
+    _pin_roi_scales(model)
+    _lighten(model)
+    return model
+
+
+def restored(found: Checkpoint) -> nn.Module:
+    """The checkpoint's network with its weights, in eval mode."""
+    model = rebuild(found.meta["architecture"])
+    try:
+        model.load_state_dict(found.weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise InputError(f"{found.folder}: weights do not fit the architecture it names: {reason}") from None
+    return model.eval()
+
+
+def _pin_roi_scales(model: nn.Module) -> None:
+    """Set the strides that RoIAlign divides by. torchvision guesses them from the first batch and keeps them; where
+    padding adds much to a small image (45 px to 64) it guesses half the stride, for every batch that follows."""
+    pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
+    if not hasattr(pool, "map_levels"):
+        return
+    side = 256  # a multiple of every stride
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        levels = model.backbone(torch.zeros(1, 3, side, side))
+    model.train(was_training)
+    strides = [side // levels[name].shape[-1] for name in pool.featmap_names if name in levels]
+    pool.scales = [1 / stride for stride in strides]
+    low, high = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
+    pool.map_levels = initLevelMapper(low, high, pool.canonical_scale, pool.canonical_level)
+
+
+def _lighten(model: nn.Module) -> None:
+    """Let a CPU compute RoIAlign and the backward of the RPN's convolutions in our way: same numbers, same state."""
+    pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
+    if type(pool) is MultiScaleRoIAlign:
+        pool.__class__ = TableRoIAlign
+        for module in model.rpn.head.modules():
+            if isinstance(module, nn.Conv2d) and FewCellsConv2d.suits(module):
+                module.__class__ = FewCellsConv2d
+
+
+def set_norm(module: nn.Module, kind: str, eps: float) -> None:
+    """Turn every BatchNorm2d under `module` into `kind`: frozen, batch or group. Statistics are kept where both
+    have them. From nothing torchvision builds a BatchNorm that learns, with weights a frozen one."""
+    for name, child in module.named_children():
+        if not isinstance(child, (nn.BatchNorm2d, FrozenBatchNorm2d)):
+            set_norm(child, kind, eps)
+            continue
+        channels = child.weight.shape[0]
+        if kind == "frozen":
+            new = FrozenBatchNorm2d(channels, eps=eps)
+        elif kind == "batch":
+            new = nn.BatchNorm2d(channels, eps=eps or 1e-5)
+        else:
+            new = nn.GroupNorm(math.gcd(32, channels), channels)
+        if kind != "group":
+            new.load_state_dict(child.state_dict(), strict=False)
+        setattr(module, name, new)
+
+
+def freeze(model: nn.Module, detector: Detector, trainable_layers: int) -> None:
+    """Only the last `trainable_layers` stages of the backbone learn, and everything after it (torchvision's rule)."""
+    if trainable_layers >= detector.num_layers:
+        return
+    body = body_of(model)
+    if hasattr(body, "layer4"):
+        stages = [[body.conv1, body.bn1], [body.layer1], [body.layer2], [body.layer3], [body.layer4]]
+    else:
+        children = list(body.children())
+        # mobilenet: a stage begins where the image is halved (torchvision's `_is_cn`), and with the last layer
+        starts = [i for i, c in enumerate(children) if getattr(c, "_is_cn", False)]
+        starts = [0, *starts, len(children) - 1] if starts else list(range(len(children)))
+        stages = [children[a:b] for a, b in zip(starts, [*starts[1:], len(children)], strict=True)]
+    for stage in stages[: len(stages) - trainable_layers]:
+        for part in stage:
+            part.requires_grad_(False)
+
+
+def body_of(model: nn.Module) -> nn.Module:
+    """The part of the backbone that pretrained weights fill: without the FPN."""
+    return getattr(model.backbone, "body", model.backbone)
+
+
+def freeze_norms(model: nn.Module) -> None:
+    """Put every BatchNorm that should not follow small batches into eval mode; call after `model.train()`."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
