@@ -161,15 +161,15 @@ def test_a_run_killed_after_its_last_step_only_ends(data, whole, tmp_path):
 def test_time_that_ran_out_can_be_prolonged(data, tmp_path):
     run, words = tmp_path / "runs" / "train", ["train", data, "--runs", tmp_path / "runs", *TINY]
     # --max-time 0.01 min: in the first steps; it ends in mid-epoch, judged
-    code, text = frcnn([*words, "--max-time", "0.01", "--epochs", "40"], tmp_path / "1.txt", "slow_steps",
-                       seconds=0.25)  # fmt: skip
+    code, text = frcnn([*words, "--max-time", "0.01", "--epochs", "40"], tmp_path / "1.txt", "clock_of_steps",
+                       seconds=0.35)  # fmt: skip
     assert code == 0 and "--max-time 0.01 min is over" in text, text
     first = [r for r in records(run) if r["kind"] == "epoch"]
     assert first[-1]["AP"] is not None and not float(first[-1]["epoch"]).is_integer()
     code, text = frcnn(["train", "--resume", run], tmp_path / "2.txt")
     assert code == 0 and "already finished" in text
     words = ["train", "--resume", run, "--max-time", "0.05", "--no-report"]
-    code, text = frcnn(words, tmp_path / "3.txt", "slow_steps", seconds=0.25)
+    code, text = frcnn(words, tmp_path / "3.txt", "clock_of_steps", seconds=0.35)
     assert code == 0 and "--max-time 0.05 min is over" in text, text
     steps = [r["step"] for r in records(run) if r["kind"] == "step"]
     assert steps == list(range(1, len(steps) + 1)) and len(steps) > first[-1]["step"]

@@ -39,6 +39,7 @@ class Augment:
                 min_visibility=MIN_VISIBLE,
                 min_width=MIN_SIZE,
                 min_height=MIN_SIZE,
+                check_each_transform=False,  # once, at the end: the same boxes, a third of the time
             ),
         )
 
@@ -71,7 +72,7 @@ def _level(name: str) -> list[Any]:
         return light
     colour = [
         A.HueSaturationValue(8, 20, 10, p=0.3),
-        A.OneOf([A.GaussianBlur((3, 5), p=1), A.GaussNoise(std_range=(0.01, 0.05), p=1)], p=0.15),
+        A.OneOf([A.GaussianBlur((3, 5), p=1), A.GaussNoise(std_range=(0.01, 0.05), per_channel=False, p=1)], p=0.15),
     ]
     if name == "medium":
         return [*light, A.Affine(scale=(0.8, 1.25), translate_percent=(-0.08, 0.08), rotate=(-5, 5), p=0.5, **fill),
