@@ -24,6 +24,7 @@ from pathlib import Path
 from label_tools import coco
 from label_tools.errors import FINDINGS, FINE, InputError
 from label_tools.findings import ERROR, Finding, count_levels, worst_first
+from label_tools.words import counted
 
 SHOWN_PER_RULE = 20
 
@@ -233,7 +234,7 @@ def write_repaired(result: Examined, source: Path, out: Path | None = None) -> l
     coco.write(document, out)
     lost_images = result.images - len(document["images"])
     lost_objects = result.objects - len(document["annotations"])
-    print(f"{out}: left out {lost_images} images and {lost_objects} annotations", file=sys.stderr)
+    print(f"{out}: left out {counted(lost_images, 'image')} and {counted(lost_objects, 'annotation')}", file=sys.stderr)
     return examine(document, result.root, str(out)).findings
 
 
@@ -253,7 +254,8 @@ def _write_repaired_folder(result: Examined, source: Path, out: Path) -> list[Fi
         coco.write(document, made)
         counts = export_labelme(made, out)
     left_out = result.objects - counts["objects_out"]
-    print(f"{out}: {counts['files']} files; {left_out} shapes left out or joined with others", file=sys.stderr)
+    shapes = counted(left_out, "shape")
+    print(f"{out}: {counted(counts['files'], 'file')}; {shapes} left out or joined with others", file=sys.stderr)
     return examine(result.document, root, str(out)).findings
 
 
@@ -277,6 +279,7 @@ def as_text(results: Sequence[Examined], findings: Sequence[Finding], shown: int
         elif per_rule[key] == shown + 1:
             lines.append(f"{finding.level} {finding.code} ... and {totals[key] - shown} more (--all shows them)")
     counts = count_levels(findings)
-    said = ", ".join(f"{counts[level]} {level}{'s' * (counts[level] != 1)}" for level in counts)
-    images, objects = sum(r.images for r in results), sum(r.objects for r in results)
-    return "\n".join([*lines, f"{said} in {images} images with {objects} annotations"])
+    said = ", ".join(counted(number, level) for level, number in counts.items())
+    images = counted(sum(r.images for r in results), "image")
+    objects = counted(sum(r.objects for r in results), "annotation")
+    return "\n".join([*lines, f"{said} in {images} with {objects}"])

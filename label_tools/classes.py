@@ -15,6 +15,7 @@ from pathlib import Path
 from label_tools.errors import InputError, one_line
 from label_tools.labelme import BACKGROUND_LABEL, IGNORE_LABEL, clean_label
 from label_tools.strict_json import decode
+from label_tools.words import counted
 
 _FILES_NAMED = 3  # per label, in a refusal
 NO_CLASSES = (IGNORE_LABEL, BACKGROUND_LABEL)
@@ -112,7 +113,7 @@ def _refuse_unknown(
         place = _in_files(files.get(label, ()))
         listed.append(f'"{one_line(label)}" ({n}{place})' + (f', did you mean "{near}"?' if near else ""))
     raise InputError(
-        f"{where}{len(unknown)} label{'s' * (len(unknown) != 1)} that the labels file does not have: "
+        f"{where}{counted(len(unknown), 'label')} that the labels file does not have: "
         f"{'; '.join(listed[:20])}{' ...' * (len(listed) > 20)}; mend the label in these files (or "
         "convert without --labels, then frcnn rename), "
         "add it to the labels file, or leave it out with --skip-labels"

@@ -14,6 +14,7 @@ from label_tools import geometry, rle
 from label_tools.errors import InputError
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.limits import LARGEST_COORDINATE, LARGEST_FACTOR, LEAST_LEFT, LEAST_SIDE, MOST_ASPECT, SLACK
+from label_tools.words import counted
 
 _LARGEST_IMAGE_SIDE = 1_000_000
 Report = Callable[[str, str, str, str, str], None]  # level, code, place, text, mend
@@ -112,8 +113,9 @@ def refuse_other_box_formats(document: dict, images: dict[int, dict], name: str)
         within_one += 0 <= x <= 1 and 0 <= y <= 1 and 0 < w <= 1 and 0 < h <= 1
         under_one += min(w, h) < 1
     if total and corners > total / 2:
+        boxes = counted(total, "box", "boxes")
         raise InputError(
-            f"{name}: {beyond} of {total} boxes leave their image as [x, y, width, height] and {corners} of them fit "
+            f"{name}: {beyond} of {boxes} leave their image as [x, y, width, height] and {corners} of them fit "
             "as [x1, y1, x2, y2]; write bbox as [x, y, x2 - x1, y2 - y1]"
         )
     if total and within_one == total and under_one:
@@ -258,7 +260,7 @@ def _segmentation(value: Any, image: dict, report: Callable[..., None]) -> tuple
         return rle.to_rle(runs, height, width), float(rle.area(runs)), rle.box(runs, height)
     if isinstance(value, list) and _is_numbers(value, len(value)):
         if len(value) < 6 or len(value) % 2:
-            raise _LeaveOutError("B09", f"segmentation is one list of {len(value)} numbers", "")
+            raise _LeaveOutError("B09", f"segmentation is one list of {counted(len(value), 'number')}", "")
         report(WARNING, "B09", "segmentation is one list of numbers; read as one polygon", "")
         value = [value]
     if not isinstance(value, list):
@@ -269,7 +271,8 @@ def _segmentation(value: Any, image: dict, report: Callable[..., None]) -> tuple
         if len(piece) % 2:
             raise _LeaveOutError("B09", f"segmentation[{k}] has an odd number of coordinates", "")
         if len(piece) < 6:
-            raise _LeaveOutError("B08", f"segmentation[{k}] has {len(piece) // 2} points, needs 3 or more", "")
+            points = counted(len(piece) // 2, "point")
+            raise _LeaveOutError("B08", f"segmentation[{k}] has {points}, needs 3 or more", "")
         try:
             if not all(math.isfinite(v) for v in piece):
                 raise _LeaveOutError("B06", f"segmentation[{k}] has a coordinate that is not finite", "")

@@ -19,6 +19,7 @@ from label_tools.errors import InputError
 from label_tools.findings import NOTE, Finding, count_levels, worst_first
 from label_tools.instances import ImageRecord, Instance, Tally
 from label_tools.labelme import IGNORE_LABEL
+from label_tools.words import counted
 
 
 @dataclass
@@ -186,16 +187,19 @@ def report_lines(account: dict) -> list[str]:
     """The account for a person."""
     classes = ", ".join(f"{name} {n}" for name, n in account["classes"].items())
     dropped = sum(account["dropped"].values())
+    number_of_classes = counted(len(account["classes"]), "class", "classes")
     lines = [
-        f"{account['images']} images ({account['images_without_objects']} without objects), "
-        f"{account['objects_out']} objects, {len(account['classes'])} classes: {classes}",
+        f"{counted(account['images'], 'image')} ({account['images_without_objects']} without objects), "
+        f"{counted(account['objects_out'], 'object')}, {number_of_classes}: {classes}",
         f"objects in {account['objects_in']} = out {account['objects_out']} + merged {account['merged']} "
         f"+ dropped {dropped}",
     ]
     lines += [f"  dropped {n}: {why} {account['dropped_why'][why]}".rstrip() for why, n in account["dropped"].items()]
-    lines += [f"  {n} {what}" for what, n in account["skipped"].items()]
+    for what, n in account["skipped"].items():
+        name, bracket, why = what.partition(" (")
+        lines.append(f"  {name}: {n}{bracket}{why}")
     if account["ignore_regions"]:
-        lines.append(f"  {account['ignore_regions']} ignore regions, written once per class with iscrowd 1")
+        lines.append(f"  ignore regions among them: {account['ignore_regions']}, written once per class with iscrowd 1")
     return lines
 
 

@@ -20,6 +20,7 @@ from label_tools.atomic import atomic_write
 from label_tools.errors import FINDINGS, FINE, InputError, one_line
 from label_tools.images import open_image
 from label_tools.sources import Source, open_source
+from label_tools.words import counted
 
 MARGIN, CAPTION, GAP = 16, 22, 8  # pixels of a contact sheet
 LONGEST, SHORTEST = 1600, 640  # pixels: overlays are brought to a longer side between these two
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     print("\n".join(str(path) for path in sheets))
     if not args.sheet_only:
         count = overlays(painter, pictures, args.out / "overlays")
-        print(f"{args.out / 'overlays'}: {count} pictures")
+        print(f"{args.out / 'overlays'}: {counted(count, 'picture')}")
     for line in painter.problems:
         print(f"warning: {one_line(line)}", file=sys.stderr)
     return FINDINGS if painter.problems else FINE
@@ -182,7 +183,7 @@ def _sheet(
     sheet = Image.new("RGB", (width, head + lines * (tile + CAPTION + GAP) + MARGIN - GAP), (250, 250, 250))
     draw = ImageDraw.Draw(sheet)
     objects = sum(not a.get("iscrowd") for p in every for a in p.annotations)
-    heading += f" · {len(every)} images, {objects} objects"
+    heading += f" · {counted(len(every), 'image')}, {counted(objects, 'object')}"
     bold, small = font(18, bold=True), font(12)
     draw.text((MARGIN, MARGIN), shorten(heading, bold, width - 2 * MARGIN), fill=(20, 20, 20), font=bold)
     sheet.paste(legend, (MARGIN, MARGIN + 30))
@@ -198,7 +199,7 @@ def _sheet(
         else:
             sheet.paste(painted, (x + (tile - painted.width) // 2, y + (tile - painted.height) // 2))
         number = sum(not a.get("iscrowd") for a in picture.annotations)
-        count = f"{number} object{'s' * (number != 1)}"
+        count = counted(number, "object")
         draw.text((x + tile, y + tile + 4), count, fill=(90, 90, 90), font=small, anchor="ra")
         name = shorten(picture.file_name, small, tile - small.getlength(count) - 10)
         draw.text((x, y + tile + 4), name, fill=(20, 20, 20), font=small)

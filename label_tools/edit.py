@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from label_tools import coco
 from label_tools.errors import InputError, one_line
 from label_tools.strict_json import decode, parse
+from label_tools.words import counted
 
 SAME_IMAGE = ("refuse", "first", "join")
 
@@ -301,12 +302,12 @@ def _write(edited: Edited, out: Path, inputs: Sequence[Path]) -> int:
     document = edited.document
     coco.write(document, out)
     names = ", ".join(one_line(c["name"]) for c in document["categories"])
-    count = len(document["categories"])
-    print(f"{out}: {len(document['images'])} images, {count} class{'es' * (count != 1)}: {names}")
+    classes = counted(len(document["categories"]), "class", "classes")
+    print(f"{out}: {counted(len(document['images']), 'image')}, {classes}: {names}")
     print(
         f"objects in {edited.objects_in} = out {edited.objects_out} + dropped {edited.dropped} "
         f"+ said twice {edited.repeated}"
     )
     if edited.dropped:
-        print(f"warning: {edited.dropped} objects were dropped", file=sys.stderr)
+        print(f"warning: {counted(edited.dropped, 'object')} left out", file=sys.stderr)
     return 0

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from label_tools.errors import FINE, InputError
+from label_tools.words import counted
 
 FileText = Callable[[dict, list[dict]], tuple[bytes, int]]  # image, its annotations -> content, objects in it
 
@@ -139,7 +140,8 @@ def _finish(counts: dict, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(counts, indent=1, sort_keys=True))
         return FINE
-    print(f"{args.out}: {counts['files']} files, {counts['objects_out']} of {counts['objects_in']} objects")
+    objects = counted(counts["objects_in"], "object")
+    print(f"{args.out}: {counted(counts['files'], 'file')}, {counts['objects_out']} of {objects}")
     for reason, number in counts["dropped"].items():
         print(f"  left out {number}: {reason}")
     return FINE

@@ -18,6 +18,7 @@ from label_tools import geometry, rle
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.geometry import Box
 from label_tools.limits import LARGEST_COORDINATE, LARGEST_FACTOR, LEAST_LEFT, LEAST_SIDE, MOST_ASPECT, SLACK
+from label_tools.words import counted
 
 Remark = Callable[[str, str, str], None]  # level, code, text: said of the object at hand
 
@@ -96,7 +97,7 @@ def from_polygon(label: str, flat: list[float], width: int, height: int, remark:
     number of pixels that it fills even-odd.
     """
     if len(flat) < 6:
-        raise RefusedError("B08", f"polygon has {len(flat) // 2} points, needs 3 or more", "draw it again")
+        raise RefusedError("B08", f"polygon has {counted(len(flat) // 2, 'point')}, needs 3 or more", "draw it again")
     xs, ys = flat[0::2], flat[1::2]
     x1, x2, y1, y2 = min(xs), max(xs), min(ys), max(ys)
     if x2 == x1 or y2 == y1:

@@ -25,6 +25,7 @@ from label_tools.atomic import atomic_write
 from label_tools.errors import InputError, one_line
 from label_tools.split import PARTS, check_fractions, split_document
 from label_tools.strict_json import loads
+from label_tools.words import counted
 
 MANIFEST = "split.json"
 
@@ -255,7 +256,8 @@ def warnings_of(parts: dict[str, dict], fractions: dict[str, float]) -> list[str
         share = summary["images"] / total
         if abs(share - fractions[name]) > max(0.05, 1.5 / total):
             found.append(
-                f"{name} got {summary['images']} of {total} images ({share:.0%}, not {fractions[name]:.0%}): "
+                f"{name} got {summary['images']} of {counted(total, 'image')} "
+                f"({share:.0%}, not {fractions[name]:.0%}): "
                 "groups of images that must stay together leave no better way, or the set is very small "
                 "(--duplicates exact makes smaller groups)"
             )

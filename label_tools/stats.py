@@ -20,6 +20,7 @@ import numpy as np
 from label_tools.atomic import atomic_write
 from label_tools.errors import InputError, one_line
 from label_tools.sources import Source, open_source
+from label_tools.words import counted
 
 SMALL, LARGE = 32.0, 96.0  # COCO's area limits 32^2 and 96^2, as sizes
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -179,8 +180,9 @@ def table(numbers: dict) -> str:
             f"median {wide['median']:.0f} x {high['median']:.0f}"
         )
     lines += [
-        f"{numbers['images']} images ({numbers['images_without_objects']} without objects), {sizes} pixels; "
-        f"at most {numbers['most_objects_in_an_image']} objects in one; {numbers['ignore_regions']} ignore regions",
+        f"{counted(numbers['images'], 'image')} ({numbers['images_without_objects']} without objects), {sizes} pixels; "
+        f"at most {counted(numbers['most_objects_in_an_image'], 'object')} in one; "
+        f"{counted(numbers['ignore_regions'], 'ignore region')}",
         f"size = sqrt(width x height) in pixels; in the model: after resizing to {numbers['min_size']} "
         f"(at most {numbers['max_size']})",
     ]
