@@ -4,8 +4,8 @@ The codes are those of all findings. `bad_input.md` is made of this table (`pyth
 `tests/test_bad_input.py` builds every row as a file and holds the tools to the outcome that stands here.
 
 Outcomes: accept, as it is; note, accepted and said; repair, with one finding that says how; leave out, that object,
-image or file, counted and said; refuse, the whole run, with one line and exit code 2. With --strict, every repair
-and everything left out is refused.
+image or file, counted and said, the rest is written and the exit code is 1; refuse, the whole run, with one line and
+exit code 2. With --strict, every repair and everything left out is refused.
 """
 
 # ruff: noqa: E501 (the table)

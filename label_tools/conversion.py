@@ -16,10 +16,17 @@ from label_tools import bad_input, coco
 from label_tools.atomic import atomic_write
 from label_tools.classes import class_table
 from label_tools.errors import InputError
-from label_tools.findings import NOTE, Finding, count_levels, worst_first
+from label_tools.findings import ERROR, NOTE, Finding, count_levels, worst_first
 from label_tools.instances import ImageRecord, Instance, Tally
 from label_tools.labelme import IGNORE_LABEL
 from label_tools.words import counted
+
+_LOST = {  # what is skipped with an error -> its noun
+    "images left out": "image",
+    "label files that cannot be read": "file",
+    "label files without an image": "file",
+    "masks without an image": "mask",
+}
 
 
 @dataclass
@@ -181,6 +188,19 @@ def account_path(out: str | os.PathLike) -> Path:
     """conversion.json beside annotations.json, NAME.conversion.json beside any other NAME.json."""
     out = Path(out)
     return out.with_name("conversion.json" if out.name == "annotations.json" else f"{out.stem}.conversion.json")
+
+
+def losses(account: dict) -> str:
+    """What could not be used, counted: `1 image, 2 objects`; "" when nothing was lost.
+
+    What is left out by wish (--skip-labels, unreviewed drafts, copies) has no error and is no loss.
+    """
+    errors = {f["code"] for f in account["findings"] if f["level"] == ERROR}
+    lost = Counter(object=sum(n for why, n in account["dropped"].items() if why in errors))
+    for what, n in account["skipped"].items():
+        if noun := _LOST.get(what):
+            lost[noun] += n
+    return ", ".join(counted(lost[noun], noun) for noun in ("file", "image", "mask", "object") if lost[noun])
 
 
 def report_lines(account: dict) -> list[str]:

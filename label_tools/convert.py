@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from label_tools.errors import FINE, InputError
-from label_tools.findings import worst_first
+from label_tools.errors import FINDINGS, FINE, InputError
+from label_tools.findings import ERROR, worst_first
 from label_tools.images import MAX_PIXELS
 
 _MOST_LINES = 20  # findings shown; all of them stand in conversion.json
@@ -234,8 +234,11 @@ def run_coco(args: argparse.Namespace) -> int:
 
 
 def finish(conversion, args: argparse.Namespace) -> int:
-    """Write a conversion and tell about it: the account on stdout, the findings on stderr."""
-    from label_tools.conversion import account_path, report_lines
+    """Write a conversion and tell about it: the account on stdout, the findings on stderr.
+
+    Exit code 1, as that of `check`, when there are errors: something that was labelled is left out.
+    """
+    from label_tools.conversion import account_path, losses, report_lines
 
     account = conversion.write(args.out)
     shown = worst_first(conversion.findings)
@@ -247,7 +250,10 @@ def finish(conversion, args: argparse.Namespace) -> int:
         print(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False))
     else:
         print(f"{args.out}: " + "\n".join(report_lines(account)))
-    return FINE
+    if not account["findings_by_level"][ERROR]:
+        return FINE
+    print(f"warning: left out: {losses(account)}; the rest is written (exit code 1)", file=sys.stderr)
+    return FINDINGS
 
 
 def _common(args: argparse.Namespace) -> dict:

@@ -83,11 +83,11 @@ class Tally:
         self.findings += other.findings
         self.refused_images += other.refused_images
 
-    def drop(self, error: RefusedError, file: str, place: str, count: int = 1) -> None:
-        """`count` objects are left out, for one reason."""
+    def drop(self, error: RefusedError, file: str, place: str, count: int = 1, level: str = ERROR) -> None:
+        """`count` objects are left out, for one reason. level: NOTE where that is the rule and no loss."""
         if count:
             self.dropped[error.code] += count
-        self.findings.append(Finding(error.code, ERROR, file, place, error.text, error.mend))
+        self.findings.append(Finding(error.code, level, file, place, error.text, error.mend))
 
 
 def from_polygon(label: str, flat: list[float], width: int, height: int, remark: Remark) -> Instance:

@@ -40,6 +40,7 @@ from label_tools.limits import LEAST_IMAGE_SIDE, LONGEST_LABEL, MOST_IMAGE_ASPEC
 from label_tools.strict_json import TextError, decode, parse
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
+NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed uses them)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,9 @@ def _read_content(
         check_image_shape(info.width, info.height, remark)
         tally.refused_images.clear()
     except RefusedError as error:
-        tally.skipped["images left out"] += 1
-        tally.drop(error, name, "", len(shapes))
+        draft = error.code == NOT_REVIEWED
+        tally.skipped[DRAFTS if draft else "images left out"] += 1
+        tally.drop(error, name, "", len(shapes), level=NOTE if draft else ERROR)
         return None
     record.instances = read_shapes(shapes, record, name, options, tally, turn)
     return record
@@ -234,7 +236,7 @@ def _check_reviewed(content: dict, options: Options) -> None:
     flags = content.get("flags")
     if not options.include_unreviewed and isinstance(flags, dict) and flags.get("reviewed") is False:
         mend = "set its flag `reviewed` in labelme, or pass --include-unreviewed"
-        raise RefusedError("not reviewed", "labelled by a model and not yet reviewed by a person", mend)
+        raise RefusedError(NOT_REVIEWED, "labelled by a model and not yet reviewed by a person", mend)
 
 
 def _compare_sizes(content: dict, info: ImageInfo, remark) -> int:

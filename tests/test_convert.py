@@ -51,10 +51,11 @@ def test_command_line(tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     argv = labelme(shape([[1, 1]], "point"), GOOD)(folder)
-    assert main([*argv, "--out", str(tmp_path / "a.json"), "--json"]) == 0
+    assert main([*argv, "--out", str(tmp_path / "a.json"), "--json"]) == 1
     said = capsys.readouterr()
     assert json.loads(said.out) == json.loads((tmp_path / "a.conversion.json").read_text())
-    assert said.err.count("\n") == 1 and "B14" in said.err and "--point-box" in said.err
+    assert "B14" in said.err and "--point-box" in said.err
+    assert said.err.splitlines()[1:] == ["warning: left out: 1 object; the rest is written (exit code 1)"]
     assert main(["export", "voc", str(tmp_path / "a.json"), "--out", str(tmp_path / "v")]) == 0
     assert "2 files, 2 of 2 objects" in capsys.readouterr().out
     assert main(["export", "yolo", str(tmp_path / "a.json"), "--out", str(tmp_path / "y"), "--json"]) == 0
@@ -69,6 +70,43 @@ def test_command_line(tmp_path, capsys):
     assert main(["convert", "coco", str(tmp_path / "c.json"), "--out", str(tmp_path / "d.json")]) == 0
     assert (tmp_path / "c.json").read_bytes() == (tmp_path / "d.json").read_bytes()
     assert main(["convert", "coco", str(tmp_path / "c.json"), "--out", str(tmp_path / "c.json")]) == 2
+
+
+def test_a_missing_photograph_is_exit_code_1_and_counted(tmp_path, capsys):
+    """Three objects in two images; one image with two of them is gone, so one of each is left out, and 2 objects."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    argv = [*labelme(GOOD, shape([[40, 5], [50, 20]]))(folder), "--out", str(tmp_path / "a.json")]
+    assert main(argv) == 0 and "warning" not in capsys.readouterr().err
+    (folder / "a.jpg").unlink()
+    assert main(argv) == 1
+    said = capsys.readouterr()
+    assert "error B32" in said.err and 'image "a.jpg" does not exist' in said.err
+    assert said.err.splitlines()[-1] == "warning: left out: 1 image, 2 objects; the rest is written (exit code 1)"
+    assert "1 image (0 without objects), 1 object" in said.out and "images left out: 1" in said.out
+    assert "objects in 3 = out 1 + merged 0 + dropped 2" in said.out
+    assert [i["file_name"] for i in json.loads((tmp_path / "a.json").read_text())["images"]] == ["good.jpg"]
+
+
+def test_a_label_file_that_cannot_be_read_is_counted_as_a_file(tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    argv = [*labelme(GOOD)(folder), "--out", str(tmp_path / "a.json")]
+    (folder / "a.json").write_text("{")
+    assert main(argv) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("warning: left out: 1 file; the rest")
+
+
+def test_drafts_that_nobody_reviewed_are_noted_and_no_error(tmp_path, capsys):
+    """A draft is the model's, so its absence is no loss of what a person labelled: exit code 0, also with --strict."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    argv = [*labelme(GOOD, flags={"reviewed": False})(folder), "--out", str(tmp_path / "a.json")]
+    for more in ([], ["--strict"]):
+        assert main([*argv, *more]) == 0
+        said = capsys.readouterr()
+        assert "note not reviewed" in said.err and "dropped 1: not reviewed" in said.out
+        assert "drafts left out: 1 (--include-unreviewed uses them)" in said.out
 
 
 def test_help_imports_nothing_heavy():
