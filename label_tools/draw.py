@@ -19,6 +19,7 @@ from pathlib import Path
 from label_tools.atomic import atomic_write
 from label_tools.errors import FINDINGS, FINE, InputError, one_line
 from label_tools.images import open_image
+from label_tools.own_files import DRAWN
 from label_tools.sources import Source, open_source
 from label_tools.words import counted
 
@@ -234,6 +235,6 @@ def _legend(painter: Painter, pictures: Iterable[Picture], width: int):
 def _save(image, path: Path) -> None:
     buffer = BytesIO()
     # no chroma subsampling: coloured letters and thin lines would smear
-    image.save(buffer, "JPEG", quality=90, subsampling=0)
+    image.save(buffer, "JPEG", quality=90, subsampling=0, comment=DRAWN)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())

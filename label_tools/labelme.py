@@ -37,6 +37,7 @@ from label_tools.instances import (
     without_copies,
 )
 from label_tools.limits import LEAST_IMAGE_SIDE, LONGEST_LABEL, MOST_IMAGE_ASPECT
+from label_tools.own_files import is_ours
 from label_tools.strict_json import TextError, decode, parse
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
@@ -86,6 +87,8 @@ def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tu
         code = "B22" if encoding == "utf-8-sig" else "B23"
         tally.findings.append(Finding(code, WARNING, name, "", f"read as {encoding.upper()}; LabelMe writes UTF-8"))
     if isinstance(content, dict) and "shapes" not in content:
+        if is_ours(content):
+            return None, tally
         tally.skipped["JSON files that are not LabelMe's"] += 1
         tally.findings.append(Finding("B21", NOTE, name, "", 'no "shapes": not a LabelMe file, skipped'))
         return None, tally

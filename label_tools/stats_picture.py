@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from label_tools.errors import one_line
+from label_tools.own_files import DRAWN
 from label_tools.words import counted
 
 ANCHOR_SIZES = (32, 64, 128, 256, 512)  # torchvision's Faster R-CNN with FPN
@@ -45,7 +46,7 @@ def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO,
 
 
 def _no_clock(kind: str) -> dict:
-    return {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    return {"png": {"Software": None, "Comment": DRAWN}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
 
 
 def _plain(text: str) -> str:
