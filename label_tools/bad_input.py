@@ -98,8 +98,8 @@ ROWS = (
         "--unlabeled-is-negative uses it. An image whose label file was refused is never taken as one without objects"),
     Row("B35", "unknown label", "a label that the labels file does not have",
         "refuse, with the list, counts and suggestions; --skip-labels leaves them out"),
-    Row("B36", "spelling", "blanks around a label, decomposed Unicode; `Cat` beside `cat`",
-        "blanks, composition: repair. Case: refuse with a suggestion; --merge-case reads them as one"),
+    Row("B36", "spelling", "blanks around a label, decomposed Unicode; `Cat` beside `cat`; `cats` beside `cat`",
+        "blanks, composition: repair. Case: refuse with a suggestion; --merge-case reads them as one. Nearly alike: a warning where no labels file says that both are meant"),
     Row("B37", "label that is no name", "empty, over 200 characters, with control characters; __ignore__, _background_",
         "leave out; __ignore__ is an ignore region, _background_ no object. A label is never used as a path, and never "
         "printed raw"),

@@ -87,6 +87,8 @@ def examine(
         return result
     result.findings += rules_objects.objects(document, name, places)
     result.findings += rules_document.statistics(document, name)
+    if places is None:  # of a folder, the conversion has said it
+        result.findings += rules_document.alike_names(document, name)
     if root is None:
         result.document = document
         return result

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from label_tools import bad_input, coco
+from label_tools.alike_names import alike_finding
 from label_tools.atomic import atomic_write
 from label_tools.classes import class_table
 from label_tools.errors import InputError
@@ -181,6 +182,11 @@ def convert(
     if not reading.records:
         why = f" ({bad[0].line()})" if (bad := worst_first(tally.findings)) else ""
         raise InputError(f"{reading.source}: no labelled image found{why}")
+    if labels is None:  # nobody said which names are meant
+        found: Counter[str] = Counter()
+        for label, name in spelling.items():
+            found[name] += counts[label]
+        tally.findings += alike_finding(found, str(reading.source), "", annotations="FILE", files=holders)
     return Conversion(reading.source, reading.image_root, reading.records, names, tally, spelling)
 
 

@@ -6,9 +6,11 @@ listed). `statistics` looks at the document after reading: classes without objec
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 
+from label_tools.alike_names import alike_finding
 from label_tools.coco_rules import refuse_other_box_formats
 from label_tools.errors import InputError
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
@@ -99,6 +101,13 @@ def statistics(document: dict, name: str) -> Iterator[Finding]:
     if small:
         text = f"{small} of {counted(len(objects), 'box', 'boxes')} under {SMALL_SIDE:g} pixels wide or high"
         yield Finding("B17", NOTE, name, "annotations", text, "a larger --min-size lets the model see them")
+
+
+def alike_names(document: dict, name: str) -> Iterator[Finding]:
+    """B36: classes with objects whose names are nearly alike."""
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    counts = Counter(names[a["category_id"]] for a in document["annotations"] if not a["iscrowd"])
+    yield from alike_finding(counts, name, "categories", annotations=shlex.quote(name))
 
 
 def _has_size(image: dict) -> bool:

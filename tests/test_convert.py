@@ -109,6 +109,27 @@ def test_drafts_that_nobody_reviewed_are_noted_and_no_error(tmp_path, capsys):
         assert "drafts left out: 1 (--include-unreviewed uses them)" in said.out
 
 
+def test_class_names_that_are_nearly_alike_are_one_warning(tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shapes = [shape([[40, 5], [50, 20]], label="cats"), shape([[2, 32], [12, 40]], label="cat ")]
+    argv = [*labelme(*shapes)(folder), "--out", str(tmp_path / "a.json")]
+    assert main(argv) == 0  # good.json holds a cat
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "alike" in line]
+    assert line == (
+        f'warning B36 {folder}: class names that are nearly alike: "cats" (1, in {folder / "a.json"}) and "cat" (2); '
+        "one class? mend the labels, or frcnn rename FILE cats=cat --out NEW.json"
+    )
+    (tmp_path / "labels.txt").write_text("cat\ncats\n")
+    assert main([*argv, "--labels", str(tmp_path / "labels.txt")]) == 0  # both are wanted
+    assert "alike" not in capsys.readouterr().err
+    (folder / "a.json").write_text(json.dumps(content(shapes[:1])))
+    assert main([*argv, "--strict"]) == 0 and "alike" in capsys.readouterr().err  # neither a repair nor a loss
+    assert main(["check", str(folder)]) == main(["check", str(tmp_path / "a.json")]) == 0
+    said = capsys.readouterr().out
+    assert said.count("nearly alike") == 2 and f"frcnn rename {tmp_path / 'a.json'} cats=cat --out NEW.json" in said
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from label_tools.__main__ import main\n"
