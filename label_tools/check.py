@@ -184,7 +184,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="COCO files, LabelMe folders")
+    what = "COCO files, or folders: their LabelMe files, else annotations.json"
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help=what)
     parser.add_argument("--decode", action="store_true", help="read every pixel, not only headers")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the classes that LabelMe files may hold")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
@@ -197,12 +198,15 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from label_tools.sources import labels_at
+
     if args.fix and len(args.paths) > 1:
         raise InputError(f"--fix repairs one file at a time, {len(args.paths)} are given")
     if args.out and not args.fix:
         raise InputError("--out names the copy that --fix writes; give --fix too")
+    paths = [labels_at(path) for path in args.paths]
     results = examine_files(
-        args.paths,
+        paths,
         decode=args.decode,
         image_root=args.image_root,
         images=not args.no_images,
@@ -214,7 +218,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(as_text(results, findings, None if args.all else SHOWN_PER_RULE))
     if args.fix:
-        findings = write_repaired(results[0], args.paths[0], args.out)
+        findings = write_repaired(results[0], paths[0], args.out)
     return FINDINGS if any(f.level == ERROR for f in findings) else FINE
 
 

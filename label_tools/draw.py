@@ -43,7 +43,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, metavar="PATH", help="a COCO file or a LabelMe folder")
+    what = "a COCO file, or a folder: its LabelMe files, else annotations.json"
+    parser.add_argument("path", type=Path, metavar="PATH", help=what)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="contact_sheet.jpg, overlays/")
     parser.add_argument("--sheet-only", action="store_true", help="no overlays")
     parser.add_argument("--sample", type=int, metavar="N", help="N images, chosen by --seed")

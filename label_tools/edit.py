@@ -50,12 +50,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
             name, help=text, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == "merge":
-            parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="COCO files, two or more")
+            what = "COCO files, or folders with annotations.json, two or more"
+            parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help=what)
             parser.add_argument(
                 "--same-image", choices=SAME_IMAGE, default="refuse", help="when files disagree (default refuse)"
             )
         else:
-            parser.add_argument("annotations", type=Path, help="a COCO file")
+            parser.add_argument("annotations", type=Path, help="a COCO file, or a folder with annotations.json")
         if name == "rename":
             parser.add_argument("pairs", nargs="+", metavar="OLD=NEW")
         if name == "remap":
@@ -66,7 +67,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_merge(args: argparse.Namespace) -> int:
-    return _write(merge_files(args.paths, args.out, args.same_image), args.out, args.paths)
+    paths = [coco.file_of(path) for path in args.paths]
+    return _write(merge_files(paths, args.out, args.same_image), args.out, paths)
 
 
 def run_rename(args: argparse.Namespace) -> int:
@@ -84,12 +86,13 @@ def run_remap(args: argparse.Namespace) -> int:
 
 
 def _remap_file(args: argparse.Namespace, mapping: Mapping[str, str | None], *, drop_others: bool) -> int:
-    document = coco.read(args.annotations)
-    root = Path(os.path.relpath(coco.image_root(document, args.annotations), args.out.parent)).as_posix()
-    edited = remap(document, mapping, drop_others=drop_others, name=str(args.annotations))
+    path = coco.file_of(args.annotations)
+    document = coco.read(path)
+    root = Path(os.path.relpath(coco.image_root(document, path), args.out.parent)).as_posix()
+    edited = remap(document, mapping, drop_others=drop_others, name=str(path))
     document = {**edited.document, "info": {**edited.document["info"], "image_root": root}}
     edited = Edited(document, edited.objects_in, edited.dropped, edited.repeated)
-    return _write(edited, args.out, [args.annotations])
+    return _write(edited, args.out, [path])
 
 
 def read_mapping(path: Path) -> dict[str, str | None]:

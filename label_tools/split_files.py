@@ -45,7 +45,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("annotations", type=Path, help="a COCO file")
+    parser.add_argument("annotations", type=Path, help="a COCO file, or a folder with annotations.json")
     for part, share in zip(PARTS, (0.7, 0.2, 0.1)):
         parser.add_argument(f"--{part}", type=float, default=share, metavar="SHARE", help=f"default {share}")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default 0)")
@@ -72,7 +72,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     manifest = split_file(
-        args.annotations,
+        coco.file_of(args.annotations),
         fractions={part: getattr(args, part) for part in PARTS},
         seed=args.seed,
         group_by=args.group_by,

@@ -34,7 +34,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, metavar="PATH", help="a COCO file or a LabelMe folder")
+    what = "a COCO file, or a folder: its LabelMe files, else annotations.json"
+    parser.add_argument("path", type=Path, metavar="PATH", help=what)
     parser.add_argument("--min-size", type=int, default=800, metavar="PX", help="default 800, as torchvision")
     parser.add_argument("--max-size", type=int, default=1333, metavar="PX", help="default 1333, as torchvision")
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="the picture; its numbers go to FILE.json")
