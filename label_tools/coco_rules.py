@@ -130,7 +130,7 @@ def _annotations(
     kept: list[dict] = []
     seen: dict[tuple, int] = {}
     ids: set[int] = set()
-    renumber = ""
+    renumber: tuple[str, int | None, str] | None = None  # the first that needs it: place, id, what is wrong
     for i, item in enumerate(items):
         place = f"annotations[{i}]"
         try:
@@ -152,20 +152,15 @@ def _annotations(
             continue
         annotation_id = _whole(item.get("id"))
         if annotation_id is None or annotation_id <= 0 or annotation_id in ids:
-            renumber = renumber or f"{place}: id {item.get('id')!r}"
+            why = "is that of an earlier one" if annotation_id in ids else "is no whole number above 0"
+            renumber = renumber or (place, annotation_id, f"id {item.get('id')!r} {why}")
         else:
             ids.add(annotation_id)
         kept.append(result)
     if renumber:
-        code = "B41" if renumber.endswith("id 0") else "B40"
-        place, text = renumber.split(": ", 1)
-        report(
-            WARNING,
-            code,
-            place,
-            f"{text} is missing, not above 0 or taken; all annotations renumbered from 1",
-            "",
-        )
+        place, number, text = renumber
+        code = "B41" if number == 0 else "B40"
+        report(WARNING, code, place, f"{text}; all annotations renumbered from 1", "")
         for number, annotation in enumerate(kept, start=1):
             annotation["id"] = number
     return kept

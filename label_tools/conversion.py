@@ -180,7 +180,9 @@ def convert(
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise InputError(f"{bad[0].line()}{more}; --strict allows neither repairs nor losses")
     if not reading.records:
-        why = f" ({bad[0].line()})" if (bad := worst_first(tally.findings)) else ""
+        bad = worst_first(tally.findings)
+        more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
+        why = f" ({bad[0].line()}{more})" if bad else ""
         raise InputError(f"{reading.source}: no labelled image found{why}")
     if labels is None:  # nobody said which names are meant
         found: Counter[str] = Counter()

@@ -141,7 +141,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
     parser = formats.add_parser(name, help=text, description=text)
-    parser.add_argument("source", metavar="SRC", type=Path, help="the folder; folders in it are read too")
+    source = "a COCO file, or a folder with annotations.json" if name == "coco" else "the folder, with those in it"
+    parser.add_argument("source", metavar="SRC", type=Path, help=source)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the COCO file to write")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="one class a line: their order, and no others")
     parser.add_argument("--merge-case", action="store_true", help='read "Cat" and "cat" as one class')
@@ -228,6 +229,9 @@ def run_yolo(args: argparse.Namespace) -> int:
 
 
 def run_coco(args: argparse.Namespace) -> int:
+    from label_tools import coco
+
+    args.source = coco.file_of(args.source)
     if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
         raise InputError(f"{args.out}: is the input itself; choose another --out")
     return finish(convert_coco(args.source, image_root=args.image_root, **_common(args)), args)

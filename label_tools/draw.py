@@ -24,6 +24,7 @@ from label_tools.sources import Source, open_source
 from label_tools.words import counted
 
 MARGIN, CAPTION, GAP = 16, 22, 8  # pixels of a contact sheet
+_MOST_LINES = 20  # pictures that cannot be opened, named one by one
 LONGEST, SHORTEST = 1600, 640  # pixels: overlays are brought to a longer side between these two
 
 
@@ -65,14 +66,21 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name} {value}: a number from {low} to {high}")
     source = open_source(args.path, image_root=args.image_root)
     pictures = choose(source, args.sample, args.seed, args.classes)
+    if not any(picture.path.is_file() for picture in pictures):
+        raise InputError(
+            f"{args.path}: none of the {counted(len(pictures), 'image')} is there, the first would be "
+            f"{pictures[0].path}; --image-root DIR names their folder"
+        )
     painter = Painter(source.document, ids=args.ids)
     sheets = contact_sheets(painter, pictures, source.name, args.out, args.columns, args.rows, args.tile)
     print("\n".join(str(path) for path in sheets))
     if not args.sheet_only:
         count = overlays(painter, pictures, args.out / "overlays")
         print(f"{args.out / 'overlays'}: {counted(count, 'picture')}")
-    for line in painter.problems:
+    for line in painter.problems[:_MOST_LINES]:
         print(f"warning: {one_line(line)}", file=sys.stderr)
+    if more := painter.problems[_MOST_LINES:]:
+        print(f"warning: ... and {counted(len(more), 'more picture')} that cannot be opened", file=sys.stderr)
     return FINDINGS if painter.problems else FINE
 
 

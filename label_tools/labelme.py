@@ -238,7 +238,7 @@ def _find_image(
 def _check_reviewed(content: dict, options: Options) -> None:
     flags = content.get("flags")
     if not options.include_unreviewed and isinstance(flags, dict) and flags.get("reviewed") is False:
-        mend = "set its flag `reviewed` in labelme, or pass --include-unreviewed"
+        mend = "set its flag `reviewed` in labelme, or convert with --include-unreviewed"
         raise RefusedError(NOT_REVIEWED, "labelled by a model and not yet reviewed by a person", mend)
 
 

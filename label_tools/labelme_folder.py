@@ -74,6 +74,8 @@ def read_folder(
                 records.append(record)
             elif one.findings:  # a file of our own has none
                 tally.refused_images.append(path)
+    if not records and not tally.findings:  # all of them are files of our own
+        raise InputError(f"{source}: no LabelMe file (*.json) in it")
     if not alone:
         add_unlabeled(records, reader.images, unlabeled_is_negative, tally)
     records.sort(key=lambda r: r.file_name.split("/"))

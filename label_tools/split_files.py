@@ -191,11 +191,15 @@ def _ties(
     if not 0 <= distance <= 64:
         raise InputError(f"--near-distance {distance}: a number of bits from 0 to 64")
     paths = [coco.image_path(document, annotations, image) for image in images]
+    if missing := next((path for path in paths if not path.is_file()), None):
+        mend = "--image-root DIR names the folder of the images, --duplicates off splits without opening them"
+        raise InputError(f"{missing}: no such file; {mend}")
     try:
         # disable=None: a bar only where a person watches
         prints = list(tqdm(fingerprint_files(paths, jobs), "duplicates", len(paths), disable=None))
     except InputError as error:
-        raise InputError(f"{error} (--duplicates off splits without opening the images)") from error
+        mend = f"`frcnn check {annotations} --decode --fix` writes a copy without it"
+        raise InputError(f"{error} ({mend}; --duplicates off splits without opening the images)") from error
     ties += [Tie("same pixels", tuple(group)) for group in same_pixels(prints)]
     if duplicates == "near":
         ties += [Tie("look alike", (i, j)) for i, j, _ in look_alike(prints, distance)]

@@ -70,6 +70,7 @@ def test_a_sound_document_has_no_findings():
         # what it repairs
         (with_(sound(), "annotations", 0, id=0), ("warning", "B41", "annotations[0]")),
         (with_(sound(), "annotations", 1, id=1), ("warning", "B40", "annotations[1]")),
+        (with_(sound(), "annotations", 1, id=-1), ("warning", "B40", "annotations[1]")),
         (with_(sound(), "annotations", 0, image_id="1"), ("warning", "B49", "annotations[0]")),
         (with_(sound(), "annotations", 0, area=None), ("warning", "B50", "annotations[0]")),
         (with_(sound(), "annotations", 0, bbox=[90, 10, 20, 20]), ("warning", "B05", "annotations[0]")),

@@ -130,6 +130,26 @@ def test_class_names_that_are_nearly_alike_are_one_warning(tmp_path, capsys):
     assert said.count("nearly alike") == 2 and f"frcnn rename {tmp_path / 'a.json'} cats=cat --out NEW.json" in said
 
 
+def test_what_to_do_when_nothing_can_be_converted(tmp_path, capsys):
+    """Three label files of which none has its photograph; a folder that holds only files of ours; a folder for coco."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    labelme(GOOD)(folder)
+    assert main(["convert", "labelme", str(folder), "--out", str(folder / "annotations.json")]) == 0
+    assert main(["export", "voc", str(folder), "--out", str(tmp_path / "voc")]) == 0
+    capsys.readouterr()
+    assert main(["convert", "voc", str(tmp_path / "voc"), "--out", str(tmp_path / "o.json")]) == 2
+    error = capsys.readouterr().err
+    assert "--image-root" in error and error.endswith("delete the label file; and 1 more)\n"), error
+    for name in ("a.json", "good.json"):
+        (folder / name).unlink()
+    assert main(["convert", "labelme", str(folder), "--out", str(tmp_path / "o.json")]) == 2
+    assert "no LabelMe file (*.json) in it" in capsys.readouterr().err
+    assert main(["convert", "coco", str(folder), "--out", str(folder / "annotations.json")]) == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert main(["convert", "coco", str(folder), "--out", str(tmp_path / "o.json")]) == 0
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from label_tools.__main__ import main\n"
