@@ -140,7 +140,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
-    parser = formats.add_parser(name, help=text, description=text)
+    epilog = "Exit code 1: something could not be used and is left out; the rest is written."
+    parser = formats.add_parser(name, help=text, description=text, epilog=epilog)
     source = "a COCO file, or a folder with annotations.json" if name == "coco" else "the folder, with those in it"
     parser.add_argument("source", metavar="SRC", type=Path, help=source)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the COCO file to write")

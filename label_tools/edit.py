@@ -76,7 +76,7 @@ def run_rename(args: argparse.Namespace) -> int:
     for pair in args.pairs:
         old, equals, new = pair.partition("=")
         if not equals or not old.strip() or not new.strip():
-            raise InputError(f"{pair!r}: needs OLD=NEW, for example hexnut=hex_nut")
+            raise InputError(f"{pair!r}: needs OLD=NEW, for example hexnut=hex_nut (`frcnn remap` drops classes)")
         _enter(mapping, old.strip(), new.strip(), "rename")
     return _remap_file(args, mapping, drop_others=False)
 

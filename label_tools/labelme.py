@@ -86,9 +86,9 @@ def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tu
     if encoding != "utf-8":
         code = "B22" if encoding == "utf-8-sig" else "B23"
         tally.findings.append(Finding(code, WARNING, name, "", f"read as {encoding.upper()}; LabelMe writes UTF-8"))
+    if is_ours(content):
+        return None, tally
     if isinstance(content, dict) and "shapes" not in content:
-        if is_ours(content):
-            return None, tally
         tally.skipped["JSON files that are not LabelMe's"] += 1
         tally.findings.append(Finding("B21", NOTE, name, "", 'no "shapes": not a LabelMe file, skipped'))
         return None, tally

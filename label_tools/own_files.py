@@ -17,11 +17,14 @@ _KEYS = (  # some keys of each kind, which no other program writes together
     {"files", "counts", "findings"},  # `check --json`
     {"files", "objects_in", "objects_out"},  # `export --json`
 )
+_DETECTION = {"image_id", "category_id", "bbox", "score"}
 
 
 def is_ours(content: Any) -> bool:
-    """Whether a JSON document is one that our commands write: a COCO file with an image root, or an account."""
-    if not isinstance(content, dict):
+    """Whether a JSON document is one of ours: a COCO file with an image root, detections, an account."""
+    if isinstance(content, list):  # detections.json of `predict` and `evaluate`
+        return bool(content) and isinstance(content[0], dict) and content[0].keys() >= _DETECTION
+    if not isinstance(content, dict) or "shapes" in content:
         return False
     info = content.get("info")
     if isinstance(info, dict) and "image_root" in info and {"images", "annotations", "categories"} <= content.keys():

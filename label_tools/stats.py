@@ -176,10 +176,8 @@ def table(numbers: dict) -> str:
     sizes = "no image"
     if numbers["images"]:
         wide, high = numbers["image_width"], numbers["image_height"]
-        sizes = (
-            f"{wide['min']:.0f} x {high['min']:.0f} to {wide['max']:.0f} x {high['max']:.0f}, "
-            f"median {wide['median']:.0f} x {high['median']:.0f}"
-        )
+        smallest, largest, middle = (f"{wide[key]:.0f} x {high[key]:.0f}" for key in ("min", "max", "median"))
+        sizes = f"each {middle}" if smallest == largest else f"{smallest} to {largest}, median {middle}"
     lines += [
         f"{counted(numbers['images'], 'image')} ({numbers['images_without_objects']} without objects), {sizes} pixels; "
         f"at most {counted(numbers['most_objects_in_an_image'], 'object')} in one; "

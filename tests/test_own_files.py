@@ -51,6 +51,8 @@ def leave_everything(photos: Path, capsys) -> None:
 def test_a_second_conversion_sees_no_file_of_ours(photos, capsys):
     path = photos / "annotations.json"
     leave_everything(photos, capsys)
+    detection = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+    (photos / "detections.json").write_text(json.dumps([detection]))
     ours = {p.name for p in photos.rglob("*.json") if not p.stem.isdecimal()}
     assert {"train.json", "split.json", "stats.json", "annotations.repaired.json", "conversion.json"} <= ours
     assert len(ours) >= 15
@@ -80,7 +82,8 @@ def test_a_photograph_named_like_a_part_is_not_lost(photos, capsys):
 
 
 def test_only_what_is_ours(tmp_path):
-    assert not is_ours([]) and not is_ours({}) and not is_ours({"shapes": []})
+    assert not is_ours([]) and not is_ours([1]) and not is_ours([{"bbox": [1, 2, 3, 4]}])
+    assert not is_ours({}) and not is_ours({"shapes": []})
     assert not is_ours({"images": [], "annotations": [], "categories": []})  # a COCO file of others: said (B21)
     assert not is_ours({"info": "text", "images": [], "annotations": [], "categories": []})
     assert not is_drawing(picture(tmp_path / "a.jpg")) and not is_drawing(tmp_path / "nowhere.jpg")

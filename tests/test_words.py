@@ -57,5 +57,6 @@ def test_no_line_of_any_command_says_1_images(tmp_path, capsys):
         assert said.out + said.err, words
         lines += said.out + said.err
     assert lines.count("1 image ") > 3 and lines.count("1 object") >= 1  # the pattern below looks at something
+    assert "each 64 x 48 pixels" in lines
     wrong = [line for line in lines.splitlines() if re.search(rf"\b1 ({NOUNS})\b", line)]
     assert not wrong, wrong
