@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from label_tools.errors import FINE, InputError, MissingExtra
@@ -86,9 +87,13 @@ def find_labelme(environment: Mapping[str, str] | None = None) -> str:
     return found
 
 
-def install_line(python: tuple[int, int]) -> str:
+def install_line(python: tuple[int, int], has_pip: bool | None = None) -> str:
     """labelme 7 needs Python 3.12; before, 6.3 is the newest one."""
     wanted = "labelme>=6.3,<7" if python < (3, 12) else "labelme>=7"
+    if has_pip is None:
+        has_pip = find_spec("pip") is not None
+    if not has_pip:  # an environment that uv made
+        return f"uv pip install --python {Path(sys.executable)} '{wanted}'"
     return f"{Path(sys.executable)} -m pip install '{wanted}'"
 
 

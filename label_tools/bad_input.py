@@ -4,8 +4,8 @@ The codes are those of all findings. `bad_input.md` is made of this table (`pyth
 `tests/test_bad_input.py` builds every row as a file and holds the tools to the outcome that stands here.
 
 Outcomes: accept, as it is; note, accepted and said; repair, with one finding that says how; leave out, that object,
-image or file, counted and said; refuse, the whole run, with one line and exit code 2. With --strict, every repair
-and everything left out is refused.
+image or file, counted and said, the rest is written and the exit code is 1; refuse, the whole run, with one line and
+exit code 2. With --strict, every repair and everything left out is refused.
 """
 
 # ruff: noqa: E501 (the table)
@@ -71,7 +71,8 @@ ROWS = (
     Row("B18", "very long", "a box over 100 times as long as wide", "note"),
     Row("B20", "unreadable label file", "empty, cut off, a list at the top, shapes null; broken XML",
         "leave out the file, with line and column"),
-    Row("B21", "another kind of file", "JSON without shapes, XML that is no annotation", "note: skipped"),
+    Row("B21", "another kind of file", "JSON without shapes, XML that is no annotation",
+        "note: skipped. What our own commands leave in the folder is passed over without a word, drawings too"),
     Row("B22", "UTF-8 with BOM", "a byte order mark at the start", "repair: read all the same"),
     Row("B23", "UTF-16 or UTF-32", "another Unicode encoding", "repair: read all the same"),
     Row("B24", "no Unicode text", "GBK, cp1252 and other old encodings",
@@ -97,8 +98,8 @@ ROWS = (
         "--unlabeled-is-negative uses it. An image whose label file was refused is never taken as one without objects"),
     Row("B35", "unknown label", "a label that the labels file does not have",
         "refuse, with the list, counts and suggestions; --skip-labels leaves them out"),
-    Row("B36", "spelling", "blanks around a label, decomposed Unicode; `Cat` beside `cat`",
-        "blanks, composition: repair. Case: refuse with a suggestion; --merge-case reads them as one"),
+    Row("B36", "spelling", "blanks around a label, decomposed Unicode; `Cat` beside `cat`; `cats` beside `cat`",
+        "blanks, composition: repair. Case: refuse with a suggestion; --merge-case reads them as one. Nearly alike: a warning where no labels file says that both are meant"),
     Row("B37", "label that is no name", "empty, over 200 characters, with control characters; __ignore__, _background_",
         "leave out; __ignore__ is an ignore region, _background_ no object. A label is never used as a path, and never "
         "printed raw"),

@@ -24,6 +24,7 @@ from pathlib import Path
 from label_tools import coco
 from label_tools.errors import FINDINGS, FINE, InputError
 from label_tools.findings import ERROR, Finding, count_levels, worst_first
+from label_tools.words import counted
 
 SHOWN_PER_RULE = 20
 
@@ -86,6 +87,8 @@ def examine(
         return result
     result.findings += rules_objects.objects(document, name, places)
     result.findings += rules_document.statistics(document, name)
+    if places is None:  # of a folder, the conversion has said it
+        result.findings += rules_document.alike_names(document, name)
     if root is None:
         result.document = document
         return result
@@ -181,7 +184,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="COCO files, LabelMe folders")
+    what = "COCO files, or folders: their LabelMe files, else annotations.json"
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help=what)
     parser.add_argument("--decode", action="store_true", help="read every pixel, not only headers")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the classes that LabelMe files may hold")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
@@ -194,12 +198,15 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from label_tools.sources import labels_at
+
     if args.fix and len(args.paths) > 1:
         raise InputError(f"--fix repairs one file at a time, {len(args.paths)} are given")
     if args.out and not args.fix:
         raise InputError("--out names the copy that --fix writes; give --fix too")
+    paths = [labels_at(path) for path in args.paths]
     results = examine_files(
-        args.paths,
+        paths,
         decode=args.decode,
         image_root=args.image_root,
         images=not args.no_images,
@@ -211,7 +218,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(as_text(results, findings, None if args.all else SHOWN_PER_RULE))
     if args.fix:
-        findings = write_repaired(results[0], args.paths[0], args.out)
+        findings = write_repaired(results[0], paths[0], args.out)
     return FINDINGS if any(f.level == ERROR for f in findings) else FINE
 
 
@@ -233,7 +240,7 @@ def write_repaired(result: Examined, source: Path, out: Path | None = None) -> l
     coco.write(document, out)
     lost_images = result.images - len(document["images"])
     lost_objects = result.objects - len(document["annotations"])
-    print(f"{out}: left out {lost_images} images and {lost_objects} annotations", file=sys.stderr)
+    print(f"{out}: left out {counted(lost_images, 'image')} and {counted(lost_objects, 'annotation')}", file=sys.stderr)
     return examine(document, result.root, str(out)).findings
 
 
@@ -253,7 +260,8 @@ def _write_repaired_folder(result: Examined, source: Path, out: Path) -> list[Fi
         coco.write(document, made)
         counts = export_labelme(made, out)
     left_out = result.objects - counts["objects_out"]
-    print(f"{out}: {counts['files']} files; {left_out} shapes left out or joined with others", file=sys.stderr)
+    shapes = counted(left_out, "shape")
+    print(f"{out}: {counted(counts['files'], 'file')}; {shapes} left out or joined with others", file=sys.stderr)
     return examine(result.document, root, str(out)).findings
 
 
@@ -277,6 +285,7 @@ def as_text(results: Sequence[Examined], findings: Sequence[Finding], shown: int
         elif per_rule[key] == shown + 1:
             lines.append(f"{finding.level} {finding.code} ... and {totals[key] - shown} more (--all shows them)")
     counts = count_levels(findings)
-    said = ", ".join(f"{counts[level]} {level}{'s' * (counts[level] != 1)}" for level in counts)
-    images, objects = sum(r.images for r in results), sum(r.objects for r in results)
-    return "\n".join([*lines, f"{said} in {images} images with {objects} annotations"])
+    said = ", ".join(counted(number, level) for level, number in counts.items())
+    images = counted(sum(r.images for r in results), "image")
+    objects = counted(sum(r.objects for r in results), "annotation")
+    return "\n".join([*lines, f"{said} in {images} with {objects}"])

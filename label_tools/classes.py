@@ -15,6 +15,7 @@ from pathlib import Path
 from label_tools.errors import InputError, one_line
 from label_tools.labelme import BACKGROUND_LABEL, IGNORE_LABEL, clean_label
 from label_tools.strict_json import decode
+from label_tools.words import counted
 
 _FILES_NAMED = 3  # per label, in a refusal
 NO_CLASSES = (IGNORE_LABEL, BACKGROUND_LABEL)
@@ -87,7 +88,7 @@ def _refuse_two_spellings(
     for same in by_case.values():
         if len(same) > 1 and not set(same) <= set(names or ()):
             listed = ", ".join(
-                f'"{one_line(label)}" ({found[label]}{_in_files(files.get(label, ()))})' for label in same
+                f'"{one_line(label)}" ({found[label]}{in_files(files.get(label, ()))})' for label in same
             )
             raise InputError(
                 f"{where}labels that differ only in upper and lower case: {listed}; "
@@ -109,17 +110,17 @@ def _refuse_unknown(
     for label, n in sorted(unknown.items(), key=lambda item: (-item[1], item[0])):
         folded = {name.casefold(): name for name in names}
         near = folded.get(label.casefold()) or next(iter(get_close_matches(label, names, 1)), "")
-        place = _in_files(files.get(label, ()))
+        place = in_files(files.get(label, ()))
         listed.append(f'"{one_line(label)}" ({n}{place})' + (f', did you mean "{near}"?' if near else ""))
     raise InputError(
-        f"{where}{len(unknown)} label{'s' * (len(unknown) != 1)} that the labels file does not have: "
+        f"{where}{counted(len(unknown), 'label')} that the labels file does not have: "
         f"{'; '.join(listed[:20])}{' ...' * (len(listed) > 20)}; mend the label in these files (or "
         "convert without --labels, then frcnn rename), "
         "add it to the labels file, or leave it out with --skip-labels"
     )
 
 
-def _in_files(files: Sequence[str]) -> str:
+def in_files(files: Sequence[str]) -> str:
     """`, in a.json, b.json, c.json and 2 more`; "" when no file is known."""
     named = ", ".join(one_line(file) for file in files[:_FILES_NAMED])
     more = f" and {len(files) - _FILES_NAMED} more" if len(files) > _FILES_NAMED else ""

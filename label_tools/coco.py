@@ -30,6 +30,7 @@ from label_tools.findings import ERROR, Finding
 from label_tools.strict_json import loads
 
 Document = dict[str, Any]
+FILE_NAME = "annotations.json"  # in a folder that is given in the place of a file
 
 
 def read(path: str | os.PathLike, findings: list[Finding] | None = None) -> Document:
@@ -74,6 +75,22 @@ def read_raw(path: str | os.PathLike) -> Document:
         if not isinstance(document.get(key), list):
             raise InputError(f'{path}: no list "{key}"; a COCO file has images, annotations and categories')
     return document
+
+
+def file_of(path: str | os.PathLike) -> Path:
+    """The COCO file that a person means by `path`: the file itself, or the annotations.json of a folder.
+
+    Raises InputError for a folder without one.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    inside = path / FILE_NAME
+    if not inside.is_file():
+        raise InputError(
+            f"{path}: no {FILE_NAME} in it; make it first, for example: frcnn convert labelme {path} --out {inside}"
+        )
+    return inside
 
 
 def write(document: Document, path: str | os.PathLike) -> None:

@@ -14,6 +14,7 @@ from label_tools import geometry, rle
 from label_tools.errors import InputError
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.limits import LARGEST_COORDINATE, LARGEST_FACTOR, LEAST_LEFT, LEAST_SIDE, MOST_ASPECT, SLACK
+from label_tools.words import counted
 
 _LARGEST_IMAGE_SIDE = 1_000_000
 Report = Callable[[str, str, str, str, str], None]  # level, code, place, text, mend
@@ -112,8 +113,9 @@ def refuse_other_box_formats(document: dict, images: dict[int, dict], name: str)
         within_one += 0 <= x <= 1 and 0 <= y <= 1 and 0 < w <= 1 and 0 < h <= 1
         under_one += min(w, h) < 1
     if total and corners > total / 2:
+        boxes = counted(total, "box", "boxes")
         raise InputError(
-            f"{name}: {beyond} of {total} boxes leave their image as [x, y, width, height] and {corners} of them fit "
+            f"{name}: {beyond} of {boxes} leave their image as [x, y, width, height] and {corners} of them fit "
             "as [x1, y1, x2, y2]; write bbox as [x, y, x2 - x1, y2 - y1]"
         )
     if total and within_one == total and under_one:
@@ -128,7 +130,7 @@ def _annotations(
     kept: list[dict] = []
     seen: dict[tuple, int] = {}
     ids: set[int] = set()
-    renumber = ""
+    renumber: tuple[str, int | None, str] | None = None  # the first that needs it: place, id, what is wrong
     for i, item in enumerate(items):
         place = f"annotations[{i}]"
         try:
@@ -150,20 +152,15 @@ def _annotations(
             continue
         annotation_id = _whole(item.get("id"))
         if annotation_id is None or annotation_id <= 0 or annotation_id in ids:
-            renumber = renumber or f"{place}: id {item.get('id')!r}"
+            why = "is that of an earlier one" if annotation_id in ids else "is no whole number above 0"
+            renumber = renumber or (place, annotation_id, f"id {item.get('id')!r} {why}")
         else:
             ids.add(annotation_id)
         kept.append(result)
     if renumber:
-        code = "B41" if renumber.endswith("id 0") else "B40"
-        place, text = renumber.split(": ", 1)
-        report(
-            WARNING,
-            code,
-            place,
-            f"{text} is missing, not above 0 or taken; all annotations renumbered from 1",
-            "",
-        )
+        place, number, text = renumber
+        code = "B41" if number == 0 else "B40"
+        report(WARNING, code, place, f"{text}; all annotations renumbered from 1", "")
         for number, annotation in enumerate(kept, start=1):
             annotation["id"] = number
     return kept
@@ -258,7 +255,7 @@ def _segmentation(value: Any, image: dict, report: Callable[..., None]) -> tuple
         return rle.to_rle(runs, height, width), float(rle.area(runs)), rle.box(runs, height)
     if isinstance(value, list) and _is_numbers(value, len(value)):
         if len(value) < 6 or len(value) % 2:
-            raise _LeaveOutError("B09", f"segmentation is one list of {len(value)} numbers", "")
+            raise _LeaveOutError("B09", f"segmentation is one list of {counted(len(value), 'number')}", "")
         report(WARNING, "B09", "segmentation is one list of numbers; read as one polygon", "")
         value = [value]
     if not isinstance(value, list):
@@ -269,7 +266,8 @@ def _segmentation(value: Any, image: dict, report: Callable[..., None]) -> tuple
         if len(piece) % 2:
             raise _LeaveOutError("B09", f"segmentation[{k}] has an odd number of coordinates", "")
         if len(piece) < 6:
-            raise _LeaveOutError("B08", f"segmentation[{k}] has {len(piece) // 2} points, needs 3 or more", "")
+            points = counted(len(piece) // 2, "point")
+            raise _LeaveOutError("B08", f"segmentation[{k}] has {points}, needs 3 or more", "")
         try:
             if not all(math.isfinite(v) for v in piece):
                 raise _LeaveOutError("B06", f"segmentation[{k}] has a coordinate that is not finite", "")

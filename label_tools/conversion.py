@@ -13,12 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from label_tools import bad_input, coco
+from label_tools.alike_names import alike_finding
 from label_tools.atomic import atomic_write
 from label_tools.classes import class_table
 from label_tools.errors import InputError
-from label_tools.findings import NOTE, Finding, count_levels, worst_first
+from label_tools.findings import ERROR, NOTE, Finding, count_levels, worst_first
 from label_tools.instances import ImageRecord, Instance, Tally
 from label_tools.labelme import IGNORE_LABEL
+from label_tools.words import counted
+
+_LOST = {  # what is skipped with an error -> its noun
+    "images left out": "image",
+    "label files that cannot be read": "file",
+    "label files without an image": "file",
+    "masks without an image": "mask",
+}
 
 
 @dataclass
@@ -171,8 +180,15 @@ def convert(
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise InputError(f"{bad[0].line()}{more}; --strict allows neither repairs nor losses")
     if not reading.records:
-        why = f" ({bad[0].line()})" if (bad := worst_first(tally.findings)) else ""
+        bad = worst_first(tally.findings)
+        more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
+        why = f" ({bad[0].line()}{more})" if bad else ""
         raise InputError(f"{reading.source}: no labelled image found{why}")
+    if labels is None:  # nobody said which names are meant
+        found: Counter[str] = Counter()
+        for label, name in spelling.items():
+            found[name] += counts[label]
+        tally.findings += alike_finding(found, str(reading.source), "", annotations="FILE", files=holders)
     return Conversion(reading.source, reading.image_root, reading.records, names, tally, spelling)
 
 
@@ -182,20 +198,36 @@ def account_path(out: str | os.PathLike) -> Path:
     return out.with_name("conversion.json" if out.name == "annotations.json" else f"{out.stem}.conversion.json")
 
 
+def losses(account: dict) -> str:
+    """What could not be used, counted: `1 image, 2 objects`; "" when nothing was lost.
+
+    What is left out by wish (--skip-labels, unreviewed drafts, copies) has no error and is no loss.
+    """
+    errors = {f["code"] for f in account["findings"] if f["level"] == ERROR}
+    lost = Counter(object=sum(n for why, n in account["dropped"].items() if why in errors))
+    for what, n in account["skipped"].items():
+        if noun := _LOST.get(what):
+            lost[noun] += n
+    return ", ".join(counted(lost[noun], noun) for noun in ("file", "image", "mask", "object") if lost[noun])
+
+
 def report_lines(account: dict) -> list[str]:
     """The account for a person."""
     classes = ", ".join(f"{name} {n}" for name, n in account["classes"].items())
     dropped = sum(account["dropped"].values())
+    number_of_classes = counted(len(account["classes"]), "class", "classes")
     lines = [
-        f"{account['images']} images ({account['images_without_objects']} without objects), "
-        f"{account['objects_out']} objects, {len(account['classes'])} classes: {classes}",
+        f"{counted(account['images'], 'image')} ({account['images_without_objects']} without objects), "
+        f"{counted(account['objects_out'], 'object')}, {number_of_classes}: {classes}",
         f"objects in {account['objects_in']} = out {account['objects_out']} + merged {account['merged']} "
         f"+ dropped {dropped}",
     ]
     lines += [f"  dropped {n}: {why} {account['dropped_why'][why]}".rstrip() for why, n in account["dropped"].items()]
-    lines += [f"  {n} {what}" for what, n in account["skipped"].items()]
+    for what, n in account["skipped"].items():
+        name, bracket, why = what.partition(" (")
+        lines.append(f"  {name}: {n}{bracket}{why}")
     if account["ignore_regions"]:
-        lines.append(f"  {account['ignore_regions']} ignore regions, written once per class with iscrowd 1")
+        lines.append(f"  ignore regions among them: {account['ignore_regions']}, written once per class with iscrowd 1")
     return lines
 
 

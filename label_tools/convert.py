@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from label_tools.errors import FINE, InputError
-from label_tools.findings import worst_first
+from label_tools.errors import FINDINGS, FINE, InputError
+from label_tools.findings import ERROR, worst_first
 from label_tools.images import MAX_PIXELS
 
 _MOST_LINES = 20  # findings shown; all of them stand in conversion.json
@@ -140,8 +140,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
-    parser = formats.add_parser(name, help=text, description=text)
-    parser.add_argument("source", metavar="SRC", type=Path, help="the folder; folders in it are read too")
+    epilog = "Exit code 1: something could not be used and is left out; the rest is written."
+    parser = formats.add_parser(name, help=text, description=text, epilog=epilog)
+    source = "a COCO file, or a folder with annotations.json" if name == "coco" else "the folder, with those in it"
+    parser.add_argument("source", metavar="SRC", type=Path, help=source)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the COCO file to write")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="one class a line: their order, and no others")
     parser.add_argument("--merge-case", action="store_true", help='read "Cat" and "cat" as one class')
@@ -228,14 +230,20 @@ def run_yolo(args: argparse.Namespace) -> int:
 
 
 def run_coco(args: argparse.Namespace) -> int:
+    from label_tools import coco
+
+    args.source = coco.file_of(args.source)
     if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
         raise InputError(f"{args.out}: is the input itself; choose another --out")
     return finish(convert_coco(args.source, image_root=args.image_root, **_common(args)), args)
 
 
 def finish(conversion, args: argparse.Namespace) -> int:
-    """Write a conversion and tell about it: the account on stdout, the findings on stderr."""
-    from label_tools.conversion import account_path, report_lines
+    """Write a conversion and tell about it: the account on stdout, the findings on stderr.
+
+    Exit code 1, as that of `check`, when there are errors: something that was labelled is left out.
+    """
+    from label_tools.conversion import account_path, losses, report_lines
 
     account = conversion.write(args.out)
     shown = worst_first(conversion.findings)
@@ -247,7 +255,10 @@ def finish(conversion, args: argparse.Namespace) -> int:
         print(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False))
     else:
         print(f"{args.out}: " + "\n".join(report_lines(account)))
-    return FINE
+    if not account["findings_by_level"][ERROR]:
+        return FINE
+    print(f"warning: left out: {losses(account)}; the rest is written (exit code 1)", file=sys.stderr)
+    return FINDINGS
 
 
 def _common(args: argparse.Namespace) -> dict:

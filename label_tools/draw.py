@@ -19,9 +19,12 @@ from pathlib import Path
 from label_tools.atomic import atomic_write
 from label_tools.errors import FINDINGS, FINE, InputError, one_line
 from label_tools.images import open_image
+from label_tools.own_files import DRAWN
 from label_tools.sources import Source, open_source
+from label_tools.words import counted
 
 MARGIN, CAPTION, GAP = 16, 22, 8  # pixels of a contact sheet
+_MOST_LINES = 20  # pictures that cannot be opened, named one by one
 LONGEST, SHORTEST = 1600, 640  # pixels: overlays are brought to a longer side between these two
 
 
@@ -41,7 +44,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, metavar="PATH", help="a COCO file or a LabelMe folder")
+    what = "a COCO file, or a folder: its LabelMe files, else annotations.json"
+    parser.add_argument("path", type=Path, metavar="PATH", help=what)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="contact_sheet.jpg, overlays/")
     parser.add_argument("--sheet-only", action="store_true", help="no overlays")
     parser.add_argument("--sample", type=int, metavar="N", help="N images, chosen by --seed")
@@ -62,14 +66,21 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name} {value}: a number from {low} to {high}")
     source = open_source(args.path, image_root=args.image_root)
     pictures = choose(source, args.sample, args.seed, args.classes)
+    if not any(picture.path.is_file() for picture in pictures):
+        raise InputError(
+            f"{args.path}: none of the {counted(len(pictures), 'image')} is there, the first would be "
+            f"{pictures[0].path}; --image-root DIR names their folder"
+        )
     painter = Painter(source.document, ids=args.ids)
     sheets = contact_sheets(painter, pictures, source.name, args.out, args.columns, args.rows, args.tile)
     print("\n".join(str(path) for path in sheets))
     if not args.sheet_only:
         count = overlays(painter, pictures, args.out / "overlays")
-        print(f"{args.out / 'overlays'}: {count} pictures")
-    for line in painter.problems:
+        print(f"{args.out / 'overlays'}: {counted(count, 'picture')}")
+    for line in painter.problems[:_MOST_LINES]:
         print(f"warning: {one_line(line)}", file=sys.stderr)
+    if more := painter.problems[_MOST_LINES:]:
+        print(f"warning: ... and {counted(len(more), 'more picture')} that cannot be opened", file=sys.stderr)
     return FINDINGS if painter.problems else FINE
 
 
@@ -182,7 +193,7 @@ def _sheet(
     sheet = Image.new("RGB", (width, head + lines * (tile + CAPTION + GAP) + MARGIN - GAP), (250, 250, 250))
     draw = ImageDraw.Draw(sheet)
     objects = sum(not a.get("iscrowd") for p in every for a in p.annotations)
-    heading += f" · {len(every)} images, {objects} objects"
+    heading += f" · {counted(len(every), 'image')}, {counted(objects, 'object')}"
     bold, small = font(18, bold=True), font(12)
     draw.text((MARGIN, MARGIN), shorten(heading, bold, width - 2 * MARGIN), fill=(20, 20, 20), font=bold)
     sheet.paste(legend, (MARGIN, MARGIN + 30))
@@ -198,7 +209,7 @@ def _sheet(
         else:
             sheet.paste(painted, (x + (tile - painted.width) // 2, y + (tile - painted.height) // 2))
         number = sum(not a.get("iscrowd") for a in picture.annotations)
-        count = f"{number} object{'s' * (number != 1)}"
+        count = counted(number, "object")
         draw.text((x + tile, y + tile + 4), count, fill=(90, 90, 90), font=small, anchor="ra")
         name = shorten(picture.file_name, small, tile - small.getlength(count) - 10)
         draw.text((x, y + tile + 4), name, fill=(20, 20, 20), font=small)
@@ -233,6 +244,6 @@ def _legend(painter: Painter, pictures: Iterable[Picture], width: int):
 def _save(image, path: Path) -> None:
     buffer = BytesIO()
     # no chroma subsampling: coloured letters and thin lines would smear
-    image.save(buffer, "JPEG", quality=90, subsampling=0)
+    image.save(buffer, "JPEG", quality=90, subsampling=0, comment=DRAWN)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())

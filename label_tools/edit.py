@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from label_tools import coco
 from label_tools.errors import InputError, one_line
 from label_tools.strict_json import decode, parse
+from label_tools.words import counted
 
 SAME_IMAGE = ("refuse", "first", "join")
 
@@ -49,12 +50,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
             name, help=text, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == "merge":
-            parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="COCO files, two or more")
+            what = "COCO files, or folders with annotations.json, two or more"
+            parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help=what)
             parser.add_argument(
                 "--same-image", choices=SAME_IMAGE, default="refuse", help="when files disagree (default refuse)"
             )
         else:
-            parser.add_argument("annotations", type=Path, help="a COCO file")
+            parser.add_argument("annotations", type=Path, help="a COCO file, or a folder with annotations.json")
         if name == "rename":
             parser.add_argument("pairs", nargs="+", metavar="OLD=NEW")
         if name == "remap":
@@ -65,7 +67,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_merge(args: argparse.Namespace) -> int:
-    return _write(merge_files(args.paths, args.out, args.same_image), args.out, args.paths)
+    paths = [coco.file_of(path) for path in args.paths]
+    return _write(merge_files(paths, args.out, args.same_image), args.out, paths)
 
 
 def run_rename(args: argparse.Namespace) -> int:
@@ -73,7 +76,7 @@ def run_rename(args: argparse.Namespace) -> int:
     for pair in args.pairs:
         old, equals, new = pair.partition("=")
         if not equals or not old.strip() or not new.strip():
-            raise InputError(f"{pair!r}: needs OLD=NEW, for example hexnut=hex_nut")
+            raise InputError(f"{pair!r}: needs OLD=NEW, for example hexnut=hex_nut (`frcnn remap` drops classes)")
         _enter(mapping, old.strip(), new.strip(), "rename")
     return _remap_file(args, mapping, drop_others=False)
 
@@ -83,12 +86,13 @@ def run_remap(args: argparse.Namespace) -> int:
 
 
 def _remap_file(args: argparse.Namespace, mapping: Mapping[str, str | None], *, drop_others: bool) -> int:
-    document = coco.read(args.annotations)
-    root = Path(os.path.relpath(coco.image_root(document, args.annotations), args.out.parent)).as_posix()
-    edited = remap(document, mapping, drop_others=drop_others, name=str(args.annotations))
+    path = coco.file_of(args.annotations)
+    document = coco.read(path)
+    root = Path(os.path.relpath(coco.image_root(document, path), args.out.parent)).as_posix()
+    edited = remap(document, mapping, drop_others=drop_others, name=str(path))
     document = {**edited.document, "info": {**edited.document["info"], "image_root": root}}
     edited = Edited(document, edited.objects_in, edited.dropped, edited.repeated)
-    return _write(edited, args.out, [args.annotations])
+    return _write(edited, args.out, [path])
 
 
 def read_mapping(path: Path) -> dict[str, str | None]:
@@ -301,12 +305,12 @@ def _write(edited: Edited, out: Path, inputs: Sequence[Path]) -> int:
     document = edited.document
     coco.write(document, out)
     names = ", ".join(one_line(c["name"]) for c in document["categories"])
-    count = len(document["categories"])
-    print(f"{out}: {len(document['images'])} images, {count} class{'es' * (count != 1)}: {names}")
+    classes = counted(len(document["categories"]), "class", "classes")
+    print(f"{out}: {counted(len(document['images']), 'image')}, {classes}: {names}")
     print(
         f"objects in {edited.objects_in} = out {edited.objects_out} + dropped {edited.dropped} "
         f"+ said twice {edited.repeated}"
     )
     if edited.dropped:
-        print(f"warning: {edited.dropped} objects were dropped", file=sys.stderr)
+        print(f"warning: {counted(edited.dropped, 'object')} left out", file=sys.stderr)
     return 0

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from label_tools.errors import FINE, InputError
+from label_tools.words import counted
 
 FileText = Callable[[dict, list[dict]], tuple[bytes, int]]  # image, its annotations -> content, objects in it
 
@@ -37,7 +38,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
     parser = formats.add_parser(name, help=text, description=text)
-    parser.add_argument("annotations", metavar="FILE", type=Path, help="the COCO file")
+    parser.add_argument("annotations", metavar="FILE", type=Path, help="a COCO file, or a folder with annotations.json")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
@@ -50,7 +51,8 @@ def export_labelme(annotations: str | os.PathLike, out: str | os.PathLike, *, ov
     from label_tools import coco
     from label_tools.labelme_write import file_bytes, file_content
 
-    document, out = coco.read(annotations), Path(out)
+    annotations, out = coco.file_of(annotations), Path(out)
+    document = coco.read(annotations)
     names = {c["id"]: c["name"] for c in document["categories"]}
 
     def text(image: dict, objects: list[dict]) -> tuple[bytes, int]:
@@ -75,7 +77,7 @@ def export_voc(
     """Write a VOC file per image; returns the counts. Raises InputError."""
     from label_tools import coco, voc
 
-    document = coco.read(annotations)
+    document = coco.read(coco.file_of(annotations))
     names = {c["id"]: c["name"] for c in document["categories"]}
 
     def text(image: dict, objects: list[dict]) -> tuple[bytes, int]:
@@ -99,7 +101,8 @@ def export_yolo(
 
     from label_tools import coco, yolo
 
-    document, out = coco.read(annotations), Path(out)
+    annotations, out = coco.file_of(annotations), Path(out)
+    document = coco.read(annotations)
     numbers = {c["id"]: i for i, c in enumerate(sorted(document["categories"], key=lambda c: c["id"]))}
     names = coco.class_names(document)
     if not overwrite and ((out / "classes.txt").exists() or (out / "data.yaml").exists()):
@@ -139,7 +142,8 @@ def _finish(counts: dict, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(counts, indent=1, sort_keys=True))
         return FINE
-    print(f"{args.out}: {counts['files']} files, {counts['objects_out']} of {counts['objects_in']} objects")
+    objects = counted(counts["objects_in"], "object")
+    print(f"{args.out}: {counted(counts['files'], 'file')}, {counts['objects_out']} of {objects}")
     for reason, number in counts["dropped"].items():
         print(f"  left out {number}: {reason}")
     return FINE

@@ -21,7 +21,7 @@ class Finding:
 
     code: "B01" to "B89", a row of `bad_input.ROWS`.
     level: "error", the item cannot be used and was left out; "warning", it was repaired or looks wrong;
-        "note", it was used as it is.
+        "note", it was used as it is, or it is no label that was asked for (another file, an unreviewed draft).
     file: as the user would type it. place: where in the file (`shapes[4] "dog"`), or "".
     text: what was found and what is needed. mend: what to do about it, or "".
     """

@@ -66,7 +66,13 @@ class ImageFolder:
         here = self._everywhere().get(PureWindowsPath(name).name, [])
         if len(here) == 1 and ".." not in Path(clean).parts:
             return self.find(os.path.relpath(here[0], label_folder), label_folder, remark)
-        return self.find(name, self.root, remark)
+        try:
+            return self.find(name, self.root, remark)
+        except RefusedError as error:
+            if error.code != "B32":
+                raise
+            mend = "restore it, name the folder of the images with --image-root, or delete the label file"
+            raise RefusedError(error.code, error.text, mend) from error
 
     def file_name(self, path: str) -> str:
         """`path` as file_name in a COCO file: from the root, with slashes. Raises RefusedError if it is no text."""

@@ -18,6 +18,7 @@ from label_tools import geometry, rle
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.geometry import Box
 from label_tools.limits import LARGEST_COORDINATE, LARGEST_FACTOR, LEAST_LEFT, LEAST_SIDE, MOST_ASPECT, SLACK
+from label_tools.words import counted
 
 Remark = Callable[[str, str, str], None]  # level, code, text: said of the object at hand
 
@@ -82,11 +83,11 @@ class Tally:
         self.findings += other.findings
         self.refused_images += other.refused_images
 
-    def drop(self, error: RefusedError, file: str, place: str, count: int = 1) -> None:
-        """`count` objects are left out, for one reason."""
+    def drop(self, error: RefusedError, file: str, place: str, count: int = 1, level: str = ERROR) -> None:
+        """`count` objects are left out, for one reason. level: NOTE where that is the rule and no loss."""
         if count:
             self.dropped[error.code] += count
-        self.findings.append(Finding(error.code, ERROR, file, place, error.text, error.mend))
+        self.findings.append(Finding(error.code, level, file, place, error.text, error.mend))
 
 
 def from_polygon(label: str, flat: list[float], width: int, height: int, remark: Remark) -> Instance:
@@ -96,7 +97,7 @@ def from_polygon(label: str, flat: list[float], width: int, height: int, remark:
     number of pixels that it fills even-odd.
     """
     if len(flat) < 6:
-        raise RefusedError("B08", f"polygon has {len(flat) // 2} points, needs 3 or more", "draw it again")
+        raise RefusedError("B08", f"polygon has {counted(len(flat) // 2, 'point')}, needs 3 or more", "draw it again")
     xs, ys = flat[0::2], flat[1::2]
     x1, x2, y1, y2 = min(xs), max(xs), min(ys), max(ys)
     if x2 == x1 or y2 == y1:

@@ -37,9 +37,11 @@ from label_tools.instances import (
     without_copies,
 )
 from label_tools.limits import LEAST_IMAGE_SIDE, LONGEST_LABEL, MOST_IMAGE_ASPECT
+from label_tools.own_files import is_ours
 from label_tools.strict_json import TextError, decode, parse
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
+NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed uses them)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tu
     if encoding != "utf-8":
         code = "B22" if encoding == "utf-8-sig" else "B23"
         tally.findings.append(Finding(code, WARNING, name, "", f"read as {encoding.upper()}; LabelMe writes UTF-8"))
+    if is_ours(content):
+        return None, tally
     if isinstance(content, dict) and "shapes" not in content:
         tally.skipped["JSON files that are not LabelMe's"] += 1
         tally.findings.append(Finding("B21", NOTE, name, "", 'no "shapes": not a LabelMe file, skipped'))
@@ -117,8 +121,9 @@ def _read_content(
         check_image_shape(info.width, info.height, remark)
         tally.refused_images.clear()
     except RefusedError as error:
-        tally.skipped["images left out"] += 1
-        tally.drop(error, name, "", len(shapes))
+        draft = error.code == NOT_REVIEWED
+        tally.skipped[DRAFTS if draft else "images left out"] += 1
+        tally.drop(error, name, "", len(shapes), level=NOTE if draft else ERROR)
         return None
     record.instances = read_shapes(shapes, record, name, options, tally, turn)
     return record
@@ -233,8 +238,8 @@ def _find_image(
 def _check_reviewed(content: dict, options: Options) -> None:
     flags = content.get("flags")
     if not options.include_unreviewed and isinstance(flags, dict) and flags.get("reviewed") is False:
-        mend = "set its flag `reviewed` in labelme, or pass --include-unreviewed"
-        raise RefusedError("not reviewed", "labelled by a model and not yet reviewed by a person", mend)
+        mend = "set its flag `reviewed` in labelme, or convert with --include-unreviewed"
+        raise RefusedError(NOT_REVIEWED, "labelled by a model and not yet reviewed by a person", mend)
 
 
 def _compare_sizes(content: dict, info: ImageInfo, remark) -> int:

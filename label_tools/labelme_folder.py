@@ -18,6 +18,7 @@ from label_tools.image_paths import ImageFolder, walk
 from label_tools.images import MAX_PIXELS, SUFFIXES
 from label_tools.instances import ImageRecord, RefusedError, Tally
 from label_tools.labelme import Options, check_image_shape, read_file
+from label_tools.own_files import is_drawing
 
 Progress = Callable[[Iterable, int], Iterable]  # tqdm-like: wraps an iterable of known length
 UNLABELED = "images without labels (--unlabeled-is-negative uses them as images without objects)"
@@ -71,8 +72,10 @@ def read_folder(
             tally.add(one)
             if record is not None:
                 records.append(record)
-            else:
+            elif one.findings:  # a file of our own has none
                 tally.refused_images.append(path)
+    if not records and not tally.findings:  # all of them are files of our own
+        raise InputError(f"{source}: no LabelMe file (*.json) in it")
     if not alone:
         add_unlabeled(records, reader.images, unlabeled_is_negative, tally)
     records.sort(key=lambda r: r.file_name.split("/"))
@@ -115,8 +118,8 @@ def _reader_with(*settings) -> FileReader:
 def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives: bool, tally: Tally) -> None:
     """Count the images of the root that nobody labelled; or take them as images without objects (B34).
 
-    An image whose labels were refused is not among them: it is known not to be without objects. Where the label
-    file could not even be read, its image is the one of the same name.
+    A picture that `draw` made is none of them, nor is an image whose labels were refused: it is known not to be without
+    objects. Where the label file could not even be read, its image is the one of the same name.
     """
     labelled = {record.file_name for record in records}
     refused = {os.path.abspath(path) for path in tally.refused_images}
@@ -126,6 +129,8 @@ def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives:
         try:
             file_name = images.file_name(path)
             if file_name in labelled or path in refused or os.path.splitext(path)[0] in refused_stems:
+                continue
+            if is_drawing(path):
                 continue
             if not as_negatives:
                 tally.skipped[UNLABELED] += 1

@@ -34,6 +34,7 @@ from label_tools.instances import (
     from_runs,
     join,
 )
+from label_tools.words import counted
 
 if TYPE_CHECKING:
     from label_tools.labelme import Options
@@ -62,12 +63,12 @@ def to_instance(
         return _rectangle(label, flat, width, height, remark)
     if kind == "circle":
         if len(flat) != 4:
-            raise RefusedError("B14", f"circle has {len(flat) // 2} points, needs centre and edge")
+            raise RefusedError("B14", f"circle has {counted(len(flat) // 2, 'point')}, needs centre and edge")
         radius = math.hypot(flat[2] - flat[0], flat[3] - flat[1])
         return from_circle(label, flat[0], flat[1], radius, width, height, remark)
     if kind == "oriented_rectangle":
         if len(flat) != 8:
-            raise RefusedError("B14", f"oriented_rectangle has {len(flat) // 2} points, needs 4")
+            raise RefusedError("B14", f"oriented_rectangle has {counted(len(flat) // 2, 'point')}, needs 4")
         return from_polygon(label, flat, width, height, remark)
     if kind == "mask":
         return _mask(shape, label, flat, width, height, turn, remark)
@@ -137,7 +138,7 @@ def _outline(label: str, flat: list[float], width: int, height: int, remark: Rem
         if len(shorter) < len(flat):
             if len(shorter) < 6:
                 raise RefusedError("B08", f"polygon has {len(shorter) // 2} different points, needs 3 or more")
-            remark(WARNING, "B11", f"{n - len(shorter) // 2} of {n} points repeat the one before; left out")
+            remark(WARNING, "B11", f"points that repeat the one before: {n - len(shorter) // 2} of {n}; left out")
             flat = shorter
     return from_polygon(label, flat, width, height, remark)
 
@@ -150,7 +151,7 @@ def _rectangle(label: str, flat: list[float], width: int, height: int, remark: R
             remark(WARNING, "B03", "rectangle is given by four corners; read as two")
             flat = [xs[0], ys[0], xs[1], ys[1]]
     if len(flat) != 4:
-        raise RefusedError("B03", f"rectangle has {len(flat) // 2} points, needs 2", "draw it again")
+        raise RefusedError("B03", f"rectangle has {counted(len(flat) // 2, 'point')}, needs 2", "draw it again")
     x1, y1, x2, y2 = flat
     box = (min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1))  # corners in any order are legitimate
     return from_box(label, box, width, height, remark)
@@ -160,7 +161,8 @@ def _mask(shape: dict, label: str, flat: list[float], width: int, height: int, t
     if turn != 1:
         raise RefusedError("B60", "mask drawn on the picture before its EXIF rotation", "draw it on the upright one")
     if len(flat) != 4:
-        raise RefusedError("B15", f"mask has {len(flat) // 2} points, needs 2: top left and bottom right pixel")
+        points = counted(len(flat) // 2, "point")
+        raise RefusedError("B15", f"mask has {points}, needs 2: top left and bottom right pixel")
     pixels = read_mask_png(shape.get("mask"), width, height)
     x1, y1, x2, y2 = (round(v) for v in flat)
     if all(v == int(v) for v in flat):
@@ -177,7 +179,7 @@ def _mask(shape: dict, label: str, flat: list[float], width: int, height: int, t
     if before and not left:
         raise RefusedError("B04", "lies wholly outside the image", "delete it")
     if left < before:
-        remark(WARNING, "B15", f"{before - left} of its {before} pixels lie outside the image; cut off")
+        remark(WARNING, "B15", f"pixels outside the image: {before - left} of {before}; cut off")
     return from_runs(label, runs, width, height, remark)
 
 

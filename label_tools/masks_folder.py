@@ -22,6 +22,7 @@ from label_tools.instances import ImageRecord, RefusedError, Tally, without_copi
 from label_tools.labelme import check_image_shape, clean_label
 from label_tools.labelme_folder import UNLABELED
 from label_tools.masks import MaskOptions, read_mask
+from label_tools.own_files import is_drawing
 
 Progress = Callable[[Iterable, int], Iterable]
 DEFAULT_SUFFIXES = ("", "_mask")
@@ -116,7 +117,7 @@ def _pair(
     inside = {os.path.abspath(mask_root)} if mask_root.resolve() != image_root.resolve() else set()
     for folder, name in walk(image_root, SUFFIXES):
         path = os.path.join(folder, name)
-        if any(os.path.abspath(path).startswith(m + os.sep) for m in inside):
+        if any(os.path.abspath(path).startswith(m + os.sep) for m in inside) or is_drawing(path):
             continue
         stem = os.path.splitext(os.path.relpath(path, image_root))[0]
         if stem in by_stem:

@@ -6,12 +6,15 @@ listed). `statistics` looks at the document after reading: classes without objec
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 
+from label_tools.alike_names import alike_finding
 from label_tools.coco_rules import refuse_other_box_formats
 from label_tools.errors import InputError
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.words import counted
 
 SMALL_SIDE = 8.0  # pixels: a quarter of torchvision's smallest anchor (32)
 
@@ -25,7 +28,7 @@ def ambiguities(document: dict, name: str) -> Iterator[Finding]:
         if isinstance(item, dict) and _key(item.get("category_id")) not in known:
             lost.setdefault(_key(item.get("category_id")), []).append(i)
     for category, where in lost.items():
-        text = f"category_id {category!r} of {len(where)} annotations is no category of this file"
+        text = f"category_id {category!r} of {counted(len(where), 'annotation')} is no category of this file"
         yield Finding("B43", ERROR, name, f"annotations[{where[0]}]", text, "add the category, or mend the id")
     images = {_key(i.get("id")): i for i in document["images"] if isinstance(i, dict) and _has_size(i)}
     try:
@@ -91,12 +94,20 @@ def statistics(document: dict, name: str) -> Iterator[Finding]:
     counts = Counter(a["category_id"] for a in objects)
     unused = [f'"{c["name"]}"' for c in document["categories"] if not counts[c["id"]]]
     if unused:
-        text = f"no object of {len(unused)} of {len(document['categories'])} classes: {', '.join(unused)}"
+        classes = counted(len(document["categories"]), "class", "classes")
+        text = f"no object of {len(unused)} of {classes}: {', '.join(unused)}"
         yield Finding("B54", WARNING, name, "categories", text, "label some, or remove them")
     small = sum(min(a["bbox"][2:]) < SMALL_SIDE for a in objects)
     if small:
-        text = f"{small} of {len(objects)} boxes are under {SMALL_SIDE:g} pixels wide or high"
+        text = f"{small} of {counted(len(objects), 'box', 'boxes')} under {SMALL_SIDE:g} pixels wide or high"
         yield Finding("B17", NOTE, name, "annotations", text, "a larger --min-size lets the model see them")
+
+
+def alike_names(document: dict, name: str) -> Iterator[Finding]:
+    """B36: classes with objects whose names are nearly alike."""
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    counts = Counter(names[a["category_id"]] for a in document["annotations"] if not a["iscrowd"])
+    yield from alike_finding(counts, name, "categories", annotations=shlex.quote(name))
 
 
 def _has_size(image: dict) -> bool:

@@ -93,6 +93,6 @@ def _hidden_one(wider: list[tuple[float, float]], name: str) -> Iterator[Finding
     excess = np.array(wider)
     median = np.median(excess, axis=0)
     if (median >= 0.5).all() and np.mean(((excess > 0) & (excess < 2.01)).all(axis=1)) >= 0.8:
-        text = f"boxes are {median[0]:.2g} pixels wider and {median[1]:.2g} higher than their outlines (median)"
+        text = f"boxes are larger than their outlines, by {median[0]:.2g} x {median[1]:.2g} pixels in the median"
         mend = "a hidden +1: width is right - left; convert again from the labels"
         yield Finding("B16", WARNING, name, "annotations", text, mend)

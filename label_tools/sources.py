@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from label_tools import coco
+from label_tools.errors import InputError
 from label_tools.findings import Finding
+from label_tools.image_paths import walk
+from label_tools.strict_json import loads
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,42 @@ class Source:
 
 def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> Source:
     """Read a COCO file, or all LabelMe files below a folder, to look at it: also what a model labelled and nobody
-    reviewed. Unusable annotations become findings.
+    reviewed; the annotations.json of a folder without LabelMe files. Unusable annotations become findings.
 
     image_root: in place of the one that the COCO file names. Raises InputError: nothing that can be read.
     """
-    path = Path(path)
+    path = labels_at(path)
     if path.is_dir():
         return labelme_source(path, read_labelme(path, image_root, include_unreviewed=True))
     findings: list[Finding] = []
     document = coco.read(path, findings)
     return Source(path.name, document, image_root or coco.image_root(document, path), findings)
+
+
+def labels_at(path: str | os.PathLike) -> Path:
+    """`path` itself, but for a folder without LabelMe files the annotations.json in it.
+
+    Label files come first: they are what a person changes. Raises InputError for a folder with neither.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    inside = path / coco.FILE_NAME
+    others = [Path(folder, name) for folder, name in walk(path, (".json",))]
+    if not others:
+        raise InputError(f"{path}: no LabelMe file (*.json) and no {coco.FILE_NAME} in it")
+    if not inside.is_file() or any(_may_be_labelme(file) for file in others if file != inside):
+        return path
+    return inside
+
+
+def _may_be_labelme(path: Path) -> bool:
+    """Whether it has shapes, or cannot be read, which its owner should hear."""
+    try:
+        content = loads(path.read_bytes(), str(path))
+    except (OSError, InputError):
+        return True
+    return isinstance(content, dict) and "shapes" in content
 
 
 def read_labelme(folder: Path, image_root: Path | None = None, *, include_unreviewed: bool = False):

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
 from label_tools.errors import InputError
+from label_tools.words import counted
 
 PARTS = ("train", "val", "test")
 NO_OBJECT = None  # the class of images that hold nothing
@@ -78,7 +79,7 @@ def part_sizes(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
     """
     if count < len(fractions):
         raise InputError(
-            f"{count} image{'s' * (count != 1)} cannot fill {len(fractions)} parts ({', '.join(fractions)}): "
+            f"{counted(count, 'image')} cannot fill {len(fractions)} parts ({', '.join(fractions)}): "
             "label more images, or ask for fewer parts (for example --train .5 --val .5 --test 0)"
         )
     exact = {name: share * count for name, share in fractions.items()}
@@ -105,7 +106,7 @@ def assign(
     sizes: images wanted per part; fixed: a part that is already decided, or None."""
     if len(files) < len(sizes):
         raise InputError(
-            f"{sum(map(len, files))} images form only {len(files)} group{'s' * (len(files) != 1)} that must "
+            f"{sum(map(len, files))} images form only {counted(len(files), 'group')} that must "
             f"stay together, too few for {len(sizes)} parts ({', '.join(sizes)}): ask for fewer parts, "
             "or tie fewer together (another --group-by, --duplicates exact)"
         )

@@ -25,6 +25,7 @@ from label_tools.atomic import atomic_write
 from label_tools.errors import InputError, one_line
 from label_tools.split import PARTS, check_fractions, split_document
 from label_tools.strict_json import loads
+from label_tools.words import counted
 
 MANIFEST = "split.json"
 
@@ -44,7 +45,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("annotations", type=Path, help="a COCO file")
+    parser.add_argument("annotations", type=Path, help="a COCO file, or a folder with annotations.json")
     for part, share in zip(PARTS, (0.7, 0.2, 0.1)):
         parser.add_argument(f"--{part}", type=float, default=share, metavar="SHARE", help=f"default {share}")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default 0)")
@@ -71,7 +72,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     manifest = split_file(
-        args.annotations,
+        coco.file_of(args.annotations),
         fractions={part: getattr(args, part) for part in PARTS},
         seed=args.seed,
         group_by=args.group_by,
@@ -190,11 +191,15 @@ def _ties(
     if not 0 <= distance <= 64:
         raise InputError(f"--near-distance {distance}: a number of bits from 0 to 64")
     paths = [coco.image_path(document, annotations, image) for image in images]
+    if missing := next((path for path in paths if not path.is_file()), None):
+        mend = "--image-root DIR names the folder of the images, --duplicates off splits without opening them"
+        raise InputError(f"{missing}: no such file; {mend}")
     try:
         # disable=None: a bar only where a person watches
         prints = list(tqdm(fingerprint_files(paths, jobs), "duplicates", len(paths), disable=None))
     except InputError as error:
-        raise InputError(f"{error} (--duplicates off splits without opening the images)") from error
+        mend = f"`frcnn check {annotations} --decode --fix` writes a copy without it"
+        raise InputError(f"{error} ({mend}; --duplicates off splits without opening the images)") from error
     ties += [Tie("same pixels", tuple(group)) for group in same_pixels(prints)]
     if duplicates == "near":
         ties += [Tie("look alike", (i, j)) for i, j, _ in look_alike(prints, distance)]
@@ -255,7 +260,8 @@ def warnings_of(parts: dict[str, dict], fractions: dict[str, float]) -> list[str
         share = summary["images"] / total
         if abs(share - fractions[name]) > max(0.05, 1.5 / total):
             found.append(
-                f"{name} got {summary['images']} of {total} images ({share:.0%}, not {fractions[name]:.0%}): "
+                f"{name} got {summary['images']} of {counted(total, 'image')} "
+                f"({share:.0%}, not {fractions[name]:.0%}): "
                 "groups of images that must stay together leave no better way, or the set is very small "
                 "(--duplicates exact makes smaller groups)"
             )

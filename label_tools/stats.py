@@ -20,6 +20,7 @@ import numpy as np
 from label_tools.atomic import atomic_write
 from label_tools.errors import InputError, one_line
 from label_tools.sources import Source, open_source
+from label_tools.words import counted
 
 SMALL, LARGE = 32.0, 96.0  # COCO's area limits 32^2 and 96^2, as sizes
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -33,7 +34,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", type=Path, metavar="PATH", help="a COCO file or a LabelMe folder")
+    what = "a COCO file, or a folder: its LabelMe files, else annotations.json"
+    parser.add_argument("path", type=Path, metavar="PATH", help=what)
     parser.add_argument("--min-size", type=int, default=800, metavar="PX", help="default 800, as torchvision")
     parser.add_argument("--max-size", type=int, default=1333, metavar="PX", help="default 1333, as torchvision")
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="the picture; its numbers go to FILE.json")
@@ -174,13 +176,12 @@ def table(numbers: dict) -> str:
     sizes = "no image"
     if numbers["images"]:
         wide, high = numbers["image_width"], numbers["image_height"]
-        sizes = (
-            f"{wide['min']:.0f} x {high['min']:.0f} to {wide['max']:.0f} x {high['max']:.0f}, "
-            f"median {wide['median']:.0f} x {high['median']:.0f}"
-        )
+        smallest, largest, middle = (f"{wide[key]:.0f} x {high[key]:.0f}" for key in ("min", "max", "median"))
+        sizes = f"each {middle}" if smallest == largest else f"{smallest} to {largest}, median {middle}"
     lines += [
-        f"{numbers['images']} images ({numbers['images_without_objects']} without objects), {sizes} pixels; "
-        f"at most {numbers['most_objects_in_an_image']} objects in one; {numbers['ignore_regions']} ignore regions",
+        f"{counted(numbers['images'], 'image')} ({numbers['images_without_objects']} without objects), {sizes} pixels; "
+        f"at most {counted(numbers['most_objects_in_an_image'], 'object')} in one; "
+        f"{counted(numbers['ignore_regions'], 'ignore region')}",
         f"size = sqrt(width x height) in pixels; in the model: after resizing to {numbers['min_size']} "
         f"(at most {numbers['max_size']})",
     ]

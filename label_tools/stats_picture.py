@@ -7,6 +7,8 @@ from typing import BinaryIO
 import numpy as np
 
 from label_tools.errors import one_line
+from label_tools.own_files import DRAWN
+from label_tools.words import counted
 
 ANCHOR_SIZES = (32, 64, 128, 256, 512)  # torchvision's Faster R-CNN with FPN
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)
@@ -27,8 +29,8 @@ def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO,
         panels = figure.subplots(2, 3)
         every = numbers["all"]
         figure.suptitle(
-            f"{_plain(title)}: {numbers['images']} images, {every['objects']} objects, "
-            f"{len(numbers['classes'])} class{'es' * (len(numbers['classes']) != 1)}",
+            f"{_plain(title)}: {counted(numbers['images'], 'image')}, {counted(every['objects'], 'object')}, "
+            f"{counted(len(numbers['classes']), 'class', 'classes')}",
             fontsize=13,
             fontweight="bold",
         )
@@ -44,7 +46,7 @@ def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO,
 
 
 def _no_clock(kind: str) -> dict:
-    return {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    return {"png": {"Software": None, "Comment": DRAWN}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
 
 
 def _plain(text: str) -> str:

@@ -28,6 +28,7 @@ from label_tools.instances import (
 )
 from label_tools.labelme import check_image_shape, clean_label
 from label_tools.strict_json import decode
+from label_tools.words import counted
 
 _DECIMALS = 9  # of a fraction: a millionth of a pixel in an image of a thousand
 
@@ -75,7 +76,8 @@ def _read_row(row: list[str], number: int, record: ImageRecord, names: Sequence[
         if index != int(index) or index < 0:
             raise RefusedError("B26", f"class {row[0]}, needs a whole number from 0 on")
         if index >= len(names):
-            raise InputError(f"{path}, {place}: class {int(index)}, but there are only {len(names)} class names")
+            known = counted(len(names), "class name")
+            raise InputError(f"{path}, {place}: class {int(index)}, but there are {known}, counted from 0")
         label = names[int(index)]
         place = f'{place} "{label[:60]}"'
         width, height = record.width, record.height

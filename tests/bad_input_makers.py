@@ -151,3 +151,17 @@ def ids(*blocks: tuple[int, slice, slice], dtype: Any = np.uint8, size: tuple[in
         Image.fromarray(values).save(path, **save)
 
     return write
+
+
+def save_coco(folder: Path, annotations: list[dict]) -> Path:
+    """A COCO file of the classes cat and dog, and its one image, images/sub/a.jpg."""
+    picture(folder / "images" / "sub" / "a.jpg")
+    path = folder / "start.json"
+    document = {
+        "info": {"image_root": "images"},
+        "images": [{"id": 1, "file_name": "sub/a.jpg", "width": W, "height": H}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+    path.write_text(json.dumps(document))
+    return path

@@ -76,7 +76,9 @@ def test_missing_labelme_is_exit_code_3_and_the_install_line(folder, monkeypatch
 
 @pytest.mark.parametrize(("python", "wanted"), [((3, 11), "'labelme>=6.3,<7'"), ((3, 12), "'labelme>=7'")])
 def test_install_line_follows_the_python(python, wanted):
-    assert app.install_line(python).endswith(f"-m pip install {wanted}")
+    assert app.install_line(python, has_pip=True) == f"{sys.executable} -m pip install {wanted}"
+    # an environment that uv made has no pip
+    assert app.install_line(python, has_pip=False) == f"uv pip install --python {sys.executable} {wanted}"
 
 
 def test_variable_that_names_no_program(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_outcome(case: Case, tmp_path, capsys):
         assert not list(out.glob("*")), "something was written"
         assert case.text in said.err
         return
-    assert code == 0, said.err
+    assert code == (1 if case.expect == "leave out" else 0), said.err
     account = account_of(out)
     found = {(f["code"], f["level"]) for f in account["findings"]}
     codes_of = {level: {c for c, have in found if have == level} for level in ("error", "warning", "note")}
@@ -73,6 +74,7 @@ def test_outcome(case: Case, tmp_path, capsys):
     elif case.expect == "leave out":
         assert codes_of["error"] == {case.code}, account["findings"]
         assert all(f["file"] for f in account["findings"])
+        assert re.fullmatch(r"warning: left out: [1-9].*", said.err.splitlines()[-1])  # never "nothing"
     else:
         raise AssertionError(case.expect)
     assert case.text in said.err

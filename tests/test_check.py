@@ -70,6 +70,7 @@ def test_a_sound_document_has_no_findings():
         # what it repairs
         (with_(sound(), "annotations", 0, id=0), ("warning", "B41", "annotations[0]")),
         (with_(sound(), "annotations", 1, id=1), ("warning", "B40", "annotations[1]")),
+        (with_(sound(), "annotations", 1, id=-1), ("warning", "B40", "annotations[1]")),
         (with_(sound(), "annotations", 0, image_id="1"), ("warning", "B49", "annotations[0]")),
         (with_(sound(), "annotations", 0, area=None), ("warning", "B50", "annotations[0]")),
         (with_(sound(), "annotations", 0, bbox=[90, 10, 20, 20]), ("warning", "B05", "annotations[0]")),
@@ -145,7 +146,7 @@ def test_the_hidden_plus_one():
         x, y, w, h = annotation["bbox"]
         annotation["segmentation"] = [[x, y, x + w - 1, y, x + w - 1, y + h - 1, x, y + h - 1]]
     (finding,) = check_document(document, None)
-    assert finding.code == "B16" and "1 pixels wider and 1 higher" in finding.text
+    assert finding.code == "B16" and "by 1 x 1 pixels" in finding.text
     for annotation in document["annotations"]:
         annotation["bbox"] = [*annotation["bbox"][:2], annotation["bbox"][2] - 1, annotation["bbox"][3] - 1]
     assert check_document(document, None) == []
@@ -269,7 +270,7 @@ def test_fix_writes_a_copy_that_is_clean(tmp_path, capsys):
     before = path.read_bytes()
     out = tmp_path / "deep" / "repaired.json"
     assert main(["check", str(path), "--fix", "--out", str(out)]) == 0
-    assert "left out 1 images and 1 annotations" in capsys.readouterr().err
+    assert "left out 1 image and 1 annotation" in capsys.readouterr().err
     assert path.read_bytes() == before
     copy = coco.read(out)
     assert [a["id"] for a in copy["annotations"]] == [1, 2, 3, 4, 5] and len(copy["images"]) == 3

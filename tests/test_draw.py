@@ -267,6 +267,25 @@ def test_a_picture_that_cannot_be_opened_is_said_and_the_rest_drawn(folder, caps
     assert len(list((folder / "out" / "overlays").rglob("*.jpg"))) == 4
 
 
+def test_when_no_picture_is_there_nothing_is_drawn(folder, capsys):
+    (folder / "images").rename(folder / "elsewhere")
+    assert main(["draw", str(folder / "a.json"), "--out", str(folder / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "none of the 5 images is there" in error and "--image-root DIR" in error
+    assert not (folder / "out").exists()
+    where = ["--image-root", str(folder / "elsewhere")]
+    assert main(["draw", str(folder / "a.json"), "--out", str(folder / "out"), *where, "--sheet-only"]) == 0
+
+
+def test_many_pictures_that_cannot_be_opened_are_not_a_page_each(folder, capsys):
+    document = coco.read(folder / "a.json")
+    more = [{"id": 100 + k, "file_name": f"gone{k}.jpg", "width": 9, "height": 9} for k in range(30)]
+    coco.write({**document, "images": document["images"] + more}, folder / "a.json")
+    assert main(["draw", str(folder / "a.json"), "--out", str(folder / "out"), "--sheet-only"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21 and lines[-1] == "warning: ... and 10 more pictures that cannot be opened"
+
+
 def test_the_images_themselves_are_never_overwritten(folder):
     original = (folder / "images" / "a.jpg").read_bytes()
     (folder / "images").rename(folder / "overlays")

@@ -33,7 +33,7 @@ def test_drafts_read_back_as_labels_and_keep_what_a_person_drew(run, tmp_path, c
     (pictures / "mine.json").write_text("{}")
     assert main(["prelabel", str(run), str(pictures), "--out", str(drafts), "--score", "0"]) == 0
     said = capsys.readouterr()
-    assert "2 drafts" in said.out and "1 pictures left alone" in said.out and "mine.png" in said.err
+    assert "2 drafts" in said.out and "1 picture left alone" in said.out and "mine.png" in said.err
     assert (pictures / "mine.json").read_text() == "{}"
     content = json.loads((drafts / "deep" / "b.json").read_text())
     assert content["flags"] == {"reviewed": False} and content["imageData"] is None

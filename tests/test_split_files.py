@@ -111,7 +111,7 @@ def test_exact_ties_only_copies_and_off_opens_nothing(folder):
     shutil.rmtree(root)
     off = split_file(folder / "annotations.json", fractions=USUAL, duplicates="off")
     assert off["kept_together"] == []
-    with pytest.raises(InputError, match=r"clip1_01\.png: no such file \(--duplicates off"):
+    with pytest.raises(InputError, match=r"clip1_01\.png: no such file; .*--duplicates off"):
         split_file(folder / "annotations.json", fractions=USUAL)
 
 
@@ -147,6 +147,19 @@ def test_a_class_that_train_lacks_is_said(folder):
         "val holds no object of b: nothing there measures it; label more images of it",
         "test holds no object of b: nothing there measures it; label more images of it",
     ]
+
+
+def test_a_picture_that_cannot_be_opened_says_what_to_do(folder, capsys):
+    path = str(folder / "annotations.json")
+    picture = next(p for p in (folder / "images").rglob("*") if p.is_file())
+    picture.write_bytes(picture.read_bytes()[:-30])
+    assert main(["split", path]) == 2
+    error = capsys.readouterr().err
+    assert picture.name in error and f"frcnn check {path} --decode --fix" in error and "--duplicates off" in error
+    (folder / "images").rename(folder / "elsewhere")
+    assert main(["split", path]) == 2
+    assert "no such file; --image-root DIR names" in capsys.readouterr().err
+    assert not (folder / "train.json").exists()
 
 
 def test_keep_leaves_images_where_they_were(folder):

@@ -23,6 +23,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from label_tools.errors import InputError
+    from label_tools.words import counted
     from toolkit.prelabel import prelabel
     from toolkit.training.progress import Progress
 
@@ -36,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
             progress.line(f"left alone: {path} ({why})")
         else:
             written.append((least, path, count))
-            progress.step(f"{len(written)} drafts")
+            progress.step(counted(len(written), "draft"))
     progress.close()
     for least, path, count in sorted(written, key=lambda row: (row[0], str(row[1]))):  # the least certain first
-        print(f"{path}  {count} objects" + (f", lowest score {least:.2f}" if count else ""))
-    print(f"{len(written)} drafts in {args.out}, {left} pictures left alone")
+        print(f"{path}  {counted(count, 'object')}" + (f", lowest score {least:.2f}" if count else ""))
+    print(f"{counted(len(written), 'draft')} in {args.out}, {counted(left, 'picture')} left alone")
     return 0

@@ -1,0 +1,41 @@
+"""What our own commands leave among the photographs: JSON files that are no labels, pictures that are no photographs.
+
+They are known by what is in them, so they may be renamed and moved.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+DRAWN = "drawn from labels, no photograph"  # a comment in the file
+_HEAD = 2048  # bytes at the start of a picture, where the comment stands
+_KEYS = (  # some keys of each kind, which no other program writes together
+    {"objects_in", "objects_out", "findings_by_level"},  # conversion.json
+    {"annotations_sha256", "kept_together", "parts"},  # split.json
+    {"images_without_objects", "most_objects_in_an_image"},  # the numbers of `stats`
+    {"files", "counts", "findings"},  # `check --json`
+    {"files", "objects_in", "objects_out"},  # `export --json`
+)
+_DETECTION = {"image_id", "category_id", "bbox", "score"}
+
+
+def is_ours(content: Any) -> bool:
+    """Whether a JSON document is one of ours: a COCO file with an image root, detections, an account."""
+    if isinstance(content, list):  # detections.json of `predict` and `evaluate`
+        return bool(content) and isinstance(content[0], dict) and content[0].keys() >= _DETECTION
+    if not isinstance(content, dict) or "shapes" in content:
+        return False
+    info = content.get("info")
+    if isinstance(info, dict) and "image_root" in info and {"images", "annotations", "categories"} <= content.keys():
+        return True
+    return any(keys <= content.keys() for keys in _KEYS)
+
+
+def is_drawing(path: str | os.PathLike) -> bool:
+    """Whether a picture was made by `draw` or `stats`. False, too, for what cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return DRAWN.encode() in file.read(_HEAD)
+    except OSError:
+        return False
