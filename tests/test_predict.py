@@ -79,6 +79,13 @@ def test_default_folder_never_overwrites(run, pictures, tmp_path, monkeypatch):
     assert (tmp_path / "predictions-2" / "detections.json").exists()
 
 
+def test_predicting_a_folder_again_leaves_its_own_drawings_alone(run, pictures):
+    for _ in range(2):
+        assert main(["predict", str(run), str(pictures), "--out", str(pictures / "found"), "--score", "0"]) == 0
+    assert len(list((pictures / "found").rglob("*.jpg"))) == 2
+    assert len(json.loads((pictures / "found" / "detections.json").read_text())["images"]) == 2
+
+
 @pytest.mark.parametrize("case", ["no run", "no picture", "score"])
 def test_wrong_use(run, pictures, tmp_path, case, capsys):
     words = {

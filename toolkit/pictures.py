@@ -65,11 +65,12 @@ def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int
 
 
 def save_jpeg(image: Image.Image, path: Path) -> None:
-    """Whole or not at all."""
+    """Whole or not at all, with a comment that tells it from a photograph."""
     from label_tools.atomic import atomic_write
+    from label_tools.own_files import DRAWN
 
     with atomic_write(path) as file:
-        image.save(file, format="JPEG", quality=90)
+        image.save(file, format="JPEG", quality=90, comment=DRAWN)
 
 
 def _ink(colour: str) -> str:

@@ -95,12 +95,17 @@ def category_map(found: checkpoint.Checkpoint, document: dict[str, Any]) -> tupl
 
 
 def find_images(sources: list[Path]) -> list[tuple[Path, Path]]:
-    """(file, its name below the source) of pictures and folders of pictures, sorted; refused when there is none."""
+    """(file, its name below the source) of pictures and folders of pictures, sorted; refused when there is none.
+
+    Pictures that `frcnn predict` or `frcnn draw` left in a folder are no photographs.
+    """
+    from label_tools.own_files import is_drawing
+
     found: list[tuple[Path, Path]] = []
     for source in sources:
         if source.is_dir():
             files = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in images.SUFFIXES and p.is_file()]
-            found += [(p, p.relative_to(source)) for p in files]
+            found += [(p, p.relative_to(source)) for p in files if not is_drawing(p)]
         elif source.is_file():
             found.append((source, Path(source.name)))
         else:
