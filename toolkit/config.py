@@ -54,6 +54,9 @@ class Data:
     workers: int = _field(-1, "loader processes; -1: half the cores, at most 8")
     cache_mb: int = _field(512, "memory for decoded images over all workers, MB; 0: none")
     augment: str = _field("light", "none | light | medium | strong | FILE (albumentations as JSON or YAML)")
+    copy_paste: float = _field(
+        0.0, "share of images that get objects of others, cut out by their boxes; try 0.5 with few images"
+    )
     group_aspect: bool = _field(True, "batches hold images of alike aspect ratio: less padding")
     repeat_rare: float = _field(0.0, "repeat images of classes seen in fewer than this share of images (LVIS)")
     skip_bad: float = _field(0.0, "share of unreadable images that training may skip; 0: stop at the first")
@@ -275,6 +278,7 @@ def check(config: Config) -> None:
         ("score_floor", 0 <= config.model.score_floor < 1, "0 or more and under 1"),
         ("max_detections", config.model.max_detections >= 1, "1 or more"),
         ("eval_every", config.schedule.eval_every >= 1, "1 or more"),
+        ("copy_paste", 0 <= config.data.copy_paste <= 1, "0 to 1"),
         ("skip_bad", 0 <= config.data.skip_bad <= 1, "0 to 1"),
     ]
     values = flat(config)

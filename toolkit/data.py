@@ -17,6 +17,7 @@ import torch
 
 from label_tools import coco, images
 from label_tools.errors import InputError
+from toolkit import pasting
 
 Key = tuple[int, int]  # (row of the index, seed of its augmentation)
 
@@ -156,11 +157,14 @@ class DetectionDataset(torch.utils.data.Dataset):
 
     target: boxes [n,4] float32 XYXY pixels, labels [n] int64 1..K, image_id int. Images without objects give
     boxes [0,4]. Crowds are no targets. `transform(image HWC uint8, boxes, seed) -> image, boxes, rows kept`.
+    With probability `copy_paste` the image gets objects of others first, chosen by (row, seed) alone.
     """
 
-    def __init__(self, index: Index, transform: Callable | None = None, cache_bytes: int = 0) -> None:
+    def __init__(self, index: Index, transform: Callable | None = None, cache_bytes: int = 0, *,
+                 copy_paste: float = 0.0) -> None:  # fmt: skip
         self.index = index
         self.transform = transform
+        self.copy_paste = copy_paste
         self.cache_bytes = cache_bytes
         self._cache: dict[int, np.ndarray] = {}
 
@@ -182,15 +186,26 @@ class DetectionDataset(torch.utils.data.Dataset):
             self._cache[row] = image
         return image
 
+    def sample(self, row: int) -> pasting.Sample:
+        """The image as it is, its boxes and labels; crowds left out."""
+        here = self.index.objects(row)
+        real = ~self.index.crowd[here]
+        return self.pixels(row), self.index.boxes[here][real], self.index.labels[here][real]
+
+    def _pasted(self, row: int, seed: int) -> pasting.Sample:
+        """The sample, by chance with objects of others."""
+        rng = np.random.default_rng([seed, row])
+        if rng.random() >= self.copy_paste:
+            return self.sample(row)
+        donors = rng.integers(len(self), size=rng.integers(1, pasting.MOST + 1)).tolist()
+        return pasting.paste(self.sample(row), [self.sample(donor) for donor in donors], rng)
+
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, dict[str, Any]] | Unreadable:
         row, seed = key
         try:
-            image = self.pixels(row)
+            image, boxes, labels = self._pasted(row, seed) if self.copy_paste else self.sample(row)
         except InputError as error:  # a DataLoader worker would wrap it in a traceback
             return Unreadable(str(error))
-        here = self.index.objects(row)
-        real = ~self.index.crowd[here]
-        boxes, labels = self.index.boxes[here][real], self.index.labels[here][real]
         if self.transform is not None:
             try:
                 image, boxes, kept = self.transform(image, boxes, seed)

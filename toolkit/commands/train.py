@@ -285,7 +285,7 @@ def describe_run(folder: Path, config, train, val) -> None:
         started=time.strftime("%Y-%m-%d %H:%M:%S"),
         status="running",
     )
-    dataset = DetectionDataset(train, transforms.build(config.data.augment))
+    dataset = DetectionDataset(train, transforms.build(config.data.augment), copy_paste=config.data.copy_paste)
     keys = next(iter(EpochBatches(train, min(9, len(train)), config.run.seed)))
     samples = [s for s in map(dataset.__getitem__, keys) if not isinstance(s, Unreadable)]
     if samples:

@@ -61,7 +61,7 @@ class Parts:
                                     world_size=processes.world_size, group_aspect=data.group_aspect,
                                     repeats=repeat_factors(train, data.repeat_rare))  # fmt: skip
         cache = cache_share(data.cache_mb, workers)
-        dataset = DetectionDataset(train, transforms.build(data.augment), cache)
+        dataset = DetectionDataset(train, transforms.build(data.augment), cache, copy_paste=data.copy_paste)
         self.batches = Batches(dataset, self.sampler, workers, self.device, int(data.skip_bad * len(train)),
                                unreadable)  # fmt: skip
         self.val_batches = None

@@ -1,0 +1,64 @@
+"""Does an option help on few labelled images? Recipes against each other, seed by seed, on the starter weights.
+
+    python benchmarks/recipes.py --labels demo/labels '{}' '{"augment": "medium"}'
+
+`--labels` is a folder with train.json and val.json (`make demo` leaves one). Every seed draws its own `--images` of the
+training images; all recipes get the same images, epochs and seed, and are judged once, at the end, on all of val. The
+first recipe is what the others are held against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from starter import subset
+
+from label_tools import coco
+from toolkit import config, data
+from toolkit.evaluation.evaluate import coco_metrics
+from toolkit.training import train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="+", help="options as JSON")
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    document = coco.read(args.labels / "train.json")
+    root = coco.image_root(document, args.labels / "train.json")
+    judge = coco.read(args.labels / "val.json")
+    val = data.read_index(args.labels / "val.json")
+    found: dict[str, list[float]] = {recipe: [] for recipe in args.recipes}
+    for seed in range(args.seeds):
+        index = data.index_of(subset(document, args.images, seed), root, "train.json")
+        for recipe in found:
+            flags = {"model": "fasterrcnn_tiny_fpn", "epochs": args.epochs, "seed": seed, "workers": 0,
+                     "eval_every": args.epochs, **json.loads(recipe)}  # fmt: skip
+            started = time.monotonic()
+            with tempfile.TemporaryDirectory() as folder:
+                trained = train.fit(
+                    config.resolve(len(index), flags), Path(folder), index, val, lambda d: coco_metrics(judge, d)
+                )
+            found[recipe].append(trained.best_ap)
+            spent = time.monotonic() - started
+            print(f"seed {seed}  AP {trained.best_ap:.4f}  {recipe}  {spent:.0f} s with judging", flush=True)
+    base = found[args.recipes[0]]
+    for recipe, values in found.items():
+        gain = [a - b for a, b in zip(values, base, strict=True)]
+        print(f"AP mean {statistics.mean(values):.3f}  from {min(values):.3f} to {max(values):.3f}   gain "
+              f"{statistics.mean(gain):+.3f}  from {min(gain):+.3f} to {max(gain):+.3f}   {recipe}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
