@@ -135,11 +135,16 @@ def _resume(args: argparse.Namespace) -> int:
     record = run_folder.read_json(folder / run_folder.RUN) if (folder / run_folder.RUN).exists() else {}
     more_time = "max_time" in flags and str(record.get("ended", "")).startswith("--max-time")
     if record.get("status") == "finished" and not more_time:
-        print(f"{folder}: is already finished; its report: {folder / 'report.html'}")
+        report = folder / "report.html"
+        left = f"its report: {report}" if report.is_file() else f"its weights: {folder / 'best'}"
+        print(f"{folder}: is already finished; {left}")
         return 0
+    if args.dry_run:
+        raise InputError("--resume: --dry-run plans a new run only; leave one of them out")
     wrong = sorted(set(flags) - RESUME_MAY_CHANGE)
-    if wrong or args.config:
-        raise InputError(f"--resume: --{(wrong or ['config'])[0].replace('_', '-')} cannot change in a run; "
+    wrong += [name for name, given in (("config", args.config), ("preset", args.preset != "auto")) if given]
+    if wrong:
+        raise InputError(f"--resume: --{wrong[0].replace('_', '-')} cannot change in a run; "
                          f"start a new one, with --weights {folder} to build on it")  # fmt: skip
     config = recipes.from_flat({**recipes.read_file(folder / run_folder.CONFIG), **flags})
     processes = runtime.join_processes(config.run.device)
