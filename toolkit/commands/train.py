@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from label_tools.errors import InputError
@@ -61,7 +62,6 @@ def run(args: argparse.Namespace) -> int:
 
         print(plan(config, train, val))
         return 0
-    from toolkit import runtime
     from toolkit.networks import first_weights, registry
 
     first_weights.ensure(config.model.model, config.model.weights)
@@ -69,10 +69,9 @@ def run(args: argparse.Namespace) -> int:
         from toolkit.training.tensorboard import writer_class
 
         writer_class()
-    processes = runtime.join_processes(config.run.device)
-    try:
-        folder = run_folder.create(args.runs, args.name) if processes.first else None
-        folder = runtime.gather_objects(folder, processes)[0]
+    with _joined(config.run.device) as processes:
+        _agree(processes, train, val, config)
+        folder = _create(args.runs, args.name, processes)
         with _lock(folder, processes):
             if processes.first:
                 for part, path in parts.items():
@@ -80,8 +79,54 @@ def run(args: argparse.Namespace) -> int:
                 (folder / run_folder.CONFIG).write_text(recipes.to_yaml(config))
                 describe_run(folder, config, train, val)
             return _fit(folder, config, train, val, processes, None, report=not args.no_report)
+
+
+@contextlib.contextmanager
+def _joined(device: str) -> Iterator:
+    """The processes of torchrun, left at the end; one that is lost before or after training is one line, too."""
+    from toolkit import runtime
+    from toolkit.loader import MachineError
+
+    processes = runtime.join_processes(device)
+    try:
+        yield processes
+    except RuntimeError as error:
+        if not runtime.group_lost(error):
+            raise
+        raise MachineError(f"another training process was lost ({str(error).splitlines()[0][:120]})") from None
     finally:
         runtime.leave_processes()
+
+
+def _agree(processes, train, val, config) -> None:
+    """Machines that train together need the same labels and the same recipe."""
+    from toolkit import runtime
+
+    recipe = {name: value for name, value in recipes.flat(config).items() if name not in RESUME_MAY_CHANGE}
+    labels = train.fingerprint, val.fingerprint if val is not None else None
+    for what, mine in (("labels", labels), ("options", recipe)):
+        found = runtime.gather_objects(mine, processes)
+        for rank, other in enumerate(found):
+            if other != found[0]:
+                raise InputError(f"process {rank} of {len(found)} has other {what} than process 0; "
+                                 f"needs the same DATA and options on every machine")  # fmt: skip
+
+
+def _create(runs: Path, name: str, processes) -> Path:
+    """The run folder, made by the first process; if it cannot be, all end."""
+    from toolkit import runtime
+    from toolkit.training import run_folder
+
+    made = None
+    if processes.first:
+        try:
+            made = run_folder.create(runs, name)
+        except InputError as error:
+            made = error
+    made = runtime.gather_objects(made, processes)[0]
+    if isinstance(made, InputError):
+        raise made
+    return made
 
 
 def _lock(folder: Path, processes) -> contextlib.AbstractContextManager:
@@ -125,7 +170,6 @@ def check_parts(train, val, parts: dict[str, Path]) -> None:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from toolkit import runtime
     from toolkit.training import run_folder
 
     folder = args.resume
@@ -147,21 +191,17 @@ def _resume(args: argparse.Namespace) -> int:
         raise InputError(f"--resume: --{wrong[0].replace('_', '-')} cannot change in a run; "
                          f"start a new one, with --weights {folder} to build on it")  # fmt: skip
     config = recipes.from_flat({**recipes.read_file(folder / run_folder.CONFIG), **flags})
-    processes = runtime.join_processes(config.run.device)
-    try:
-        with _lock(folder, processes):
-            found, parts, train, val = _read_for_resume(folder, args)
-            runtime.gather_objects(None, processes)  # all have read before the first one tidies up
-            if processes.first:
-                if args.data is not None:
-                    for part, path in parts.items():
-                        run_folder.keep_split(folder, part, path, args.images)
-                _tidy(folder)
-                run_folder.update_run(folder, status="running")
-                print(f"resuming {folder} after step {found.meta['step']} ({found.folder.name})", file=sys.stderr)
-            return _fit(folder, config, train, val, processes, found, report=not args.no_report)
-    finally:
-        runtime.leave_processes()
+    with _joined(config.run.device) as processes, _lock(folder, processes):
+        found, parts, train, val = _read_for_resume(folder, args)
+        _agree(processes, train, val, config)  # all have read before the first one tidies up
+        if processes.first:
+            if args.data is not None:
+                for part, path in parts.items():
+                    run_folder.keep_split(folder, part, path, args.images)
+            _tidy(folder)
+            run_folder.update_run(folder, status="running")
+            print(f"resuming {folder} after step {found.meta['step']} ({found.folder.name})", file=sys.stderr)
+        return _fit(folder, config, train, val, processes, found, report=not args.no_report)
 
 
 def _read_for_resume(folder: Path, args: argparse.Namespace) -> tuple:
