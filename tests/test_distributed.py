@@ -200,6 +200,14 @@ def test_what_one_process_cannot_do_ends_all(tmp_path, what):
     assert not (tmp_path / "runs").exists()
 
 
+def test_labels_that_one_machine_does_not_have_end_both(tmp_path):
+    words = ["train", draw_data(tmp_path / "0"), "--runs", tmp_path / "runs", *TINY]
+    first, second = ranks(words, tmp_path, words_of_last=["train", tmp_path / "1", *words[2:]])
+    assert (second.wait(60), first.wait(60)) == (2, 4), first.text() + second.text()
+    assert "another training process was lost" in first.text() and "Traceback" not in first.text()
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_two_machines(tmp_path):
     """The README's command as two agents with a folder each: the first one writes; a killed agent ends all."""

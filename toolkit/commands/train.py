@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from label_tools.errors import InputError
@@ -39,7 +38,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.list_models:
-        from toolkit.networks import first_weights, registry
+        from toolkit.networks import registry
 
         for name, detector in registry.REGISTRY.items():
             print(f"{name:40} {detector.about}")
@@ -48,30 +47,22 @@ def run(args: argparse.Namespace) -> int:
         return _resume(args)
     if args.data is None:
         raise InputError("frcnn train: needs DATA, a folder with train.json and val.json; `frcnn split` makes one")
-    from toolkit import data
-    from toolkit.training import run_folder
-
-    parts = find_parts(args.data, args.val, args.test)
-    train = data.read_index(parts["train"], args.images)
-    val = data.read_index(parts["val"], args.images) if "val" in parts else None
-    check_parts(train, val, parts)
     recipe = recipes.read_file(args.config) if args.config else {}
-    config = recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
     if args.dry_run:
         from toolkit.training.plan import plan
 
+        _, train, val, config = _read(args, recipe)
         print(plan(config, train, val))
         return 0
-    from toolkit.networks import first_weights, registry
+    # joined first: what one process cannot read then ends the others, too
+    from toolkit.training import run_folder, together
 
-    first_weights.ensure(config.model.model, config.model.weights)
-    if config.run.tensorboard:
-        from toolkit.training.tensorboard import writer_class
-
-        writer_class()
-    with _joined(config.run.device) as processes:
-        _agree(processes, train, val, config)
-        folder = _create(args.runs, args.name, processes)
+    device = {**recipe, **recipes.flags_given(args)}.get("device", recipes.Run.device)
+    with together.joined(device) as processes:
+        parts, train, val, config = _read(args, recipe)
+        _ensure_extras(config)
+        together.agree(processes, *_must_be_one(train, val, config))
+        folder = together.once(lambda: run_folder.create(args.runs, args.name), processes)
         with _lock(folder, processes):
             if processes.first:
                 for part, path in parts.items():
@@ -81,52 +72,32 @@ def run(args: argparse.Namespace) -> int:
             return _fit(folder, config, train, val, processes, None, report=not args.no_report)
 
 
-@contextlib.contextmanager
-def _joined(device: str) -> Iterator:
-    """The processes of torchrun, left at the end; one that is lost before or after training is one line, too."""
-    from toolkit import runtime
-    from toolkit.loader import MachineError
+def _read(args: argparse.Namespace, recipe: dict) -> tuple:
+    """-> ({part: file}, train, val, config): the labels, and the recipe for so many images."""
+    from toolkit import data
 
-    processes = runtime.join_processes(device)
-    try:
-        yield processes
-    except RuntimeError as error:
-        if not runtime.group_lost(error):
-            raise
-        raise MachineError(f"another training process was lost ({str(error).splitlines()[0][:120]})") from None
-    finally:
-        runtime.leave_processes()
+    parts = find_parts(args.data, args.val, args.test)
+    train = data.read_index(parts["train"], args.images)
+    val = data.read_index(parts["val"], args.images) if "val" in parts else None
+    check_parts(train, val, parts)
+    return parts, train, val, recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
 
 
-def _agree(processes, train, val, config) -> None:
-    """Machines that train together need the same labels and the same recipe."""
-    from toolkit import runtime
-
-    recipe = {name: value for name, value in recipes.flat(config).items() if name not in RESUME_MAY_CHANGE}
-    labels = train.fingerprint, val.fingerprint if val is not None else None
-    for what, mine in (("labels", labels), ("options", recipe)):
-        found = runtime.gather_objects(mine, processes)
-        for rank, other in enumerate(found):
-            if other != found[0]:
-                raise InputError(f"process {rank} of {len(found)} has other {what} than process 0; "
-                                 f"needs the same DATA and options on every machine")  # fmt: skip
+def _must_be_one(train, val, config) -> tuple[tuple, dict]:
+    """The labels and the options that must be the same in every process."""
+    options = {name: value for name, value in recipes.flat(config).items() if name not in RESUME_MAY_CHANGE}
+    return (train.fingerprint, val.fingerprint if val is not None else None), options
 
 
-def _create(runs: Path, name: str, processes) -> Path:
-    """The run folder, made by the first process; if it cannot be, all end."""
-    from toolkit import runtime
-    from toolkit.training import run_folder
+def _ensure_extras(config) -> None:
+    """Weights to be fetched and packages to be had, before a run folder is made."""
+    from toolkit.networks import first_weights
 
-    made = None
-    if processes.first:
-        try:
-            made = run_folder.create(runs, name)
-        except InputError as error:
-            made = error
-    made = runtime.gather_objects(made, processes)[0]
-    if isinstance(made, InputError):
-        raise made
-    return made
+    first_weights.ensure(config.model.model, config.model.weights)
+    if config.run.tensorboard:
+        from toolkit.training.tensorboard import writer_class
+
+        writer_class()
 
 
 def _lock(folder: Path, processes) -> contextlib.AbstractContextManager:
@@ -170,7 +141,7 @@ def check_parts(train, val, parts: dict[str, Path]) -> None:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from toolkit.training import run_folder
+    from toolkit.training import run_folder, together
 
     folder = args.resume
     if not (folder / run_folder.CONFIG).is_file():
@@ -191,9 +162,9 @@ def _resume(args: argparse.Namespace) -> int:
         raise InputError(f"--resume: --{wrong[0].replace('_', '-')} cannot change in a run; "
                          f"start a new one, with --weights {folder} to build on it")  # fmt: skip
     config = recipes.from_flat({**recipes.read_file(folder / run_folder.CONFIG), **flags})
-    with _joined(config.run.device) as processes, _lock(folder, processes):
+    with together.joined(config.run.device) as processes, _lock(folder, processes):
         found, parts, train, val = _read_for_resume(folder, args)
-        _agree(processes, train, val, config)  # all have read before the first one tidies up
+        together.agree(processes, *_must_be_one(train, val, config))  # and all have read before the first tidies up
         if processes.first:
             if args.data is not None:
                 for part, path in parts.items():
