@@ -97,7 +97,7 @@ class Run:
     seed: int = _field(0, "of everything drawn at random")
     device: str = _field("auto", "auto | cpu | cuda | cuda:N | mps; auto never picks mps")
     precision: str = _field("auto", "auto: bf16 where the device is fast at it", ("auto", "fp32", "bf16"))
-    channels_last: bool = _field(False, "memory format of the network")
+    channels_last: bool = _field(False, "memory format of the network; for GPUs: slower on a CPU")
     compile: bool = _field(False, "compile the backbone")
     deterministic: bool = _field(False, "only deterministic operators; slower on a GPU")
     on_nan: str = _field("stop", "on a loss that is not finite: stop, or skip at most 3 batches", ("stop", "skip"))
