@@ -78,6 +78,16 @@ def test_small_objects_get_larger_images_or_smaller_anchors_that_help(toy_set, c
     assert "nothing to change" in capsys.readouterr().out
 
 
+def test_large_objects_get_larger_anchors(toy_set, capsys):
+    # squares of 14 to 30 px in images of 64 px, seen at 512 px: 112 to 240 px under anchors of 24, 48 and 96
+    words = ["advise", str(toy_set(num_images=8)), "--model", "fasterrcnn_tiny_fpn", "--image-size", "512"]
+    assert main([*words, "--max-size", "1024", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    reached = {t["factor"]: t["reached"] for t in result["tried"] if t["change"] == "anchor sizes"}
+    assert reached[1.0] < 0.5 and max(reached[2.0], reached[2.8]) > reached[1.4]
+    assert any("--anchor-scale 2" in text for text in result["advice"]), result["advice"]
+
+
 def test_anchor_scale_keeps_weights_usable():
     sizes = {"min_size": 64, "max_size": 96}
     words = {"weights": "none", "trainable_layers": 5, "norm": "group", "batch_size": 1, "sizes": sizes}

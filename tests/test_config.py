@@ -83,7 +83,10 @@ def test_missing_and_broken_toml(tmp_path):
 @pytest.mark.parametrize("flags", [
     {"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"ema": 1.0}, {"image_size": 8},
     {"image_size": 600, "max_size": 500}, {"accumulate": 0}, {"workers": -2}, {"trainable_layers": 7},
-    {"score_floor": 1.0}, {"momentum": -0.1}, {"skip_bad": 2.0}, {"multi_scale": 1.0},
+    {"score_floor": 1.0}, {"momentum": -0.1}, {"skip_bad": 2.0}, {"multi_scale": 1.0}, {"cache_mb": -1},
+    {"repeat_rare": 1.5}, {"backbone_lr": -0.1}, {"weight_decay": float("nan")}, {"clip_norm": -1.0},
+    {"head_epochs": -1}, {"roi_batch": 0}, {"warmup": -1}, {"patience": -1},
+    {"max_time": float("nan")}, {"save_every": -1.0}, {"seed": -1}, {"seed": 2**63},
 ])  # fmt: skip
 def test_values_that_cannot_work_are_refused(flags):
     with pytest.raises(InputError, match="--"):

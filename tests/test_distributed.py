@@ -17,6 +17,7 @@ import pytest
 from label_tools.errors import InputError
 from tests.training_fixtures import ROOT, TINY, Command, draw_data, frcnn, records
 from toolkit import runtime
+from toolkit.checkpoint import load
 from toolkit.data import EpochBatches, read_index
 from toolkit.loader import in_order
 
@@ -27,7 +28,7 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def ranks(words, tmp_path, processes=2, **fault_of_last):
+def ranks(words, tmp_path, processes=2, words_of_last=None, **fault_of_last):
     """The processes that torchrun would start, forked from one that has loaded torch."""
     port, started = free_port(), []
     for rank in range(processes):
@@ -36,7 +37,8 @@ def ranks(words, tmp_path, processes=2, **fault_of_last):
         environ = {name: str(value) for name, value in environ.items()}
         fault = fault_of_last if rank == processes - 1 else {}
         output = tmp_path / f"rank{rank}-{port}.txt"
-        started.append(Command(words, output, "same_samples", environ, **fault))
+        here = words_of_last if words_of_last and rank == processes - 1 else words
+        started.append(Command(here, output, "same_samples", environ, **fault))
     return started
 
 
@@ -145,7 +147,7 @@ def test_a_dead_process_ends_the_others(tmp_path):
     data = draw_data(tmp_path / "data", train=8)
     words = ["train", data, "--runs", tmp_path / "runs", *TINY, "--epochs", "50"]
     first, second = ranks(words, tmp_path, dies_at=3)
-    assert second.wait(60) == -signal.SIGKILL
+    assert second.wait() == -signal.SIGKILL  # a busy machine takes its time to get there
     begun = time.monotonic()
     assert first.wait(60) == 4 and time.monotonic() - begun < 60
     assert "another training process was lost" in first.text() and "Traceback" not in first.text(), first.text()
@@ -178,6 +180,67 @@ def test_a_loss_that_one_process_cannot_use_is_used_by_none(tmp_path, how):
     assert "loss_box_reg nan" in text and "on images train" in text
     if how == "skip":
         assert "skipped: step 2" in text
+
+
+@pytest.mark.parametrize("what", [pytest.param("labels", marks=pytest.mark.slow), "options", "name"])
+def test_what_one_process_cannot_do_ends_all(tmp_path, what):
+    """Other labels or options on another machine would train something else or hang; a run that cannot be made."""
+    data = draw_data(tmp_path / "0", train=8)
+    words = ["train", data, "--runs", tmp_path / "runs", *TINY, *(["--name", "a/b"] if what == "name" else [])]
+    other = list(words)
+    if what == "labels":
+        other[1] = draw_data(tmp_path / "1", train=8, seed=1)
+    elif what == "options":
+        other += ["--lr", "0.1"]
+    started = ranks(words, tmp_path, words_of_last=other)
+    text = [process.text() for process in started if process.wait() == 2]
+    assert len(text) == 2, "\n".join(process.text() for process in started)
+    for part in text:
+        assert ("'a/b'" if what == "name" else f"other {what} than process 0") in part and "Traceback" not in part
+    assert not (tmp_path / "runs").exists()
+
+
+def test_labels_that_one_machine_does_not_have_end_both(tmp_path):
+    words = ["train", draw_data(tmp_path / "0"), "--runs", tmp_path / "runs", *TINY]
+    first, second = ranks(words, tmp_path, words_of_last=["train", tmp_path / "1", *words[2:]])
+    assert (second.wait(), first.wait(60)) == (2, 4), first.text() + second.text()
+    assert "another training process was lost" in first.text() and "Traceback" not in first.text()
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_two_machines(tmp_path):
+    """The README's command as two agents with a folder each: the first one writes; a killed agent ends all."""
+    folders = [tmp_path / "host0", tmp_path / "host1"]
+    options = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT,
+               "env": {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}}  # fmt: skip
+    for folder in folders:
+        draw_data(folder / "photos", train=8)
+
+    def start(epochs):
+        port = free_port()
+        return [subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(rank),
+             "--master-addr", "127.0.0.1", "--master-port", str(port), "--nproc-per-node", "1",
+             "-m", "toolkit", "train", "photos", *TINY, "--epochs", str(epochs)], cwd=folder, **options)
+            for rank, folder in enumerate(folders)]  # fmt: skip
+
+    agents = start(1)
+    texts = [agent.communicate(timeout=600)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], texts
+    assert (folders[0] / "runs/train/best/weights.safetensors").exists() and not (folders[1] / "runs").exists()
+
+    run, agents = folders[0] / "runs/train-2", start(500)
+    while agents[0].poll() is None and not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text()):
+        time.sleep(0.1)
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", ",".join(str(agent.pid) for agent in agents)],
+                            capture_output=True, text=True).stdout  # fmt: skip
+    agents[1].kill()
+    text = agents[0].communicate(timeout=60)[0]
+    assert agents[0].returncode != 0 and "go on with --resume runs/train-2" in text, text
+    assert len(listed.split()) == 2 and not [pid for pid in listed.split() if Path(f"/proc/{pid}").exists()]
+    agents[1].communicate(timeout=60)
+    load(run / "last")
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Training faults T01 to T20, injected: the stated behaviour, exit code and one line that names the cause.
 
-T03 and T12, T13 are in test_checkpoint.py, T04 in test_signals.py, T08 and T10, T20 in test_resume.py, T18 in
-test_distributed.py.
+T03, T12 and T13 are in test_checkpoint.py, T04 in test_signals.py, T08, T10 and the finished run of T20 in
+test_resume.py, T18 in test_distributed.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from label_tools.errors import InputError
-from tests.training_fixtures import TINY, Command, draw_data, frcnn, records
+from tests.training_fixtures import TINY, Command, digest, draw_data, frcnn, records
 from toolkit import checkpoint, runtime, transforms
 from toolkit.data import DetectionDataset, read_index
 from toolkit.loader import Batches, MachineError, _start_worker, collate, worker_lost
@@ -288,6 +288,23 @@ def test_t19_a_second_process_is_refused(data, tmp_path):
     assert (run / ".lock").exists()  # left by the dead process, and no hindrance
     code, text = frcnn(["train", "--resume", run, "--max-time", "0.001", "--no-report"], tmp_path / "3.txt")
     assert code == 0, text
+
+
+def test_t15_the_same_command_gives_the_same_weights(data, tmp_path):
+    for name in ("one", "two"):
+        more = ["--deterministic", "--augment", "light", "--workers", "0" if name == "one" else "1", "--name", name]
+        code, text = frcnn(words(data, tmp_path, *more), tmp_path / f"{name}.txt")
+        assert code == 0, text
+    one, two = (tmp_path / "runs" / name for name in ("one", "two"))
+    assert records(one) == records(two) and digest(one) == digest(two)
+
+
+def test_t20_a_clock_set_back_changes_nothing(data, tmp_path):
+    command = words(data, tmp_path, "--max-time", "60")
+    code, text = frcnn(command, tmp_path / "out.txt", "clock_set_back", hours=24)
+    run = tmp_path / "runs" / "train"
+    assert code == 0 and json.loads((run / "run.json").read_text())["seconds"] > 0, text
+    assert all(r["seconds"] > 0 for r in records(run, times=True) if r["kind"] == "epoch")
 
 
 def test_a_run_is_never_overwritten(data, tmp_path):

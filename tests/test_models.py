@@ -60,6 +60,8 @@ def test_every_detector_has_a_new_head_for_k_plus_1_classes_and_learns(name):
 def test_unknown_model_names_the_nearest():
     with pytest.raises(InputError, match="did you mean fasterrcnn_resnet50_fpn"):
         registry.find("fasterrcnn_resnet50")
+    with pytest.raises(InputError, match="--model zzz: unknown; known: fasterrcnn_resnet50_fpn, "):
+        registry.find("zzz")
 
 
 def test_coco_weights_in_torchvisions_format_load_as_torchvision_loads_them(coco_file, monkeypatch):

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from tests.training_fixtures import TINY, digest, draw_data, frcnn, records
+from toolkit.__main__ import main
 from toolkit.checkpoint import load
 
 # everything with a state of its own: average, accumulation, augmentation, multi-scale, optimiser moments
@@ -135,15 +136,23 @@ def test_other_data_is_refused_unless_allowed(stopped, tmp_path, part):
         assert code == 0, text
 
 
-def test_other_options_are_refused(stopped, tmp_path):
-    code, text = frcnn(["train", "--resume", stopped, "--lr", "0.1"], tmp_path / "out.txt")
-    assert code == 2 and "--lr cannot change in a run" in text
+@pytest.mark.parametrize("option, value", [("--lr", "0.1"), ("--preset", "few"), ("--config", "recipe.toml")])
+def test_other_options_are_refused(stopped, capsys, option, value):
+    assert main(["train", "--resume", str(stopped), option, value]) == 2
+    assert f"{option} cannot change in a run" in capsys.readouterr().err
+
+
+def test_a_dry_run_does_not_go_on_with_a_run(stopped, capsys):
+    before = {p: p.stat().st_mtime_ns for p in stopped.rglob("*")}
+    assert main(["train", "--resume", str(stopped), "--dry-run"]) == 2
+    assert "--dry-run plans a new run only" in capsys.readouterr().err
+    assert {p: p.stat().st_mtime_ns for p in stopped.rglob("*")} == before
 
 
 def test_a_finished_run_says_so(data, whole, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
     code, text = frcnn(["train", "--resume", whole], tmp_path / "out.txt")
-    assert code == 0 and "already finished" in text
+    assert code == 0 and f"already finished; its weights: {whole / 'best'}" in text  # --no-report: there is none
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import tracemalloc
 
 import pytest
 
@@ -91,6 +92,21 @@ def test_results_table(tmp_path):
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
     assert [r["train_loss"] for r in rows] == ["3.0", "1.5"]
     assert rows[0]["AP"] == "" and rows[1]["AP"] == "0.25" and rows[1]["AP50"] == "" and rows[1]["val_a"] == "2.0"
+
+
+def test_the_table_of_a_long_run_needs_no_more_memory(tmp_path):
+    """20,000 steps as dicts are 20 MB; line by line the table needs what its epochs need."""
+    step = json.dumps({"kind": "step", "step": 1, "epoch": 0, "lr": 0.1, **dict.fromkeys("abcd", 0.5)}).encode() + b"\n"
+    epoch = json.dumps({"kind": "epoch", "epoch": 1, "step": 20_000, "train_loss": {"a": 1.0}}).encode() + b"\n"
+    (tmp_path / "metrics.jsonl").write_bytes(step * 20_000 + epoch)
+    tracemalloc.start()
+    try:
+        write_results(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20, peak
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 2
 
 
 def hold(folder, ready, end):

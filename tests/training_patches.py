@@ -213,6 +213,22 @@ def clock_of_steps(seconds: float) -> None:
     engine.update = update
 
 
+def clock_set_back(hours: float) -> None:
+    """The clock of the machine is set back after every step."""
+    import time
+
+    from toolkit.training import engine
+
+    real, update, back = time.time, engine.update, [0.0]
+    time.time = lambda: real() - back[0]
+
+    def updated(*args):
+        back[0] += hours * 3600
+        return update(*args)
+
+    engine.update = updated
+
+
 def slow_disk(seconds: float) -> None:
     """Every call that writes a checkpoint takes a moment longer."""
     import time

@@ -19,7 +19,7 @@ from toolkit.data import Index
 from toolkit.networks import registry
 
 BANDS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}  # COCO's, original pixels
-ANCHOR_SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4)
+ANCHOR_SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 IMAGE_SCALES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 GOOD_SHARE = 0.95  # of the boxes reached at IoU .5: nothing to mend
 

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
+import math
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,7 @@ class Run:
     seed: int = _field(0, "of everything drawn at random")
     device: str = _field("auto", "auto | cpu | cuda | cuda:N | mps; auto never picks mps")
     precision: str = _field("auto", "auto: bf16 where the device is fast at it", ("auto", "fp32", "bf16"))
-    channels_last: bool = _field(False, "memory format of the network")
+    channels_last: bool = _field(False, "memory format of the network; for GPUs: slower on a CPU")
     compile: bool = _field(False, "compile the backbone")
     deterministic: bool = _field(False, "only deterministic operators; slower on a GPU")
     on_nan: str = _field("stop", "on a loss that is not finite: stop, or skip at most 3 batches", ("stop", "skip"))
@@ -261,25 +262,38 @@ def flat(config: Config) -> dict[str, Any]:
 
 def check(config: Config) -> None:
     """Refuse values that cannot work, by name."""
+    model, data, optimizer, schedule = config.model, config.data, config.optimizer, config.schedule
     rules = [
-        ("epochs", config.schedule.epochs >= 1, "1 or more"),
-        ("batch_size", config.data.batch_size >= 1, "1 or more"),
-        ("accumulate", config.optimizer.accumulate >= 1, "1 or more"),
-        ("workers", config.data.workers >= -1, "-1 or more"),
-        ("lr", 0 < config.optimizer.lr < 100, "a number over 0"),
-        ("ema", 0 <= config.optimizer.ema < 1, "0 or more and under 1"),
-        ("momentum", 0 <= config.optimizer.momentum < 1, "0 or more and under 1"),
-        ("label_smoothing", 0 <= config.optimizer.label_smoothing < 1, "0 or more and under 1"),
-        ("trainable_layers", 0 <= config.model.trainable_layers <= 6, "0 to 6"),
-        ("image_size", 32 <= config.model.image_size <= 8192, "32 to 8192"),
-        ("max_size", config.model.max_size >= config.model.image_size, "at least image_size"),
-        ("anchor_scale", 0.01 <= config.model.anchor_scale <= 100, "0.01 to 100"),
-        ("multi_scale", 0 <= config.model.multi_scale < 1, "0 or more and under 1"),
-        ("score_floor", 0 <= config.model.score_floor < 1, "0 or more and under 1"),
-        ("max_detections", config.model.max_detections >= 1, "1 or more"),
-        ("eval_every", config.schedule.eval_every >= 1, "1 or more"),
-        ("copy_paste", 0 <= config.data.copy_paste <= 1, "0 to 1"),
-        ("skip_bad", 0 <= config.data.skip_bad <= 1, "0 to 1"),
+        ("epochs", schedule.epochs >= 1, "1 or more"),
+        ("batch_size", data.batch_size >= 1, "1 or more"),
+        ("accumulate", optimizer.accumulate >= 1, "1 or more"),
+        ("workers", data.workers >= -1, "-1 or more"),
+        ("cache_mb", data.cache_mb >= 0, "0 or more"),
+        ("repeat_rare", 0 <= data.repeat_rare <= 1, "0 to 1"),
+        ("lr", 0 < optimizer.lr < 100, "a number over 0"),
+        ("backbone_lr", 0 <= optimizer.backbone_lr < math.inf, "0 or more"),
+        ("weight_decay", 0 <= optimizer.weight_decay < math.inf, "0 or more"),
+        ("clip_norm", 0 <= optimizer.clip_norm <= math.inf, "0 or more"),
+        ("ema", 0 <= optimizer.ema < 1, "0 or more and under 1"),
+        ("momentum", 0 <= optimizer.momentum < 1, "0 or more and under 1"),
+        ("label_smoothing", 0 <= optimizer.label_smoothing < 1, "0 or more and under 1"),
+        ("head_epochs", optimizer.head_epochs >= 0, "0 or more"),
+        ("trainable_layers", 0 <= model.trainable_layers <= 6, "0 to 6"),
+        ("image_size", 32 <= model.image_size <= 8192, "32 to 8192"),
+        ("max_size", model.max_size >= model.image_size, "at least image_size"),
+        ("anchor_scale", 0.01 <= model.anchor_scale <= 100, "0.01 to 100"),
+        ("multi_scale", 0 <= model.multi_scale < 1, "0 or more and under 1"),
+        ("score_floor", 0 <= model.score_floor < 1, "0 or more and under 1"),
+        ("max_detections", model.max_detections >= 1, "1 or more"),
+        ("roi_batch", model.roi_batch >= 1, "1 or more"),
+        ("warmup", schedule.warmup >= 0, "0 or more"),
+        ("patience", schedule.patience >= 0, "0 or more"),
+        ("max_time", 0 <= schedule.max_time < math.inf, "0 or more"),
+        ("eval_every", schedule.eval_every >= 1, "1 or more"),
+        ("save_every", schedule.save_every >= 0, "0 or more"),
+        ("copy_paste", 0 <= data.copy_paste <= 1, "0 to 1"),
+        ("skip_bad", 0 <= data.skip_bad <= 1, "0 to 1"),
+        ("seed", 0 <= config.run.seed < 2**63, "0 to 2^63 - 1"),
     ]
     values = flat(config)
     for name, fine, need in rules:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import random
+import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +134,7 @@ def join_processes(device: str) -> Processes:
         raise InputError(f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set; start with torchrun "
                          f"--nproc-per-node N -m toolkit train ..., or unset WORLD_SIZE")  # fmt: skip
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    _stop_with_parent()
     if ":" in device:
         raise InputError(f"--device {device}: names one device for {world_size} processes; use --device cuda")
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
@@ -142,6 +145,14 @@ def join_processes(device: str) -> Processes:
     wait = datetime.timedelta(minutes=10)
     torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=wait)
     return Processes(rank, world_size, local_rank)
+
+
+def _stop_with_parent() -> None:
+    """Linux: SIGTERM for this process when torchrun's own is killed. It would go on training with nobody to end it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 
 def leave_processes() -> None:

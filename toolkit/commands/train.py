@@ -38,7 +38,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.list_models:
-        from toolkit.networks import first_weights, registry
+        from toolkit.networks import registry
 
         for name, detector in registry.REGISTRY.items():
             print(f"{name:40} {detector.about}")
@@ -47,32 +47,22 @@ def run(args: argparse.Namespace) -> int:
         return _resume(args)
     if args.data is None:
         raise InputError("frcnn train: needs DATA, a folder with train.json and val.json; `frcnn split` makes one")
-    from toolkit import data
-    from toolkit.training import run_folder
-
-    parts = find_parts(args.data, args.val, args.test)
-    train = data.read_index(parts["train"], args.images)
-    val = data.read_index(parts["val"], args.images) if "val" in parts else None
-    check_parts(train, val, parts)
     recipe = recipes.read_file(args.config) if args.config else {}
-    config = recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
     if args.dry_run:
         from toolkit.training.plan import plan
 
+        _, train, val, config = _read(args, recipe)
         print(plan(config, train, val))
         return 0
-    from toolkit import runtime
-    from toolkit.networks import first_weights, registry
+    # joined first: what one process cannot read then ends the others, too
+    from toolkit.training import run_folder, together
 
-    first_weights.ensure(config.model.model, config.model.weights)
-    if config.run.tensorboard:
-        from toolkit.training.tensorboard import writer_class
-
-        writer_class()
-    processes = runtime.join_processes(config.run.device)
-    try:
-        folder = run_folder.create(args.runs, args.name) if processes.first else None
-        folder = runtime.gather_objects(folder, processes)[0]
+    device = {**recipe, **recipes.flags_given(args)}.get("device", recipes.Run.device)
+    with together.joined(device) as processes:
+        parts, train, val, config = _read(args, recipe)
+        _ensure_extras(config)
+        together.agree(processes, *_must_be_one(train, val, config))
+        folder = together.once(lambda: run_folder.create(args.runs, args.name), processes)
         with _lock(folder, processes):
             if processes.first:
                 for part, path in parts.items():
@@ -80,8 +70,34 @@ def run(args: argparse.Namespace) -> int:
                 (folder / run_folder.CONFIG).write_text(recipes.to_yaml(config))
                 describe_run(folder, config, train, val)
             return _fit(folder, config, train, val, processes, None, report=not args.no_report)
-    finally:
-        runtime.leave_processes()
+
+
+def _read(args: argparse.Namespace, recipe: dict) -> tuple:
+    """-> ({part: file}, train, val, config): the labels, and the recipe for so many images."""
+    from toolkit import data
+
+    parts = find_parts(args.data, args.val, args.test)
+    train = data.read_index(parts["train"], args.images)
+    val = data.read_index(parts["val"], args.images) if "val" in parts else None
+    check_parts(train, val, parts)
+    return parts, train, val, recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
+
+
+def _must_be_one(train, val, config) -> tuple[tuple, dict]:
+    """The labels and the options that must be the same in every process."""
+    options = {name: value for name, value in recipes.flat(config).items() if name not in RESUME_MAY_CHANGE}
+    return (train.fingerprint, val.fingerprint if val is not None else None), options
+
+
+def _ensure_extras(config) -> None:
+    """Weights to be fetched and packages to be had, before a run folder is made."""
+    from toolkit.networks import first_weights
+
+    first_weights.ensure(config.model.model, config.model.weights)
+    if config.run.tensorboard:
+        from toolkit.training.tensorboard import writer_class
+
+        writer_class()
 
 
 def _lock(folder: Path, processes) -> contextlib.AbstractContextManager:
@@ -125,8 +141,7 @@ def check_parts(train, val, parts: dict[str, Path]) -> None:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from toolkit import runtime
-    from toolkit.training import run_folder
+    from toolkit.training import run_folder, together
 
     folder = args.resume
     if not (folder / run_folder.CONFIG).is_file():
@@ -135,28 +150,29 @@ def _resume(args: argparse.Namespace) -> int:
     record = run_folder.read_json(folder / run_folder.RUN) if (folder / run_folder.RUN).exists() else {}
     more_time = "max_time" in flags and str(record.get("ended", "")).startswith("--max-time")
     if record.get("status") == "finished" and not more_time:
-        print(f"{folder}: is already finished; its report: {folder / 'report.html'}")
+        report = folder / "report.html"
+        left = f"its report: {report}" if report.is_file() else f"its weights: {folder / 'best'}"
+        print(f"{folder}: is already finished; {left}")
         return 0
+    if args.dry_run:
+        raise InputError("--resume: --dry-run plans a new run only; leave one of them out")
     wrong = sorted(set(flags) - RESUME_MAY_CHANGE)
-    if wrong or args.config:
-        raise InputError(f"--resume: --{(wrong or ['config'])[0].replace('_', '-')} cannot change in a run; "
+    wrong += [name for name, given in (("config", args.config), ("preset", args.preset != "auto")) if given]
+    if wrong:
+        raise InputError(f"--resume: --{wrong[0].replace('_', '-')} cannot change in a run; "
                          f"start a new one, with --weights {folder} to build on it")  # fmt: skip
     config = recipes.from_flat({**recipes.read_file(folder / run_folder.CONFIG), **flags})
-    processes = runtime.join_processes(config.run.device)
-    try:
-        with _lock(folder, processes):
-            found, parts, train, val = _read_for_resume(folder, args)
-            runtime.gather_objects(None, processes)  # all have read before the first one tidies up
-            if processes.first:
-                if args.data is not None:
-                    for part, path in parts.items():
-                        run_folder.keep_split(folder, part, path, args.images)
-                _tidy(folder)
-                run_folder.update_run(folder, status="running")
-                print(f"resuming {folder} after step {found.meta['step']} ({found.folder.name})", file=sys.stderr)
-            return _fit(folder, config, train, val, processes, found, report=not args.no_report)
-    finally:
-        runtime.leave_processes()
+    with together.joined(config.run.device) as processes, _lock(folder, processes):
+        found, parts, train, val = _read_for_resume(folder, args)
+        together.agree(processes, *_must_be_one(train, val, config))  # and all have read before the first tidies up
+        if processes.first:
+            if args.data is not None:
+                for part, path in parts.items():
+                    run_folder.keep_split(folder, part, path, args.images)
+            _tidy(folder)
+            run_folder.update_run(folder, status="running")
+            print(f"resuming {folder} after step {found.meta['step']} ({found.folder.name})", file=sys.stderr)
+        return _fit(folder, config, train, val, processes, found, report=not args.no_report)
 
 
 def _read_for_resume(folder: Path, args: argparse.Namespace) -> tuple:
@@ -203,27 +219,28 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
     document = coco.read(folder / "val.json") if first and val is not None else None
     progress = Progress(folder / "train.log" if first else None, quiet=not first)
     note = update_run if first else lambda *_, **__: None
-    started = time.time()
+    started = time.monotonic()
     try:
         try:
             trained = training.fit(
                 config, folder, train, val, lambda detections: coco_metrics(document, detections),
                 resume=found, processes=processes, progress=progress)  # fmt: skip
         except Stopped as stopped:
-            note(folder, status="stopped", seconds=round(time.time() - started, 1))
+            note(folder, status="stopped", seconds=round(time.monotonic() - started, 1))
             return stopped.exit_code
         except BaseException as error:
             progress.only_log(f"failed: {error}")
             with contextlib.suppress(InputError):  # a full disk, say; the reason for the failure goes first
-                note(folder, status="failed", seconds=round(time.time() - started, 1))
+                note(folder, status="failed", seconds=round(time.monotonic() - started, 1))
             raise
         finally:
             progress.close()
         if not first:
             return 0
-        note(folder, status="trained", seconds=round(time.time() - started, 1), ended=trained.ended,
-             best_epoch=trained.best_epoch, unreadable=list(trained.unreadable))  # fmt: skip
-        print(f"{trained.ended} after {trained.epochs:g} epochs, {duration(time.time() - started)}", file=sys.stderr)
+        seconds = round(time.monotonic() - started, 1)
+        note(folder, status="trained", seconds=seconds, ended=trained.ended, best_epoch=trained.best_epoch,
+             unreadable=list(trained.unreadable))  # fmt: skip
+        print(f"{trained.ended} after {trained.epochs:g} epochs, {duration(seconds)}", file=sys.stderr)
         with stop_at_once():
             _finish(folder, config, report=report and val is not None)
     except Stopped as stopped:

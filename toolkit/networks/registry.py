@@ -77,6 +77,6 @@ def find(name: str) -> Detector:
     """The registered detector, or an InputError with the nearest name."""
     if name not in REGISTRY:
         near = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"--model {name}: unknown{hint} Known: {', '.join(REGISTRY)}")
+        hint = f"; did you mean {near[0]}?" if near else ";"
+        raise InputError(f"--model {name}: unknown{hint} known: {', '.join(REGISTRY)}")
     return REGISTRY[name]

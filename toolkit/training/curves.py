@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+MOST_RATES = 2000  # points of the learning rate's curve; a pixel shows no more
 
-def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
+
+def draw_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
     """Draw the records of metrics.jsonl; with fewer than one epoch there is nothing to draw."""
-    epochs = [r for r in records if r.get("kind") == "epoch"]
+    epochs, rates = [], []
+    for record in records:
+        if record.get("kind") == "epoch":
+            epochs.append(record)
+        elif record.get("kind") == "step":
+            rates.append((record["step"], record["lr"]))
     if not epochs:
         return
+    rates = rates[:: 1 + len(rates) // MOST_RATES]
     import matplotlib
 
     matplotlib.use("Agg")
@@ -31,8 +40,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
             ap.plot(at, values, style, label=key, color="#009E73")
         ap.legend(frameon=False)
     loss.legend(frameon=False)
-    steps = [r for r in records if r.get("kind") == "step"]
-    rate.plot([r["step"] for r in steps], [r["lr"] for r in steps], color="#555555")
+    rate.plot([step for step, _ in rates], [lr for _, lr in rates], color="#555555")
     for axes, title, name in ((loss, "loss, sum of four", "epoch"), (ap, "AP on validation", "epoch"),
                               (rate, "learning rate", "step")):  # fmt: skip
         axes.set_title(title, fontsize=10)

@@ -67,7 +67,7 @@ class Journal:
         try:
             run_folder.write_results(self.folder)
             if draw:
-                draw_curves(run_folder.read_metrics(self.folder), self.folder / "curves.png")
+                draw_curves(run_folder.each_metric(self.folder), self.folder / "curves.png")
                 self.drawn, self.stale = time.monotonic(), False
         except InputError as error:
             self.progress.line(f"warning: {error}")

@@ -15,6 +15,7 @@ import errno
 import io
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -179,26 +180,29 @@ class MetricsLog:
         self.file.close()
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Records of metrics.jsonl; a last line that a kill cut off is left out."""
+def each_metric(folder: Path, kind: str = "") -> Iterator[dict[str, Any]]:
+    """Records of metrics.jsonl, those of one `kind` or all, one after the other: a long run has a hundred thousand. A
+    last line that a kill cut off is left out."""
     path = folder / METRICS
     if not path.exists():
-        return []
-    records = []
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
-    return records
+        return
+    wanted = f'"kind": "{kind}"'.encode() if kind else b""
+    with open(path, "rb") as lines:
+        for line in lines:
+            if wanted in line:
+                with contextlib.suppress(ValueError):
+                    yield json.loads(line)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """All records of metrics.jsonl at once."""
+    return list(each_metric(folder))
 
 
 def write_results(folder: Path) -> None:
     """results.csv: one row an epoch, one column a number."""
     rows = []
-    for record in read_metrics(folder):
-        if record.get("kind") != "epoch":
-            continue
+    for record in each_metric(folder, "epoch"):
         row = {"epoch": record["epoch"], "step": record["step"]}
         for part in ("train_loss", "val_loss"):
             losses = record.get(part) or {}
