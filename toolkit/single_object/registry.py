@@ -28,11 +28,12 @@ class Budget:
     val: int
     optimizer: str = ""  # where it is not the baseline's
     schedule: str = ""
+    size: int = 0
 
     def __str__(self) -> str:
         parts = [f"{self.images:,} images" if self.images else "", f"{self.epochs} epochs" if self.epochs else "",
                  f"batch {self.batch}" if self.batch else "", f"lr {self.lr:g}" if self.lr else "",
-                 self.optimizer, self.schedule]  # fmt: skip
+                 self.optimizer, self.schedule, f"{self.size} px" if self.size else ""]  # fmt: skip
         return ", ".join(part for part in parts if part)
 
 
@@ -50,9 +51,10 @@ class Baseline:
     loss: str
     budget: Budget  # the document's
     scaled: Budget  # for two CPU cores
+    drawn: Budget | None = None  # the same for our own pictures of `dominant` and `largest`; `scaled` is for files
     optimizer: str = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
-    size: int = 0  # side of the pictures from files
+    size: int = 0  # side of the pictures of `dominant` and `largest`
     raw: bool = False  # grey values 0..255 as they are, not 0..1
     augment: bool = False
     schedule: str = "constant"
@@ -153,12 +155,13 @@ def num_parameters(baseline: Baseline, num_classes: int | None = None) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def budget(baseline: Baseline, which: str) -> Budget:
-    """`scaled` or `document`; what a document leaves open is taken from the scaled one, the baseline's optimiser and
-    schedule where the budget has none of its own."""
-    chosen = baseline.scaled
+def budget(baseline: Baseline, which: str, drawn: bool = False) -> Budget:
+    """`scaled` or `document`; what a document leaves open is taken from the scaled one, the baseline's optimiser,
+    schedule and size where the budget has none of its own. drawn: for our own pictures, not for files."""
+    chosen = scaled = (baseline.drawn if drawn else None) or baseline.scaled
     if which == "document":
         stated = {name: value for name, value in dataclasses.asdict(baseline.budget).items() if value}
-        chosen = dataclasses.replace(baseline.scaled, optimizer="", schedule="", **stated)
+        chosen = dataclasses.replace(scaled, **{"optimizer": "", "schedule": "", "size": 0, **stated})
     return dataclasses.replace(chosen, optimizer=chosen.optimizer or baseline.optimizer,
-                               schedule=chosen.schedule or baseline.schedule)  # fmt: skip
+                               schedule=chosen.schedule or baseline.schedule,
+                               size=chosen.size or baseline.size)  # fmt: skip
