@@ -91,6 +91,8 @@ _LOCALISE_SCALED = Budget(6, 16, 5e-4, 6_000, 1_000, schedule="onecycle")
 _DETECT = {100: Budget(100, 64, 1e-3, 0, 0), 25: Budget(25, 64, 1e-3, 0, 0)}
 _DETECT_SCALED = {epochs: Budget(epochs, 64, 1e-3, 4_000, 1_000, schedule="onecycle") for epochs in (12, 3)}
 _DOMINANT = {"budget": Budget(30, 16, 1e-3, 3_789, 1_972), "scaled": Budget(15, 16, 1e-3, 0, 0)}
+_FULL = {**_DOMINANT, "drawn": Budget(2, 16, 1e-3, 800, 300, schedule="cosine")}
+_LIGHT = {**_DOMINANT, "drawn": Budget(10, 16, 1e-3, 2_400, 600, schedule="cosine", size=96)}
 _LARGEST = Budget(0, 0, 0.0, 5_011, 0)
 
 
@@ -114,22 +116,24 @@ def _all() -> list[Baseline]:
                  scaled=_DETECT_SCALED[12], reported={"accuracy": 0.9808, "seed_iou": 0.9187}),
         Baseline("grid3", "six convolutions", _VEGA, grid_networks.Grid3, **_GRID, budget=_DETECT[25],
                  scaled=_DETECT_SCALED[3], reported={"accuracy": 0.9809, "seed_iou": 0.8513}),
-        Baseline("hw5net", "CIoU", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + ciou", **_DOMINANT,
+        Baseline("hw5net", "CIoU", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + ciou", **_FULL,
                  reported={"accuracy": 0.889, "mean_iou": 0.61}),
-        Baseline("hw5net_mse", "MSE", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + mse", **_DOMINANT,
+        Baseline("hw5net_mse", "MSE", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + mse", **_FULL,
                  reported={"accuracy": 0.896, "mean_iou": 0.57}),
         Baseline("hw5net_learnable", "CIoU, learnable residuals", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + ciou",
-                 **_DOMINANT, fixed={"learnable_residual": True}),
+                 **_FULL, fixed={"learnable_residual": True}),
         Baseline("hw5net_light", "pooled heads, CIoU", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + ciou",
-                 **_DOMINANT),
+                 **_LIGHT),
         Baseline("hw5net_light_mse", "pooled heads, MSE", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + mse",
-                 **_DOMINANT),
+                 **_LIGHT),
         Baseline("resnet34", "custom head, flips, turns, colours", _POST, backbones.CustomHead, data="largest",
                  form="box_class", code="pixels", loss="l1 + 25*ce", size=224, augment=True, budget=_LARGEST,
-                 scaled=Budget(4, 32, 1e-3, 0, 0), schedule="onecycle"),
+                 scaled=Budget(4, 32, 1e-3, 0, 0), drawn=Budget(12, 32, 1e-3, 2_400, 600, size=96),
+                 schedule="onecycle"),
         Baseline("loadhead", "ResNet-18, separate heads, box never inverted", _OURS, backbones.LoadHead, data="largest",
                  form="pair", code="corners", loss="ce + 5*smooth_l1 + 2*giou", size=224, augment=True,
-                 budget=Budget(30, 32, 1e-3, 0, 0), scaled=Budget(30, 32, 1e-3, 0, 0), schedule="onecycle"),
+                 budget=Budget(30, 32, 1e-3, 0, 0), scaled=Budget(30, 32, 1e-3, 0, 0),
+                 drawn=Budget(12, 32, 1e-3, 2_400, 600, size=96), schedule="onecycle"),
     ]  # fmt: skip
 
 
