@@ -105,6 +105,17 @@ def test_pictures_are_in_colour_and_show_something():
     assert ((images[:, 0] - images[:, 2]).abs().mean((1, 2)) > 2).float().mean() > 0.5
 
 
+def test_textures_differ_as_their_names_say():
+    stripes, spots, checks = (scenes.texture(shape, np.random.default_rng(1), SIDE) for shape in ("ellipse", "star",
+                                                                                               "arrow"))  # fmt: skip
+    contrast = np.abs(checks).max()
+    assert 0.15 <= contrast <= 0.3  # checks have two values alone
+    np.testing.assert_allclose(np.abs(checks), contrast)
+    assert abs((checks > 0).mean() - 0.5) < 0.05
+    assert spots.max() <= 0 and spots.min() < -1.9 * contrast  # sin + sin reaches -2, cut at 0
+    assert abs(stripes.mean()) < 0.1 * contrast and stripes.std() == pytest.approx(contrast / 2**0.5, rel=0.1)
+
+
 def test_all_classes_are_drawn_about_as_often():
     for kind, classes in scenes.CLASSES.items():
         counts = torch.bincount(scenes.draw(kind, 240, side=32, seed=2).labels, minlength=len(classes))

@@ -33,9 +33,10 @@ def scene(rng: np.random.Generator, side: int = 224) -> tuple[np.ndarray, np.nda
 
 
 def compose(
-    rng: np.random.Generator, side: int, masks: Iterable[np.ndarray]
+    rng: np.random.Generator, side: int, masks: Iterable[np.ndarray], patterns: Iterable[np.ndarray | None] = ()
 ) -> tuple[np.ndarray, list[tuple[tuple[int, int, int, int], int, int]]]:
-    """A ground, clutter, and a shaded body in each of `masks` [side,side] 0..1, later ones over earlier ones.
+    """A ground, clutter, and a shaded body in each of `masks` [side,side] 0..1, later ones over earlier ones;
+    `patterns` [side,side], where there are any, are added to the colour of the bodies.
 
     -> (image [side,side,3] uint8, [(XYXY of what is visible, its pixels, the mask's pixels)])
     """
@@ -43,9 +44,10 @@ def compose(
     light = _unit(rng.uniform(0, 2 * np.pi))
     for _ in range(int(rng.integers(0, 4))):
         _clutter(image, rng)
-    solid = []
+    solid: list[np.ndarray] = []
+    patterns = list(patterns)
     for mask in masks:
-        _paint(image, mask, light, rng)
+        _paint(image, mask, light, rng, patterns[len(solid)] if patterns else None)
         solid.append(mask > 0.5)
     if rng.random() < 0.3:
         _clutter(image, rng)
@@ -142,7 +144,9 @@ def placed(
     return mask.astype(np.float32) / 255
 
 
-def _paint(image: np.ndarray, mask: np.ndarray, light: np.ndarray, rng: np.random.Generator) -> None:
+def _paint(
+    image: np.ndarray, mask: np.ndarray, light: np.ndarray, rng: np.random.Generator, pattern: np.ndarray | None = None
+) -> None:
     """Put a shaded body and its shadow onto `image`, in place."""
     side = len(image)
     reach = rng.uniform(1, 6)
@@ -159,6 +163,8 @@ def _paint(image: np.ndarray, mask: np.ndarray, light: np.ndarray, rng: np.rando
         ys, xs = np.mgrid[:side, :side].astype(np.float32)
         way = _unit(rng.uniform(0, 2 * np.pi))
         body += 0.1 * np.sin((xs * way[0] + ys * way[1]) * rng.uniform(0.6, 2))[..., None]
+    if pattern is not None:
+        body += pattern[..., None]
     image += (body - image) * mask[..., None]
 
 

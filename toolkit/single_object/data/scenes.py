@@ -2,8 +2,9 @@
 
 They stand in where nobody has labelled pictures at hand; `--data DIR` is the way to the user's own.
 
-    dominant   three classes; exactly one object whose box takes 200 * 200 / (640 * 480) of the picture or more, and
-               up to three smaller ones of the same classes. After homework 5: COCO's bus, cat and pizza
+    dominant   three classes, each with a shape and a texture of its own; exactly one object whose box takes
+               200 * 200 / (640 * 480) of the picture or more, and up to three smaller ones of the same classes.
+               After homework 5: COCO's bus, cat and pizza
     largest    six classes, two to five objects; asked for is the one with the largest box, which is a quarter larger
                than the next, so that there is no doubt. With `keep_empty` one picture in twelve shows no object.
                After the post: the largest object of a VOC picture
@@ -23,7 +24,7 @@ from toolkit.networks.starter.scenes import MIN_VISIBLE, compose, outline, place
 from toolkit.single_object.data.samples import Samples
 
 CLASSES = {
-    "dominant": ("ellipse", "star", "arrow"),
+    "dominant": ("ellipse", "star", "arrow"),  # striped, spotted, checked
     "largest": ("disc", "square", "triangle", "star", "cross", "ring"),
 }
 DOMINANT_SHARE = 200 * 200 / (640 * 480)  # of the picture: COCO's pictures are 640 x 480, the homework asks for 200^2
@@ -47,7 +48,8 @@ def draw(kind: str, count: int, *, side: int, seed: int, keep_empty: bool = Fals
             masks, names, chosen = [], [], -1
         else:
             masks, names, chosen = dominant_layout(random, side) if kind == "dominant" else largest_layout(random, side)
-        picture, found = compose(random, side, masks)
+        patterns = [texture(CLASSES[kind][label], random, side) for label in names] if kind == "dominant" else []
+        picture, found = compose(random, side, masks, patterns)
         images[row] = picture.transpose(2, 0, 1)
         if chosen >= 0:
             owner.append(row)
@@ -90,6 +92,17 @@ def seen_areas(masks: list[np.ndarray]) -> list[int] | None:
     if any(seen < max(12, 2 * MIN_VISIBLE * area) for _, seen, area in found):
         return None
     return [(x2 - x1) * (y2 - y1) for (x1, y1, x2, y2), _, _ in found]
+
+
+def texture(shape: str, random: np.random.Generator, side: int) -> np.ndarray:
+    """[side,side] float32 around 0: stripes, spots or checks in any direction, eight to twelve across the picture."""
+    angle, waves, contrast = random.uniform(0, 2 * math.pi), random.uniform(8, 12), random.uniform(0.15, 0.3)
+    phase = random.uniform(0, 2 * math.pi, 2)
+    ys, xs = np.mgrid[:side, :side].astype(np.float32) * (2 * math.pi * waves / side)
+    along = np.sin(xs * math.cos(angle) + ys * math.sin(angle) + phase[0])
+    across = np.sin(ys * math.cos(angle) - xs * math.sin(angle) + phase[1])
+    pattern = {"ellipse": along, "star": np.minimum(along + across, 0), "arrow": np.sign(along * across)}[shape]
+    return (contrast * pattern).astype(np.float32)
 
 
 def _shapes(
