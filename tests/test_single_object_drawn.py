@@ -106,14 +106,19 @@ def test_pictures_are_in_colour_and_show_something():
 
 
 def test_textures_differ_as_their_names_say():
-    stripes, spots, checks = (scenes.texture(shape, np.random.default_rng(1), SIDE) for shape in ("ellipse", "star",
-                                                                                               "arrow"))  # fmt: skip
-    contrast = np.abs(checks).max()
-    assert 0.15 <= contrast <= 0.3  # checks have two values alone
-    np.testing.assert_allclose(np.abs(checks), contrast)
-    assert abs((checks > 0).mean() - 0.5) < 0.05
-    assert spots.max() <= 0 and spots.min() < -1.9 * contrast  # sin + sin reaches -2, cut at 0
-    assert abs(stripes.mean()) < 0.1 * contrast and stripes.std() == pytest.approx(contrast / 2**0.5, rel=0.1)
+    for place, shape in enumerate(scenes.CLASSES["dominant"]):
+        added = scenes.texture(shape, np.random.default_rng(1), SIDE)
+        others = [k for k in range(3) if k != place]
+        hue = added[..., place] - added[..., others[0]]  # 1 and -.5 of a share from 0.2 to 0.5: 0.3 to 0.75 apart
+        np.testing.assert_allclose(hue, hue[0, 0], atol=1e-6)
+        assert 0.3 <= hue[0, 0] <= 0.75
+        pattern = added[..., place] - hue[0, 0] / 1.5
+        if shape == "ellipse":  # stripes: a sine, its spread 1 / sqrt(2) of its height
+            assert pattern.std() == pytest.approx(np.abs(pattern).max() / 2**0.5, rel=0.1)
+        elif shape == "star":  # spots are darker: the sum of two sines, cut at 0
+            assert pattern.max() < 1e-6 and (pattern < -1e-6).mean() == pytest.approx(0.5, abs=0.1)
+        else:  # checks have two values alone
+            np.testing.assert_allclose(np.abs(pattern), np.abs(pattern).max(), atol=1e-6)
 
 
 def test_all_classes_are_drawn_about_as_often():

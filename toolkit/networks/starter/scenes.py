@@ -36,7 +36,7 @@ def compose(
     rng: np.random.Generator, side: int, masks: Iterable[np.ndarray], patterns: Iterable[np.ndarray | None] = ()
 ) -> tuple[np.ndarray, list[tuple[tuple[int, int, int, int], int, int]]]:
     """A ground, clutter, and a shaded body in each of `masks` [side,side] 0..1, later ones over earlier ones;
-    `patterns` [side,side], where there are any, are added to the colour of the bodies.
+    `patterns` [side,side,3], where there are any, are added to the colour of the bodies.
 
     -> (image [side,side,3] uint8, [(XYXY of what is visible, its pixels, the mask's pixels)])
     """
@@ -164,7 +164,7 @@ def _paint(
         way = _unit(rng.uniform(0, 2 * np.pi))
         body += 0.1 * np.sin((xs * way[0] + ys * way[1]) * rng.uniform(0.6, 2))[..., None]
     if pattern is not None:
-        body += pattern[..., None]
+        body += pattern
     image += (body - image) * mask[..., None]
 
 

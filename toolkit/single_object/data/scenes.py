@@ -2,8 +2,8 @@
 
 They stand in where nobody has labelled pictures at hand; `--data DIR` is the way to the user's own.
 
-    dominant   three classes, each with a shape and a texture of its own; exactly one object whose box takes
-               200 * 200 / (640 * 480) of the picture or more, and up to three smaller ones of the same classes.
+    dominant   three classes, each with a shape, a texture and a hue that it tends to; exactly one object whose box
+               takes 200 * 200 / (640 * 480) of the picture or more, and up to three smaller ones of the same classes.
                After homework 5: COCO's bus, cat and pizza
     largest    six classes, two to five objects; asked for is the one with the largest box, which is a quarter larger
                than the next, so that there is no doubt. With `keep_empty` one picture in twelve shows no object.
@@ -24,7 +24,7 @@ from toolkit.networks.starter.scenes import MIN_VISIBLE, compose, outline, place
 from toolkit.single_object.data.samples import Samples
 
 CLASSES = {
-    "dominant": ("ellipse", "star", "arrow"),  # striped, spotted, checked
+    "dominant": ("ellipse", "star", "arrow"),  # striped and reddish, spotted and greenish, checked and bluish
     "largest": ("disc", "square", "triangle", "star", "cross", "ring"),
 }
 DOMINANT_SHARE = 200 * 200 / (640 * 480)  # of the picture: COCO's pictures are 640 x 480, the homework asks for 200^2
@@ -95,14 +95,17 @@ def seen_areas(masks: list[np.ndarray]) -> list[int] | None:
 
 
 def texture(shape: str, random: np.random.Generator, side: int) -> np.ndarray:
-    """[side,side] float32 around 0: stripes, spots or checks in any direction, eight to twelve across the picture."""
-    angle, waves, contrast = random.uniform(0, 2 * math.pi), random.uniform(8, 12), random.uniform(0.15, 0.3)
+    """[side,side,3] float32 to add to a colour: stripes, spots or checks in any direction, five to eight across the
+    picture, and a shift of hue: HW5Net halves its map four times without a ReLU, fine texture alone is lost on it."""
+    angle, waves, contrast = random.uniform(0, 2 * math.pi), random.uniform(5, 8), random.uniform(0.1, 0.25)
     phase = random.uniform(0, 2 * math.pi, 2)
     ys, xs = np.mgrid[:side, :side].astype(np.float32) * (2 * math.pi * waves / side)
     along = np.sin(xs * math.cos(angle) + ys * math.sin(angle) + phase[0])
     across = np.sin(ys * math.cos(angle) - xs * math.sin(angle) + phase[1])
     pattern = {"ellipse": along, "star": np.minimum(along + across, 0), "arrow": np.sign(along * across)}[shape]
-    return (contrast * pattern).astype(np.float32)
+    hue = np.full(3, -0.5)
+    hue[CLASSES["dominant"].index(shape)] = 1.0
+    return (contrast * pattern[..., None] + random.uniform(0.2, 0.5) * hue).astype(np.float32)
 
 
 def _shapes(
