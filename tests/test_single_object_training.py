@@ -168,7 +168,7 @@ def test_train_resume_and_table(tmp_path, capsys):
     assert main(["baseline", "train", "cnn1", *few, "--as", "other", "--seed", "1"]) == 0
     assert main(["baseline", "table", "--read", "--out", str(tmp_path), *runs]) == 0
     text = (tmp_path / "baselines.md").read_text()
-    assert text.count("| cnn1 | 697,935 | digits: 40 images") == 2 and "0.759" in text
+    assert text.count("| cnn1 | 697,935 | digits, drawn: 40 images") == 2 and "0.759" in text
     assert "finds nothing, digits" in text and "No finished run: loadnet2" in text
     assert (tmp_path / "baselines.png").stat().st_size > 5000
     assert len(tables.finished(tmp_path / "runs", "cnn1", "scaled", 1)) == 1
@@ -183,7 +183,6 @@ def test_table_without_runs_says_so(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("words", "text"), [
-    (["hw5net"], "needs --data with a labelled folder"),
     (["cnn1", "--data", "shapes5", *FEW], "takes pictures of 60 x 48 with 1 channels"),
     (["cnn1", "--backbone", "resnet18", *FEW], "--backbone and --weights are for"),
     ([], "needs a NAME"),

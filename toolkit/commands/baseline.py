@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import os
 import sys
 import time
@@ -38,15 +39,17 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    parser.add_argument("--data", required=required, help="shapes5 | shapes5-noise20 | digits | digit_grid | a folder "
-                        "of `frcnn split` | a COCO or PurdueShapes5 file with --val | a VOC folder")  # fmt: skip
+    parser.add_argument("--data", required=required, help="drawn: shapes5 | shapes5-noise20 | digits | digit_grid | "
+                        "dominant | largest (default: the baseline's); your own: a folder of `frcnn split` | a COCO or "
+                        "PurdueShapes5 file with --val | a VOC folder")  # fmt: skip
     parser.add_argument("--val", type=Path, metavar="FILE", help="what to judge on, for a COCO or PurdueShapes5 file")
-    parser.add_argument("--select", choices=("dominant", "largest"), help="which object of an image (default: the "
-                        "baseline's)")  # fmt: skip
+    parser.add_argument("--select", choices=("dominant", "largest"), help="which object of an image of your own "
+                        "(default: the baseline's)")  # fmt: skip
     parser.add_argument("--min-area", type=float, default=0.13, help="dominant: area from this share of the image, or "
                         "pixels when 1 or more (default: 0.13, 200 x 200 of 640 x 480)")  # fmt: skip
     parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="only these classes of the files")
-    parser.add_argument("--size", type=int, help="side of the pictures from files, pixels (default: the baseline's)")
+    parser.add_argument("--size", type=int, help="side of the pictures of dominant, largest and files, pixels "
+                        "(default: the baseline's)")  # fmt: skip
     parser.add_argument("--keep-empty", action="store_true", help="keep images without an object (loadhead learns "
                         "presence then)")  # fmt: skip
 
@@ -70,8 +73,10 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schedule", choices=("constant", "onecycle", "cosine", "step"), help="of the learning rate")
     parser.add_argument("--train-images", type=int, help="drawn training pictures")
     parser.add_argument("--val-images", type=int, help="drawn pictures to judge on")
-    parser.add_argument("--backbone", help="resnet34 and loadhead: any convolutional torchvision classifier")
-    parser.add_argument("--weights", default="none", choices=("none", "imagenet"), help="of the backbone")
+    parser.add_argument("--backbone", help="resnet34 and loadhead: any convolutional torchvision classifier, or "
+                        "fasterrcnn_tiny_fpn: the body of the compact detector")  # fmt: skip
+    parser.add_argument("--weights", default="none", choices=("none", "imagenet", "starter"), help="of the backbone; "
+                        "starter: what fasterrcnn_tiny_fpn starts from")  # fmt: skip
     parser.add_argument("--no-augment", action="store_true", help="no flips, turns and colours")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "auto"), help="default: fp32, as the "
                         "documents")  # fmt: skip
@@ -93,8 +98,9 @@ def _add_table(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser("table", help="baselines.md and a picture: reported beside reproduced")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--read", action="store_true", help="only read finished runs, train nothing")
-    parser.add_argument("--dominant", type=Path, metavar="DIR", help="labelled folder for the HW5Nets")
-    parser.add_argument("--largest", type=Path, metavar="DIR", help="labelled folder for resnet34 and loadhead")
+    parser.add_argument("--dominant", type=Path, metavar="DIR", help="labelled folder for the HW5Nets (default: drawn)")
+    parser.add_argument("--largest", type=Path, metavar="DIR", help="labelled folder for resnet34 and loadhead "
+                        "(default: drawn)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the table goes (default: here)")
     _add_budget(parser)
     parser.set_defaults(run=table)
@@ -126,6 +132,7 @@ def train(args: argparse.Namespace) -> int:
     from label_tools.errors import InputError
     from toolkit import checkpoint
     from toolkit.single_object import recipe as recipes
+    from toolkit.single_object.data.sources import is_drawn
     from toolkit.training import run_folder
 
     if args.resume:
@@ -136,7 +143,8 @@ def train(args: argparse.Namespace) -> int:
         _, recipe = recipes.recipe_of(found.meta, args.resume)
         stored = run_folder.read_json(args.resume / run_folder.RUN)["data"]
         pair = _open({**stored, **{key: str(args.resume / stored[key]) for key in ("data", "val")
-                                   if stored[key] and (args.resume / stored[key]).exists()}})  # fmt: skip
+                                   if stored[key] and not is_drawn(stored[key])
+                                   and (args.resume / stored[key]).exists()}})  # fmt: skip
         changes = {"device": args.device, "max_time": args.max_time}
         changes |= {"epochs": args.epochs} if args.epochs else {}
         return _fit(args.resume, dataclasses.replace(recipe, **changes), pair, stored, found)
@@ -145,7 +153,7 @@ def train(args: argparse.Namespace) -> int:
     recipe, stored, pair = _plan(args)
     folder = run_folder.create(args.runs, args.run_name or args.name)
     for key in ("data", "val"):  # seen from the run, so that --resume finds them from anywhere
-        if stored[key] and Path(stored[key]).exists():
+        if stored[key] and not is_drawn(stored[key]) and Path(stored[key]).exists():
             stored[key] = os.path.relpath(stored[key], folder)
     return _fit(folder, recipe, pair, stored, None)
 
@@ -154,26 +162,31 @@ def _plan(args: argparse.Namespace):
     """-> (recipe, what it takes to open the data again, the samples)."""
     from label_tools.errors import InputError
     from toolkit.single_object import registry
+    from toolkit.single_object.data.sources import is_drawn
+    from toolkit.single_object.networks.backbones import check_backbone
     from toolkit.single_object.recipe import Recipe
 
     baseline = registry.find(args.name)
-    budget = registry.budget(baseline, args.budget)
+    if args.backbone or args.weights != "none":
+        if baseline.data != "largest":
+            raise InputError(f"{baseline.name}: --backbone and --weights are for resnet34 and loadhead")
+        check_backbone(args.backbone or _own_backbone(baseline), args.weights)
     data = args.data or baseline.data
+    budget = registry.budget(baseline, args.budget, is_drawn(data))
     if data in ("dominant", "largest"):
-        raise InputError(f"{baseline.name}: needs --data with a labelled folder (`frcnn convert`, `frcnn split`)")
+        print(f"{baseline.name}: drawn pictures; to learn from your own: --data DIR (`frcnn convert`, `frcnn split`)",
+              file=sys.stderr)  # fmt: skip
     selects = baseline.data if baseline.data in ("dominant", "largest") else "largest"
     stored = {"data": data, "val": str(args.val) if args.val else None,
               "train_images": args.train_images or budget.images, "val_images": args.val_images or budget.val,
-              "select": args.select or selects, "size": args.size or baseline.size or 32, "min_area": args.min_area,
+              "select": args.select or selects, "size": args.size or budget.size or 32, "min_area": args.min_area,
               "classes": list(args.classes), "keep_empty": args.keep_empty}  # fmt: skip
     pair = _open(stored)
     options = baseline.options(len(pair[0].classes))
-    if baseline.size and baseline.data == "largest":
+    if baseline.data == "largest":
         options["image_size"] = stored["size"]
         options |= {"backbone": args.backbone} if args.backbone else {}
         options |= {"pretrained": args.weights} if args.weights != "none" else {}
-    elif args.backbone or args.weights != "none":
-        raise InputError(f"{baseline.name}: --backbone and --weights are for resnet34 and loadhead")
     loss = args.loss or baseline.loss
     if baseline.name == "loadhead" and args.keep_empty:
         options["presence"] = True
@@ -186,6 +199,11 @@ def _plan(args: argparse.Namespace):
     recipe.check()
     _check_size(baseline, pair[0])
     return recipe, stored, pair
+
+
+def _own_backbone(baseline) -> str:
+    """The backbone that a network of `backbones` has when none is named."""
+    return inspect.signature(baseline.build).parameters["backbone"].default
 
 
 def _check_size(baseline, samples) -> None:
@@ -278,11 +296,9 @@ def table(args: argparse.Namespace) -> int:
         folders = {"dominant": args.dominant, "largest": args.largest}
         for name in names:
             baseline = registry.REGISTRY[name]
-            if tables.finished(args.runs, name, args.budget, args.seed):
-                continue
-            data = folders.get(baseline.data, baseline.data)
-            if data is None:
-                print(f"{name}: left out, needs --{baseline.data} DIR", file=sys.stderr)
+            data = folders.get(baseline.data) or baseline.data
+            done = tables.finished(args.runs, name, args.budget, args.seed)
+            if any(baseline.data not in folders or tables.drawn(r) == (data == baseline.data) for r in done):
                 continue
             words = argparse.ArgumentParser()
             _train_arguments(words)
@@ -310,7 +326,7 @@ def draw_sheet(args: argparse.Namespace) -> int:
     from toolkit.single_object.data.sheet import contact_sheet, save_png
 
     stored = {"data": args.data, "val": args.val, "train_images": args.count, "val_images": args.count,
-              "select": args.select or "largest", "size": args.size or 256, "min_area": args.min_area,
+              "select": args.select or "largest", "size": args.size or 128, "min_area": args.min_area,
               "classes": list(args.classes), "keep_empty": args.keep_empty}  # fmt: skip
     samples = _open(stored)[args.part == "val"]
     save_png(contact_sheet(samples, range(min(args.count, len(samples)))), args.out)

@@ -107,6 +107,8 @@ def compare(
         ap = coco_metrics(document, everything)
         numbers["sides"][name] = {
             "network": side.checkpoint.meta["architecture"]["name"],
+            "backbone": side.checkpoint.meta["architecture"].get("backbone"),
+            "first_weights": side.checkpoint.meta.get("first_weights"),
             "parameters": sum(p.numel() for p in side.model.parameters()),
             "epoch": side.checkpoint.meta.get("epoch"),
             "ms_per_image": 1000 * median(a.seconds for a in found[name].values()),
@@ -196,7 +198,7 @@ def _iou(a: list[float], b: list[float]) -> float:
 def as_text(numbers: dict[str, Any]) -> str:
     """The comparison as a Markdown table."""
     sides = numbers["sides"]
-    head = [f"{side['network']} ({name})" for name, side in sides.items()]
+    head = [f"{side['network']}{_body(side)} ({name})" for name, side in sides.items()]
     lines = [f"{numbers['num_images']} images of {numbers['data']}, {numbers['device']}, {numbers['threads']} threads",
              "", f"| | {' | '.join(head)} |", "|---|" + "---|" * len(head)]  # fmt: skip
     for key, name in (("parameters", "parameters"), ("ms_per_image", "ms an image (median)"), ("AP", "AP, all objects"),
@@ -212,6 +214,14 @@ def as_text(numbers: dict[str, Any]) -> str:
             values = " | ".join(_cell(part[key]) for part in parts)
             lines.append(f"| {group} ({count} images): {name} | {values} |")
     return "\n".join(lines)
+
+
+def _body(side: dict[str, Any]) -> str:
+    """` on fasterrcnn_tiny_fpn from starter`, where a baseline stands on another body than its own."""
+    if not side.get("backbone"):
+        return ""
+    first = side.get("first_weights") or "none"
+    return f" on {side['backbone']}" + (f" from {first}" if first != "none" else "")
 
 
 def _cell(value: float | int | None) -> str:

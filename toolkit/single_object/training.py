@@ -74,6 +74,7 @@ class _Trainer:
         runtime.seed_everything(recipe.seed)
         options = {k: v for k, v in recipe.options.items() if k != "pretrained"}
         pretrained = recipe.options.get("pretrained", "none") if resume is None else "none"
+        self.first_weights = pretrained if resume is None else resume.meta.get("first_weights", "none")
         self.recipe = dataclasses.replace(recipe, options=options)
         self.dtype = runtime.choose_precision(recipe.precision, self.device, compact=False)
         if note := runtime.precision_note(recipe.precision, self.device):
@@ -207,6 +208,7 @@ class _Trainer:
             "threads": torch.get_num_threads(),
             "best_epoch": state.best_epoch,
             "best_score": state.best,
+            "first_weights": self.first_weights,
             "weights": "last",
             "metrics": metrics,
             "finds_nothing": judging.finds_nothing(self.val, self.baseline.grid),
@@ -229,6 +231,7 @@ class _Trainer:
             "classes": [{"id": i, "name": n} for i, n in enumerate(self.samples.classes, 1)],
             "recipe": dataclasses.asdict(self.recipe),
             "size": list(self.samples.size),
+            "first_weights": self.first_weights,
             "epoch": state.epoch,
             "step": state.step,
             "data_fingerprint": self.fingerprint,

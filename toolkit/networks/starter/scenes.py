@@ -6,6 +6,8 @@ About 10 ms each; numpy and OpenCV only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import cv2
 import numpy as np
 
@@ -16,30 +18,53 @@ MIN_VISIBLE = 0.3
 
 def scene(rng: np.random.Generator, side: int = 224) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One picture with 1 to 7 shapes (one in twelve has none)."""
+    labels: list[int] = []
+
+    def masks() -> Iterator[np.ndarray]:  # drawn one by one, between what `compose` draws: the order is part of a seed
+        for _ in range(0 if rng.random() < 1 / 12 else int(rng.integers(1, 8))):
+            labels.append(int(rng.integers(1, len(SHAPES) + 1)))
+            size = float(np.exp(rng.uniform(np.log(0.09), np.log(0.45)))) * side
+            yield placed(outline(SHAPES[labels[-1] - 1], rng), size, rng, side)
+
+    image, found = compose(rng, side, masks())
+    kept = [i for i, (_, seen, area) in enumerate(found) if seen >= max(20, MIN_VISIBLE * area)]
+    boxes = np.array([found[i][0] for i in kept], np.float32).reshape(-1, 4)
+    return image, boxes, np.array([labels[i] for i in kept], np.int64)
+
+
+def compose(
+    rng: np.random.Generator, side: int, masks: Iterable[np.ndarray], patterns: Iterable[np.ndarray | None] = ()
+) -> tuple[np.ndarray, list[tuple[tuple[int, int, int, int], int, int]]]:
+    """A ground, clutter, and a shaded body in each of `masks` [side,side] 0..1, later ones over earlier ones;
+    `patterns` [side,side,3], where there are any, are added to the colour of the bodies.
+
+    -> (image [side,side,3] uint8, [(XYXY of what is visible, its pixels, the mask's pixels)])
+    """
     image = ground(rng, side)
     light = _unit(rng.uniform(0, 2 * np.pi))
     for _ in range(int(rng.integers(0, 4))):
         _clutter(image, rng)
-    owner = np.zeros((side, side), np.uint8)
-    labels, areas = [], []
-    count = 0 if rng.random() < 1 / 12 else int(rng.integers(1, 8))
-    for _ in range(count):
-        label = int(rng.integers(1, len(SHAPES) + 1))
-        size = float(np.exp(rng.uniform(np.log(0.09), np.log(0.45)))) * side
-        mask = _placed(outline(SHAPES[label - 1], rng), size, rng, side)
-        _paint(image, mask, light, rng)
-        labels.append(label)
-        areas.append(int((mask > 0.5).sum()))
-        owner[mask > 0.5] = len(labels)
+    solid: list[np.ndarray] = []
+    patterns = list(patterns)
+    for mask in masks:
+        _paint(image, mask, light, rng, patterns[len(solid)] if patterns else None)
+        solid.append(mask > 0.5)
     if rng.random() < 0.3:
         _clutter(image, rng)
-    boxes, kept = [], []
-    for i, (label, area) in enumerate(zip(labels, areas, strict=True), 1):
-        ys, xs = np.nonzero(owner == i)
-        if len(xs) >= max(20, MIN_VISIBLE * area):
-            boxes.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
-            kept.append(label)
-    return _camera(image, rng), np.array(boxes, np.float32).reshape(-1, 4), np.array(kept, np.int64)
+    return _camera(image, rng), visible(solid)
+
+
+def visible(solid: Sequence[np.ndarray]) -> list[tuple[tuple[int, int, int, int], int, int]]:
+    """Masks [H,W] bool, later ones over earlier ones -> of each (XYXY of what is visible, its pixels, the mask's
+    pixels); the box of something hidden is all zeros."""
+    found = []
+    covered = np.zeros_like(solid[0]) if solid else None
+    for mask in reversed(solid):
+        ys, xs = np.nonzero(mask & ~covered)
+        box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1) if len(xs) else (0, 0, 0, 0)
+        found.append((box, len(xs), int(mask.sum())))
+        covered |= mask
+    return found[::-1]
 
 
 def ground(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -103,12 +128,15 @@ def outline(kind: str, rng: np.random.Generator) -> list[np.ndarray]:
     return [np.array(points)]
 
 
-def _placed(polygons: list[np.ndarray], size: float, rng: np.random.Generator, side: int) -> np.ndarray:
-    """[side,side] float32 0..1: the shape turned, tilted and put somewhere; a quarter of it may leave the image."""
+def placed(
+    polygons: list[np.ndarray], size: float, rng: np.random.Generator, side: int, margin: float = 0.12
+) -> np.ndarray:
+    """[side,side] float32 0..1: the shape turned, tilted and put somewhere, its middle `margin` of the side from the
+    edge or more; with the usual margin a quarter of it may leave the image."""
     angle, squeeze = rng.uniform(0, 2 * np.pi), rng.uniform(0.75, 1.0)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     tilt = np.array([[1.0, 0.0], [0.0, squeeze]])
-    centre = rng.uniform(0.12 * side, 0.88 * side, 2)
+    centre = rng.uniform(margin * side, (1 - margin) * side, 2)
     mask = np.zeros((side, side), np.uint8)
     for i, polygon in enumerate(polygons):
         points = polygon @ turn.T @ tilt * (size / 2) + centre
@@ -116,7 +144,9 @@ def _placed(polygons: list[np.ndarray], size: float, rng: np.random.Generator, s
     return mask.astype(np.float32) / 255
 
 
-def _paint(image: np.ndarray, mask: np.ndarray, light: np.ndarray, rng: np.random.Generator) -> None:
+def _paint(
+    image: np.ndarray, mask: np.ndarray, light: np.ndarray, rng: np.random.Generator, pattern: np.ndarray | None = None
+) -> None:
     """Put a shaded body and its shadow onto `image`, in place."""
     side = len(image)
     reach = rng.uniform(1, 6)
@@ -133,6 +163,8 @@ def _paint(image: np.ndarray, mask: np.ndarray, light: np.ndarray, rng: np.rando
         ys, xs = np.mgrid[:side, :side].astype(np.float32)
         way = _unit(rng.uniform(0, 2 * np.pi))
         body += 0.1 * np.sin((xs * way[0] + ys * way[1]) * rng.uniform(0.6, 2))[..., None]
+    if pattern is not None:
+        body += pattern
     image += (body - image) * mask[..., None]
 
 

@@ -9,7 +9,7 @@ from label_tools.errors import InputError
 from toolkit.single_object.data.coco_objects import Selection
 from toolkit.single_object.data.samples import Samples
 
-DRAWN = ("shapes5", "digits", "digit_grid")
+DRAWN = ("shapes5", "digits", "digit_grid", "dominant", "largest")
 _TRAIN_SEED, _VAL_SEED = 0, 1  # of the drawn sets; the same for every run, so that runs can be compared
 
 
@@ -18,17 +18,19 @@ def open_data(
 ) -> tuple[Samples, Samples]:
     """-> (training, validation) samples.
 
-    data: `shapes5`, `shapes5-noise20` (per cent), `digits`, `digit_grid`: drawn, as many as asked for. A folder with
-    train.json and val.json (made by `frcnn split`), a COCO file together with `val`, a Pascal VOC folder
-    (Annotations, JPEGImages, ImageSets/Main/train.txt and val.txt), or a PurdueShapes5 .gz file together with
-    `val`: read whole.
+    data: `shapes5`, `shapes5-noise20` (per cent), `digits`, `digit_grid`, `dominant`, `largest`: drawn, as many as
+    asked for. A folder with train.json and val.json (made by `frcnn split`), a COCO file together with `val`, a
+    Pascal VOC folder (Annotations, JPEGImages, ImageSets/Main/train.txt and val.txt), or a PurdueShapes5 .gz file
+    together with `val`: read whole.
     """
-    if found := re.fullmatch(r"(shapes5|digits|digit_grid)(?:-noise(\d{1,2}))?", data):
-        if found[2] and found[1] != "shapes5":
+    if is_drawn(data):
+        name, _, noise = data.partition("-noise")
+        if noise and name != "shapes5":
             raise InputError(f"--data {data}: only shapes5 has noise variants")
-        return draw(found[1], "train", train_images, int(found[2] or 0) / 100), draw(
-            found[1], "val", val_images, int(found[2] or 0) / 100
-        )
+        if selection.classes:
+            raise InputError(f"--classes {' '.join(selection.classes)}: chooses from files, --data {data} is drawn")
+        share = int(noise or 0) / 100
+        return (draw(name, "train", train_images, selection, share), draw(name, "val", val_images, selection, share))
     path = Path(data)
     if not path.exists():
         raise InputError(f"--data {data}: not found; needs {', '.join(DRAWN)}, a folder of `frcnn split`, a COCO file "
@@ -50,13 +52,22 @@ def open_data(
     return pair[0], pair[1]
 
 
-def draw(name: str, part: str, count: int, noise: float = 0.0) -> Samples:
-    """`count` drawn pictures of part "train" or "val"."""
+def is_drawn(data: str) -> bool:
+    """Whether `--data` names pictures that we draw, not a file or folder."""
+    return re.fullmatch(rf"({'|'.join(DRAWN)})(-noise\d{{1,2}})?", data) is not None
+
+
+def draw(name: str, part: str, count: int, selection: Selection, noise: float = 0.0) -> Samples:
+    """`count` drawn pictures of part "train" or "val"; of `selection` the size and keep_empty count."""
     seed = _TRAIN_SEED if part == "train" else _VAL_SEED
     if name == "shapes5":
         from toolkit.single_object.data import shapes5
 
         return shapes5.draw(count, seed=seed, noise=noise)
+    if name in ("dominant", "largest"):
+        from toolkit.single_object.data import scenes
+
+        return scenes.draw(name, count, side=selection.size, seed=seed, keep_empty=selection.keep_empty)
     if name == "digits":
         from toolkit.single_object.data import digits
 

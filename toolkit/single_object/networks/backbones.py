@@ -6,6 +6,9 @@
 `LoadHead` (ours, what a user would pick today): class logits from the mean over the map, the box from a
 convolution that keeps places, written as centre and size, so that a box can never be inverted; and a presence
 logit where the data has images without an object.
+
+Both stand on any convolutional classifier of torchvision, or on the stages of our compact detector with the weights
+that it starts from (`fasterrcnn_tiny_fpn`, `starter`): then `compare` puts the heads side by side, not the bodies.
 """
 
 from __future__ import annotations
@@ -17,22 +20,24 @@ from torch import Tensor, nn
 
 from label_tools.errors import InputError
 
+DETECTOR_BODY = "fasterrcnn_tiny_fpn"
+
 
 def feature_extractor(name: str, weights: str = "none") -> nn.Module:
-    """torchvision's classifier `name` without its pooling and last layers: [B,3,S,S] -> [B,C,S/32,S/32].
+    """torchvision's classifier `name` without its pooling and last layers, or the body of our compact detector:
+    [B,3,S,S] -> [B,C,S/32,S/32].
 
-    weights: "none" or "imagenet" (from torchvision's cache or the network, its hash checked).
-    Raises InputError for a network that is unknown, or that has no map of features at its end (transformers).
+    weights: "none", "imagenet" (from torchvision's cache or the network, its hash checked), for the compact body
+    "starter". Raises InputError as `check_backbone` does, and where there is no map of features at the end
+    (transformers).
     """
     from torchvision import models as zoo
 
     from toolkit.networks.first_weights import fetch
 
-    known = zoo.list_models(module=zoo)
-    if name not in known:
-        raise InputError(f"backbone {name}: unknown to torchvision; needs one like resnet18 or mobilenet_v3_small")
-    if weights not in ("none", "imagenet"):
-        raise InputError(f"--weights {weights}: a baseline's backbone takes none or imagenet")
+    check_backbone(name, weights)
+    if name == DETECTOR_BODY:
+        return compact_body(weights)
     network = zoo.get_model(name, weights=None)
     if weights == "imagenet":
         enum = zoo.get_model_weights(name).DEFAULT
@@ -42,6 +47,38 @@ def feature_extractor(name: str, weights: str = "none") -> nn.Module:
     if isinstance(getattr(network, "features", None), nn.Module):
         return network.features
     raise InputError(f"backbone {name}: ends in no map of features; needs a convolutional network such as resnet34")
+
+
+def check_backbone(name: str, weights: str) -> None:
+    """Refuse an unknown backbone, or weights that it cannot have."""
+    from torchvision import models as zoo
+
+    if name == DETECTOR_BODY:
+        if weights not in ("none", "starter"):
+            raise InputError(f"--weights {weights}: backbone {name} takes none or starter")
+    elif name not in zoo.list_models(module=zoo):
+        raise InputError(f"backbone {name}: unknown to torchvision; needs one like resnet18 or mobilenet_v3_small, or "
+                         f"{DETECTOR_BODY}")  # fmt: skip
+    elif weights not in ("none", "imagenet"):
+        raise InputError(f"--weights {weights}: backbone {name} takes none or imagenet; starter weights are for "
+                         f"--backbone {DETECTOR_BODY}")  # fmt: skip
+
+
+def compact_body(weights: str = "none") -> nn.Module:
+    """The five stages of `fasterrcnn_tiny_fpn` without its FPN, [B,3,S,S] -> [B,128,S/32,S/32]: what a baseline
+    must stand on to be compared with that detector. weights: "none" or "starter", those that the detector starts from.
+    """
+    from toolkit.networks.compact import CompactFPN
+    from toolkit.networks.first_weights import STARTER, read
+
+    body = nn.Sequential(*CompactFPN().body)
+    if weights == "starter":
+        prefix = "backbone.body."
+        state = {k.removeprefix(prefix): v for k, v in read(STARTER).items() if k.startswith(prefix)}
+        found = body.load_state_dict(state, strict=False)
+        lost = [k for k in found.missing_keys if not k.endswith("num_batches_tracked")] + found.unexpected_keys
+        assert not lost, f"{STARTER}: {lost[0]} does not fit"
+    return body
 
 
 def map_size(features: nn.Module, image_size: int) -> tuple[int, int]:
