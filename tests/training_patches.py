@@ -210,6 +210,13 @@ def slow_steps(seconds: float) -> None:
     engine.update = update
 
 
+def no_compiler() -> None:
+    """torch.compile finds no C++ compiler."""
+    from torch._inductor import config
+
+    config.cpp.cxx = (None, "/nonexistent/g++")
+
+
 def clock_set_back(hours: float) -> None:
     """The clock of the machine is set back after every step."""
     import time
