@@ -330,6 +330,12 @@ def test_t17_an_index_holds_no_python_objects(data):
         assert getattr(index, name).dtype.kind in "bifu", name
 
 
+@pytest.mark.slow
+def test_compile_without_a_compiler(data, tmp_path):
+    code, text = frcnn(words(data, tmp_path, "--compile"), tmp_path / "out.txt", "no_compiler")
+    assert code == 4 and "--compile: torch cannot compile" in one_line(text), text
+
+
 def test_tensorboard_is_an_extra(data, tmp_path):
     try:
         import tensorboard  # noqa: F401

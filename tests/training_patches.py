@@ -213,6 +213,13 @@ def clock_of_steps(seconds: float) -> None:
     engine.update = update
 
 
+def no_compiler() -> None:
+    """torch.compile finds no C++ compiler."""
+    from torch._inductor import config
+
+    config.cpp.cxx = (None, "/nonexistent/g++")
+
+
 def clock_set_back(hours: float) -> None:
     """The clock of the machine is set back after every step."""
     import time

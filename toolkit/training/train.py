@@ -378,7 +378,10 @@ class _Trainer:
 
 
 def explain(error: RuntimeError | MemoryError, run: _Trainer) -> MachineError | None:
-    """Lost memory, loader process or training process in one line; None for anything else."""
+    """Lost memory, loader or training process, a compiler that fails, in one line; None for anything else."""
+    if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+        return MachineError(f"--compile: torch cannot compile the backbone here ({str(error).splitlines()[0][:160]}); "
+                            f"start again without it")  # fmt: skip
     memory = ("can't allocate memory", "not enough memory", "out of memory")
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(m in str(error) for m in memory):
         return MachineError(advice(run.config, run.train, run.state.step + 1, *run.seen, run.folder))
