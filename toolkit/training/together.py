@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from label_tools.errors import InputError
 from toolkit import runtime
 from toolkit.loader import MachineError
+from toolkit.stopping import SIGNALS
+from toolkit.training import engine
 
 
 @contextlib.contextmanager
@@ -47,3 +52,27 @@ def once(make: Callable[[], Any], processes: runtime.Processes) -> Any:
     if isinstance(made, InputError):
         raise made
     return made
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What a process knows of a batch, then all of them: mean losses, whether any cannot use it, a signal, the time."""
+
+    losses: dict[str, float]
+    bad: bool
+    signal: int
+    time_is_up: bool
+
+
+def agree_on_batch(mine: Agreed, processes: runtime.Processes, device: torch.device) -> Agreed:
+    """One exchange for every batch, so that all processes step, stop and skip together."""
+    if processes.world_size == 1:
+        return mine
+    values = [mine.losses.get(name, 0.0) for name in engine.LOSSES]
+    flags = [mine.bad, *(mine.signal == signum for signum in SIGNALS), mine.time_is_up]
+    shared = torch.tensor([*values, *map(float, flags)], dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(shared)
+    means = (shared[: len(values)] / processes.world_size).tolist()
+    bad, interrupt, terminate, late = (value > 0 for value in shared[len(values) :].tolist())
+    signum = SIGNALS[0] if interrupt else SIGNALS[1] if terminate else 0
+    return Agreed(dict(zip(engine.LOSSES, means, strict=True)), bad, int(signum), late)

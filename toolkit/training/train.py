@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +15,18 @@ import torch
 from label_tools.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.config import Config, flat
-from toolkit.data import Index, coco_results
+from toolkit.data import Index
 from toolkit.loader import MachineError, worker_lost
 from toolkit.networks import models
-from toolkit.stopping import SIGNALS, Stopped, StopSignal
+from toolkit.stopping import Stopped, StopSignal
 from toolkit.training import engine, optim
 from toolkit.training.journal import Journal
+from toolkit.training.judging import judge
 from toolkit.training.out_of_memory import advice
 from toolkit.training.parts import Parts
 from toolkit.training.progress import Progress, duration
 from toolkit.training.saving import Keeper, State
+from toolkit.training.together import Agreed, agree_on_batch
 
 MOST_SKIPPED = 3  # batches that --on-nan skip may leave out
 
@@ -41,16 +42,6 @@ class Trained:
     ended: str
     failed_saves: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """What all processes know of a batch: mean losses, whether any cannot use it, a signal, the time."""
-
-    losses: dict[str, float]
-    bad: bool
-    signal: int
-    time_is_up: bool
 
 
 def fit(
@@ -262,18 +253,8 @@ class _Trainer:
         )
 
     def _agree(self, losses: dict[str, float], bad: bool) -> Agreed:
-        """One exchange for every batch, so that all processes step, stop and skip together."""
-        time_is_up = self._time_is_up()
-        if self.processes.world_size == 1:
-            return Agreed(losses, bad, self.stop.requested, time_is_up)
-        values = [losses.get(name, 0.0) for name in engine.LOSSES]
-        flags = [bad, *(self.stop.requested == signum for signum in SIGNALS), time_is_up]
-        shared = torch.tensor([*values, *map(float, flags)], dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(shared)
-        means = (shared[: len(values)] / self.processes.world_size).tolist()
-        bad_, interrupt, terminate, late = (value > 0 for value in shared[len(values) :].tolist())
-        signum = SIGNALS[0] if interrupt else SIGNALS[1] if terminate else 0
-        return Agreed(dict(zip(engine.LOSSES, means, strict=True)), bad_, int(signum), late)
+        mine = Agreed(losses, bad, self.stop.requested, self._time_is_up())
+        return agree_on_batch(mine, self.processes, self.device)
 
     def _stop_if(self, signum: int) -> None:
         if signum:
@@ -295,29 +276,9 @@ class _Trainer:
             raise
 
     def _judge(self) -> dict[str, Any]:
-        """-> {"val_loss", "AP", "AP50", "AP75"} of the weights that would be saved."""
-        model = self.judged
-        runtime.agree_buffers(model, self.processes)
-        stop = lambda: bool(self.stop)  # noqa: E731
-        losses = engine.validation_loss(model, self.val_batches, self.device, self.dtype, stop)
-        results = []
-        if not self.stop:
-            for image_id, output in engine.predict(model, self.val_batches, self.device, self.dtype, stop):
-                results += coco_results(image_id, output, self.train.category_ids)
-        count = len(range(self.processes.rank, len(self.val), self.processes.world_size))
-        parts = runtime.gather_objects((losses, count, results, self.stop.requested), self.processes)
-        self._stop_if(next((part[3] for part in parts if part[3]), 0))
-        metrics: dict[str, Any] = {}
-        if self.processes.first:
-            total = sum(n for _, n, _, _ in parts)
-            metrics = self.evaluate([entry for _, _, found, _ in parts for entry in found])
-            metrics = {k: metrics[k] for k in ("AP", "AP50", "AP75")}
-            mean = {name: sum(p.get(name, 0.0) * n for p, n, _, _ in parts) / total for name in losses}
-            if not math.isfinite(sum(mean.values())):
-                self.progress.line(f"warning: the validation loss is not finite: {mean}")
-                mean = {}
-            metrics["val_loss"] = mean
-        return runtime.gather_objects(metrics, self.processes)[0]
+        judged, signum = judge(self.parts, self.train, self.val, self.evaluate, self.stop, self.progress)
+        self._stop_if(signum)
+        return judged
 
     def _close_epoch(self, done: float, whole: bool, judged: dict[str, Any] | None) -> None:
         """Note the epoch, keep the best, save. `done`: epochs trained, with a fraction where the time was up."""
