@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
                     run_folder.keep_split(folder, part, path, args.images)
                 (folder / run_folder.CONFIG).write_text(recipes.to_yaml(config))
                 describe_run(folder, config, train, val)
+                if folder.name != args.name:
+                    print(f"note: a run {args.name} exists; this one is {folder}", file=sys.stderr)
             return _fit(folder, config, train, val, processes, None, report=not args.no_report)
 
 

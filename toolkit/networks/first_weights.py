@@ -113,7 +113,8 @@ def fetch(enum: Any, weights: str) -> dict[str, torch.Tensor]:
         raise InputError(
             f"--weights {weights}: {path.name} is neither in {path.parent} nor could it be fetched ({reason}); {aside}"
             f"either put the file there (on a machine with internet: `frcnn doctor --fetch`), "
-            f"or give one with --weights FILE, or use --weights none (best with --model fasterrcnn_tiny_fpn)"
+            f"or give one with --weights FILE, or take --model fasterrcnn_tiny_fpn, whose weights are here, "
+            f"or --weights none"
         ) from None
 
 
