@@ -1,6 +1,7 @@
 """Does an option help on few labelled images? Recipes against each other, seed by seed, on the starter weights.
 
     python benchmarks/recipes.py --labels demo/labels '{}' '{"augment": "medium"}'
+    python benchmarks/recipes.py --labels demo/labels '{"weights": "none"}' '{"weights": "starter"}'   # its gain
 
 `--labels` is a folder with train.json and val.json (`make demo` leaves one). Every seed draws its own `--images` of the
 training images; all recipes get the same images, epochs and seed, and are judged once, at the end, on all of val. The
@@ -19,12 +20,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from starter import subset
+import numpy as np
 
 from label_tools import coco
 from toolkit import config, data
 from toolkit.evaluation.evaluate import coco_metrics
 from toolkit.training import train
+
+
+def subset(document: dict, count: int, seed: int) -> dict:
+    """The document with `count` of its images, drawn by `seed`."""
+    rng = np.random.default_rng(seed)
+    kept = {document["images"][i]["id"] for i in rng.permutation(len(document["images"]))[:count]}
+    return {
+        **document,
+        "images": [i for i in document["images"] if i["id"] in kept],
+        "annotations": [a for a in document["annotations"] if a["image_id"] in kept],
+    }
 
 
 def main() -> None:
