@@ -95,8 +95,8 @@ _DETECT_SCALED = {epochs: Budget(epochs, 64, 1e-3, 4_000, 1_000, schedule="onecy
 _DOMINANT = {"budget": Budget(30, 16, 1e-3, 3_789, 1_972), "scaled": Budget(15, 16, 1e-3, 0, 0)}
 # 100 steps of 211 million weights: what two cores can pay for
 _FULL = {**_DOMINANT, "drawn": Budget(2, 16, 1e-3, 800, 300, schedule="cosine")}
-# at 64 pixels a picture costs half of what it does at 96, and five epochs teach class and box (LOG.md)
-_LIGHT = {**_DOMINANT, "drawn": Budget(5, 16, 1e-3, 2_000, 500, schedule="cosine", size=64)}
+# 64 pixels cost half of what 96 do; five epochs teach class and box, fifteen tell the losses apart (LOG.md)
+_LIGHT = {**_DOMINANT, "drawn": Budget(15, 16, 1e-3, 2_000, 1_000, schedule="cosine", size=64)}
 _LARGEST = Budget(0, 0, 0.0, 5_011, 0)
 
 
