@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-DRAWN = "drawn from labels, no photograph"  # a comment in the file
+DRAWN = "drawn by frcnn, no photograph"  # a comment in the file
 _HEAD = 2048  # bytes at the start of a picture, where the comment stands
 _KEYS = (  # some keys of each kind, which no other program writes together
     {"objects_in", "objects_out", "findings_by_level"},  # conversion.json
@@ -33,7 +33,7 @@ def is_ours(content: Any) -> bool:
 
 
 def is_drawing(path: str | os.PathLike) -> bool:
-    """Whether a picture was made by `draw` or `stats`. False, too, for what cannot be read."""
+    """Whether a picture was drawn by `draw`, `stats`, `predict` or `train`. False, too, for what cannot be read."""
     try:
         with open(path, "rb") as file:
             return DRAWN.encode() in file.read(_HEAD)

@@ -237,7 +237,7 @@ def test_two_machines(tmp_path):
                             capture_output=True, text=True).stdout  # fmt: skip
     agents[1].kill()
     text = agents[0].communicate(timeout=60)[0]
-    assert agents[0].returncode != 0 and "go on with --resume runs/train-2" in text, text
+    assert agents[0].returncode != 0 and "go on with: frcnn train --resume runs/train-2" in text, text
     assert len(listed.split()) == 2 and not [pid for pid in listed.split() if Path(f"/proc/{pid}").exists()]
     agents[1].communicate(timeout=60)
     load(run / "last")

@@ -171,6 +171,8 @@ def test_backbones_that_do_not_fit_are_refused(name, text):
 def test_unknown_baseline_names_the_nearest():
     with pytest.raises(InputError, match="did you mean loadnet2"):
         registry.find("lodnet2")
+    with pytest.raises(InputError, match="baseline zzz: unknown; known: loadnet2, "):
+        registry.find("zzz")
 
 
 def test_document_budget_takes_from_the_scaled_one_what_the_document_leaves_open():

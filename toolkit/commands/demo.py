@@ -50,8 +50,7 @@ def run(args: argparse.Namespace) -> int:
         words = [str(word) for word in command]
         print(f"\n[{number}/{len(steps) + 1}] {text}\n$ frcnn {' '.join(words)}", flush=True)
         code = main(words)
-        if code in (130, 143) and command[0] == "train":
-            print(f"stopped; go on with: frcnn train --resume {args.out / run}", file=sys.stderr)
+        if code in (130, 143):  # a signal; the command has said how to go on
             return code
         if code:
             print(f"error: demo: step {number} ({command[0]}) ended with exit code {code}", file=sys.stderr)

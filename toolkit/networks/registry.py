@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from torch import nn
 from torchvision.models import detection as zoo
 
 from label_tools.errors import InputError
+from label_tools.words import unknown
 from toolkit.networks.compact import fasterrcnn_tiny_fpn
 
 
@@ -76,7 +76,5 @@ REGISTRY = _registry()
 def find(name: str) -> Detector:
     """The registered detector, or an InputError with the nearest name."""
     if name not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ";"
-        raise InputError(f"--model {name}: unknown{hint} known: {', '.join(REGISTRY)}")
+        raise InputError(unknown("--model", name, REGISTRY))
     return REGISTRY[name]

@@ -5,7 +5,6 @@ two CPU cores. `reported` numbers are the documents' own; what their "IoU" is wo
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from label_tools.errors import InputError
+from label_tools.words import unknown
 from toolkit.single_object.networks import backbones, digit_networks, grid_networks, hw5net, loadnet
 
 
@@ -148,9 +148,7 @@ REGISTRY = {baseline.name: baseline for baseline in _all()}
 def find(name: str) -> Baseline:
     """The baseline, or an InputError with the nearest name."""
     if name not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"baseline {name}: unknown{hint} Known: {', '.join(REGISTRY)}")
+        raise InputError(unknown("baseline", name, REGISTRY))
     return REGISTRY[name]
 
 

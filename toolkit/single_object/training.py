@@ -133,7 +133,8 @@ class _Trainer:
                                f"{speed:.0f} images/s")  # fmt: skip
             if stop.requested:
                 self._save("last")
-                self.progress.line(f"stopped at step {state.step}; go on with --resume {self.folder}")
+                again = f"frcnn baseline train --resume {self.folder}"
+                self.progress.line(f"stopped at step {state.step}; go on with: {again}")
                 raise Stopped(stop.requested)
 
     def _step(self, rows: torch.Tensor) -> dict[str, float]:

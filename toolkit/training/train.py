@@ -259,7 +259,7 @@ class _Trainer:
     def _stop_if(self, signum: int) -> None:
         if signum:
             self._save("last")
-            self.progress.line(f"stopped after step {self.state.step}; go on with --resume {self.folder}")
+            self.progress.line(f"stopped after step {self.state.step}; go on with: frcnn train --resume {self.folder}")
             raise Stopped(signum)
 
     # --- after an epoch ---------------------------------------------------------------------------------------
@@ -347,6 +347,7 @@ def explain(error: RuntimeError | MemoryError, run: _Trainer) -> MachineError | 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(m in str(error) for m in memory):
         return MachineError(advice(run.config, run.train, run.state.step + 1, *run.seen, run.folder))
     if runtime.group_lost(error):
-        return MachineError(f"step {run.state.step + 1}: another training process was lost "
-                            f"({str(error).splitlines()[0][:120]}); go on with --resume {run.folder}")  # fmt: skip
+        why = str(error).splitlines()[0][:120]
+        return MachineError(f"step {run.state.step + 1}: another training process was lost ({why}); "
+                            f"go on with: frcnn train --resume {run.folder}")  # fmt: skip
     return worker_lost(error)
