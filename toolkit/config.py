@@ -101,7 +101,7 @@ class Run:
     device: str = _field("auto", "auto | cpu | cuda | cuda:N | mps; auto never picks mps")
     precision: str = _field("auto", "auto: bf16 where the device is fast at it", ("auto", "fp32", "bf16"))
     channels_last: bool = _field(False, "memory format of the network; for GPUs: slower on a CPU")
-    compile: bool = _field(False, "compile the backbone; minutes before the first step: for long runs on a GPU")
+    compile: bool = _field(False, "compile the backbone, minutes before the first step; for GPUs: no gain on a CPU")
     deterministic: bool = _field(False, "only deterministic operators; slower on a GPU")
     on_nan: str = _field("stop", "on a loss that is not finite: stop, or skip at most 3 batches", ("stop", "skip"))
     tensorboard: bool = _field(False, "also write TensorBoard events (extra: tensorboard)")
