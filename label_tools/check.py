@@ -1,7 +1,7 @@
 """Is this data set fit to train on? Every finding with file, place, rule and what to do; the worst first.
 
-    check annotations.json                    headers of the images only
-    check annotations.json --decode           reads every pixel: damaged files, duplicates
+    check annotations.json                    headers of the images, and whether a file was cut off
+    check annotations.json --decode           reads every pixel: all damage, duplicates
     check train.json val.json test.json       also what the parts have in common and should not
     check annotations.json --fix --out repaired.json
 
