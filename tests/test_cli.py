@@ -149,6 +149,17 @@ def test_doctor_names_versions_and_mends(capsys):
     assert "torchvision" in capsys.readouterr().out
 
 
+def test_doctor_and_label_give_one_line_to_install_labelme(monkeypatch, capsys, tmp_path):
+    from label_tools import app
+
+    monkeypatch.delenv(app.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    main(["doctor", "--json"])
+    (check,) = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "labelme"]
+    assert check["state"] == "note" and app.install_line(sys.version_info[:2]) in check["mend"]
+
+
 @pytest.mark.parametrize("bf16", [True, False])
 def test_doctor_says_whether_the_cpu_has_bf16(bf16, monkeypatch, capsys):
     monkeypatch.setattr("toolkit.runtime.cpu_has_bf16", lambda: bf16)
