@@ -18,6 +18,7 @@ from label_tools.errors import MissingExtra
 from tests.training_fixtures import TINY, draw_data, frcnn, records
 from toolkit import checkpoint, config, runtime
 from toolkit.__main__ import main
+from toolkit.commands import train as train_command
 from toolkit.data import read_index
 from toolkit.training import out_of_memory, plan, tensorboard
 
@@ -36,6 +37,18 @@ def run(data):
     code, text = frcnn(words(data, data.parent), data.parent / "out.txt")
     assert code == 0, text
     return data.parent / "runs" / "train"
+
+
+def test_a_taken_name_gets_the_next_free_one_and_that_is_said(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_command, "_fit", lambda folder, *_, **__: 0)
+    runs, command = tmp_path / "runs", list(map(str, words(data, tmp_path, "--name", "parts")))
+    assert main(command) == 0 and "exists" not in capsys.readouterr().err
+    first = {path.name: path.read_bytes() for path in (runs / "parts").iterdir()}
+    for number in (2, 3):
+        assert main([*command, "--lr", f"0.0{number}"]) == 0
+        assert f"note: a run parts exists; this one is {runs / f'parts-{number}'}\n" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (runs / "parts").iterdir()} == first
+    assert sorted(path.name for path in runs.iterdir()) == ["parts", "parts-2", "parts-3"]
 
 
 def test_a_checkpoint_counts_the_epochs_as_the_log_does(run):
