@@ -57,5 +57,6 @@ fi
 say "installing torch, torchvision and the rest (some minutes, once)"
 VIRTUAL_ENV=.venv "$uv" pip install --quiet --python .venv/bin/python \
     ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} --constraint constraints.txt -e '.[dev]' ||
-    fail "the packages could not be installed; the lines above say which"
+    fail "the packages could not be installed; the lines above say which${TORCH_BACKEND:+ and from which address. With \
+TORCH_BACKEND=$TORCH_BACKEND torch comes from an index of its own: where that is out of reach, run this again without it}"
 touch .venv/ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 
 BAD_INPUT = 2
 
@@ -98,7 +99,8 @@ def one_line_errors(command: Callable[[argparse.Namespace], int]) -> Callable[[a
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m anchors", description=__doc__)
-    add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
+    exact = partial(argparse.ArgumentParser, allow_abbrev=False)
+    add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=exact))
     args = parser.parse_args(argv)
     return args.run(args)
 

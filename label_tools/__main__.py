@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from label_tools.command_line import Parser
 from label_tools.errors import exit_code_of
 
 
@@ -23,7 +24,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m label_tools", description=__doc__)
+    parser = Parser(prog="python -m label_tools", description=__doc__)
     add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
     args = parser.parse_args(argv)
     return exit_code_of(args.run, args)

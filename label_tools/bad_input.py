@@ -140,7 +140,8 @@ ROWS = (
     Row("B63", "several frames", "animated GIF, WebP, PNG; TIFF pages; MPO of a phone", "accept: the first; a note of `check`"),
     Row("B64", "HEIC, AVIF", "formats that are not read", "leave out, with the way to convert them"),
     Row("B65", "damaged image", "cut off, empty, zeros, a web page named .jpg",
-        "leave out; what only decoding finds is found by `check --decode`, and by training, which names the file. Inputs "
+        "leave out; `check` finds a JPEG or PNG that ends too early, `check --decode` all other damage among the pixels, and "
+        "training, which names the file. Inputs "
         "are never rewritten, damage is never filled up"),
     Row("B66", "too many pixels", "more than 100 million pixels by the header", "leave out before decoding; --max-pixels"),
     Row("B67", "other formats", "EPS, PDF, PSD, FITS ... by their content", "leave out: seven formats are read, no others"),

@@ -1,7 +1,7 @@
 """Is this data set fit to train on? Every finding with file, place, rule and what to do; the worst first.
 
-    check annotations.json                    headers of the images only
-    check annotations.json --decode           reads every pixel: damaged files, duplicates
+    check annotations.json                    headers of the images, and whether a file was cut off
+    check annotations.json --decode           reads every pixel: all damage, duplicates
     check train.json val.json test.json       also what the parts have in common and should not
     check annotations.json --fix --out repaired.json
 
@@ -16,17 +16,14 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from label_tools import coco
 from label_tools.errors import FINDINGS, FINE, InputError
-from label_tools.findings import ERROR, Finding, count_levels, worst_first
+from label_tools.findings import ERROR, Finding, count_levels, short_lines, worst_first
 from label_tools.words import counted
-
-SHOWN_PER_RULE = 20
 
 
 @dataclass
@@ -192,7 +189,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--no-images", action="store_true", help="look at the annotations alone")
     parser.add_argument("--fix", action="store_true", help="write a repaired copy; the input stays as it is")
     parser.add_argument("--out", type=Path, metavar="FILE", help="of --fix; default: NAME.repaired.json")
-    parser.add_argument("--all", action="store_true", help=f"print more than {SHOWN_PER_RULE} lines per rule")
+    parser.add_argument("--all", action="store_true", help="print every finding, also where there are many of one rule")
     parser.add_argument("--json", action="store_true", help="print all findings as JSON")
     parser.set_defaults(run=run)
 
@@ -216,7 +213,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(results, findings), indent=1, ensure_ascii=False))
     else:
-        print(as_text(results, findings, None if args.all else SHOWN_PER_RULE))
+        print(as_text(results, findings, every=args.all))
     if args.fix:
         findings = write_repaired(results[0], paths[0], args.out)
     return FINDINGS if any(f.level == ERROR for f in findings) else FINE
@@ -273,17 +270,9 @@ def as_json(results: Sequence[Examined], findings: Sequence[Finding]) -> dict:
     }
 
 
-def as_text(results: Sequence[Examined], findings: Sequence[Finding], shown: int | None = None) -> str:
-    """A line per finding, at most `shown` of one rule, and a line that sums up."""
-    lines, per_rule = [], Counter()
-    totals = Counter((f.level, f.code) for f in findings)
-    for finding in findings:
-        key = (finding.level, finding.code)
-        per_rule[key] += 1
-        if shown is None or per_rule[key] <= shown:
-            lines.append(finding.line())
-        elif per_rule[key] == shown + 1:
-            lines.append(f"{finding.level} {finding.code} ... and {totals[key] - shown} more (--all shows them)")
+def as_text(results: Sequence[Examined], findings: Sequence[Finding], *, every: bool = False) -> str:
+    """A line per finding, of one rule not many unless `every`, and a line that sums up."""
+    lines = [finding.line() for finding in findings] if every else short_lines(findings, "--all shows them")
     counts = count_levels(findings)
     said = ", ".join(counted(number, level) for level, number in counts.items())
     images = counted(sum(r.images for r in results), "image")

@@ -28,6 +28,7 @@ from label_tools.coco_rules import normalise
 from label_tools.errors import InputError
 from label_tools.findings import ERROR, Finding
 from label_tools.strict_json import loads
+from label_tools.words import near_paths
 
 Document = dict[str, Any]
 FILE_NAME = "annotations.json"  # in a folder that is given in the place of a file
@@ -63,7 +64,8 @@ def read_raw(path: str | os.PathLike) -> Document:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        needed = "a COCO file (`frcnn convert` makes one)"
+        raise InputError(f"{path}: no such file, {needed} is needed{near_paths(path)}") from error
     except IsADirectoryError as error:
         raise InputError(f"{path}: is a folder, a COCO file is needed") from error
     except OSError as error:

@@ -217,7 +217,7 @@ def _box(box: Any, image: dict, report: Callable[..., None]) -> tuple[list, bool
     if any(abs(v) > LARGEST_COORDINATE or abs(v) > limit for v in (x, y, w, h, x + w, y + h)):
         raise _LeaveOutError("B07", f"bbox {_short(box)} lies far outside {image['width']} x {image['height']}", "")
     if w < 0 or h < 0:
-        report(WARNING, "B02", f"bbox {_short(box)} has a negative extent; its corners were swapped", "")
+        report(WARNING, "B02", f"bbox {_short(box)} has a negative extent; read with its corners sorted", "")
         x, y, w, h = min(x, x + w), min(y, y + h), abs(w), abs(h)
     if w == 0 or h == 0:
         raise _LeaveOutError("B01", f"bbox {_short(box)} has no extent", "draw it again or delete it")

@@ -17,10 +17,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from label_tools.errors import FINDINGS, FINE, InputError
-from label_tools.findings import ERROR, worst_first
+from label_tools.findings import ERROR, short_lines, worst_first
 from label_tools.images import MAX_PIXELS
-
-_MOST_LINES = 20  # findings shown; all of them stand in conversion.json
 
 
 def convert_labelme(
@@ -246,11 +244,8 @@ def finish(conversion, args: argparse.Namespace) -> int:
     from label_tools.conversion import account_path, losses, report_lines
 
     account = conversion.write(args.out)
-    shown = worst_first(conversion.findings)
-    for finding in shown[:_MOST_LINES]:
-        print(finding.line(), file=sys.stderr)
-    if len(shown) > _MOST_LINES:
-        print(f"... and {len(shown) - _MOST_LINES} more, all in {account_path(args.out)}", file=sys.stderr)
+    for line in short_lines(worst_first(conversion.findings), f"all in {account_path(args.out)}"):
+        print(line, file=sys.stderr)
     if args.json:
         print(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False))
     else:

@@ -19,7 +19,7 @@ from pathlib import Path
 from label_tools.atomic import atomic_write
 from label_tools.errors import FINDINGS, FINE, InputError, one_line
 from label_tools.images import open_image
-from label_tools.own_files import DRAWN
+from label_tools.own_files import DRAWN, drawing_paths
 from label_tools.sources import Source, open_source
 from label_tools.words import counted
 
@@ -137,19 +137,16 @@ class Painter:
 
 
 def overlays(painter: Painter, pictures: Sequence[Picture], folder: Path) -> int:
-    """Write every picture to `folder`/FILE_NAME.jpg, sub-folders kept. Returns how many were written."""
+    """Write every picture to `folder`, sub-folders kept, named by `drawing_paths`. Returns how many were written."""
     from tqdm import tqdm
 
     count = 0
+    targets = drawing_paths(folder, {picture.file_name: picture.path for picture in pictures})
     for picture in tqdm(pictures, "overlays", disable=None):
         painted = painter.paint(picture, longest=LONGEST, shortest=SHORTEST)
         if painted is None:
             continue
-        suffix = "" if picture.file_name.lower().endswith((".jpg", ".jpeg")) else ".jpg"
-        target = folder / (picture.file_name + suffix)
-        if target.exists() and target.samefile(picture.path):
-            raise InputError(f"{target}: is the image itself, which is never overwritten; use another --out")
-        _save(painted, target)
+        _save(painted, targets[picture.file_name])
         count += 1
     return count
 

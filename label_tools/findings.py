@@ -6,13 +6,14 @@ Readers, converters and `check` all report in this one form. `code` is a row of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from label_tools.errors import one_line
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LEVELS = (ERROR, WARNING, NOTE)  # worst first
+SHOWN = {ERROR: 20, WARNING: 20, NOTE: 3}  # lines of one rule on a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,16 @@ def count_levels(findings: Iterable[Finding]) -> dict[str, int]:
     """{"error": n, "warning": n, "note": n}, all three keys always there."""
     counts = Counter(f.level for f in findings)
     return {level: counts[level] for level in LEVELS}
+
+
+def short_lines(findings: Sequence[Finding], where: str) -> Iterator[str]:
+    """A line for each finding, of one rule at most SHOWN, then how many more there are and `where`."""
+    totals = Counter((f.level, f.code) for f in findings)
+    seen: Counter[tuple[str, str]] = Counter()
+    for finding in findings:
+        rule, most = (finding.level, finding.code), SHOWN[finding.level]
+        seen[rule] += 1
+        if seen[rule] <= most:
+            yield finding.line()
+        elif seen[rule] == most + 1:
+            yield f"{finding.level} {finding.code} ... and {totals[rule] - most} more like it ({where})"

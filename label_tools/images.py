@@ -38,6 +38,7 @@ MAX_PIXELS = 100_000_000
 _PLUGINS = tuple(f for f in FORMATS if f != "MPO")  # Pillow reads MPO, the format of phones, as a kind of JPEG
 _ORIENTATION = 0x0112
 _TAIL = 1 << 16  # bytes at a PNG's end in which a late EXIF chunk is looked for
+_END_IN = 4096  # bytes at a file's end in which its format's own end is looked for
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -109,6 +110,22 @@ def image_info(path: Source, *, max_pixels: int = MAX_PIXELS, frames: bool = Fal
         if orientation >= 5 and image.format != "TIFF":  # Pillow reports TIFF sizes already turned
             info = replace(info, width=height, height=width)
         return replace(info, frames=int(getattr(image, "n_frames", 1))) if frames else info
+
+
+def may_be_cut_off(path: str | os.PathLike, kind: str) -> bool:
+    """Whether the last bytes of a JPEG or PNG hold no end of the picture. False for other formats.
+
+    A doubt that decoding settles: some programs leave the end away, and telephones append a film of megabytes.
+    """
+    if kind not in ("JPEG", "MPO", "PNG"):
+        return False
+    with open(path, "rb", buffering=0) as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - _END_IN, 0))
+        tail = file.read()
+    if kind == "PNG":
+        return b"IEND" not in tail
+    # behind the last start of a scan: a thumbnail in the header has an end of its own
+    return tail.rfind(b"\xff\xd9") <= tail.rfind(b"\xff\xda")
 
 
 def open_image(path: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

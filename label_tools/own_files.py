@@ -6,7 +6,11 @@ They are known by what is in them, so they may be renamed and moved.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from label_tools.errors import InputError
 
 DRAWN = "drawn by frcnn, no photograph"  # a comment in the file
 _HEAD = 2048  # bytes at the start of a picture, where the comment stands
@@ -39,3 +43,21 @@ def is_drawing(path: str | os.PathLike) -> bool:
             return DRAWN.encode() in file.read(_HEAD)
     except OSError:
         return False
+
+
+def drawing_paths(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:
+    """Where in `folder` the drawing of each picture {name: its file} goes: under the name of a JPEG, and behind other
+    names .jpg is added, so that a.jpg and a.png stay apart.
+
+    Raises InputError, before anything is written, when a file lies there that is none of our drawings.
+    """
+    names = {name.lower() for name in pictures}
+    paths = {}
+    for name, source in pictures.items():
+        low = name.lower()
+        keeps = low.endswith(".jpeg") or (low.endswith(".jpg") and low.removesuffix(".jpg") not in names)
+        path = paths[name] = folder / (name if keeps else f"{name}.jpg")
+        if path.exists() and (path.samefile(source) or not is_drawing(path)):
+            what = "is the image itself" if path.samefile(source) else "was not drawn by frcnn"
+            raise InputError(f"{path}: {what}, and is never overwritten; use another --out")
+    return paths

@@ -1,4 +1,5 @@
-"""Rules for the image files behind a COCO document. By default only headers are read; `decode` reads every pixel.
+"""Rules for the image files behind a COCO document. By default only headers are read, and the pixels of files
+that seem cut off; `decode` reads every pixel.
 
 One image gives its findings and, where a safe repair exists, the entry as it should be; None means that the
 image cannot be used.
@@ -12,7 +13,7 @@ from pathlib import Path
 from label_tools import coco
 from label_tools.duplicates import Fingerprint, fingerprint, look_alike, same_pixels
 from label_tools.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.images import ImageError, ImageInfo, image_info, open_image
+from label_tools.images import ImageError, ImageInfo, image_info, may_be_cut_off, open_image
 from label_tools.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
 
 _SUFFIXES = {
@@ -60,6 +61,8 @@ class ImageRules:
                 info = image_info(path, frames=True)
             if self.decode:
                 self.prints.append((image["file_name"], fingerprint(open_image(path))))
+            elif may_be_cut_off(path, info.format):
+                open_image(path)
         except ImageError as error:
             return self._bad(image, error.code, error.text, "replace the file, or remove the entry")
         self._notes(image, info)

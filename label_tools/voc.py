@@ -87,7 +87,7 @@ def _read_object(
         check_range(corners, record.width, record.height)
         x1, y1, x2, y2 = corners
         if x2 < x1 or y2 < y1:
-            remark(WARNING, "B02", "xmin is beyond xmax, or ymin beyond ymax; swapped")
+            remark(WARNING, "B02", "xmin is beyond xmax, or ymin beyond ymax; read with its corners sorted")
             x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
         if one_based:
             x1, y1 = x1 - 1, y1 - 1

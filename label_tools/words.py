@@ -1,9 +1,11 @@
-"""A number with its noun, as a person writes it; a name that nobody knows."""
+"""A number with its noun, as a person writes it; a name that nobody knows; a path where nothing lies."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -16,3 +18,17 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     known = list(known)
     near = get_close_matches(name, known, n=1, cutoff=0.4)
     return f"{what} {name}: unknown; {f'did you mean {near[0]}? ' if near else ''}known: {', '.join(known)}"
+
+
+def near_paths(path: str | os.PathLike) -> str:
+    """`; did you mean photos/val.json?` for a path where nothing lies, or "" where no other name is like it."""
+    path = missing = Path(path)
+    while not missing.parent.is_dir():  # the first part that is not there
+        missing = missing.parent
+    try:
+        stems = sorted(one.stem for one in missing.parent.iterdir() if one.suffix == missing.suffix)
+    except OSError:
+        return ""
+    near = [missing.with_stem(stem) / path.relative_to(missing) for stem in get_close_matches(missing.stem, stems)]
+    found = " or ".join(str(one) for one in near if one.exists())
+    return f"; did you mean {found}?" if found else ""

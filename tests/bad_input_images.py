@@ -44,7 +44,7 @@ def _rle(counts, size=(H, W), **more) -> dict:
 HALF = [W * H // 2, W * H // 2]
 COCO = [
     Case("B01", "width 0", coco(_box(10, 10, 0, 9)), "leave out"),
-    Case("B02", "negative width", coco(_box(30, 10, -20, 20)), "repair", 1),
+    Case("B02", "negative width", coco(_box(30, 10, -20, 20)), "repair", 1, "read with its corners sorted"),
     Case("B04", "outside", coco(_box(70, 10, 20, 20)), "leave out"),
     Case("B05", "over the edge", coco(_box(50, 10, 20, 20)), "repair", 1),
     Case("B05", "by rounding", coco(_box(44, 10, 20.000001, 20)), "accept", 1),
@@ -150,7 +150,8 @@ def _yolo(lines: str, names: str = "cat\ndog\n"):
 
 
 OTHERS = [
-    Case("B02", "VOC corners swapped", _voc(VOC.format("a.jpg", 30, 3, 2, 40)), "repair", 1),
+    Case("B02", "VOC corners swapped", _voc(VOC.format("a.jpg", 30, 3, 2, 40)), "repair", 1,
+         "read with its corners sorted"),
     Case("B01", "VOC width 0", _voc(VOC.format("a.jpg", 30, 3, 30, 40)), "leave out"),
     Case("B06", "VOC nan", _voc(VOC.format("a.jpg", "nan", 3, 30, 40)), "leave out"),
     Case("B26", "VOC text", _voc(VOC.format("a.jpg", "x", 3, 30, 40)), "leave out"),

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from label_tools import check, coco
+from label_tools import coco
 from label_tools.__main__ import main
 from label_tools.check import check_document, examine_files
+from label_tools.findings import SHOWN
 from label_tools.rules_objects import pairwise_iou
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -242,6 +243,9 @@ def test_exit_codes_and_the_worst_first(tmp_path, capsys):
     assert [line.split()[:2] for line in lines[:-1]] == [["error", "B01"], ["warning", "B41"]]
     assert lines[-1] == "1 error, 1 warning, 0 notes in 3 images with 6 annotations"
     assert main(["check", str(tmp_path / "nowhere.json")]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    needed = "a COCO file (`frcnn convert` makes one) is needed"
+    assert said == f"error: {tmp_path / 'nowhere.json'}: no such file, {needed}"
 
 
 def test_json_holds_every_finding(tmp_path, capsys):
@@ -256,8 +260,8 @@ def test_json_holds_every_finding(tmp_path, capsys):
     assert set(first) == {"code", "level", "file", "place", "text", "mend"} and first["code"] == "B01"
     main(["check", str(path)])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == check.SHOWN_PER_RULE + 1 + 1 + 1
-    assert lines[check.SHOWN_PER_RULE] == "error B01 ... and 19 more (--all shows them)"
+    assert len(lines) == SHOWN["error"] + 1 + 1 + 1
+    assert lines[SHOWN["error"]] == "error B01 ... and 19 more like it (--all shows them)"
     main(["check", str(path), "--all"])
     assert len(capsys.readouterr().out.splitlines()) == 39 + 1 + 1
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from label_tools import rules_images
 from label_tools.check import check_document, examine
+from label_tools.images import open_image
 
 WIDTH, HEIGHT = 100, 80
 
@@ -131,9 +134,53 @@ def test_files_that_are_no_image(tmp_path, content, code):
 
 def test_damage_that_only_decoding_finds(tmp_path):
     picture().save(tmp_path / "a.png")
-    truncated(tmp_path / "b.jpg")
-    assert codes(tmp_path, "a.png", "b.jpg") == []
-    assert codes(tmp_path, "a.png", "b.jpg", decode=True) == ["error B65"]
+    picture().save(tmp_path / "b.png")
+    whole = (tmp_path / "b.png").read_bytes()
+    middle = len(whole) // 2
+    (tmp_path / "b.png").write_bytes(whole[:middle] + bytes(40) + whole[middle + 40 :])
+    assert codes(tmp_path, "a.png", "b.png") == []
+    assert codes(tmp_path, "a.png", "b.png", decode=True) == ["error B65"]
+
+
+def with_thumbnail(path: Path) -> None:
+    """A JPEG whose header holds a small JPEG, end marker and all, as cameras write it."""
+    small = BytesIO()
+    picture(1).resize((40, 32)).save(small, "JPEG")
+    comment = small.getvalue()
+    plain = BytesIO()
+    picture(2).save(plain, "JPEG", quality=95)
+    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+    path.write_bytes(plain.getvalue()[:2] + segment + plain.getvalue()[2:])
+
+
+@pytest.mark.parametrize("name", ["plain.jpg", "thumbnail.jpg", "picture.png"])
+@pytest.mark.parametrize("left", [0.6, 0.97])
+def test_a_file_that_was_cut_off_is_found_without_decoding_all(tmp_path, monkeypatch, name, left):
+    path = tmp_path / name
+    picture().save(tmp_path / "a.png")
+    if name == "thumbnail.jpg":
+        with_thumbnail(path)
+    else:
+        picture(2).save(path)
+    opened = []
+    monkeypatch.setattr(rules_images, "open_image", lambda p: (opened.append(p.name), open_image(p))[1])
+    assert codes(tmp_path, "a.png", name) == [] and opened == []
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * left)])
+    ((level, code, text),) = findings(tmp_path, "a.png", name)
+    assert (level, code) == ("error", "B65") and "truncated" in text
+    assert opened == [name]
+
+
+def test_odd_ends_are_not_taken_for_cut_off_files(tmp_path):
+    """Bytes behind the end, few and many, a second picture, and an end that is missing where nothing else is."""
+    for name, tail in {"a.jpg": b"SEFT", "b.jpg": bytes(10_000), "c.png": b"\n", "d.png": bytes(10_000)}.items():
+        picture(1).save(tmp_path / name)
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + tail)
+    picture(2).save(tmp_path / "e.mpo", "MPO", save_all=True, append_images=[picture(3)])
+    picture(4).save(tmp_path / "f.png")
+    (tmp_path / "f.png").write_bytes((tmp_path / "f.png").read_bytes()[:-12])  # without IEND; Pillow reads it all
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert codes(tmp_path, *names) == ["note B63"]  # the MPO's second frame
 
 
 def test_a_bomb_is_refused_from_its_header(tmp_path):

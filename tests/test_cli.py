@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import subprocess
 import sys
@@ -40,6 +42,65 @@ def test_wrong_use_is_exit_code_2(capsys):
         with pytest.raises(SystemExit) as ended:
             main(words)
         assert ended.value.code == 2
+
+
+def every_command(parser, words=()):
+    """(words, parser) of each command that runs something."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for name, inner in [pair for group in groups for pair in group.choices.items()]:
+        yield from every_command(inner, (*words, name))
+    if not groups:
+        yield list(words), parser
+
+
+def test_no_command_takes_a_part_of_an_option(capsys):
+    seen = 0
+    for words, inner in every_command(parser()):
+        options = [option for option in inner._option_string_actions if option.startswith("--")]
+        for option in options:
+            if option[:-1] in options or len(option) < 5:
+                continue
+            with pytest.raises(SystemExit) as ended:
+                main([*words, option[:-1]])
+            assert ended.value.code == 2
+            (said,) = capsys.readouterr().err.splitlines()
+            assert said.startswith(f"error: frcnn {' '.join(words)} {option[:-1]}: unknown option; did you mean --")
+            assert option in said, said
+            seen += 1
+    assert seen > 250
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["train", "x", "--epcohs=3"], "train --epcohs: unknown option; did you mean --epochs? all: frcnn train --h"),
+        (["label", "x", "--lables", "y"], "label --lables: unknown option; did you mean --labels? "),  # not: required
+        (["baseline", "train", "--bach", "3"], "baseline train --bach: unknown option; did you mean --batch? "),
+        (["convert", "masks", "x", "--xyzzy"], "convert masks --xyzzy: unknown option; all: frcnn convert masks --h"),
+        (["--versoin"], "frcnn --versoin: unknown option; did you mean --version? "),
+    ],
+)
+def test_an_unknown_option_is_one_line_with_the_nearest(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1 and said in error
+
+
+def test_what_only_looks_like_an_option_is_left_alone(capsys, tmp_path):
+    (tmp_path / "--odd.json").write_text("[]")
+    assert main(["check", "--", str(tmp_path / "--odd.json")]) == 2
+    assert "--odd.json: a JSON list at the top" in capsys.readouterr().err
+    assert main(["check", str(tmp_path), "--", "--epoch"]) == 2
+    assert "unknown option" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["label_tools", "anchors"])
+def test_the_packages_alone_take_no_part_of_an_option_either(module, capsys):
+    command = {"label_tools": ["check", "x", "--decod"], "anchors": ["practice", "--smal"]}[module]
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"{module}.__main__").main(command)
+    assert ended.value.code == 2 and command[-1] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -86,6 +147,17 @@ def test_doctor_names_versions_and_mends(capsys):
     assert all(c["mend"] for c in checks if c["state"] == "problem")
     main(["doctor"])
     assert "torchvision" in capsys.readouterr().out
+
+
+def test_doctor_and_label_give_one_line_to_install_labelme(monkeypatch, capsys, tmp_path):
+    from label_tools import app
+
+    monkeypatch.delenv(app.VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    main(["doctor", "--json"])
+    (check,) = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "labelme"]
+    assert check["state"] == "note" and app.install_line(sys.version_info[:2]) in check["mend"]
 
 
 @pytest.mark.parametrize("bf16", [True, False])

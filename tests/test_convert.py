@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from label_tools import coco
 from label_tools.__main__ import main
@@ -176,3 +177,20 @@ def test_embedded_images_are_extracted_on_request(tmp_path):
     paths = [coco.image_path(document, tmp_path / "out" / "annotations.json", i) for i in document["images"]]
     assert all(p.is_file() for p in paths) and paths[1].read_bytes() == (tmp_path / "x.jpg").read_bytes()
     assert sorted(os.listdir(folder)) == ["b.json", "sub"]
+
+
+def test_notes_of_one_kind_are_summed_after_a_few(tmp_path, capsys):
+    two_parts = np.zeros((H, W), np.uint8)
+    two_parts[2:9, 2:9] = two_parts[20:30, 20:30] = 1
+    for number in range(9):
+        picture(tmp_path / "in" / "images" / f"{number}.jpg")
+        (tmp_path / "in" / "masks").mkdir(exist_ok=True)
+        Image.fromarray(two_parts).save(tmp_path / "in" / "masks" / f"{number}.png")
+    out = tmp_path / "out.json"
+    argv = ["convert", "masks", str(tmp_path / "in"), "--mode", "instance", "--class", "cat", "--out", str(out)]
+    assert main(argv) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in said[:-1]] == [f"note B89 {tmp_path}/in/masks/{k}.png" for k in range(3)]
+    account = tmp_path / "out.conversion.json"
+    assert said[-1] == f"note B89 ... and 6 more like it (all in {account})"
+    assert [f["code"] for f in json.loads(account.read_text())["findings"]] == ["B89"] * 9

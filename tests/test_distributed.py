@@ -16,10 +16,12 @@ import pytest
 
 from label_tools.errors import InputError
 from tests.training_fixtures import ROOT, TINY, Command, draw_data, frcnn, records
-from toolkit import runtime
+from toolkit import config, runtime
 from toolkit.checkpoint import load
+from toolkit.commands.train import _must_be_one
 from toolkit.data import EpochBatches, read_index
 from toolkit.loader import in_order
+from toolkit.training import together
 
 
 def free_port() -> int:
@@ -198,6 +200,35 @@ def test_what_one_process_cannot_do_ends_all(tmp_path, what):
     for part in text:
         assert ("'a/b'" if what == "name" else f"other {what} than process 0") in part and "Traceback" not in part
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_must_be_one_in_every_process(index, tmp_path):
+    """All labels, those of val too, and every option, but for what a resume may change as well."""
+    other = read_index(draw_data(tmp_path, train=11, seed=1) / "train.json")
+
+    def one(train=index, val=other, **options):
+        return _must_be_one(train, val, config.resolve(len(index), options, {}, "auto"))
+
+    assert one() == one()
+    assert one(device="cpu", workers=3, max_time=5.0, cache_mb=9) == one()
+    for name, value in {"lr": 0.5, "batch_size": 3, "seed": 7, "model": "anchors_tiny", "epochs": 99}.items():
+        (labels, options), (labels_here, options_here) = one(), one(**{name: value})
+        assert labels == labels_here and options != options_here, name
+    for changed in (one(train=other), one(val=index), one(val=None)):
+        assert changed[0] != one()[0] and changed[1] == one()[1]
+
+
+@pytest.mark.parametrize("what, mine", [("labels", ("a", "c")), ("options", {"lr": 0.2})])
+def test_processes_that_do_not_agree_are_named(monkeypatch, what, mine):
+    """Of three processes the third differs; all of them say so."""
+    same = {"labels": ("a", "b"), "options": {"lr": 0.1}}
+    third = {**same, what: mine}
+    gathered = lambda item, _: [item, item, third["labels" if isinstance(item, tuple) else "options"]]  # noqa: E731
+    monkeypatch.setattr(runtime, "gather_objects", gathered)
+    with pytest.raises(InputError, match=f"process 2 of 3 has other {what} than process 0; needs the same DATA and"):
+        together.agree(runtime.Processes(), **same)
+    third = same
+    together.agree(runtime.Processes(), **same)
 
 
 def test_labels_that_one_machine_does_not_have_end_both(tmp_path):

@@ -135,6 +135,7 @@ def test_several_detectors_look_for_label_errors_together(files, capsys):
         (["evaluate", "--annotations", "gt.json"], "needs RUN"),
         (["evaluate", "absent"], "absent"),
         (["evaluate", "run", "--out", "x"], "exclude each other"),
+        (["evaluate", "gt.json"], "error: gt.json: is a file, needs a run folder"),
         (["report", "absent"], "needs a run folder"),
         (["report", ".", "--markdown"], "holds no evaluation"),
         (["evaluate", "--annotations", "gt.json", "--detections", "absent.json", "--out", "o"], "absent.json"),

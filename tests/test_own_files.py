@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from label_tools.__main__ import main
-from label_tools.own_files import is_drawing, is_ours
+from label_tools.errors import InputError
+from label_tools.own_files import drawing_paths, is_drawing, is_ours
 from tests.bad_input_makers import BOX, content, picture, shape
 
 
@@ -89,3 +90,27 @@ def test_only_what_is_ours(tmp_path):
     assert not is_drawing(picture(tmp_path / "a.jpg")) and not is_drawing(tmp_path / "nowhere.jpg")
     shutil.copy(picture(tmp_path / "b.png"), tmp_path / "c.jpg")
     assert not is_drawing(tmp_path / "c.jpg")
+
+
+def test_each_picture_has_a_drawing_of_its_own(tmp_path):
+    names = ["a.jpg", "a.png", "a.png.jpg", "a.png.jpg.jpg", "b.jpeg", "b.jpeg.JPG", "C.png", "c.png.jpg", "x/a.png"]
+    paths = drawing_paths(tmp_path / "out", {name: tmp_path / name for name in names})
+    made = [path.relative_to(tmp_path / "out").as_posix() for path in paths.values()]
+    assert made == [
+        "a.jpg",
+        "a.png.jpg",
+        "a.png.jpg.jpg",  # that of a.png.jpg, whose own name is taken
+        "a.png.jpg.jpg.jpg",
+        "b.jpeg",
+        "b.jpeg.JPG.jpg",  # b.jpeg + .jpg is nobody's, and still: the rule looks at the names alone
+        "C.png.jpg",
+        "c.png.jpg.jpg",  # on Windows and macOS C.png.jpg is the same file
+        "x/a.png.jpg",
+    ]
+    assert len({name.lower() for name in made}) == len(names)
+
+
+def test_somebodys_file_in_the_place_of_a_drawing(tmp_path):
+    picture(tmp_path / "out" / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.jpg: was not drawn by frcnn, and is never overwritten"):
+        drawing_paths(tmp_path / "out", {"a.jpg": picture(tmp_path / "a.jpg")})

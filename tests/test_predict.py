@@ -39,7 +39,7 @@ def test_predict_writes_pictures_and_one_json(run, pictures, tmp_path, capsys):
         for d in record["detections"]:
             x, y, w, h = d["bbox"]
             assert x >= 0 and y >= 0 and x + w <= size[0] + 1e-2 and y + h <= size[1] + 1e-2 and 0 <= d["score"] <= 1
-        with Image.open(out / (record["file_name"] + ".jpg")) as picture:
+        with Image.open(out / {"a.png": "a.png.jpg"}.get(record["file_name"], record["file_name"])) as picture:
             assert picture.size == size
     assert content["categories"] == [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}]
     assert str(out) in capsys.readouterr().out
@@ -84,6 +84,14 @@ def test_predicting_a_folder_again_leaves_its_own_drawings_alone(run, pictures):
         assert main(["predict", str(run), str(pictures), "--out", str(pictures / "found"), "--score", "0"]) == 0
     assert len(list((pictures / "found").rglob("*.jpg"))) == 2
     assert len(json.loads((pictures / "found" / "detections.json").read_text())["images"]) == 2
+
+
+def test_photographs_are_never_overwritten_by_drawings(run, pictures, capsys):
+    before = (pictures / "deep" / "b.jpg").read_bytes()
+    assert main(["predict", str(run), str(pictures / "deep"), "--out", str(pictures / "deep")]) == 2
+    assert "b.jpg: is the image itself, and is never overwritten; use another --out" in capsys.readouterr().err
+    assert (pictures / "deep" / "b.jpg").read_bytes() == before
+    assert [p.name for p in (pictures / "deep").iterdir()] == ["b.jpg"]
 
 
 @pytest.mark.parametrize("case", ["no run", "no picture", "score"])

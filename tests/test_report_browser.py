@@ -31,6 +31,8 @@ addEventListener("load", () => {
   head.click();
   const shown = [...document.querySelectorAll("#classes tbody tr:not(.total)")].map((r) => r.children[2].textContent);
   console.log("PROBE-SORTED " + shown.join(" "));
+  const scroll = document.querySelector("#classes .scroll");
+  console.log("PROBE-TABLE " + scroll.scrollWidth + " " + scroll.clientWidth);
   console.log("PROBE-WIDTH " + document.documentElement.scrollWidth + " " + innerWidth);
 });
 </script>
@@ -38,7 +40,7 @@ addEventListener("load", () => {
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium")
-@pytest.mark.parametrize("width", [1300, 700])
+@pytest.mark.parametrize("width", [1300, 1100, 700])
 def test_in_a_browser(tmp_path, width):
     run = made_run(tmp_path, images=8)
     html = write_report(run).read_text()
@@ -49,7 +51,7 @@ def test_in_a_browser(tmp_path, width):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     # whatever the page itself says in the console is an error of ours
-    assert not [line for line in said if not re.search('"PROBE-(SECTION|SORTED|WIDTH) ', line)], said
+    assert not [line for line in said if not re.search('"PROBE-(SECTION|SORTED|TABLE|WIDTH) ', line)], said
     sections = dict(re.findall(r"PROBE-SECTION (\w+) (\d+ \d+)", done.stderr))
     assert list(sections) == SECTIONS
     for name, size in sections.items():
@@ -61,3 +63,5 @@ def test_in_a_browser(tmp_path, width):
     assert values == sorted(values, reverse=True)
     content, window = map(int, re.search(r"PROBE-WIDTH (\d+) (\d+)", done.stderr).groups())
     assert content <= window  # nothing hangs over the side
+    table, room = map(int, re.search(r"PROBE-TABLE (\d+) (\d+)", done.stderr).groups())
+    assert (table > room) == (width < 1000)  # all columns are in sight; on a small screen they scroll

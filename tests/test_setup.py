@@ -25,13 +25,13 @@ def machine(tmp_path):
     work.mkdir()
     shutil.copy(ROOT / "setup.sh", work)
 
-    def run(**programs: str) -> tuple[int, str, list[str]]:
+    def run(environ: dict[str, str] | None = None, **programs: str) -> tuple[int, str, list[str]]:
         programs = {"df": "printf 'Filesystem\\nx 1 1 99999 1 /\\n'", **programs}
         for name, script in programs.items():
             (tools / name).write_text(f"#!/bin/sh\n{script}\n")
             (tools / name).chmod(0o755)
-        done = subprocess.run([shutil.which("sh"), "setup.sh"], cwd=work, env={"PATH": str(tools)}, capture_output=True,
-                              text=True)  # fmt: skip
+        done = subprocess.run([shutil.which("sh"), "setup.sh"], cwd=work, env={"PATH": str(tools), **(environ or {})},
+                              capture_output=True, text=True)  # fmt: skip
         return done.returncode, done.stderr, sorted(p.name for p in work.iterdir())
 
     return run
@@ -62,3 +62,16 @@ def test_no_network(machine):
     code, said, left = machine(uv='[ "$1" = venv ] && exit 0; exit 1')
     assert code == 2 and "could not be installed" in said
     assert ".venv" not in left or not (Path(left[0]) / "ready").exists()
+    assert "TORCH_BACKEND" not in said
+
+
+def test_an_index_of_torch_that_is_out_of_reach_has_a_next_step(machine):
+    """uv says the address; the last line says what to do."""
+    uv = '[ "$1" = venv ] && exit 0; echo "error: Failed to fetch: https://torch.example/whl/$5" >&2; exit 1'
+    code, said, left = machine({"TORCH_BACKEND": "cpu"}, uv=uv)
+    address, advice = said.splitlines()[-2:]
+    assert code == 2 and "Failed to fetch: https://torch.example/whl/" in address
+    assert "could not be installed; the lines above say which and from which address" in advice
+    assert "TORCH_BACKEND=cpu torch comes from an index of its own: where that is out of reach" in advice
+    assert advice.endswith("run this again without it")
+    assert ".venv" not in left

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 import types
 
@@ -17,8 +18,9 @@ from label_tools.errors import MissingExtra
 from tests.training_fixtures import TINY, draw_data, frcnn, records
 from toolkit import checkpoint, config, runtime
 from toolkit.__main__ import main
+from toolkit.commands import train as train_command
 from toolkit.data import read_index
-from toolkit.training import out_of_memory, tensorboard
+from toolkit.training import out_of_memory, plan, tensorboard
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,18 @@ def run(data):
     code, text = frcnn(words(data, data.parent), data.parent / "out.txt")
     assert code == 0, text
     return data.parent / "runs" / "train"
+
+
+def test_a_taken_name_gets_the_next_free_one_and_that_is_said(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_command, "_fit", lambda folder, *_, **__: 0)
+    runs, command = tmp_path / "runs", list(map(str, words(data, tmp_path, "--name", "parts")))
+    assert main(command) == 0 and "exists" not in capsys.readouterr().err
+    first = {path.name: path.read_bytes() for path in (runs / "parts").iterdir()}
+    for number in (2, 3):
+        assert main([*command, "--lr", f"0.0{number}"]) == 0
+        assert f"note: a run parts exists; this one is {runs / f'parts-{number}'}\n" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (runs / "parts").iterdir()} == first
+    assert sorted(path.name for path in runs.iterdir()) == ["parts", "parts-2", "parts-3"]
 
 
 def test_a_checkpoint_counts_the_epochs_as_the_log_does(run):
@@ -131,6 +145,53 @@ def test_dry_run_writes_nothing(data, tmp_path):
                  "MB", "largest    train1.png, 64x64 px", "time       about"):  # fmt: skip
         assert part in text
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_time_of_a_plan_has_training_judging_and_report(data, tmp_path, monkeypatch, capsys):
+    """Of one image a step takes 200 s, its losses 50, its detection 30; 6 images to learn from, 3 of val, 2 of test."""
+    monkeypatch.setattr(plan, "_time_an_image", lambda *_: (200.0, 50.0, 30.0))
+    shutil.copytree(data, tmp_path / "data")
+    document = json.loads((data / "val.json").read_text())
+    document["images"] = document["images"][:2]
+    (tmp_path / "data" / "test.json").write_text(json.dumps(document))
+    command = words(tmp_path / "data", tmp_path, "--epochs", "5", "--eval-every", "2", "--dry-run")
+    command.remove("--no-report")
+    assert main(list(map(str, command))) == 0
+    said = capsys.readouterr().out
+    # 5 epochs x 3 batches x 2 images x 200 s = 6000; judged after 2, 4 and 5: 3 x 3 x 80 = 720; report: 5 x 30 = 150
+    wanted = "about 1:54 h: training (400.00 s a batch) 1:40 h, judging (4:00 min each) 12:00 min, report 2:30 min"
+    assert f"time       {wanted}\n" in said and "hint" not in said  # the network is the small one already
+    assert main([*map(str, command), "--model", "fasterrcnn_mobilenet_v3_large_320_fpn", "--no-report"]) == 0
+    said = capsys.readouterr().out
+    assert "judging (4:00 min each) 12:00 min\n" in said and "hint       long on a CPU: --model fasterrcnn_tiny" in said
+
+
+@pytest.mark.parametrize("norm, images", [("group", 1), ("batch", 2)])
+@pytest.mark.parametrize("seconds, steps", [(0.1, 2), (3.0, 1)])
+def test_a_plan_times_no_more_than_it_needs(data, monkeypatch, norm, images, seconds, steps):
+    """An image at a time, and no second step of a slow network. A step takes 3 of 4 `seconds` to its losses."""
+    done, now = [], [0.0]
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: now[0])
+
+    class Losses:
+        def backward(self):
+            now[0] += seconds / 4
+
+    def losses(model, images, *_):
+        done.append(len(images))
+        now[0] += seconds * 3 / 4
+        return Losses(), {}
+
+    def predict(model, batches, *_):
+        now[0] += seconds / 2
+        return []
+
+    monkeypatch.setattr(plan.engine, "training_losses", losses)
+    monkeypatch.setattr(plan.engine, "predict", predict)
+    index = read_index(data / "train.json")
+    times = plan._time_an_image(torch.nn.Identity(), index, 8, norm, torch.device("cpu"), torch.float32)
+    assert done == [images] * steps
+    assert times == pytest.approx([seconds / images, seconds * 3 / 4 / images, seconds / 2 / images])
 
 
 @pytest.mark.parametrize("has, wanted, told", [(False, "bf16", 1), (True, "bf16", 0), (False, "auto", 0)])

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from label_tools.__main__ import main
-from label_tools.words import counted
+from label_tools.words import counted, near_paths
 from tests.bad_input_makers import BOX, content, picture, shape
 
 NOUNS = "images|objects|annotations|classes|files|pictures|points|boxes|regions|shapes|labels|errors|warnings|notes"
@@ -25,6 +25,21 @@ NOUNS = "images|objects|annotations|classes|files|pictures|points|boxes|regions|
 )
 def test_counted(number, words, expected):
     assert counted(number, *words) == expected
+
+
+def test_near_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for name in ("annotations.json", "val.json", "vat.json", "annotations.jpg"):
+        (tmp_path / "photos" / name).touch()
+    assert near_paths("photos/anotations.json") == "; did you mean photos/annotations.json?"
+    assert near_paths("phtos/val.json") == "; did you mean photos/val.json?"  # the folder is the slip
+    assert near_paths("phtos") == "; did you mean photos?"
+    assert near_paths(tmp_path / "photos" / "vax.json") == (
+        f"; did you mean {tmp_path}/photos/vat.json or {tmp_path}/photos/val.json?"
+    )
+    for nothing in ("nowhere.json", "phtos/nowhere.json", "photos/val.json/x", "a/b/c", "../" * 3 + "q_.json"):
+        assert near_paths(nothing) == "", nothing
 
 
 def test_no_line_of_any_command_says_1_images(tmp_path, capsys):

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 
+from label_tools.command_line import Parser
 from label_tools.errors import exit_code_of
 
 COMMANDS = (
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     from toolkit import __version__
 
     raw = argparse.RawDescriptionHelpFormatter
-    top = argparse.ArgumentParser(prog="frcnn", description=__doc__, formatter_class=raw)
+    top = Parser(prog="frcnn", description=__doc__, formatter_class=raw)
     top.add_argument("--version", action="version", version=f"frcnn-toolkit {__version__}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     labels.add_commands(subparsers)

@@ -148,10 +148,13 @@ def _opencv() -> list[Check]:
 
 
 def _labelme() -> list[Check]:
-    path = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
-    program = shutil.which("labelme", path=path)
-    mend = "" if program else 'needed only for labelling: pip install -e ".[label]"'
-    checks = [Check("labelme", "ok" if program else "note", program or "not installed", mend)]
+    from label_tools.app import find_labelme
+    from label_tools.errors import InputError
+
+    try:
+        checks = [Check("labelme", "ok", find_labelme())]
+    except InputError as error:
+        checks = [Check("labelme", "note", "needed only for labelling", str(error))]
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         checks.append(Check("display", "note", "none", "labelling needs a screen; everything else does not"))
     return checks

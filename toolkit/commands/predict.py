@@ -23,6 +23,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from label_tools.atomic import atomic_write
     from label_tools.errors import FINDINGS, InputError
+    from label_tools.own_files import drawing_paths
     from toolkit import checkpoint, pictures, predict
     from toolkit.training import run_folder
     from toolkit.training.progress import Progress
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     files = predict.find_images(args.images)
     meta = checkpoint.read_meta(checkpoint.find(args.checkpoint))
     out = args.out or run_folder.create(Path(), "predictions")
+    drawings = {} if args.no_pictures else drawing_paths(out, {name.as_posix(): path for path, name in files})
     progress = Progress()
     records, bad, below = [], 0, {}
     results = predict.predict(args.checkpoint, args.images, score=args.score, device=args.device, below=below)
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             record["error"] = error
             progress.line(f"skipped: {error}")
         elif not args.no_pictures:
-            pictures.save_jpeg(drawn(path, detections), out / f"{name}.jpg")
+            pictures.save_jpeg(drawn(path, detections), drawings[name.as_posix()])
         records.append(record)
         progress.step(f"{done}/{len(files)} pictures")
     progress.close()

@@ -49,10 +49,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("frcnn train: needs DATA, a folder with train.json and val.json; `frcnn split` makes one")
     recipe = recipes.read_file(args.config) if args.config else {}
     if args.dry_run:
+        from label_tools import coco
         from toolkit.training.plan import plan
 
-        _, train, val, config = _read(args, recipe)
-        print(plan(config, train, val))
+        parts, train, val, config = _read(args, recipe)
+        reported = ("val", "test") if val is not None and not args.no_report else ()
+        images = sum(len(coco.read_raw(parts[name])["images"]) for name in reported if name in parts)
+        print(plan(config, train, val, images))
         return 0
     # joined first: what one process cannot read then ends the others, too
     from toolkit.training import run_folder, together

@@ -167,6 +167,8 @@ def evaluate_run(
     run = Path(run)
     settings.check()
     annotations = Path(data) if data else run / f"{split}.json"
+    if run.is_file():
+        raise InputError(f"{run}: is a file, needs a run folder (runs/NAME); a run is judged on it by RUN --data {run}")
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
     from toolkit import checkpoint, predict

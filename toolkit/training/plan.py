@@ -15,9 +15,14 @@ from toolkit.training import engine
 from toolkit.training.out_of_memory import largest
 from toolkit.training.progress import duration
 
+LONG = 2.0  # seconds of a step that is not timed again
+HOURS = 3600  # seconds on a CPU from which on a smaller network is named
 
-def plan(config: Config, train: Index, val: Index | None) -> str:
-    """Data, classes, network, steps, memory and an estimate of time (from two steps on random pixels).
+
+def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> str:
+    """Data, classes, network, steps, memory and an estimate of time (from a step or two on random pixels).
+
+    reported: images that are judged once more at the end, for the report.
 
     Never touches the network: weights that are not here yet are named, with the ways to get them.
     """
@@ -30,10 +35,16 @@ def plan(config: Config, train: Index, val: Index | None) -> str:
     batches = EpochBatches(train, config.data.batch_size, config.run.seed,
                            repeats=repeat_factors(train, config.data.repeat_rare))  # fmt: skip
     steps = -(-len(batches) // config.optimizer.accumulate) * config.schedule.epochs
-    per_batch = _time_a_batch(model, train, config.data.batch_size, device, dtype)
-    seconds = per_batch * len(batches) * config.schedule.epochs
-    if val is not None:
-        seconds *= 1 + 0.6 * len(val) / len(train) / config.schedule.eval_every
+    step, loss, detect = _time_an_image(model, train, config.data.batch_size, architecture["norm"], device, dtype)
+    per_batch, per_judging = step * config.data.batch_size, (loss + detect) * (len(val) if val is not None else 0)
+    epochs, judgings = config.schedule.epochs, -(-config.schedule.epochs // config.schedule.eval_every)
+    times = {
+        f"training ({per_batch:.2f} s a batch)": per_batch * len(batches) * epochs,
+        f"judging ({duration(per_judging)} each)": per_judging * judgings,
+        "report": detect * reported,
+    }
+    seconds = sum(times.values())
+    parts = ", ".join(f"{what} {duration(one)}" for what, one in times.items() if one)
     moments = {"sgd": 1, "adamw": 2}[config.optimizer.optimizer]
     memory = (total * 4 + learned * 4 * (1 + moments)) / 2**20
     counts = ", ".join(f"{name} {n}" for name, n in zip(train.classes, train.class_counts(), strict=True))
@@ -48,8 +59,10 @@ def plan(config: Config, train: Index, val: Index | None) -> str:
         f"{config.schedule.epochs} epochs)",
         f"memory     {memory:.0f} MB for weights, gradients and optimiser; activations come on top",
         f"largest    {largest(train, config.model)}: memory must hold {config.data.batch_size} of these",
-        f"time       about {duration(seconds)} ({per_batch:.2f} s a batch)",
+        f"time       about {duration(seconds)}: {parts}",
     ]
+    if seconds >= HOURS and device.type == "cpu" and not registry.find(config.model.model).compact:
+        lines.append("hint       long on a CPU: --model fasterrcnn_tiny_fpn is many times as fast; or use a GPU")
     if absent:
         wrong = "damaged" if absent.exists() else "not here yet"
         now = "" if config.model.weights == "imagenet" else ", or now frcnn doctor --fetch"
@@ -60,18 +73,32 @@ def plan(config: Config, train: Index, val: Index | None) -> str:
     return "\n".join(lines)
 
 
-def _time_a_batch(
-    model: torch.nn.Module, train: Index, batch_size: int, device: torch.device, dtype: torch.dtype
-) -> float:
-    """Seconds of one forward and backward on images of the median size."""
+def _time_an_image(
+    model: torch.nn.Module, train: Index, batch_size: int, norm: str, device: torch.device, dtype: torch.dtype
+) -> tuple[float, float, float]:
+    """Seconds for one image of the median size: a forward and backward, the losses alone, its detection.
+
+    A CPU takes as long for an image alone as for one of a batch (and BatchNorm needs two), a GPU does not.
+    """
+    count = batch_size if device.type == "cuda" else min(batch_size, 2 if norm == "batch" else 1)
     height, width = (int(v) for v in sorted(train.sizes.tolist(), key=lambda s: s[0] * s[1])[len(train) // 2])
-    images = [torch.randint(0, 255, (3, height, width), dtype=torch.uint8) for _ in range(batch_size)]
+    images = [torch.randint(0, 255, (3, height, width), dtype=torch.uint8) for _ in range(count)]
     box = torch.tensor([[0.2 * width, 0.2 * height, 0.7 * width, 0.7 * height]])
     targets = [{"boxes": box, "labels": torch.tensor([1]), "image_id": 0} for _ in images]
     model.to(device).train()
-    for _ in range(2):  # the first one warms up
-        start = time.perf_counter()
-        engine.training_losses(model, images, targets, device, dtype)[0].backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    return time.perf_counter() - start
+    for _ in range(2):  # the first one warms up; where it takes long, that is a small part of it
+        start = _now(device)
+        total = engine.training_losses(model, images, targets, device, dtype)[0]
+        forward = _now(device)
+        total.backward()
+        end = _now(device)
+        if end - start > LONG:
+            break
+    list(engine.predict(model, [(images, targets)], device, dtype))
+    return (end - start) / count, (forward - start) / count, (_now(device) - end) / count
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
