@@ -105,14 +105,25 @@ def test_pictures_are_in_colour_and_show_something():
     assert ((images[:, 0] - images[:, 2]).abs().mean((1, 2)) > 2).float().mean() > 0.5
 
 
+@pytest.mark.parametrize("kind", ["dominant", "largest"])
+def test_each_class_tends_to_a_hue_of_its_own(kind):
+    shares, hues = [], []
+    for label in range(len(scenes.CLASSES[kind])):
+        added = scenes.look(kind, label, np.random.default_rng(label), SIDE)
+        plain = added - added.mean(2, keepdims=True)  # a texture is the same in all three colours
+        np.testing.assert_allclose(plain, np.broadcast_to(plain[0, 0], plain.shape), atol=1e-6)
+        shares.append(float(np.linalg.norm(plain[0, 0])))
+        hues.append(plain[0, 0] / shares[-1])
+    # three cosines a third of a turn apart have the norm sqrt(1.5)
+    assert all(0.2 * 1.5**0.5 <= share <= 0.5 * 1.5**0.5 for share in shares) and len(set(shares)) == len(shares)
+    assert hues[0] == pytest.approx(np.array([1, -0.5, -0.5]) / 1.5**0.5)
+    turns = [float(hues[i] @ hues[i - 1]) for i in range(1, len(hues))]
+    assert turns == pytest.approx([np.cos(2 * np.pi / len(hues))] * len(turns))
+
+
 def test_textures_differ_as_their_names_say():
-    for place, shape in enumerate(scenes.CLASSES["dominant"]):
-        added = scenes.texture(shape, np.random.default_rng(1), SIDE)
-        others = [k for k in range(3) if k != place]
-        hue = added[..., place] - added[..., others[0]]  # 1 and -.5 of a share from 0.2 to 0.5: 0.3 to 0.75 apart
-        np.testing.assert_allclose(hue, hue[0, 0], atol=1e-6)
-        assert 0.3 <= hue[0, 0] <= 0.75
-        pattern = added[..., place] - hue[0, 0] / 1.5
+    for shape in scenes.CLASSES["dominant"]:
+        pattern = scenes.texture(shape, np.random.default_rng(1), SIDE)
         if shape == "ellipse":  # stripes: a sine, its spread 1 / sqrt(2) of its height
             assert pattern.std() == pytest.approx(np.abs(pattern).max() / 2**0.5, rel=0.1)
         elif shape == "star":  # spots are darker: the sum of two sines, cut at 0

@@ -5,9 +5,9 @@ They stand in where nobody has labelled pictures at hand; `--data DIR` is the wa
     dominant   three classes, each with a shape, a texture and a hue that it tends to; exactly one object whose box
                takes 200 * 200 / (640 * 480) of the picture or more, and up to three smaller ones of the same classes.
                After homework 5: COCO's bus, cat and pizza
-    largest    six classes, two to five objects; asked for is the one with the largest box, which is a quarter larger
-               than the next, so that there is no doubt. With `keep_empty` one picture in twelve shows no object.
-               After the post: the largest object of a VOC picture
+    largest    six classes, each with a shape and a hue that it tends to, two to five objects; asked for is the one
+               with the largest box, which is a quarter larger than the next, so that there is no doubt. With
+               `keep_empty` one picture in twelve shows no object. After the post: the largest object of a VOC picture
 
 Boxes are those of what is visible: an object may be half hidden by another, or hang over the edge a little.
 """
@@ -48,7 +48,7 @@ def draw(kind: str, count: int, *, side: int, seed: int, keep_empty: bool = Fals
             masks, names, chosen = [], [], -1
         else:
             masks, names, chosen = dominant_layout(random, side) if kind == "dominant" else largest_layout(random, side)
-        patterns = [texture(CLASSES[kind][label], random, side) for label in names] if kind == "dominant" else []
+        patterns = [look(kind, label, random, side) for label in names]
         picture, found = compose(random, side, masks, patterns)
         images[row] = picture.transpose(2, 0, 1)
         if chosen >= 0:
@@ -94,18 +94,24 @@ def seen_areas(masks: list[np.ndarray]) -> list[int] | None:
     return [(x2 - x1) * (y2 - y1) for (x1, y1, x2, y2), _, _ in found]
 
 
+def look(kind: str, label: int, random: np.random.Generator, side: int) -> np.ndarray:
+    """[side,side,3] float32 to add to a colour: the class's texture, if it has one, and a shift to its hue, the first
+    class's red and the others' evenly round the wheel. By shapes alone few pictures teach a class nothing (LOG.md)."""
+    classes = CLASSES[kind]
+    pattern = texture(classes[label], random, side) if kind == "dominant" else np.zeros((side, side))
+    hue = np.cos(2 * math.pi * (label / len(classes) - np.arange(3) / 3))
+    return (pattern[..., None] + random.uniform(0.2, 0.5) * hue).astype(np.float32)
+
+
 def texture(shape: str, random: np.random.Generator, side: int) -> np.ndarray:
-    """[side,side,3] float32 to add to a colour: stripes, spots or checks in any direction, five to eight across the
-    picture, and a shift of hue: HW5Net halves its map four times without a ReLU, fine texture alone is lost on it."""
+    """[side,side] stripes, spots or checks in any direction, five to eight across the picture: HW5Net halves its map
+    four times without a ReLU, finer ones are lost on it."""
     angle, waves, contrast = random.uniform(0, 2 * math.pi), random.uniform(5, 8), random.uniform(0.1, 0.25)
     phase = random.uniform(0, 2 * math.pi, 2)
     ys, xs = np.mgrid[:side, :side].astype(np.float32) * (2 * math.pi * waves / side)
     along = np.sin(xs * math.cos(angle) + ys * math.sin(angle) + phase[0])
     across = np.sin(ys * math.cos(angle) - xs * math.sin(angle) + phase[1])
-    pattern = {"ellipse": along, "star": np.minimum(along + across, 0), "arrow": np.sign(along * across)}[shape]
-    hue = np.full(3, -0.5)
-    hue[CLASSES["dominant"].index(shape)] = 1.0
-    return (contrast * pattern[..., None] + random.uniform(0.2, 0.5) * hue).astype(np.float32)
+    return contrast * {"ellipse": along, "star": np.minimum(along + across, 0), "arrow": np.sign(along * across)}[shape]
 
 
 def _shapes(
