@@ -190,6 +190,24 @@ def test_purdue_files_that_are_something_else(tmp_path, content, text):
         purdue_file.read(packed(tmp_path, content))
 
 
+def test_purdue_file_whose_values_cannot_be_shown(tmp_path):
+    huge = 1 << 20_000  # more digits than Python writes
+    deep = b"]" * 200_000 + b"a" * 199_999  # a list in a list in a list ...
+    plain = pickle.dumps([[entry(label=1.5)], NAMES], protocol=2)
+    nested = plain.replace(pickle.dumps(1.5, protocol=2)[2:-1], deep)
+    for content, kind in (([[entry(label=huge)], NAMES], "int"), ([[entry()], {"a": huge}], "list"),
+                          ([[entry(box=(0, 0, 9, huge))], NAMES], "list"), (nested, "list")):  # fmt: skip
+        with pytest.raises(InputError, match=f"a {kind} too large to show"):
+            purdue_file.read(packed(tmp_path, content))
+
+
+def test_purdue_file_that_names_one_image_too_often(tmp_path, monkeypatch):
+    path = packed(tmp_path, [[entry()] * 1000, NAMES])  # 20 kB
+    monkeypatch.setattr(purdue_file, "MOST_BYTES", 3 * 32 * 32 * 999)
+    with pytest.raises(InputError, match="holds 1,000 images, more than"):
+        purdue_file.read(path)
+
+
 def test_purdue_file_that_is_no_gzip_or_missing(tmp_path):
     (tmp_path / "a.gz").write_bytes(b"plain")
     for name in ("a.gz", "absent.gz"):
@@ -261,12 +279,18 @@ def test_only_some_classes(tmp_path):
 def test_empty_images_are_kept_when_asked(tmp_path):
     samples = coco_objects.read(coco_set(tmp_path, OBJECTS), Selection("largest", size=64, keep_empty=True))
     assert len(samples) == 5 and samples.one().present.sum() == 4
-    assert "1 images without any" in samples.about()
+    assert "1 image without any" in samples.about()
+
+
+def test_only_empty_images_is_said_as_it_is(tmp_path):
+    path = coco_set(tmp_path, {"empty.png": []})
+    with pytest.raises(InputError, match=r"no image has a largest object \(1 image without any\)$"):
+        coco_objects.read(path, Selection("largest", size=64, keep_empty=True))
 
 
 def test_nothing_left_says_what_was_left_out(tmp_path):
     path = coco_set(tmp_path, {"empty.png": [], "small.png": [(0, 0, 5, 5, 1)]})
-    with pytest.raises(InputError, match=r"no image has one dominant object \(1 without a dominant object, 1 without"):
+    with pytest.raises(InputError, match=r"no image has a dominant object \(1 without a dominant object, 1 without"):
         coco_objects.read(path, Selection("dominant"))
 
 
