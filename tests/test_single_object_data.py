@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,6 +326,11 @@ def test_voc_folder_with_its_own_parts(tmp_path):
     train, val = sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
     # VOC counts from 1 and includes the last pixel: (11, 6)-(50, 35) is (10, 5)-(50, 35); y * 80/40
     assert train.boxes.tolist() == [[10, 10, 50, 70]] and len(val) == 1
+    (tmp_path / "ImageSets/Main/val.txt").write_text("b\nwithout labels\n")
+    _, val = sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
+    assert val.about().endswith("left out: 1 listed in val.txt, without labels that can be read")
+    with pytest.raises(InputError, match=r"--val x\.json: a VOC folder has its own"):
+        sources.open_data(str(tmp_path), Path("x.json"), 0, 0, Selection("largest", 80))
     (tmp_path / "ImageSets/Main/val.txt").unlink()
     with pytest.raises(InputError, match=r"val\.txt: cannot be read; a VOC folder lists its parts"):
         sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
@@ -337,6 +343,12 @@ def test_voc_folder_with_its_own_parts(tmp_path):
 def test_unknown_data(data, text):
     with pytest.raises(InputError, match=text):
         sources.open_data(data, None, 1, 1, Selection())
+
+
+def test_classes_of_a_purdue_file_cannot_be_chosen(tmp_path):
+    path = packed(tmp_path, [[entry()], NAMES])
+    with pytest.raises(InputError, match=r"--classes disk: .* is read whole"):
+        sources.open_data(str(path), path, 0, 0, Selection(classes=("disk",)))
 
 
 def test_parts_with_other_classes_are_refused(tmp_path):
