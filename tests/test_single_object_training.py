@@ -183,7 +183,7 @@ def test_table_without_runs_says_so(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("words", "text"), [
-    (["cnn1", "--data", "shapes5", *FEW], "takes pictures of 60 x 48 with 1 channels"),
+    (["cnn1", "--data", "shapes5", *FEW], "60 x 48 with 1 channel, shapes5 has 32 x 32 with 3 channels"),
     (["cnn1", "--backbone", "resnet18", *FEW], "--backbone and --weights are for"),
     ([], "needs a NAME"),
 ])  # fmt: skip
