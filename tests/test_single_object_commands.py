@@ -178,6 +178,14 @@ def test_every_checkpoint_damaged(stopped_run, capsys):
     assert "every checkpoint is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["[]", "{}"])
+def test_run_that_does_not_know_its_data(stopped_run, capsys, content):
+    folder, _ = stopped_run
+    (folder / "run.json").write_text(content)
+    assert main(["baseline", "train", "--resume", str(folder)]) == 2
+    assert "does not say which data" in capsys.readouterr().err
+
+
 def test_a_run_that_is_being_written_is_not_tidied(stopped_run, capsys):
     folder, _ = stopped_run
     theirs = folder / ".last.tmp"
@@ -318,6 +326,14 @@ def test_table_has_the_document_s_accuracy_beside_the_right_one():
     assert (row["reported accuracy"], row["seed accuracy"], row["accuracy"]) == ("0.937", "0.250", "0.500")
     nothing = dict(zip(tables._HEAD, tables._reference("nothing", numbers), strict=True))
     assert (nothing["seed accuracy"], nothing["accuracy"], nothing["seed IoU"]) == ("0.250", "0.500", "0.750")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"baseline": "cnn1", "recipe": {"budget": "scaled"}}'])
+def test_table_names_a_result_that_is_none(tmp_path, capsys, content):
+    (tmp_path / "cnn1").mkdir()
+    (tmp_path / "cnn1" / "result.json").write_text(content)
+    assert main(["baseline", "table", "--read", "--runs", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "cnn1/result.json: is no result of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "-1"])

@@ -120,6 +120,8 @@ def _resume(args: argparse.Namespace) -> int:
     if args.name not in (None, baseline.name):
         raise InputError(f"--resume {folder}: is a run of {baseline.name}, found {args.name}")
     record = run_folder.read_json(folder / run_folder.RUN)
+    if not isinstance(record, dict) or not isinstance(record.get("data"), dict):
+        raise InputError(f"{folder / run_folder.RUN}: does not say which data the run was taught; start a new one")
     ended = record.get("ended", "finished") if record.get("status") == "finished" else ""
     more = args.epochs is not None and args.epochs > found.meta["epoch"]
     more |= any(ended.startswith(why) and key in given for why, key in (("early", "patience"), ("--max", "max_time")))

@@ -15,6 +15,8 @@ from toolkit.training import run_folder
 
 _HEAD = ("network", "parameters", "trained on", "reported accuracy", "seed accuracy", "accuracy", "reported IoU",
          "seed IoU", "mean IoU of the objects", "AP50", "time")  # fmt: skip
+_NEEDED = {"baseline", "recipe", "metrics", "parameters", "train_images", "epochs", "seconds", "device",
+           "finds_nothing"}  # fmt: skip
 
 
 def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> list[dict[str, Any]]:
@@ -22,8 +24,10 @@ def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> lis
     found = []
     for path in sorted(runs.glob(f"*/{RESULT}")):
         result = run_folder.read_json(path)
-        recipe = result.get("recipe", {})
-        if result.get("baseline") == name and recipe.get("budget") == budget and seed in (None, recipe.get("seed")):
+        if not isinstance(result, dict) or _NEEDED - set(result):
+            raise InputError(f"{path}: is no result of `frcnn baseline train`; needs {', '.join(sorted(_NEEDED))}")
+        recipe = result["recipe"]
+        if result["baseline"] == name and recipe.get("budget") == budget and seed in (None, recipe.get("seed")):
             found.append({**result, "folder": path.parent.name})
     return found
 

@@ -112,11 +112,16 @@ def scaled(bbox: Sequence[float], image: dict, size: int) -> list[float]:
 def square(path: Path, image: dict, size: int) -> np.ndarray:
     """The picture as [3,size,size] uint8. Refused when it is not as large as the document says."""
     picture = images.open_image(path)
-    if picture.size != (image["width"], image["height"]):
-        raise InputError(f"{path}: is {picture.width} x {picture.height} pixels, its labels say "
-                         f"{image['width']} x {image['height']}")  # fmt: skip
+    check_size(picture.size, image, path)
     resized = picture.resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+
+def check_size(size: tuple[int, int], image: dict, path: Path) -> None:
+    """Refuse a picture that is not as large as its labels say: its boxes would mean other places."""
+    if size != (image["width"], image["height"]):
+        raise InputError(f"{path}: is {size[0]} x {size[1]} pixels, its labels say "
+                         f"{image['width']} x {image['height']}")  # fmt: skip
 
 
 def _wanted(document: coco.Document, names: tuple[str, ...], where: str) -> dict[int, str]:
