@@ -27,7 +27,7 @@ from toolkit.pictures import COLOURS, draw_boxes
 from toolkit.predict import Predictor
 from toolkit.single_object import judging
 from toolkit.single_object.answers import predict
-from toolkit.single_object.data.coco_objects import check_size
+from toolkit.single_object.data.coco_objects import Selection, check_size, pick
 from toolkit.single_object.data.sheet import save_png
 from toolkit.single_object.metrics import paired_iou
 from toolkit.single_object.recipe import restored
@@ -130,13 +130,11 @@ def compare(
 
 def main_objects(document: coco.Document) -> dict[int, dict | None]:
     """{image id: its largest annotation, or None}. Crowds do not count."""
-    largest: dict[int, dict | None] = {image["id"]: None for image in document["images"]}
+    objects: dict[int, list[dict]] = {image["id"]: [] for image in document["images"]}
     for annotation in document["annotations"]:
-        now = largest[annotation["image_id"]]
-        area = annotation["bbox"][2] * annotation["bbox"][3]
-        if not annotation["iscrowd"] and (now is None or area > now["bbox"][2] * now["bbox"][3]):
-            largest[annotation["image_id"]] = annotation
-    return largest
+        if not annotation["iscrowd"]:
+            objects[annotation["image_id"]].append(annotation)
+    return {image["id"]: pick(objects[image["id"]], image, Selection("largest"))[0] for image in document["images"]}
 
 
 def _answers(
