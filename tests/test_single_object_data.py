@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,6 +191,24 @@ def test_purdue_files_that_are_something_else(tmp_path, content, text):
         purdue_file.read(packed(tmp_path, content))
 
 
+def test_purdue_file_whose_values_cannot_be_shown(tmp_path):
+    huge = 1 << 20_000  # more digits than Python writes
+    deep = b"]" * 200_000 + b"a" * 199_999  # a list in a list in a list ...
+    plain = pickle.dumps([[entry(label=1.5)], NAMES], protocol=2)
+    nested = plain.replace(pickle.dumps(1.5, protocol=2)[2:-1], deep)
+    for content, kind in (([[entry(label=huge)], NAMES], "int"), ([[entry()], {"a": huge}], "list"),
+                          ([[entry(box=(0, 0, 9, huge))], NAMES], "list"), (nested, "list")):  # fmt: skip
+        with pytest.raises(InputError, match=f"a {kind} too large to show"):
+            purdue_file.read(packed(tmp_path, content))
+
+
+def test_purdue_file_that_names_one_image_too_often(tmp_path, monkeypatch):
+    path = packed(tmp_path, [[entry()] * 1000, NAMES])  # 20 kB
+    monkeypatch.setattr(purdue_file, "MOST_BYTES", 3 * 32 * 32 * 999)
+    with pytest.raises(InputError, match="holds 1,000 images, more than"):
+        purdue_file.read(path)
+
+
 def test_purdue_file_that_is_no_gzip_or_missing(tmp_path):
     (tmp_path / "a.gz").write_bytes(b"plain")
     for name in ("a.gz", "absent.gz"):
@@ -261,12 +280,18 @@ def test_only_some_classes(tmp_path):
 def test_empty_images_are_kept_when_asked(tmp_path):
     samples = coco_objects.read(coco_set(tmp_path, OBJECTS), Selection("largest", size=64, keep_empty=True))
     assert len(samples) == 5 and samples.one().present.sum() == 4
-    assert "1 images without any" in samples.about()
+    assert "1 image without any" in samples.about()
+
+
+def test_only_empty_images_is_said_as_it_is(tmp_path):
+    path = coco_set(tmp_path, {"empty.png": []})
+    with pytest.raises(InputError, match=r"no image has a largest object \(1 image without any\)$"):
+        coco_objects.read(path, Selection("largest", size=64, keep_empty=True))
 
 
 def test_nothing_left_says_what_was_left_out(tmp_path):
     path = coco_set(tmp_path, {"empty.png": [], "small.png": [(0, 0, 5, 5, 1)]})
-    with pytest.raises(InputError, match=r"no image has one dominant object \(1 without a dominant object, 1 without"):
+    with pytest.raises(InputError, match=r"no image has a dominant object \(1 without a dominant object, 1 without"):
         coco_objects.read(path, Selection("dominant"))
 
 
@@ -301,6 +326,11 @@ def test_voc_folder_with_its_own_parts(tmp_path):
     train, val = sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
     # VOC counts from 1 and includes the last pixel: (11, 6)-(50, 35) is (10, 5)-(50, 35); y * 80/40
     assert train.boxes.tolist() == [[10, 10, 50, 70]] and len(val) == 1
+    (tmp_path / "ImageSets/Main/val.txt").write_text("b\nwithout labels\n")
+    _, val = sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
+    assert val.about().endswith("left out: 1 listed in val.txt, without labels that can be read")
+    with pytest.raises(InputError, match=r"--val x\.json: a VOC folder has its own"):
+        sources.open_data(str(tmp_path), Path("x.json"), 0, 0, Selection("largest", 80))
     (tmp_path / "ImageSets/Main/val.txt").unlink()
     with pytest.raises(InputError, match=r"val\.txt: cannot be read; a VOC folder lists its parts"):
         sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
@@ -313,6 +343,12 @@ def test_voc_folder_with_its_own_parts(tmp_path):
 def test_unknown_data(data, text):
     with pytest.raises(InputError, match=text):
         sources.open_data(data, None, 1, 1, Selection())
+
+
+def test_classes_of_a_purdue_file_cannot_be_chosen(tmp_path):
+    path = packed(tmp_path, [[entry()], NAMES])
+    with pytest.raises(InputError, match=r"--classes disk: .* is read whole"):
+        sources.open_data(str(path), path, 0, 0, Selection(classes=("disk",)))
 
 
 def test_parts_with_other_classes_are_refused(tmp_path):

@@ -183,7 +183,7 @@ def test_table_without_runs_says_so(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("words", "text"), [
-    (["cnn1", "--data", "shapes5", *FEW], "takes pictures of 60 x 48 with 1 channels"),
+    (["cnn1", "--data", "shapes5", *FEW], "60 x 48 with 1 channel, shapes5 has 32 x 32 with 3 channels"),
     (["cnn1", "--backbone", "resnet18", *FEW], "--backbone and --weights are for"),
     ([], "needs a NAME"),
 ])  # fmt: skip
@@ -239,6 +239,12 @@ def test_compare_beside_a_detector(tmp_path, toy_set, capsys):
     network = restored(checkpoint.load(loadhead / "best"))[1]
     assert numbers["sides"]["baseline"]["parameters"] == sum(p.numel() for p in network.parameters())
     assert "AP, all objects" in (out / "compare.md").read_text() and (out / "compare.png").exists()
+    assert main(["baseline", "compare", str(loadhead), "--detector", str(loadhead), "--data", str(val)]) == 2
+    assert "is a single-object baseline; needs a run of `frcnn train`" in capsys.readouterr().err
+    document["images"][0]["width"] += 8  # boxes would mean other places
+    val.write_text(json.dumps(document))
+    assert main([*words, "--out", str(tmp_path / "never")]) == 2
+    assert "pixels, its labels say" in capsys.readouterr().err and not (tmp_path / "never").exists()
 
 
 def test_main_answer_is_the_largest_confident_one_else_the_best():

@@ -9,6 +9,6 @@
     box_losses losses          IoU losses; the weighted sum of all
     registry         every baseline: data, budgets, reported results
     metrics seed_metrics       the right numbers; the numbers as the documents computed them
-    recipe teaching training judging    one run: what it is told, its loop, what is measured after it
-    curves tables compare      pictures; baselines.md; LoadHead beside Faster R-CNN
+    recipe rehearsal teaching training judging    one run: what it is told, what would stop it, its loop, its numbers
+    curves tables compare      what a run leaves to look at; baselines.md; LoadHead beside Faster R-CNN
 """

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from label_tools import coco, images
+from label_tools.atomic import atomic_write
 from label_tools.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.evaluation.evaluate import coco_metrics
@@ -26,6 +27,7 @@ from toolkit.pictures import COLOURS, draw_boxes
 from toolkit.predict import Predictor
 from toolkit.single_object import judging
 from toolkit.single_object.answers import predict
+from toolkit.single_object.data.coco_objects import Selection, check_size, pick
 from toolkit.single_object.data.sheet import save_png
 from toolkit.single_object.metrics import paired_iou
 from toolkit.single_object.recipe import restored
@@ -88,11 +90,15 @@ def compare(
     annotations = data or detector / "val.json"
     document = coco.read(annotations)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
+    if checkpoint.read_meta(checkpoint.find(detector)).get("kind") == "single_object":
+        raise InputError(f"--detector {detector}: is a single-object baseline; needs a run of `frcnn train`")
     sides = {"baseline": Baseline(run, device), "detector": Predictor(detector, device)}
     truth = main_objects(document)
     paths = {image["id"]: root / image["file_name"] for image in document["images"]}
     if not paths:
         raise InputError(f"{annotations}: has no images")
+    for image in document["images"]:
+        check_size(images.image_size(paths[image["id"]]), image, paths[image["id"]])
     found = {name: _answers(side, paths, document, str(annotations)) for name, side in sides.items()}
     groups = _groups(document, truth)
     numbers: dict[str, Any] = {
@@ -116,20 +122,19 @@ def compare(
             "groups": {group: _numbers(rows, truth, found[name]) for group, rows in groups.items()},
         }
     run_folder.write_json(out / "compare.json", numbers)
-    (out / "compare.md").write_text(as_text(numbers) + "\n", encoding="utf-8")
+    with atomic_write(out / "compare.md") as file:
+        file.write(as_text(numbers).encode() + b"\n")
     save_png(_sheet(paths, truth, found, groups), out / "compare.png")
     return numbers
 
 
 def main_objects(document: coco.Document) -> dict[int, dict | None]:
     """{image id: its largest annotation, or None}. Crowds do not count."""
-    largest: dict[int, dict | None] = {image["id"]: None for image in document["images"]}
+    objects: dict[int, list[dict]] = {image["id"]: [] for image in document["images"]}
     for annotation in document["annotations"]:
-        now = largest[annotation["image_id"]]
-        area = annotation["bbox"][2] * annotation["bbox"][3]
-        if not annotation["iscrowd"] and (now is None or area > now["bbox"][2] * now["bbox"][3]):
-            largest[annotation["image_id"]] = annotation
-    return largest
+        if not annotation["iscrowd"]:
+            objects[annotation["image_id"]].append(annotation)
+    return {image["id"]: pick(objects[image["id"]], image, Selection("largest"))[0] for image in document["images"]}
 
 
 def _answers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import torch
@@ -21,11 +21,8 @@ def as_input(images: Tensor, device: torch.device, raw: bool) -> Tensor:
 
 
 @torch.inference_mode()
-def outputs(
-    network: nn.Module, baseline: Baseline, images: Tensor, device: torch.device, batch: int,
-    stop: Callable[[], bool] = bool,
-) -> list[Any]:  # fmt: skip
-    """Outputs of all images in evaluation mode, a list of batches on the CPU; fewer when `stop()` turns true."""
+def outputs(network: nn.Module, baseline: Baseline, images: Tensor, device: torch.device, batch: int) -> list[Any]:
+    """Outputs of all images in evaluation mode, a list of batches on the CPU."""
     was_training = network.training
     network.eval()
     found = []
@@ -36,8 +33,6 @@ def outputs(
                 found.append(tuple(None if o is None else o.float().cpu() for o in output))
             else:
                 found.append(output.float().cpu())
-            if stop():
-                break
     finally:
         network.train(was_training)
     return found
@@ -57,11 +52,16 @@ def judge(
     parts = outputs(network, baseline, samples.images, device, batch)
     if baseline.grid:
         cells = torch.cat(parts)
-        return grid_numbers(samples, cells), cells
+        return known(grid_numbers(samples, cells)), cells
     answer = answer_all(parts, baseline.form)
     prediction = predict(answer, baseline.code, samples.size)
     found = metrics.single_metrics(samples, prediction)
-    return {**found, **seed_numbers(baseline, samples, answer, prediction)}, prediction
+    return known({**found, **seed_numbers(baseline, samples, answer, prediction)}), prediction
+
+
+def known(numbers: dict[str, Any]) -> dict[str, Any]:
+    """None where a number is infinite or none at all: what a network that ran away answers."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in numbers.items()}
 
 
 def grid_numbers(samples: Samples, cells: Tensor) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -101,4 +102,5 @@ def score(metrics: dict[str, Any]) -> float:
 
 
 def _mean(values: Tensor) -> float | None:
-    return float(values.float().mean()) if values.numel() else None
+    mean = float(values.float().mean()) if values.numel() else math.nan
+    return mean if math.isfinite(mean) else None

@@ -44,6 +44,10 @@ class Recipe:
             raise InputError(f"--optimizer {self.optimizer}: needs adam or sgd")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"--lr {self.lr}: needs a number over 0")
+        if not (math.isfinite(self.max_time) and self.max_time >= 0):
+            raise InputError(f"--max-time {self.max_time}: needs minutes, 0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed {self.seed}: needs 0 to 2^32 - 1")
 
 
 def make_network(baseline: Baseline, options: dict[str, Any], pretrained: str = "none") -> torch.nn.Module:
@@ -66,4 +70,8 @@ def restored(found: checkpoint.Checkpoint) -> tuple[Baseline, torch.nn.Module]:
 def recipe_of(meta: dict[str, Any], where: Path) -> tuple[Baseline, Recipe]:
     if meta.get("kind") != "single_object":
         raise InputError(f"{where}: is no single-object baseline; needs a run of `frcnn baseline train`")
-    return find(meta["recipe"]["baseline"]), Recipe(**meta["recipe"])
+    try:
+        recipe = Recipe(**meta["recipe"])
+    except (KeyError, TypeError):
+        raise InputError(f"{where}: its recipe is of another version of this toolkit") from None
+    return find(recipe.baseline), recipe

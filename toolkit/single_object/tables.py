@@ -13,8 +13,10 @@ from toolkit.single_object.data.sources import is_drawn
 from toolkit.single_object.training import RESULT
 from toolkit.training import run_folder
 
-_HEAD = ("network", "parameters", "trained on", "reported accuracy", "accuracy", "reported IoU", "seed IoU",
-         "mean IoU of the objects", "AP50", "time")  # fmt: skip
+_HEAD = ("network", "parameters", "trained on", "reported accuracy", "seed accuracy", "accuracy", "reported IoU",
+         "seed IoU", "mean IoU of the objects", "AP50", "time")  # fmt: skip
+_NEEDED = {"baseline", "recipe", "metrics", "parameters", "train_images", "epochs", "seconds", "device",
+           "finds_nothing"}  # fmt: skip
 
 
 def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> list[dict[str, Any]]:
@@ -22,8 +24,10 @@ def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> lis
     found = []
     for path in sorted(runs.glob(f"*/{RESULT}")):
         result = run_folder.read_json(path)
-        recipe = result.get("recipe", {})
-        if result.get("baseline") == name and recipe.get("budget") == budget and seed in (None, recipe.get("seed")):
+        if not isinstance(result, dict) or _NEEDED - set(result):
+            raise InputError(f"{path}: is no result of `frcnn baseline train`; needs {', '.join(sorted(_NEEDED))}")
+        recipe = result["recipe"]
+        if result["baseline"] == name and recipe.get("budget") == budget and seed in (None, recipe.get("seed")):
             found.append({**result, "folder": path.parent.name})
     return found
 
@@ -31,6 +35,18 @@ def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> lis
 def drawn(result: dict[str, Any]) -> bool:
     """Whether a run was taught and judged on drawn pictures, not on files."""
     return is_drawn(result["recipe"]["data"])
+
+
+def taken(result: dict[str, Any], budget: str) -> str:
+    """A line that says which finished run stands for a baseline, and where it had not this budget."""
+    recipe = result["recipe"]
+    wanted = registry.budget(registry.find(result["baseline"]), budget, drawn(result))
+    pairs = [(name, recipe[name], getattr(wanted, name)) for name in ("epochs", "batch", "lr", "optimizer", "schedule")]
+    if drawn(result):
+        pairs.append(("images", result["train_images"], wanted.images))
+    other = ", ".join(f"{name} {had} instead of {want}" for name, had, want in pairs if had != want)
+    text = f"{result['baseline']}: taken from the finished run {result['folder']}"
+    return f"{text}; not the {budget} budget: {other}" if other else text
 
 
 def write(out: Path, runs: Path, names: list[str], budget: str) -> Path:
@@ -49,10 +65,10 @@ def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str
     lines = [
         "# Single-object baselines: reported beside reproduced",
         "",
-        "Numbers are of the last weights, so that nothing was chosen on the judged pictures. `seed IoU` is computed as",
-        "the document computes it (toolkit/single_object/seed_metrics.py); `mean IoU of the objects` is IoU. Where it",
-        "says `drawn`, our own drawn pictures stood in for the document's: such numbers tell whether a network learns,",
-        "not whether it would reach the reported ones on the document's data.",
+        "Numbers are of the last weights, so that nothing was chosen on the judged pictures. `seed accuracy` and `seed",
+        "IoU` are computed as the document computes them (toolkit/single_object/seed_metrics.py), `accuracy` and `mean",
+        "IoU of the objects` rightly. Where it says `drawn`, our own drawn pictures stood in for the document's: such",
+        "numbers tell whether a network learns, not whether it would reach the reported ones on the document's data.",
         "",
         _row(_HEAD),
         _row(["---"] * len(_HEAD)),
@@ -85,6 +101,7 @@ def cells(baseline: registry.Baseline, result: dict[str, Any]) -> list[str]:
         f"{result['parameters']:,}",
         trained,
         _number(reported.get("accuracy")),
+        _number(numbers.get("seed_accuracy")),
         _number(numbers["accuracy"]),
         _number(reported.get("mean_iou", reported.get("seed_iou"))),
         _number(numbers.get("seed_iou")),
@@ -145,8 +162,8 @@ def _first_of_each_data(results: list[tuple[str, dict]]) -> list[tuple[str, dict
 
 
 def _reference(name: str, numbers: dict[str, Any]) -> list[str]:
-    return [name, "0", "-", "-", _number(numbers["accuracy"]), "-", _number(numbers.get("seed_iou")),
-            _number(numbers["mean_iou"]), _number(numbers["AP50"]), "-"]  # fmt: skip
+    return [name, "0", "-", "-", _number(numbers.get("seed_accuracy")), _number(numbers["accuracy"]), "-",
+            _number(numbers.get("seed_iou")), _number(numbers["mean_iou"]), _number(numbers["AP50"]), "-"]  # fmt: skip
 
 
 def _number(value: float | None) -> str:

@@ -7,21 +7,21 @@ pictures (document 001 chose its checkpoint on the test set).
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
-from label_tools.atomic import atomic_write
 from label_tools.errors import InputError
+from label_tools.words import counted
 from toolkit import checkpoint, runtime
+from toolkit.loader import MachineError
 from toolkit.single_object import judging
+from toolkit.single_object.curves import write_results
 from toolkit.single_object.data.samples import Samples, fingerprint
 from toolkit.single_object.metrics import score
 from toolkit.single_object.recipe import Recipe, make_network
@@ -88,7 +88,7 @@ class _Trainer:
         self.state, self.sums = State(), Sums()
         self.batches = _batch_count(len(train), recipe.batch)
         self.log_every = max(1, min(recipe.log_every, self.batches * recipe.epochs // 50))
-        self.fingerprint = fingerprint(train)
+        self.fingerprint, self.val_fingerprint = fingerprint(train), fingerprint(val)
         if resume is not None:
             self._restore(resume)
         self.log = run_folder.MetricsLog(folder, self.state.log_bytes if resume else None)
@@ -97,21 +97,34 @@ class _Trainer:
     # --- the loop ---------------------------------------------------------------------------------------------
 
     def run(self, stop: StopSignal) -> dict[str, Any]:
-        state, recipe = self.state, self.recipe
-        ended, metrics = "finished", None
-        while state.epoch < recipe.epochs:
+        metrics = None
+        while not (ended := self._ended()):
             self._epoch(stop)
-            state.epoch, state.batch = state.epoch + 1, 0
+            self.state.epoch, self.state.batch = self.state.epoch + 1, 0
             metrics = self._close_epoch()
-            if recipe.patience and state.since_best >= recipe.patience:
-                ended = f"early stop: no better score in {state.since_best} epochs"
-                break
-            if recipe.max_time and self._seconds() > recipe.max_time * 60:
-                ended = f"--max-time {recipe.max_time:g} min is over"
-                break
+            if stop.requested:  # while it was judged
+                self._leave(stop)
         if metrics is None:  # resumed after its last epoch
             metrics, _ = judging.judge(self.network, self.baseline, self.val, self.device)
         return self._result(metrics, ended)
+
+    def _ended(self) -> str:
+        """Why nothing more is to be trained, or "". Only between epochs, so that what was begun is judged."""
+        state, recipe = self.state, self.recipe
+        if state.batch:
+            return ""
+        if state.epoch >= recipe.epochs:
+            return "finished"
+        if recipe.patience and state.since_best >= recipe.patience:
+            return f"early stop: no better score in {counted(state.since_best, 'epoch')}"
+        if recipe.max_time and self._seconds() > recipe.max_time * 60:
+            return f"--max-time {recipe.max_time:g} min is over"
+        return ""
+
+    def _leave(self, stop: StopSignal) -> NoReturn:
+        again = f"frcnn baseline train --resume {self.folder}"
+        self.progress.line(f"stopped at step {self.state.step}; go on with: {again}")
+        raise Stopped(stop.requested)
 
     def _epoch(self, stop: StopSignal) -> None:
         state, recipe = self.state, self.recipe
@@ -133,9 +146,7 @@ class _Trainer:
                                f"{speed:.0f} images/s")  # fmt: skip
             if stop.requested:
                 self._save("last")
-                again = f"frcnn baseline train --resume {self.folder}"
-                self.progress.line(f"stopped at step {state.step}; go on with: {again}")
-                raise Stopped(stop.requested)
+                self._leave(stop)
 
     def _step(self, rows: torch.Tensor) -> dict[str, float]:
         state, recipe = self.state, self.recipe
@@ -150,7 +161,7 @@ class _Trainer:
         if not math.isfinite(sum(values.values())):
             names = ", ".join(self.samples.file(int(row)) for row in rows[:4])
             raise InputError(f"step {state.step + 1}, epoch {state.epoch + 1}: loss is not finite ({values}) on images "
-                             f"{names}, ...; try a lower --lr, then --resume {self.folder}")  # fmt: skip
+                             f"{names}, ...; try a lower --lr")  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()
@@ -163,6 +174,9 @@ class _Trainer:
         state = self.state
         metrics, _ = judging.judge(self.network, self.baseline, self.val, self.device)
         val_loss = self._validation_loss()
+        if not math.isfinite(sum(val_loss.values())):
+            self.progress.line(f"warning: the validation loss is not finite: {val_loss}")
+            val_loss = judging.known(val_loss)
         now = score(metrics)
         better = now > state.best
         state.since_best = 0 if better else state.since_best + 1
@@ -172,11 +186,10 @@ class _Trainer:
         train_loss = self.sums.epoch()
         self.log.write(kind="epoch", epoch=state.epoch, step=state.step, train_loss=train_loss, val_loss=val_loss,
                        seconds=round(self._seconds(), 1), lr=self.optimizer.param_groups[0]["lr"], **plain)  # fmt: skip
-        state.log_bytes = self.log.sync()
         if better:
             self._save("best")
         self._save("last")
-        _write_results(self.folder)
+        write_results(self.folder)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in train_loss.items())
         self.progress.line(
             f"epoch {state.epoch}/{self.recipe.epochs}  {shown}  accuracy {_short(metrics['accuracy'])}  "
@@ -185,7 +198,7 @@ class _Trainer:
         return metrics
 
     @torch.inference_mode()
-    def _validation_loss(self) -> dict[str, float]:
+    def _validation_loss(self) -> dict[str, Any]:
         self.network.eval()
         sums = Sums()
         for rows in torch.arange(len(self.val)).split(64):
@@ -225,6 +238,15 @@ class _Trainer:
     # --- checkpoints ------------------------------------------------------------------------------------------
 
     def _save(self, name: str) -> None:
+        try:
+            self._write(name)
+        except OSError as error:
+            why = error.strerror or error
+            raise MachineError(f"{self.folder / name}: cannot be written: {why}; the one before it stays") from None
+        except checkpoint.NotFinite as error:
+            raise InputError(f"step {self.state.step}: {error}; try a lower --lr") from None
+
+    def _write(self, name: str) -> None:
         state = dataclasses.replace(self.state, seconds=self._seconds(), log_bytes=self.log.sync())
         meta = {
             "kind": "single_object",
@@ -236,6 +258,7 @@ class _Trainer:
             "epoch": state.epoch,
             "step": state.step,
             "data_fingerprint": self.fingerprint,
+            "val_fingerprint": self.val_fingerprint,
             "versions": runtime.versions(),
         }
         full = None
@@ -245,13 +268,19 @@ class _Trainer:
         checkpoint.save(self.folder / name, meta, self.network.state_dict(), full)
 
     def _restore(self, found: checkpoint.Checkpoint) -> None:
-        if found.meta["data_fingerprint"] != self.fingerprint:
-            raise InputError(f"{self.folder}: the training pictures or labels are not those that it began with")
+        check_same_data(found, self.folder, self.fingerprint, self.val_fingerprint)
         self.network.load_state_dict(found.weights)
         self.optimizer.load_state_dict(found.state["optimizer"])
         self.state = State(**found.state["state"])
         self.sums = Sums(**found.state["sums"])
         runtime.set_rng_state(found.state["rng"])
+
+
+def check_same_data(found: checkpoint.Checkpoint, folder: Path, train: str, val: str) -> None:
+    """Refuse fingerprints of other pictures or labels than a run began with."""
+    for part, now, key in (("training", train, "data_fingerprint"), ("validation", val, "val_fingerprint")):
+        if found.meta.get(key, now) != now:
+            raise InputError(f"{folder}: the {part} pictures or labels are not those that it began with")
 
 
 def _optimizer(network: torch.nn.Module, recipe: Recipe, betas: tuple[float, float]) -> torch.optim.Optimizer:
@@ -269,20 +298,3 @@ def _batch_count(images: int, batch: int) -> int:
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _write_results(folder: Path) -> None:
-    """results.csv: one row an epoch."""
-    rows = []
-    for record in run_folder.read_metrics(folder):
-        if record.get("kind") == "epoch":
-            losses = {f"{part}_{name}": value for part in ("train", "val")
-                      for name, value in record[f"{part}_loss"].items()}  # fmt: skip
-            rows.append({k: v for k, v in record.items() if k not in ("kind", "train_loss", "val_loss")} | losses)
-    names = ["epoch", "step", *sorted({k for row in rows for k in row} - {"epoch", "step"})]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(folder / run_folder.RESULTS) as file:
-        file.write(text.getvalue().encode())

@@ -26,10 +26,10 @@ from label_tools.errors import InputError
 RUN, CONFIG, METRICS, RESULTS, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", ".lock"
 
 
-def create(runs: Path, name: str) -> Path:
+def create(runs: Path, name: str, flag: str = "--name") -> Path:
     """A new folder `runs/name`, or `name-2`, `name-3` ...: a run is never overwritten."""
-    if not name or Path(name).name != name or name.startswith("."):
-        raise InputError(f"--name {name!r}: needs a plain folder name")
+    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
+        raise InputError(f"{flag} {name!r}: needs a plain folder name")
     number = 1
     while True:
         folder = runs / (name if number == 1 else f"{name}-{number}")

@@ -31,10 +31,12 @@ def augment(images: Tensor, boxes: Tensor, generator: torch.Generator | None = N
 
 
 def flip(images: Tensor, boxes: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirror left and right where `which` [B] bool is set."""
+    """Mirror left and right where `which` [B] bool is set. Boxes of zeros stay zeros."""
     width = images.shape[-1]
+    objects = which & ~(boxes == 0).all(1)
     mirrored = torch.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), 1)
-    return torch.where(which.view(-1, 1, 1, 1), images.flip(-1), images), torch.where(which[:, None], mirrored, boxes)
+    images = torch.where(which.view(-1, 1, 1, 1), images.flip(-1), images)
+    return images, torch.where(objects[:, None], mirrored, boxes)
 
 
 def turn(images: Tensor, boxes: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ Pictures are resized to size x size, boxes with them (x and y each by its own fa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from PIL import Image
 
 from label_tools import coco, images
 from label_tools.errors import InputError
+from label_tools.words import counted
 from toolkit.single_object.data.samples import Samples
 
 SELECTIONS = ("dominant", "largest")
@@ -45,26 +46,14 @@ class Selection:
             raise InputError(f"--min-area {self.min_area}: needs a share under 1, or pixels")
 
 
-def read(
-    annotations: Path,
-    selection: Selection,
-    image_root: Path | None = None,
-    each: Callable[[int, int], None] | None = None,
-) -> Samples:
+def read(annotations: Path, selection: Selection) -> Samples:
     """Samples of a COCO file. Raises InputError when nothing is left; `left_out` counts the images not taken."""
     document = coco.read(annotations)
-    root = Path(image_root) if image_root else coco.image_root(document, annotations)
-    return choose(document, root, selection, str(annotations), each)
+    return choose(document, coco.image_root(document, annotations), selection, str(annotations))
 
 
-def choose(
-    document: coco.Document,
-    root: Path,
-    selection: Selection,
-    name: str,
-    each: Callable[[int, int], None] | None = None,
-) -> Samples:
-    """The same from a document in memory, `file_name` starting from `root`. `each(done, total)` after every image."""
+def choose(document: coco.Document, root: Path, selection: Selection, name: str) -> Samples:
+    """The same from a document in memory, `file_name` starting from `root`."""
     wanted = _wanted(document, selection.classes, name)
     classes = tuple(wanted.values())
     label_of = {category_id: label for label, category_id in enumerate(wanted)}
@@ -74,8 +63,7 @@ def choose(
             by_image.setdefault(annotation["image_id"], []).append(annotation)
     left_out: Counter = Counter()
     pixels, files, owner, labels, boxes = [], [], [], [], []
-    todo = sorted(document["images"], key=lambda image: image["file_name"])
-    for done, image in enumerate(todo, 1):
+    for image in sorted(document["images"], key=lambda image: image["file_name"]):
         chosen, reason = pick(by_image.get(image["id"], []), image, selection)
         if chosen is None and not (selection.keep_empty and reason == "without an object"):
             left_out[reason] += 1
@@ -88,12 +76,11 @@ def choose(
             raise InputError(f'{name}, image {image["id"]}: file_name "{image["file_name"]}" leads out of the folder')
         pixels.append(square(root / image["file_name"], image, selection.size))
         files.append(image["file_name"])
-        if each:
-            each(done, len(todo))
     if not owner:
         found = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-        raise InputError(f"{name}: no image has one {selection.kind} object ({found or 'no images'}); "
-                         "try --select largest or a smaller --min-area")  # fmt: skip
+        found = found or (f"{counted(len(files), 'image')} without any" if files else "no images")
+        way = "; try --select largest or a smaller --min-area" if selection.kind == "dominant" else ""
+        raise InputError(f"{name}: no image has a {selection.kind} object ({found}){way}")
     return Samples(f"{selection.kind} of {Path(name).name}", classes, torch.from_numpy(np.stack(pixels)),
                    torch.tensor(owner), torch.tensor(labels), torch.tensor(boxes).float(), tuple(files),
                    left_out)  # fmt: skip
@@ -125,11 +112,16 @@ def scaled(bbox: Sequence[float], image: dict, size: int) -> list[float]:
 def square(path: Path, image: dict, size: int) -> np.ndarray:
     """The picture as [3,size,size] uint8. Refused when it is not as large as the document says."""
     picture = images.open_image(path)
-    if picture.size != (image["width"], image["height"]):
-        raise InputError(f"{path}: is {picture.width} x {picture.height} pixels, its labels say "
-                         f"{image['width']} x {image['height']}")  # fmt: skip
+    check_size(picture.size, image, path)
     resized = picture.resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+
+def check_size(size: tuple[int, int], image: dict, path: Path) -> None:
+    """Refuse a picture that is not as large as its labels say: its boxes would mean other places."""
+    if size != (image["width"], image["height"]):
+        raise InputError(f"{path}: is {size[0]} x {size[1]} pixels, its labels say "
+                         f"{image['width']} x {image['height']}")  # fmt: skip
 
 
 def _wanted(document: coco.Document, names: tuple[str, ...], where: str) -> dict[int, str]:

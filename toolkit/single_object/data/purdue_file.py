@@ -48,6 +48,8 @@ def read(path: Path) -> Samples:
         entries = list(entries.values())
     if not isinstance(entries, (list, tuple)) or not entries:
         raise InputError(f"{path}: holds no images")
+    if len(entries) * 3 * SIDE * SIDE > MOST_BYTES:  # a few bytes can name the same image again and again
+        raise InputError(f"{path}: holds {len(entries):,} images, more than {MOST_BYTES >> 20} MB of pixels")
     classes = _classes(names, path)
     images = np.zeros((len(entries), 3, SIDE, SIDE), np.uint8)
     boxes, labels = np.zeros((len(entries), 4), np.float32), np.zeros(len(entries), np.int64)
@@ -78,7 +80,7 @@ def _classes(names: object, path: Path) -> tuple[str, ...]:
         raise InputError(f"{path}: label names are no dict of strings")
     numbers = list(names.values())
     if not all(type(v) is int for v in numbers) or sorted(numbers) != list(range(len(names))):
-        raise InputError(f"{path}: labels are {str(numbers)[:80]}, needs 0 to {len(names) - 1}, each once")
+        raise InputError(f"{path}: labels are {_shown(numbers)}, needs 0 to {len(names) - 1}, each once")
     return tuple(sorted(names, key=names.get))
 
 
@@ -95,7 +97,15 @@ def _entry(entry: object, num_classes: int, where: str) -> tuple[np.ndarray, tup
         raise InputError(f"{where}: box is no list of four whole numbers")
     x1, y1, x2, y2 = box
     if not (0 <= x1 <= x2 < SIDE and 0 <= y1 <= y2 < SIDE):
-        raise InputError(f"{where}: box {list(box)} is inverted or outside of {SIDE} x {SIDE} pixels")
+        raise InputError(f"{where}: box {_shown(list(box))} is inverted or outside of {SIDE} x {SIDE} pixels")
     if type(label) is not int or not 0 <= label < num_classes:
-        raise InputError(f"{where}: label {str(label)[:40]}, needs 0 to {num_classes - 1}")
+        raise InputError(f"{where}: label {_shown(label)}, needs 0 to {num_classes - 1}")
     return np.array(colours, np.uint8).reshape(3, SIDE, SIDE), (x1, y1, x2 + 1, y2 + 1), label
+
+
+def _shown(value: object) -> str:
+    """A value for a message; str() itself fails on numbers of thousands of digits and on lists nested too deeply."""
+    try:
+        return str(value)[:80]
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"

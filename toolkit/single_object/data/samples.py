@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from label_tools.errors import InputError
+from label_tools.words import counted
 
 
 class One(NamedTuple):
@@ -104,12 +105,23 @@ class Samples:
     def about(self) -> str:
         """`shapes5: 1000 images 32 x 32, 1000 objects of 5 classes; left out: ...`."""
         height, width = self.size
-        text = f"{self.name}: {len(self)} images {width} x {height}, {len(self.labels)} objects of "
-        text += f"{len(self.classes)} class{'es' if len(self.classes) != 1 else ''}"
+        text = f"{self.name}: {counted(len(self), 'image')} {width} x {height}, "
+        text += f"{counted(len(self.labels), 'object')} of {counted(len(self.classes), 'class', 'classes')}"
         empty = int((self.per_image() == 0).sum())
-        text += f", {empty} images without any" if empty else ""
+        text += f", {counted(empty, 'image')} without any" if empty else ""
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
         return f"{text}; left out: {reasons}" if reasons else text
+
+
+def shared(a: Samples, b: Samples) -> int:
+    """How many pictures of `b` are in `a`, too, pixel by pixel."""
+    import hashlib
+
+    def digests(samples: Samples) -> list[bytes]:
+        return [hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in samples.images]
+
+    known = set(digests(a))
+    return sum(digest in known for digest in digests(b))
 
 
 def fingerprint(samples: Samples) -> str:

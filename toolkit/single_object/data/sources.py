@@ -29,18 +29,19 @@ def open_data(
             raise InputError(f"--data {data}: only shapes5 has noise variants")
         if selection.classes:
             raise InputError(f"--classes {' '.join(selection.classes)}: chooses from files, --data {data} is drawn")
+        if val:
+            raise InputError(f"--val {val}: is for files, --data {data} is drawn, what it is judged on, too")
         share = int(noise or 0) / 100
         return (draw(name, "train", train_images, selection, share), draw(name, "val", val_images, selection, share))
     path = Path(data)
-    if not path.exists():
-        raise InputError(f"--data {data}: not found; needs {', '.join(DRAWN)}, a folder of `frcnn split`, a COCO file "
-                         "with --val, or a PurdueShapes5 .gz file with --val")  # fmt: skip
-    if path.is_dir() and (path / "Annotations").is_dir():
+    parts = check_files(path, val)
+    if parts is None:
         return _voc(path, selection)
-    parts = _parts(path, val)
     if path.suffix == ".gz":
         from toolkit.single_object.data import purdue_file
 
+        if selection.classes:
+            raise InputError(f"--classes {' '.join(selection.classes)}: {path} is read whole")
         pair = [purdue_file.read(part) for part in parts]
     else:
         from toolkit.single_object.data import coco_objects
@@ -88,16 +89,27 @@ def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:
     for part in ("train", "val"):
         listed = path / "ImageSets" / "Main" / f"{part}.txt"
         try:
-            names = set(listed.read_text(encoding="utf-8").split())
+            names = {line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()}
         except (OSError, UnicodeDecodeError):
             raise InputError(f"{listed}: cannot be read; a VOC folder lists its parts there; or use `frcnn convert` "
                              "and `frcnn split`") from None  # fmt: skip
         images = [i for i in document["images"] if Path(i["file_name"]).stem in names]
-        pair.append(choose({**document, "images": images}, conversion.image_root, selection, f"{path} {part}"))
+        samples = choose({**document, "images": images}, conversion.image_root, selection, f"{path} {part}")
+        lost = len(names) - len({Path(i["file_name"]).stem for i in images})
+        samples.left_out.update({f"listed in {part}.txt, without labels that can be read": lost} if lost else {})
+        pair.append(samples)
     return pair[0], pair[1]
 
 
-def _parts(path: Path, val: Path | None) -> tuple[Path, Path]:
+def check_files(path: Path, val: Path | None = None) -> tuple[Path, Path] | None:
+    """The files to learn from and to judge on, None for a VOC folder. Refuses what is not there, reads nothing."""
+    if not path.exists():
+        raise InputError(f"--data {path}: not found; needs {', '.join(DRAWN)}, a folder of `frcnn split`, a COCO file "
+                         "with --val, or a PurdueShapes5 .gz file with --val")  # fmt: skip
+    if path.is_dir() and (path / "Annotations").is_dir():
+        if val:
+            raise InputError(f"--val {val}: a VOC folder has its own, ImageSets/Main/val.txt in {path}")
+        return None
     if path.is_dir():
         pair = path / "train.json", val or path / "val.json"
         if not pair[0].is_file():

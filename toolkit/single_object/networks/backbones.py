@@ -64,6 +64,16 @@ def check_backbone(name: str, weights: str) -> None:
                          f"--backbone {DETECTOR_BODY}")  # fmt: skip
 
 
+def ensure_weights(name: str, weights: str) -> None:
+    """Fetch what is not in torchvision's cache yet, or raise InputError: before a run folder is made."""
+    from torchvision import models as zoo
+
+    from toolkit.networks.first_weights import fetch
+
+    if weights == "imagenet":
+        fetch(zoo.get_model_weights(name).DEFAULT, weights)
+
+
 def compact_body(weights: str = "none") -> nn.Module:
     """The five stages of `fasterrcnn_tiny_fpn` without its FPN, [B,3,S,S] -> [B,128,S/32,S/32]: what a baseline
     must stand on to be compared with that detector. weights: "none" or "starter", those that the detector starts from.
@@ -88,6 +98,8 @@ def map_size(features: nn.Module, image_size: int) -> tuple[int, int]:
     with torch.inference_mode():
         shape = features(torch.zeros(1, 3, image_size, image_size)).shape
     features.train(was_training)
+    if len(shape) != 4 or shape[2] != shape[3]:  # torchvision's swin gives [B,H,W,C]
+        raise InputError(f"backbone: gives {list(shape)}, no [B,C,S,S]; needs a convolutional network such as resnet34")
     return int(shape[1]), int(shape[2])
 
 
