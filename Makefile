@@ -3,14 +3,18 @@
 PYTHON := .venv/bin/python
 export TORCH_BACKEND
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help setup demo test test-slow lint clean
+.SUFFIXES:
 
 help:
 	@echo "make demo       the whole job on the sample data: labels -> trained detector -> report"
 	@echo "make test       the test suite"
+	@echo "make setup      only .venv with everything in it; the other targets make it, too"
 	@echo "make test-slow  the long tests"
 	@echo "make lint       ruff"
 	@echo "make clean      remove .venv and what demo wrote"
+
+setup: .venv/ready
 
 .venv/ready: setup.sh pyproject.toml
 	@sh setup.sh

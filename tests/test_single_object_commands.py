@@ -238,8 +238,30 @@ def test_ctrl_c_while_the_last_epoch_is_judged_ends_the_table_too(tmp_path, monk
     words = ["baseline", "table", "cnn1", "cnn2", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
     assert main(words) == 130
     assert not (tmp_path / "runs" / "cnn2").exists()
-    assert main(["baseline", "train", "--resume", str(tmp_path / "runs" / "cnn1")]) == 0
+    # another seed is another run; the same command again goes on
+    assert main([*words[:3], *words[4:], "--seed", "1"]) == 0 and (tmp_path / "runs" / "cnn1-2").exists()
+    capsys.readouterr()
+    assert main(words) == 0
+    assert f"cnn1: goes on with {tmp_path / 'runs' / 'cnn1'}\n" in capsys.readouterr().err
     assert run_folder.read_json(tmp_path / "runs" / "cnn1" / "result.json")["steps"] == 1
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["cnn1", "cnn1-2", "cnn2"]
+
+
+def test_long_epoch_is_saved_on_the_way(tmp_path, monkeypatch):
+    """A kill in the middle costs at most the interval, here none."""
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    original, steps = training._Trainer._step, []
+
+    def killed(self, rows):
+        if len(steps) == 3:
+            raise KeyboardInterrupt  # what leaves no time to save
+        steps.append(original(self, rows))
+        return steps[-1]
+
+    monkeypatch.setattr(training._Trainer, "_step", killed)
+    words = ["cnn1", "--train-images", "40", "--val-images", "4", "--epochs", "1", "--batch", "8"]
+    assert main(["baseline", "train", *words, "--runs", str(tmp_path)]) == 130
+    assert checkpoint.read_meta(tmp_path / "cnn1" / "last")["step"] == 3
 
 
 def test_full_disk_is_one_line_and_keeps_the_checkpoint_before(tmp_path, capsys, monkeypatch):

@@ -86,10 +86,13 @@ def table(args: argparse.Namespace) -> int:
             if done:
                 continue
             data = str(folder.resolve()) if folder else baseline.data  # ./largest is a folder, largest is drawn
-            words = argparse.ArgumentParser()
-            train_arguments(words)
-            code = train(words.parse_args([name, "--data", data, "--budget", args.budget, "--seed", str(args.seed),
-                                           "--device", args.device, "--runs", str(args.runs)]))  # fmt: skip
+            words = [name, "--data", data, "--budget", args.budget, "--seed", str(args.seed), "--runs", str(args.runs)]
+            if begun := tables.begun(args.runs, name, args.budget, args.seed, data):
+                print(f"{name}: goes on with {begun}", file=sys.stderr)
+                words = ["--resume", str(begun)]
+            parser = argparse.ArgumentParser()
+            train_arguments(parser)
+            code = train(parser.parse_args([*words, "--device", args.device]))
             if code:
                 return code
     path = tables.write(args.out, args.runs, names, args.budget)

@@ -32,6 +32,18 @@ def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> lis
     return found
 
 
+def begun(runs: Path, name: str, budget: str, seed: int, data: str) -> Path | None:
+    """Folder of a run that was interrupted with a checkpoint, of this budget, seed and data; the first one."""
+    wanted = {"baseline": name, "budget": budget, "seed": seed, "data": data}
+    for path in sorted(runs.glob(f"*/{run_folder.RUN}")):
+        record = run_folder.read_json(path)
+        recipe = record.get("recipe") if isinstance(record, dict) else None
+        if isinstance(recipe, dict) and wanted.items() <= recipe.items() and record.get("status") != "finished" \
+                and (path.parent / "last").is_dir():  # fmt: skip
+            return path.parent
+    return None
+
+
 def drawn(result: dict[str, Any]) -> bool:
     """Whether a run was taught and judged on drawn pictures, not on files."""
     return is_drawn(result["recipe"]["data"])

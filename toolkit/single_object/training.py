@@ -32,6 +32,7 @@ from toolkit.training import engine, run_folder, schedule
 from toolkit.training.progress import Progress, duration
 
 RESULT = "result.json"
+SAVE_EVERY = 600.0  # seconds between checkpoints inside an epoch
 
 
 @dataclass
@@ -92,7 +93,7 @@ class _Trainer:
         if resume is not None:
             self._restore(resume)
         self.log = run_folder.MetricsLog(folder, self.state.log_bytes if resume else None)
-        self.started = time.monotonic()
+        self.started = self.saved = time.monotonic()
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
@@ -144,8 +145,9 @@ class _Trainer:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
             self.progress.step(f"epoch {state.epoch + 1}/{recipe.epochs}  step {state.batch}/{self.batches}  {shown}  "
                                f"{speed:.0f} images/s")  # fmt: skip
-            if stop.requested:
+            if stop.requested or time.monotonic() - self.saved > SAVE_EVERY:
                 self._save("last")
+            if stop.requested:
                 self._leave(stop)
 
     def _step(self, rows: torch.Tensor) -> dict[str, float]:
@@ -240,6 +242,7 @@ class _Trainer:
     def _save(self, name: str) -> None:
         try:
             self._write(name)
+            self.saved = time.monotonic()
         except OSError as error:
             why = error.strerror or error
             raise MachineError(f"{self.folder / name}: cannot be written: {why}; the one before it stays") from None
