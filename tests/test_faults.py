@@ -68,6 +68,23 @@ def test_t01_skip_leaves_out_at_most_three(data, tmp_path):
     assert "loss is not finite" in one_line(text)
 
 
+def test_t01_a_batch_left_out_leaves_no_trace_in_running_statistics(data, tmp_path):
+    """Its forward has moved them before the loss is known; a running mean of NaN stays NaN, in the average, too."""
+    command = words(data, tmp_path, "--on-nan", "skip", "--ema", "0.9", "--norm", "batch")
+    code, text = frcnn(command, tmp_path / "out.txt", "bad_picture", number=2)
+    assert code == 0 and text.count("skipped: step 2") == 1, text
+    assert "validation loss is not finite" not in text
+
+
+def test_a_batch_of_one_cell_is_one_line(tmp_path):
+    """A single square picture of 32 px ends as one cell of the deepest map, which BatchNorm cannot learn from."""
+    command = words(draw_data(tmp_path / "data", train=1, val=1), tmp_path, "--norm", "batch", "--image-size", "32")
+    code, text = frcnn(command, tmp_path / "out.txt")
+    assert code == 2
+    for part in ("step 1", "64x64 px", "--norm group", "--image-size 32", "--batch-size"):
+        assert part in one_line(text)
+
+
 def test_t01_in_validation_it_is_a_warning(data, tmp_path):
     """Nothing is learned from it, AP is what counts; the log stays JSON that every reader can read."""
     code, text = frcnn(words(data, tmp_path), tmp_path / "out.txt", "bad_loss", number=1, validation=True)

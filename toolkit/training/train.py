@@ -67,7 +67,7 @@ def fit(
         trainer = _Trainer(config, folder, train, val, evaluate, processes, progress, resume, stop)
         try:
             return trainer.run()
-        except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
+        except (RuntimeError, MemoryError, ValueError) as error:  # torch's OutOfMemoryError is a RuntimeError
             raise explain(error, trainer) or error from None
         finally:
             trainer.close()
@@ -198,6 +198,8 @@ class _Trainer:
         in_step = min(self.accumulate, len(self.sampler) - start)
         alone = self.processes.world_size == 1
         total, losses, trouble = None, {}, None
+        # the forward of a bad batch has moved the running statistics of BatchNorm already, to NaN at worst
+        before = [b.clone() for b in self.model.buffers()] if self.config.run.on_nan == "skip" else []
         # gradients of the processes are added up only with the last batch of a step
         with contextlib.nullcontext() if alone or full else self.wrapped.no_sync():
             if images:
@@ -212,6 +214,8 @@ class _Trainer:
         state.unreadable = self.batches.bad
         if agreed.bad:
             self.optimizer.zero_grad(set_to_none=True)  # of the whole step, which the processes have not shared yet
+            for buffer, value in zip(self.model.buffers(), before):
+                buffer.copy_(value)
             self._not_finite(trouble)
         else:
             state.counted += 1
@@ -338,8 +342,10 @@ class _Trainer:
         return self.keeper.save(name, self.state, about, self.judged.state_dict(), resume)
 
 
-def explain(error: RuntimeError | MemoryError, run: _Trainer) -> MachineError | None:
+def explain(error: RuntimeError | MemoryError | ValueError, run: _Trainer) -> InputError | None:
     """Lost memory, loader or training process, a compiler that fails, in one line; None for anything else."""
+    if isinstance(error, ValueError):
+        return _one_value(error, run)
     if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
         return MachineError(f"--compile: torch cannot compile the backbone here ({str(error).splitlines()[0][:160]}); "
                             f"start again without it")  # fmt: skip
@@ -351,3 +357,15 @@ def explain(error: RuntimeError | MemoryError, run: _Trainer) -> MachineError | 
         return MachineError(f"step {run.state.step + 1}: another training process was lost ({why}); "
                             f"go on with: frcnn train --resume {run.folder}")  # fmt: skip
     return worker_lost(error)
+
+
+def _one_value(error: ValueError, run: _Trainer) -> InputError | None:
+    """What torch's BatchNorm says to a batch of one image that ends as a single cell, in our words; else None."""
+    if not str(error).startswith("Expected more than 1 value per channel"):
+        return None
+    sizes = ", ".join(f"{image.shape[2]}x{image.shape[1]}" for image in run.seen[0])
+    return InputError(
+        f"step {run.state.step + 1}: a batch of {len(run.seen[0])} image ({sizes} px) at --image-size "
+        f"{run.config.model.image_size} leaves BatchNorm one value a channel, needs two; take --norm group, a larger "
+        f"--image-size, or another --batch-size"
+    )
