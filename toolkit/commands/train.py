@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from label_tools.errors import InputError
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         _ensure_extras(config)
         together.agree(processes, *_must_be_one(train, val, config))
         folder = together.once(lambda: run_folder.create(args.runs, args.name), processes)
-        with _lock(folder, processes):
+        with _lock(folder, processes), _nothing_left(folder, processes):
             if processes.first:
                 for part, path in parts.items():
                     run_folder.keep_split(folder, part, path, args.images)
@@ -85,6 +87,7 @@ def _read(args: argparse.Namespace, recipe: dict) -> tuple:
     train = data.read_index(parts["train"], args.images)
     val = data.read_index(parts["val"], args.images) if "val" in parts else None
     check_parts(train, val, parts)
+    check_test(parts, args.images, train.classes)
     return parts, train, val, recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
 
 
@@ -95,14 +98,27 @@ def _must_be_one(train, val, config) -> tuple[tuple, dict]:
 
 
 def _ensure_extras(config) -> None:
-    """Weights to be fetched and packages to be had, before a run folder is made."""
+    """Weights to be fetched, packages and an augmentation to be had, before a run folder is made."""
+    from toolkit import transforms
     from toolkit.networks import first_weights
 
+    transforms.build(config.data.augment)
     first_weights.ensure(config.model.model, config.model.weights)
     if config.run.tensorboard:
         from toolkit.training.tensorboard import writer_class
 
         writer_class()
+
+
+@contextlib.contextmanager
+def _nothing_left(folder: Path, processes) -> Iterator[None]:
+    """A new run that is refused before its first checkpoint leaves no folder: nothing could go on with it."""
+    try:
+        yield
+    except InputError:
+        if processes.first and not (folder / "last").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _lock(folder: Path, processes) -> contextlib.AbstractContextManager:
@@ -132,17 +148,33 @@ def find_parts(data: Path, val: Path | None, test: Path | None) -> dict[str, Pat
 
 def check_parts(train, val, parts: dict[str, Path]) -> None:
     """Refuse a training set that cannot teach, and classes that differ between the parts."""
-    if not len(train.boxes):
-        raise InputError(f"{parts['train']}: has no object in {len(train)} images; needs at least one")
+    if not train.class_counts().sum():
+        crowds = f" but {len(train.boxes)} crowds, which are no targets" if len(train.boxes) else ""
+        raise InputError(f"{parts['train']}: has no object in {len(train)} images{crowds}; needs at least one")
     if val is None:
         print("warning: no val.json: no AP, no best checkpoint, no report; give --val", file=sys.stderr)
         return
     if val.classes != train.classes or val.category_ids != train.category_ids:
         raise InputError(f"{parts['val']}: has the classes {', '.join(val.classes)}; "
                          f"{parts['train']} has {', '.join(train.classes)}; needs the same, in order")  # fmt: skip
+    if not val.class_counts().sum():
+        print(f"warning: {parts['val']}: has no object, so AP is undefined: the last epoch will count as the best, "
+              f"and nothing stops early", file=sys.stderr)  # fmt: skip
     for name, here, there in zip(train.classes, train.class_counts(), val.class_counts(), strict=True):
         if there and not here:
             print(f"warning: class {name!r} is in val but never in train", file=sys.stderr)
+
+
+def check_test(parts: dict[str, Path], images: Path | None, classes: Sequence[str]) -> None:
+    """Refuse a test set that could not be judged when training is over: its images, its classes."""
+    if "test" not in parts:
+        return
+    from toolkit import data
+
+    found = data.read_index(parts["test"], images).classes
+    if set(found) != set(classes):
+        raise InputError(f"{parts['test']}: has the classes {', '.join(found)}; "
+                         f"{parts['train']} has {', '.join(classes)}; needs the same")  # fmt: skip
 
 
 def _resume(args: argparse.Namespace) -> int:
@@ -171,7 +203,7 @@ def _resume(args: argparse.Namespace) -> int:
         found, parts, train, val = _read_for_resume(folder, args)
         together.agree(processes, *_must_be_one(train, val, config))  # and all have read before the first tidies up
         if processes.first:
-            if args.data is not None:
+            if any(given is not None for given in (args.data, args.images, args.val, args.test)):
                 for part, path in parts.items():
                     run_folder.keep_split(folder, part, path, args.images)
             _tidy(folder)
@@ -195,6 +227,7 @@ def _read_for_resume(folder: Path, args: argparse.Namespace) -> tuple:
         if index is not None and list(index.classes) != found.classes:
             raise InputError(f"--resume {folder}: was trained on the classes {', '.join(found.classes)}; "
                              f"the labels have {', '.join(index.classes)}")  # fmt: skip
+    check_test(parts, args.images, found.classes)
     for part, index, key in (("train", train, "data_fingerprint"), ("val", val, "val_fingerprint")):
         now = index.fingerprint if index is not None else None
         if now != found.meta[key] and not args.allow_data_change:

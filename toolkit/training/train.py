@@ -296,14 +296,15 @@ class _Trainer:
                                 **(judged or {}))  # fmt: skip
         text = f"epoch {done}/{self.config.schedule.epochs}  train loss {sum(train_loss.values()):.3f}"
         if judged is not None:
-            ap = -1.0 if judged["AP"] is None else judged["AP"]
-            better = ap > state.best_ap or state.best_epoch < 0
+            undefined = judged["AP"] is None  # no object in val: the newest weights are as good as any
+            ap = -1.0 if undefined else judged["AP"]
+            better = undefined or ap > state.best_ap or state.best_epoch < 0
             state.since_best = 0 if better else state.since_best + 1
             shown = {k: "n/a" if judged[k] is None else f"{judged[k]:.3f}" for k in ("AP", "AP50")}
             losses = judged["val_loss"]
             text += f"  val loss {sum(losses.values()):.3f}" if losses else "  val loss n/a"
             text += f"  AP {shown['AP']}  AP50 {shown['AP50']}"
-            text += "  best so far" if better else ""
+            text += "  best so far" if better and not undefined else ""
             # a best checkpoint that the disk refused is not the best one to be had
             if better and runtime.gather_objects(self._save("best", judged), self.processes)[0]:
                 state.best_ap, state.best_epoch = ap, done
