@@ -160,6 +160,18 @@ def test_other_labels_to_judge_on_are_those_of_the_run_from_then_on(data, stoppe
     assert json.loads((stopped / "val.json").read_text())["images"][0]["id"] == 101
 
 
+@pytest.mark.parametrize("option, value", [("--max-time", "-7"), ("--workers", "-7"), ("--save-every", "nan")])
+def test_options_that_may_change_are_checked_too(stopped, capsys, option, value):
+    assert main(["train", "--resume", str(stopped), option, value]) == 2
+    assert f"{option}: found" in capsys.readouterr().err
+
+
+def test_a_record_that_is_none_is_one_line(stopped, capsys):
+    (stopped / "run.json").write_text("[1]")
+    assert main(["train", "--resume", str(stopped)]) == 2
+    assert "run.json: found a list" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option, value", [("--lr", "0.1"), ("--preset", "few"), ("--config", "recipe.toml")])
 def test_other_options_are_refused(stopped, capsys, option, value):
     assert main(["train", "--resume", str(stopped), option, value]) == 2

@@ -215,7 +215,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def _read_yaml(text: str) -> Any:
-    """`yaml.safe_load`, but a key that comes twice in a table is refused: YAML forbids it, PyYAML takes the last."""
+    """As `yaml.safe_load`, but a key that comes twice in a table is refused: YAML forbids it, PyYAML takes the last."""
     import yaml
 
     class Strict(yaml.SafeLoader):
@@ -229,7 +229,11 @@ def _read_yaml(text: str) -> Any:
                 seen.add(key.value)
             return super().construct_mapping(node, deep)
 
-    content = yaml.load(text, Strict)
+    loader = Strict(text)
+    try:
+        content = loader.get_single_data()
+    finally:
+        loader.dispose()
     return {} if content is None else content
 
 

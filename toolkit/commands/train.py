@@ -184,7 +184,7 @@ def _resume(args: argparse.Namespace) -> int:
     if not (folder / run_folder.CONFIG).is_file():
         raise InputError(f"--resume {folder}: is no run folder (no {run_folder.CONFIG}); needs runs/NAME")
     flags = recipes.flags_given(args)
-    record = run_folder.read_json(folder / run_folder.RUN) if (folder / run_folder.RUN).exists() else {}
+    record = run_folder.read_run(folder)
     more_time = "max_time" in flags and str(record.get("ended", "")).startswith("--max-time")
     if record.get("status") == "finished" and not more_time:
         report = folder / "report.html"
@@ -199,6 +199,7 @@ def _resume(args: argparse.Namespace) -> int:
         raise InputError(f"--resume: --{wrong[0].replace('_', '-')} cannot change in a run; "
                          f"start a new one, with --weights {folder} to build on it")  # fmt: skip
     config = recipes.from_flat({**recipes.read_file(folder / run_folder.CONFIG), **flags})
+    recipes.check(config)
     with together.joined(config.run.device) as processes, _lock(folder, processes):
         found, parts, train, val = _read_for_resume(folder, args)
         together.agree(processes, *_must_be_one(train, val, config))  # and all have read before the first tidies up
@@ -248,6 +249,7 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
     """Train in `folder`, its lock held; keep run.json true whatever happens; evaluate the best, report."""
     from label_tools import coco
     from toolkit.evaluation.evaluate import coco_metrics
+    from toolkit.loader import MachineError
     from toolkit.stopping import Stopped, stop_at_once
     from toolkit.training import train as training
     from toolkit.training.progress import Progress, duration
@@ -285,7 +287,7 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
         print(f"stopped before the report; --resume {folder} writes it", file=sys.stderr)
         return stopped.exit_code
     if trained.failed_saves:
-        raise training.MachineError(f"{folder}: training ended, but not every checkpoint could be written: "
+        raise MachineError(f"{folder}: training ended, but not every checkpoint could be written: "
                                     f"{trained.failed_saves[-1]}")  # fmt: skip
     return 0
 

@@ -10,23 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from label_tools.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.config import Config, flat
 from toolkit.data import Index
-from toolkit.loader import MachineError, worker_lost
 from toolkit.networks import models
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training import engine, optim
 from toolkit.training.journal import Journal
 from toolkit.training.judging import judge
-from toolkit.training.out_of_memory import advice
 from toolkit.training.parts import Parts
 from toolkit.training.progress import Progress, duration
 from toolkit.training.saving import Keeper, State
 from toolkit.training.together import Agreed, agree_on_batch
+from toolkit.training.trouble import explain
 
 MOST_SKIPPED = 3  # batches that --on-nan skip may leave out
 
@@ -341,32 +339,3 @@ class _Trainer:
         progress = {**vars(self.state), "seconds": self._seconds()}
         resume = {"progress": progress, **self.parts.resume_state()} if name == "last" else None
         return self.keeper.save(name, self.state, about, self.judged.state_dict(), resume)
-
-
-def explain(error: RuntimeError | MemoryError | ValueError, run: _Trainer) -> InputError | None:
-    """Lost memory, loader or training process, a compiler that fails, in one line; None for anything else."""
-    if isinstance(error, ValueError):
-        return _one_value(error, run)
-    if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
-        return MachineError(f"--compile: torch cannot compile the backbone here ({str(error).splitlines()[0][:160]}); "
-                            f"start again without it")  # fmt: skip
-    memory = ("can't allocate memory", "not enough memory", "out of memory")
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(m in str(error) for m in memory):
-        return MachineError(advice(run.config, run.train, run.state.step + 1, *run.seen, run.folder))
-    if runtime.group_lost(error):
-        why = str(error).splitlines()[0][:120]
-        return MachineError(f"step {run.state.step + 1}: another training process was lost ({why}); "
-                            f"go on with: frcnn train --resume {run.folder}")  # fmt: skip
-    return worker_lost(error)
-
-
-def _one_value(error: ValueError, run: _Trainer) -> InputError | None:
-    """What torch's BatchNorm says to a batch of one image that ends as a single cell, in our words; else None."""
-    if not str(error).startswith("Expected more than 1 value per channel"):
-        return None
-    sizes = ", ".join(f"{image.shape[2]}x{image.shape[1]}" for image in run.seen[0])
-    return InputError(
-        f"step {run.state.step + 1}: a batch of {len(run.seen[0])} image ({sizes} px) at --image-size "
-        f"{run.config.model.image_size} leaves BatchNorm one value a channel, needs two; take --norm group, a larger "
-        f"--image-size, or another --batch-size"
-    )
