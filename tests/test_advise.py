@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -108,3 +109,18 @@ def test_the_folder_and_the_option_that_it_proposes_are_taken(toy_set, capsys):
     assert main(["advise", str(folder), "--image-size", "64"]) == 0
     assert capsys.readouterr().out == by_file
     assert by_file.startswith("judged for fasterrcnn_resnet50_fpn\n")
+
+
+def test_it_proposes_nothing_that_training_refuses(toy_set, capsys):
+    assert main(["advise", str(toy_set(num_images=8)), "--model", "anchors_tiny", "--size", "400", "--json"]) == 0
+    advice = json.loads(capsys.readouterr().out)
+    larger = [t["reached"] for t in advice["tried"] if t["change"] == "anchor sizes"]
+    assert max(larger) > advice["coverage"]["all"]["0.5"] + 0.1
+    assert "--image-size" in str(advice["advice"]) and "--anchor-scale" not in str(advice["advice"])
+
+
+def test_crowds_alone_are_nothing_to_advise_on(toy_set):
+    index = read_index(toy_set(num_images=8))
+    crowds = dataclasses.replace(index, crowd=np.ones_like(index.crowd))
+    result = advise.advise(crowds, "fasterrcnn_tiny_fpn", 224, 320)
+    assert result["advice"] == ["no objects, nothing to advise"]

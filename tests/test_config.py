@@ -62,6 +62,14 @@ def test_files_flat_or_in_sections(tmp_path, suffix, text):
     ("group_aspect: 1", ["group_aspect", "bool"]),
     ("- a\n- b", ["list", "table"]),
     ("a: [", ["YAML"]),
+    ("1: 2", ["unknown option 1"]),
+    ("optimizer: {2.5: 3}", ["unknown option 2.5"]),
+    ("lr: 0.1\nepochs: 3\nlr: 0.2", ["line 3", "lr", "twice"]),
+    ("optimizer: {lr: 0.1}\noptimizer: {momentum: 0.5}", ["line 2", "optimizer", "twice"]),
+    ("optimizer:\n  lr: 0.1\n  lr: 0.2", ["line 3", "lr", "twice"]),
+    ("lr: 0.1\noptimizer: {lr: 0.2}", ["lr", "twice"]),
+    ("model: {lr: 0.1}", ["model", "'lr'", "belongs to optimizer"]),
+    ("false", ["bool", "table"]),
 ])  # fmt: skip
 def test_bad_files_are_refused_by_name(tmp_path, text, parts):
     path = tmp_path / "recipe.yaml"
@@ -70,6 +78,17 @@ def test_bad_files_are_refused_by_name(tmp_path, text, parts):
         config.read_file(path)
     for part in ["recipe.yaml", *parts]:
         assert part in str(error.value)
+
+
+def test_a_section_whose_lines_are_all_comments_is_empty(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("data:\n  # batch_size: 8\nschedule:\nepochs: 7\n")
+    with pytest.raises(InputError, match="schedule: found None"):  # an option of that name, too
+        config.read_file(path)
+    path.write_text("data:\n  # batch_size: 8\nepochs: 7\n")
+    assert config.read_file(path) == {"epochs": 7}
+    path.write_text("# nothing yet\n")
+    assert config.read_file(path) == {}
 
 
 def test_missing_and_broken_toml(tmp_path):
@@ -87,6 +106,7 @@ def test_missing_and_broken_toml(tmp_path):
     {"repeat_rare": 1.5}, {"backbone_lr": -0.1}, {"weight_decay": float("nan")}, {"clip_norm": -1.0},
     {"head_epochs": -1}, {"roi_batch": 0}, {"warmup": -1}, {"patience": -1},
     {"max_time": float("nan")}, {"save_every": -1.0}, {"seed": -1}, {"seed": 2**63},
+    {"image_size": 64, "multi_scale": 0.8},  # 12.8 px
 ])  # fmt: skip
 def test_values_that_cannot_work_are_refused(flags):
     with pytest.raises(InputError, match="--"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -281,6 +282,9 @@ def test_repeat_factors_by_hand():
     factors = repeat_factors(index_of_classes([[1]] * 14 + [[1, 2], []]), 0.25)
     assert factors.tolist() == [1.0] * 14 + [2.0, 1.0]
     assert repeat_factors(index_of_classes([[1], [2]]), 0.0).tolist() == [1.0, 1.0]
+    # a crowd of class 2 in the second image is no target: no reason to see that image twice
+    crowd = dataclasses.replace(index_of_classes([[1, 2], [1, 2]]), crowd=np.array([False, False, False, True]))
+    assert repeat_factors(crowd, 1.0).tolist() == pytest.approx([2**0.5, 1.0])  # share of class 2: one of two
 
 
 @given(st.integers(1, 20), st.integers(1, 7), st.integers(0, 5), st.floats(0, 1))

@@ -217,4 +217,15 @@ def test_class_loss_replaces_only_the_classification_loss():
 def test_balanced_weights_by_hand():
     # counts 1 and 4: 1/sqrt -> 1 and .5, mean .75 -> 4/3 and 2/3; background 1
     assert class_loss.balanced_weights(torch.tensor([1, 4])).tolist() == pytest.approx([1, 4 / 3, 2 / 3])
-    assert torch.isfinite(class_loss.balanced_weights(torch.tensor([0, 4]))).all()
+    # a class without objects has no say: the mean is over the two that occur
+    assert class_loss.balanced_weights(torch.tensor([1, 0, 4])).tolist() == pytest.approx([1, 4 / 3, 1, 2 / 3])
+    assert class_loss.balanced_weights(torch.tensor([0, 4])).tolist() == [1, 1, 1]
+
+
+def test_what_a_network_does_not_have_is_refused():
+    from toolkit import config
+    from toolkit.networks.from_config import build_model
+
+    for option in ({"multi_scale": 0.3}, {"anchor_scale": 2.0}):
+        with pytest.raises(InputError, match="--" + next(iter(option)).replace("_", "-")):
+            build_model(config.resolve(10, {"model": "anchors_tiny", **option}), 2)

@@ -94,6 +94,14 @@ def test_photographs_are_never_overwritten_by_drawings(run, pictures, capsys):
     assert [p.name for p in (pictures / "deep").iterdir()] == ["b.jpg"]
 
 
+def test_what_cannot_be_loaded_leaves_no_folder(run, pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", str(run), str(pictures), "--device", "tpu9"]) == 2
+    (run / "best" / "weights.safetensors").write_bytes(b"")
+    assert main(["predict", str(run), str(pictures)]) == 2
+    assert capsys.readouterr().err.count("error: ") == 2 and not (tmp_path / "predictions").exists()
+
+
 @pytest.mark.parametrize("case", ["no run", "no picture", "score"])
 def test_wrong_use(run, pictures, tmp_path, case, capsys):
     words = {

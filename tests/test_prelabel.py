@@ -49,3 +49,25 @@ def test_drafts_read_back_as_labels_and_keep_what_a_person_drew(run, tmp_path, c
     before = (drafts / "a.json").read_bytes()
     assert main(["prelabel", str(run), str(pictures), "--out", str(drafts), "--score", "0"]) == 0
     assert (drafts / "a.json").read_bytes() == before and "0 drafts" in capsys.readouterr().out
+
+
+def test_a_broken_picture_is_named_and_the_rest_goes_on(run, tmp_path, capsys):
+    pictures, drafts = tmp_path / "new", tmp_path / "drafts"
+    pictures.mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        Image.effect_noise((90, 70), 80).convert("RGB").save(pictures / name)
+    (pictures / "b.png").write_bytes((pictures / "b.png").read_bytes()[:99])
+    assert main(["prelabel", str(run), str(pictures), "--out", str(drafts), "--score", "0"]) == 1
+    said = capsys.readouterr()
+    assert "2 drafts" in said.out and "1 picture that cannot be read" in said.out and "b.png" in said.err
+    assert sorted(p.name for p in drafts.iterdir()) == ["a.json", "c.json"]
+
+
+def test_two_pictures_of_one_draft_are_refused_before_any_is_written(run, tmp_path, capsys):
+    pictures, drafts = tmp_path / "new", tmp_path / "drafts"
+    pictures.mkdir()
+    for name in ("a.jpg", "a.png", "b.png"):
+        Image.effect_noise((90, 70), 80).convert("RGB").save(pictures / name)
+    assert main(["prelabel", str(run), str(pictures), "--out", str(drafts)]) == 2
+    error = capsys.readouterr().err
+    assert "a.jpg" in error and "a.png" in error and "a.json" in error and not drafts.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -134,6 +135,41 @@ def test_other_data_is_refused_unless_allowed(stopped, tmp_path, part):
         words = ["train", "--resume", stopped, "--allow-data-change", "--no-report"]
         code, text = frcnn(words, tmp_path / "allowed.txt")
         assert code == 0, text
+
+
+def test_a_run_that_moved_goes_on_with_the_folder_of_its_images(data, stopped, tmp_path):
+    """Its labels point at the images from where it was; what --images says is kept for its end, too."""
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    run = Path(shutil.move(stopped, tmp_path / "far" / "away" / "moved"))
+    code, text = frcnn(["train", "--resume", run], tmp_path / "1.txt")
+    assert code == 2 and "--images" in text
+    code, text = frcnn(["train", "--resume", run, "--images", data], tmp_path / "2.txt")
+    assert code == 0 and (run / "report.html").is_file(), text
+
+
+def test_other_labels_to_judge_on_are_those_of_the_run_from_then_on(data, stopped, tmp_path):
+    document = json.loads((data / "val.json").read_text())
+    for image in document["images"]:  # the same pictures under other ids
+        image["id"] += 100
+    for annotation in document["annotations"]:
+        annotation["image_id"] += 100
+    (tmp_path / "other.json").write_text(json.dumps({**document, "info": {"image_root": str(data)}}))
+    words = ["train", "--resume", stopped, "--val", tmp_path / "other.json", "--images", data, "--allow-data-change"]
+    code, text = frcnn([*words, "--no-report"], tmp_path / "out.txt")
+    assert code == 0, text
+    assert json.loads((stopped / "val.json").read_text())["images"][0]["id"] == 101
+
+
+@pytest.mark.parametrize("option, value", [("--max-time", "-7"), ("--workers", "-7"), ("--save-every", "nan")])
+def test_options_that_may_change_are_checked_too(stopped, capsys, option, value):
+    assert main(["train", "--resume", str(stopped), option, value]) == 2
+    assert f"{option}: found" in capsys.readouterr().err
+
+
+def test_a_record_that_is_none_is_one_line(stopped, capsys):
+    (stopped / "run.json").write_text("[1]")
+    assert main(["train", "--resume", str(stopped)]) == 2
+    assert "run.json: found a list" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option, value", [("--lr", "0.1"), ("--preset", "few"), ("--config", "recipe.toml")])

@@ -116,6 +116,40 @@ def test_without_validation_images(data, tmp_path):
     assert checkpoint.load(tmp_path / "runs" / "train" / "best").meta["step"] == 6
 
 
+@pytest.mark.parametrize("case", ["classes", "images", "crowds", "broken", "augment", "option"])
+def test_what_cannot_end_well_is_said_first_and_leaves_no_run(tmp_path, case):
+    """test.json is judged when training is over: hours too late to hear that its images are not there."""
+    data = draw_data(tmp_path / "data")
+    shutil.copy(data / "val.json", data / "test.json")
+    change, said, more = {
+        "classes": (("test", "categories", lambda c: c.update(name=c["name"] + "s")), "squares, discs", []),
+        "images": (("test", "images", lambda i: i.update(file_name=f"gone{i['id']}.png")), "gone1.png not found", []),
+        "crowds": (("train", "annotations", lambda a: a.update(iscrowd=1)), "8 crowds", []),
+        "broken": (("test", "info", None), "test.json, line 1", []),
+        "augment": (("val", "images", lambda i: None), "needs one of none", ["--augment", "havy"]),
+        "option": (("val", "images", lambda i: None), "--multi-scale",
+                   ["--model", "anchors_tiny", "--multi-scale", "0.2"]),
+    }[case]  # fmt: skip
+    part, key, act = change
+    document = json.loads((data / f"{part}.json").read_text())
+    for item in document[key] if act else []:
+        act(item)
+    (data / f"{part}.json").write_text(json.dumps(document) if act else "{")
+    code, text = frcnn(words(data, tmp_path, *more), tmp_path / "out.txt")
+    assert code == 2 and said in text and "Traceback" not in text, text
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_without_objects_in_val_the_last_epoch_is_the_best(tmp_path):
+    data = draw_data(tmp_path / "data")
+    document = json.loads((data / "val.json").read_text())
+    (data / "val.json").write_text(json.dumps({**document, "annotations": []}))
+    code, text = frcnn(words(data, tmp_path, "--epochs", "3", "--patience", "1"), tmp_path / "out.txt")
+    assert code == 0 and "val.json: has no object, so AP is undefined" in text and "best so far" not in text, text
+    best = checkpoint.load(tmp_path / "runs" / "train" / "best")
+    assert best.meta["epoch"] == 3 and best.meta["metrics"]["AP"] is None
+
+
 def test_average_weights_are_judged_and_saved(data, tmp_path):
     code, text = frcnn(words(data, tmp_path, "--ema", "0.99"), tmp_path / "out.txt")
     assert code == 0, text

@@ -123,6 +123,37 @@ def test_a_file_of_albumentations(tmp_path):
     assert boxes.tolist() == [[30, 0, 40, 5]]  # mirrored: 40-10, 40-0
 
 
+@pytest.mark.parametrize("name, found", [("Normalize", "float32"), ("ToTensorV2", "Tensor"), ("ToGray", "(512, 512)")])
+def test_what_the_network_does_itself_is_refused_in_a_file(tmp_path, name, found):
+    import albumentations as A
+    from albumentations.pytorch import ToTensorV2
+
+    last = {"Normalize": A.Normalize(), "ToTensorV2": ToTensorV2(), "ToGray": A.ToGray(1, p=1.0)}[name]
+    path = tmp_path / "mine.json"
+    A.save(A.Compose([A.HorizontalFlip(), last]), str(path), data_format="json")
+    with pytest.raises(InputError, match=r"mine\.json.*Normalize") as error:
+        transforms.build(str(path))
+    assert found in str(error.value)
+
+
+def test_a_file_keeps_its_outermost_kind_and_chance(tmp_path):
+    """OneOf does one of its members, not all; a Compose of p = 0 nothing."""
+    import albumentations as A
+
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[2:5, 30:36] = 255
+    outer = {"one.json": A.OneOf([A.HorizontalFlip(p=1), A.VerticalFlip(p=1)], p=1), "none.json": A.Compose(
+        [A.HorizontalFlip(p=1)], p=0)}  # fmt: skip
+    seen = {}
+    for name, kind in outer.items():
+        A.save(kind, str(tmp_path / name), data_format="json")
+        pipeline = transforms.build(str(tmp_path / name))
+        results = [pipeline(image, np.float32([[30, 2, 36, 5]]), seed) for seed in range(20)]
+        assert all((found[int(b[0][1]), int(b[0][0])] == 255).all() for found, b, _ in results)  # boxes follow
+        seen[name] = {tuple(map(int, b[0])) for _, b, _ in results}
+    assert seen == {"one.json": {(4, 2, 10, 5), (30, 15, 36, 18)}, "none.json": {(30, 2, 36, 5)}}
+
+
 @pytest.mark.parametrize("text", ["nonsense", '{"transform": {"__class_fullname__": "os.system"}}', ""])
 def test_other_files_are_refused(tmp_path, text):
     path = tmp_path / "mine.json"

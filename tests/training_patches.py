@@ -146,6 +146,16 @@ def bad_loss(number: int, value: float = float("nan"), times: int = 1, validatio
     GeneralizedRCNN.forward = forward
 
 
+def bad_picture(number: int) -> None:
+    """NaN pixels in batch `number`: they pass through every BatchNorm before a loss tells."""
+    from toolkit.training import engine
+
+    def spoil(result):
+        result[0][0].fill_(float("nan"))
+
+    _at_call(engine, "to_device", number, spoil, after=True)
+
+
 def out_of_memory(number: int, text: str = "") -> None:
     """Forward pass `number` finds no memory: on a GPU, or with `text` what a CPU's allocator says."""
     import torch

@@ -145,12 +145,14 @@ def advise(index: Index, model: str, image_size: int, max_size: int) -> dict:
         "anchors": [vars(level) for level in levels],
         "coverage": now.reached,
         "tried": tried,
-        "advice": _advice(index, levels, now, tried, image_size, max_size),
+        "advice": _advice(index, levels, now, tried, image_size, max_size, registry.find(model).fixed_anchors),
     }
 
 
-def _advice(index: Index, levels: list[Level], now: Coverage, tried: list[dict], image_size: int, max_size: int):
-    if not len(index.boxes):
+def _advice(index: Index, levels: list[Level], now: Coverage, tried: list[dict], image_size: int, max_size: int,
+            fixed_anchors: bool) -> list[str]:  # fmt: skip
+    boxes = index.boxes[~index.crowd]
+    if not len(boxes):
         return ["no objects, nothing to advise"]
     if now.at_50 >= GOOD_SHARE:
         return [f"the anchors reach {now.at_50:.0%} of the boxes at IoU 0.5: nothing to change"]
@@ -161,12 +163,12 @@ def _advice(index: Index, levels: list[Level], now: Coverage, tried: list[dict],
         flags = f"--image-size {best['image_size']} --max-size {best['max_size']}"
         text.append(f"{flags} would reach {best['reached']:.0%} (about {best['factor'] ** 2:.1f} times the computing)")
     shapes = [t for t in tried if t["change"] == "anchor sizes" and t["reached"] > now.at_50 + 0.02]
-    if shapes:
+    if shapes and not fixed_anchors:
         best = max(shapes, key=lambda t: (round(t["reached"], 2), -abs(np.log(t["factor"]))))
         new = ", ".join("/".join(f"{s * best['factor']:.0f}" for s in level.sizes) for level in levels)
         text.append(f"--anchor-scale {best['factor']:g} (sizes {new}) would reach {best['reached']:.0%} "
                     f"at the same cost; pretrained weights stay usable")  # fmt: skip
-    sides = np.sqrt((index.boxes[:, 2:] - index.boxes[:, :2]).prod(axis=1))
+    sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
     scale = float(np.median(seen_scale(index.sizes, image_size, max_size)))
     smallest = min(s for level in levels for s in level.sizes)
     if np.median(sides) * scale < smallest / 2 and scale < 0.8:

@@ -18,6 +18,8 @@ from typing import Any
 
 from label_tools.errors import InputError
 
+SMALLEST_SIDE = 16  # pixels of the shorter side that multi-scale may go down to
+
 
 def _field(default: Any, text: str, choices: tuple | None = None) -> Any:
     return field(default=default, metadata={"help": text, "choices": choices})
@@ -183,13 +185,13 @@ def read_file(path: Path) -> dict[str, Any]:
 
             content = tomllib.loads(text)
         else:
-            import yaml
-
-            content = yaml.safe_load(text) or {}
+            content = _read_yaml(text)
     except FileNotFoundError:
         raise InputError(f"{path}: not found, needed as a recipe") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}{error}") from None
     except ValueError as error:  # tomllib's errors are ValueErrors
         raise InputError(f"{path}: is not valid TOML: {error}") from None
     except Exception as error:
@@ -201,16 +203,44 @@ def read_file(path: Path) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     sections = {s.name for s in dataclasses.fields(Config)}
     for key, value in content.items():
-        items = value.items() if key in sections and isinstance(value, dict) else [(key, value)]
-        for name, item in items:
+        inside = key in sections and (isinstance(value, dict) or (value is None and key not in fields()))
+        for name, item in (value or {}).items() if inside else [(key, value)]:
+            if name in flat:
+                raise InputError(f"{path}, {name}: is given twice")
             flat[name] = _checked(name, item, str(path))
+            home = fields()[name][0]
+            if inside and home != key:
+                raise InputError(f"{path}, {key}: found {name!r}, which belongs to {home}")
     return flat
+
+
+def _read_yaml(text: str) -> Any:
+    """As `yaml.safe_load`, but a key that comes twice in a table is refused: YAML forbids it, PyYAML takes the last."""
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            seen = set()
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    continue
+                if key.value in seen:
+                    raise InputError(f", line {key.start_mark.line + 1}, {key.value}: is given twice")
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    loader = Strict(text)
+    try:
+        content = loader.get_single_data()
+    finally:
+        loader.dispose()
+    return {} if content is None else content
 
 
 def _checked(name: str, value: Any, where: str) -> Any:
     known = fields()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(str(name), known, n=1)
         raise InputError(f"{where}: unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     option = known[name][1]
     want = type(option.default)
@@ -283,6 +313,8 @@ def check(config: Config) -> None:
         ("max_size", model.max_size >= model.image_size, "at least image_size"),
         ("anchor_scale", 0.01 <= model.anchor_scale <= 100, "0.01 to 100"),
         ("multi_scale", 0 <= model.multi_scale < 1, "0 or more and under 1"),
+        ("multi_scale", model.image_size * (1 - model.multi_scale) >= SMALLEST_SIDE,
+         f"so little that image_size * (1 - it) is {SMALLEST_SIDE} px or more"),
         ("score_floor", 0 <= model.score_floor < 1, "0 or more and under 1"),
         ("max_detections", model.max_detections >= 1, "1 or more"),
         ("roi_batch", model.roi_batch >= 1, "1 or more"),

@@ -286,8 +286,9 @@ def repeat_factors(index: Index, threshold: float) -> np.ndarray:
     if threshold <= 0:
         return factors
     owner = np.repeat(np.arange(len(index)), np.diff(index.first))
+    real = ~index.crowd  # a crowd is no target: its image, seen more often, would teach nothing of the class
     holds = np.zeros((len(index), len(index.classes)), dtype=bool)
-    holds[owner, index.labels - 1] = True
+    holds[owner[real], index.labels[real] - 1] = True
     share = holds.mean(axis=0)
     with np.errstate(divide="ignore"):
         wanted = np.maximum(1.0, np.sqrt(threshold / share))

@@ -41,7 +41,8 @@ def _start_worker(worker: int) -> None:
 
 class Batches:
     """Iterate (images, targets). Unreadable files stop it with an InputError, or up to `max_bad` of them are left out
-    and named in `bad`; a batch of which none is left is empty, so that positions stay what they were."""
+    and named in `bad`; a batch of which none is left is empty, so that positions stay what they were. max_bad None:
+    none may be left out, by no option."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Batches:
         sampler: object,
         workers: int,
         device: torch.device,
-        max_bad: int = 0,
+        max_bad: int | None = None,
         bad: Iterable[str] = (),
     ) -> None:
         self.max_bad = max_bad
@@ -81,7 +82,7 @@ class Batches:
                 for reason in bad:
                     if reason not in self.bad:  # the same file comes again in every epoch
                         self.bad.append(reason)
-                    if len(self.bad) > self.max_bad:
+                    if len(self.bad) > (self.max_bad or 0):
                         raise InputError(_too_many(self.bad, self.max_bad))
                 yield images, [_as_tensors(target) for target in targets]
         except RuntimeError as error:
@@ -101,10 +102,12 @@ class Batches:
                 process.kill()
 
 
-def _too_many(bad: list[str], allowed: int) -> str:
+def _too_many(bad: list[str], allowed: int | None) -> str:
+    if allowed is None:
+        return f"{bad[-1]}; mend it, or remove it from the labels"
     if not allowed:
-        return f"{bad[-1]}; mend or remove it, or let --skip-bad leave out a share of the images"
-    return f"{bad[-1]}; that is the {len(bad)}th image that cannot be read, --skip-bad allows {allowed}"
+        return f"{bad[-1]}; mend or remove it, or let --skip-bad leave out a larger share of the images (now 0 images)"
+    return f"{bad[-1]}; that makes {len(bad)} images that cannot be read, --skip-bad allows {allowed}"
 
 
 def worker_lost(error: RuntimeError) -> MachineError | None:

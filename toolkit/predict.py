@@ -131,10 +131,15 @@ def predict(
     """(file, name, detections over the thresholds, error text or "") for every picture.
 
     detections: [{"label", "category_id", "score", "bbox": [x, y, w, h] in pixels}], best first. below: receives
-    (score, label) of the best detection under its threshold for each picture that shows none.
+    (score, label) of the best detection under its threshold for each picture that shows none. The checkpoint is
+    loaded by the call itself, the pictures one by one.
     """
-    files = find_images(sources)
-    predictor = Predictor(run, device)
+    return _each_picture(Predictor(run, device), find_images(sources), score, below)
+
+
+def _each_picture(
+    predictor: Predictor, files: list[tuple[Path, Path]], score: float | None, below: dict | None
+) -> Iterator[tuple[Path, Path, list[dict[str, Any]], str]]:
     thresholds = predictor.thresholds(score)
     names = {c["id"]: c["name"] for c in predictor.categories}
     for path, name in files:

@@ -11,22 +11,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from label_tools import images, labelme_write
+from label_tools.errors import InputError
 from toolkit import predict
 from toolkit.training import run_folder
 
 
 def prelabel(
     run: Path, sources: list[Path], out: Path, *, score: float | None = None, device: str = "auto"
-) -> Iterator[tuple[Path, int, float, str]]:
-    """Write out/NAME.json for every unlabelled picture; yields (picture, objects, lowest score kept, why left out).
+) -> Iterator[tuple[Path, int | None, float, str]]:
+    """Write out/NAME.json for every unlabelled picture; yields (picture, objects, lowest score kept, why left out);
+    objects None: it cannot be read.
 
-    NAME keeps the picture's folder below its source. Shapes are rectangles over the thresholds of `predict`.
+    NAME keeps the picture's folder below its source. Shapes are rectangles over the thresholds of `predict`. Refuses
+    pictures whose drafts would have one name.
     """
     todo, done = [], []
     for path, name in predict.find_images(sources):
         target = out / name.with_suffix(".json")
         labelled = next((p for p in (path.with_suffix(".json"), target) if p.exists()), None)
         (done if labelled else todo).append((path, name, target, labelled))
+    first: dict[Path, Path] = {}
+    for path, _, target, _ in todo:
+        if first.setdefault(target, path) != path:
+            raise InputError(f"{first[target]} and {path}: would both become {target}; rename one of them")
     for path, _, _, labelled in done:
         yield path, 0, 0.0, f"has {labelled}"
     if not todo:
@@ -35,8 +42,12 @@ def prelabel(
     thresholds = predictor.thresholds(score)
     names = {c["id"]: c["name"] for c in predictor.categories}
     for path, _, target, _ in todo:
-        found = [d for d in predictor.one(path) if d["score"] >= thresholds[d["category_id"]]]
-        width, height = images.image_size(path)
+        try:
+            found = [d for d in predictor.one(path) if d["score"] >= thresholds[d["category_id"]]]
+            width, height = images.image_size(path)
+        except InputError as error:
+            yield path, None, 0.0, str(error)
+            continue
         image_path = os.path.relpath(path.resolve(), target.parent.resolve()).replace(os.sep, "/")
         image = {"width": width, "height": height}
         content = labelme_write.file_content(image, found, names, image_path, {"reviewed": False})

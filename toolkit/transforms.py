@@ -47,7 +47,16 @@ class Augment:
         self.compose.set_random_seed(seed)
         result = self.compose(image=image, bboxes=boxes, rows=np.arange(len(boxes)))
         kept = np.asarray(result["rows"], dtype=np.int64).reshape(-1)
+        _check_image(result["image"])
         return result["image"], np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4), kept
+
+
+def _check_image(image: Any) -> None:
+    """Refuse what a pipeline from a file may make of an image: numbers that the network would scale again."""
+    found = f"{type(image).__name__} of {image.dtype}, shape {tuple(image.shape)}"
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"gives an image as {found}; needs an array of uint8, [height, width, 3]; leave out "
+                         f"Normalize, ToFloat, ToTensorV2 and the like: the network does their work")  # fmt: skip
 
 
 def build(augment: str) -> Augment | None:
@@ -56,7 +65,14 @@ def build(augment: str) -> Augment | None:
         return None
     if augment in LEVELS:
         return Augment(_level(augment))
-    return Augment(_from_file(Path(augment)))
+    pipeline = Augment(_from_file(Path(augment)))
+    try:  # one picture, to see what comes out of it
+        pipeline(np.zeros((512, 512, 3), np.uint8), np.array([[100, 100, 300, 300]], np.float32), 0)
+    except InputError as error:
+        raise InputError(f"--augment {augment}: {error}") from None
+    except Exception:  # it may need larger pictures, and gets them in training; else that names the picture
+        return pipeline
+    return pipeline
 
 
 def _level(name: str) -> list[Any]:
@@ -98,4 +114,5 @@ def _from_file(path: Path) -> list[Any]:
         loaded = A.load(str(path), data_format=load_as)
     except Exception as error:  # the file names arbitrary classes and arguments
         raise InputError(f"--augment {path}: albumentations cannot read it: {str(error).splitlines()[0]}") from None
-    return list(loaded.transforms) if isinstance(loaded, A.BaseCompose) else [loaded]
+    # a Compose inside ours would check boxes by itself; of OneOf and others the kind must stay
+    return [A.Sequential(list(loaded.transforms), p=loaded.p)] if isinstance(loaded, A.Compose) else [loaded]

@@ -32,11 +32,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--score: found {args.score}, needs 0 to 1")
     files = predict.find_images(args.images)
     meta = checkpoint.read_meta(checkpoint.find(args.checkpoint))
+    records, bad, below = [], 0, {}
+    # before a folder is made: a damaged checkpoint or an unknown device leaves none
+    results = predict.predict(args.checkpoint, args.images, score=args.score, device=args.device, below=below)
     out = args.out or run_folder.create(Path(), "predictions")
     drawings = {} if args.no_pictures else drawing_paths(out, {name.as_posix(): path for path, name in files})
     progress = Progress()
-    records, bad, below = [], 0, {}
-    results = predict.predict(args.checkpoint, args.images, score=args.score, device=args.device, below=below)
     for done, (path, name, detections, error) in enumerate(results, 1):
         record = {"file_name": name.as_posix(), "detections": detections}
         if error:

@@ -22,17 +22,20 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.errors import InputError
+    from label_tools.errors import FINDINGS, InputError
     from label_tools.words import counted
     from toolkit.prelabel import prelabel
     from toolkit.training.progress import Progress
 
     if args.score is not None and not 0 <= args.score <= 1:
         raise InputError(f"--score: found {args.score}, needs 0 to 1")
-    progress, written, left = Progress(), [], 0
+    progress, written, left, bad = Progress(), [], 0, 0
     drafts = prelabel(args.checkpoint, args.images, args.out, score=args.score, device=args.device)
     for path, count, least, why in drafts:
-        if why:
+        if count is None:
+            bad += 1
+            progress.line(f"skipped: {why}")
+        elif why:
             left += 1
             progress.line(f"left alone: {path} ({why})")
         else:
@@ -41,5 +44,6 @@ def run(args: argparse.Namespace) -> int:
     progress.close()
     for least, path, count in sorted(written, key=lambda row: (row[0], str(row[1]))):  # the least certain first
         print(f"{path}  {counted(count, 'object')}" + (f", lowest score {least:.2f}" if count else ""))
-    print(f"{counted(len(written), 'draft')} in {args.out}, {counted(left, 'picture')} left alone")
-    return 0
+    unread = f", {counted(bad, 'picture')} that cannot be read" if bad else ""
+    print(f"{counted(len(written), 'draft')} in {args.out}, {counted(left, 'picture')} left alone{unread}")
+    return FINDINGS if bad else 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from label_tools.errors import InputError
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         _ensure_extras(config)
         together.agree(processes, *_must_be_one(train, val, config))
         folder = together.once(lambda: run_folder.create(args.runs, args.name), processes)
-        with _lock(folder, processes):
+        with _lock(folder, processes), _nothing_left(folder, processes):
             if processes.first:
                 for part, path in parts.items():
                     run_folder.keep_split(folder, part, path, args.images)
@@ -80,11 +82,13 @@ def run(args: argparse.Namespace) -> int:
 def _read(args: argparse.Namespace, recipe: dict) -> tuple:
     """-> ({part: file}, train, val, config): the labels, and the recipe for so many images."""
     from toolkit import data
+    from toolkit.training.labels import check_parts, check_test, find_parts
 
     parts = find_parts(args.data, args.val, args.test)
     train = data.read_index(parts["train"], args.images)
     val = data.read_index(parts["val"], args.images) if "val" in parts else None
     check_parts(train, val, parts)
+    check_test(parts, args.images, train.classes)
     return parts, train, val, recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
 
 
@@ -95,9 +99,11 @@ def _must_be_one(train, val, config) -> tuple[tuple, dict]:
 
 
 def _ensure_extras(config) -> None:
-    """Weights to be fetched and packages to be had, before a run folder is made."""
+    """Weights to be fetched, packages and an augmentation to be had, before a run folder is made."""
+    from toolkit import transforms
     from toolkit.networks import first_weights
 
+    transforms.build(config.data.augment)
     first_weights.ensure(config.model.model, config.model.weights)
     if config.run.tensorboard:
         from toolkit.training.tensorboard import writer_class
@@ -105,44 +111,21 @@ def _ensure_extras(config) -> None:
         writer_class()
 
 
+@contextlib.contextmanager
+def _nothing_left(folder: Path, processes) -> Iterator[None]:
+    """A new run that is refused before its first checkpoint leaves no folder: nothing could go on with it."""
+    try:
+        yield
+    except InputError:
+        if processes.first and not (folder / "last").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def _lock(folder: Path, processes) -> contextlib.AbstractContextManager:
     from toolkit.training.run_folder import Lock
 
     return Lock(folder) if processes.first else contextlib.nullcontext()
-
-
-def find_parts(data: Path, val: Path | None, test: Path | None) -> dict[str, Path]:
-    """{train, val, test: COCO file}, those that exist."""
-    if data.is_dir():
-        parts = {name: data / f"{name}.json" for name in ("train", "val", "test")}
-        if not parts["train"].is_file():
-            raise InputError(f"{data}: holds no train.json; `frcnn convert` and `frcnn split` make one")
-    elif data.is_file():
-        parts = {"train": data}
-    else:
-        raise InputError(f"{data}: not found; needs a folder with train.json and val.json, or a COCO file")
-    parts.update({name: path for name, path in (("val", val), ("test", test)) if path})
-    for name, path in list(parts.items()):
-        if not path.is_file():
-            if path in (val, test):
-                raise InputError(f"--{name} {path}: not found")
-            del parts[name]
-    return parts
-
-
-def check_parts(train, val, parts: dict[str, Path]) -> None:
-    """Refuse a training set that cannot teach, and classes that differ between the parts."""
-    if not len(train.boxes):
-        raise InputError(f"{parts['train']}: has no object in {len(train)} images; needs at least one")
-    if val is None:
-        print("warning: no val.json: no AP, no best checkpoint, no report; give --val", file=sys.stderr)
-        return
-    if val.classes != train.classes or val.category_ids != train.category_ids:
-        raise InputError(f"{parts['val']}: has the classes {', '.join(val.classes)}; "
-                         f"{parts['train']} has {', '.join(train.classes)}; needs the same, in order")  # fmt: skip
-    for name, here, there in zip(train.classes, train.class_counts(), val.class_counts(), strict=True):
-        if there and not here:
-            print(f"warning: class {name!r} is in val but never in train", file=sys.stderr)
 
 
 def _resume(args: argparse.Namespace) -> int:
@@ -152,7 +135,7 @@ def _resume(args: argparse.Namespace) -> int:
     if not (folder / run_folder.CONFIG).is_file():
         raise InputError(f"--resume {folder}: is no run folder (no {run_folder.CONFIG}); needs runs/NAME")
     flags = recipes.flags_given(args)
-    record = run_folder.read_json(folder / run_folder.RUN) if (folder / run_folder.RUN).exists() else {}
+    record = run_folder.read_run(folder)
     more_time = "max_time" in flags and str(record.get("ended", "")).startswith("--max-time")
     if record.get("status") == "finished" and not more_time:
         report = folder / "report.html"
@@ -167,11 +150,12 @@ def _resume(args: argparse.Namespace) -> int:
         raise InputError(f"--resume: --{wrong[0].replace('_', '-')} cannot change in a run; "
                          f"start a new one, with --weights {folder} to build on it")  # fmt: skip
     config = recipes.from_flat({**recipes.read_file(folder / run_folder.CONFIG), **flags})
+    recipes.check(config)
     with together.joined(config.run.device) as processes, _lock(folder, processes):
         found, parts, train, val = _read_for_resume(folder, args)
         together.agree(processes, *_must_be_one(train, val, config))  # and all have read before the first tidies up
         if processes.first:
-            if args.data is not None:
+            if any(given is not None for given in (args.data, args.images, args.val, args.test)):
                 for part, path in parts.items():
                     run_folder.keep_split(folder, part, path, args.images)
             _tidy(folder)
@@ -183,6 +167,7 @@ def _resume(args: argparse.Namespace) -> int:
 def _read_for_resume(folder: Path, args: argparse.Namespace) -> tuple:
     """-> (newest intact checkpoint, {part: file}, train, val); other classes or other data are refused."""
     from toolkit import checkpoint, data
+    from toolkit.training.labels import check_test, find_parts
 
     found, notes = checkpoint.load_last(folder)
     for note in notes:
@@ -195,6 +180,7 @@ def _read_for_resume(folder: Path, args: argparse.Namespace) -> tuple:
         if index is not None and list(index.classes) != found.classes:
             raise InputError(f"--resume {folder}: was trained on the classes {', '.join(found.classes)}; "
                              f"the labels have {', '.join(index.classes)}")  # fmt: skip
+    check_test(parts, args.images, found.classes)
     for part, index, key in (("train", train, "data_fingerprint"), ("val", val, "val_fingerprint")):
         now = index.fingerprint if index is not None else None
         if now != found.meta[key] and not args.allow_data_change:
@@ -215,6 +201,7 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
     """Train in `folder`, its lock held; keep run.json true whatever happens; evaluate the best, report."""
     from label_tools import coco
     from toolkit.evaluation.evaluate import coco_metrics
+    from toolkit.loader import MachineError
     from toolkit.stopping import Stopped, stop_at_once
     from toolkit.training import train as training
     from toolkit.training.progress import Progress, duration
@@ -252,8 +239,8 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
         print(f"stopped before the report; --resume {folder} writes it", file=sys.stderr)
         return stopped.exit_code
     if trained.failed_saves:
-        raise training.MachineError(f"{folder}: training ended, but not every checkpoint could be written: "
-                                    f"{trained.failed_saves[-1]}")  # fmt: skip
+        raise MachineError(f"{folder}: training ended, but not every checkpoint could be written: "
+                           f"{trained.failed_saves[-1]}")  # fmt: skip
     return 0
 
 

@@ -45,6 +45,7 @@ def install(model: nn.Module, weight: torch.Tensor | None, label_smoothing: floa
 
 
 def balanced_weights(counts: torch.Tensor) -> torch.Tensor:
-    """[K+1] weights from object counts [K]: 1/sqrt(count), mean 1 over the classes, background 1."""
-    weights = counts.clamp(min=1).float().rsqrt()
-    return torch.cat([torch.ones(1), weights / weights.mean()])
+    """[K+1] weights from object counts [K]: 1/sqrt(count), mean 1 over the classes that occur; others and background
+    1. A class without objects would have the largest weight of all and take it from those that are taught."""
+    weights, occurs = counts.clamp(min=1).float().rsqrt(), counts > 0
+    return torch.cat([torch.ones(1), torch.where(occurs, weights / weights[occurs].mean(), 1.0)])

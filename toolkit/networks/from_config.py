@@ -34,7 +34,9 @@ def build_model(
 def _spread_sizes(model: nn.Module, config: Config) -> nn.Module:
     """Multi-scale training: torchvision picks one of min_size per image; evaluation takes the last."""
     m = config.model
-    if m.multi_scale and hasattr(model, "transform"):
+    if m.multi_scale:
+        if not hasattr(model, "transform"):
+            raise InputError(f"--multi-scale: {m.model} has no resize that could vary")
         low, high = m.image_size * (1 - m.multi_scale), m.image_size * (1 + m.multi_scale)
         model.transform.min_size = (*np.linspace(low, high, 7).round().astype(int).tolist(), m.image_size)
     return model

@@ -77,7 +77,7 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
     set_norm(model.backbone, architecture["norm"], architecture["eps"])
     scale = architecture.get("anchor_scale", 1.0)
     if scale != 1.0:
-        if not hasattr(model, "rpn"):
+        if detector.fixed_anchors:
             raise InputError(f"--anchor-scale: {architecture['name']} has fixed anchors")
         old = model.rpn.anchor_generator
         sizes = tuple(tuple(size * scale for size in level) for level in old.sizes)

@@ -26,6 +26,7 @@ class Detector:
     eps: float = 1e-5  # of the norm with torchvision's COCO weights
     compact: bool = False
     num_layers: int = 5
+    fixed_anchors: bool = False  # no --anchor-scale
 
 
 def _torchvision(name: str) -> Callable[..., nn.Module]:
@@ -65,7 +66,7 @@ def _registry() -> dict[str, Detector]:
             fasterrcnn_tiny_fpn, "1.6 M, trains on two CPU cores in minutes", norm="batch", compact=True),
         "anchors_tiny": Detector(
             _anchors_tiny, "the teaching network of `anchors`, every operator from scratch", norm="batch",
-            compact=True),
+            compact=True, fixed_anchors=True),
     }  # fmt: skip
     return names
 

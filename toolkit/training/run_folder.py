@@ -121,10 +121,18 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
 
+def read_run(folder: Path) -> dict[str, Any]:
+    """run.json; empty where there is none."""
+    path = folder / RUN
+    record = read_json(path) if path.exists() else {}
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: found a {type(record).__name__}, needs an object")
+    return record
+
+
 def update_run(folder: Path, **changes: Any) -> None:
     """Change fields of run.json."""
-    path = folder / RUN
-    write_json(path, {**(read_json(path) if path.exists() else {}), **changes})
+    write_json(folder / RUN, {**read_run(folder), **changes})
 
 
 def keep_split(folder: Path, part: str, annotations: Path, image_root: Path | None) -> None:

@@ -10,23 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from label_tools.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.config import Config, flat
 from toolkit.data import Index
-from toolkit.loader import MachineError, worker_lost
 from toolkit.networks import models
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training import engine, optim
 from toolkit.training.journal import Journal
 from toolkit.training.judging import judge
-from toolkit.training.out_of_memory import advice
 from toolkit.training.parts import Parts
 from toolkit.training.progress import Progress, duration
 from toolkit.training.saving import Keeper, State
 from toolkit.training.together import Agreed, agree_on_batch
+from toolkit.training.trouble import explain
 
 MOST_SKIPPED = 3  # batches that --on-nan skip may leave out
 
@@ -67,7 +65,7 @@ def fit(
         trainer = _Trainer(config, folder, train, val, evaluate, processes, progress, resume, stop)
         try:
             return trainer.run()
-        except (RuntimeError, MemoryError) as error:  # torch's OutOfMemoryError is a RuntimeError
+        except (RuntimeError, MemoryError, ValueError) as error:  # torch's OutOfMemoryError is a RuntimeError
             raise explain(error, trainer) or error from None
         finally:
             trainer.close()
@@ -198,6 +196,8 @@ class _Trainer:
         in_step = min(self.accumulate, len(self.sampler) - start)
         alone = self.processes.world_size == 1
         total, losses, trouble = None, {}, None
+        # the forward of a bad batch has moved the running statistics of BatchNorm already, to NaN at worst
+        before = [b.clone() for b in self.model.buffers()] if self.config.run.on_nan == "skip" else []
         # gradients of the processes are added up only with the last batch of a step
         with contextlib.nullcontext() if alone or full else self.wrapped.no_sync():
             if images:
@@ -212,6 +212,8 @@ class _Trainer:
         state.unreadable = self.batches.bad
         if agreed.bad:
             self.optimizer.zero_grad(set_to_none=True)  # of the whole step, which the processes have not shared yet
+            for buffer, value in zip(self.model.buffers(), before):
+                buffer.copy_(value)
             self._not_finite(trouble)
         else:
             state.counted += 1
@@ -292,14 +294,15 @@ class _Trainer:
                                 **(judged or {}))  # fmt: skip
         text = f"epoch {done}/{self.config.schedule.epochs}  train loss {sum(train_loss.values()):.3f}"
         if judged is not None:
-            ap = -1.0 if judged["AP"] is None else judged["AP"]
-            better = ap > state.best_ap or state.best_epoch < 0
+            undefined = judged["AP"] is None  # no object in val: the newest weights are as good as any
+            ap = -1.0 if undefined else judged["AP"]
+            better = undefined or ap > state.best_ap or state.best_epoch < 0
             state.since_best = 0 if better else state.since_best + 1
             shown = {k: "n/a" if judged[k] is None else f"{judged[k]:.3f}" for k in ("AP", "AP50")}
             losses = judged["val_loss"]
             text += f"  val loss {sum(losses.values()):.3f}" if losses else "  val loss n/a"
             text += f"  AP {shown['AP']}  AP50 {shown['AP50']}"
-            text += "  best so far" if better else ""
+            text += "  best so far" if better and not undefined else ""
             # a best checkpoint that the disk refused is not the best one to be had
             if better and runtime.gather_objects(self._save("best", judged), self.processes)[0]:
                 state.best_ap, state.best_epoch = ap, done
@@ -336,18 +339,3 @@ class _Trainer:
         progress = {**vars(self.state), "seconds": self._seconds()}
         resume = {"progress": progress, **self.parts.resume_state()} if name == "last" else None
         return self.keeper.save(name, self.state, about, self.judged.state_dict(), resume)
-
-
-def explain(error: RuntimeError | MemoryError, run: _Trainer) -> MachineError | None:
-    """Lost memory, loader or training process, a compiler that fails, in one line; None for anything else."""
-    if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
-        return MachineError(f"--compile: torch cannot compile the backbone here ({str(error).splitlines()[0][:160]}); "
-                            f"start again without it")  # fmt: skip
-    memory = ("can't allocate memory", "not enough memory", "out of memory")
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(m in str(error) for m in memory):
-        return MachineError(advice(run.config, run.train, run.state.step + 1, *run.seen, run.folder))
-    if runtime.group_lost(error):
-        why = str(error).splitlines()[0][:120]
-        return MachineError(f"step {run.state.step + 1}: another training process was lost ({why}); "
-                            f"go on with: frcnn train --resume {run.folder}")  # fmt: skip
-    return worker_lost(error)
