@@ -113,11 +113,14 @@ def _ensure_extras(config) -> None:
 
 @contextlib.contextmanager
 def _nothing_left(folder: Path, processes) -> Iterator[None]:
-    """A new run that is refused before its first checkpoint leaves no folder: nothing could go on with it."""
+    """A new run that is refused before its first step leaves no folder; after it the log may tell why."""
+    from toolkit.training.run_folder import METRICS
+
     try:
         yield
     except InputError:
-        if processes.first and not (folder / "last").exists():
+        log = folder / METRICS
+        if processes.first and not (folder / "last").exists() and not (log.exists() and log.stat().st_size):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
