@@ -221,7 +221,7 @@ def test_table_needs_no_folder_and_says_what_was_drawn(tmp_path, capsys, toy_set
     words = ["baseline", "table", "hw5net_light", "loadhead", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
     assert main(words) == 0
     text = (tmp_path / "baselines.md").read_text()
-    assert "dominant, drawn: 8 images" in text and "largest, drawn: 8 images" in text
+    assert "dominant, drawn: 8 images of 64 x 64, 1 epoch, batch 4" in text and "largest, drawn: 8 images" in text
     assert "one answer for all, dominant, drawn" in text and "our own drawn pictures stood in" in text
     # with a folder of one's own those are trained beside the drawn ones, and not again
     toy_set("train", 8), toy_set("val", 8, seed=5)

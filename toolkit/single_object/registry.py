@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from label_tools.errors import InputError
-from label_tools.words import unknown
+from label_tools.words import counted, unknown
 from toolkit.single_object.networks import backbones, digit_networks, grid_networks, hw5net, loadnet
 
 
@@ -31,7 +31,7 @@ class Budget:
     size: int = 0
 
     def __str__(self) -> str:
-        parts = [f"{self.images:,} images" if self.images else "", f"{self.epochs} epochs" if self.epochs else "",
+        parts = [f"{self.images:,} images" if self.images else "", counted(self.epochs, "epoch") if self.epochs else "",
                  f"batch {self.batch}" if self.batch else "", f"lr {self.lr:g}" if self.lr else "",
                  self.optimizer, self.schedule, f"{self.size} px" if self.size else ""]  # fmt: skip
         return ", ".join(part for part in parts if part)

@@ -8,6 +8,7 @@ from typing import Any
 
 from label_tools.atomic import atomic_write
 from label_tools.errors import InputError
+from label_tools.words import counted
 from toolkit.single_object import registry
 from toolkit.single_object.data.sources import is_drawn
 from toolkit.single_object.training import RESULT
@@ -103,7 +104,9 @@ def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str
 def cells(baseline: registry.Baseline, result: dict[str, Any]) -> list[str]:
     """One row of the table."""
     recipe, numbers, reported = result["recipe"], result["metrics"], baseline.reported
-    trained = f"{source(baseline, result)}: {result['train_images']:,} images, {result['epochs']} epochs, "
+    size = "{1} x {0}".format(*result["size"]) if "size" in result else ""  # [height, width]
+    trained = f"{source(baseline, result)}: {result['train_images']:,} images{f' of {size}' if size else ''}, "
+    trained += f"{counted(result['epochs'], 'epoch')}, "
     trained += f"batch {recipe['batch']}, {recipe['optimizer']} {recipe['lr']:g}, {recipe['precision']}, "
     trained += f"{recipe['loss']}, seed {recipe['seed']}"
     if backbone := recipe["options"].get("backbone"):

@@ -216,6 +216,7 @@ class _Trainer:
             "recipe": dataclasses.asdict(self.recipe),
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "train_images": len(train),
+            "size": list(train.size),
             "steps": state.step,
             "epochs": state.epoch,
             "ended": ended,
