@@ -269,7 +269,10 @@ def test_two_machines(tmp_path):
     agents[1].kill()
     text = agents[0].communicate(timeout=60)[0]
     assert agents[0].returncode != 0 and "go on with: frcnn train --resume runs/train-2" in text, text
-    assert len(listed.split()) == 2 and not [pid for pid in listed.split() if Path(f"/proc/{pid}").exists()]
+    deadline, pids = time.monotonic() + 60, listed.split()
+    while (left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(pids) == 2 and not left
     agents[1].communicate(timeout=60)
     load(run / "last")
 
