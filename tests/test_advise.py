@@ -87,6 +87,7 @@ def test_large_objects_get_larger_anchors(toy_set, capsys):
     reached = {t["factor"]: t["reached"] for t in result["tried"] if t["change"] == "anchor sizes"}
     assert reached[1.0] < 0.5 and max(reached[2.0], reached[2.8]) > reached[1.4]
     assert any("--anchor-scale 2" in text for text in result["advice"]), result["advice"]
+    assert "reach is not AP: train both ways before you decide" in result["advice"]
 
 
 def test_anchor_scale_keeps_weights_usable():
