@@ -48,6 +48,7 @@ def coco_folder(folder, train: int = 4, val: int = 2, classes=("cat", "dog")):
     (["cnn1", *DRAWN, "--loss", ""], "--loss ''"),
     (["grid1", *DRAWN, "--loss", "ce"], "a grid detector takes grid_seed or grid"),
     (["loadhead", *DRAWN, "--size", "64", "--loss", "bce + ce"], "leave bce out"),
+    (["cnn1", *DRAWN, "--loss", "4*mse + ce"], "nothing about presence; needs bce, too"),
     (["loadhead", *DRAWN, "--size", "0"], "--size 0: needs 16"),
     (["cnn1", *DRAWN[:4], "--epochs", "0"], "--epochs 0: needs 1"),
     (["cnn1", *DRAWN, "--batch", "0"], "--batch 0: needs 1"),

@@ -33,6 +33,8 @@ class Targets:
             presence = baseline.form == "presence_box_class" or recipe.options.get("presence")
             if "bce" in self.sum.weights and not presence:
                 raise InputError(f"--loss {loss!r}: {baseline.name} has no presence output; leave bce out")
+            if presence and "bce" not in self.sum.weights:
+                raise InputError(f"--loss {loss!r}: teaches {baseline.name} nothing about presence; needs bce, too")
 
     def losses(
         self, network: torch.nn.Module, images: torch.Tensor, rows: torch.Tensor, device: torch.device, changed: bool
