@@ -141,8 +141,7 @@ ROWS = (
     Row("B64", "HEIC, AVIF", "formats that are not read", "leave out, with the way to convert them"),
     Row("B65", "damaged image", "cut off, empty, zeros, a web page named .jpg",
         "leave out; `check` finds a JPEG or PNG that ends too early, `check --decode` all other damage among the pixels, and "
-        "training, which names the file. Inputs "
-        "are never rewritten, damage is never filled up"),
+        "training, which names the file. Inputs are never rewritten, damage is never filled up"),
     Row("B66", "too many pixels", "more than 100 million pixels by the header", "leave out before decoding; --max-pixels"),
     Row("B67", "other formats", "EPS, PDF, PSD, FITS ... by their content", "leave out: seven formats are read, no others"),
     Row("B68", "wrong extension", "a PNG named .jpg", "accept; a note of `check`"),

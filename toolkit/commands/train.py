@@ -113,14 +113,11 @@ def _ensure_extras(config) -> None:
 
 @contextlib.contextmanager
 def _nothing_left(folder: Path, processes) -> Iterator[None]:
-    """A new run that is refused before its first step leaves no folder; after it the log may tell why."""
-    from toolkit.training.run_folder import METRICS
-
+    """A new run that is refused before its first checkpoint, which comes before the first step, leaves no folder."""
     try:
         yield
     except InputError:
-        log = folder / METRICS
-        if processes.first and not (folder / "last").exists() and not (log.exists() and log.stat().st_size):
+        if processes.first and not (folder / "last").exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
