@@ -30,6 +30,7 @@ test-slow: .venv/ready
 	@$(PYTHON) -m pytest -q -m slow $(TESTS)
 
 lint: .venv/ready
+	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 
 clean:

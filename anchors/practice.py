@@ -139,9 +139,14 @@ def propose(record: Record, anchors: Tensor, deltas: Tensor, scores: Tensor) -> 
 def head_losses(record: Record, picture: Picture, features: Tensor, proposals: Tensor, *, hidden: int) -> None:
     num_classes = len(picture.classes) + 1
     sample = sample_rois(
-        proposals, picture.boxes, picture.labels,
-        num_samples=NUM_ROIS, positive_fraction=FG_FRACTION, fg_thresh=FG_THRESH, weights=HEAD_WEIGHTS,
-    )  # fmt: skip
+        proposals,
+        picture.boxes,
+        picture.labels,
+        num_samples=NUM_ROIS,
+        positive_fraction=FG_FRACTION,
+        fg_thresh=FG_THRESH,
+        weights=HEAD_WEIGHTS,
+    )
     foreground = int((sample.labels > 0).sum())
     rois = [foreground, len(sample.labels) - foreground]
     reach = float(box_iou(picture.boxes, proposals).amax()) if len(proposals) else 0.0
@@ -156,8 +161,9 @@ def head_losses(record: Record, picture: Picture, features: Tensor, proposals: T
     record.step(
         "head",
         f"{flat.shape[1]:,} -> {hidden:,} -> {hidden:,}: class logits {shape(logits)}, deltas {shape(box_deltas)}",
-        class_logits=list(logits.shape), box_deltas=list(box_deltas.shape),
-    )  # fmt: skip
+        class_logits=list(logits.shape),
+        box_deltas=list(box_deltas.shape),
+    )
     cls_loss, box_loss = detection_loss(
         logits, box_deltas, sample.labels, sample.target_deltas, beta=beta_from_sigma(1)
     )

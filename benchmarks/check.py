@@ -29,7 +29,7 @@ def make(folder: Path, images: int, objects: int, seed: int = 0) -> Path:
     import numpy as np
     from PIL import Image
 
-    from label_tools import coco
+    from label_tools.document import coco
 
     rng, noise = random.Random(seed), np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
@@ -44,9 +44,16 @@ def make(folder: Path, images: int, objects: int, seed: int = 0) -> Path:
             x, y, w, h = rng.uniform(0, 500), rng.uniform(0, 400), rng.uniform(10, 130), rng.uniform(10, 70)
             outline = [x, y + h / 2, x + w / 2, y, x + w, y + h / 2, x + w / 2, y + h]
             annotations.append(
-                {"id": len(annotations) + 1, "image_id": image, "category_id": rng.randint(1, 5), "area": w * h / 2,
-                 "bbox": [x, y, w, h], "iscrowd": 0, "segmentation": [outline]}
-            )  # fmt: skip
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": rng.randint(1, 5),
+                    "area": w * h / 2,
+                    "bbox": [x, y, w, h],
+                    "iscrowd": 0,
+                    "segmentation": [outline],
+                }
+            )
     document = {
         "info": {"image_root": "images"},
         "images": [{"id": k + 1, "file_name": f"{k:06d}.jpg", "width": 640, "height": 480} for k in range(images)],
@@ -85,7 +92,7 @@ def search(count: int) -> None:
     """Likes among `count` pictures that have nothing in common."""
     import numpy as np
 
-    from label_tools.duplicates import Fingerprint, look_alike
+    from label_tools.pictures.duplicates import Fingerprint, look_alike
 
     rng = np.random.default_rng(0)
     prints = [
@@ -101,8 +108,8 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=8)
     parser.add_argument("--decode-images", type=int, default=1_000)
     args = parser.parse_args()
-    from label_tools.check import examine_files
-    from label_tools.split_files import split_file
+    from label_tools.commands.check import examine_files
+    from label_tools.commands.split import split_file
 
     result: dict[str, object] = {"images": args.images, "annotations": args.images * args.objects}
     with tempfile.TemporaryDirectory() as scratch:

@@ -60,13 +60,20 @@ def make_shape(rng: random.Random, k: int) -> dict:
         radii = [r * rng.uniform(0.6, 1.0) for _ in range(10)]
         points = [[x + q * math.cos(i * math.pi / 5), y + q * math.sin(i * math.pi / 5)] for i, q in enumerate(radii)]
     label = ("cat", "dog", "bird")[k % 3]
-    return {"label": label, "points": points, "group_id": None, "description": "", "shape_type": kind, "flags": {},
-            "mask": None}  # fmt: skip
+    return {
+        "label": label,
+        "points": points,
+        "group_id": None,
+        "description": "",
+        "shape_type": kind,
+        "flags": {},
+        "mask": None,
+    }
 
 
 def ours(folder: Path, out: Path, jobs: int) -> float:
     """Seconds: of this process's core when it works alone, so that neighbours count little; else of the clock."""
-    from label_tools.convert import convert_labelme
+    from label_tools.commands.convert import convert_labelme
 
     clock = time.process_time if jobs == 1 else time.perf_counter
     start = clock()
@@ -102,8 +109,12 @@ def memory(files: int, shapes: int, scratch: Path) -> dict:
     seconds, peak = queue.get()
     child.join()
     unit = 1 if sys.platform == "darwin" else 1024
-    return {"files": files, "seconds": round(seconds, 1), "files_per_s": round(files / seconds),
-            "peak_mb": round(peak * unit / 1e6)}  # fmt: skip
+    return {
+        "files": files,
+        "seconds": round(seconds, 1),
+        "files_per_s": round(files / seconds),
+        "peak_mb": round(peak * unit / 1e6),
+    }
 
 
 def masks(folder: Path, scratch: Path) -> dict:
@@ -111,7 +122,7 @@ def masks(folder: Path, scratch: Path) -> dict:
     import numpy as np
     from PIL import Image
 
-    from label_tools.convert import convert_masks
+    from label_tools.commands.convert import convert_masks
 
     paths = sorted((folder / "masks").rglob("*.png"))
     best = {"decode": math.inf, "convert": math.inf}
@@ -123,8 +134,12 @@ def masks(folder: Path, scratch: Path) -> dict:
         start = time.process_time()
         convert_masks(folder, mode="instance", class_name="object").write(scratch / "masks.json")
         best["convert"] = min(best["convert"], time.process_time() - start)
-    return {"masks": len(paths), "decode_s": round(best["decode"], 3), "convert_s": round(best["convert"], 3),
-            "ratio": round(best["convert"] / best["decode"], 2)}  # fmt: skip
+    return {
+        "masks": len(paths),
+        "decode_s": round(best["decode"], 3),
+        "convert_s": round(best["convert"], 3),
+        "ratio": round(best["convert"] / best["decode"], 2),
+    }
 
 
 def main() -> None:
@@ -146,9 +161,13 @@ def main() -> None:
             seconds = min(seconds, ours(scratch / "labelme", scratch / "a.json", 1))
         many = min(ours(scratch / "labelme", scratch / "c.json", args.jobs) for _ in range(2))
         assert (scratch / "a.json").read_bytes() == (scratch / "c.json").read_bytes(), "--jobs changed the result"
-        result |= {"files_per_s": round(args.files / seconds), "bare_json_files_per_s": round(args.files / bare),
-                   "ratio_to_bare_json": round(seconds / bare, 2), "jobs": args.jobs,
-                   "jobs_files_per_s": round(args.files / many)}  # fmt: skip
+        result |= {
+            "files_per_s": round(args.files / seconds),
+            "bare_json_files_per_s": round(args.files / bare),
+            "ratio_to_bare_json": round(seconds / bare, 2),
+            "jobs": args.jobs,
+            "jobs_files_per_s": round(args.files / many),
+        }
         if args.memory:
             result["memory"] = memory(args.memory, args.shapes, scratch)
         if args.masks:

@@ -35,8 +35,16 @@ def drawn_set(images: int, num_detections: int, classes: int, seed: int = 0) -> 
             w, h = np.exp(rng.normal(4, 0.9, 2)).clip(4, 400)
             x, y = rng.uniform(0, 640 - w), rng.uniform(0, 480 - min(h, 470))
             class_ = int(rng.integers(1, classes + 1))
-            annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": class_, "iscrowd": 0,
-                                "bbox": [float(x), float(y), float(w), float(h)], "area": float(w * h)})  # fmt: skip
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": class_,
+                    "iscrowd": 0,
+                    "bbox": [float(x), float(y), float(w), float(h)],
+                    "area": float(w * h),
+                }
+            )
             if rng.random() < 0.9:
                 shift = rng.normal(0, 0.08, 4) * (w, h, w, h)
                 box = np.array([x, y, w, h]) + shift
@@ -49,8 +57,14 @@ def drawn_set(images: int, num_detections: int, classes: int, seed: int = 0) -> 
             [float(v) for v in (*rng.uniform(0, 400, 2), *rng.uniform(5, 150, 2))],
             rng.integers(1, classes + 1),
         )
-        detections.append({"image_id": int(rng.integers(1, images + 1)), "bbox": box, "category_id": int(class_),
-                           "score": float(rng.beta(1, 5))})  # fmt: skip
+        detections.append(
+            {
+                "image_id": int(rng.integers(1, images + 1)),
+                "bbox": box,
+                "category_id": int(class_),
+                "score": float(rng.beta(1, 5)),
+            }
+        )
     document = {
         "images": [{"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480} for i in range(1, images + 1)],
         "annotations": annotations,
@@ -103,8 +117,10 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
     document, detections = drawn_set(args.images, args.detections, args.classes)
-    print(f"{args.images} images, {len(document['annotations'])} objects, {len(detections)} detections, "
-          f"{args.classes} classes")  # fmt: skip
+    print(
+        f"{args.images} images, {len(document['annotations'])} objects, {len(detections)} detections, "
+        f"{args.classes} classes"
+    )
     slow, wanted = timed(lambda a, b: reference(a, b, fast=False), document, detections, 1)
     peers: list[tuple[str, Callable | None]] = [("pycocotools", None), ("ours", ours)]
     if importlib.util.find_spec("faster_coco_eval"):
@@ -112,13 +128,15 @@ def main() -> None:
     for name, call in peers:
         seconds, numbers = (slow, wanted) if call is None else timed(call, document, detections, args.repeat)
         off = max(abs(a - b) for a, b in zip(numbers, wanted))
-        print(f"{name:18} {seconds:8.3f} s   1/{slow / seconds:.1f} of pycocotools   AP {numbers[0]:.4f}   "
-              f"largest difference {off:.1e}")  # fmt: skip
+        print(
+            f"{name:18} {seconds:8.3f} s   1/{slow / seconds:.1f} of pycocotools   AP {numbers[0]:.4f}   "
+            f"largest difference {off:.1e}"
+        )
 
     from toolkit.evaluation.evaluate import judge
+    from toolkit.metrics.arrays import read_tables
     from toolkit.metrics.bootstrap import intervals
     from toolkit.metrics.matching import match
-    from toolkit.metrics.tables import read_tables
 
     for few in (200, 2000):
         document, detections = drawn_set(few, few * 32, args.classes, seed=1)
@@ -129,8 +147,10 @@ def main() -> None:
         low, high = found["AP"]
         start = time.perf_counter()
         judge(document, detections)
-        print(f"bootstrap, {few} images, {len(detections)} detections, 1,000 resamples: {spent:.2f} s, "
-              f"AP {low:.3f} to {high:.3f}; all that is judged: {time.perf_counter() - start:.2f} s")  # fmt: skip
+        print(
+            f"bootstrap, {few} images, {len(detections)} detections, 1,000 resamples: {spent:.2f} s, "
+            f"AP {low:.3f} to {high:.3f}; all that is judged: {time.perf_counter() - start:.2f} s"
+        )
 
 
 if __name__ == "__main__":

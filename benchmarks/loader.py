@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from label_tools import images as pictures
-from toolkit import data, transforms
-from toolkit.loader import Batches, cache_share
+from label_tools.pictures import images as pictures
+from toolkit.data import dataset, transforms
+from toolkit.data.loader import Batches, cache_share
 
 KEPT_MB = 2048  # of decoded images, over all workers: enough for all of them
 
@@ -38,18 +38,20 @@ def rate(epoch: Callable[[], int], repeat: int) -> float:
     return best
 
 
-def decode(index: data.Index, rows: range) -> int:
+def decode(index: dataset.Index, rows: range) -> int:
     for row in rows:
         np.asarray(pictures.open_image(index.path(row)))
     return len(rows)
 
 
-def ours(index: data.Index, rows: range, augment: str, workers: int, keep: bool, batch_size: int, repeat: int) -> float:
+def ours(
+    index: dataset.Index, rows: range, augment: str, workers: int, keep: bool, batch_size: int, repeat: int
+) -> float:
     """Images per second of an epoch of our batches over `rows`."""
-    dataset = data.DetectionDataset(index, transforms.build(augment), cache_share(KEPT_MB if keep else 0, workers))
+    pictures = dataset.DetectionDataset(index, transforms.build(augment), cache_share(KEPT_MB if keep else 0, workers))
     keys = [(row, 7919 * (row + 1)) for row in rows]
     plan = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
-    batches = Batches(dataset, plan, workers, torch.device("cpu"))
+    batches = Batches(pictures, plan, workers, torch.device("cpu"))
 
     def epoch() -> int:
         return sum(len(images) for images, _ in batches)
@@ -68,7 +70,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
-    index = data.read_index(args.data)
+    index = dataset.read_index(args.data)
     rows = range(min(args.images, len(index)))
     height, width = np.median(index.sizes[: len(rows)], axis=0)
     decode(index, rows)  # from here on the files lie in the system's memory

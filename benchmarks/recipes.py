@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from label_tools import coco
-from toolkit import config, data
+from label_tools.document import coco
+from toolkit import config
+from toolkit.data import dataset
 from toolkit.evaluation.evaluate import coco_metrics
 from toolkit.training import train
 
@@ -50,13 +51,19 @@ def main() -> None:
     document = coco.read(args.labels / "train.json")
     root = coco.image_root(document, args.labels / "train.json")
     judge = coco.read(args.labels / "val.json")
-    val = data.read_index(args.labels / "val.json")
+    val = dataset.read_index(args.labels / "val.json")
     found: dict[str, list[float]] = {recipe: [] for recipe in args.recipes}
     for seed in range(args.seeds):
-        index = data.index_of(subset(document, args.images, seed), root, "train.json")
+        index = dataset.index_of(subset(document, args.images, seed), root, "train.json")
         for recipe in found:
-            flags = {"model": "fasterrcnn_tiny_fpn", "epochs": args.epochs, "seed": seed, "workers": 0,
-                     "eval_every": args.epochs, **json.loads(recipe)}  # fmt: skip
+            flags = {
+                "model": "fasterrcnn_tiny_fpn",
+                "epochs": args.epochs,
+                "seed": seed,
+                "workers": 0,
+                "eval_every": args.epochs,
+                **json.loads(recipe),
+            }
             started = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
                 trained = train.fit(
@@ -68,8 +75,10 @@ def main() -> None:
     base = found[args.recipes[0]]
     for recipe, values in found.items():
         gain = [a - b for a, b in zip(values, base, strict=True)]
-        print(f"AP mean {statistics.mean(values):.3f}  from {min(values):.3f} to {max(values):.3f}   gain "
-              f"{statistics.mean(gain):+.3f}  from {min(gain):+.3f} to {max(gain):+.3f}   {recipe}")  # fmt: skip
+        print(
+            f"AP mean {statistics.mean(values):.3f}  from {min(values):.3f} to {max(values):.3f}   gain "
+            f"{statistics.mean(gain):+.3f}  from {min(gain):+.3f} to {max(gain):+.3f}   {recipe}"
+        )
 
 
 if __name__ == "__main__":

@@ -26,13 +26,14 @@ from torchvision import tv_tensors
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms import v2
 
-from label_tools import images as pictures
-from toolkit import data, runtime, transforms
+from label_tools.pictures import images as pictures
+from toolkit import runtime
 from toolkit.config import Config, resolve
-from toolkit.loader import Batches, cache_share
+from toolkit.data import dataset, transforms
+from toolkit.data.loader import Batches, cache_share
 from toolkit.networks import from_config, models, registry
-from toolkit.networks.few_cells import FewCellsConv2d
 from toolkit.networks.pooling import TableRoIAlign
+from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
 from toolkit.training import engine, optim
 
 WARM_UP = 2
@@ -59,7 +60,7 @@ def endless(make: Callable[[], Iterator]) -> Iterator:
 class ReferenceDataset(torch.utils.data.Dataset):
     """What references/detection does: decode, flip, to float."""
 
-    def __init__(self, index: data.Index) -> None:
+    def __init__(self, index: dataset.Index) -> None:
         self.index = index
         self.flip = v2.RandomHorizontalFlip(0.5)
         self.to_float = v2.ToDtype(torch.float32, scale=True)
@@ -67,17 +68,18 @@ class ReferenceDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, key: data.Key) -> tuple[torch.Tensor, dict]:
+    def __getitem__(self, key: dataset.Key) -> tuple[torch.Tensor, dict]:
         row, _ = key
         image = v2.functional.to_image(pictures.open_image(self.index.path(row)))
         here = self.index.objects(row)
-        boxes = tv_tensors.BoundingBoxes(torch.from_numpy(self.index.boxes[here].copy()), format="XYXY",
-                                         canvas_size=tuple(image.shape[-2:]))  # fmt: skip
+        boxes = tv_tensors.BoundingBoxes(
+            torch.from_numpy(self.index.boxes[here].copy()), format="XYXY", canvas_size=tuple(image.shape[-2:])
+        )
         image, target = self.flip(image, {"boxes": boxes, "labels": torch.from_numpy(self.index.labels[here].copy())})
         return self.to_float(image), {"boxes": target["boxes"].as_subclass(torch.Tensor), "labels": target["labels"]}
 
 
-def reference(config: Config, index: data.Index, device: torch.device) -> Step:
+def reference(config: Config, index: dataset.Index, device: torch.device) -> Step:
     """A step of the reference loop (references/detection/engine.py, train.py) -> images in it."""
     m = config.model
     detector = registry.find(m.model)
@@ -90,9 +92,11 @@ def reference(config: Config, index: data.Index, device: torch.device) -> Step:
     learned = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(learned, lr=1e-4, momentum=0.9, weight_decay=1e-4)
     loader = torch.utils.data.DataLoader(
-        ReferenceDataset(index), batch_sampler=data.EpochBatches(index, config.data.batch_size, 0),
-        collate_fn=as_tuples, num_workers=runtime.worker_count(config.data.workers),
-    )  # fmt: skip
+        ReferenceDataset(index),
+        batch_sampler=dataset.EpochBatches(index, config.data.batch_size, 0),
+        collate_fn=as_tuples,
+        num_workers=runtime.worker_count(config.data.workers),
+    )
     batches = endless(lambda: iter(loader))
 
     def step() -> int:
@@ -109,8 +113,9 @@ def reference(config: Config, index: data.Index, device: torch.device) -> Step:
     return step
 
 
-def ours(config: Config, index: data.Index, device: torch.device, *, in_memory: bool = False,
-         operators: str = "ours") -> Step:  # fmt: skip
+def ours(
+    config: Config, index: dataset.Index, device: torch.device, *, in_memory: bool = False, operators: str = "ours"
+) -> Step:
     """A step of the toolkit's own parts -> images in it."""
     model, _, _ = from_config.build_model(config, len(index.classes) + 1)
     models.freeze(model, registry.find(config.model.model), config.model.trainable_layers)  # random weights: all learn
@@ -126,8 +131,8 @@ def ours(config: Config, index: data.Index, device: torch.device, *, in_memory: 
     dtype = runtime.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
     workers = runtime.worker_count(config.data.workers)
     kept = cache_share(config.data.cache_mb, workers)
-    dataset = data.DetectionDataset(index, transforms.build(config.data.augment), kept)
-    loader = Batches(dataset, data.EpochBatches(index, config.data.batch_size, 0), workers, device)
+    pictures = dataset.DetectionDataset(index, transforms.build(config.data.augment), kept)
+    loader = Batches(pictures, dataset.EpochBatches(index, config.data.batch_size, 0), workers, device)
     batches = endless(lambda: iter(loader))
     first = next(batches) if in_memory else None
 
@@ -175,10 +180,17 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    index = data.read_index(args.data)
-    flags = {"model": args.model, "image_size": args.image_size, "max_size": round(args.image_size * 1333 / 800),
-             "batch_size": args.batch_size, "trainable_layers": args.trainable_layers, "weights": "none",
-             "norm": "frozen", "optimizer": "sgd"}  # fmt: skip
+    index = dataset.read_index(args.data)
+    flags = {
+        "model": args.model,
+        "image_size": args.image_size,
+        "max_size": round(args.image_size * 1333 / 800),
+        "batch_size": args.batch_size,
+        "trainable_layers": args.trainable_layers,
+        "weights": "none",
+        "norm": "frozen",
+        "optimizer": "sgd",
+    }
     device = runtime.choose_device(args.device)
     base = resolve(len(index), flags)
     makers: dict[str, Callable[[], Step]] = {

@@ -5,22 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 
-from label_tools.command_line import Parser
-from label_tools.errors import exit_code_of
+from label_tools.text.command_line import Parser
+from label_tools.text.errors import exit_code_of
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add every label command to an argparse sub-command group; imports nothing heavy."""
-    from label_tools import app, check, convert, draw, edit, export, split_files, stats
+    from label_tools.commands import check, convert, draw, edit, export, label, split, stats
 
     convert.add_commands(subparsers)
     export.add_commands(subparsers)
     check.add_commands(subparsers)
-    split_files.add_commands(subparsers)
+    split.add_commands(subparsers)
     draw.add_commands(subparsers)
     stats.add_commands(subparsers)
     edit.add_commands(subparsers)
-    app.add_commands(subparsers)
+    label.add_commands(subparsers)
 
 
 def main(argv: list[str] | None = None) -> int:

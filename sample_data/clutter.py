@@ -182,10 +182,16 @@ def note(rng, canvas: Canvas, x: float, y: float):
 
 
 CLUTTER = {
-    "pencil": (pencil, 0.16), "screwdriver": (screwdriver, 0.14), "coin": (coin, 0.07), "tape": (tape, 0.14),
-    "paper clip": (paper_clip, 0.15), "hex key": (hex_key, 0.09), "shavings": (shavings, 0.11), "cable": (cable, 0.08),
+    "pencil": (pencil, 0.16),
+    "screwdriver": (screwdriver, 0.14),
+    "coin": (coin, 0.07),
+    "tape": (tape, 0.14),
+    "paper clip": (paper_clip, 0.15),
+    "hex key": (hex_key, 0.09),
+    "shavings": (shavings, 0.11),
+    "cable": (cable, 0.08),
     "note": (note, 0.06),
-}  # fmt: skip
+}
 
 
 ON_TOP = ("pencil", "paper clip", "hex key", "cable", "tape")  # what may lie across parts

@@ -44,8 +44,16 @@ def toy_set(tmp_path) -> Callable[..., Path]:
                 kind = int(rng.integers(0, 2)) if i > 2 else k + i - 1
                 shape = draw.rectangle if kind == 0 else draw.ellipse
                 shape([x, y, x + side - 1, y + side - 1], fill=(230, 40, 40) if kind == 0 else (40, 200, 230))
-                annotations.append({"id": len(annotations) + 1, "image_id": i, "category_id": kind + 1,
-                                    "bbox": [x, y, side, side], "area": side * side, "iscrowd": 0})  # fmt: skip
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": i,
+                        "category_id": kind + 1,
+                        "bbox": [x, y, side, side],
+                        "area": side * side,
+                        "iscrowd": 0,
+                    }
+                )
             picture.save(folder / file_name)
         document = {
             "info": {"image_root": "pictures"},

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from label_tools.errors import InputError, MissingExtra, exit_code_of, one_line
+from label_tools.text.errors import InputError, MissingExtra, exit_code_of, one_line
 from toolkit.__main__ import main, parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -150,14 +150,14 @@ def test_doctor_names_versions_and_mends(capsys):
 
 
 def test_doctor_and_label_give_one_line_to_install_labelme(monkeypatch, capsys, tmp_path):
-    from label_tools import app
+    from label_tools.commands import label
 
-    monkeypatch.delenv(app.VARIABLE, raising=False)
+    monkeypatch.delenv(label.VARIABLE, raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     main(["doctor", "--json"])
     (check,) = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "labelme"]
-    assert check["state"] == "note" and app.install_line(sys.version_info[:2]) in check["mend"]
+    assert check["state"] == "note" and label.install_line(sys.version_info[:2]) in check["mend"]
 
 
 @pytest.mark.parametrize("bf16", [True, False])

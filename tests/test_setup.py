@@ -30,8 +30,13 @@ def machine(tmp_path):
         for name, script in programs.items():
             (tools / name).write_text(f"#!/bin/sh\n{script}\n")
             (tools / name).chmod(0o755)
-        done = subprocess.run([shutil.which("sh"), "setup.sh"], cwd=work, env={"PATH": str(tools), **(environ or {})},
-                              capture_output=True, text=True)  # fmt: skip
+        done = subprocess.run(
+            [shutil.which("sh"), "setup.sh"],
+            cwd=work,
+            env={"PATH": str(tools), **(environ or {})},
+            capture_output=True,
+            text=True,
+        )
         return done.returncode, done.stderr, sorted(p.name for p in work.iterdir())
 
     return run

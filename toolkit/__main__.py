@@ -10,8 +10,8 @@ import argparse
 import importlib
 import sys
 
-from label_tools.command_line import Parser
-from label_tools.errors import exit_code_of
+from label_tools.text.command_line import Parser
+from label_tools.text.errors import exit_code_of
 
 COMMANDS = (
     "advise",

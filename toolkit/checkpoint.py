@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 
 FORMAT = 1
 WEIGHTS, STATE, META = "weights.safetensors", "state.pt", "checkpoint.json"

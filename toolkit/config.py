@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 
 SMALLEST_SIDE = 16  # pixels of the shorter side that multi-scale may go down to
 
@@ -30,9 +30,7 @@ class Model:
     """What network, from which weights, and which part of it learns."""
 
     model: str = _field("fasterrcnn_resnet50_fpn", "detector, see `frcnn train --list-models`")
-    weights: str = _field(
-        "auto", "coco | imagenet | starter | none | FILE; auto: coco, for the compact model starter"
-    )
+    weights: str = _field("auto", "coco | imagenet | starter | none | FILE; auto: coco, for the compact model starter")
     trainable_layers: int = _field(3, "backbone stages that learn, counted from the top, 0..5 (6 for mobilenet)")
     norm: str = _field(
         "auto",
@@ -129,8 +127,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # What a network needs beside the defaults, found by measurement (LOG.md).
-_COMPACT = {"optimizer": "adamw", "lr": 2e-3, "schedule": "onecycle", "weight_decay": 1e-2, "augment": "light",
-            "trainable_layers": 5, "norm": "batch", "roi_batch": 64, "epochs": 24, "patience": 0}
+_COMPACT = {
+    "optimizer": "adamw",
+    "lr": 2e-3,
+    "schedule": "onecycle",
+    "weight_decay": 1e-2,
+    "augment": "light",
+    "trainable_layers": 5,
+    "norm": "batch",
+    "roi_batch": 64,
+    "epochs": 24,
+    "patience": 0,
+}
 MODEL_RECIPES: dict[str, dict[str, Any]] = {
     "fasterrcnn_tiny_fpn": {**_COMPACT, "image_size": 224, "max_size": 320},
     "anchors_tiny": {**_COMPACT, "image_size": 160, "max_size": 256, "lr": 1e-3},
@@ -257,9 +265,7 @@ def _checked(name: str, value: Any, where: str) -> Any:
     return value
 
 
-def resolve(
-    num_images: int, flags: dict[str, Any], file: dict[str, Any] | None = None, preset: str = "auto"
-) -> Config:
+def resolve(num_images: int, flags: dict[str, Any], file: dict[str, Any] | None = None, preset: str = "auto") -> Config:
     """The recipe for `num_images` training images from flags, file, model recipe, preset and defaults."""
     file = file or {}
     name = flags.get("model", file.get("model", Model.model))
@@ -313,8 +319,11 @@ def check(config: Config) -> None:
         ("max_size", model.max_size >= model.image_size, "at least image_size"),
         ("anchor_scale", 0.01 <= model.anchor_scale <= 100, "0.01 to 100"),
         ("multi_scale", 0 <= model.multi_scale < 1, "0 or more and under 1"),
-        ("multi_scale", model.image_size * (1 - model.multi_scale) >= SMALLEST_SIDE,
-         f"so little that image_size * (1 - it) is {SMALLEST_SIDE} px or more"),
+        (
+            "multi_scale",
+            model.image_size * (1 - model.multi_scale) >= SMALLEST_SIDE,
+            f"so little that image_size * (1 - it) is {SMALLEST_SIDE} px or more",
+        ),
         ("score_floor", 0 <= model.score_floor < 1, "0 or more and under 1"),
         ("max_detections", model.max_detections >= 1, "1 or more"),
         ("roi_batch", model.roi_batch >= 1, "1 or more"),

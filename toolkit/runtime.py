@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 
 
 def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
@@ -131,8 +131,10 @@ def join_processes(device: str) -> Processes:
 
     missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
-        raise InputError(f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set; start with torchrun "
-                         f"--nproc-per-node N -m toolkit train ..., or unset WORLD_SIZE")  # fmt: skip
+        raise InputError(
+            f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set; start with torchrun "
+            f"--nproc-per-node N -m toolkit train ..., or unset WORLD_SIZE"
+        )
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     _stop_with_parent()
     if ":" in device:
@@ -171,8 +173,17 @@ def gather_objects(item: object, processes: Processes) -> list:
 
 def group_lost(error: RuntimeError) -> bool:
     """True for what torch raises when another process of the group died or hung."""
-    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "NCCL",
-             "Connection refused", "gloo", "Socket Timeout", "ProcessGroup")  # fmt: skip
+    signs = (
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "Broken pipe",
+        "Timed out waiting",
+        "NCCL",
+        "Connection refused",
+        "gloo",
+        "Socket Timeout",
+        "ProcessGroup",
+    )
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return False
     known = isinstance(error, getattr(torch.distributed, "DistError", ()))
@@ -191,8 +202,16 @@ def versions() -> dict[str, str]:
     import importlib.metadata as metadata
 
     found = {"python": platform.python_version(), "platform": platform.system() + " " + platform.machine()}
-    names = ("frcnn-toolkit", "torch", "torchvision", "pycocotools", "albumentations", "numpy",
-             "pillow", "opencv-python-headless")  # fmt: skip
+    names = (
+        "frcnn-toolkit",
+        "torch",
+        "torchvision",
+        "pycocotools",
+        "albumentations",
+        "numpy",
+        "pillow",
+        "opencv-python-headless",
+    )
     for name in names:
         try:
             found[name] = metadata.version(name)

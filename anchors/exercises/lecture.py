@@ -58,10 +58,12 @@ def head_variant(x, w1, b1, w2, b2, *, first=True, second=True):
 def draw_head(rng, size):
     n, a, b = (rng.randint(1, size) for _ in range(3))
     return {
-        "x": draw_tensor(rng, (n, a), -1, 1, 0.5), "w1": draw_tensor(rng, (b, a), -1, 1, 0.5),
-        "b1": draw_tensor(rng, (b,), -1, 1, 0.5), "w2": draw_tensor(rng, (a, b), -1, 1, 0.5),
+        "x": draw_tensor(rng, (n, a), -1, 1, 0.5),
+        "w1": draw_tensor(rng, (b, a), -1, 1, 0.5),
+        "b1": draw_tensor(rng, (b,), -1, 1, 0.5),
+        "w2": draw_tensor(rng, (a, b), -1, 1, 0.5),
         "b2": draw_tensor(rng, (a,), -1, 1, 0.5),
-    }  # fmt: skip
+    }
 
 
 HEAD = Task(

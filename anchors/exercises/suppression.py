@@ -117,9 +117,15 @@ NMS = Task(
 
 def propose_oracle(anchors, deltas, scores, image_size, num_pre_nms, num_post_nms, nms_thresh, min_size):
     return proposals.propose(
-        anchors, deltas, scores, image_size,
-        num_pre_nms=num_pre_nms, num_post_nms=num_post_nms, nms_thresh=nms_thresh, min_size=min_size,
-    )  # fmt: skip
+        anchors,
+        deltas,
+        scores,
+        image_size,
+        num_pre_nms=num_pre_nms,
+        num_post_nms=num_post_nms,
+        nms_thresh=nms_thresh,
+        min_size=min_size,
+    )
 
 
 def propose_variant(
@@ -174,8 +180,12 @@ THREE = {
     "anchors": boxes_of([0, 0, 20, 20], [2, 0, 22, 20], [36, 0, 56, 20]),
     "deltas": torch.zeros(3, 4),
     "scores": torch.tensor([0.9, 0.8, 0.7]),
-    "image_size": (40, 40), "num_pre_nms": 100, "num_post_nms": 10, "nms_thresh": 0.75, "min_size": 1.0,
-}  # fmt: skip
+    "image_size": (40, 40),
+    "num_pre_nms": 100,
+    "num_post_nms": 10,
+    "nms_thresh": 0.75,
+    "min_size": 1.0,
+}
 PROPOSE = Task(
     name="propose",
     function="propose",
@@ -226,9 +236,16 @@ PROPOSE = Task(
 
 def postprocess_oracle(class_logits, box_deltas, rois, image_size, score_thresh, nms_thresh):
     found = final.postprocess(
-        class_logits, box_deltas, rois, image_size,
-        score_thresh=score_thresh, nms_thresh=nms_thresh, max_detections=100, weights=HEAD_WEIGHTS, min_size=0.0,
-    )  # fmt: skip
+        class_logits,
+        box_deltas,
+        rois,
+        image_size,
+        score_thresh=score_thresh,
+        nms_thresh=nms_thresh,
+        max_detections=100,
+        weights=HEAD_WEIGHTS,
+        min_size=0.0,
+    )
     return found.boxes, found.labels, found.scores
 
 
@@ -279,9 +296,12 @@ def draw_postprocess(rng, size):
 
 ONE_ROI: dict[str, Tensor | tuple | float] = {
     "class_logits": torch.tensor([[1.0, 3.0, 4.0]]).log(),
-    "box_deltas": torch.zeros(1, 12), "rois": boxes_of([5, 5, 50, 20]),
-    "image_size": (30, 40), "score_thresh": 0.05, "nms_thresh": 0.5,
-}  # fmt: skip
+    "box_deltas": torch.zeros(1, 12),
+    "rois": boxes_of([5, 5, 50, 20]),
+    "image_size": (30, 40),
+    "score_thresh": 0.05,
+    "nms_thresh": 0.5,
+}
 POSTPROCESS = Task(
     name="postprocess",
     function="postprocess",

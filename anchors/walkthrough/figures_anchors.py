@@ -32,7 +32,7 @@ from anchors.walkthrough.style import (
     slide,
     square,
     thousands,
-)  # fmt: skip
+)
 
 DASHES = ("-", "--", ":")
 

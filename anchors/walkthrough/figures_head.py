@@ -30,7 +30,7 @@ from anchors.walkthrough.style import (
     show_picture,
     slide,
     square,
-)  # fmt: skip
+)
 
 NUM_BINS = 7
 LOSSES = {

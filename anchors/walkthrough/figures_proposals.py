@@ -27,7 +27,7 @@ from anchors.walkthrough.style import (
     slide,
     square,
     thousands,
-)  # fmt: skip
+)
 
 NMS_THRESH = 0.7
 

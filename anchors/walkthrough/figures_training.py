@@ -26,7 +26,7 @@ from anchors.walkthrough.style import (
     slide,
     square,
     thousands,
-)  # fmt: skip
+)
 
 
 def labels(path: Path, picture: Picture, found: Anchoring) -> None:
@@ -147,8 +147,9 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
         lines = [
             ("dx", f"({g[0]:.0f} - {a[0]:.0f}) / {a[2]:.0f}", d[0]),
             ("dy", f"({g[1]:.0f} - {a[1]:.0f}) / {a[3]:.0f}", d[1]),
-            ("dw", f"ln({g[2]:.0f} / {a[2]:.0f})", d[2]), ("dh", f"ln({g[3]:.0f} / {a[3]:.0f})", d[3]),
-        ]  # fmt: skip
+            ("dw", f"ln({g[2]:.0f} / {a[2]:.0f})", d[2]),
+            ("dh", f"ln({g[3]:.0f} / {a[3]:.0f})", d[3]),
+        ]
         for i, (name, formula, value) in enumerate(lines):
             y = 0.72 - 0.125 * i
             figure.text(0.81, y, name, fontsize=17, weight="bold")

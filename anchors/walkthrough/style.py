@@ -116,9 +116,18 @@ def label(
     axes, x: float, y: float, text: str, colour: str, *, size: float = 11, zorder=8, va: str = "bottom", ha="left"
 ):
     axes.text(
-        x, y, text, color="white", fontsize=size, weight="bold", va=va, ha=ha, zorder=zorder,
-        bbox={"facecolor": colour, "edgecolor": "none", "pad": 2.5}, clip_on=False,
-    )  # fmt: skip
+        x,
+        y,
+        text,
+        color="white",
+        fontsize=size,
+        weight="bold",
+        va=va,
+        ha=ha,
+        zorder=zorder,
+        bbox={"facecolor": colour, "edgecolor": "none", "pad": 2.5},
+        clip_on=False,
+    )
 
 
 def note(

@@ -19,11 +19,13 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
-    from toolkit import advise, config, data
+    from toolkit import config
+    from toolkit.data import dataset
+    from toolkit.networks import advise
 
     folder = args.annotations.is_dir()
     path = args.annotations / "annotations.json" if folder else args.annotations
-    index = data.read_index(path, check_files=False)
+    index = dataset.read_index(path, check_files=False)
     flags = {"model": args.model, "image_size": args.image_size, "max_size": args.max_size}
     flags = {k: v for k, v in flags.items() if v is not None}
     if args.image_size and not args.max_size:

@@ -39,8 +39,9 @@ def _add_table(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--read", action="store_true", help="only read finished runs, train nothing")
     parser.add_argument("--dominant", type=Path, metavar="DIR", help="labelled folder for the HW5Nets (default: drawn)")
-    parser.add_argument("--largest", type=Path, metavar="DIR", help="labelled folder for resnet34 and loadhead "
-                        "(default: drawn)")  # fmt: skip
+    parser.add_argument(
+        "--largest", type=Path, metavar="DIR", help="labelled folder for resnet34 and loadhead (default: drawn)"
+    )
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the table goes (default: here)")
     add_budget(parser)
     parser.set_defaults(run=table)
@@ -53,11 +54,20 @@ def list_baselines(args: argparse.Namespace) -> int:
 
     rows = []
     for baseline in registry.REGISTRY.values():
-        rows.append({"name": baseline.name, "about": baseline.about, "document": baseline.document,
-                     "data": baseline.data, "parameters": registry.num_parameters(baseline), "loss": baseline.loss,
-                     "budget": str(baseline.budget), "scaled_budget": str(baseline.scaled),
-                     "drawn_budget": str(baseline.drawn or baseline.scaled),
-                     "reported": baseline.reported})  # fmt: skip
+        rows.append(
+            {
+                "name": baseline.name,
+                "about": baseline.about,
+                "document": baseline.document,
+                "data": baseline.data,
+                "parameters": registry.num_parameters(baseline),
+                "loss": baseline.loss,
+                "budget": str(baseline.budget),
+                "scaled_budget": str(baseline.scaled),
+                "drawn_budget": str(baseline.drawn or baseline.scaled),
+                "reported": baseline.reported,
+            }
+        )
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0
@@ -79,8 +89,11 @@ def table(args: argparse.Namespace) -> int:
         for name in names:
             baseline = registry.REGISTRY[name]
             folder = folders.get(baseline.data)
-            done = [result for result in tables.finished(args.runs, name, args.budget, args.seed)
-                    if baseline.data not in folders or tables.drawn(result) == (folder is None)]  # fmt: skip
+            done = [
+                result
+                for result in tables.finished(args.runs, name, args.budget, args.seed)
+                if baseline.data not in folders or tables.drawn(result) == (folder is None)
+            ]
             for result in done:
                 print(tables.taken(result, args.budget), file=sys.stderr)
             if done:
@@ -102,7 +115,7 @@ def table(args: argparse.Namespace) -> int:
 
 def _check_before_hours(args: argparse.Namespace, data: list[str], folders: dict[str, Path | None]) -> None:
     """What would end the table only after some of its networks were trained."""
-    from label_tools.errors import InputError
+    from label_tools.text.errors import InputError
     from toolkit.single_object.data import digit_pictures, sources
 
     for kind, folder in folders.items():
@@ -128,14 +141,22 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def draw_sheet(args: argparse.Namespace) -> int:
-    from label_tools.errors import InputError
+    from label_tools.text.errors import InputError
     from toolkit.single_object.data.sheet import contact_sheet, save_png
 
     if args.count < 1:
         raise InputError(f"--count {args.count}: needs 1 or more")
-    stored = {"data": args.data, "val": args.val, "train_images": args.count, "val_images": args.count,
-              "select": args.select or "largest", "size": 128 if args.size is None else args.size,
-              "min_area": args.min_area, "classes": list(args.classes), "keep_empty": args.keep_empty}  # fmt: skip
+    stored = {
+        "data": args.data,
+        "val": args.val,
+        "train_images": args.count,
+        "val_images": args.count,
+        "select": args.select or "largest",
+        "size": 128 if args.size is None else args.size,
+        "min_area": args.min_area,
+        "classes": list(args.classes),
+        "keep_empty": args.keep_empty,
+    }
     samples = open_pair(stored)[args.part == "val"]
     save_png(contact_sheet(samples, range(min(args.count, len(samples)))), args.out)
     print(f"sheet: {args.out}")

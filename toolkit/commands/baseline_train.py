@@ -16,19 +16,33 @@ RESUME_MAY_CHANGE = {"epochs", "patience", "max_time", "device", "resume"}
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    parser.add_argument("--data", required=required, help="drawn: shapes5 | shapes5-noise20 | digits | digit_grid | "
-                        "dominant | largest (default: the baseline's); your own: a folder of `frcnn split` | a COCO or "
-                        "PurdueShapes5 file with --val | a VOC folder")  # fmt: skip
+    parser.add_argument(
+        "--data",
+        required=required,
+        help="drawn: shapes5 | shapes5-noise20 | digits | digit_grid | "
+        "dominant | largest (default: the baseline's); your own: a folder of `frcnn split` | a COCO or "
+        "PurdueShapes5 file with --val | a VOC folder",
+    )
     parser.add_argument("--val", type=Path, metavar="FILE", help="what to judge on, for a COCO or PurdueShapes5 file")
-    parser.add_argument("--select", choices=("dominant", "largest"), help="which object of an image of your own "
-                        "(default: the baseline's)")  # fmt: skip
-    parser.add_argument("--min-area", type=float, default=0.13, help="dominant: area from this share of the image, or "
-                        "pixels when 1 or more (default: 0.13, 200 x 200 of 640 x 480)")  # fmt: skip
+    parser.add_argument(
+        "--select",
+        choices=("dominant", "largest"),
+        help="which object of an image of your own (default: the baseline's)",
+    )
+    parser.add_argument(
+        "--min-area",
+        type=float,
+        default=0.13,
+        help="dominant: area from this share of the image, or "
+        "pixels when 1 or more (default: 0.13, 200 x 200 of 640 x 480)",
+    )
     parser.add_argument("--classes", nargs="+", default=(), metavar="NAME", help="only these classes of the files")
-    parser.add_argument("--size", type=int, help="side of the pictures of dominant, largest and files, pixels "
-                        "(default: the baseline's)")  # fmt: skip
-    parser.add_argument("--keep-empty", action="store_true", help="keep images without an object (loadhead learns "
-                        "presence then)")  # fmt: skip
+    parser.add_argument(
+        "--size", type=int, help="side of the pictures of dominant, largest and files, pixels (default: the baseline's)"
+    )
+    parser.add_argument(
+        "--keep-empty", action="store_true", help="keep images without an object (loadhead learns presence then)"
+    )
 
 
 def add_train(verbs: argparse._SubParsersAction) -> None:
@@ -41,8 +55,11 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="see `frcnn baseline list`")
     add_data(parser)
     add_budget(parser)
-    parser.add_argument("--loss", help="weighted sum, like 25*ce + l1, out of ce bce mse l1 smooth_l1 iou giou diou "
-                        "ciou; grid detectors: grid_seed or grid")  # fmt: skip
+    parser.add_argument(
+        "--loss",
+        help="weighted sum, like 25*ce + l1, out of ce bce mse l1 smooth_l1 iou giou diou "
+        "ciou; grid detectors: grid_seed or grid",
+    )
     parser.add_argument("--epochs", type=int, help="passes over the training pictures")
     parser.add_argument("--batch", type=int, help="images per step")
     parser.add_argument("--lr", type=float, help="learning rate")
@@ -50,33 +67,53 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--schedule", choices=("constant", "onecycle", "cosine", "step"), help="of the learning rate")
     parser.add_argument("--train-images", type=int, help="drawn training pictures")
     parser.add_argument("--val-images", type=int, help="drawn pictures to judge on")
-    parser.add_argument("--backbone", help="resnet34 and loadhead: any convolutional torchvision classifier, or "
-                        "fasterrcnn_tiny_fpn: the body of the compact detector")  # fmt: skip
-    parser.add_argument("--weights", default="none", choices=("none", "imagenet", "starter"), help="of the backbone; "
-                        "starter: what fasterrcnn_tiny_fpn starts from")  # fmt: skip
+    parser.add_argument(
+        "--backbone",
+        help="resnet34 and loadhead: any convolutional torchvision classifier, or "
+        "fasterrcnn_tiny_fpn: the body of the compact detector",
+    )
+    parser.add_argument(
+        "--weights",
+        default="none",
+        choices=("none", "imagenet", "starter"),
+        help="of the backbone; starter: what fasterrcnn_tiny_fpn starts from",
+    )
     parser.add_argument("--no-augment", action="store_true", help="no flips, turns and colours")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "auto"), help="default: fp32, as the "
-                        "documents")  # fmt: skip
+    parser.add_argument(
+        "--precision", default="fp32", choices=("fp32", "bf16", "auto"), help="default: fp32, as the documents"
+    )
     parser.add_argument("--patience", type=int, default=0, help="stop after so many epochs without a better score")
     parser.add_argument("--max-time", type=float, default=0.0, help="stop after so many minutes, with checkpoints")
     parser.add_argument("--as", dest="run_name", metavar="NAME", help="name of the run (default: the baseline's)")
-    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run; beside it only "
-                        "--epochs, --patience, --max-time and --device")  # fmt: skip
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with an interrupted run; beside it only --epochs, --patience, --max-time and --device",
+    )
 
 
 def add_budget(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--budget", default="scaled", choices=("scaled", "document"), help="scaled to two CPU cores "
-                        "(default), or the document's own")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of first weights, order and augmentation (default: 0); "
-                        "drawn pictures are always the same")  # fmt: skip
+    parser.add_argument(
+        "--budget",
+        default="scaled",
+        choices=("scaled", "document"),
+        help="scaled to two CPU cores (default), or the document's own",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of first weights, order and augmentation (default: 0); drawn pictures are always the same",
+    )
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR", help=f"where runs go (default: {RUNS})")
 
 
 def train(args: argparse.Namespace) -> int:
-    from label_tools.errors import InputError
+    from label_tools.text.errors import InputError
     from toolkit.single_object.data.sources import is_drawn
-    from toolkit.single_object.rehearsal import rehearse
+    from toolkit.single_object.dry_run import rehearse
     from toolkit.training import run_folder
 
     if args.resume:
@@ -97,7 +134,7 @@ def train(args: argparse.Namespace) -> int:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from label_tools.errors import InputError
+    from label_tools.text.errors import InputError
     from toolkit import checkpoint
     from toolkit.single_object import recipe as recipes
     from toolkit.single_object.data.samples import fingerprint
@@ -131,9 +168,16 @@ def _resume(args: argparse.Namespace) -> int:
     recipe = dataclasses.replace(recipe, **{key: getattr(args, key) for key in given & RESUME_MAY_CHANGE - {"resume"}})
     recipe.check()
     stored = record["data"]
-    pair = open_pair({**stored, **{key: str(folder / stored[key]) for key in ("data", "val")
-                               if stored[key] and not is_drawn(stored[key])
-                               and (folder / stored[key]).exists()}})  # fmt: skip
+    pair = open_pair(
+        {
+            **stored,
+            **{
+                key: str(folder / stored[key])
+                for key in ("data", "val")
+                if stored[key] and not is_drawn(stored[key]) and (folder / stored[key]).exists()
+            },
+        }
+    )
     check_same_data(found, folder, *map(fingerprint, pair))
     with run_folder.Lock(folder):
         checkpoint.sweep(folder)
@@ -143,7 +187,7 @@ def _resume(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace):
     """-> (recipe, what it takes to open the data again, the samples)."""
-    from label_tools.errors import InputError
+    from label_tools.text.errors import InputError
     from toolkit.single_object import registry
     from toolkit.single_object.data.sources import is_drawn
     from toolkit.single_object.networks.backbones import check_backbone, ensure_weights
@@ -164,14 +208,22 @@ def _plan(args: argparse.Namespace):
             raise InputError(f"{flag} {count}: counts drawn pictures, --data {data} is read whole")
     budget = registry.budget(baseline, args.budget, is_drawn(data))
     if data in ("dominant", "largest"):
-        print(f"{baseline.name}: drawn pictures; to learn from your own: --data DIR (`frcnn convert`, `frcnn split`)",
-              file=sys.stderr)  # fmt: skip
+        print(
+            f"{baseline.name}: drawn pictures; to learn from your own: --data DIR (`frcnn convert`, `frcnn split`)",
+            file=sys.stderr,
+        )
     selects = baseline.data if baseline.data in ("dominant", "largest") else "largest"
-    stored = {"data": data, "val": str(args.val) if args.val else None,
-              "train_images": _given(args.train_images, budget.images),
-              "val_images": _given(args.val_images, budget.val), "select": args.select or selects,
-              "size": _given(args.size, budget.size or 32), "min_area": args.min_area,
-              "classes": list(args.classes), "keep_empty": args.keep_empty}  # fmt: skip
+    stored = {
+        "data": data,
+        "val": str(args.val) if args.val else None,
+        "train_images": _given(args.train_images, budget.images),
+        "val_images": _given(args.val_images, budget.val),
+        "select": args.select or selects,
+        "size": _given(args.size, budget.size or 32),
+        "min_area": args.min_area,
+        "classes": list(args.classes),
+        "keep_empty": args.keep_empty,
+    }
     pair = open_pair(stored)
     options = baseline.options(len(pair[0].classes))
     if baseline.data == "largest":
@@ -182,12 +234,24 @@ def _plan(args: argparse.Namespace):
     if baseline.name == "loadhead" and args.keep_empty:
         options["presence"] = True
         loss = f"bce + {loss}"
-    recipe = Recipe(baseline.name, data, _given(args.loss, loss), epochs=_given(args.epochs, budget.epochs),
-                    batch=_given(args.batch, budget.batch), lr=_given(args.lr, budget.lr),
-                    optimizer=args.optimizer or budget.optimizer,
-                    schedule=args.schedule or budget.schedule, seed=args.seed,
-                    augment=baseline.augment and not args.no_augment, patience=args.patience, max_time=args.max_time,
-                    budget=args.budget, options=options, device=args.device, precision=args.precision)  # fmt: skip
+    recipe = Recipe(
+        baseline.name,
+        data,
+        _given(args.loss, loss),
+        epochs=_given(args.epochs, budget.epochs),
+        batch=_given(args.batch, budget.batch),
+        lr=_given(args.lr, budget.lr),
+        optimizer=args.optimizer or budget.optimizer,
+        schedule=args.schedule or budget.schedule,
+        seed=args.seed,
+        augment=baseline.augment and not args.no_augment,
+        patience=args.patience,
+        max_time=args.max_time,
+        budget=args.budget,
+        options=options,
+        device=args.device,
+        precision=args.precision,
+    )
     return recipe, stored, pair
 
 
@@ -197,26 +261,35 @@ def _given(value, default):
 
 
 def open_pair(stored: dict):
-    from label_tools.words import counted
+    from label_tools.text.messages import counted
     from toolkit.single_object.data.coco_objects import Selection
     from toolkit.single_object.data.samples import shared
     from toolkit.single_object.data.sources import is_drawn, open_data
 
-    selection = Selection(stored["select"], stored["size"], stored["min_area"], tuple(stored["classes"]),
-                          stored["keep_empty"])  # fmt: skip
-    pair = open_data(stored["data"], Path(stored["val"]) if stored["val"] else None, stored["train_images"],
-                     stored["val_images"], selection)  # fmt: skip
+    selection = Selection(
+        stored["select"], stored["size"], stored["min_area"], tuple(stored["classes"]), stored["keep_empty"]
+    )
+    pair = open_data(
+        stored["data"],
+        Path(stored["val"]) if stored["val"] else None,
+        stored["train_images"],
+        stored["val_images"],
+        selection,
+    )
     for samples in pair:
         print(samples.about(), file=sys.stderr)
     if not is_drawn(stored["data"]) and (both := shared(*pair)):
-        print(f"warning: {counted(both, 'picture')} of {len(pair[1])} to judge on taught the network, too: the numbers "
-              "will be too good; `frcnn split` keeps them apart", file=sys.stderr)  # fmt: skip
+        print(
+            f"warning: {counted(both, 'picture')} of {len(pair[1])} to judge on taught the network, too: the numbers "
+            "will be too good; `frcnn split` keeps them apart",
+            file=sys.stderr,
+        )
     return pair
 
 
 def _fit(folder: Path, recipe, pair, stored: dict, found) -> int:
     """Train in `folder`, its lock held; keep run.json true whatever happens."""
-    from label_tools.errors import InputError
+    from label_tools.text.errors import InputError
     from toolkit import runtime
     from toolkit.single_object import training
     from toolkit.single_object.curves import draw_answers, draw_curves
@@ -226,8 +299,14 @@ def _fit(folder: Path, recipe, pair, stored: dict, found) -> int:
 
     progress = Progress(folder / "train.log")
     ending, started = {"status": "failed"}, time.time()
-    run_folder.update_run(folder, kind="single_object", recipe=dataclasses.asdict(recipe), data=stored,
-                          versions=runtime.versions(), status="running")  # fmt: skip
+    run_folder.update_run(
+        folder,
+        kind="single_object",
+        recipe=dataclasses.asdict(recipe),
+        data=stored,
+        versions=runtime.versions(),
+        status="running",
+    )
     try:
         result = training.fit(recipe, folder, *pair, resume=found, progress=progress)
         ending = {"status": "finished", "ended": result["ended"]}
@@ -250,6 +329,7 @@ def summary(result: dict) -> str:
     numbers = result["metrics"]
     keys = ("accuracy", "mean_iou", "AP50", "AP")
     text = "  ".join(f"{key} {numbers[key]:.3f}" for key in keys if numbers.get(key) is not None)
-    seeds = "  ".join(f"{key} {value:.3f}" for key, value in numbers.items()
-                      if key.startswith("seed_") and value is not None)  # fmt: skip
+    seeds = "  ".join(
+        f"{key} {value:.3f}" for key, value in numbers.items() if key.startswith("seed_") and value is not None
+    )
     return f"{result['baseline']}: {text}" + (f"\nas the document computes it: {seeds}" if seeds else "")

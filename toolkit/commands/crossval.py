@@ -58,9 +58,14 @@ def run(args: argparse.Namespace) -> int:
     out = args.runs / args.name
     try:
         metrics = crossval(
-            args.data, out, args.folds, train,
-            seed=args.seed or 0, image_root=args.images, group_by=args.group_by,
-        )  # fmt: skip
+            args.data,
+            out,
+            args.folds,
+            train,
+            seed=args.seed or 0,
+            image_root=args.images,
+            group_by=args.group_by,
+        )
     except TrainingFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code

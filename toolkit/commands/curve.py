@@ -18,10 +18,22 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         "it goes on where it was stopped. All flags of `frcnn train` apply, --seed aside.",
     )
     parser.add_argument("data", type=Path, metavar="DATA", help="folder with train.json and val.json")
-    parser.add_argument("--fractions", type=float, nargs="+", default=[0.25, 0.5, 0.75, 1.0], metavar="F",
-                        help="shares of the training images (default: 0.25 0.5 0.75 1)")  # fmt: skip
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="S",
-                        help="each draws other images and other weights (default: 0 1 2)")  # fmt: skip
+    parser.add_argument(
+        "--fractions",
+        type=float,
+        nargs="+",
+        default=[0.25, 0.5, 0.75, 1.0],
+        metavar="F",
+        help="shares of the training images (default: 0.25 0.5 0.75 1)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        metavar="S",
+        help="each draws other images and other weights (default: 0 1 2)",
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument("--name", default="curve", help="folder in --runs (default: curve)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
@@ -59,8 +71,10 @@ def run(args: argparse.Namespace) -> int:
     fit = result["fit"]
     if fit:
         low, high = fit["gain_interval"]
-        print(f"with {fit['num_images_ahead']} images, twice as many: AP {fit['AP_ahead']:.3f}, "
-              f"now {fit['AP_now']:.3f}; gain {low:+.3f} to {high:+.3f} (95 %)\n{fit['answer']}")  # fmt: skip
+        print(
+            f"with {fit['num_images_ahead']} images, twice as many: AP {fit['AP_ahead']:.3f}, "
+            f"now {fit['AP_now']:.3f}; gain {low:+.3f} to {high:+.3f} (95 %)\n{fit['answer']}"
+        )
     else:
         print("no fit: it needs trainings with two different numbers of images")
     print(f"page: {out / 'curve.html'}")

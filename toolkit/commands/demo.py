@@ -22,7 +22,7 @@ def _sample() -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.errors import InputError
+    from label_tools.text.errors import InputError
 
     sample = args.sample
     if not (sample / "labelme").is_dir():
@@ -37,15 +37,18 @@ def run(args: argparse.Namespace) -> int:
     labels = ["--labels", str(sample / "labels.txt")]
     steps = [
         ("LabelMe files to COCO", ["convert", "labelme", sample / "labelme", *labels, "--out", work / "labelme.json"]),
-        ("instance masks to COCO",
-         ["convert", "masks", sample / "masks", *labels, "--mode", "instance", "--out", work / "masks.json"]),
+        (
+            "instance masks to COCO",
+            ["convert", "masks", sample / "masks", *labels, "--mode", "instance", "--out", work / "masks.json"],
+        ),
         ("both in one file", ["merge", work / "labelme.json", work / "masks.json", "--out", work / "annotations.json"]),
         ("look for faults", ["check", work / "annotations.json"]),
         ("split by image", ["split", work / "annotations.json", "--train", ".75", "--val", ".25", "--test", "0"]),
-        ("fine-tune, evaluate, report",
-         ["train", work, "--model", "fasterrcnn_tiny_fpn", "--name", run, "--runs", args.out,
-          *_epochs(args)]),
-    ]  # fmt: skip
+        (
+            "fine-tune, evaluate, report",
+            ["train", work, "--model", "fasterrcnn_tiny_fpn", "--name", run, "--runs", args.out, *_epochs(args)],
+        ),
+    ]
     for number, (text, command) in enumerate(steps, 1):
         words = [str(word) for word in command]
         print(f"\n[{number}/{len(steps) + 1}] {text}\n$ frcnn {' '.join(words)}", flush=True)
@@ -65,8 +68,10 @@ def run(args: argparse.Namespace) -> int:
     if code:
         return code
     metrics = run_folder.read_json(folder / "val" / "metrics.json")
-    print(f"\nmAP on the {metrics['num_images']} held-out images: AP {metrics['AP']:.3f}  AP50 {metrics['AP50']:.3f}  "
-          f"AP75 {metrics['AP75']:.3f}   ({time.monotonic() - started:.0f} s)")  # fmt: skip
+    print(
+        f"\nmAP on the {metrics['num_images']} held-out images: AP {metrics['AP']:.3f}  AP50 {metrics['AP50']:.3f}  "
+        f"AP75 {metrics['AP75']:.3f}   ({time.monotonic() - started:.0f} s)"
+    )
     print(f"report:   {folder / 'report.html'}\npictures: {pictures}")
     return 0
 

@@ -67,8 +67,14 @@ def _torch() -> list[Check]:
     try:
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except Exception:
-        checks.append(Check("operators", "problem", "torchvision's operators do not load",
-                            "install torch and torchvision together, from one place"))  # fmt: skip
+        checks.append(
+            Check(
+                "operators",
+                "problem",
+                "torchvision's operators do not load",
+                "install torch and torchvision together, from one place",
+            )
+        )
     from toolkit.runtime import cpu_has_bf16
 
     if torch.cuda.is_available():
@@ -148,8 +154,8 @@ def _opencv() -> list[Check]:
 
 
 def _labelme() -> list[Check]:
-    from label_tools.app import find_labelme
-    from label_tools.errors import InputError
+    from label_tools.commands.label import find_labelme
+    from label_tools.text.errors import InputError
 
     try:
         checks = [Check("labelme", "ok", find_labelme())]

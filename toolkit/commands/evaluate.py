@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -24,14 +24,25 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--detections", type=Path, metavar="FILE", help="COCO results of any detector")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where metrics.json and report.html go")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
-    parser.add_argument("--compare", type=Path, metavar="RUN_B",
-                        help="is B better? a run, or a COCO results file, on the same images")  # fmt: skip
-    parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="RUN",
-                        help="more runs, or COCO results: label errors that all of them see come first")  # fmt: skip
+    parser.add_argument(
+        "--compare", type=Path, metavar="RUN_B", help="is B better? a run, or a COCO results file, on the same images"
+    )
+    parser.add_argument(
+        "--also",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="more runs, or COCO results: label errors that all of them see come first",
+    )
     add_settings(parser)
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N (default: auto)")
-    parser.add_argument("--batch-size", type=int, default=4,
-                        help="images of one size at a time (default: 4); the numbers do not depend on it")  # fmt: skip
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=4,
+        help="images of one size at a time (default: 4); the numbers do not depend on it",
+    )
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="print metrics.json")
@@ -43,8 +54,13 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """The flags of toolkit.evaluation.evaluate.Settings, whose defaults are written there."""
     parser.add_argument("--iou", type=float, help="IoU of curves, thresholds and confusion (default: 0.5)")
-    parser.add_argument("--min-precision", dest="precision", type=float, metavar="P",
-                        help="thresholds that reach this precision, instead of the highest F1")  # fmt: skip
+    parser.add_argument(
+        "--min-precision",
+        dest="precision",
+        type=float,
+        metavar="P",
+        help="thresholds that reach this precision, instead of the highest F1",
+    )
     parser.add_argument("--resamples", type=int, help="bootstrap resamples; 0: no intervals (default: 1000)")
     parser.add_argument("--seed", type=int, help="of the bootstrap (default: 0)")
 

@@ -12,8 +12,11 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
     parser.add_argument("images", type=Path, nargs="+", help="pictures or folders of pictures")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: predictions, or predictions-2, ...")
-    parser.add_argument("--score", type=float, help="show detections from this score (default: the checkpoint's "
-                        "own threshold of each class, else 0.5)")  # fmt: skip
+    parser.add_argument(
+        "--score",
+        type=float,
+        help="show detections from this score (default: the checkpoint's own threshold of each class, else 0.5)",
+    )
     parser.add_argument("--no-pictures", action="store_true", help="only the JSON")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.add_argument("--json", action="store_true", help="print the JSON on stdout too")
@@ -21,10 +24,11 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.atomic import atomic_write
-    from label_tools.errors import FINDINGS, InputError
-    from label_tools.own_files import drawing_paths
-    from toolkit import checkpoint, pictures, predict
+    from label_tools.pictures.own_files import drawing_paths
+    from label_tools.text.atomic import atomic_write
+    from label_tools.text.errors import FINDINGS, InputError
+    from toolkit import checkpoint
+    from toolkit.prediction import drawing, predict
     from toolkit.training import run_folder
     from toolkit.training.progress import Progress
 
@@ -45,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             record["error"] = error
             progress.line(f"skipped: {error}")
         elif not args.no_pictures:
-            pictures.save_jpeg(drawn(path, detections), drawings[name.as_posix()])
+            drawing.save_jpeg(drawn(path, detections), drawings[name.as_posix()])
         records.append(record)
         progress.step(f"{done}/{len(files)} pictures")
     progress.close()
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def drawn(path: Path, detections: list):
-    from label_tools import images
-    from toolkit import pictures
+    from label_tools.pictures import images
+    from toolkit.prediction import drawing
 
-    return pictures.draw_detections(images.open_image(path), detections)
+    return drawing.draw_detections(images.open_image(path), detections)

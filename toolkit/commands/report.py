@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit import config as recipes
 
 RESUME_MAY_CHANGE = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard"}
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("frcnn train: needs DATA, a folder with train.json and val.json; `frcnn split` makes one")
     recipe = recipes.read_file(args.config) if args.config else {}
     if args.dry_run:
-        from label_tools import coco
-        from toolkit.training.plan import plan
+        from label_tools.document import coco
+        from toolkit.training.dry_run import plan
 
         parts, train, val, config = _read(args, recipe)
         reported = ("val", "test") if val is not None and not args.no_report else ()
@@ -60,14 +60,14 @@ def run(args: argparse.Namespace) -> int:
         print(plan(config, train, val, images))
         return 0
     # joined first: what one process cannot read then ends the others, too
-    from toolkit.training import run_folder, together
+    from toolkit.training import distributed, run_folder
 
     device = {**recipe, **recipes.flags_given(args)}.get("device", recipes.Run.device)
-    with together.joined(device) as processes:
+    with distributed.joined(device) as processes:
         parts, train, val, config = _read(args, recipe)
         _ensure_extras(config)
-        together.agree(processes, *_must_be_one(train, val, config))
-        folder = together.once(lambda: run_folder.create(args.runs, args.name), processes)
+        distributed.agree(processes, *_must_be_one(train, val, config))
+        folder = distributed.once(lambda: run_folder.create(args.runs, args.name), processes)
         with _lock(folder, processes), _nothing_left(folder, processes):
             if processes.first:
                 for part, path in parts.items():
@@ -81,12 +81,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _read(args: argparse.Namespace, recipe: dict) -> tuple:
     """-> ({part: file}, train, val, config): the labels, and the recipe for so many images."""
-    from toolkit import data
+    from toolkit.data import dataset
     from toolkit.training.labels import check_parts, check_test, find_parts
 
     parts = find_parts(args.data, args.val, args.test)
-    train = data.read_index(parts["train"], args.images)
-    val = data.read_index(parts["val"], args.images) if "val" in parts else None
+    train = dataset.read_index(parts["train"], args.images)
+    val = dataset.read_index(parts["val"], args.images) if "val" in parts else None
     check_parts(train, val, parts)
     check_test(parts, args.images, train.classes)
     return parts, train, val, recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
@@ -100,7 +100,7 @@ def _must_be_one(train, val, config) -> tuple[tuple, dict]:
 
 def _ensure_extras(config) -> None:
     """Weights to be fetched, packages and an augmentation to be had, before a run folder is made."""
-    from toolkit import transforms
+    from toolkit.data import transforms
     from toolkit.networks import first_weights
 
     transforms.build(config.data.augment)
@@ -129,7 +129,7 @@ def _lock(folder: Path, processes) -> contextlib.AbstractContextManager:
 
 
 def _resume(args: argparse.Namespace) -> int:
-    from toolkit.training import run_folder, together
+    from toolkit.training import distributed, run_folder
 
     folder = args.resume
     if not (folder / run_folder.CONFIG).is_file():
@@ -147,13 +147,15 @@ def _resume(args: argparse.Namespace) -> int:
     wrong = sorted(set(flags) - RESUME_MAY_CHANGE)
     wrong += [name for name, given in (("config", args.config), ("preset", args.preset != "auto")) if given]
     if wrong:
-        raise InputError(f"--resume: --{wrong[0].replace('_', '-')} cannot change in a run; "
-                         f"start a new one, with --weights {folder} to build on it")  # fmt: skip
+        raise InputError(
+            f"--resume: --{wrong[0].replace('_', '-')} cannot change in a run; "
+            f"start a new one, with --weights {folder} to build on it"
+        )
     config = recipes.from_flat({**recipes.read_file(folder / run_folder.CONFIG), **flags})
     recipes.check(config)
-    with together.joined(config.run.device) as processes, _lock(folder, processes):
+    with distributed.joined(config.run.device) as processes, _lock(folder, processes):
         found, parts, train, val = _read_for_resume(folder, args)
-        together.agree(processes, *_must_be_one(train, val, config))  # and all have read before the first tidies up
+        distributed.agree(processes, *_must_be_one(train, val, config))  # and all have read before the first tidies up
         if processes.first:
             if any(given is not None for given in (args.data, args.images, args.val, args.test)):
                 for part, path in parts.items():
@@ -166,7 +168,8 @@ def _resume(args: argparse.Namespace) -> int:
 
 def _read_for_resume(folder: Path, args: argparse.Namespace) -> tuple:
     """-> (newest intact checkpoint, {part: file}, train, val); other classes or other data are refused."""
-    from toolkit import checkpoint, data
+    from toolkit import checkpoint
+    from toolkit.data import dataset
     from toolkit.training.labels import check_test, find_parts
 
     found, notes = checkpoint.load_last(folder)
@@ -174,18 +177,22 @@ def _read_for_resume(folder: Path, args: argparse.Namespace) -> tuple:
         print(f"warning: {note}", file=sys.stderr)
     # the labels of the run itself, unless DATA says that they moved or changed
     parts = find_parts(args.data if args.data is not None else folder, args.val, args.test)
-    train = data.read_index(parts["train"], args.images)
-    val = data.read_index(parts["val"], args.images) if "val" in parts else None
+    train = dataset.read_index(parts["train"], args.images)
+    val = dataset.read_index(parts["val"], args.images) if "val" in parts else None
     for index in (train, val):
         if index is not None and list(index.classes) != found.classes:
-            raise InputError(f"--resume {folder}: was trained on the classes {', '.join(found.classes)}; "
-                             f"the labels have {', '.join(index.classes)}")  # fmt: skip
+            raise InputError(
+                f"--resume {folder}: was trained on the classes {', '.join(found.classes)}; "
+                f"the labels have {', '.join(index.classes)}"
+            )
     check_test(parts, args.images, found.classes)
     for part, index, key in (("train", train, "data_fingerprint"), ("val", val, "val_fingerprint")):
         now = index.fingerprint if index is not None else None
         if now != found.meta[key] and not args.allow_data_change:
-            raise InputError(f"--resume {folder}: {parts.get(part, f'no {part}.json')} is not what this run began with "
-                             f"(other images, boxes or order); --allow-data-change goes on all the same")  # fmt: skip
+            raise InputError(
+                f"--resume {folder}: {parts.get(part, f'no {part}.json')} is not what this run began with "
+                f"(other images, boxes or order); --allow-data-change goes on all the same"
+            )
     return found, parts, train, val
 
 
@@ -199,9 +206,9 @@ def _tidy(folder: Path) -> None:
 
 def _fit(folder: Path, config, train, val, processes, found, *, report: bool) -> int:
     """Train in `folder`, its lock held; keep run.json true whatever happens; evaluate the best, report."""
-    from label_tools import coco
+    from label_tools.document import coco
+    from toolkit.data.loader import MachineError
     from toolkit.evaluation.evaluate import coco_metrics
-    from toolkit.loader import MachineError
     from toolkit.stopping import Stopped, stop_at_once
     from toolkit.training import train as training
     from toolkit.training.progress import Progress, duration
@@ -215,8 +222,15 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
     try:
         try:
             trained = training.fit(
-                config, folder, train, val, lambda detections: coco_metrics(document, detections),
-                resume=found, processes=processes, progress=progress)  # fmt: skip
+                config,
+                folder,
+                train,
+                val,
+                lambda detections: coco_metrics(document, detections),
+                resume=found,
+                processes=processes,
+                progress=progress,
+            )
         except Stopped as stopped:
             note(folder, status="stopped", seconds=round(time.monotonic() - started, 1))
             return stopped.exit_code
@@ -230,8 +244,14 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
         if not first:
             return 0
         seconds = round(time.monotonic() - started, 1)
-        note(folder, status="trained", seconds=seconds, ended=trained.ended, best_epoch=trained.best_epoch,
-             unreadable=list(trained.unreadable))  # fmt: skip
+        note(
+            folder,
+            status="trained",
+            seconds=seconds,
+            ended=trained.ended,
+            best_epoch=trained.best_epoch,
+            unreadable=list(trained.unreadable),
+        )
         print(f"{trained.ended} after {trained.epochs:g} epochs, {duration(seconds)}", file=sys.stderr)
         with stop_at_once():
             _finish(folder, config, report=report and val is not None)
@@ -239,8 +259,9 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
         print(f"stopped before the report; --resume {folder} writes it", file=sys.stderr)
         return stopped.exit_code
     if trained.failed_saves:
-        raise MachineError(f"{folder}: training ended, but not every checkpoint could be written: "
-                           f"{trained.failed_saves[-1]}")  # fmt: skip
+        raise MachineError(
+            f"{folder}: training ended, but not every checkpoint could be written: {trained.failed_saves[-1]}"
+        )
     return 0
 
 
@@ -267,8 +288,10 @@ def judge(folder: Path, config) -> None:
         if (folder / f"{part}.json").is_file():
             metrics = evaluate_run(folder, part, device=config.run.device)
             shown = {k: "n/a" if metrics[k] is None else f"{metrics[k]:.3f}" for k in ("AP", "AP50", "AP75")}
-            print(f"mAP on {part}: AP {shown['AP']}  AP50 {shown['AP50']}  AP75 {shown['AP75']}  "
-                  f"({metrics['num_objects']} objects in {metrics['num_images']} images)")  # fmt: skip
+            print(
+                f"mAP on {part}: AP {shown['AP']}  AP50 {shown['AP50']}  AP75 {shown['AP75']}  "
+                f"({metrics['num_objects']} objects in {metrics['num_images']} images)"
+            )
             if small := few(metrics):
                 print(f"warning: {part}: {small}", file=sys.stderr)
 
@@ -277,8 +300,10 @@ def describe_run(folder: Path, config, train, val) -> None:
     """run.json: what was asked, of what, with which versions; and train_batch.jpg, what the network sees."""
     import shlex
 
-    from toolkit import pictures, runtime, transforms
-    from toolkit.data import DetectionDataset, EpochBatches, Unreadable
+    from toolkit import runtime
+    from toolkit.data import transforms
+    from toolkit.data.dataset import DetectionDataset, EpochBatches, Unreadable
+    from toolkit.prediction import drawing
     from toolkit.training.run_folder import update_run
 
     update_run(
@@ -298,5 +323,5 @@ def describe_run(folder: Path, config, train, val) -> None:
     keys = next(iter(EpochBatches(train, min(9, len(train)), config.run.seed)))
     samples = [s for s in map(dataset.__getitem__, keys) if not isinstance(s, Unreadable)]
     if samples:
-        sheet = pictures.batch_sheet([i for i, _ in samples], [t for _, t in samples], train.classes)
-        pictures.save_jpeg(sheet, folder / "train_batch.jpg")
+        sheet = drawing.batch_sheet([i for i, _ in samples], [t for _, t in samples], train.classes)
+        drawing.save_jpeg(sheet, folder / "train_batch.jpg")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from label_tools import coco
-from label_tools.errors import InputError
+from label_tools.document import coco
+from label_tools.text.errors import InputError
 from toolkit.evaluation.evaluate import DEFAULTS, Settings, read_detections
 from toolkit.evaluation.evaluation_folder import write_json
+from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.bootstrap import compare
 from toolkit.metrics.matching import match
-from toolkit.metrics.tables import read_tables
 
 
 def compare_with(
@@ -49,7 +49,8 @@ def detections_of(
             translated = _same_images(document, coco.read_raw(place / "annotations.json"))
             if translated:
                 return _renumbered(read_detections(place / "detections.json"), *translated)
-    from toolkit import checkpoint, predict
+    from toolkit import checkpoint
+    from toolkit.prediction import predict
 
     return predict.detect(checkpoint.find(other), document, image_root, device=device, batch_size=batch_size)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from label_tools import coco
-from label_tools.errors import InputError
+from label_tools.document import coco
+from label_tools.text.errors import InputError
 from toolkit.evaluation.evaluate import DEFAULTS, Settings, judge, read_detections
 from toolkit.evaluation.evaluation_folder import write_evaluation
 
@@ -64,7 +64,7 @@ def _write_folds(
     annotations: Path, labels: Path, folds: int, seed: int, image_root: Path | None, group_by: str | None
 ) -> list[str]:
     """labels/foldN/{train,val,test}.json; images that look alike stay in one fold. -> the folds' names."""
-    from label_tools.split_files import split_file
+    from label_tools.commands.split import split_file
 
     names = [f"fold{i + 1}" for i in range(folds)]
     plan = {"annotations": annotations.resolve().as_posix(), "folds": folds, "seed": seed, "group_by": group_by}

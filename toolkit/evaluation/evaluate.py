@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from label_tools import coco
-from label_tools.errors import InputError
+from label_tools.document import coco
+from label_tools.text.errors import InputError
 from toolkit.metrics import bootstrap, curves, statistics
+from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.coco import KEYS, summary
 from toolkit.metrics.confusion import confusion
 from toolkit.metrics.error_kinds import error_kinds
 from toolkit.metrics.matching import MAX_DETECTIONS, Matches, match
 from toolkit.metrics.suspects import Suspect, suspects
-from toolkit.metrics.tables import Tables, read_tables
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def coco_metrics(document: dict, detections: list) -> dict:
     detections: [{"image_id", "category_id", "bbox": [x, y, w, h] in pixels of the original image, "score"}].
     Returns AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl in 0..1, None where there is no object;
     "per_class" {name: the same and "num_objects"}, "num_images", "num_objects", "num_objects_by_size",
-    "num_detections", "warnings". The same numbers as pycocotools (tests/test_metrics_coco.py).
+    "num_detections", "warnings". The same numbers as pycocotools (tests/metrics/test_coco.py).
     Raises InputError for detections that cannot be judged.
     """
     tables = read_tables(document, detections)
@@ -171,9 +171,10 @@ def evaluate_run(
         raise InputError(f"{run}: is a file, needs a run folder (runs/NAME); a run is judged on it by RUN --data {run}")
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
-    from toolkit import checkpoint, predict
+    from toolkit import checkpoint
     from toolkit.evaluation.comparison import detections_of
     from toolkit.evaluation.evaluation_folder import write_evaluation
+    from toolkit.prediction import predict
 
     document = coco.read(annotations)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
@@ -182,8 +183,16 @@ def evaluate_run(
     detections = predict.detect(where, document, root, device=device, batch_size=batch_size, each=each)
     stored = None if split == "val" and data is None else meta.get("score_thresholds")
     further = tuple(detections_of(o, document, root, split, device=device, batch_size=batch_size) for o in others)
-    evaluation = judge(document, detections, settings, split=split, document_name=str(annotations),
-                       detections_name="detections", fixed_thresholds=stored, others=further)  # fmt: skip
+    evaluation = judge(
+        document,
+        detections,
+        settings,
+        split=split,
+        document_name=str(annotations),
+        detections_name="detections",
+        fixed_thresholds=stored,
+        others=further,
+    )
     evaluation.metrics["warnings"] += unseen_classes(run, document)
     evaluation.metrics["checkpoint"] = {key: meta.get(key) for key in ("epoch", "step", "data_fingerprint")}
     evaluation.metrics["checkpoint"]["folder"] = where.name
@@ -232,7 +241,7 @@ def evaluate_files(
 
 def read_detections(path: Path) -> list:
     """A file in COCO's results format. InputError when it is no list."""
-    from label_tools.strict_json import loads
+    from label_tools.text.strict_json import loads
 
     try:
         content = Path(path).read_bytes()

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from label_tools import coco
-from label_tools.atomic import atomic_write
+from label_tools.document import coco
+from label_tools.text.atomic import atomic_write
 from toolkit.evaluation.evaluate import Evaluation
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
@@ -101,8 +101,12 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
 
     for iou in (0.5, 0.75):
         lines = {name: curves.precision_recall(matches, k, iou) for k, name in enumerate(names)}
-        _write_columns(folder / f"precision_recall_{round(100 * iou)}.csv", "recall", RECALLS,
-                       {name: line for name, line in lines.items() if line is not None})  # fmt: skip
+        _write_columns(
+            folder / f"precision_recall_{round(100 * iou)}.csv",
+            "recall",
+            RECALLS,
+            {name: line for name, line in lines.items() if line is not None},
+        )
     lines = {curve.name: curves.sampled(curve, GRID) for curve in evaluation.curves}
     for key in ("precision", "recall", "f1"):
         _write_columns(folder / f"{key}.csv", "score_threshold", GRID, {n: line[key] for n, line in lines.items()})

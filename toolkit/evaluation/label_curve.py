@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from label_tools import coco
-from label_tools.errors import InputError
+from label_tools.document import coco
+from label_tools.text.errors import InputError
 from toolkit.evaluation.crossval import TrainingFailed
 from toolkit.evaluation.evaluation_folder import write_csv, write_json
 from toolkit.metrics.learning import learning_curve
@@ -48,10 +48,17 @@ def label_curve(
             if not (out / name / split / "metrics.json").is_file():
                 _train_part(out, name, part, data, root, seed, image_root, train)
             metrics = json.loads((out / name / split / "metrics.json").read_bytes())
-            points.append({
-                "fraction": fraction, "seed": seed, "num_images": len(part["images"]),
-                "num_objects": len(part["annotations"]), "AP": metrics["AP"], "AP50": metrics["AP50"], "run": name,
-            })  # fmt: skip
+            points.append(
+                {
+                    "fraction": fraction,
+                    "seed": seed,
+                    "num_images": len(part["images"]),
+                    "num_objects": len(part["annotations"]),
+                    "AP": metrics["AP"],
+                    "AP50": metrics["AP50"],
+                    "run": name,
+                }
+            )
     defined = [p for p in points if p["AP"] is not None]
     result = {"points": points, "split": split, "fit": learning_curve(defined)}
     write_json(out / "curve.json", result)
@@ -86,9 +93,15 @@ def part_of(document: dict, fraction: float, seed: int) -> dict:
 
 
 def _train_part(
-    out: Path, name: str, part: dict, data: Path, root: Path, seed: int, image_root: Path | None,
+    out: Path,
+    name: str,
+    part: dict,
+    data: Path,
+    root: Path,
+    seed: int,
+    image_root: Path | None,
     train: Callable[[list[str]], int],
-) -> None:  # fmt: skip
+) -> None:
     labels = out / "labels" / name
     part = {**part, "info": {**part.get("info", {}), "image_root": os.path.relpath(root.resolve(), labels.resolve())}}
     coco.write(part, labels / "train.json")
@@ -117,7 +130,7 @@ def write_page(out: Path, result: dict) -> Path:
     import jinja2
     from markupsafe import Markup
 
-    from label_tools.atomic import atomic_write
+    from label_tools.text.atomic import atomic_write
     from toolkit.report.figures import label_curve_figure
 
     here = Path(__file__).parents[1] / "report"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 
 SLACK = 2.0  # pixels that an honest box may leave its image by
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from toolkit.metrics.arrays import Tables
 from toolkit.metrics.overlap import pairs_over
-from toolkit.metrics.tables import Tables
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREA_NAMES = ("all", "small", "medium", "large")

@@ -14,8 +14,9 @@ def few(metrics: dict) -> str:
     """
     if metrics.get("crossval"):
         return ""
-    rare = [f"{name} {one['num_objects']}" for name, one in metrics["per_class"].items()
-            if one["num_objects"] < FEW_OBJECTS]  # fmt: skip
+    rare = [
+        f"{name} {one['num_objects']}" for name, one in metrics["per_class"].items() if one["num_objects"] < FEW_OBJECTS
+    ]
     if metrics["num_images"] >= FEW_IMAGES and not rare:
         return ""
     text = f"SMALL SET: judged on {_count(metrics['num_images'], 'image')}, {_count(metrics['num_objects'], 'object')}"

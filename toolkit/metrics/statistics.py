@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from toolkit.metrics.arrays import Tables
 from toolkit.metrics.overlap import iou_of
-from toolkit.metrics.tables import Tables
 
 COVERED = 0.5  # an object whose best anchor has less IoU starts far from every anchor
 

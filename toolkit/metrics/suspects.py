@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from toolkit.metrics.arrays import Tables
 from toolkit.metrics.overlap import iou_of, pairs_over
-from toolkit.metrics.tables import Tables
 
 KINDS = ("no label", "other class", "loose box", "not found")
 TOUCH, SAME, TIGHT = 0.3, 0.5, 0.7

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 
 
 def install(model: nn.Module, weight: torch.Tensor | None, label_smoothing: float) -> None:

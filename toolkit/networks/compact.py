@@ -43,9 +43,7 @@ class CompactFPN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (3, *STAGES)
-        self.body = nn.ModuleList(
-            _stage(a, b, 1 if i < 2 else 2) for i, (a, b) in enumerate(pairwise(widths))
-        )
+        self.body = nn.ModuleList(_stage(a, b, 1 if i < 2 else 2) for i, (a, b) in enumerate(pairwise(widths)))
         self.fpn = FeaturePyramidNetwork(list(STAGES[2:]), FPN_CHANNELS)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:

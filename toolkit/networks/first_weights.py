@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit.networks.registry import Detector, find
 
 STARTER = Path(__file__).with_name("starter") / "fasterrcnn_tiny_fpn.safetensors"
@@ -94,8 +94,10 @@ def _set_aside(path: Path) -> str:
     except FileNotFoundError:  # another process has just done it
         return ""
     except OSError as error:
-        raise InputError(f"{path}: is damaged or cannot be read ({error.strerror or error}) and could not be set "
-                         f"aside; remove it, or give other weights with --weights FILE") from None  # fmt: skip
+        raise InputError(
+            f"{path}: is damaged or cannot be read ({error.strerror or error}) and could not be set "
+            f"aside; remove it, or give other weights with --weights FILE"
+        ) from None
     return f"the file there was cut off or damaged ({wrong}) and is now {aside.name}; "
 
 

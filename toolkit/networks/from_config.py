@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit.config import Config
 from toolkit.networks import class_loss, models
 
@@ -23,11 +23,24 @@ def build_model(
     m = config.model
     if architecture is not None:
         return _spread_sizes(models.rebuild(architecture), config), architecture, "weights: of the checkpoint"
-    sizes = {"min_size": m.image_size, "max_size": m.max_size, "box_score_thresh": m.score_floor,
-             "box_detections_per_img": m.max_detections, "box_batch_size_per_image": m.roi_batch}  # fmt: skip
+    sizes = {
+        "min_size": m.image_size,
+        "max_size": m.max_size,
+        "box_score_thresh": m.score_floor,
+        "box_detections_per_img": m.max_detections,
+        "box_batch_size_per_image": m.roi_batch,
+    }
     model, architecture, about = models.build(
-        m.model, num_classes, weights=m.weights, trainable_layers=m.trainable_layers, norm=m.norm,
-        batch_size=config.data.batch_size, sizes=sizes, anchor_scale=m.anchor_scale, load=load)  # fmt: skip
+        m.model,
+        num_classes,
+        weights=m.weights,
+        trainable_layers=m.trainable_layers,
+        norm=m.norm,
+        batch_size=config.data.batch_size,
+        sizes=sizes,
+        anchor_scale=m.anchor_scale,
+        load=load,
+    )
     return _spread_sizes(model, config), architecture, about
 
 

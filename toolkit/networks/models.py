@@ -14,12 +14,12 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.misc import FrozenBatchNorm2d
 from torchvision.ops.poolers import MultiScaleRoIAlign, initLevelMapper
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit.checkpoint import Checkpoint
 from toolkit.networks import first_weights
-from toolkit.networks.few_cells import FewCellsConv2d
 from toolkit.networks.pooling import TableRoIAlign
 from toolkit.networks.registry import Detector, find
+from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
 
 
 def build(
@@ -174,5 +174,3 @@ def freeze_norms(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-
-

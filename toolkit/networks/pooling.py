@@ -49,8 +49,9 @@ def pool(
     first = (ends.cumsum(0) - ends)[levels] + images * height * width
     rows = (first[:, None, None] + y * width[:, None, None])[:, :, None, :, None] + x[:, None, :, None, :]
     weight = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
-    bins = functional.embedding_bag(rows.flatten(0, 2).flatten(1), table, mode="sum",
-                                    per_sample_weights=weight.flatten(0, 2).flatten(1))  # fmt: skip
+    bins = functional.embedding_bag(
+        rows.flatten(0, 2).flatten(1), table, mode="sum", per_sample_weights=weight.flatten(0, 2).flatten(1)
+    )
     return bins.view(len(boxes), *output_size, -1).permute(0, 3, 1, 2)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 from torchvision.models import detection as zoo
 
-from label_tools.errors import InputError
-from label_tools.words import unknown
+from label_tools.text.errors import InputError
+from label_tools.text.messages import unknown
 from toolkit.networks.compact import fasterrcnn_tiny_fpn
 
 
@@ -39,8 +39,12 @@ def _torchvision(name: str) -> Callable[..., nn.Module]:
 def _anchors_tiny(num_classes: int, **sizes: Any) -> nn.Module:
     from anchors.detector import TinyFasterRCNN
 
-    names = {"max_size": "max_side", "box_score_thresh": "score_thresh", "box_detections_per_img": "max_detections",
-             "box_batch_size_per_image": "roi_samples"}  # fmt: skip
+    names = {
+        "max_size": "max_side",
+        "box_score_thresh": "score_thresh",
+        "box_detections_per_img": "max_detections",
+        "box_batch_size_per_image": "roi_samples",
+    }
     return TinyFasterRCNN(num_classes, **{names[k]: v for k, v in sizes.items() if k in names})
 
 
@@ -51,23 +55,47 @@ def _registry() -> dict[str, Detector]:
     resnet, mobilenet = resnet.IMAGENET1K_V1, mobilenet.IMAGENET1K_V1
     names = {
         "fasterrcnn_resnet50_fpn": Detector(
-            _torchvision("fasterrcnn_resnet50_fpn"), "41 M parameters, the standard",
-            zoo.FasterRCNN_ResNet50_FPN_Weights.COCO_V1, resnet, "frozen", eps=0.0),
+            _torchvision("fasterrcnn_resnet50_fpn"),
+            "41 M parameters, the standard",
+            zoo.FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
+            resnet,
+            "frozen",
+            eps=0.0,
+        ),
         "fasterrcnn_resnet50_fpn_v2": Detector(
-            _torchvision("fasterrcnn_resnet50_fpn_v2"), "43 M, better and slower",
-            zoo.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1, resnet, "batch"),
+            _torchvision("fasterrcnn_resnet50_fpn_v2"),
+            "43 M, better and slower",
+            zoo.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+            resnet,
+            "batch",
+        ),
         "fasterrcnn_mobilenet_v3_large_fpn": Detector(
-            _torchvision("fasterrcnn_mobilenet_v3_large_fpn"), "19 M, several times as fast",
-            zoo.FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1, mobilenet, "frozen", num_layers=6),
+            _torchvision("fasterrcnn_mobilenet_v3_large_fpn"),
+            "19 M, several times as fast",
+            zoo.FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1,
+            mobilenet,
+            "frozen",
+            num_layers=6,
+        ),
         "fasterrcnn_mobilenet_v3_large_320_fpn": Detector(
-            _torchvision("fasterrcnn_mobilenet_v3_large_320_fpn"), "19 M, for small images and slow machines",
-            zoo.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1, mobilenet, "frozen", num_layers=6),
+            _torchvision("fasterrcnn_mobilenet_v3_large_320_fpn"),
+            "19 M, for small images and slow machines",
+            zoo.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1,
+            mobilenet,
+            "frozen",
+            num_layers=6,
+        ),
         "fasterrcnn_tiny_fpn": Detector(
-            fasterrcnn_tiny_fpn, "1.6 M, trains on two CPU cores in minutes", norm="batch", compact=True),
+            fasterrcnn_tiny_fpn, "1.6 M, trains on two CPU cores in minutes", norm="batch", compact=True
+        ),
         "anchors_tiny": Detector(
-            _anchors_tiny, "the teaching network of `anchors`, every operator from scratch", norm="batch",
-            compact=True, fixed_anchors=True),
-    }  # fmt: skip
+            _anchors_tiny,
+            "the teaching network of `anchors`, every operator from scratch",
+            norm="batch",
+            compact=True,
+            fixed_anchors=True,
+        ),
+    }
     return names
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from label_tools.atomic import atomic_write
-from label_tools.errors import InputError
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
 
 SPLITS = ("test", "val")  # which one comes first when a run has several
 

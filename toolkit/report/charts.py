@@ -117,8 +117,9 @@ def bar_chart(
     parts = []
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{at(tick)},{TOP}V{height - BOTTOM}"/>')
-        parts.append(f'<text class="tick" x="{at(tick)}" y="{height - BOTTOM + 16}" text-anchor="middle">'
-                     f"{_short(tick)}</text>")  # fmt: skip
+        parts.append(
+            f'<text class="tick" x="{at(tick)}" y="{height - BOTTOM + 16}" text-anchor="middle">{_short(tick)}</text>'
+        )
     for i, (name, value) in enumerate(zip(names, values)):
         y = TOP + row * i + 5
         parts.append(f'<text class="name" x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
@@ -128,8 +129,10 @@ def bar_chart(
             parts.append(f'<rect class="bar c0" x="{x}" y="{y}" width="{max(end - x, 0.5):.1f}" height="20" rx="2"/>')
         text = texts[i] if texts else (_short(value) if _finite(value) else "n/a")
         parts.append(f'<text class="value" x="{end + 6}" y="{y + 14}">{escape(text)}</text>')
-    parts.append(f'<text class="label" x="{(left + WIDTH - right) / 2}" y="{height - 8}" text-anchor="middle">'
-                 f"{escape(x_label)}</text>")  # fmt: skip
+    parts.append(
+        f'<text class="label" x="{(left + WIDTH - right) / 2}" y="{height - 8}" text-anchor="middle">'
+        f"{escape(x_label)}</text>"
+    )
     return _svg(parts, x_label, height)
 
 
@@ -159,8 +162,9 @@ def histogram(groups: Sequence[tuple[str, Sequence[int]]], edges: Sequence[float
     for b, edge in enumerate(edges):
         if len(edges) <= 12 or b % 2 == 0:
             x = round(LEFT + b * width, 1)
-            parts.append(f'<text class="tick" x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
-                         f"{_short(edge)}</text>")  # fmt: skip
+            parts.append(
+                f'<text class="tick" x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(edge)}</text>'
+            )
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
     parts.append(_upright(f"{TOP + (HEIGHT - TOP - BOTTOM) / 2}", "objects"))
@@ -244,8 +248,9 @@ class _Axes:
                 continue
             at = self.x(tick)
             parts.append(f'<path class="grid" d="M{at},{TOP}V{HEIGHT - BOTTOM}"/>')
-            parts.append(f'<text class="tick" x="{at}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
-                         f"{_short(tick)}</text>")  # fmt: skip
+            parts.append(
+                f'<text class="tick" x="{at}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(tick)}</text>'
+            )
         for tick in _ticks(*self.y_range, 5):
             at = self.y(tick)
             parts.append(f'<path class="grid" d="M{LEFT},{at}H{WIDTH - RIGHT}"/>')

@@ -143,14 +143,20 @@ class EvaluationFigures:
         return Figure(bar_chart(list(kinds), gains, "points of AP50 given back", texts), caption, *link)
 
     def sizes(self) -> Figure:
-        return self._histogram("size", [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048],
-                               "size, square root of the box's area in pixels",
-                               "COCO calls objects up to 32 small and over 96 large.")  # fmt: skip
+        return self._histogram(
+            "size",
+            [4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048],
+            "size, square root of the box's area in pixels",
+            "COCO calls objects up to 32 small and over 96 large.",
+        )
 
     def aspects(self) -> Figure:
-        return self._histogram("aspect_ratio", [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0],
-                               "aspect ratio, height / width",
-                               "Torchvision's anchors have 0.5, 1 and 2.")  # fmt: skip
+        return self._histogram(
+            "aspect_ratio",
+            [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0],
+            "aspect ratio, height / width",
+            "Torchvision's anchors have 0.5, 1 and 2.",
+        )
 
     def _histogram(self, key: str, edges: list[float], label: str, remark: str) -> Figure:
         header, rows, link = self._table("objects.csv")
@@ -181,8 +187,14 @@ class EvaluationFigures:
             "network's resizing. The further right the better; torchvision trains an anchor as an object from IoU "
             "0.70 on, or as the best one of its object."
         )
-        chart = line_chart([line], "IoU with the best anchor", "share of objects", (0, 1), (0, 1),
-                           marks=[(0.5, "IoU 0.5"), (0.7, "IoU 0.7")])  # fmt: skip
+        chart = line_chart(
+            [line],
+            "IoU with the best anchor",
+            "share of objects",
+            (0, 1),
+            (0, 1),
+            marks=[(0.5, "IoU 0.5"), (0.7, "IoU 0.7")],
+        )
         return Figure(chart, caption, *link)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from label_tools.atomic import atomic_write
-from label_tools.errors import InputError
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
 from toolkit.metrics.curves import iou_index
 from toolkit.metrics.overlap import iou_of
 
@@ -52,21 +52,26 @@ def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
                 file.write(content)
     shown = {
         name: [
-            {**made[item.image, item.crop], "file_name": evaluation.tables.file_names[item.image],
-             "title": item.title, "boxes": item.boxes, **item.extra}
+            {
+                **made[item.image, item.crop],
+                "file_name": evaluation.tables.file_names[item.image],
+                "title": item.title,
+                "boxes": item.boxes,
+                **item.extra,
+            }
             for item in items
             if (item.image, item.crop) in made
         ]
         for name, items in galleries.items()
-    }  # fmt: skip
+    }
     note = f"{len(lost)} images could not be opened; the first: {lost[0]}" if lost else ""
     write_json(folder / "gallery.json", {"galleries": shown, "note": note})
 
 
 def _pictures(wanted: list[tuple], file_names: list[str], image_root: Path) -> tuple[dict, list[str]]:
     """{(image, crop): (JPEG, view, size)} of what can be opened, each image once, and why others cannot."""
-    from label_tools.coco import is_inside
-    from label_tools.images import open_image
+    from label_tools.document.coco import is_inside
+    from label_tools.pictures.images import open_image
 
     pictures, lost = {}, []
     for row in sorted({image for image, _ in wanted}):

@@ -43,11 +43,20 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals.update(number=tables.number, objects_of=tables.objects_of, interval=tables.interval,
-                               with_interval=tables.with_interval, whisker=whisker, shot=shot)  # fmt: skip
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        number=tables.number,
+        objects_of=tables.objects_of,
+        interval=tables.interval,
+        with_interval=tables.with_interval,
+        whisker=whisker,
+        shot=shot,
+    )
     training = read_training(folder)
     problems = list(training.problems)
     loaded = {name: _load(path, problems) for name, path in evaluations.items()}
@@ -203,8 +212,10 @@ def _tags(boxes: list[dict], view: tuple, size: float) -> list[str]:
             base = min(max(base, y + size), y + h - 0.3 * size)
             if all(left > end or left + wide < start or abs(base - b) > 1.05 * size for start, end, b in placed):
                 placed.append((left, left + wide, base))
-                drawn.append(f'<text class="tag {escape(box["kind"])}" x="{left:.1f}" y="{base:.1f}" '
-                             f'font-size="{size:.1f}">{escape(box["text"])}</text>')  # fmt: skip
+                drawn.append(
+                    f'<text class="tag {escape(box["kind"])}" x="{left:.1f}" y="{base:.1f}" '
+                    f'font-size="{size:.1f}">{escape(box["text"])}</text>'
+                )
                 break
     return drawn
 
@@ -241,22 +252,37 @@ def _made(training: Training, metrics: dict | None, loaded: dict[str, dict]) -> 
             add("labels", source["annotations"])
             add("detections", source["detections"])
         settings = metrics["settings"]
-        add("judged on", f"{metrics['num_images']} images, {metrics['num_objects']} objects, "
-                         f"{metrics['num_detections']} detections")  # fmt: skip
+        add(
+            "judged on",
+            f"{metrics['num_images']} images, {metrics['num_objects']} objects, {metrics['num_detections']} detections",
+        )
         floor = settings.get("score_floor", settings["lowest_score"])
-        add("score floor", f"{floor:.3f}: detections under it were never made, so recall ends there"
-                           if floor is not None else None)  # fmt: skip
+        add(
+            "score floor",
+            f"{floor:.3f}: detections under it were never made, so recall ends there" if floor is not None else None,
+        )
         add("detections per class and image", f"at most {settings['max_detections']} (COCO's maxDets)")
-        add("areas", "small under 32 x 32, large over 96 x 96 pixels of the original image; the annotation's own "
-                     "area where it has one, else the box's")  # fmt: skip
-        add("thresholds", "chosen " + ("before, on other images" if settings["thresholds_from"] == "elsewhere"
-            else "on these images, so precision and recall at them flatter a little") + (
-            ": highest F1" if settings["precision"] is None
-            else f": precision {settings['precision']:.2f}"))  # fmt: skip
+        add(
+            "areas",
+            "small under 32 x 32, large over 96 x 96 pixels of the original image; the annotation's own "
+            "area where it has one, else the box's",
+        )
+        add(
+            "thresholds",
+            "chosen "
+            + (
+                "before, on other images"
+                if settings["thresholds_from"] == "elsewhere"
+                else "on these images, so precision and recall at them flatter a little"
+            )
+            + (": highest F1" if settings["precision"] is None else f": precision {settings['precision']:.2f}"),
+        )
         intervals = metrics.get("intervals")
         if intervals:
-            add("intervals", f"95 %, basic bootstrap over images, {intervals['resamples']} resamples, "
-                             f"seed {intervals['seed']}")  # fmt: skip
+            add(
+                "intervals",
+                f"95 %, basic bootstrap over images, {intervals['resamples']} resamples, seed {intervals['seed']}",
+            )
     return rows
 
 

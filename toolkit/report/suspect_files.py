@@ -11,9 +11,9 @@ import os
 import shutil
 from pathlib import Path
 
-from label_tools.atomic import atomic_write
-from label_tools.coco import is_inside
-from label_tools.errors import InputError
+from label_tools.document.coco import is_inside
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
 
 MOST_FILES = 200
 README = """LabelMe files of images whose labels are probably wrong; the number in a name is its place, worst first.
@@ -36,7 +36,7 @@ def write_suspect_files(folder: Path, evaluation, image_root: Path) -> None:
         content = _labelme(folder, evaluation, image_root, rows[image_id], found)
         if content is None:
             continue
-        from label_tools.labelme_write import file_bytes
+        from label_tools.formats.labelme_write import file_bytes
 
         written += 1
         stem = Path(found[0].file_name).stem[:80]
@@ -49,7 +49,7 @@ def write_suspect_files(folder: Path, evaluation, image_root: Path) -> None:
 
 def _labelme(folder: Path, evaluation, image_root: Path, row: int, found: list) -> dict | None:
     """The LabelMe file of one image; None where the document does not say the image's size, or names no path."""
-    from label_tools.labelme_write import file_content
+    from label_tools.formats.labelme_write import file_content
 
     tables = evaluation.tables
     width, height = (int(v) for v in tables.image_size[row])
@@ -79,7 +79,7 @@ def _labelme(folder: Path, evaluation, image_root: Path, row: int, found: list) 
 
 def _shapes(image: dict, annotation: dict, names: dict, group: int) -> list[dict]:
     """The shapes of one label; its box where its outline cannot be read."""
-    from label_tools.labelme_write import file_content
+    from label_tools.formats.labelme_write import file_content
 
     try:
         shapes = file_content(image, [annotation], names, "")["shapes"]

@@ -55,16 +55,20 @@ def terminal(metrics: dict) -> str:
         ends = interval(metrics, key)
         found = f"  95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics[key] is not None else ""
         lines.append(f"{key:6} {number(metrics[key], objects_of(metrics, key)):6}  {MEANING[key]}{found}")
-    lines.append(f"       {metrics['num_objects']} objects, {metrics['num_detections']} detections, "
-                 f"{metrics['num_images']} images, at most 100 detections of a class and image")  # fmt: skip
+    lines.append(
+        f"       {metrics['num_objects']} objects, {metrics['num_detections']} detections, "
+        f"{metrics['num_images']} images, at most 100 detections of a class and image"
+    )
     classes = metrics["per_class"]
     if 1 < len(classes) <= 20:
         width = max(map(len, classes))
         lines += ["", f"{'class':{width}}  objects  AP     AP50   score threshold"]
         for name, one in classes.items():
             threshold = metrics["thresholds"][name]["threshold"]
-            lines.append(f"{name:{width}}  {one['num_objects']:7d}  {number(one['AP']):5}  {number(one['AP50']):5}  "
-                         f"{threshold:.3f}")  # fmt: skip
+            lines.append(
+                f"{name:{width}}  {one['num_objects']:7d}  {number(one['AP']):5}  {number(one['AP50']):5}  "
+                f"{threshold:.3f}"
+            )
     if metrics.get("compare"):
         lines += ["", comparison(metrics["compare"])]
     return "\n".join(lines)
@@ -79,8 +83,10 @@ def comparison(compare: dict) -> str:
             lines.append(f"{key:6} n/a")
             continue
         low, high = one["interval"]
-        lines.append(f"{key:6} A {one['a']:.3f}  B {one['b']:.3f}  B - A {one['difference']:+.3f}  "
-                     f"95 % interval {low:+.3f} to {high:+.3f}  p {one['p']:.3f}  {one['verdict']}")  # fmt: skip
+        lines.append(
+            f"{key:6} A {one['a']:.3f}  B {one['b']:.3f}  B - A {one['difference']:+.3f}  "
+            f"95 % interval {low:+.3f} to {high:+.3f}  p {one['p']:.3f}  {one['verdict']}"
+        )
     return "\n".join(lines)
 
 

@@ -1,9 +1,9 @@
 """Boxes in pixels <-> the four numbers that a network is taught. Each document chose its own.
 
-    pixels      x1, y1, x2, y2 in pixels, half-open                                     (ResNet-34 post)
-    inclusive   the same with x2 - 1 and y2 - 1: the last pixel that is covered         (LOADnet2)
-    corners     x1, y1, x2, y2 as shares of width and height                            (HW5Net, LoadHead)
-    centre      centre x, centre y, width, height as shares                             (digit networks)
+pixels      x1, y1, x2, y2 in pixels, half-open                                     (ResNet-34 post)
+inclusive   the same with x2 - 1 and y2 - 1: the last pixel that is covered         (LOADnet2)
+corners     x1, y1, x2, y2 as shares of width and height                            (HW5Net, LoadHead)
+centre      centre x, centre y, width, height as shares                             (digit networks)
 """
 
 from __future__ import annotations

@@ -18,18 +18,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from label_tools import coco, images
-from label_tools.atomic import atomic_write
-from label_tools.errors import InputError
+from label_tools.document import coco
+from label_tools.pictures import images
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.evaluation.evaluate import coco_metrics
-from toolkit.pictures import COLOURS, draw_boxes
-from toolkit.predict import Predictor
-from toolkit.single_object import judging
-from toolkit.single_object.answers import predict
+from toolkit.prediction.drawing import COLOURS, draw_boxes
+from toolkit.prediction.predict import Predictor
+from toolkit.single_object import validation
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
 from toolkit.single_object.data.sheet import save_png
 from toolkit.single_object.metrics import paired_iou
+from toolkit.single_object.predictions import predict
 from toolkit.single_object.recipe import restored
 from toolkit.training import run_folder
 
@@ -63,8 +64,10 @@ class Baseline:
         self.checkpoint = checkpoint.load(checkpoint.find(run))
         self.baseline, network = restored(self.checkpoint)
         if self.baseline.data not in ("dominant", "largest"):
-            raise InputError(f"{run}: {self.baseline.name} was taught {self.baseline.data}; compare needs a baseline "
-                             "taught on a labelled folder, like loadhead")  # fmt: skip
+            raise InputError(
+                f"{run}: {self.baseline.name} was taught {self.baseline.data}; compare needs a baseline "
+                "taught on a labelled folder, like loadhead"
+            )
         self.device = runtime.choose_device(device)
         self.model = network.to(self.device)
         self.size = int(self.checkpoint.meta["size"][0])
@@ -73,8 +76,8 @@ class Baseline:
         picture = images.open_image(path)
         small = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
         tensor = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
-        parts = judging.outputs(self.model, self.baseline, tensor, self.device, 1)
-        answer = judging.answer_all(parts, self.baseline.form)
+        parts = validation.outputs(self.model, self.baseline, tensor, self.device, 1)
+        answer = validation.answer_all(parts, self.baseline.form)
         found = predict(answer, self.baseline.code, (self.size, self.size)).detections()
         across, down = picture.width / self.size, picture.height / self.size
         for detection in found:
@@ -144,8 +147,10 @@ def _answers(
     theirs = {c["name"]: c["id"] for c in document["categories"]}
     names = [c["name"] for c in side.checkpoint.meta["classes"]]
     if set(names) != set(theirs):
-        raise InputError(f"{side.checkpoint.folder}: knows the classes {', '.join(names)}, {where} has "
-                         f"{', '.join(theirs)}; needs the same")  # fmt: skip
+        raise InputError(
+            f"{side.checkpoint.folder}: knows the classes {', '.join(names)}, {where} has "
+            f"{', '.join(theirs)}; needs the same"
+        )
     own = {c["id"]: theirs[c["name"]] for c in side.checkpoint.meta["classes"]}
     side.one(next(iter(paths.values())))  # the first call also pays for buffers and kernels
     found = {}
@@ -153,8 +158,9 @@ def _answers(
         started = time.perf_counter()
         detections = side.one(path)
         seconds = time.perf_counter() - started
-        found[image_id] = Found([{**d, "image_id": image_id, "category_id": own[d["category_id"]]} for d in detections],
-                                seconds)  # fmt: skip
+        found[image_id] = Found(
+            [{**d, "image_id": image_id, "category_id": own[d["category_id"]]} for d in detections], seconds
+        )
     return found
 
 
@@ -204,10 +210,19 @@ def as_text(numbers: dict[str, Any]) -> str:
     """The comparison as a Markdown table."""
     sides = numbers["sides"]
     head = [f"{side['network']}{_body(side)} ({name})" for name, side in sides.items()]
-    lines = [f"{numbers['num_images']} images of {numbers['data']}, {numbers['device']}, {numbers['threads']} threads",
-             "", f"| | {' | '.join(head)} |", "|---|" + "---|" * len(head)]  # fmt: skip
-    for key, name in (("parameters", "parameters"), ("ms_per_image", "ms an image (median)"), ("AP", "AP, all objects"),
-                      ("AP50", "AP50"), ("AP75", "AP75")):  # fmt: skip
+    lines = [
+        f"{numbers['num_images']} images of {numbers['data']}, {numbers['device']}, {numbers['threads']} threads",
+        "",
+        f"| | {' | '.join(head)} |",
+        "|---|" + "---|" * len(head),
+    ]
+    for key, name in (
+        ("parameters", "parameters"),
+        ("ms_per_image", "ms an image (median)"),
+        ("AP", "AP, all objects"),
+        ("AP50", "AP50"),
+        ("AP75", "AP75"),
+    ):
         lines.append(f"| {name} | " + " | ".join(_cell(side[key]) for side in sides.values()) + " |")
     for group in next(iter(sides.values()))["groups"]:
         parts = [side["groups"][group] for side in sides.values()]
@@ -239,14 +254,22 @@ def _cell(value: float | int | None) -> str:
 
 def _sheet(paths: dict[int, Path], truth: dict, found: dict[str, dict[int, Found]], groups: dict) -> Image.Image:
     """Up to four images of each group: truth green, baseline red, detector blue."""
-    chosen = list(dict.fromkeys(i for name in ("one object", "several objects", "largest object small", "no object")
-                                for i in groups[name][:4]))  # fmt: skip
+    chosen = list(
+        dict.fromkeys(
+            i
+            for name in ("one object", "several objects", "largest object small", "no object")
+            for i in groups[name][:4]
+        )
+    )
     cells = []
     for image_id in chosen:
         picture = images.open_image(paths[image_id])
         boxes, colours = [], []
-        sides = ((truth[image_id], _TRUTH), (found["detector"][image_id].main(), _DETECTOR),
-                 (found["baseline"][image_id].main(), _BASELINE))  # fmt: skip
+        sides = (
+            (truth[image_id], _TRUTH),
+            (found["detector"][image_id].main(), _DETECTOR),
+            (found["baseline"][image_id].main(), _BASELINE),
+        )
         for answer, colour in sides:
             if answer:
                 x, y, w, h = answer["bbox"]

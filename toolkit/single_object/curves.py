@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from label_tools.atomic import atomic_write
+from label_tools.text.atomic import atomic_write
 from toolkit import checkpoint
-from toolkit.single_object import judging
+from toolkit.single_object import validation
 from toolkit.single_object.data import sheet
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.recipe import restored
@@ -67,8 +67,9 @@ def write_results(folder: Path) -> None:
     rows = []
     for record in run_folder.read_metrics(folder):
         if record.get("kind") == "epoch":
-            losses = {f"{part}_{name}": value for part in ("train", "val")
-                      for name, value in record[f"{part}_loss"].items()}  # fmt: skip
+            losses = {
+                f"{part}_{name}": value for part in ("train", "val") for name, value in record[f"{part}_loss"].items()
+            }
             rows.append({k: v for k, v in record.items() if k not in ("kind", "train_loss", "val_loss")} | losses)
     names = ["epoch", "step", *sorted({k for row in rows for k in row} - {"epoch", "step"})]
     text = io.StringIO()
@@ -83,5 +84,5 @@ def draw_answers(folder: Path, val: Samples) -> None:
     """answers.png: validation pictures, truth green, answers red."""
     baseline, network = restored(checkpoint.load(checkpoint.find(folder, "last")))
     few = val.first(25)
-    _, predicted = judging.judge(network, baseline, few, torch.device("cpu"))
+    _, predicted = validation.judge(network, baseline, few, torch.device("cpu"))
     sheet.save_png(sheet.contact_sheet(few, range(len(few)), sheet.answers_of(predicted, few)), folder / "answers.png")

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from toolkit.single_object.answers import LEAST_SIDE
 from toolkit.single_object.box_codes import usable
 from toolkit.single_object.data.samples import Samples
+from toolkit.single_object.predictions import LEAST_SIDE
 
 ROWS, COLUMNS = 2, 3
 LOSSES = ("grid_seed", "grid")
@@ -73,6 +73,12 @@ def detections(outputs: Tensor, size: tuple[int, int], floor: float = 0.01) -> l
     for place in (scores >= floor).nonzero().squeeze(1).tolist():
         x1, y1, x2, y2 = boxes[place].tolist()
         if min(x2 - x1, y2 - y1) > LEAST_SIDE:
-            results.append({"image_id": place // (ROWS * COLUMNS) + 1, "category_id": int(labels[place]) + 1,
-                            "bbox": [x1, y1, x2 - x1, y2 - y1], "score": float(scores[place])})  # fmt: skip
+            results.append(
+                {
+                    "image_id": place // (ROWS * COLUMNS) + 1,
+                    "category_id": int(labels[place]) + 1,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "score": float(scores[place]),
+                }
+            )
     return results

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from anchors.losses import smooth_l1
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit.single_object import box_codes, box_losses
-from toolkit.single_object.answers import Answer
 from toolkit.single_object.data.samples import One
+from toolkit.single_object.predictions import Answer
 
 SMOOTH_L1_BETA = 1 / 9  # torchvision's, in both stages of its detectors
 _ELEMENTS = {
@@ -46,8 +46,9 @@ class WeightedSum:
         for part in text.split("+"):
             found = re.fullmatch(r"\s*(?:(\d+(?:\.\d*)?|\.\d+)\s*\*\s*)?([a-z0-9_]+)\s*", part)
             if not found or found[2] not in TERMS:
-                raise InputError(f"--loss {text!r}: found {part.strip()!r}, needs terms like 25*ce + l1 out of "
-                                 f"{', '.join(TERMS)}")  # fmt: skip
+                raise InputError(
+                    f"--loss {text!r}: found {part.strip()!r}, needs terms like 25*ce + l1 out of {', '.join(TERMS)}"
+                )
             if found[2] in weights:
                 raise InputError(f"--loss {text!r}: {found[2]} stands in it twice")
             weights[found[2]] = float(found[1] or 1)
@@ -56,8 +57,9 @@ class WeightedSum:
     def terms(self, answer: Answer, truth: One, code: str, size: tuple[int, int]) -> dict[str, Tensor]:
         """{term: weighted loss} of a batch. Asserts that the network has what the terms ask for."""
         share = truth.present.to(answer.logits.dtype)
-        return {name: weight * self._one(name, answer, truth, code, size, share)
-                for name, weight in self.weights.items()}  # fmt: skip
+        return {
+            name: weight * self._one(name, answer, truth, code, size, share) for name, weight in self.weights.items()
+        }
 
     def _one(self, name: str, answer: Answer, truth: One, code: str, size: tuple[int, int], share: Tensor) -> Tensor:
         if name == "bce":

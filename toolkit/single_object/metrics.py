@@ -11,9 +11,9 @@ from torch import Tensor
 from toolkit.evaluation.evaluate import coco_metrics
 from toolkit.metrics.coco import KEYS
 from toolkit.single_object import grid
-from toolkit.single_object.answers import Prediction
 from toolkit.single_object.box_codes import inverted, usable
 from toolkit.single_object.data.samples import Samples
+from toolkit.single_object.predictions import Prediction
 
 _AP = ("AP", "AP50", "AP75")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.single_object.registry import Baseline, find
 

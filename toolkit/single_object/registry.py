@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from label_tools.errors import InputError
-from label_tools.words import counted, unknown
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted, unknown
 from toolkit.single_object.networks import backbones, digit_networks, grid_networks, hw5net, loadnet
 
 
@@ -31,9 +31,15 @@ class Budget:
     size: int = 0
 
     def __str__(self) -> str:
-        parts = [f"{self.images:,} images" if self.images else "", counted(self.epochs, "epoch") if self.epochs else "",
-                 f"batch {self.batch}" if self.batch else "", f"lr {self.lr:g}" if self.lr else "",
-                 self.optimizer, self.schedule, f"{self.size} px" if self.size else ""]  # fmt: skip
+        parts = [
+            f"{self.images:,} images" if self.images else "",
+            counted(self.epochs, "epoch") if self.epochs else "",
+            f"batch {self.batch}" if self.batch else "",
+            f"lr {self.lr:g}" if self.lr else "",
+            self.optimizer,
+            self.schedule,
+            f"{self.size} px" if self.size else "",
+        ]
         return ", ".join(part for part in parts if part)
 
 
@@ -82,18 +88,21 @@ _OURS = "ours"
 
 # the document's SGD is still on the first plateau after most of an epoch; Adam leaves it earlier, with larger batches
 # too late for two epochs (LOG.md)
-_LOADNET = {"budget": Budget(2, 4, 1e-4, 10_000, 1_000),
-            "scaled": Budget(2, 8, 5e-4, 10_000, 1_000, "adam", "cosine")}  # fmt: skip
+_LOADNET = {"budget": Budget(2, 4, 1e-4, 10_000, 1_000), "scaled": Budget(2, 8, 5e-4, 10_000, 1_000, "adam", "cosine")}
 # the document's pictures, few times instead of a hundred: fresh handwriting in fresh places is worth more than the same
 # again. The networks with norms need many steps at first, so a quarter of the batch, and a rate that rises (LOG.md)
 _LOCALISE = {100: Budget(100, 64, 1e-3, 59_400, 6_600), 50: Budget(50, 64, 1e-3, 59_400, 6_600)}
-_LOCALISE_SCALED = {1: Budget(4, 64, 1e-3, 59_400, 2_000, schedule="onecycle"),
-                    2: Budget(2, 16, 5e-4, 59_400, 2_000, schedule="onecycle"),
-                    3: Budget(1, 16, 5e-4, 40_000, 2_000, schedule="onecycle")}  # fmt: skip
+_LOCALISE_SCALED = {
+    1: Budget(4, 64, 1e-3, 59_400, 2_000, schedule="onecycle"),
+    2: Budget(2, 16, 5e-4, 59_400, 2_000, schedule="onecycle"),
+    3: Budget(1, 16, 5e-4, 40_000, 2_000, schedule="onecycle"),
+}
 _DETECT = {100: Budget(100, 64, 1e-3, 0, 0), 25: Budget(25, 64, 1e-3, 0, 0)}
 # in the documents' ratio: with as many epochs as the second the third is the best (LOG.md)
-_DETECT_SCALED = {100: Budget(12, 64, 1e-3, 4_000, 1_000, schedule="onecycle"),
-                  25: Budget(3, 64, 1e-3, 4_000, 1_000, schedule="onecycle")}  # fmt: skip
+_DETECT_SCALED = {
+    100: Budget(12, 64, 1e-3, 4_000, 1_000, schedule="onecycle"),
+    25: Budget(3, 64, 1e-3, 4_000, 1_000, schedule="onecycle"),
+}
 _DOMINANT = {"budget": Budget(30, 16, 1e-3, 3_789, 1_972), "scaled": Budget(15, 16, 1e-3, 0, 0)}
 # 100 steps of 211 million weights: what two cores can pay for
 _FULL = {**_DOMINANT, "drawn": Budget(2, 16, 1e-3, 800, 300, schedule="cosine")}
@@ -104,44 +113,161 @@ _LARGEST = Budget(0, 0, 0.0, 5_011, 0)
 
 def _all() -> list[Baseline]:
     return [
-        Baseline("loadnet2", "skip blocks for the class, two convolutions for the box", _KAK, loadnet.LOADnet2,
-                 **_SHAPES, **_LOADNET, reported={"accuracy": 0.88}),
-        Baseline("loadnet2_noskip", "the same without skip connections", _KAK, loadnet.LOADnet2, **_SHAPES, **_LOADNET,
-                 fixed={"skip_connections": False}),
-        Baseline("loadnet2_deep", "the same with depth 16", _KAK, loadnet.LOADnet2, **_SHAPES, **_LOADNET,
-                 fixed={"depth": 16}),
-        Baseline("cnn1", "two convolutions", _VEGA, digit_networks.CNNModel1, **_DIGITS, budget=_LOCALISE[100],
-                 scaled=_LOCALISE_SCALED[1], reported={"accuracy": 0.7595, "seed_iou": 0.7313}),
-        Baseline("cnn2", "three with norms, dropout", _VEGA, digit_networks.CNNModel2, **_DIGITS, budget=_LOCALISE[100],
-                 scaled=_LOCALISE_SCALED[2], reported={"accuracy": 0.9398, "seed_iou": 0.6863}),
-        Baseline("cnn3", "residual blocks", _VEGA, digit_networks.CNNModel3, **_DIGITS, budget=_LOCALISE[50],
-                 scaled=_LOCALISE_SCALED[3], reported={"accuracy": 0.9594, "seed_iou": 0.7331}),
-        Baseline("grid1", "five convolutions", _VEGA, grid_networks.Grid1, **_GRID, budget=_DETECT[100],
-                 scaled=_DETECT_SCALED[100], reported={"accuracy": 0.9373, "seed_iou": 0.7708}),
-        Baseline("grid2", "with norms and larger kernels", _VEGA, grid_networks.Grid2, **_GRID, budget=_DETECT[100],
-                 scaled=_DETECT_SCALED[100], reported={"accuracy": 0.9808, "seed_iou": 0.9187}),
-        Baseline("grid3", "six convolutions", _VEGA, grid_networks.Grid3, **_GRID, budget=_DETECT[25],
-                 scaled=_DETECT_SCALED[25], reported={"accuracy": 0.9809, "seed_iou": 0.8513}),
-        Baseline("hw5net", "CIoU", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + ciou", **_FULL,
-                 reported={"accuracy": 0.889, "mean_iou": 0.61}),
-        Baseline("hw5net_mse", "MSE", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + mse", **_FULL,
-                 reported={"accuracy": 0.896, "mean_iou": 0.57}),
-        Baseline("hw5net_learnable", "CIoU, learnable residuals", _SAHIN, hw5net.HW5Net, **_HW5, loss="ce + ciou",
-                 **_FULL, fixed={"learnable_residual": True}),
-        Baseline("hw5net_light", "pooled heads, CIoU", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + ciou",
-                 **_LIGHT),
-        Baseline("hw5net_light_mse", "pooled heads, MSE", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + mse",
-                 **_LIGHT),
+        Baseline(
+            "loadnet2",
+            "skip blocks for the class, two convolutions for the box",
+            _KAK,
+            loadnet.LOADnet2,
+            **_SHAPES,
+            **_LOADNET,
+            reported={"accuracy": 0.88},
+        ),
+        Baseline(
+            "loadnet2_noskip",
+            "the same without skip connections",
+            _KAK,
+            loadnet.LOADnet2,
+            **_SHAPES,
+            **_LOADNET,
+            fixed={"skip_connections": False},
+        ),
+        Baseline(
+            "loadnet2_deep",
+            "the same with depth 16",
+            _KAK,
+            loadnet.LOADnet2,
+            **_SHAPES,
+            **_LOADNET,
+            fixed={"depth": 16},
+        ),
+        Baseline(
+            "cnn1",
+            "two convolutions",
+            _VEGA,
+            digit_networks.CNNModel1,
+            **_DIGITS,
+            budget=_LOCALISE[100],
+            scaled=_LOCALISE_SCALED[1],
+            reported={"accuracy": 0.7595, "seed_iou": 0.7313},
+        ),
+        Baseline(
+            "cnn2",
+            "three with norms, dropout",
+            _VEGA,
+            digit_networks.CNNModel2,
+            **_DIGITS,
+            budget=_LOCALISE[100],
+            scaled=_LOCALISE_SCALED[2],
+            reported={"accuracy": 0.9398, "seed_iou": 0.6863},
+        ),
+        Baseline(
+            "cnn3",
+            "residual blocks",
+            _VEGA,
+            digit_networks.CNNModel3,
+            **_DIGITS,
+            budget=_LOCALISE[50],
+            scaled=_LOCALISE_SCALED[3],
+            reported={"accuracy": 0.9594, "seed_iou": 0.7331},
+        ),
+        Baseline(
+            "grid1",
+            "five convolutions",
+            _VEGA,
+            grid_networks.Grid1,
+            **_GRID,
+            budget=_DETECT[100],
+            scaled=_DETECT_SCALED[100],
+            reported={"accuracy": 0.9373, "seed_iou": 0.7708},
+        ),
+        Baseline(
+            "grid2",
+            "with norms and larger kernels",
+            _VEGA,
+            grid_networks.Grid2,
+            **_GRID,
+            budget=_DETECT[100],
+            scaled=_DETECT_SCALED[100],
+            reported={"accuracy": 0.9808, "seed_iou": 0.9187},
+        ),
+        Baseline(
+            "grid3",
+            "six convolutions",
+            _VEGA,
+            grid_networks.Grid3,
+            **_GRID,
+            budget=_DETECT[25],
+            scaled=_DETECT_SCALED[25],
+            reported={"accuracy": 0.9809, "seed_iou": 0.8513},
+        ),
+        Baseline(
+            "hw5net",
+            "CIoU",
+            _SAHIN,
+            hw5net.HW5Net,
+            **_HW5,
+            loss="ce + ciou",
+            **_FULL,
+            reported={"accuracy": 0.889, "mean_iou": 0.61},
+        ),
+        Baseline(
+            "hw5net_mse",
+            "MSE",
+            _SAHIN,
+            hw5net.HW5Net,
+            **_HW5,
+            loss="ce + mse",
+            **_FULL,
+            reported={"accuracy": 0.896, "mean_iou": 0.57},
+        ),
+        Baseline(
+            "hw5net_learnable",
+            "CIoU, learnable residuals",
+            _SAHIN,
+            hw5net.HW5Net,
+            **_HW5,
+            loss="ce + ciou",
+            **_FULL,
+            fixed={"learnable_residual": True},
+        ),
+        Baseline("hw5net_light", "pooled heads, CIoU", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + ciou", **_LIGHT),
+        Baseline(
+            "hw5net_light_mse", "pooled heads, MSE", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + mse", **_LIGHT
+        ),
         # from random weights a sigmoid of pixels moves slowly: 600 steps until it beats one answer for all (LOG.md)
-        Baseline("resnet34", "custom head, flips, turns, colours", _POST, backbones.CustomHead, data="largest",
-                 form="box_class", code="pixels", loss="l1 + 25*ce", size=224, augment=True, budget=_LARGEST,
-                 scaled=Budget(30, 16, 2e-3, 0, 0), drawn=Budget(15, 16, 2e-3, 2_000, 500, size=64),
-                 schedule="onecycle"),
-        Baseline("loadhead", "ResNet-18, separate heads, box never inverted", _OURS, backbones.LoadHead, data="largest",
-                 form="pair", code="corners", loss="ce + 5*smooth_l1 + 2*giou", size=224, augment=True,
-                 budget=Budget(30, 32, 1e-3, 0, 0), scaled=Budget(30, 32, 1e-3, 0, 0),
-                 drawn=Budget(8, 16, 1e-3, 2_000, 500, size=64), schedule="onecycle"),
-    ]  # fmt: skip
+        Baseline(
+            "resnet34",
+            "custom head, flips, turns, colours",
+            _POST,
+            backbones.CustomHead,
+            data="largest",
+            form="box_class",
+            code="pixels",
+            loss="l1 + 25*ce",
+            size=224,
+            augment=True,
+            budget=_LARGEST,
+            scaled=Budget(30, 16, 2e-3, 0, 0),
+            drawn=Budget(15, 16, 2e-3, 2_000, 500, size=64),
+            schedule="onecycle",
+        ),
+        Baseline(
+            "loadhead",
+            "ResNet-18, separate heads, box never inverted",
+            _OURS,
+            backbones.LoadHead,
+            data="largest",
+            form="pair",
+            code="corners",
+            loss="ce + 5*smooth_l1 + 2*giou",
+            size=224,
+            augment=True,
+            budget=Budget(30, 32, 1e-3, 0, 0),
+            scaled=Budget(30, 32, 1e-3, 0, 0),
+            drawn=Budget(8, 16, 1e-3, 2_000, 500, size=64),
+            schedule="onecycle",
+        ),
+    ]
 
 
 REGISTRY = {baseline.name: baseline for baseline in _all()}
@@ -171,6 +297,9 @@ def budget(baseline: Baseline, which: str, drawn: bool = False) -> Budget:
     if which == "document":
         stated = {name: value for name, value in dataclasses.asdict(baseline.budget).items() if value}
         chosen = dataclasses.replace(scaled, **{"optimizer": "", "schedule": "", "size": 0, **stated})
-    return dataclasses.replace(chosen, optimizer=chosen.optimizer or baseline.optimizer,
-                               schedule=chosen.schedule or baseline.schedule,
-                               size=chosen.size or baseline.size)  # fmt: skip
+    return dataclasses.replace(
+        chosen,
+        optimizer=chosen.optimizer or baseline.optimizer,
+        schedule=chosen.schedule or baseline.schedule,
+        size=chosen.size or baseline.size,
+    )

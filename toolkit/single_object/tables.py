@@ -6,18 +6,38 @@ import math
 from pathlib import Path
 from typing import Any
 
-from label_tools.atomic import atomic_write
-from label_tools.errors import InputError
-from label_tools.words import counted
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
 from toolkit.single_object import registry
 from toolkit.single_object.data.sources import is_drawn
 from toolkit.single_object.training import RESULT
 from toolkit.training import run_folder
 
-_HEAD = ("network", "parameters", "trained on", "reported accuracy", "seed accuracy", "accuracy", "reported IoU",
-         "seed IoU", "mean IoU of the objects", "AP50", "time")  # fmt: skip
-_NEEDED = {"baseline", "recipe", "metrics", "parameters", "train_images", "epochs", "seconds", "device",
-           "finds_nothing"}  # fmt: skip
+_HEAD = (
+    "network",
+    "parameters",
+    "trained on",
+    "reported accuracy",
+    "seed accuracy",
+    "accuracy",
+    "reported IoU",
+    "seed IoU",
+    "mean IoU of the objects",
+    "AP50",
+    "time",
+)
+_NEEDED = {
+    "baseline",
+    "recipe",
+    "metrics",
+    "parameters",
+    "train_images",
+    "epochs",
+    "seconds",
+    "device",
+    "finds_nothing",
+}
 
 
 def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> list[dict[str, Any]]:
@@ -39,8 +59,12 @@ def begun(runs: Path, name: str, budget: str, seed: int, data: str) -> Path | No
     for path in sorted(runs.glob(f"*/{run_folder.RUN}")):
         record = run_folder.read_json(path)
         recipe = record.get("recipe") if isinstance(record, dict) else None
-        if isinstance(recipe, dict) and wanted.items() <= recipe.items() and record.get("status") != "finished" \
-                and (path.parent / "last").is_dir():  # fmt: skip
+        if (
+            isinstance(recipe, dict)
+            and wanted.items() <= recipe.items()
+            and record.get("status") != "finished"
+            and (path.parent / "last").is_dir()
+        ):
             return path.parent
     return None
 
@@ -79,7 +103,7 @@ def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str
         "# Single-object baselines: reported beside reproduced",
         "",
         "Numbers are of the last weights, so that nothing was chosen on the judged pictures. `seed accuracy` and `seed",
-        "IoU` are computed as the document computes them (toolkit/single_object/seed_metrics.py), `accuracy` and `mean",
+        "IoU` are computed as the document computes them (toolkit/single_object/document_metrics.py), `accuracy` and `mean",
         "IoU of the objects` rightly. Where it says `drawn`, our own drawn pictures stood in for the document's: such",
         "numbers tell whether a network learns, not whether it would reach the reported ones on the document's data.",
         "",
@@ -96,8 +120,12 @@ def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str
     missing = [name for name in names if name not in {n for n, _ in results}]
     if missing:
         lines += ["", f"No finished run: {', '.join(missing)}."]
-    lines += ["", "Budgets of the documents: " + "; ".join(
-        f"{name}: {registry.find(name).budget}" for name in dict.fromkeys(n for n, _ in results)) + "."]  # fmt: skip
+    lines += [
+        "",
+        "Budgets of the documents: "
+        + "; ".join(f"{name}: {registry.find(name).budget}" for name in dict.fromkeys(n for n, _ in results))
+        + ".",
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -144,16 +172,22 @@ def draw(results: list[tuple[str, dict[str, Any]]], path: Path) -> None:
         _dots(accuracy, place, reported.get("accuracy"), numbers.get("seed_accuracy"), numbers["accuracy"])
         said = reported.get("mean_iou", reported.get("seed_iou"))
         _dots(iou, place, said, numbers.get("seed_iou"), numbers["mean_iou"])
-    accuracy.set_yticks(range(len(results)), [f"{name} ({r['folder']})" if name != r["folder"] else name
-                                              for name, r in results], fontsize=8)  # fmt: skip
+    accuracy.set_yticks(
+        range(len(results)),
+        [f"{name} ({r['folder']})" if name != r["folder"] else name for name, r in results],
+        fontsize=8,
+    )
     accuracy.invert_yaxis()
     for axes, title in ((accuracy, "accuracy"), (iou, "IoU")):
         axes.set_title(title, fontsize=10)
         axes.set_xlim(0, 1.02)
         axes.grid(axis="x", color="#dddddd")
         axes.spines[["top", "right"]].set_visible(False)
-    for label, style in (("reported", {"mfc": "none"}), ("here, as the document computes it", {"color": "#999999"}),
-                         ("here", {"color": "#D55E00"})):  # fmt: skip
+    for label, style in (
+        ("reported", {"mfc": "none"}),
+        ("here, as the document computes it", {"color": "#999999"}),
+        ("here", {"color": "#D55E00"}),
+    ):
         iou.plot([], [], "o", markeredgecolor=style.get("color", "#000000"), label=label, **style)
     figure.legend(*iou.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     with atomic_write(path) as file:
@@ -164,8 +198,11 @@ def _dots(axes: Any, place: int, reported: float | None, seed: float | None, rig
     values = [v for v in (reported, seed, right) if v is not None]
     if len(values) > 1:
         axes.plot([min(values), max(values)], [place, place], color="#cccccc", zorder=1)
-    for value, style in ((seed, {"color": "#999999"}), (right, {"color": "#D55E00"}),
-                         (reported, {"facecolors": "none", "edgecolors": "#000000"})):  # fmt: skip
+    for value, style in (
+        (seed, {"color": "#999999"}),
+        (right, {"color": "#D55E00"}),
+        (reported, {"facecolors": "none", "edgecolors": "#000000"}),
+    ):
         axes.scatter([math.nan if value is None else value], [place], s=42, zorder=2, **style)
 
 
@@ -177,8 +214,19 @@ def _first_of_each_data(results: list[tuple[str, dict]]) -> list[tuple[str, dict
 
 
 def _reference(name: str, numbers: dict[str, Any]) -> list[str]:
-    return [name, "0", "-", "-", _number(numbers.get("seed_accuracy")), _number(numbers["accuracy"]), "-",
-            _number(numbers.get("seed_iou")), _number(numbers["mean_iou"]), _number(numbers["AP50"]), "-"]  # fmt: skip
+    return [
+        name,
+        "0",
+        "-",
+        "-",
+        _number(numbers.get("seed_accuracy")),
+        _number(numbers["accuracy"]),
+        "-",
+        _number(numbers.get("seed_iou")),
+        _number(numbers["mean_iou"]),
+        _number(numbers["AP50"]),
+        "-",
+    ]
 
 
 def _number(value: float | None) -> str:

@@ -16,17 +16,17 @@ from typing import Any, NoReturn
 
 import torch
 
-from label_tools.errors import InputError
-from label_tools.words import counted
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
 from toolkit import checkpoint, runtime
-from toolkit.loader import MachineError
-from toolkit.single_object import judging
+from toolkit.data.loader import MachineError
+from toolkit.single_object import validation
 from toolkit.single_object.curves import write_results
 from toolkit.single_object.data.samples import Samples, fingerprint
 from toolkit.single_object.metrics import score
 from toolkit.single_object.recipe import Recipe, make_network
 from toolkit.single_object.registry import find
-from toolkit.single_object.teaching import Sums, Targets
+from toolkit.single_object.targets import Sums, Targets
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training import engine, run_folder, schedule
 from toolkit.training.progress import Progress, duration
@@ -50,9 +50,14 @@ class State:
 
 
 def fit(
-    recipe: Recipe, folder: Path, train: Samples, val: Samples, *,
-    resume: checkpoint.Checkpoint | None = None, progress: Progress | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    recipe: Recipe,
+    folder: Path,
+    train: Samples,
+    val: Samples,
+    *,
+    resume: checkpoint.Checkpoint | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Train in `folder`; -> the content of result.json. Raises Stopped after SIGINT or SIGTERM, all saved."""
     trainer = _Trainer(recipe, folder, train, val, progress or Progress(quiet=True), resume)
     with StopSignal() as stop:
@@ -65,8 +70,15 @@ def fit(
 class _Trainer:
     """The parts of one run, and the order in which they act."""
 
-    def __init__(self, recipe: Recipe, folder: Path, train: Samples, val: Samples, progress: Progress,
-                 resume: checkpoint.Checkpoint | None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        train: Samples,
+        val: Samples,
+        progress: Progress,
+        resume: checkpoint.Checkpoint | None,
+    ) -> None:
         recipe.check()
         self.recipe, self.folder, self.progress = recipe, folder, progress
         self.baseline = find(recipe.baseline)
@@ -82,7 +94,8 @@ class _Trainer:
             progress.line(note)
         # channels last: the same numbers up to rounding, a fifth faster on a CPU
         self.network = make_network(self.baseline, options, pretrained).to(
-            self.device, memory_format=torch.channels_last)  # fmt: skip
+            self.device, memory_format=torch.channels_last
+        )
         self.optimizer = _optimizer(self.network, recipe, self.baseline.betas)
         self.targets = Targets(self.baseline, train, self.recipe)
         self.val_targets = Targets(self.baseline, val, self.recipe)
@@ -106,7 +119,7 @@ class _Trainer:
             if stop.requested:  # while it was judged
                 self._leave(stop)
         if metrics is None:  # resumed after its last epoch
-            metrics, _ = judging.judge(self.network, self.baseline, self.val, self.device)
+            metrics, _ = validation.judge(self.network, self.baseline, self.val, self.device)
         return self._result(metrics, ended)
 
     def _ended(self) -> str:
@@ -138,13 +151,20 @@ class _Trainer:
             self.sums.add(losses)
             state.batch += 1
             if state.step % self.log_every == 0:
-                self.log.write(kind="step", step=state.step, epoch=state.epoch, train_loss=self.sums.window(),
-                               lr=self.optimizer.param_groups[0]["lr"])  # fmt: skip
+                self.log.write(
+                    kind="step",
+                    step=state.step,
+                    epoch=state.epoch,
+                    train_loss=self.sums.window(),
+                    lr=self.optimizer.param_groups[0]["lr"],
+                )
             speed = len(rows) / max(1e-9, time.monotonic() - clock)
             clock = time.monotonic()
             shown = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
-            self.progress.step(f"epoch {state.epoch + 1}/{recipe.epochs}  step {state.batch}/{self.batches}  {shown}  "
-                               f"{speed:.0f} images/s")  # fmt: skip
+            self.progress.step(
+                f"epoch {state.epoch + 1}/{recipe.epochs}  step {state.batch}/{self.batches}  {shown}  "
+                f"{speed:.0f} images/s"
+            )
             if stop.requested or time.monotonic() - self.saved > SAVE_EVERY:
                 self._save("last")
             if stop.requested:
@@ -155,15 +175,17 @@ class _Trainer:
         share = schedule.factor(recipe.schedule, state.step, self.batches * recipe.epochs, 0)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.lr * share
-        images = judging.as_input(self.samples.images[rows], self.device, self.baseline.raw)
+        images = validation.as_input(self.samples.images[rows], self.device, self.baseline.raw)
         with engine.autocast(self.device, self.dtype):
             terms = self.targets.losses(self.network, images, rows, self.device, recipe.augment)
         total = sum(terms.values())
         values = dict(zip(terms, torch.stack([t.detach() for t in terms.values()]).tolist(), strict=True))
         if not math.isfinite(sum(values.values())):
             names = ", ".join(self.samples.file(int(row)) for row in rows[:4])
-            raise InputError(f"step {state.step + 1}, epoch {state.epoch + 1}: loss is not finite ({values}) on images "
-                             f"{names}, ...; try a lower --lr")  # fmt: skip
+            raise InputError(
+                f"step {state.step + 1}, epoch {state.epoch + 1}: loss is not finite ({values}) on images "
+                f"{names}, ...; try a lower --lr"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()
@@ -174,11 +196,11 @@ class _Trainer:
 
     def _close_epoch(self) -> dict[str, Any]:
         state = self.state
-        metrics, _ = judging.judge(self.network, self.baseline, self.val, self.device)
+        metrics, _ = validation.judge(self.network, self.baseline, self.val, self.device)
         val_loss = self._validation_loss()
         if not math.isfinite(sum(val_loss.values())):
             self.progress.line(f"warning: the validation loss is not finite: {val_loss}")
-            val_loss = judging.known(val_loss)
+            val_loss = validation.known(val_loss)
         now = score(metrics)
         better = now > state.best
         state.since_best = 0 if better else state.since_best + 1
@@ -186,8 +208,16 @@ class _Trainer:
             state.best, state.best_epoch = now, state.epoch
         plain = {k: v for k, v in metrics.items() if isinstance(v, int | float) or v is None}
         train_loss = self.sums.epoch()
-        self.log.write(kind="epoch", epoch=state.epoch, step=state.step, train_loss=train_loss, val_loss=val_loss,
-                       seconds=round(self._seconds(), 1), lr=self.optimizer.param_groups[0]["lr"], **plain)  # fmt: skip
+        self.log.write(
+            kind="epoch",
+            epoch=state.epoch,
+            step=state.step,
+            train_loss=train_loss,
+            val_loss=val_loss,
+            seconds=round(self._seconds(), 1),
+            lr=self.optimizer.param_groups[0]["lr"],
+            **plain,
+        )
         if better:
             self._save("best")
         self._save("last")
@@ -204,7 +234,7 @@ class _Trainer:
         self.network.eval()
         sums = Sums()
         for rows in torch.arange(len(self.val)).split(64):
-            images = judging.as_input(self.val.images[rows], self.device, self.baseline.raw)
+            images = validation.as_input(self.val.images[rows], self.device, self.baseline.raw)
             terms = self.val_targets.losses(self.network, images, rows, self.device, False)
             sums.add({name: float(value) for name, value in terms.items()}, len(rows))
         return sums.epoch()
@@ -228,10 +258,10 @@ class _Trainer:
             "first_weights": self.first_weights,
             "weights": "last",
             "metrics": metrics,
-            "finds_nothing": judging.finds_nothing(self.val, self.baseline.grid),
+            "finds_nothing": validation.finds_nothing(self.val, self.baseline.grid),
         }
         if not self.baseline.grid:
-            result["always_the_same"] = judging.always_the_same(self.val, train)
+            result["always_the_same"] = validation.always_the_same(self.val, train)
         run_folder.write_json(self.folder / RESULT, result)
         return result
 
@@ -267,8 +297,12 @@ class _Trainer:
         }
         full = None
         if name == "last":
-            full = {"state": dataclasses.asdict(state), "optimizer": self.optimizer.state_dict(),
-                    "rng": runtime.rng_state(), "sums": self.sums.as_dict()}  # fmt: skip
+            full = {
+                "state": dataclasses.asdict(state),
+                "optimizer": self.optimizer.state_dict(),
+                "rng": runtime.rng_state(),
+                "sums": self.sums.as_dict(),
+            }
         checkpoint.save(self.folder / name, meta, self.network.state_dict(), full)
 
     def _restore(self, found: checkpoint.Checkpoint) -> None:

@@ -25,7 +25,7 @@ def draw_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    from label_tools.atomic import atomic_write
+    from label_tools.text.atomic import atomic_write
 
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     loss, ap, rate = figure.subplots(1, 3)
@@ -41,8 +41,11 @@ def draw_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
         ap.legend(frameon=False)
     loss.legend(frameon=False)
     rate.plot([step for step, _ in rates], [lr for _, lr in rates], color="#555555")
-    for axes, title, name in ((loss, "loss, sum of four", "epoch"), (ap, "AP on validation", "epoch"),
-                              (rate, "learning rate", "step")):  # fmt: skip
+    for axes, title, name in (
+        (loss, "loss, sum of four", "epoch"),
+        (ap, "AP on validation", "epoch"),
+        (rate, "learning rate", "step"),
+    ):
         axes.set_title(title, fontsize=10)
         axes.set_xlabel(name)
         axes.spines[["top", "right"]].set_visible(False)

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit.training import run_folder
+from toolkit.training.checkpoints import State
 from toolkit.training.curves import draw_curves
 from toolkit.training.progress import Progress, duration
-from toolkit.training.saving import State
 
 SECONDS_BETWEEN_CURVES = 10.0  # drawing takes half a second, an epoch of a compact network not much more
 
@@ -41,14 +41,23 @@ class Journal:
         names = used[0] if used else {}
         losses = {name: sum(part[name] for part in used) / len(used) for name in names}
         speed = images / max(1e-9, seconds)
-        self.record(kind="step", step=state.step, epoch=state.epoch, lr=lr, loss=sum(losses.values()),
-                    images_per_s=round(speed, 2), **losses)  # fmt: skip
+        self.record(
+            kind="step",
+            step=state.step,
+            epoch=state.epoch,
+            lr=lr,
+            loss=sum(losses.values()),
+            images_per_s=round(speed, 2),
+            **losses,
+        )
         epochs, steps = of.split()
         spent = time.monotonic() - self.started
         left = spent / max(1, state.step - self.first_step) * (int(steps) - state.step)
         parts = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
-        self.progress.step(f"epoch {state.epoch + 1}/{epochs}  step {state.step}/{steps}  {parts}  "
-                           f"lr {lr:.2g}  {speed:.1f} images/s  {duration(left)} left")  # fmt: skip
+        self.progress.step(
+            f"epoch {state.epoch + 1}/{epochs}  step {state.step}/{steps}  {parts}  "
+            f"lr {lr:.2g}  {speed:.1f} images/s  {duration(left)} left"
+        )
 
     def epoch(self) -> None:
         """After the record of an epoch: the table, and now and then the curves."""

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from label_tools.errors import InputError
-from toolkit.data import Index, read_index
+from label_tools.text.errors import InputError
+from toolkit.data.dataset import Index, read_index
 
 
 def find_parts(data: Path, val: Path | None, test: Path | None) -> dict[str, Path]:
@@ -38,11 +38,16 @@ def check_parts(train: Index, val: Index | None, parts: dict[str, Path]) -> None
         print("warning: no val.json: no AP, no best checkpoint, no report; give --val", file=sys.stderr)
         return
     if val.classes != train.classes or val.category_ids != train.category_ids:
-        raise InputError(f"{parts['val']}: has the classes {', '.join(val.classes)}; "
-                         f"{parts['train']} has {', '.join(train.classes)}; needs the same, in order")  # fmt: skip
+        raise InputError(
+            f"{parts['val']}: has the classes {', '.join(val.classes)}; "
+            f"{parts['train']} has {', '.join(train.classes)}; needs the same, in order"
+        )
     if not val.class_counts().sum():
-        print(f"warning: {parts['val']}: has no object, so AP is undefined: the last epoch will count as the best, "
-              f"and nothing stops early", file=sys.stderr)  # fmt: skip
+        print(
+            f"warning: {parts['val']}: has no object, so AP is undefined: the last epoch will count as the best, "
+            f"and nothing stops early",
+            file=sys.stderr,
+        )
     for name, here, there in zip(train.classes, train.class_counts(), val.class_counts(), strict=True):
         if there and not here:
             print(f"warning: class {name!r} is in val but never in train", file=sys.stderr)
@@ -54,5 +59,7 @@ def check_test(parts: dict[str, Path], images: Path | None, classes: Sequence[st
         return
     found = read_index(parts["test"], images).classes
     if set(found) != set(classes):
-        raise InputError(f"{parts['test']}: has the classes {', '.join(found)}; "
-                         f"{parts['train']} has {', '.join(classes)}; needs the same")  # fmt: skip
+        raise InputError(
+            f"{parts['test']}: has the classes {', '.join(found)}; "
+            f"{parts['train']} has {', '.join(classes)}; needs the same"
+        )

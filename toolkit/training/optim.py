@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit import config
 from toolkit.networks import models
 from toolkit.training import schedule
@@ -22,10 +22,15 @@ def make_optimizer(model: nn.Module, options: config.Optimizer) -> torch.optim.O
     if not groups:
         raise InputError("no parameter is left to learn; give --trainable-layers a higher value")
     parameters = [
-        {"params": members, "body": in_body, "share": options.backbone_lr if in_body else 1.0, "lr": options.lr,
-         "weight_decay": options.weight_decay if decays else 0.0}
+        {
+            "params": members,
+            "body": in_body,
+            "share": options.backbone_lr if in_body else 1.0,
+            "lr": options.lr,
+            "weight_decay": options.weight_decay if decays else 0.0,
+        }
         for (in_body, decays), members in sorted(groups.items(), key=lambda item: item[0], reverse=True)
-    ]  # fmt: skip
+    ]
     if options.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=options.momentum)
     return torch.optim.AdamW(parameters, betas=(options.momentum, 0.999))

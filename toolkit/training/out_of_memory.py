@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.config import Config, Model
-from toolkit.data import Index
+from toolkit.data.dataset import Index
 
 
 def seen_sizes(sizes: np.ndarray, model: Model) -> np.ndarray:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from label_tools.errors import exit_code_of
+from label_tools.text.errors import exit_code_of
 from toolkit import runtime
 from toolkit.networks import first_weights, models
 from toolkit.networks.starter.scenes import SHAPES, scene
@@ -46,14 +46,20 @@ def pretrain(out: Path, steps: int, batch_size: int, lr: float, side: int, seed:
     runtime.seed_everything(seed)
     device = runtime.choose_device(device_name)
     model, _, _ = models.build(
-        "fasterrcnn_tiny_fpn", len(SHAPES) + 1, weights="none", trainable_layers=5, norm="batch",
-        batch_size=batch_size, sizes={"min_size": side, "max_size": 2 * side, "box_batch_size_per_image": 64},
-    )  # fmt: skip
+        "fasterrcnn_tiny_fpn",
+        len(SHAPES) + 1,
+        weights="none",
+        trainable_layers=5,
+        norm="batch",
+        batch_size=batch_size,
+        sizes={"min_size": side, "max_size": 2 * side, "box_batch_size_per_image": 64},
+    )
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-2)
     workers = runtime.worker_count(-1)
-    loader = torch.utils.data.DataLoader(Scenes(steps * batch_size, side, seed), batch_size, num_workers=workers,
-                                         collate_fn=collate)  # fmt: skip
+    loader = torch.utils.data.DataLoader(
+        Scenes(steps * batch_size, side, seed), batch_size, num_workers=workers, collate_fn=collate
+    )
     progress, started, means = Progress(every=30), time.monotonic(), {}
     for step, (images, targets) in enumerate(loader, 1):
         for group in optimizer.param_groups:
@@ -76,7 +82,7 @@ def write(out: Path, model: torch.nn.Module, made: dict) -> None:
     """Half-precision weights and how they were made."""
     from safetensors.torch import save
 
-    from label_tools.atomic import atomic_write
+    from label_tools.text.atomic import atomic_write
 
     state = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
     with atomic_write(out) as file:

@@ -1,10 +1,10 @@
 """`runs/NAME`: what lies where, who may write, and the two logs (metrics.jsonl and results.csv).
 
-    config.yaml  run.json  train.log  metrics.jsonl  results.csv  curves.png  train_batch.jpg
-    train.json  val.json  test.json       the labels it was trained on, pointing at the images where they were
-    last/  previous/  best/               checkpoints
-    val/  test/                           detections.json, metrics.json, pictures of an evaluation
-    report.html
+config.yaml  run.json  train.log  metrics.jsonl  results.csv  curves.png  train_batch.jpg
+train.json  val.json  test.json       the labels it was trained on, pointing at the images where they were
+last/  previous/  best/               checkpoints
+val/  test/                           detections.json, metrics.json, pictures of an evaluation
+report.html
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from label_tools import coco
-from label_tools.atomic import atomic_write
-from label_tools.errors import InputError
+from label_tools.document import coco
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
 
 RUN, CONFIG, METRICS, RESULTS, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", ".lock"
 

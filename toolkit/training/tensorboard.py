@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from label_tools.errors import MissingExtra
+from label_tools.text.errors import MissingExtra
 
 
 def writer_class() -> type:

@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.config import Config, flat
-from toolkit.data import Index
+from toolkit.data.dataset import Index
 from toolkit.networks import models
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training import engine, optim
+from toolkit.training.build import Parts
+from toolkit.training.checkpoints import Keeper, State
+from toolkit.training.distributed import Agreed, agree_on_batch
+from toolkit.training.failures import explain
 from toolkit.training.journal import Journal
-from toolkit.training.judging import judge
-from toolkit.training.parts import Parts
 from toolkit.training.progress import Progress, duration
-from toolkit.training.saving import Keeper, State
-from toolkit.training.together import Agreed, agree_on_batch
-from toolkit.training.trouble import explain
+from toolkit.training.validation import judge
 
 MOST_SKIPPED = 3  # batches that --on-nan skip may leave out
 
@@ -74,9 +74,18 @@ def fit(
 class _Trainer:
     """The parts of one run, and the order in which they act."""
 
-    def __init__(self, config: Config, folder: Path, train: Index, val: Index | None, evaluate: Callable | None,
-                 processes: runtime.Processes, progress: Progress, resume: checkpoint.Checkpoint | None,
-                 stop: StopSignal) -> None:  # fmt: skip
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        train: Index,
+        val: Index | None,
+        evaluate: Callable | None,
+        processes: runtime.Processes,
+        progress: Progress,
+        resume: checkpoint.Checkpoint | None,
+        stop: StopSignal,
+    ) -> None:
         self.config, self.folder, self.train, self.val = config, folder, train, val
         self.evaluate, self.processes, self.progress, self.stop = evaluate, processes, progress, stop
         self.state = State(**resume.state["progress"]) if resume else State()
@@ -134,8 +143,9 @@ class _Trainer:
         if self.val is None:
             self._save("best")
         failed = tuple(self.keeper.failed) if self.processes.first else ()
-        return Trained(self.folder, state.best_ap, state.best_epoch, self._done(), ended, failed,
-                       tuple(state.unreadable))  # fmt: skip
+        return Trained(
+            self.folder, state.best_ap, state.best_epoch, self._done(), ended, failed, tuple(state.unreadable)
+        )
 
     def _ended(self) -> str:
         """Why there is nothing more to do, or nothing; asked of a resumed run, too."""
@@ -289,9 +299,16 @@ class _Trainer:
         seconds = self._seconds()
         if self.processes.first:
             rate = self.optimizer.param_groups[-1]["lr"]
-            self.journal.record(kind="epoch", epoch=done, step=state.step, train_loss=train_loss, lr=rate,
-                                seconds=round(seconds, 1), unreadable=len(state.unreadable),
-                                **(judged or {}))  # fmt: skip
+            self.journal.record(
+                kind="epoch",
+                epoch=done,
+                step=state.step,
+                train_loss=train_loss,
+                lr=rate,
+                seconds=round(seconds, 1),
+                unreadable=len(state.unreadable),
+                **(judged or {}),
+            )
         text = f"epoch {done}/{self.config.schedule.epochs}  train loss {sum(train_loss.values()):.3f}"
         if judged is not None:
             undefined = judged["AP"] is None  # no object in val: the newest weights are as good as any

@@ -11,8 +11,24 @@ from collections.abc import Iterable, Iterator, Sequence
 import cv2
 import numpy as np
 
-SHAPES = ("disc", "ring", "square", "bar", "triangle", "pentagon", "hexagon", "frame", "star", "gear", "cross", "tee",
-          "ell", "crescent", "arrow", "ellipse")  # fmt: skip
+SHAPES = (
+    "disc",
+    "ring",
+    "square",
+    "bar",
+    "triangle",
+    "pentagon",
+    "hexagon",
+    "frame",
+    "star",
+    "gear",
+    "cross",
+    "tee",
+    "ell",
+    "crescent",
+    "arrow",
+    "ellipse",
+)
 MIN_VISIBLE = 0.3
 
 
@@ -118,13 +134,33 @@ def outline(kind: str, rng: np.random.Generator) -> list[np.ndarray]:
         return [_circle(1), inner]
     w = rng.uniform(0.2, 0.35)
     points = {
-        "cross": [(-w, -1), (w, -1), (w, -w), (1, -w), (1, w), (w, w), (w, 1), (-w, 1), (-w, w), (-1, w), (-1, -w),
-                  (-w, -w)],
-        "tee": [(-0.7, -1), (0.7, -1), (0.7, -1 + 2 * w), (w, -1 + 2 * w), (w, 1), (-w, 1), (-w, -1 + 2 * w),
-                (-0.7, -1 + 2 * w)],
+        "cross": [
+            (-w, -1),
+            (w, -1),
+            (w, -w),
+            (1, -w),
+            (1, w),
+            (w, w),
+            (w, 1),
+            (-w, 1),
+            (-w, w),
+            (-1, w),
+            (-1, -w),
+            (-w, -w),
+        ],
+        "tee": [
+            (-0.7, -1),
+            (0.7, -1),
+            (0.7, -1 + 2 * w),
+            (w, -1 + 2 * w),
+            (w, 1),
+            (-w, 1),
+            (-w, -1 + 2 * w),
+            (-0.7, -1 + 2 * w),
+        ],
         "ell": [(-0.8, -1), (-0.8 + 2 * w, -1), (-0.8 + 2 * w, 1 - 2 * w), (0.8, 1 - 2 * w), (0.8, 1), (-0.8, 1)],
         "arrow": [(0, -1), (0.7, -0.2), (w, -0.2), (w, 1), (-w, 1), (-w, -0.2), (-0.7, -0.2)],
-    }[kind]  # fmt: skip
+    }[kind]
     return [np.array(points)]
 
 

@@ -51,8 +51,9 @@ def turn(images: Tensor, boxes: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2 - middle, (boxes[:, 2:] - boxes[:, :2]) / 2
     moved = torch.stack((cos * centre[:, 0] - sin * centre[:, 1], sin * centre[:, 0] + cos * centre[:, 1]), 1) + middle
     # an ellipse x = a cos t, y = b sin t, turned, reaches sqrt(a^2 cos^2 + b^2 sin^2) to either side
-    reach = torch.stack((torch.hypot(half[:, 0] * cos, half[:, 1] * sin),
-                         torch.hypot(half[:, 0] * sin, half[:, 1] * cos)), 1)  # fmt: skip
+    reach = torch.stack(
+        (torch.hypot(half[:, 0] * cos, half[:, 1] * sin), torch.hypot(half[:, 0] * sin, half[:, 1] * cos)), 1
+    )
     edge = boxes.new_tensor([width, height, width, height])
     new = torch.cat((moved - reach, moved + reach), 1).clamp(min=0).minimum(edge)
     empty = (boxes == 0).all(1)
@@ -67,8 +68,9 @@ def _sample(images: Tensor, angle: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     # affine_grid's coordinates run from -1 to 1 along both sides, so x and y need the sides' ratio
-    rows = torch.stack((torch.stack((cos, sin * height / width, zero), 1),
-                        torch.stack((-sin * width / height, cos, zero), 1)), 1)  # fmt: skip
+    rows = torch.stack(
+        (torch.stack((cos, sin * height / width, zero), 1), torch.stack((-sin * width / height, cos, zero), 1)), 1
+    )
     places = functional.affine_grid(rows, list(images.shape), align_corners=False)
     return functional.grid_sample(images, places, align_corners=False)
 

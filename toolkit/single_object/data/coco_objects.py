@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from label_tools import coco, images
-from label_tools.errors import InputError
-from label_tools.words import counted
+from label_tools.document import coco
+from label_tools.pictures import images
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
 from toolkit.single_object.data.samples import Samples
 
 SELECTIONS = ("dominant", "largest")
@@ -81,9 +82,16 @@ def choose(document: coco.Document, root: Path, selection: Selection, name: str)
         found = found or (f"{counted(len(files), 'image')} without any" if files else "no images")
         way = "; try --select largest or a smaller --min-area" if selection.kind == "dominant" else ""
         raise InputError(f"{name}: no image has a {selection.kind} object ({found}){way}")
-    return Samples(f"{selection.kind} of {Path(name).name}", classes, torch.from_numpy(np.stack(pixels)),
-                   torch.tensor(owner), torch.tensor(labels), torch.tensor(boxes).float(), tuple(files),
-                   left_out)  # fmt: skip
+    return Samples(
+        f"{selection.kind} of {Path(name).name}",
+        classes,
+        torch.from_numpy(np.stack(pixels)),
+        torch.tensor(owner),
+        torch.tensor(labels),
+        torch.tensor(boxes).float(),
+        tuple(files),
+        left_out,
+    )
 
 
 def pick(annotations: list[dict], image: dict, selection: Selection) -> tuple[dict | None, str]:
@@ -120,8 +128,9 @@ def square(path: Path, image: dict, size: int) -> np.ndarray:
 def check_size(size: tuple[int, int], image: dict, path: Path) -> None:
     """Refuse a picture that is not as large as its labels say: its boxes would mean other places."""
     if size != (image["width"], image["height"]):
-        raise InputError(f"{path}: is {size[0]} x {size[1]} pixels, its labels say "
-                         f"{image['width']} x {image['height']}")  # fmt: skip
+        raise InputError(
+            f"{path}: is {size[0]} x {size[1]} pixels, its labels say {image['width']} x {image['height']}"
+        )
 
 
 def _wanted(document: coco.Document, names: tuple[str, ...], where: str) -> dict[int, str]:

@@ -35,8 +35,14 @@ def draw(count: int, *, seed: int, part: str) -> Samples:
                 labels.append(int(digits[which]))
         boxes += taken
         images[row, 0] = canvas
-    return Samples("digit_grid", CLASSES, torch.from_numpy(images), torch.tensor(owner, dtype=torch.int64),
-                   torch.tensor(labels, dtype=torch.int64), torch.tensor(boxes).float().reshape(-1, 4))  # fmt: skip
+    return Samples(
+        "digit_grid",
+        CLASSES,
+        torch.from_numpy(images),
+        torch.tensor(owner, dtype=torch.int64),
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(boxes).float().reshape(-1, 4),
+    )
 
 
 def _lay(canvas: np.ndarray, digit: np.ndarray, random: np.random.Generator, taken: list[tuple]) -> tuple | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from label_tools.errors import MissingExtra
+from label_tools.text.errors import MissingExtra
 
 HEIGHT, WIDTH = 48, 60
 _BASE = 28  # pixels of a digit's side at scale 1, as MNIST's

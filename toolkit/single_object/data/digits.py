@@ -29,5 +29,11 @@ def draw(count: int, *, seed: int, part: str) -> Samples:
             owner.append(row)
             labels.append(int(digits[which]))
         images[row, 0] = canvas
-    return Samples("digits", CLASSES, torch.from_numpy(images), torch.tensor(owner, dtype=torch.int64),
-                   torch.tensor(labels, dtype=torch.int64), torch.tensor(boxes).float().reshape(-1, 4))  # fmt: skip
+    return Samples(
+        "digits",
+        CLASSES,
+        torch.from_numpy(images),
+        torch.tensor(owner, dtype=torch.int64),
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(boxes).float().reshape(-1, 4),
+    )

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.data.shapes5 import SIDE
 
@@ -55,8 +55,14 @@ def read(path: Path) -> Samples:
     boxes, labels = np.zeros((len(entries), 4), np.float32), np.zeros(len(entries), np.int64)
     for row, entry in enumerate(entries):
         images[row], boxes[row], labels[row] = _entry(entry, len(classes), f"{path}, image {row}")
-    return Samples(path.name, classes, torch.from_numpy(images), torch.arange(len(entries)),
-                   torch.from_numpy(labels), torch.from_numpy(boxes))  # fmt: skip
+    return Samples(
+        path.name,
+        classes,
+        torch.from_numpy(images),
+        torch.arange(len(entries)),
+        torch.from_numpy(labels),
+        torch.from_numpy(boxes),
+    )
 
 
 def _plain(path: Path) -> object:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from label_tools.errors import InputError
-from label_tools.words import counted
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
 
 
 class One(NamedTuple):
@@ -86,19 +86,36 @@ class Samples:
     def first(self, count: int) -> Samples:
         """The first `count` images with their objects."""
         mine = self.owner < count
-        return Samples(self.name, self.classes, self.images[:count], self.owner[mine], self.labels[mine],
-                       self.boxes[mine], self.files[:count], self.left_out)  # fmt: skip
+        return Samples(
+            self.name,
+            self.classes,
+            self.images[:count],
+            self.owner[mine],
+            self.labels[mine],
+            self.boxes[mine],
+            self.files[:count],
+            self.left_out,
+        )
 
     def coco(self) -> dict[str, Any]:
         """The COCO document of these pictures (in their own pixels), for `toolkit.evaluation.evaluate`."""
         height, width = self.size
-        images = [{"id": row + 1, "file_name": self.file(row), "width": width, "height": height}
-                  for row in range(len(self))]  # fmt: skip
+        images = [
+            {"id": row + 1, "file_name": self.file(row), "width": width, "height": height} for row in range(len(self))
+        ]
         annotations = []
         rows = zip(self.owner.tolist(), self.labels.tolist(), self.boxes.tolist(), strict=True)
         for number, (owner, label, (x1, y1, x2, y2)) in enumerate(rows, 1):
-            annotations.append({"id": number, "image_id": owner + 1, "category_id": label + 1, "iscrowd": 0,
-                                "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)})  # fmt: skip
+            annotations.append(
+                {
+                    "id": number,
+                    "image_id": owner + 1,
+                    "category_id": label + 1,
+                    "iscrowd": 0,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": (x2 - x1) * (y2 - y1),
+                }
+            )
         categories = [{"id": i, "name": name} for i, name in enumerate(self.classes, 1)]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 

@@ -19,7 +19,7 @@ import math
 import numpy as np
 import torch
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit.networks.starter.scenes import MIN_VISIBLE, compose, outline, placed, visible
 from toolkit.single_object.data.samples import Samples
 
@@ -55,8 +55,14 @@ def draw(kind: str, count: int, *, side: int, seed: int, keep_empty: bool = Fals
             owner.append(row)
             labels.append(names[chosen])
             boxes.append(found[chosen][0])
-    return Samples(f"drawn_{kind}", CLASSES[kind], torch.from_numpy(images), torch.tensor(owner, dtype=torch.int64),
-                   torch.tensor(labels, dtype=torch.int64), torch.tensor(boxes).float().reshape(-1, 4))  # fmt: skip
+    return Samples(
+        f"drawn_{kind}",
+        CLASSES[kind],
+        torch.from_numpy(images),
+        torch.tensor(owner, dtype=torch.int64),
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(boxes).float().reshape(-1, 4),
+    )
 
 
 def dominant_layout(random: np.random.Generator, side: int) -> Layout:
@@ -118,8 +124,10 @@ def _shapes(
     random: np.random.Generator, side: int, kind: str, sizes: np.ndarray, margins: list[float]
 ) -> tuple[list[np.ndarray], list[int]]:
     labels = [int(label) for label in random.integers(0, len(CLASSES[kind]), len(sizes))]
-    masks = [placed(outline(CLASSES[kind][label], random), size * side, random, side, margin)
-             for label, size, margin in zip(labels, sizes.tolist(), margins, strict=True)]  # fmt: skip
+    masks = [
+        placed(outline(CLASSES[kind][label], random), size * side, random, side, margin)
+        for label, size, margin in zip(labels, sizes.tolist(), margins, strict=True)
+    ]
     return masks, labels
 
 

@@ -36,8 +36,9 @@ def draw(count: int, *, seed: int, noise: float = 0.0) -> Samples:
             spots = ~mask & (random.random((SIDE, SIDE)) < noise)
             images[row][:, spots] = random.integers(0, 256, (3, int(spots.sum())))
     name = f"shapes5-noise{round(100 * noise)}" if noise else "shapes5"
-    return Samples(name, CLASSES, torch.from_numpy(images), torch.arange(count), torch.from_numpy(labels),
-                   torch.from_numpy(boxes))  # fmt: skip
+    return Samples(
+        name, CLASSES, torch.from_numpy(images), torch.arange(count), torch.from_numpy(labels), torch.from_numpy(boxes)
+    )
 
 
 def _shape(label: int, random: np.random.Generator) -> np.ndarray:

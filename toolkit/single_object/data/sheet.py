@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from label_tools.atomic import atomic_write
-from toolkit.pictures import COLOURS, draw_boxes
+from label_tools.text.atomic import atomic_write
+from toolkit.prediction.drawing import COLOURS, draw_boxes
 from toolkit.single_object import grid
-from toolkit.single_object.answers import Prediction
 from toolkit.single_object.box_codes import usable
 from toolkit.single_object.data.samples import Samples
+from toolkit.single_object.predictions import Prediction
 
 TRUTH, ANSWER = COLOURS[2], COLOURS[5]  # green and red
 
@@ -27,8 +27,9 @@ def contact_sheet(
     scale = max(1.0, cell / max(height, width))
     cells = []
     for row in rows:
-        picture = as_picture(samples.images[row]).resize((round(width * scale), round(height * scale)),
-                                                         Image.Resampling.NEAREST)  # fmt: skip
+        picture = as_picture(samples.images[row]).resize(
+            (round(width * scale), round(height * scale)), Image.Resampling.NEAREST
+        )
         mine = (samples.owner == row).nonzero().squeeze(1).tolist()
         boxes = [(samples.boxes[i] * scale).tolist() for i in mine]
         texts = [samples.classes[int(samples.labels[i])] for i in mine]

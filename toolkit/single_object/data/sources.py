@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 from toolkit.single_object.data.coco_objects import Selection
 from toolkit.single_object.data.samples import Samples
 
@@ -48,8 +48,10 @@ def open_data(
 
         pair = [coco_objects.read(part, selection) for part in parts]
     if pair[0].classes != pair[1].classes:
-        raise InputError(f"{parts[1]}: has the classes {', '.join(pair[1].classes)}, {parts[0]} has "
-                         f"{', '.join(pair[0].classes)}; needs the same in the same order")  # fmt: skip
+        raise InputError(
+            f"{parts[1]}: has the classes {', '.join(pair[1].classes)}, {parts[0]} has "
+            f"{', '.join(pair[0].classes)}; needs the same in the same order"
+        )
     return pair[0], pair[1]
 
 
@@ -80,7 +82,7 @@ def draw(name: str, part: str, count: int, selection: Selection, noise: float = 
 
 def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:
     """Train and val of a Pascal VOC folder; its corners count from 1, see the conversion's `one_based`."""
-    from label_tools.convert import convert_voc
+    from label_tools.commands.convert import convert_voc
     from toolkit.single_object.data.coco_objects import choose
 
     conversion = convert_voc(path, one_based=True)
@@ -91,8 +93,10 @@ def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:
         try:
             names = {line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()}
         except (OSError, UnicodeDecodeError):
-            raise InputError(f"{listed}: cannot be read; a VOC folder lists its parts there; or use `frcnn convert` "
-                             "and `frcnn split`") from None  # fmt: skip
+            raise InputError(
+                f"{listed}: cannot be read; a VOC folder lists its parts there; or use `frcnn convert` "
+                "and `frcnn split`"
+            ) from None
         images = [i for i in document["images"] if Path(i["file_name"]).stem in names]
         samples = choose({**document, "images": images}, conversion.image_root, selection, f"{path} {part}")
         lost = len(names) - len({Path(i["file_name"]).stem for i in images})
@@ -104,8 +108,10 @@ def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:
 def check_files(path: Path, val: Path | None = None) -> tuple[Path, Path] | None:
     """The files to learn from and to judge on, None for a VOC folder. Refuses what is not there, reads nothing."""
     if not path.exists():
-        raise InputError(f"--data {path}: not found; needs {', '.join(DRAWN)}, a folder of `frcnn split`, a COCO file "
-                         "with --val, or a PurdueShapes5 .gz file with --val")  # fmt: skip
+        raise InputError(
+            f"--data {path}: not found; needs {', '.join(DRAWN)}, a folder of `frcnn split`, a COCO file "
+            "with --val, or a PurdueShapes5 .gz file with --val"
+        )
     if path.is_dir() and (path / "Annotations").is_dir():
         if val:
             raise InputError(f"--val {val}: a VOC folder has its own, ImageSets/Main/val.txt in {path}")
@@ -113,8 +119,10 @@ def check_files(path: Path, val: Path | None = None) -> tuple[Path, Path] | None
     if path.is_dir():
         pair = path / "train.json", val or path / "val.json"
         if not pair[0].is_file():
-            raise InputError(f"{path}: holds no train.json; `frcnn convert` and `frcnn split` make one from LabelMe, "
-                             "masks, VOC, YOLO or COCO")  # fmt: skip
+            raise InputError(
+                f"{path}: holds no train.json; `frcnn convert` and `frcnn split` make one from LabelMe, "
+                "masks, VOC, YOLO or COCO"
+            )
     elif val is None:
         raise InputError(f"{path}: needs --val FILE to judge on")
     else:

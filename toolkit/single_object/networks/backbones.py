@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 
 DETECTOR_BODY = "fasterrcnn_tiny_fpn"
 
@@ -57,11 +57,15 @@ def check_backbone(name: str, weights: str) -> None:
         if weights not in ("none", "starter"):
             raise InputError(f"--weights {weights}: backbone {name} takes none or starter")
     elif name not in zoo.list_models(module=zoo):
-        raise InputError(f"backbone {name}: unknown to torchvision; needs one like resnet18 or mobilenet_v3_small, or "
-                         f"{DETECTOR_BODY}")  # fmt: skip
+        raise InputError(
+            f"backbone {name}: unknown to torchvision; needs one like resnet18 or mobilenet_v3_small, or "
+            f"{DETECTOR_BODY}"
+        )
     elif weights not in ("none", "imagenet"):
-        raise InputError(f"--weights {weights}: backbone {name} takes none or imagenet; starter weights are for "
-                         f"--backbone {DETECTOR_BODY}")  # fmt: skip
+        raise InputError(
+            f"--weights {weights}: backbone {name} takes none or imagenet; starter weights are for "
+            f"--backbone {DETECTOR_BODY}"
+        )
 
 
 def ensure_weights(name: str, weights: str) -> None:

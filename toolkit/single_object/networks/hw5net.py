@@ -59,9 +59,7 @@ def head(sizes: Sequence[int]) -> nn.Sequential:
 class HW5Net(nn.Module):
     """images [B,3,256,256] in 0..1 -> (class logits [B,num_classes], box [B,4] as shares of width and height)."""
 
-    def __init__(
-        self, num_classes: int = 3, width: int = 8, blocks: int = 5, learnable_residual: bool = False
-    ) -> None:
+    def __init__(self, num_classes: int = 3, width: int = 8, blocks: int = 5, learnable_residual: bool = False) -> None:
         super().__init__()
         features = width * 16 * 16 * 16
         self.trunk = trunk(width, blocks, learnable_residual)
@@ -78,9 +76,7 @@ class HW5NetLight(nn.Module):
     because one mean over everything no longer knows where something was. 2.1 million parameters, any image size
     divisible by 64."""
 
-    def __init__(
-        self, num_classes: int = 3, width: int = 8, blocks: int = 5, learnable_residual: bool = False
-    ) -> None:
+    def __init__(self, num_classes: int = 3, width: int = 8, blocks: int = 5, learnable_residual: bool = False) -> None:
         super().__init__()
         channels = width * 16
         self.trunk = trunk(width, blocks, learnable_residual)

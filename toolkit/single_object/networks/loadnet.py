@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from label_tools.errors import InputError
+from label_tools.text.errors import InputError
 
 DEPTHS = (8, 10, 12, 14, 16)
 

@@ -1,0 +1,1 @@
+"""One file a command: `add_commands(subparsers)` names its flags, the rest parses, prints and gives the exit code."""

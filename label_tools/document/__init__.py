@@ -1,0 +1,1 @@
+"""The COCO document: read and checked, written, split."""

@@ -1,0 +1,206 @@
+"""The document that everything downstream reads: COCO's object detection format, in one fixed dialect.
+
+    {"info": {"image_root": "images"},
+     "images":      [{"id": 1, "file_name": "a.jpg", "width": 640, "height": 480}],
+     "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [x, y, w, h], "area": 12.0,
+                      "iscrowd": 0, "segmentation": [[x1, y1, x2, y2, ...]] or {"size": [h, w], "counts": "..."}}],
+     "categories":  [{"id": 1, "name": "cat"}]}
+
+- Ids count from 1: an annotation with id 0 makes COCO's evaluators lose a match without a word.
+- bbox is [x, y, width, height] in pixels, a pixel's left edge being its index; width = right - left, no "+1".
+- Sizes and coordinates are those of the picture after EXIF rotation.
+- `image_root` leads from the folder of the file to the folder that `file_name` starts from.
+- The same document always gives the same bytes: sorted keys, one image or annotation a line, no clock.
+
+`read` also takes documents of other makers: what has one safe meaning is repaired, the rest is reported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from label_tools.document.coco_rules import normalise
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
+from label_tools.text.findings import ERROR, Finding
+from label_tools.text.messages import near_paths
+from label_tools.text.strict_json import loads
+
+Document = dict[str, Any]
+FILE_NAME = "annotations.json"  # in a folder that is given in the place of a file
+
+
+def read(path: str | os.PathLike, findings: list[Finding] | None = None) -> Document:
+    """The document in `path`, in the dialect above.
+
+    Repaired without asking, because only one meaning is possible: ids that are strings, 0 or used twice,
+    missing area or iscrowd, boxes that hang over the image's edge. Annotations that cannot be used (no such
+    image, NaN, no extent, ...) are left out and added to `findings` as errors; without a list to add them to
+    they raise InputError, so that nothing is lost silently. Images keep their ids, categories theirs.
+
+    Raises InputError when the file is no COCO document, or repeats an image, a category or a name.
+    """
+    path = Path(path)
+    found: list[Finding] = []
+    document = normalise(read_raw(path), os.fspath(path), found)
+    if findings is not None:
+        findings.extend(found)
+    elif bad := [f for f in found if f.level == ERROR]:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise InputError(
+            f"{bad[0].file}, {bad[0].place}: {bad[0].text}{more}; "
+            f"`frcnn check {path} --fix --out OUT.json` writes a copy without them"
+        )
+    return document
+
+
+def read_raw(path: str | os.PathLike) -> Document:
+    """The JSON object in `path`, with the four lists in place and nothing else looked at. Raises InputError."""
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        needed = "a COCO file (`frcnn convert` makes one)"
+        raise InputError(f"{path}: no such file, {needed} is needed{near_paths(path)}") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder, a COCO file is needed") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    document = loads(data, os.fspath(path))
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: a JSON {type(document).__name__} at the top, a COCO file is an object")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(document.get(key), list):
+            raise InputError(f'{path}: no list "{key}"; a COCO file has images, annotations and categories')
+    return document
+
+
+def file_of(path: str | os.PathLike) -> Path:
+    """The COCO file that a person means by `path`: the file itself, or the annotations.json of a folder.
+
+    Raises InputError for a folder without one.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    inside = path / FILE_NAME
+    if not inside.is_file():
+        raise InputError(
+            f"{path}: no {FILE_NAME} in it; make it first, for example: frcnn convert labelme {path} --out {inside}"
+        )
+    return inside
+
+
+def write(document: Document, path: str | os.PathLike) -> None:
+    """Write `document` to `path`, whole or not at all; the same document gives the same bytes."""
+    write_parts(
+        path,
+        info=document.get("info", {}),
+        images=document["images"],
+        annotations=document["annotations"],
+        categories=document["categories"],
+        other={k: v for k, v in document.items() if k not in ("info", "images", "annotations", "categories")},
+    )
+
+
+def write_parts(
+    path: str | os.PathLike,
+    *,
+    info: dict,
+    images: Iterable[dict],
+    annotations: Iterable[dict | str],
+    categories: Iterable[dict],
+    other: dict | None = None,
+) -> None:
+    """`write` for parts that need not all be in memory at once.
+
+    An annotation may come as the line that it is to be (`annotation_line`).
+    """
+    lists = {"annotations": annotations, "categories": categories, "images": images}
+    try:
+        with atomic_write(path) as file:
+            file.write(b"{")
+            # json's key order by hand: annotations, categories, images, info, others, each sorted
+            for number, key in enumerate(sorted([*lists, "info", *(other or {})])):
+                file.write((",\n" if number else "\n").encode() + _json(key) + b": ")
+                if key in lists:
+                    _write_list(file, lists[key])
+                else:
+                    file.write(_json(info if key == "info" else other[key]))
+            file.write(b"\n}\n")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: a name that is not valid text ({error.reason}) cannot be written") from error
+    except ValueError as error:
+        raise InputError(f"{path}: a number that is not finite cannot be written") from error
+
+
+def annotation_line(
+    annotation_id: int,
+    image_id: int,
+    category_id: int,
+    bbox: Sequence[float],
+    area: float,
+    iscrowd: int,
+    polygons: list[list[float]],
+) -> str:
+    """The line that `write` would make of such an annotation, in half the time. All numbers must be finite.
+
+    Python writes a list of floats as JSON does; a test holds the two against each other.
+    """
+    return (
+        f'{{"area": {area!r}, "bbox": {list(bbox)!r}, "category_id": {category_id}, "id": {annotation_id}, '
+        f'"image_id": {image_id}, "iscrowd": {iscrowd}, "segmentation": {polygons!r}}}'
+    )
+
+
+def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
+    """The folder that `file_name` starts from: `info.image_root`, seen from the folder of the COCO file."""
+    info = document.get("info")
+    root = info.get("image_root", ".") if isinstance(info, dict) else "."
+    if not isinstance(root, str) or "\0" in root:
+        raise InputError(f"{annotations_path}, info.image_root: {root!r} is no path")
+    return Path(os.path.normpath(Path(annotations_path).parent / root))
+
+
+def image_path(document: Document, annotations_path: str | os.PathLike, image: dict) -> Path:
+    """Where the picture of `image` (an entry of document["images"]) lies. Raises InputError if outside the root."""
+    name = image["file_name"]
+    if not is_inside(name):
+        raise InputError(f'{annotations_path}, image {image["id"]}: file_name "{name}" leads out of the image root')
+    return image_root(document, annotations_path) / name
+
+
+def is_inside(file_name: str) -> bool:
+    """Whether a file_name stays below the folder it starts from, by its text alone."""
+    parts = PurePosixPath(file_name).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in file_name and "\\" not in file_name
+
+
+def is_ignore_region(annotation: dict) -> bool:
+    """Whether an annotation is one of the copies, one per class, of a region in which nothing is judged."""
+    return annotation.get("label") == "__ignore__" and annotation.get("iscrowd") == 1
+
+
+def class_names(document: Document) -> list[str]:
+    """The names of the categories, in the order of their ids."""
+    return [c["name"] for c in sorted(document["categories"], key=lambda c: c["id"])]
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _json(value: object) -> bytes:
+    return _ENCODER.encode(value).encode()
+
+
+def _write_list(file, items: Iterable[dict]) -> None:
+    file.write(b"[")
+    first = True
+    for item in items:
+        file.write((b"\n  " if first else b",\n  ") + (item.encode() if isinstance(item, str) else _json(item)))
+        first = False
+    file.write(b"]" if first else b"\n ]")

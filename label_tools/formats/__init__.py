@@ -1,0 +1,1 @@
+"""One format a file, both directions: its text <-> objects in an image."""

@@ -1,0 +1,289 @@
+"""LabelMe JSON, of every version from 3 to 7: one file -> one ImageRecord.
+
+What a file may hold, as the program itself writes it:
+
+    {"version": "5.5.0", "flags": {}, "imagePath": "a.jpg", "imageData": null or base64,
+     "imageHeight": 480, "imageWidth": 640,
+     "shapes": [{"label": "cat", "points": [[x, y], ...], "shape_type": "polygon", "group_id": null,
+                 "flags": {}, "description": "", "mask": null or base64 PNG}]}
+
+Version 3 has no shape_type (then it is a polygon) and no group_id; other keys come and go and mean nothing here.
+Points are those of the upright picture, as its window shows it. Points may lie outside of the image.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import unicodedata
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from label_tools.formats import labelme_shapes
+from label_tools.pictures.image_paths import ImageFolder
+from label_tools.pictures.images import ImageInfo, image_info, image_size
+from label_tools.pictures.own_files import is_ours
+from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, join, without_copies
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError, one_line
+from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.text.limits import LEAST_IMAGE_SIDE, LONGEST_LABEL, MOST_IMAGE_ASPECT
+from label_tools.text.strict_json import TextError, decode, parse
+
+IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
+NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed uses them)"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the shapes without an extent are read, and what is left out.
+
+    thicken_lines: line and linestrip become objects this many pixels thick; None: they are left out.
+    point_box: point and points become boxes with sides of this many pixels; None: they are left out.
+    include_unreviewed: also take files that a model labelled and nobody looked at (flag `reviewed` false).
+    skip_labels: objects of these labels are left out and counted.
+    extract_to: where images that are only embedded (imageData) are written, at the place that their label file has
+    below `source`; None: they are left out.
+    """
+
+    thicken_lines: float | None = None
+    point_box: float | None = None
+    include_unreviewed: bool = False
+    skip_labels: Collection[str] = ()
+    extract_to: str | None = None
+    source: str = ""
+
+
+def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tuple[ImageRecord | None, Tally]:
+    """One label file at `path`, called `name` in messages. No record: the file was skipped or refused.
+
+    Never raises for what the file holds: the tally says what became of it.
+    """
+    tally = Tally()
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        text, encoding = decode(data, name)
+        content = parse(text, name)
+    except TextError as error:
+        tally.skipped["label files that cannot be read"] += 1
+        tally.findings.append(Finding(error.code, ERROR, name, error.place, error.text))
+        return None, tally
+    except OSError as error:
+        tally.skipped["label files that cannot be read"] += 1
+        tally.findings.append(Finding("B39", ERROR, name, "", f"cannot be read: {error.strerror or error}"))
+        return None, tally
+    if encoding != "utf-8":
+        code = "B22" if encoding == "utf-8-sig" else "B23"
+        tally.findings.append(Finding(code, WARNING, name, "", f"read as {encoding.upper()}; LabelMe writes UTF-8"))
+    if is_ours(content):
+        return None, tally
+    if isinstance(content, dict) and "shapes" not in content:
+        tally.skipped["JSON files that are not LabelMe's"] += 1
+        tally.findings.append(Finding("B21", NOTE, name, "", 'no "shapes": not a LabelMe file, skipped'))
+        return None, tally
+    return _read_content(content, os.path.dirname(path), name, images, options, tally), tally
+
+
+def _read_content(
+    content: Any, folder: str, name: str, images: ImageFolder, options: Options, tally: Tally
+) -> ImageRecord | None:
+    if not isinstance(content, dict) or not isinstance(content["shapes"], list):
+        what = (
+            f'"shapes" is {_kind(content["shapes"])}' if isinstance(content, dict) else f"{_kind(content)} at the top"
+        )
+        tally.skipped["label files that cannot be read"] += 1
+        tally.findings.append(Finding("B20", ERROR, name, "", f"{what}; LabelMe has an object with a list of shapes"))
+        return None
+    shapes = content["shapes"]
+    tally.objects_in += len(shapes)
+
+    def remark(level: str, code: str, text: str) -> None:
+        tally.findings.append(Finding(code, level, name, "", text))
+
+    try:
+        _check_reviewed(content, options)
+        path = _find_image(content, folder, name, images, options, remark)
+        tally.refused_images.append(path)  # until all has gone well
+        info = images.info(path)
+        turn = _compare_sizes(content, info, remark)
+        record = ImageRecord(images.file_name(path), info.width, info.height, [], name)
+        check_image_shape(info.width, info.height, remark)
+        tally.refused_images.clear()
+    except RefusedError as error:
+        draft = error.code == NOT_REVIEWED
+        tally.skipped[DRAFTS if draft else "images left out"] += 1
+        tally.drop(error, name, "", len(shapes), level=NOTE if draft else ERROR)
+        return None
+    record.instances = read_shapes(shapes, record, name, options, tally, turn)
+    return record
+
+
+def read_shapes(
+    shapes: list, record: ImageRecord, name: str, options: Options, tally: Tally, turn: int = 1
+) -> list[Instance]:
+    """The instances of the list `shapes`, pieces of one group joined, exact copies left out.
+
+    turn: the EXIF orientation by which the points still have to be turned; 1: they are upright.
+    """
+    width, height = record.width, record.height
+    instances: list[Instance] = []
+    groups: dict[tuple[str, int], list[Instance]] = {}
+    labels_of_group: dict[int, str] = {}
+    for i, shape in enumerate(shapes):
+        place = ""
+
+        def remark(level: str, code: str, text: str, i: int = i, shape: Any = shape) -> None:
+            tally.findings.append(Finding(code, level, name, _place(i, shape), text))
+
+        try:
+            label = read_label(shape, remark)
+            if label == BACKGROUND_LABEL or label in options.skip_labels:
+                tally.dropped[f"label {label}"] += 1
+                continue
+            place = f'shapes[{i}] "{label}"'
+            instance = labelme_shapes.to_instance(shape, label, width, height, turn, options, remark)
+            instance.place = place
+            group = shape.get("group_id")
+            if label == IGNORE_LABEL or _flag(shape, "crowd") or _flag(shape, "iscrowd"):
+                instance.crowd = True
+            if group is not None:
+                if type(group) is not int:
+                    raise RefusedError("B13", f"group_id {group!r}, needs a whole number or null")
+                if labels_of_group.setdefault(group, label) != label:
+                    remark(WARNING, "B13", f'group {group} also holds "{labels_of_group[group]}"; kept apart')
+                pieces = groups.setdefault((label, group), [])
+                pieces.append(instance)
+                if len(pieces) > 1:
+                    tally.merged += 1
+                    continue
+            instances.append(instance)
+        except RefusedError as error:
+            tally.drop(error, name, _place(i, shape))
+    for pieces in groups.values():
+        if len(pieces) > 1:
+            instances[next(k for k, one in enumerate(instances) if one is pieces[0])] = join(pieces, width, height)
+    return without_copies(instances, tally, name) if len(instances) > 1 else instances
+
+
+def read_label(shape: Any, remark) -> str:
+    """The shape's label without blanks around it, in Unicode's composed form. Raises RefusedError (B26, B37)."""
+    if not isinstance(shape, dict):
+        raise RefusedError("B26", f"{_kind(shape)} found, needs an object")
+    label = shape.get("label")
+    if not isinstance(label, str):
+        raise RefusedError("B26", f"label {label!r}, needs a text")
+    clean, problem = clean_label(label)
+    if problem:
+        raise RefusedError("B37", problem)
+    if clean != label:
+        remark(WARNING, "B36", f'label "{label}" read as "{clean}"')
+    return clean
+
+
+@lru_cache(maxsize=10_000)
+def clean_label(label: str) -> tuple[str, str]:
+    """(the label without blanks around it, composed; why it cannot be used, or "")."""
+    clean = unicodedata.normalize("NFC", label.strip())
+    if not clean:
+        return clean, "the label is empty"
+    if len(clean) > LONGEST_LABEL:
+        return clean, f"the label has {len(clean)} characters, at most {LONGEST_LABEL} are possible"
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in clean):
+        return clean, f'the label "{one_line(clean)}" holds control characters'
+    return clean, ""
+
+
+def _find_image(
+    content: dict, folder: str, name: str, images: ImageFolder, options: Options, remark: Callable[..., None]
+) -> str:
+    """The picture's path; the embedded picture is written out first when there is no other and it is wanted."""
+    try:
+        return images.find(content.get("imagePath"), folder, remark)
+    except RefusedError as error:
+        embedded = content.get("imageData")
+        if not isinstance(embedded, str) or error.code not in ("B30", "B32"):
+            raise
+        if options.extract_to is None:
+            mend = "--extract-images DIR writes out the image that the label file holds"
+            raise RefusedError(error.code, error.text, mend) from error
+    try:
+        data = base64.b64decode(embedded)
+        suffix = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
+        kind = image_info(data, max_pixels=images.max_pixels).format
+    except (ValueError, InputError) as error:
+        raise RefusedError("B27", f"imageData holds no readable image: {error}") from error
+    stem = os.path.splitext(os.path.relpath(name, options.source))[0]
+    target = os.path.join(options.extract_to, stem + suffix.get(kind, "." + kind.lower()))
+    if os.path.exists(target):
+        with open(target, "rb") as file:
+            if file.read() != data:
+                raise RefusedError("B28", f"{target}: exists and is another image than the embedded one")
+    else:
+        with atomic_write(target, durable=False) as file:
+            file.write(data)
+    return target
+
+
+def _check_reviewed(content: dict, options: Options) -> None:
+    flags = content.get("flags")
+    if not options.include_unreviewed and isinstance(flags, dict) and flags.get("reviewed") is False:
+        mend = "set its flag `reviewed` in labelme, or convert with --include-unreviewed"
+        raise RefusedError(NOT_REVIEWED, "labelled by a model and not yet reviewed by a person", mend)
+
+
+def _compare_sizes(content: dict, info: ImageInfo, remark) -> int:
+    """The orientation by which the points must still be turned (1: none). Raises RefusedError (B26, B27, B28)."""
+    width, height = content.get("imageWidth"), content.get("imageHeight")
+    turn = 1
+    for key, value in (("imageWidth", width), ("imageHeight", height)):
+        if value is not None and not (type(value) is int or (type(value) is float and value.is_integer())):
+            raise RefusedError("B26", f"{key} {value!r}, needs a whole number")
+    if width is not None and height is not None and (width, height) != (info.width, info.height):
+        if (width, height) != info.stored_size:
+            text = f"says {width} x {height}, the image is {info.width} x {info.height}"
+            raise RefusedError("B27", text, "label the right image again, or restore the one that was labelled")
+        turn = info.orientation
+        remark(WARNING, "B60", f"was labelled on the picture before its EXIF rotation {turn}; points turned upright")
+    embedded = content.get("imageData")
+    if embedded is not None:
+        _compare_embedded(embedded, info, remark)
+    return turn
+
+
+def _compare_embedded(embedded: object, info: ImageInfo, remark) -> None:
+    try:
+        if not isinstance(embedded, str):
+            raise ValueError("no text")
+        size = image_size(base64.b64decode(embedded), max_pixels=2 * info.width * info.height + 1)
+    except (ValueError, binascii.Error, InputError):
+        remark(NOTE, "B27", "imageData holds no readable image; the file beside it is used")
+        return
+    if size not in ((info.width, info.height), info.stored_size):
+        text = f"imageData is {size[0]} x {size[1]}, the image file {info.width} x {info.height}"
+        raise RefusedError("B28", text, "restore the image that was labelled")
+
+
+def check_image_shape(width: int, height: int, remark) -> None:
+    """Raise RefusedError (B69) for an image too small to learn from; remark on a very long one."""
+    if min(width, height) < LEAST_IMAGE_SIDE:
+        raise RefusedError("B69", f"image of {width} x {height} pixels, needs {LEAST_IMAGE_SIDE} or more each way")
+    if max(width, height) > MOST_IMAGE_ASPECT * min(width, height):
+        remark(NOTE, "B69", f"image of {width} x {height} pixels: very long, objects will be tiny when it is resized")
+
+
+def _flag(shape: dict, key: str) -> bool:
+    flags = shape.get("flags")
+    return isinstance(flags, dict) and flags.get(key) is True
+
+
+def _place(i: int, shape: Any) -> str:
+    label = shape.get("label") if isinstance(shape, dict) else None
+    return f'shapes[{i}] "{label[:60]}"' if isinstance(label, str) else f"shapes[{i}]"
+
+
+def _kind(value: Any) -> str:
+    return {dict: "an object", list: "a list", str: "a text", type(None): "null"}.get(type(value), f"{value!r:.40}")

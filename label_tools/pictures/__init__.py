@@ -1,0 +1,1 @@
+"""Image files: found, opened, compared, painted on."""

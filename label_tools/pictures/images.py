@@ -1,0 +1,311 @@
+"""The one place that opens an image file: formats, limits, EXIF rotation, modes.
+
+Everything that converts, checks, trains, evaluates or predicts reads its pixels here, so a box and the pixels
+under it always mean the same picture: the one that a person saw, with the EXIF orientation applied.
+
+Policy, in short (rows B60 to B70 of `bad_input.py`):
+
+- formats are told by content, never by extension, and only these: JPEG, PNG, BMP, TIFF, WebP, GIF, MPO;
+- more than `max_pixels` pixels is refused before anything is decoded;
+- a damaged or cut-off file is refused, never filled up with grey, and never rewritten;
+- orientation 1 to 8 is applied; a broken EXIF block or a value outside 1..8 counts as 1;
+- several frames: the first one; transparency is dropped;
+- 16-bit grey is scaled by its type (65535 -> 255); 32-bit and float grey from its lowest to its highest value.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from threading import Lock
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from label_tools.text.errors import InputError
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "MPO")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".mpo")
+LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "GIF")  # not fit to hold the ids of a mask
+MAX_PIXELS = 100_000_000
+_PLUGINS = tuple(f for f in FORMATS if f != "MPO")  # Pillow reads MPO, the format of phones, as a kind of JPEG
+_ORIENTATION = 0x0112
+_TAIL = 1 << 16  # bytes at a PNG's end in which a late EXIF chunk is looked for
+_END_IN = 4096  # bytes at a file's end in which its format's own end is looked for
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PILLOW_LIMIT = Lock()  # Pillow's own pixel limit is one global value
+
+Source = str | os.PathLike | bytes
+
+
+_OTHER_FORMATS = {
+    b"%!PS": "PostScript",
+    b"%PDF": "PDF",
+    b"8BPS": "Photoshop",
+    b"SIMP": "FITS",
+    b"\x00\x00\x00\x0c": "JPEG 2000",
+}
+
+
+class ImageError(InputError):
+    """An image that cannot be used. code: the row of `bad_input.py`; text: the message without the file."""
+
+    def __init__(self, code: str, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.code, self.text = code, text
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the header of an image file says. width and height are those after EXIF rotation."""
+
+    width: int
+    height: int
+    format: str
+    mode: str
+    orientation: int
+    frames: int
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) as the pixels lie in the file, before the rotation."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+
+def image_size(path: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) after EXIF rotation, from the header alone. Raises ImageError naming the file."""
+    info = image_info(path, max_pixels=max_pixels)
+    return info.width, info.height
+
+
+def image_info(path: Source, *, max_pixels: int = MAX_PIXELS, frames: bool = False) -> ImageInfo:
+    """The header of `path` (a path, or the bytes of a file); nothing is decoded. Raises ImageError.
+
+    frames: count the frames too, which reads through GIF and TIFF files; without it `frames` is 1.
+    """
+    if not frames and not isinstance(path, bytes) and (plain := _plain_jpeg(path)):
+        width, height, mode = plain
+        if width * height > max_pixels:
+            raise ImageError("B66", _name(path), f"{width} x {height} pixels, {_limit(max_pixels)}")
+        return ImageInfo(width, height, "JPEG", mode, 1, 1)
+    with _opened(path, max_pixels) as image:
+        width, height = image.size
+        orientation = _orientation(image)
+        info = ImageInfo(width, height, image.format or "", image.mode, orientation, 1)
+        if orientation >= 5 and image.format != "TIFF":  # Pillow reports TIFF sizes already turned
+            info = replace(info, width=height, height=width)
+        return replace(info, frames=int(getattr(image, "n_frames", 1))) if frames else info
+
+
+def may_be_cut_off(path: str | os.PathLike, kind: str) -> bool:
+    """Whether the last bytes of a JPEG or PNG hold no end of the picture. False for other formats.
+
+    A doubt that decoding settles: some programs leave the end away, and telephones append a film of megabytes.
+    """
+    if kind not in ("JPEG", "MPO", "PNG"):
+        return False
+    with open(path, "rb", buffering=0) as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - _END_IN, 0))
+        tail = file.read()
+    if kind == "PNG":
+        return b"IEND" not in tail
+    # behind the last start of a scan: a thumbnail in the header has an end of its own
+    return tail.rfind(b"\xff\xd9") <= tail.rfind(b"\xff\xda")
+
+
+def open_image(path: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture as a person sees it: RGB, 8 bits, EXIF rotation applied. Raises ImageError naming the file."""
+    with _opened(path, max_pixels) as image:
+        image.load()
+        return _to_rgb(_turned(image), _name(path))
+
+
+def open_pixels(path: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Pixel values as stored, for masks: [H,W] ids or palette indices, or [H,W,C] when there are channels.
+
+    No palette is applied and nothing is scaled: an id stays an id. EXIF rotation is applied, as for pictures.
+    Raises ImageError naming the file.
+    """
+    return open_mask(path, max_pixels=max_pixels)[0]
+
+
+def open_mask(path: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, str, str]:
+    """(`open_pixels`, the file's format, Pillow's mode): what a mask holds, and whether it can hold ids at all."""
+    with _opened(path, max_pixels) as image:
+        kind, mode = image.format or "", image.mode
+        image.load()
+        return np.asarray(_turned(image)), kind, mode
+
+
+@contextmanager
+def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
+    """Pillow's image, its header read and within limits; whatever Pillow raises in the block is an ImageError."""
+    name = _name(path)
+    try:
+        # Pillow warns about what we judge ourselves: large images, broken EXIF, transparency in palettes
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = BytesIO(path) if isinstance(path, bytes) else path
+            with _pillow_limit(max_pixels), Image.open(source, formats=_PLUGINS) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageError("B66", name, f"{width} x {height} pixels, {_limit(max_pixels)}")
+                yield image
+    except (InputError, KeyboardInterrupt):
+        raise
+    except FileNotFoundError as error:
+        raise ImageError("B32", name, "no such file") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError("B66", name, _limit(max_pixels)) from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(*_why_unidentified(path, name)) from error
+    except Exception as error:  # Pillow's plugins raise almost anything on a damaged file
+        if isinstance(error, OSError) and error.errno and error.strerror:
+            raise ImageError("B39", name, f"cannot be read: {error.strerror}") from error
+        raise ImageError("B65", name, f"damaged image: {error or type(error).__name__}") from error
+
+
+def _limit(max_pixels: int) -> str:
+    return f"more than the limit of {max_pixels} pixels; raise --max-pixels if the image is meant to be that large"
+
+
+@contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Lift Pillow's own limit (about 179 MP) where the caller allows more; ours still holds."""
+    if max_pixels <= 2 * (Image.MAX_IMAGE_PIXELS or max_pixels):
+        yield
+        return
+    with _PILLOW_LIMIT:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _plain_jpeg(path: Source) -> tuple[int, int, str] | None:
+    """(width, height, mode) of a JPEG without EXIF, XMP or anything else of note, in a third of Pillow's time.
+
+    None: not that simple, or not sound; then Pillow is asked.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            head = file.read(4096)
+    except (OSError, ValueError):
+        return None
+    if head[:3] != b"\xff\xd8\xff":
+        return None
+    at = 2
+    while at + 10 <= len(head) and head[at] == 0xFF:
+        kind = head[at + 1]
+        if kind in (0xC0, 0xC1, 0xC2):  # baseline, extended, progressive: the frame's header
+            precision, height, width, channels = struct.unpack_from(">BHHB", head, at + 4)
+            if precision != 8 or not width or not height or channels not in (1, 3):
+                return None
+            return width, height, "RGB" if channels == 3 else "L"
+        if kind not in (0xE0, 0xDB, 0xC4, 0xDD, 0xFE):  # JFIF, tables, restart interval, comment
+            return None
+        at += 2 + (head[at + 2] << 8 | head[at + 3])
+    return None
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    # asked after load(): Pillow turns TIFF while it decodes, and then no longer reports an orientation
+    turn = _TURN.get(_orientation(image))
+    return image.transpose(turn) if turn is not None else image
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; anything else and anything unreadable is 1."""
+    try:
+        if image.format == "PNG" and "exif" not in image.info and (late := _late_png_exif(image)):
+            exif = Image.Exif()
+            exif.load(late)
+        else:
+            exif = Image.Image.getexif(image)  # PngImageFile.getexif would decode the whole image
+        value = exif.get(_ORIENTATION, 1)
+    except Exception:  # a corrupt EXIF block says nothing about the pixels
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _late_png_exif(image: Image.Image) -> bytes | None:
+    """The eXIf chunk that stands behind a PNG's pixels, where Pillow looks only after decoding. None: none."""
+    file: BinaryIO | None = getattr(image, "fp", None)
+    if file is None:
+        return None
+    before = file.tell()
+    try:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(file.tell() - _TAIL, 0))
+        tail = file.read(_TAIL)
+    finally:
+        file.seek(before)
+    at = tail.rfind(b"eXIf")
+    if at < 4:
+        return None
+    (length,) = struct.unpack_from(">I", tail, at - 4)
+    end = at + 4 + length
+    checked = len(tail) >= end + 4 and tail[end : end + 4] == struct.pack(">I", zlib.crc32(tail[at:end]))
+    return tail[at + 4 : end] if checked else None  # unchecked: four letters among the pixels
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    mode = image.mode
+    if mode == "RGB":
+        return image if type(image) is Image.Image else image.copy()
+    if mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.float32) / 257.0
+    elif mode in ("I", "F"):
+        grey = np.asarray(image).astype(np.float64)
+        if not np.isfinite(grey).all():
+            raise ImageError("B62", name, "pixels that are not finite numbers")
+        low, high = float(grey.min()), float(grey.max())
+        grey = (grey - low) * (255.0 / (high - low)) if high > low else np.zeros_like(grey)
+    else:
+        try:
+            return image.convert("RGB")
+        except ValueError as error:
+            raise ImageError("B62", name, f"no way from colour mode {mode} to RGB; save it as RGB") from error
+    return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
+
+
+def _why_unidentified(path: Source, name: str) -> tuple[str, str, str]:
+    """(code, name, text) of a file that is none of our formats."""
+    if isinstance(path, bytes):
+        head = path[:32]
+    else:
+        with open(path, "rb") as file:
+            head = file.read(32)
+    if not head:
+        return "B65", name, "the file is empty"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"):
+        text = "HEIC and AVIF are not read; export it as JPEG or PNG (for example: magick photo.heic photo.jpg)"
+        return "B64", name, text
+    if not head.strip(b"\0"):
+        return "B65", name, "no image: the file holds only zero bytes"
+    if head.lstrip()[:1] in (b"<", b"{"):
+        return "B65", name, "no image: the file holds text (HTML, XML or JSON)"
+    formats = ", ".join(FORMATS)
+    if any(head.startswith(magic) for magic in _OTHER_FORMATS):
+        return "B67", name, f"a {_OTHER_FORMATS[head[:4]]} file; only these formats are read: {formats}"
+    return "B65", name, f"no readable image of one of the formats {formats}"
+
+
+def _name(path: Source) -> str:
+    return "embedded image" if isinstance(path, bytes) else os.fspath(path)

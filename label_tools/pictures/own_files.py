@@ -1,0 +1,63 @@
+"""What our own commands leave among the photographs: JSON files that are no labels, pictures that are no photographs.
+
+They are known by what is in them, so they may be renamed and moved.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from label_tools.text.errors import InputError
+
+DRAWN = "drawn by frcnn, no photograph"  # a comment in the file
+_HEAD = 2048  # bytes at the start of a picture, where the comment stands
+_KEYS = (  # some keys of each kind, which no other program writes together
+    {"objects_in", "objects_out", "findings_by_level"},  # conversion.json
+    {"annotations_sha256", "kept_together", "parts"},  # split.json
+    {"images_without_objects", "most_objects_in_an_image"},  # the numbers of `stats`
+    {"files", "counts", "findings"},  # `check --json`
+    {"files", "objects_in", "objects_out"},  # `export --json`
+)
+_DETECTION = {"image_id", "category_id", "bbox", "score"}
+
+
+def is_ours(content: Any) -> bool:
+    """Whether a JSON document is one of ours: a COCO file with an image root, detections, an account."""
+    if isinstance(content, list):  # detections.json of `predict` and `evaluate`
+        return bool(content) and isinstance(content[0], dict) and content[0].keys() >= _DETECTION
+    if not isinstance(content, dict) or "shapes" in content:
+        return False
+    info = content.get("info")
+    if isinstance(info, dict) and "image_root" in info and {"images", "annotations", "categories"} <= content.keys():
+        return True
+    return any(keys <= content.keys() for keys in _KEYS)
+
+
+def is_drawing(path: str | os.PathLike) -> bool:
+    """Whether a picture was drawn by `draw`, `stats`, `predict` or `train`. False, too, for what cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return DRAWN.encode() in file.read(_HEAD)
+    except OSError:
+        return False
+
+
+def drawing_paths(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:
+    """Where in `folder` the drawing of each picture {name: its file} goes: under the name of a JPEG, and behind other
+    names .jpg is added, so that a.jpg and a.png stay apart.
+
+    Raises InputError, before anything is written, when a file lies there that is none of our drawings.
+    """
+    names = {name.lower() for name in pictures}
+    paths = {}
+    for name, source in pictures.items():
+        low = name.lower()
+        keeps = low.endswith(".jpeg") or (low.endswith(".jpg") and low.removesuffix(".jpg") not in names)
+        path = paths[name] = folder / (name if keeps else f"{name}.jpg")
+        if path.exists() and (path.samefile(source) or not is_drawing(path)):
+            what = "is the image itself" if path.samefile(source) else "was not drawn by frcnn"
+            raise InputError(f"{path}: {what}, and is never overwritten; use another --out")
+    return paths

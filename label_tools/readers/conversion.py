@@ -1,0 +1,278 @@
+"""From images with their objects, whoever read them, to one COCO document and an account of it.
+
+The account keeps one law: objects in = objects out + merged + dropped, each dropped one with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from label_tools.document import coco
+from label_tools.formats.labelme import IGNORE_LABEL
+from label_tools.readers.alike_names import alike_finding
+from label_tools.readers.classes import class_table
+from label_tools.shapes.instances import ImageRecord, Instance, Tally
+from label_tools.text import bad_input
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
+from label_tools.text.findings import ERROR, NOTE, Finding, count_levels, worst_first
+from label_tools.text.messages import counted
+
+_LOST = {  # what is skipped with an error -> its noun
+    "images left out": "image",
+    "label files that cannot be read": "file",
+    "label files without an image": "file",
+    "masks without an image": "mask",
+}
+
+
+@dataclass
+class Reading:
+    """What a reader found below a folder: its images, sorted by file name, and the account so far."""
+
+    source: Path
+    image_root: Path
+    records: list[ImageRecord]
+    tally: Tally
+
+
+@dataclass
+class Conversion:
+    """A finished conversion: `document(out)` is the COCO document, `write(out)` puts it on disk."""
+
+    source: Path
+    image_root: Path
+    records: list[ImageRecord]
+    names: list[str]
+    tally: Tally
+    spelling: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def findings(self) -> list[Finding]:
+        return self.tally.findings
+
+    def document(self, out: str | os.PathLike) -> coco.Document:
+        """The COCO document as it is to be written to `out`, which decides how it names the image root."""
+        return {
+            "info": self._info(out),
+            "images": list(self._images()),
+            "annotations": list(self._annotations()),
+            "categories": self._categories(),
+        }
+
+    def write(self, out: str | os.PathLike) -> dict:
+        """Write `out` and its account beside it (`account_path`). Returns the account. Raises InputError.
+
+        An existing `out` is only replaced when it is a COCO file itself.
+        """
+        out = Path(out)
+        _refuse_to_overwrite(out, "annotations")
+        _refuse_to_overwrite(account_path(out), "objects_in")
+        coco.write_parts(
+            out,
+            info=self._info(out),
+            images=self._images(),
+            annotations=self._lines(),
+            categories=self._categories(),
+        )
+        account = self.account(out)
+        with atomic_write(account_path(out)) as file:
+            file.write(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False).encode())
+            file.write(b"\n")
+        return account
+
+    def account(self, out: str | os.PathLike) -> dict:
+        """The account as plain data: counts in and out, reasons, classes, findings. No clock, no absolute path."""
+        counts = self.class_counts()
+        ignored = sum(one.label == IGNORE_LABEL for r in self.records for one in r.instances)
+        tally = self.tally
+        return {
+            "annotations": Path(out).name,
+            "source": _relative(self.source, Path(out).parent),
+            "images": len(self.records),
+            "images_without_objects": sum(not r.instances for r in self.records),
+            "objects_in": tally.objects_in,
+            "objects_out": sum(len(r.instances) for r in self.records),
+            "merged": tally.merged,
+            "dropped": {reason: tally.dropped[reason] for reason in sorted(tally.dropped)},
+            "dropped_why": {r: bad_input.title(r) for r in sorted(tally.dropped)},
+            "skipped": {reason: tally.skipped[reason] for reason in sorted(tally.skipped)},
+            "classes": {name: counts[name] for name in self.names},
+            # an ignore region belongs to no class: COCO has it once per class
+            "ignore_regions": ignored,
+            "annotations_written": sum(counts.values()) + ignored * max(len(self.names), 0),
+            "findings_by_level": count_levels(tally.findings),
+            "findings": [
+                {**f.as_dict(), "file": _relative(Path(f.file), Path(out).parent)} for f in worst_first(tally.findings)
+            ],
+        }
+
+    def class_counts(self) -> Counter[str]:
+        """Objects per class name, without the ignore regions that belong to no class."""
+        return Counter(
+            self.spelling.get(one.label, one.label)
+            for r in self.records
+            for one in r.instances
+            if one.label != IGNORE_LABEL
+        )
+
+    def _info(self, out: str | os.PathLike) -> dict:
+        return {"image_root": _relative(self.image_root, Path(out).parent)}
+
+    def _categories(self) -> list[dict]:
+        return [{"id": i, "name": name} for i, name in enumerate(self.names, start=1)]
+
+    def _images(self) -> Iterator[dict]:
+        for number, r in enumerate(self.records, start=1):
+            yield {"id": number, "file_name": r.file_name, "width": r.width, "height": r.height}
+
+    def _annotations(self) -> Iterator[dict]:
+        for number, (image_id, category_id, one) in enumerate(self._numbered(), start=1):
+            yield _annotation(number, image_id, category_id, one)
+
+    def _lines(self) -> Iterator[dict | str]:
+        """The annotations as `coco.write_parts` takes them: ready lines where an object has nothing special."""
+        for number, (image_id, category_id, one) in enumerate(self._numbered(), start=1):
+            if one.extra or one.rle or one.label == IGNORE_LABEL:
+                yield _annotation(number, image_id, category_id, one)
+            else:
+                polygons = [p.tolist() for p in one.polygons]
+                yield coco.annotation_line(number, image_id, category_id, one.bbox, one.area, int(one.crowd), polygons)
+
+    def _numbered(self) -> Iterator[tuple[int, int, Instance]]:
+        """(image id, category id, object); an ignore region that belongs to no class comes once per class."""
+        category_ids = {name: i for i, name in enumerate(self.names, start=1)}
+        id_of = {label: category_ids[name] for label, name in self.spelling.items()}
+        for image_id, record in enumerate(self.records, start=1):
+            for one in record.instances:
+                if one.label == IGNORE_LABEL:
+                    for category_id in category_ids.values():
+                        yield image_id, category_id, one
+                else:
+                    yield image_id, id_of[one.label], one
+
+
+def convert(
+    reading: Reading,
+    *,
+    labels: Sequence[str] | None = None,
+    merge_case: bool = False,
+    strict: bool = False,
+) -> Conversion:
+    """Give the objects their classes. Raises InputError: unknown labels, one image twice, findings when strict."""
+    _refuse_one_image_twice(reading)
+    counts = Counter(one.label for r in reading.records for one in r.instances)
+    files: dict[str, dict[str, None]] = {}  # per label, in order
+    for record in reading.records:
+        for one in record.instances:
+            files.setdefault(one.label, {})[record.source] = None
+    holders = {label: list(those) for label, those in files.items()}
+    names, spelling = class_table(counts, labels, merge_case=merge_case, where=f"{reading.source}: ", files=holders)
+    out = sum(len(r.instances) for r in reading.records)
+    tally = reading.tally
+    dropped = sum(tally.dropped.values())
+    assert tally.objects_in == out + tally.merged + dropped, (tally.objects_in, out, tally.merged, tally.dropped)
+    if strict and (bad := [f for f in worst_first(tally.findings) if f.level != NOTE]):
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise InputError(f"{bad[0].line()}{more}; --strict allows neither repairs nor losses")
+    if not reading.records:
+        bad = worst_first(tally.findings)
+        more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
+        why = f" ({bad[0].line()}{more})" if bad else ""
+        raise InputError(f"{reading.source}: no labelled image found{why}")
+    if labels is None:  # nobody said which names are meant
+        found: Counter[str] = Counter()
+        for label, name in spelling.items():
+            found[name] += counts[label]
+        tally.findings += alike_finding(found, str(reading.source), "", annotations="FILE", files=holders)
+    return Conversion(reading.source, reading.image_root, reading.records, names, tally, spelling)
+
+
+def account_path(out: str | os.PathLike) -> Path:
+    """conversion.json beside annotations.json, NAME.conversion.json beside any other NAME.json."""
+    out = Path(out)
+    return out.with_name("conversion.json" if out.name == "annotations.json" else f"{out.stem}.conversion.json")
+
+
+def losses(account: dict) -> str:
+    """What could not be used, counted: `1 image, 2 objects`; "" when nothing was lost.
+
+    What is left out by wish (--skip-labels, unreviewed drafts, copies) has no error and is no loss.
+    """
+    errors = {f["code"] for f in account["findings"] if f["level"] == ERROR}
+    lost = Counter(object=sum(n for why, n in account["dropped"].items() if why in errors))
+    for what, n in account["skipped"].items():
+        if noun := _LOST.get(what):
+            lost[noun] += n
+    return ", ".join(counted(lost[noun], noun) for noun in ("file", "image", "mask", "object") if lost[noun])
+
+
+def report_lines(account: dict) -> list[str]:
+    """The account for a person."""
+    classes = ", ".join(f"{name} {n}" for name, n in account["classes"].items())
+    dropped = sum(account["dropped"].values())
+    number_of_classes = counted(len(account["classes"]), "class", "classes")
+    lines = [
+        f"{counted(account['images'], 'image')} ({account['images_without_objects']} without objects), "
+        f"{counted(account['objects_out'], 'object')}, {number_of_classes}: {classes}",
+        f"objects in {account['objects_in']} = out {account['objects_out']} + merged {account['merged']} "
+        f"+ dropped {dropped}",
+    ]
+    lines += [f"  dropped {n}: {why} {account['dropped_why'][why]}".rstrip() for why, n in account["dropped"].items()]
+    for what, n in account["skipped"].items():
+        name, bracket, why = what.partition(" (")
+        lines.append(f"  {name}: {n}{bracket}{why}")
+    if account["ignore_regions"]:
+        lines.append(f"  ignore regions among them: {account['ignore_regions']}, written once per class with iscrowd 1")
+    return lines
+
+
+def _annotation(number: int, image_id: int, category_id: int, one: Instance) -> dict:
+    return {
+        **(one.extra or {}),
+        **({"label": IGNORE_LABEL} if one.label == IGNORE_LABEL else {}),
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": list(one.bbox),
+        "area": one.area,
+        "iscrowd": int(one.crowd),
+        "segmentation": one.rle or [p.tolist() for p in one.polygons],
+    }
+
+
+def _refuse_one_image_twice(reading: Reading) -> None:
+    seen: dict[str, str] = {}
+    for record in reading.records:
+        if other := seen.get(record.file_name):
+            raise InputError(
+                f'{other} and {record.source} both label the image "{record.file_name}"; delete or merge one'
+            )
+        seen[record.file_name] = record.source
+
+
+def _refuse_to_overwrite(path: Path, key: str) -> None:
+    """Raise InputError when `path` exists and is not what this command writes: it may be somebody's labels."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, a file name is needed: --out {path / 'annotations.json'}")
+    if not path.exists():
+        return
+    try:
+        ours = f'"{key}"'.encode() in path.read_bytes()
+    except OSError:
+        ours = False
+    if not ours:
+        raise InputError(f"{path}: exists and was not written by this command; move it away or choose another --out")
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """`path` seen from `folder`, with slashes."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError as error:  # Windows: another drive
+        raise InputError(f"{path} and {folder}: no relative path from one to the other") from error

@@ -1,0 +1,159 @@
+"""Folders of photographs and of their masks -> a Reading.
+
+    SRC/images/street/a.jpg     SRC/masks/street/a.png          one class, named by class_name
+    SRC/images/street/a.jpg     SRC/masks/cat/street/a.png      one folder per class
+
+A mask belongs to the photograph of the same relative path without its ending; `a_mask.png` belongs to `a.jpg` too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from label_tools.formats.labelme import check_image_shape, clean_label
+from label_tools.formats.masks import MaskOptions, read_mask
+from label_tools.pictures.image_paths import ImageFolder, walk
+from label_tools.pictures.images import SUFFIXES, ImageInfo
+from label_tools.pictures.own_files import is_drawing
+from label_tools.readers.conversion import Reading
+from label_tools.readers.labelme import UNLABELED
+from label_tools.shapes.instances import ImageRecord, RefusedError, Tally, without_copies
+from label_tools.text.errors import InputError
+from label_tools.text.findings import ERROR, Finding
+
+Progress = Callable[[Iterable, int], Iterable]
+DEFAULT_SUFFIXES = ("", "_mask")
+
+
+def read_folder(
+    source: str | os.PathLike,
+    options: MaskOptions,
+    *,
+    images: str | os.PathLike | None = None,
+    masks: str | os.PathLike | None = None,
+    mask_suffixes: Sequence[str] = DEFAULT_SUFFIXES,
+    unlabeled_is_negative: bool = False,
+    follow_links: bool = False,
+    progress: Progress | None = None,
+) -> Reading:
+    """All photographs below `images` (default: source/images) with the masks below `masks` (source/masks).
+
+    Without options.class_name, modes instance and binary take the first folder below `masks` as the class.
+    mask_suffixes: what a mask's name may add to its photograph's. Raises InputError.
+    """
+    source = Path(source)
+    image_root = Path(images) if images is not None else source / "images"
+    mask_root = Path(masks) if masks is not None else source / "masks"
+    for folder, option in ((image_root, "--images"), (mask_root, "--masks")):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; {option} DIR names it")
+    finder = ImageFolder(image_root, max_pixels=options.max_pixels, follow_links=follow_links)
+    masks_of, tally = _pair(image_root, mask_root, options, mask_suffixes)
+    records = []
+    for image, its_masks in progress(masks_of.items(), len(masks_of)) if progress else masks_of.items():
+        if not its_masks and not unlabeled_is_negative:
+            tally.skipped[UNLABELED] += 1
+            continue
+        record = _read_image(image, its_masks, finder, options, tally)
+        if record is not None:
+            records.append(record)
+    records.sort(key=lambda r: r.file_name.split("/"))
+    return Reading(source, image_root, records, tally)
+
+
+def _read_image(
+    image: str, masks: list[tuple[str, str]], finder: ImageFolder, options: MaskOptions, tally: Tally
+) -> ImageRecord | None:
+    def remark(level: str, code: str, text: str) -> None:
+        tally.findings.append(Finding(code, level, image, "", text))
+
+    try:
+        path = os.path.abspath(image)
+        finder.check_links(path, image)
+        info = finder.info(path)
+        check_image_shape(
+            info.width,
+            info.height,
+            lambda level, code, text: tally.findings.append(Finding(code, level, image, "", text)),
+        )
+        record = ImageRecord(finder.file_name(path), info.width, info.height, [], image)
+    except RefusedError as error:
+        tally.drop(error, image, "", 0)
+        tally.skipped["images left out"] += 1
+        return None
+    for mask, class_name in masks:
+        try:
+            _read_into(record, mask, info, replace(options, class_name=class_name), tally)
+        except RefusedError as error:
+            # an image with only some of its objects would teach that the others are none
+            tally.drop(error, mask, "", len(record.instances))
+            tally.skipped["images left out"] += 1
+            return None
+    record.instances = without_copies(record.instances, tally, image)
+    return record
+
+
+def _read_into(record: ImageRecord, mask: str, info: ImageInfo, options: MaskOptions, tally: Tally) -> None:
+    def remark(level: str, code: str, text: str) -> None:
+        tally.findings.append(Finding(code, level, mask, "", text))
+
+    objects, refused = read_mask(mask, info, options, remark)
+    tally.objects_in += len(objects) + len(refused)
+    for error in refused:
+        tally.drop(error, mask, "")
+    record.instances += objects
+
+
+def _pair(
+    image_root: Path, mask_root: Path, options: MaskOptions, suffixes: Sequence[str]
+) -> tuple[dict[str, list[tuple[str, str]]], Tally]:
+    """({photograph: [(mask, class)]}, the masks without a photograph as findings). Raises InputError (B33, B88)."""
+    tally = Tally()
+    by_stem: dict[str, str] = {}
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    inside = {os.path.abspath(mask_root)} if mask_root.resolve() != image_root.resolve() else set()
+    for folder, name in walk(image_root, SUFFIXES):
+        path = os.path.join(folder, name)
+        if any(os.path.abspath(path).startswith(m + os.sep) for m in inside) or is_drawing(path):
+            continue
+        stem = os.path.splitext(os.path.relpath(path, image_root))[0]
+        if stem in by_stem:
+            raise InputError(f"{by_stem[stem]} and {path}: two images of one name; their masks cannot be told apart")
+        by_stem[stem] = path
+        pairs[path] = []
+    taken: dict[tuple[str, str], str] = {}
+    by_folder = not options.class_name and options.mode != "class"
+    for folder, name in walk(mask_root, SUFFIXES):
+        path = os.path.join(folder, name)
+        stem = os.path.splitext(os.path.relpath(path, mask_root))[0]
+        class_name = options.class_name
+        if by_folder:
+            class_name, _, stem = stem.partition(os.sep)
+            if not stem:
+                raise InputError(f"{path}: of which class? --class NAME, or one folder per class below {mask_root}")
+            class_name, problem = clean_label(class_name)
+            if problem:
+                raise InputError(f"{path}: the folder's name as a class: {problem}")
+        owners = {s for s in (stem.removesuffix(x) for x in suffixes if stem.endswith(x)) if s in by_stem}
+        if not owners:
+            tally.skipped["masks without an image"] += 1
+            text = "no image of this name" + _hint(stem, by_stem)
+            tally.findings.append(Finding("B88", ERROR, path, "", text, "restore the image or delete the mask"))
+            continue
+        image = by_stem[max(owners, key=len)]
+        if other := taken.get((image, class_name)):
+            raise InputError(f"{other} and {path}: two masks of one image; --mask-suffix says which one counts")
+        taken[image, class_name] = path
+        pairs[image].append((path, class_name))
+    return pairs, tally
+
+
+def _hint(stem: str, by_stem: dict[str, str]) -> str:
+    """`; --mask-suffix _gt would find one`, where that is so."""
+    for cut in range(len(stem) - 1, 0, -1):
+        if stem[:cut] in by_stem:
+            return f"; --mask-suffix={stem[cut:]} would find {Path(by_stem[stem[:cut]]).name}"
+    return ""

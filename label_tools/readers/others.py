@@ -1,0 +1,213 @@
+"""Folders of VOC and YOLO files, and foreign COCO files -> a Reading, like those of LabelMe files and masks."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from label_tools.document import coco
+from label_tools.document.coco_rules import normalise
+from label_tools.formats import voc, yolo
+from label_tools.formats.labelme import IGNORE_LABEL, check_image_shape
+from label_tools.pictures.image_paths import ImageFolder, walk
+from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
+from label_tools.readers.conversion import Reading
+from label_tools.readers.labelme import add_unlabeled
+from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
+from label_tools.text.errors import InputError
+from label_tools.text.findings import ERROR, Finding
+
+Progress = Callable[[Iterable, int], Iterable]
+
+
+def read_voc(
+    source: str | os.PathLike,
+    *,
+    image_root: str | os.PathLike | None = None,
+    one_based: bool = False,
+    unlabeled_is_negative: bool = False,
+    follow_links: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress | None = None,
+) -> Reading:
+    """All VOC files (*.xml) below `source`. Raises InputError.
+
+    image_root: the folder of all images; default: source/JPEGImages where there is one, else `source`.
+    """
+    source = _folder(source)
+    root = _folder(image_root if image_root is not None else _first_folder(source, ("JPEGImages", "images")))
+    files = [os.path.join(folder, name) for folder, name in walk(source, (".xml",))]
+    if not files:
+        raise InputError(f"{source}: no VOC file (*.xml) in it")
+    images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
+    records, tally = [], Tally()
+    for path in progress(files, len(files)) if progress else files:
+        record, one = voc.read_file(path, images, one_based=one_based)
+        tally.add(one)
+        if record is not None:
+            records.append(record)
+        else:
+            tally.refused_images.append(path)
+    add_unlabeled(records, images, unlabeled_is_negative, tally)
+    return Reading(source, root, _sorted(records), tally)
+
+
+def read_yolo(
+    source: str | os.PathLike,
+    *,
+    names: Sequence[str] | None = None,
+    images: str | os.PathLike | None = None,
+    unlabeled_is_negative: bool = False,
+    follow_links: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress | None = None,
+) -> tuple[Reading, list[str]]:
+    """(the labels of all images, the class names in their order). Raises InputError.
+
+    images: default source/images where there is one, else `source`; labels lie in source/labels or beside the images.
+    """
+    source = _folder(source)
+    image_root = _folder(images if images is not None else _first_folder(source, ("images",)))
+    label_root = _first_folder(source, ("labels",))
+    if label_root == source and images is None:
+        label_root = image_root
+    names = list(names) if names is not None else yolo.read_names(source)
+    finder = ImageFolder(image_root, max_pixels=max_pixels, follow_links=follow_links)
+    found = [os.path.join(folder, name) for folder, name in walk(image_root, SUFFIXES)]
+    if not found:
+        raise InputError(f"{image_root}: no image in it; --images DIR names the folder of the images")
+    records, tally, taken = [], Tally(), {}
+    for path in progress(found, len(found)) if progress else found:
+        relative = yolo.label_path(path, str(image_root))
+        if other := taken.get(relative):
+            raise InputError(f"{other} and {path}: two images of one name; {relative} cannot belong to both")
+        taken[relative] = path
+        labels = os.path.join(label_root, relative)
+        if not os.path.isfile(labels):
+            continue
+        record, one = yolo.read_file(labels, os.path.abspath(path), finder, names)
+        tally.add(one)
+        if record is not None:
+            records.append(record)
+        else:
+            tally.refused_images.append(path)
+    _report_orphans(label_root, taken, tally)
+    add_unlabeled(records, finder, unlabeled_is_negative, tally)
+    return Reading(source, image_root, _sorted(records), tally), names
+
+
+def read_coco(
+    source: str | os.PathLike,
+    *,
+    image_root: str | os.PathLike | None = None,
+    follow_links: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress | None = None,
+    **_: object,
+) -> tuple[Reading, list[str]]:
+    """(a COCO file of any maker, its images looked at; its class names in the order of their ids).
+
+    image_root: default: what the file itself says, else its folder. Raises InputError.
+    """
+    source = Path(source)
+    raw = coco.read_raw(source)
+    findings: list[Finding] = []
+    document = normalise(raw, str(source), findings)
+    root = _folder(image_root if image_root is not None else coco.image_root(document, source))
+    images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
+    left_out = Counter(f.code for f in findings if f.level == ERROR)
+    copies = sum(f.code == "B12" for f in findings)
+    tally = Tally(len(raw["annotations"]), 0, left_out, findings)
+    if copies:
+        tally.dropped["B12"] += copies
+    names = {c["id"]: c["name"] for c in document["categories"]}
+    of_image: dict[int, list[dict]] = {}
+    for annotation in document["annotations"]:
+        of_image.setdefault(annotation["image_id"], []).append(annotation)
+    records = []
+    for image in progress(document["images"], len(document["images"])) if progress else document["images"]:
+        annotations = of_image.get(image["id"], [])
+        try:
+            record = _coco_image(image, images, str(source), tally)
+        except RefusedError as error:
+            tally.skipped["images left out"] += 1
+            tally.drop(error, str(source), f'image {image["id"]} "{image["file_name"]}"', len(annotations))
+            continue
+        record.instances = [_coco_instance(a, names) for a in annotations]
+        _join_ignore_regions(record, tally)
+        records.append(record)
+    return Reading(source, root, _sorted(records), tally), [names[i] for i in sorted(names)]
+
+
+def _coco_image(image: dict, images: ImageFolder, source: str, tally: Tally) -> ImageRecord:
+    def remark(level: str, code: str, text: str) -> None:
+        tally.findings.append(Finding(code, level, source, f"image {image['id']}", text))
+
+    path = images.find(image["file_name"], images.root, remark)
+    info = images.info(path)
+    if (image["width"], image["height"]) != (info.width, info.height):
+        text = f"says {image['width']} x {image['height']}, the image is {info.width} x {info.height}"
+        if (image["width"], image["height"]) == info.stored_size:
+            text += f" after its EXIF rotation {info.orientation}"
+        raise RefusedError("B52", text, "restore the image that was labelled, or save it upright")
+    check_image_shape(info.width, info.height, remark)
+    return ImageRecord(images.file_name(path), info.width, info.height, [], f"{source}, image {image['id']}")
+
+
+def _coco_instance(annotation: dict, names: dict[int, str]) -> Instance:
+    ours = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "label")
+    extra = {k: v for k, v in annotation.items() if k not in ours}
+    ignored = coco.is_ignore_region(annotation)
+    shape = annotation["segmentation"]
+    return Instance(
+        IGNORE_LABEL if ignored else names[annotation["category_id"]],
+        tuple(map(float, annotation["bbox"])),
+        float(annotation["area"]),
+        () if isinstance(shape, dict) else tuple(array("d", p) for p in shape),
+        shape if isinstance(shape, dict) else None,
+        bool(annotation["iscrowd"]),
+        f"annotation {annotation['id']}",
+        extra or None,
+    )
+
+
+def _join_ignore_regions(record: ImageRecord, tally: Tally) -> None:
+    """Our own files have an ignore region once per class; here it is one object again."""
+    seen: set[tuple] = set()
+    kept = []
+    for one in record.instances:
+        key = (one.bbox, tuple(map(tuple, one.polygons)), one.rle["counts"] if one.rle else "")
+        if one.label == IGNORE_LABEL and key in seen:
+            tally.merged += 1
+            continue
+        if one.label == IGNORE_LABEL:
+            seen.add(key)
+        kept.append(one)
+    record.instances = kept
+
+
+def _report_orphans(label_root: str | os.PathLike, taken: dict[str, str], tally: Tally) -> None:
+    for folder, name in walk(label_root, (".txt",)):
+        path = os.path.join(folder, name)
+        if os.path.relpath(path, label_root) not in taken and name not in ("classes.txt", "labels.txt"):
+            tally.skipped["label files without an image"] += 1
+            text = "no image of this name"
+            tally.findings.append(Finding("B32", ERROR, path, "", text, "restore the image or delete the file"))
+
+
+def _folder(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder")
+    return path
+
+
+def _first_folder(source: Path, names: Sequence[str]) -> Path:
+    return next((source / name for name in names if (source / name).is_dir()), source)
+
+
+def _sorted(records: list[ImageRecord]) -> list[ImageRecord]:
+    return sorted(records, key=lambda r: r.file_name.split("/"))

@@ -1,0 +1,102 @@
+"""What the commands that look at labels take: a COCO file, or a folder of LabelMe files, as one document."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from label_tools.document import coco
+from label_tools.pictures.image_paths import walk
+from label_tools.text.errors import InputError
+from label_tools.text.findings import Finding
+from label_tools.text.strict_json import loads
+
+
+@dataclass(frozen=True)
+class Source:
+    """A document and where its images lie.
+
+    findings: what reading it left out or repaired. places: annotation id -> (file, place in it), for LabelMe.
+    """
+
+    name: str
+    document: dict
+    image_root: Path
+    findings: list[Finding] = field(default_factory=list)
+    places: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def path_of(self, image: dict) -> Path:
+        """The file of an entry of document["images"]. InputError when its name leads out of the root."""
+        return coco.image_path({"info": {"image_root": "."}}, self.image_root / self.name, image)
+
+
+def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> Source:
+    """Read a COCO file, or all LabelMe files below a folder, to look at it: also what a model labelled and nobody
+    reviewed; the annotations.json of a folder without LabelMe files. Unusable annotations become findings.
+
+    image_root: in place of the one that the COCO file names. Raises InputError: nothing that can be read.
+    """
+    path = labels_at(path)
+    if path.is_dir():
+        return labelme_source(path, read_labelme(path, image_root, include_unreviewed=True))
+    findings: list[Finding] = []
+    document = coco.read(path, findings)
+    return Source(path.name, document, image_root or coco.image_root(document, path), findings)
+
+
+def labels_at(path: str | os.PathLike) -> Path:
+    """`path` itself, but for a folder without LabelMe files the annotations.json in it.
+
+    Label files come first: they are what a person changes. Raises InputError for a folder with neither.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    inside = path / coco.FILE_NAME
+    others = [Path(folder, name) for folder, name in walk(path, (".json",))]
+    if not others:
+        raise InputError(f"{path}: no LabelMe file (*.json) and no {coco.FILE_NAME} in it")
+    if not inside.is_file() or any(_may_be_labelme(file) for file in others if file != inside):
+        return path
+    return inside
+
+
+def _may_be_labelme(path: Path) -> bool:
+    """Whether it has shapes, or cannot be read, which its owner should hear."""
+    try:
+        content = loads(path.read_bytes(), str(path))
+    except (OSError, InputError):
+        return True
+    return isinstance(content, dict) and "shapes" in content
+
+
+def read_labelme(folder: Path, image_root: Path | None = None, *, include_unreviewed: bool = False):
+    """The Reading of a LabelMe folder, with a bar where a person watches. Raises InputError: nothing to read."""
+    from tqdm import tqdm
+
+    from label_tools.formats.labelme import Options
+    from label_tools.readers.labelme import read_folder
+
+    return read_folder(
+        folder,
+        image_root=image_root,
+        options=Options(include_unreviewed=include_unreviewed),
+        progress=lambda items, total: tqdm(items, "labels", total, disable=None),
+    )
+
+
+def labelme_source(folder: Path, reading, labels: list[str] | None = None, *, merge_case: bool = False) -> Source:
+    """A Reading as one document. Raises InputError: unknown labels, two spellings, one image labelled twice."""
+    from label_tools.formats.labelme import IGNORE_LABEL
+    from label_tools.readers.conversion import convert
+
+    conversion = convert(reading, labels=labels, merge_case=merge_case)
+    document = conversion.document(folder / "annotations.json")
+    # the document has the objects in the order of the reading, an ignore region once per class
+    places: dict[int, tuple[str, str]] = {}
+    for record in reading.records:
+        for one in record.instances:
+            for _ in conversion.names if one.label == IGNORE_LABEL else (one,):
+                places[len(places) + 1] = record.source, one.place
+    return Source(folder.name or str(folder), document, conversion.image_root, conversion.findings, places)

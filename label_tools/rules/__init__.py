@@ -1,0 +1,1 @@
+"""What `check` finds: in a document, in its images, among its objects, between the parts of a set."""

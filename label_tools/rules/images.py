@@ -1,0 +1,141 @@
+"""Rules for the image files behind a COCO document. By default only headers are read, and the pixels of files
+that seem cut off; `decode` reads every pixel.
+
+One image gives its findings and, where a safe repair exists, the entry as it should be; None means that the
+image cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from label_tools.document import coco
+from label_tools.pictures.duplicates import Fingerprint, fingerprint, look_alike, same_pixels
+from label_tools.pictures.images import ImageError, ImageInfo, image_info, may_be_cut_off, open_image
+from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
+
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".mpo"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+}
+_MAY_HAVE_FRAMES = ("GIF", "TIFF", "WEBP", "MPO")
+_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+class ImageRules:
+    """Checks the images of one document. `findings` grows; `prints` holds fingerprints when decoding."""
+
+    def __init__(self, root: Path, name: str, *, decode: bool = False) -> None:
+        self.root, self.name, self.decode = root, name, decode
+        self.findings: list[Finding] = []
+        self.prints: list[tuple[str, Fingerprint]] = []
+        self.checked = 0
+        self._folders: dict[Path, dict[str, list[str]]] = {}
+
+    def check(self, image: dict) -> dict | None:
+        """The entry of one image, repaired where that is safe, or None when the image cannot be used."""
+        self.checked += 1
+        if not coco.is_inside(image["file_name"]):
+            return self._bad(image, "B31", "file_name leads out of the image root", "use a relative path")
+        path = self.root / image["file_name"]
+        if not path.is_file():
+            found = self._other_case(path)
+            if found is None:
+                return self._bad(image, "B32", f"no such file in {self.root}", "put it there, or remove the entry")
+            self._say(WARNING, "B32", image, f'the file is called "{found.name}"', "mend file_name")
+            image = {**image, "file_name": found.relative_to(self.root).as_posix()}
+            path = found
+        elif not path.resolve().is_relative_to(self.root.resolve()):
+            self._say(WARNING, "B31", image, f"is a link that leads out of {self.root}", "copy the file there")
+        try:
+            info = image_info(path)
+            if info.format in _MAY_HAVE_FRAMES or (self.decode and info.format == "PNG"):
+                info = image_info(path, frames=True)
+            if self.decode:
+                self.prints.append((image["file_name"], fingerprint(open_image(path))))
+            elif may_be_cut_off(path, info.format):
+                open_image(path)
+        except ImageError as error:
+            return self._bad(image, error.code, error.text, "replace the file, or remove the entry")
+        self._notes(image, info)
+        return self._sizes(image, info)
+
+    def _sizes(self, image: dict, info: ImageInfo) -> dict | None:
+        said, seen = (image["width"], image["height"]), (info.width, info.height)
+        if said != seen:
+            text = f"{said[0]} x {said[1]} in the document, {seen[0]} x {seen[1]} in the file"
+            if said == info.stored_size:
+                text += (
+                    f" after its EXIF rotation ({info.orientation}); "
+                    "it cannot be told whether the boxes were drawn before or after"
+                )
+            return self._bad(image, "B52", text, "convert again from the labels, or restore the image")
+        if min(seen) < LEAST_IMAGE_SIDE:
+            return self._bad(image, "B69", f"{seen[0]} x {seen[1]} pixels, needs {LEAST_IMAGE_SIDE} or more")
+        if max(seen) > MOST_IMAGE_ASPECT * min(seen):
+            self._say(NOTE, "B69", image, f"{seen[0]} x {seen[1]} pixels: a strip", "cut it into tiles")
+        return image
+
+    def _notes(self, image: dict, info: ImageInfo) -> None:
+        suffix = Path(image["file_name"]).suffix.lower()
+        if suffix not in _SUFFIXES.get(info.format, (suffix,)):
+            self._say(NOTE, "B68", image, f"is {info.format} by its content; read as that")
+        if info.frames > 1:
+            self._say(NOTE, "B63", image, f"{info.frames} frames; only the first one is used")
+        if info.mode in _DEEP:
+            self._say(NOTE, "B62", image, f"mode {info.mode} has more than 8 bits; scaled to 8")
+        elif info.mode in _ALPHA:
+            self._say(NOTE, "B62", image, "has transparency, which is dropped")
+
+    def summary(self) -> list[Finding]:
+        """The findings; one instead of thousands when no image at all was found."""
+        missing = [f for f in self.findings if f.code == "B32" and f.level == ERROR]
+        if len(missing) == self.checked > 1:
+            text = f"none of the {self.checked} images is in {self.root}, the first is {missing[0].place}"
+            return [Finding("B32", ERROR, self.name, "images", text, "say where they are: --image-root DIR")]
+        return self.findings
+
+    def duplicates(self, near: bool = True) -> Iterator[Finding]:
+        """B53 within this document; needs `decode`."""
+        files = [file for file, _ in self.prints]
+        prints = [one for _, one in self.prints]
+        yield from duplicate_findings(self.name, files, prints, near=near)
+
+    def _other_case(self, path: Path) -> Path | None:
+        """The one file in the same folder that differs only in case, as on Windows and macOS."""
+        if path.parent not in self._folders:
+            names: dict[str, list[str]] = {}
+            if path.parent.is_dir():
+                for child in path.parent.iterdir():
+                    names.setdefault(child.name.casefold(), []).append(child.name)
+            self._folders[path.parent] = names
+        found = self._folders[path.parent].get(path.name.casefold(), [])
+        return path.parent / found[0] if len(found) == 1 else None
+
+    def _say(self, level: str, code: str, image: dict, text: str, mend: str = "") -> None:
+        place = f'image {image["id"]} "{image["file_name"]}"'
+        self.findings.append(Finding(code, level, self.name, place, text, mend))
+
+    def _bad(self, image: dict, code: str, text: str, mend: str = "") -> None:
+        self._say(ERROR, code, image, text, mend)
+
+
+def duplicate_findings(
+    name: str, files: Sequence[str], prints: Sequence[Fingerprint], *, near: bool = True
+) -> Iterator[Finding]:
+    """B53: pictures of one document that are the same or look alike."""
+    for group in same_pixels(prints):
+        listed = ", ".join(files[index] for index in group)
+        text = f"{len(group)} images have the same pixels: {listed}"
+        yield Finding("B53", WARNING, name, "images", text, "keep one; `split` keeps them in one part")
+    for i, j, bits in look_alike(prints) if near else ():
+        text = f"{files[i]} and {files[j]} look alike ({bits} of 64 bits differ)"
+        yield Finding("B53", NOTE, name, "images", text, "`split` keeps them in one part")

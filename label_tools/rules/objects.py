@@ -1,0 +1,98 @@
+"""Rules for objects that each look fine and together do not: the same thing labelled twice, a box beside its outline.
+
+They run on a document as `coco.read` gives it; what is wrong with a single annotation the reader has said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from label_tools.shapes import geometry
+from label_tools.text.findings import NOTE, WARNING, Finding
+
+NEAR_IOU = 0.9  # two boxes that overlap more are one thing labelled twice
+BOX_SLACK = 1.5  # pixels between a box and its outline; a raster's "+1" stays below
+AREA_FACTOR = 1.5  # an area beyond 1.5 boxes or below the outline / 1.5 is that of something else
+
+
+Places = Mapping[int, tuple[str, str]]
+
+
+def objects(document: dict, name: str, places: Places | None = None) -> Iterator[Finding]:
+    """Findings about pairs of objects, and about boxes and areas that contradict their outline.
+
+    places: annotation id -> (file, place), where the objects do not stand in the document itself but in files
+    that it was made from.
+    """
+    if places is None:
+        files = {image["id"]: image["file_name"] for image in document["images"]}
+        places = {a["id"]: (name, f"annotation {a['id']} of {files[a['image_id']]}") for a in document["annotations"]}
+    yield from near_duplicates(document, places)
+    yield from contradictions(document, name, places)
+
+
+def near_duplicates(document: dict, places: Places) -> Iterator[Finding]:
+    """B12: two boxes of one image with an IoU of NEAR_IOU or more."""
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    by_image: dict[int, list[int]] = {}
+    for index, annotation in enumerate(document["annotations"]):
+        if not annotation["iscrowd"]:
+            by_image.setdefault(annotation["image_id"], []).append(index)
+    for indices in by_image.values():
+        if len(indices) < 2:
+            continue
+        items = [document["annotations"][index] for index in indices]
+        overlap = pairwise_iou(np.array([a["bbox"] for a in items], dtype=np.float64))
+        for i, j in zip(*np.nonzero(np.triu(overlap >= NEAR_IOU, 1))):
+            one, two = names[items[i]["category_id"]], names[items[j]["category_id"]]
+            file, place = places[items[j]["id"]]
+            _, other = places[items[i]["id"]]
+            text = f'"{two}" covers the same place as "{one}", {other} (IoU {overlap[i, j]:.2f})'
+            mend = "delete one" if one == two else "one object in two classes? keep the right one"
+            yield Finding("B12", WARNING, file, place, text, mend)
+
+
+def pairwise_iou(boxes: np.ndarray) -> np.ndarray:
+    """IoU of every box with every other, [N,4] x, y, w, h -> [N,N]."""
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    sides = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
+    shared = np.clip(sides, 0, None).prod(-1)
+    areas = boxes[:, 2] * boxes[:, 3]
+    return shared / (areas[:, None] + areas[None] - shared)
+
+
+def contradictions(document: dict, name: str, places: Places) -> Iterator[Finding]:
+    """B16: a box that is not that of its polygons. B50: an area that can be neither the outline's nor the box's."""
+    wider = []
+    for annotation in document["annotations"]:
+        polygons = annotation["segmentation"]
+        if not isinstance(polygons, list) or not polygons:
+            continue
+        file, place = places[annotation["id"]]
+        x, y, w, h = annotation["bbox"]
+        left, top, width, height = geometry.union_box([geometry.polygon_box(p) for p in polygons])
+        wider.append((w - width, h - height))
+        gap = max(abs(x - left), abs(y - top), abs(x + w - left - width), abs(y + h - top - height))
+        if gap > BOX_SLACK:
+            text = f"bbox and segmentation are {gap:.1f} pixels apart"
+            yield Finding("B16", WARNING, file, place, text, "convert again from the labels")
+        inside = max(map(geometry.polygon_area, polygons))  # pieces may overlap: their sum may be too much
+        area = annotation["area"]
+        if not inside / AREA_FACTOR <= area <= w * h * AREA_FACTOR:
+            text = f"area {area:g}, but an outline covers {inside:g} and the box {w * h:g}"
+            yield Finding("B50", NOTE, file, place, text, "the size classes of the evaluation go by area")
+    yield from _hidden_one(wider, name)
+
+
+def _hidden_one(wider: list[tuple[float, float]], name: str) -> Iterator[Finding]:
+    """B16: a whole document whose boxes count both border pixels, as the script that labelme brings makes them."""
+    if len(wider) < 3:
+        return
+    excess = np.array(wider)
+    median = np.median(excess, axis=0)
+    if (median >= 0.5).all() and np.mean(((excess > 0) & (excess < 2.01)).all(axis=1)) >= 0.8:
+        text = f"boxes are larger than their outlines, by {median[0]:.2g} x {median[1]:.2g} pixels in the median"
+        mend = "a hidden +1: width is right - left; convert again from the labels"
+        yield Finding("B16", WARNING, name, "annotations", text, mend)

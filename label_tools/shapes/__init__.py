@@ -1,0 +1,1 @@
+"""Objects in an image: polygons, run lengths, boxes. Pure geometry, no files."""

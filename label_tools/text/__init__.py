@@ -1,0 +1,1 @@
+"""Messages, errors, findings; JSON in and whole files out. Knows no labels."""

@@ -1,0 +1,67 @@
+"""A finding: one thing about one file that its owner should know, whoever noticed it.
+
+Readers, converters and `check` all report in this one form. `code` is a row of the table in `bad_input.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from label_tools.text.errors import one_line
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+LEVELS = (ERROR, WARNING, NOTE)  # worst first
+SHOWN = {ERROR: 20, WARNING: 20, NOTE: 3}  # lines of one rule on a terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding.
+
+    code: "B01" to "B89", a row of `bad_input.ROWS`.
+    level: "error", the item cannot be used and was left out; "warning", it was repaired or looks wrong;
+        "note", it was used as it is, or it is no label that was asked for (another file, an unreviewed draft).
+    file: as the user would type it. place: where in the file (`shapes[4] "dog"`), or "".
+    text: what was found and what is needed. mend: what to do about it, or "".
+    """
+
+    code: str
+    level: str
+    file: str
+    place: str
+    text: str
+    mend: str = ""
+
+    def line(self) -> str:
+        """`error B08 cat_03.json, shapes[4] "dog": polygon has 2 points, needs 3 or more`, in one line."""
+        where = f"{self.file}, {self.place}" if self.place else self.file
+        return one_line(f"{self.level} {self.code} {where}: {self.text}" + (f"; {self.mend}" if self.mend else ""))
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors, then warnings, then notes; within a level by code, file and place."""
+    return sorted(findings, key=lambda f: (LEVELS.index(f.level), f.code, f.file, f.place, f.text))
+
+
+def count_levels(findings: Iterable[Finding]) -> dict[str, int]:
+    """{"error": n, "warning": n, "note": n}, all three keys always there."""
+    counts = Counter(f.level for f in findings)
+    return {level: counts[level] for level in LEVELS}
+
+
+def short_lines(findings: Sequence[Finding], where: str) -> Iterator[str]:
+    """A line for each finding, of one rule at most SHOWN, then how many more there are and `where`."""
+    totals = Counter((f.level, f.code) for f in findings)
+    seen: Counter[tuple[str, str]] = Counter()
+    for finding in findings:
+        rule, most = (finding.level, finding.code), SHOWN[finding.level]
+        seen[rule] += 1
+        if seen[rule] <= most:
+            yield finding.line()
+        elif seen[rule] == most + 1:
+            yield f"{finding.level} {finding.code} ... and {totals[rule] - most} more like it ({where})"

@@ -1,0 +1,88 @@
+"""JSON as people save it, read without surprises: any Unicode encoding, no key twice, errors with their line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from label_tools.text.errors import InputError
+
+
+class TextError(InputError):
+    """No JSON, or no text at all. code: the row of `bad_input.py`."""
+
+    def __init__(self, code: str, name: str, place: str, text: str) -> None:
+        super().__init__(f"{name}, {place}: {text}" if place else f"{name}: {text}")
+        self.code, self.place, self.text = code, place, text
+
+
+class _TwiceError(ValueError):
+    pass
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        raise _TwiceError(next(k for k, _ in pairs if k in seen or seen.add(k)))
+    return result
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_key_twice)
+_BOMS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+)
+
+
+def loads(data: bytes, name: str) -> Any:
+    """The value in `data`. UTF-8 with or without BOM, UTF-16, UTF-32. NaN and Infinity come through as floats.
+
+    Raises TextError (an InputError), naming `name` and where possible line and column: bytes that are no text, no
+    JSON, a key given twice, nesting too deep, an integer of thousands of digits, half a surrogate pair.
+    """
+    text, _ = decode(data, name)
+    return parse(text, name)
+
+
+def decode(data: bytes, name: str) -> tuple[str, str]:
+    """The text in `data` and the name of its encoding ("utf-8", "utf-8-sig", "utf-16", ...)."""
+    encoding = next((e for bom, e in _BOMS if data.startswith(bom)), None) or json.detect_encoding(data)
+    try:
+        return data.decode(encoding), encoding
+    except UnicodeDecodeError as error:
+        text = f"not valid {encoding.upper()} text; save the file as UTF-8"
+        raise TextError("B24", name, f"byte {error.start}", text) from error
+
+
+def parse(text: str, name: str) -> Any:
+    """The value in `text`; errors as in `loads`."""
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        what = "the file is empty" if not text.strip() else f"no valid JSON: {error.msg}"
+        raise TextError("B20", name, f"line {error.lineno} column {error.colno}", what) from error
+    except _TwiceError as error:
+        raise TextError("B25", name, "", f'the key "{error}" is given twice in one object') from error
+    except RecursionError as error:
+        raise TextError("B25", name, "", "nested too deeply") from error
+    except ValueError as error:  # int() refuses numbers of more than 4300 digits
+        raise TextError("B25", name, "", "holds a number of thousands of digits") from error
+    if "\\u" in text and _has_half_surrogate(text, value):
+        raise TextError("B25", name, "", "holds half a surrogate pair, which is no text")
+    return value
+
+
+def _has_half_surrogate(text: str, value: Any) -> bool:
+    if "\\ud" not in text.lower():
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False

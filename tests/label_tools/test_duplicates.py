@@ -1,0 +1,163 @@
+"""Fingerprints: what is the same picture, what looks alike, what does not."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
+
+from label_tools.pictures import duplicates
+from label_tools.pictures.duplicates import fingerprint, fingerprint_files, join, look_alike, same_pixels
+
+
+def scene(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    """A smooth random picture: 6x6 random colours blown up, so two seeds have nothing in common."""
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def test_dhash_by_hand():
+    # A ramp that brightens to the right: every pixel is brighter than its left neighbour, 64 ones.
+    ramp = Image.fromarray(np.tile(np.arange(0, 252, 28, dtype=np.uint8), (8, 1))).convert("RGB")  # 9x8
+    assert fingerprint(ramp).dhash == 2**64 - 1
+    # Mirrored it darkens everywhere: 64 zeros.
+    assert fingerprint(ramp.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).dhash == 0
+    # Only the first row brightens: the 8 highest bits.
+    rows = np.zeros((8, 9), dtype=np.uint8)
+    rows[0] = np.arange(0, 252, 28)
+    assert fingerprint(Image.fromarray(rows).convert("RGB")).dhash == 0xFF << 56
+
+
+def test_same_pixels_whatever_the_file(tmp_path):
+    image = scene(1)
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "b.bmp")
+    image.save(tmp_path / "c.png", compress_level=0)
+    scene(2).save(tmp_path / "d.png")
+    prints = list(fingerprint_files([tmp_path / name for name in ("a.png", "d.png", "b.bmp", "c.png")]))
+    assert same_pixels(prints) == [[0, 2, 3]]
+    assert look_alike(prints) == []  # equal pixels are not reported twice
+
+
+def test_size_belongs_to_the_pixels():
+    # 2x8 and 8x2 pixels of one colour have the same bytes but are not the same picture.
+    a, b = Image.new("RGB", (2, 8), "red"), Image.new("RGB", (8, 2), "red")
+    assert fingerprint(a).pixels != fingerprint(b).pixels
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: jpeg(image, 40),
+        lambda image: image.resize((80, 60)),
+        lambda image: ImageEnhance.Brightness(image).enhance(1.1),
+        lambda image: image.convert("L").convert("RGB"),
+    ],
+    ids=["jpeg 40", "half size", "brighter", "grey"],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_changed_copies_look_alike(change, seed):
+    image = scene(seed)
+    pairs = look_alike([fingerprint(scene(90)), fingerprint(image), fingerprint(change(image))])
+    assert [(i, j) for i, j, _ in pairs] == [(1, 2)]
+
+
+def test_different_pictures_do_not_look_alike():
+    assert look_alike([fingerprint(scene(seed)) for seed in range(60)]) == []
+
+
+def test_likeness_needs_both_signs():
+    # Same dHash (a ramp), but one picture is bright only in its last tenth: correlation stays below 0.9.
+    ramp = np.tile(np.linspace(0, 250, 90), (80, 1))
+    late = np.where(ramp > 222, ramp, ramp / 25)
+    a, b = (fingerprint(Image.fromarray(x.astype(np.uint8)).convert("RGB")) for x in (ramp, late))
+    assert (a.dhash ^ b.dhash).bit_count() <= 8
+    assert look_alike([a, b]) == []
+    assert look_alike([a, b], correlation=0.0) != []
+
+
+def test_blank_pictures_are_alike_only_when_equal():
+    prints = [fingerprint(Image.new("RGB", (40, 40), (v, v, v))) for v in (0, 10, 10, 200)]
+    assert same_pixels(prints) == [[1, 2]]
+    assert look_alike(prints) == []
+
+
+def test_correlation_is_pearsons():
+    a, b = np.random.default_rng(0).random((2, 1024)) * [[200], [90]]
+    assert duplicates._correlate(a, a + b) == pytest.approx(np.corrcoef(a, a + b)[0, 1])
+
+
+def test_nothing_in_nothing_out():
+    assert same_pixels([]) == [] and look_alike([]) == [] and join(0, []) == []
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(0, 20))
+def test_close_rows_against_plain_python(hashes, distance):
+    found = [
+        (i, j, bits)
+        for i, columns, differing in duplicates._close_rows(np.array(hashes, dtype=np.uint64), distance, block=7)
+        for j, bits in zip(columns.tolist(), differing.tolist())
+    ]
+    expected = [
+        (i, j, (hashes[i] ^ hashes[j]).bit_count())
+        for i in range(len(hashes))
+        for j in range(i + 1, len(hashes))
+        if (hashes[i] ^ hashes[j]).bit_count() <= distance
+    ]
+    assert sorted(found) == expected
+
+
+def test_three_alike_are_tied_by_two_pairs():
+    image = scene(1)
+    alike = [fingerprint(x) for x in (image, jpeg(image, 90), jpeg(image, 50), image.resize((80, 60)))]
+    pairs = look_alike([*alike, fingerprint(scene(2))])
+    assert len(pairs) == 3 and join(5, [pair[:2] for pair in pairs]) == [0, 0, 0, 0, 4]
+    # a copy of the first with the same pixels is represented by it
+    assert look_alike([alike[0], alike[0], alike[1]]) == [(0, 2, pairs[0][2])]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=20))
+def test_popcount_of_numpy_1(hashes):
+    class OldNumpy:
+        uint16, uint8 = np.uint16, np.uint8
+
+    values = np.array(hashes, dtype=np.uint64)[:, None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "np", OldNumpy)
+        counts = duplicates._popcount(values)
+    assert counts[:, 0].tolist() == [h.bit_count() for h in hashes]
+
+
+def test_join_by_hand():
+    assert join(6, [(0, 2), (2, 3), (5, 4)]) == [0, 1, 0, 0, 4, 4]
+    assert join(4, [(3, 2, 1)]) == [0, 1, 1, 1]
+
+
+@given(st.integers(1, 12), st.data())
+def test_join_is_the_transitive_closure(count, data):
+    pairs = data.draw(st.lists(st.tuples(st.integers(0, count - 1), st.integers(0, count - 1)), max_size=12))
+    near = np.eye(count, dtype=bool)
+    for a, b in pairs:
+        near[a, b] = near[b, a] = True
+    for middle in range(count):  # Warshall
+        near |= near[:, [middle]] & near[[middle], :]
+    assert join(count, pairs) == [int(np.argmax(row)) for row in near]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_jobs_keep_the_order(tmp_path, jobs):
+    paths = []
+    for seed in range(6):
+        paths.append(tmp_path / f"{seed}.png")
+        scene(seed).save(paths[-1])
+    assert list(fingerprint_files(paths, jobs)) == [fingerprint(scene(seed)) for seed in range(6)]

@@ -1,0 +1,178 @@
+"""COCO to each format and back: what comes out is what went in, as far as the format can hold it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from label_tools.commands.convert import convert_coco, convert_labelme, convert_voc, convert_yolo
+from label_tools.commands.export import export_labelme, export_voc, export_yolo
+from label_tools.shapes import rle
+from tests.label_tools.bad_input_makers import H, W, labelme, picture, save_coco, shape
+
+numbers = st.floats(0, 48, allow_nan=False)
+boxes = st.tuples(numbers, numbers, st.floats(1, 40), st.floats(1, 40)).map(
+    lambda b: (b[0], b[1], min(b[2], W - b[0]), min(b[3], H - b[1]))
+)
+good_boxes = boxes.filter(lambda b: b[2] >= 1 and b[3] >= 1)
+rings = st.tuples(st.integers(3, 9), st.floats(5, 20), st.floats(22, 40), st.floats(22, 26), st.randoms()).map(
+    lambda t: [
+        v
+        for k in range(t[0])
+        for r in [t[1] * t[4].uniform(0.5, 1)]
+        for v in (t[2] + r * math.cos(2 * math.pi * k / t[0]), t[3] + r * math.sin(2 * math.pi * k / t[0]))
+    ]
+)
+
+
+def annotation(kind: str, value, number: int) -> dict:
+    base = {"id": number, "image_id": 1, "category_id": 1 + number % 2, "iscrowd": 0}
+    if kind == "box":
+        x, y, w, h = value
+        corners = [x, y, x + w, y, x + w, y + h, x, y + h]
+        return {**base, "bbox": [x, y, w, h], "area": w * h, "segmentation": [corners]}
+    if kind == "polygon":
+        from label_tools.shapes.geometry import polygon_area, polygon_box
+
+        return {**base, "bbox": list(polygon_box(value)), "area": polygon_area(value), "segmentation": [value]}
+    runs = rle.encode(value)
+    box = list(map(float, rle.box(runs, H)))
+    return {**base, "bbox": box, "area": float(value.sum()), "segmentation": rle.to_rle(runs, H, W)}
+
+
+def masks_strategy():
+    return st.integers(0, 2**32 - 1).map(
+        lambda seed: np.random.default_rng(seed).random((H, W)) < np.random.default_rng(seed).random()
+    )
+
+
+objects = st.one_of(
+    st.tuples(st.just("box"), good_boxes),
+    st.tuples(st.just("polygon"), rings),
+    st.tuples(st.just("mask"), masks_strategy().filter(lambda m: m.any())),
+)
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def distinct(items: list) -> list:
+    """The objects, numbered, without those that the converter would rightly call drawn twice."""
+    kept: list[dict] = []
+    for kind, value in items:
+        one = annotation(kind, value, len(kept) + 1)
+        if not any(k["bbox"] == one["bbox"] and k["segmentation"] == one["segmentation"] for k in kept):
+            kept.append(one)
+    return kept
+
+
+@quick
+@given(st.lists(objects, min_size=1, max_size=6))
+def test_coco_labelme_coco_is_exact(tmp_path_factory, items):
+    folder = tmp_path_factory.mktemp("trip")
+    start = save_coco(folder, distinct(items))
+    export_labelme(start, folder / "labels")
+    conversion = convert_labelme(folder / "labels", image_root=folder / "images", labels=["cat", "dog"], strict=True)
+    conversion.write(folder / "end.json")
+    first, last = json.loads(start.read_text()), json.loads((folder / "end.json").read_text())
+    assert first["images"] == last["images"] and first["categories"] == last["categories"]
+    for a, b in zip(first["annotations"], last["annotations"], strict=True):
+        assert a["category_id"] == b["category_id"]
+        assert b["bbox"] == pytest.approx(a["bbox"], abs=1e-9) and b["area"] == pytest.approx(a["area"], rel=1e-9)
+        if isinstance(a["segmentation"], dict):
+            assert a["segmentation"] == b["segmentation"]
+        else:
+            assert np.allclose(a["segmentation"], b["segmentation"], rtol=0, atol=1e-9)
+
+
+@quick
+@given(st.lists(good_boxes, min_size=1, max_size=6), st.integers(0, 4), st.booleans())
+def test_coco_voc_coco_is_within_its_decimals(tmp_path_factory, items, decimals, one_based):
+    folder = tmp_path_factory.mktemp("trip")
+    start = save_coco(folder, distinct([("box", b) for b in items]))
+    export_voc(start, folder / "voc", decimals=decimals, one_based=one_based)
+    end = convert_voc(folder / "voc", image_root=folder / "images", one_based=one_based).document("x")
+    # an edge moves by half a unit; a box that would close or leave the image moves by one
+    slack = 2 * 10.0**-decimals + 1e-9
+    first = json.loads(start.read_text())["annotations"]
+    if len(first) == len(end["annotations"]):  # rounding can make two boxes equal
+        for a, b in zip(first, end["annotations"]):
+            assert b["bbox"] == pytest.approx(a["bbox"], abs=slack)
+
+
+@quick
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.just("box"), good_boxes), st.tuples(st.just("polygon"), rings)), min_size=1, max_size=6
+    )
+)
+def test_coco_yolo_coco_is_within_a_millionth(tmp_path_factory, items):
+    folder = tmp_path_factory.mktemp("trip")
+    start = save_coco(folder, distinct(items))
+    export_yolo(start, folder / "yolo", outlines=True)
+    end = convert_yolo(folder / "yolo", images=folder / "images").document("x")
+    for a, b in zip(json.loads(start.read_text())["annotations"], end["annotations"], strict=True):
+        assert a["category_id"] == b["category_id"]
+        assert b["bbox"] == pytest.approx(a["bbox"], abs=1e-6)
+        assert np.allclose(a["segmentation"], b["segmentation"], rtol=0, atol=1e-6)
+
+
+def test_coco_coco_is_exact_and_renumbers(tmp_path):
+    picture(tmp_path / "b.jpg")
+    picture(tmp_path / "a.jpg")
+    document = {
+        "images": [{"id": i, "file_name": name, "width": W, "height": H} for i, name in ((70, "b.jpg"), (9, "a.jpg"))],
+        "annotations": [
+            {
+                "id": 5,
+                "image_id": 70,
+                "category_id": 90,
+                "bbox": [1, 2, 3, 4],
+                "area": 12,
+                "iscrowd": 1,
+                "segmentation": [],
+                "mine": True,
+            }
+        ],
+        "categories": [{"id": 90, "name": "cat"}, {"id": 3, "name": "dog"}],
+    }
+    (tmp_path / "in.json").write_text(json.dumps(document))
+    end = convert_coco(tmp_path / "in.json").document(tmp_path / "out.json")
+    assert [i["file_name"] for i in end["images"]] == ["a.jpg", "b.jpg"]
+    assert end["categories"] == [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]
+    assert end["annotations"] == [
+        {
+            "id": 1,
+            "image_id": 2,
+            "category_id": 2,
+            "bbox": [1.0, 2.0, 3.0, 4.0],
+            "area": 12.0,
+            "iscrowd": 1,
+            "segmentation": [],
+            "mine": True,
+        }
+    ]
+
+
+def test_ignore_regions_go_round(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    labelme(shape([[30, 5], [50, 20]], label="__ignore__"), shape([[5, 5], [25, 30]], label="dog"))(folder)
+    account = convert_labelme(folder).write(tmp_path / "a.json")
+    assert account["ignore_regions"] == 1 and account["objects_out"] == 3 and account["annotations_written"] == 4
+    written = [a for a in json.loads((tmp_path / "a.json").read_text())["annotations"] if a["iscrowd"]]
+    assert [a["category_id"] for a in written] == [1, 2] and written[0]["bbox"] == written[1]["bbox"]
+    counts = export_labelme(tmp_path / "a.json", tmp_path / "back")
+    assert counts["objects_in"] == counts["objects_out"] == 3
+    convert_labelme(tmp_path / "back", image_root=folder, strict=True).write(tmp_path / "b.json")
+    assert (
+        json.loads((tmp_path / "b.json").read_text())["annotations"]
+        == json.loads((tmp_path / "a.json").read_text())["annotations"]
+    )
+    again = convert_coco(tmp_path / "a.json").account(tmp_path / "c.json")
+    assert again["objects_in"] == 4 and again["merged"] == 1 and again["objects_out"] == 3
+    for counts in (export_voc(tmp_path / "a.json", tmp_path / "v"), export_yolo(tmp_path / "a.json", tmp_path / "y")):
+        assert counts["objects_in"] == counts["objects_out"] + sum(counts["dropped"].values()) == 3

@@ -1,0 +1,188 @@
+"""Curves against the threshold, thresholds per class, calibration and confusion: by hand, by property."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, random_set, scene
+from toolkit.evaluation.evaluate import judge, thresholds
+from toolkit.metrics.arrays import read_tables
+from toolkit.metrics.calibration import calibration
+from toolkit.metrics.confusion import confusion
+from toolkit.metrics.curves import curves, sampled, score_thresholds
+from toolkit.metrics.matching import match
+
+
+def matched(document, detections):
+    return match(read_tables(document, detections))
+
+
+def four():
+    """Two objects; right 0.9, wrong 0.8, right 0.6, wrong 0.2."""
+    document = document_of([[(1, 0, 0, 10, 10), (1, 50, 50, 10, 10)]])
+    return document, [
+        detection(1, 1, 0, 0, 10, 10, 0.9),
+        detection(1, 1, 100, 100, 10, 10, 0.8),
+        detection(1, 1, 50, 50, 10, 10, 0.6),
+        detection(1, 1, 120, 0, 10, 10, 0.2),
+    ]
+
+
+def test_curve_by_hand():
+    curve = curves(matched(*four()))[0]
+    assert curve.score.tolist() == [0.9, 0.8, 0.6, 0.2]
+    assert curve.precision.tolist() == pytest.approx([1, 1 / 2, 2 / 3, 2 / 4])
+    assert curve.recall.tolist() == pytest.approx([1 / 2, 1 / 2, 1, 1])
+    # F1 = 2 found / (kept + objects): 2/3, 2/4, 4/5, 4/6
+    assert curve.f1.tolist() == pytest.approx([2 / 3, 1 / 2, 4 / 5, 2 / 3])
+
+
+def test_best_f1_threshold_lies_half_way_to_the_next_score():
+    curve = curves(matched(*four()))[0]
+    assert curve.best_threshold() == pytest.approx(0.4)  # between 0.6, the best, and 0.2
+    assert curve.at(0.4) == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8})
+    assert thresholds(*four()) == {"nut": 0.4}
+
+
+def test_a_wanted_precision_gives_the_lowest_threshold_that_keeps_it():
+    curve = curves(matched(*four()))[0]
+    assert curve.best_threshold(0.65) == pytest.approx(0.4)
+    assert curve.best_threshold(0.9) == pytest.approx(0.85)  # only 0.9 alone is that precise
+    assert curve.at(curve.best_threshold(0.9))["precision"] == 1.0
+    # nothing reaches it: the most precise
+    document, detections = four()
+    wrong_first = [*detections, detection(1, 1, 150, 100, 10, 10, 0.95)]
+    low = curves(matched(document, wrong_first))[0]
+    assert low.at(low.best_threshold(0.99))["precision"] == pytest.approx(low.precision.max())
+
+
+def test_a_precision_that_no_threshold_reaches_is_said():
+    from toolkit.evaluation.evaluate import Settings
+
+    document, detections = four()
+    detections = [*detections, detection(1, 1, 150, 100, 10, 10, 0.95)]  # a wrong one first
+    (text,) = judge(document, detections, Settings(precision=0.9, resamples=0)).metrics["warnings"]
+    assert "class nut: no threshold reaches precision 0.90" in text
+    assert judge(document, detections, Settings(precision=0.3, resamples=0)).metrics["warnings"] == []
+
+
+def test_equal_scores_are_kept_or_dropped_together():
+    document = document_of([[(1, 0, 0, 10, 10)]])
+    same = [detection(1, 1, 0, 0, 10, 10, 0.5), detection(1, 1, 50, 50, 10, 10, 0.5)]
+    curve = curves(matched(document, same))[0]
+    assert curve.score.tolist() == [0.5]
+    assert curve.precision.tolist() == [0.5]
+
+
+def test_classes_without_anything_take_the_pooled_threshold():
+    document = document_of([[(1, 0, 0, 10, 10)]], ("nut", "bolt", "washer"))
+    found = score_thresholds(curves(matched(document, [detection(1, 1, 0, 0, 10, 10, 0.8)])))
+    assert found == {"nut": 0.4, "bolt": 0.4, "washer": 0.4}
+    assert score_thresholds(curves(matched(document, []))) == dict.fromkeys(("nut", "bolt", "washer"), 0.5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_threshold_beats_every_other_threshold(seed):
+    document, detections = scene(seed)
+    for curve in curves(matched(document, detections))[:-1]:
+        best = curve.at(curve.best_threshold())["f1"]
+        tried = [curve.at(t)["f1"] or 0 for t in np.linspace(0, 1, 201)]
+        assert best >= max(tried) - 1e-12
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sampling_agrees_with_counting(seed):
+    document, detections = random_set(seed)
+    matches = matched(document, detections)
+    grid = np.linspace(0, 1, 11)
+    for k, curve in enumerate(curves(matches)[:-1]):
+        rows = matches.rows_of(k)
+        score = matches.tables.det_score[matches.det[rows]]
+        right, ignored = matches.right[0, 0, rows], matches.ignored[0, 0, rows]
+        line = sampled(curve, grid)
+        for i, threshold in enumerate(grid):
+            kept = (score >= threshold) & ~ignored
+            if kept.any():
+                assert line["precision"][i] == pytest.approx(right[kept].mean())
+            else:
+                assert np.isnan(line["precision"][i])
+            if curve.num_objects:
+                assert line["recall"][i] == pytest.approx(right[kept].sum() / curve.num_objects)
+
+
+def test_calibration_by_hand():
+    document, detections = four()
+    # bins of 0.1: score 0.9 right (gap 0.1), 0.8 wrong (0.8), 0.6 right (0.4), 0.2 wrong (0.2)
+    found = calibration(matched(document, detections))
+    assert found["error"] == pytest.approx((0.1 + 0.8 + 0.4 + 0.2) / 4)
+    assert found["max_error"] == pytest.approx(0.8)
+    assert sum(b["num"] for b in found["bins"]) == 4
+    assert calibration(matched(document, detections), floor=0.5)["num_detections"] == 3
+    assert calibration(matched(document, []))["error"] is None
+
+
+def test_calibrated_scores_have_a_small_error():
+    rng = np.random.default_rng(0)
+    boxes, detections = [], []
+    for i in range(1, 401):
+        score = float(rng.uniform(0.05, 1))
+        here = rng.random() < score
+        boxes.append([(1, 10, 10, 20, 20)] if here else [])
+        detections.append(detection(i, 1, 10, 10, 20, 20, score))
+    assert calibration(matched(document_of(boxes), detections))["error"] < 0.07
+
+
+def test_confusion_by_hand():
+    document = document_of([[(1, 0, 0, 20, 20), (2, 50, 50, 20, 20), (2, 100, 100, 20, 20)]], ("nut", "bolt"))
+    detections = [
+        detection(1, 1, 0, 0, 20, 20, 0.9),  # right
+        detection(1, 1, 50, 50, 20, 20, 0.8),  # a bolt taken for a nut
+        detection(1, 2, 150, 0, 20, 20, 0.7),  # background taken for a bolt
+        detection(1, 2, 100, 100, 20, 20, 0.1),  # right, under the threshold: missed
+    ]
+    counts = confusion(matched(document, detections), np.array([0.5, 0.5]))
+    assert counts.tolist() == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
+    everything = confusion(matched(document, detections), np.array([0.0, 0.0]))
+    assert everything.tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_confusion_adds_up(seed):
+    document, detections = random_set(seed, crowds=False)
+    matches = matched(document, detections)
+    limits = np.full(len(document["categories"]), 0.3)
+    counts = confusion(matches, limits)
+    for k in range(len(limits)):
+        assert counts[k].sum() == sum(a["category_id"] == k + 1 for a in document["annotations"])
+        assert counts[:, k].sum() == sum(d["category_id"] == k + 1 and d["score"] >= 0.3 for d in detections)
+        # the diagonal is what precision and recall at this threshold count as right
+        curve = curves(matches)[k]
+        recall = curve.at(0.3)["recall"]
+        if recall is not None:
+            assert counts[k, k] == pytest.approx(recall * curve.num_objects)
+
+
+def test_perfect_detections_are_a_diagonal():
+    document, _ = scene(2)
+    everything = judge(document, perfect(document)).metrics
+    counts = np.array(everything["confusion"]["counts"])
+    assert counts.sum() == np.trace(counts) == len(document["annotations"])
+
+
+def test_another_iou_is_stated_and_used():
+    from toolkit.evaluation.evaluate import Settings
+
+    document = document_of([[(1, 0, 0, 10, 10)]])
+    detections = [detection(1, 1, 0, 0, 10, 7.0, 0.9)]  # IoU 0.7
+    assert judge(document, detections, Settings(iou=0.7)).metrics["confusion"]["counts"] == [[1, 0], [0, 0]]
+    assert judge(document, detections, Settings(iou=0.75)).metrics["confusion"]["counts"] == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("bad", [{"iou": 0.4}, {"iou": 0.52}, {"resamples": -1}, {"precision": 0.0}, {"precision": 2}])
+def test_settings_that_cannot_be_are_refused(bad):
+    from label_tools.text.errors import InputError
+    from toolkit.evaluation.evaluate import Settings
+
+    with pytest.raises(InputError, match=f"{next(iter(bad))}: found"):
+        judge(*scene(1), Settings(**bad))

@@ -1,0 +1,90 @@
+"""The learning curve's fit on curves that are known; object statistics and anchors by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.toolkit.evaluation_fixtures import document_of
+from toolkit.metrics.arrays import read_tables
+from toolkit.metrics.learning import fit_power_law, learning_curve
+from toolkit.metrics.statistics import anchor_coverage, object_statistics, resize_scale
+
+
+def points(ceiling: float, gap: float, rate: float, noise: float = 0.0, seed: int = 0) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    return [
+        {"num_images": n, "seed": s, "AP": float(np.clip(ceiling - gap * n**-rate + rng.normal(0, noise), 0, 1))}
+        for n in (25, 50, 75, 100)
+        for s in range(3)
+    ]
+
+
+def test_an_exact_curve_is_found_again():
+    n = np.array([25.0, 50, 75, 100])
+    ceiling, gap, rate = fit_power_law(n, 0.8 - 2.0 * n**-0.5)
+    assert (ceiling, gap, rate) == pytest.approx((0.8, 2.0, 0.5), abs=1e-6)
+
+
+def test_prediction_of_a_known_curve():
+    found = learning_curve(points(0.8, 2.0, 0.5, noise=0.01))
+    truth = 0.8 - 2.0 * 200**-0.5
+    low, high = found["AP_ahead_interval"]
+    assert low < truth < high
+    assert found["AP_ahead"] == pytest.approx(truth, abs=0.05)
+    assert found["num_images_ahead"] == 200
+    assert found["answer"].startswith("yes")
+
+
+def test_a_flat_curve_says_so():
+    found = learning_curve(points(0.7, 0.0, 0.5, noise=0.002))
+    assert found["answer"].startswith("hardly")
+    assert abs(found["AP_ahead"] - 0.7) < 0.02
+
+
+def test_a_noisy_curve_does_not_pretend():
+    found = learning_curve(points(0.6, 0.3, 0.5, noise=0.12, seed=3))
+    assert found["answer"].startswith("cannot tell")
+
+
+def test_too_few_points():
+    assert learning_curve([]) is None
+    assert learning_curve(points(0.8, 2, 0.5)[:3]) is None  # one number of images
+    assert learning_curve(points(0.8, 2, 0.5)[:4]) is not None
+
+
+def test_never_over_one():
+    found = learning_curve(points(1.2, 3.0, 0.5))
+    assert found["ceiling"] <= 1
+    assert max(found["grid"]["high"]) <= 1.0001
+
+
+def test_object_statistics_by_hand():
+    document = document_of([[(1, 0, 0, 10, 40), (1, 0, 0, 20, 20, {"iscrowd": 1})], []], ("nut", "bolt"))
+    found = object_statistics(read_tables(document, []))
+    assert found["num_objects"] == 1
+    assert found["crowds"] == 1
+    assert found["images_without_object"] == 1
+    assert found["per_class"]["nut"]["size_quantiles"] == [20.0] * 5  # sqrt(10 * 40)
+    assert found["per_class"]["nut"]["aspect_ratio_quantiles"] == [4.0] * 5
+    assert found["per_class"]["bolt"]["size_quantiles"] is None
+
+
+def test_resize_scale_is_torchvisions():
+    # shorter side to 800 unless the longer would exceed 1333
+    size = np.array([[400.0, 200.0], [1000.0, 1000.0], [3000.0, 500.0]])
+    assert resize_scale(size, 800, 1333) == pytest.approx([1333 / 400, 0.8, 1333 / 3000])
+
+
+def test_anchor_coverage_by_hand():
+    boxes = [(1, 48, 48, 32, 32), (1, 0, 0, 8, 128), (1, 20, 48, 32, 32)]
+    document = document_of([boxes], size=(200, 200))
+    layout = {"sizes": [[32]], "aspect_ratios": [[1.0]], "strides": [16], "image_size": 200, "max_size": 400}
+    found = anchor_coverage(read_tables(document, []), layout)
+    # the first has its centre (64, 64) on the grid and the anchor's size: IoU 1.
+    # the second, centre (4, 64): the anchor at (0, 64) covers x 0..8 (its right half is 16 wide), y 48..80:
+    # 8 * 32 / (32 * 32 + 8 * 128 - 256) = 256 / 1792
+    # the third, centre (36, 64): the nearest anchor lies 4 pixels to the left: 28 * 32 / (2 * 1024 - 896)
+    assert found["best_iou"] == pytest.approx([1.0, 256 / 1792, 896 / 1152], abs=1e-3)
+    assert found["covered"] == pytest.approx(2 / 3)
+    assert anchor_coverage(read_tables(document_of([[]]), []), layout) is None

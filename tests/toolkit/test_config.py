@@ -1,0 +1,169 @@
+"""Recipes: where a value comes from, what is refused, and that a file reads back what a run wrote."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from label_tools.text.errors import InputError
+from toolkit import config
+
+
+def parse(*words: str) -> dict:
+    parser = argparse.ArgumentParser()
+    config.add_flags(parser)
+    return config.flags_given(parser.parse_args(words))
+
+
+def test_every_option_is_a_flag_with_its_type():
+    given_ = parse("--lr", "0.1", "--epochs", "3", "--no-group-aspect", "--weights", "none")
+    assert given_ == {"lr": 0.1, "epochs": 3, "group_aspect": False, "weights": "none"}
+    assert parse() == {}
+
+
+def test_flag_beats_file_beats_model_recipe_beats_preset_beats_default():
+    tiny = {"model": "fasterrcnn_tiny_fpn"}
+    resolve = config.resolve
+    assert resolve(5000, {}).optimizer.lr == config.Optimizer.lr  # default
+    assert resolve(50, {}).schedule.epochs == config.PRESETS["few"]["epochs"]  # preset by number of images
+    assert resolve(50, tiny).optimizer.lr == config.MODEL_RECIPES["fasterrcnn_tiny_fpn"]["lr"]  # model
+    assert resolve(50, tiny, {"lr": 0.3}).optimizer.lr == 0.3  # file
+    assert resolve(50, {**tiny, "lr": 0.4}, {"lr": 0.3}).optimizer.lr == 0.4  # flag
+    # a preset that was asked for by name wins over the model's recipe
+    assert resolve(50, tiny, {}, "many").schedule.epochs == config.PRESETS["many"]["epochs"]
+
+
+@pytest.mark.parametrize("num, name", [(1, "few"), (100, "few"), (101, "some"), (1000, "some"), (1001, "many")])
+def test_preset_by_number_of_images(num, name):
+    assert config.preset_for(num) == name
+
+
+@pytest.mark.parametrize(
+    "suffix, text",
+    [
+        (".yaml", "optimizer: {lr: 0.01}\nepochs: 7\n"),
+        (".toml", "epochs = 7\n[optimizer]\nlr = 0.01\n"),
+    ],
+)
+def test_files_flat_or_in_sections(tmp_path, suffix, text):
+    path = tmp_path / f"recipe{suffix}"
+    path.write_text(text)
+    assert config.read_file(path) == {"lr": 0.01, "epochs": 7}
+
+
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("epoch: 3", ["epoch", "did you mean 'epochs'"]),
+        ("epochs: many", ["epochs", "'many'", "int"]),
+        ("optimizer: lbfgs", ["optimizer", "lbfgs", "sgd"]),
+        ("lr: [1]", ["lr", "float"]),
+        ("batch_size: 2.5", ["batch_size", "int"]),
+        ("group_aspect: 1", ["group_aspect", "bool"]),
+        ("- a\n- b", ["list", "table"]),
+        ("a: [", ["YAML"]),
+        ("1: 2", ["unknown option 1"]),
+        ("optimizer: {2.5: 3}", ["unknown option 2.5"]),
+        ("lr: 0.1\nepochs: 3\nlr: 0.2", ["line 3", "lr", "twice"]),
+        ("optimizer: {lr: 0.1}\noptimizer: {momentum: 0.5}", ["line 2", "optimizer", "twice"]),
+        ("optimizer:\n  lr: 0.1\n  lr: 0.2", ["line 3", "lr", "twice"]),
+        ("lr: 0.1\noptimizer: {lr: 0.2}", ["lr", "twice"]),
+        ("model: {lr: 0.1}", ["model", "'lr'", "belongs to optimizer"]),
+        ("false", ["bool", "table"]),
+    ],
+)
+def test_bad_files_are_refused_by_name(tmp_path, text, parts):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        config.read_file(path)
+    for part in ["recipe.yaml", *parts]:
+        assert part in str(error.value)
+
+
+def test_a_section_whose_lines_are_all_comments_is_empty(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("data:\n  # batch_size: 8\nschedule:\nepochs: 7\n")
+    with pytest.raises(InputError, match="schedule: found None"):  # an option of that name, too
+        config.read_file(path)
+    path.write_text("data:\n  # batch_size: 8\nepochs: 7\n")
+    assert config.read_file(path) == {"epochs": 7}
+    path.write_text("# nothing yet\n")
+    assert config.read_file(path) == {}
+
+
+def test_missing_and_broken_toml(tmp_path):
+    with pytest.raises(InputError, match="not found"):
+        config.read_file(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(InputError, match="TOML"):
+        config.read_file(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"ema": 1.0},
+        {"image_size": 8},
+        {"image_size": 600, "max_size": 500},
+        {"accumulate": 0},
+        {"workers": -2},
+        {"trainable_layers": 7},
+        {"score_floor": 1.0},
+        {"momentum": -0.1},
+        {"skip_bad": 2.0},
+        {"multi_scale": 1.0},
+        {"cache_mb": -1},
+        {"repeat_rare": 1.5},
+        {"backbone_lr": -0.1},
+        {"weight_decay": float("nan")},
+        {"clip_norm": -1.0},
+        {"head_epochs": -1},
+        {"roi_batch": 0},
+        {"warmup": -1},
+        {"patience": -1},
+        {"max_time": float("nan")},
+        {"save_every": -1.0},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"image_size": 64, "multi_scale": 0.8},  # 12.8 px
+    ],
+)
+def test_values_that_cannot_work_are_refused(flags):
+    with pytest.raises(InputError, match="--"):
+        config.resolve(10, flags)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "lr": st.floats(1e-6, 10),
+            "epochs": st.integers(1, 1000),
+            "schedule": st.sampled_from(["cosine", "step"]),
+            "group_aspect": st.booleans(),
+            "weights": st.text(min_size=1, max_size=20),
+        }
+    )
+)
+def test_a_written_recipe_reads_back(flags):
+    resolved = config.resolve(200, flags)
+    text = config.to_yaml(resolved)
+    flat = {k: v for section in yaml.safe_load(text).values() for k, v in section.items()}
+    assert config.from_flat(flat) == resolved
+
+
+def test_recipes_and_presets_name_only_options_that_exist():
+    for recipe in [*config.PRESETS.values(), *config.MODEL_RECIPES.values()]:
+        for name, value in recipe.items():
+            default = config.fields()[name][1].default
+            assert type(value) is type(default), name
+    assert all(dataclasses.is_dataclass(s.default) for s in dataclasses.fields(config.Config))

@@ -1,0 +1,434 @@
+"""report.html by its HTML alone: every section, every figure with its numbers, nothing from elsewhere; hostile
+names; interrupted runs. tests/toolkit/test_report_browser.py opens it in a browser where there is one."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from label_tools.text.errors import InputError
+from tests.toolkit.evaluation_fixtures import document_of, made_run, perfect, scene, write_training_log
+from toolkit.evaluation.evaluate import Settings, evaluate_files, judge
+from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.report import read_metrics, write_report
+
+SECTIONS = [
+    "headline",
+    "classes",
+    "curves",
+    "calibration",
+    "confusion",
+    "errors",
+    "training",
+    "galleries",
+    "suspects",
+    "objects",
+    "anchors",
+    "made",
+]
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """What a reader of the page would see, by section; checks that tags close in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[tuple[str, dict]] = []
+        self.section, self.sections, self.ids, self.links = "", {}, [], []
+        self.tags: dict[str, dict[str, int]] = {}
+        self.problems: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if tag == "section":
+            self.section = found["id"]
+            self.sections[self.section] = ""
+        if "id" in found:
+            self.ids.append(found["id"])
+        for key in ("href", "src"):
+            if key in found:
+                self.links.append((tag, found[key], found.get("download")))
+        here = self.tags.setdefault(self.section, {})
+        name = tag + ("." + found["class"].split()[0] if found.get("class") else "")
+        here[name] = here.get(name, 0) + 1
+        if tag not in VOID:
+            self.open.append((tag, found))
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open[-1][0] != tag:
+            self.problems.append(f"</{tag}> closes {self.open[-1][0] if self.open else 'nothing'}")
+            return
+        self.open.pop()
+        if tag == "section":
+            self.section = ""
+
+    def handle_data(self, data):
+        if self.section:
+            self.sections[self.section] += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return made_run(tmp_path_factory.mktemp("report"), images=14)
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+def test_every_section_is_there_in_order_and_has_a_link(page):
+    assert list(page.sections) == SECTIONS
+    anchors = [link for tag, link, _ in page.links if tag == "a" and link.startswith("#")]
+    assert anchors == ["#" + name for name in SECTIONS]
+    assert page.problems == []
+    assert len(page.ids) == len(set(page.ids))
+    assert "Nothing was evaluated" not in "".join(page.sections.values())
+
+
+def test_nothing_comes_from_elsewhere(page, run):
+    for tag, link, _ in page.links:
+        assert link.startswith(("#", "data:", "val/")), (tag, link[:80])
+    html = (run / "report.html").read_text()
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_every_figure_has_its_numbers(page):
+    data = [(link, name) for _, link, name in page.links if name]
+    names = {name for _, name in data}
+    assert names == {
+        "precision_recall_50.csv",
+        "precision_recall_75.csv",
+        "f1.csv",
+        "precision.csv",
+        "recall.csv",
+        "calibration.csv",
+        "confusion.csv",
+        "error_kinds.csv",
+        "losses.csv",
+        "epochs.csv",
+        "learning_rate.csv",
+        "objects.csv",
+        "anchors.csv",
+    }
+    for link, name in data:
+        content = base64.b64decode(link.split("base64,")[1]).decode()
+        header, *rows = csv.reader(io.StringIO(content))
+        assert rows, name
+        assert all(len(row) == len(header) for row in rows), name
+    charts = sum(tags.get("svg.chart", 0) for tags in page.tags.values())
+    assert charts == len(data)
+
+
+def test_figures_say_split_iou_and_threshold(page):
+    for name in ("curves", "calibration", "confusion", "errors"):
+        assert "val split" in page.sections[name], name
+        assert "IoU 0.50" in page.sections[name], name
+    assert "own score threshold" in page.sections["confusion"]
+    assert "all score thresholds" in page.sections["curves"]
+
+
+def test_headline_is_metrics_json(page, run):
+    metrics = read_metrics(run)
+    low, high = metrics["intervals"]["AP"]
+    assert f"{metrics['AP']:.3f}" in page.sections["headline"]
+    assert f"interval {low:.3f} to {high:.3f}" in page.sections["headline"]
+    for name, one in metrics["per_class"].items():
+        assert name in page.sections["classes"]
+        assert f"{one['AP']:.3f}" in page.sections["classes"]
+    assert "n/a (0 objects)" in page.sections["headline"]  # large ones
+
+
+def test_galleries_have_pictures_and_boxes(page):
+    assert page.tags["galleries"]["svg.shot"] >= 8
+    assert page.tags["galleries"]["image"] == page.tags["galleries"]["svg.shot"]
+    assert page.tags["galleries"]["rect.box"] >= 20
+    assert page.tags["suspects"]["svg.shot"] >= 3
+    for heading in ("Best images", "Worst images", "Missed objects", "False detections"):
+        assert heading in page.sections["galleries"]
+
+
+def test_galleries_show_the_worst_first_and_many_images(run):
+    galleries = json.loads((run / "val" / "gallery.json").read_text())["galleries"]
+    scores = [float(item["title"].split()[-1]) for item in galleries["false"]]
+    assert len(scores) >= 4
+    first = [item["file_name"] for item in galleries["false"]][: len({i["file_name"] for i in galleries["false"]})]
+    assert max(first.count(name) for name in first) <= 2
+    assert "0 false, 0 missed" in galleries["best"][0]["title"]
+    assert {box["kind"] for box in galleries["best"][0]["boxes"]} == {"true", "right"}
+    errors = [sum(map(int, item["title"].split()[2::2])) for item in galleries["worst"]]
+    assert min(errors) > 0
+    for item in galleries["missed"]:
+        assert "missed" in {box["kind"] for box in item["boxes"]}
+
+
+def test_how_it_was_made_is_complete(page):
+    text = page.sections["made"]
+    for wanted in (
+        "frcnn train labels",
+        "fasterrcnn_tiny_fpn",
+        "0123456789abcdef",
+        "torch 2.15.0",
+        "epochs: 8",
+        "1 min 36 s",
+        "seed",
+        "best, epoch 7",
+    ):
+        assert wanted in text, wanted
+
+
+def test_a_small_set_is_said_in_the_head(page):
+    assert "SMALL SET: judged on 14 images" in page.sections["headline"]
+    assert "val also chose the epoch" in page.sections["headline"]
+    assert "frcnn crossval" in page.sections["headline"]
+
+
+def test_counts_that_differ_say_what_they_count(page):
+    # the confusion's last row holds localisation errors and duplicates too; "missed" has two meanings
+    assert "where nothing is" not in page.sections["confusion"]
+    assert "lie on no object with IoU 0.50 or more (nothing there, or a box too far off)" in page.sections["confusion"]
+    assert "at any score" in page.sections["errors"]
+    assert "go by the thresholds" in page.sections["errors"]
+    assert "counts as missed only those of them that no score finds" in page.sections["galleries"]
+    assert "Every number is in val/metrics.json, as seen from this page" in page.sections["made"]
+
+
+def test_the_folder_alone_is_enough_and_gives_the_same_page(run, tmp_path):
+    wanted = (run / "report.html").read_text()
+    copy = tmp_path / "elsewhere" / run.name
+    shutil.copytree(run, copy)  # without the images
+    assert write_report(copy).read_text().replace(copy.as_posix(), "") == wanted.replace(run.as_posix(), "")
+
+
+def test_size_for_200_images(tmp_path):
+    run = made_run(tmp_path, images=200)
+    assert write_report(run).stat().st_size < 5_000_000
+
+
+def test_an_interrupted_run_has_its_curves(tmp_path):
+    write_training_log(tmp_path, epochs=3)
+    log = tmp_path / "metrics.jsonl"
+    log.write_bytes(log.read_bytes()[:-40])  # cut off while writing
+    record = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    page = Page(write_report(tmp_path).read_text())
+    assert list(page.sections) == SECTIONS
+    assert "has not ended or was cut off; 2 epochs are complete" in page.sections["headline"]
+    assert "1 lines of metrics.jsonl cannot be read" in page.sections["headline"]
+    assert page.tags["training"]["svg.chart"] == 3
+    assert "Nothing was evaluated yet" in page.sections["curves"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    ["run.json", "config.yaml", "metrics.jsonl", "val/metrics.json", "val/gallery.json", "val/f1.csv", "val/pictures"],
+)
+def test_any_file_may_be_missing_or_broken(run, tmp_path, spoil):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    place = copy / spoil
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    assert list(Page(write_report(copy).read_text()).sections) == SECTIONS
+    if not spoil.endswith(("pictures", "csv")):
+        place.write_bytes(b'{"half": ')
+        assert list(Page(write_report(copy).read_text()).sections) == SECTIONS
+
+
+def test_an_empty_folder_and_no_folder(tmp_path):
+    assert list(Page(write_report(tmp_path).read_text()).sections) == SECTIONS
+    with pytest.raises(InputError, match="needs a run folder"):
+        write_report(tmp_path / "absent")
+    with pytest.raises(InputError, match="holds no evaluation"):
+        read_metrics(tmp_path)
+
+
+def test_names_cannot_break_the_page(tmp_path):
+    evil = "<script>alert(1)</script>\"'&<b>"
+    document, detections = scene(1, images=4)
+    document["categories"][0]["name"] = evil
+    document["categories"][1]["name"] = "\u202e{{ 7*7 }}"
+    document["images"][0]["file_name"] = "<img src=x onerror=alert(2)>.jpg"
+    evaluation = judge(document, detections, Settings(resamples=20), split="val")
+    write_evaluation(tmp_path / "val", evaluation, tmp_path)
+    html = write_report(tmp_path).read_text()
+    assert "<script>alert" not in html
+    assert "<img" not in html
+    assert "{{ 7*7 }}" in html
+    assert Page(html).problems == []
+
+
+def test_pictures_that_are_gone_are_said(tmp_path):
+    document, detections = scene(2, images=4)
+    write_evaluation(tmp_path, judge(document, detections, Settings(resamples=20)), tmp_path / "nowhere")
+    page = Page(write_report(tmp_path).read_text())
+    assert "could not be opened" in page.sections["galleries"]
+    assert "svg.shot" not in page.tags["galleries"]
+
+
+def test_a_file_name_cannot_lead_out_of_the_image_root(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (200, 160)).save(tmp_path / "secret.jpg")
+    document = document_of([[(1, 10, 10, 50, 50)]])
+    document["images"][0]["file_name"] = "../secret.jpg"
+    (tmp_path / "root").mkdir()
+    evaluation = judge(document, perfect(document), Settings(resamples=0))
+    write_evaluation(tmp_path / "out", evaluation, tmp_path / "root")
+    assert list((tmp_path / "out").glob("pictures/*")) == []
+
+
+@pytest.mark.parametrize("boxes", [[[], []], [[(1, 10, 10, 20, 20)], []]])
+@pytest.mark.parametrize("detected", [False, True])
+def test_nothing_labelled_or_nothing_detected(tmp_path, boxes, detected):
+    document = document_of(boxes)
+    found = [{"image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20], "score": 0.9}] if detected else []
+    write_evaluation(tmp_path, judge(document, found), tmp_path)
+    page = Page(write_report(tmp_path).read_text())
+    assert list(page.sections) == SECTIONS
+    assert "-1" not in page.sections["headline"]
+    if boxes == [[], []]:
+        assert "n/a" in page.sections["headline"]
+
+
+def test_one_image_has_no_interval(tmp_path):
+    document = document_of([[(1, 10, 10, 20, 20)]])
+    write_evaluation(tmp_path, judge(document, perfect(document)), tmp_path)
+    assert "needs two images or more" in Page(write_report(tmp_path).read_text()).sections["headline"]
+
+
+def test_many_classes_stay_readable(tmp_path):
+    names = tuple(f"class {i}" for i in range(40))
+    document = document_of([[(i + 1, 10.0, 10.0, 50.0, 50.0)] for i in range(40)], names)
+    write_evaluation(tmp_path, judge(document, perfect(document), Settings(resamples=20)), tmp_path)
+    page = Page(write_report(tmp_path).read_text())
+    assert "the table has 33 more" in page.sections["curves"]
+    assert all(name in page.sections["classes"] for name in names)
+
+
+def test_folds_say_which_number_to_quote(tmp_path):
+    from toolkit.evaluation.crossval import _spread
+    from toolkit.report.tables import folds
+
+    document, detections = scene(9, images=5)
+    evaluation = judge(document, detections, Settings(resamples=20))
+    rows = [
+        {"fold": i, "AP": ap, "AP50": ap, "AP75": None, "num_images": 3, "num_objects": 9}
+        for i, ap in enumerate((0.2, 0.4, 0.6), 1)
+    ]
+    evaluation.metrics["crossval"] = {"folds": rows, **_spread(rows)}
+    write_evaluation(tmp_path, evaluation, tmp_path)
+    text = folds(evaluation.metrics["crossval"])
+    assert "mean                   0.400  0.400  n/a" in text
+    head = Page(write_report(tmp_path).read_text()).sections["headline"]
+    for said in (text, head):
+        assert "Quote the mean and sd of the folds" in said
+        assert "ranks the scores of different networks together" in said
+    assert "SMALL SET" not in head
+
+
+def test_two_splits_in_one_run(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    document, detections = scene(9, images=5)
+    evaluation = judge(document, detections, Settings(resamples=20), split="test")
+    write_evaluation(copy / "test", evaluation, tmp_path)
+    page = Page(write_report(copy).read_text())
+    assert "judged on the test split" in page.sections["headline"]  # test comes first
+    assert "Other evaluations" in page.sections["headline"]
+    assert "train 40, val 12, test 5" in page.sections["made"]
+    assert "in test/metrics.json and val/metrics.json, as seen from this page" in page.sections["made"]
+    # the other split's page lies beside its numbers, and the run's own stays as it is
+    before = (copy / "report.html").read_bytes()
+    path = write_report(copy, split="val")
+    assert path == copy / "val" / "report.html"
+    page = Page(path.read_text())
+    assert "judged on the val split" in page.sections["headline"]
+    assert "Every number is in ../test/metrics.json and metrics.json, as seen from this page" in page.sections["made"]
+    assert f"frcnn report {copy.as_posix()} --split val" in page.sections["made"]
+    assert "suspects/" in [link for _, link, _ in page.links]
+    assert (copy / "report.html").read_bytes() == before
+    assert write_report(copy, split="test") == copy / "report.html"
+
+
+@pytest.mark.parametrize(
+    ("splits", "last", "about"),
+    [
+        (["val"], "val", "val"),
+        (["test", "val"], "val", "test"),
+        (["test", "val", "holdout"], "holdout", "test"),
+        (["val", "holdout"], "holdout", "val"),
+        (["holdout"], "holdout", None),
+    ],
+)
+def test_the_runs_report_never_depends_on_the_last_command(tmp_path, splits, last, about):
+    document, detections = scene(9, images=5)
+    for split in splits:
+        evaluation = judge(document, detections, Settings(resamples=0), split=split)
+        write_evaluation(tmp_path / split, evaluation, tmp_path)
+        write_report(tmp_path, split)
+    if about is None:
+        assert not (tmp_path / "report.html").exists()
+    else:
+        assert f"judged on the {about} split" in (tmp_path / "report.html").read_text()
+    if last != about:
+        assert f"judged on the {last} split" in (tmp_path / last / "report.html").read_text()
+
+
+def test_a_split_that_was_not_judged_is_refused(run):
+    with pytest.raises(InputError, match=r"has no evaluation of tset; found val"):
+        write_report(run, split="tset")
+
+
+def test_evaluation_of_anybody_is_a_report_too(tmp_path):
+    document, detections = scene(3)
+    (tmp_path / "gt.json").write_text(json.dumps(document))
+    (tmp_path / "dt.json").write_text(json.dumps(detections))
+    evaluate_files(tmp_path / "gt.json", tmp_path / "dt.json", tmp_path / "out", settings=Settings(resamples=20))
+    page = Page(write_report(tmp_path / "out").read_text())
+    assert "dt.json on gt.json" in page.sections["headline"]
+    assert "No training log" in page.sections["training"]
+
+
+def test_suspects_become_labelme_files_with_every_label_as_it_was(tmp_path):
+    from tests.toolkit.evaluation_fixtures import draw_images
+
+    document, detections = scene(1, images=6)
+    outline = [[20.0, 20.0, 60.0, 24.0, 40.0, 70.0], [80.0, 20.0, 90.0, 20.0, 85.0, 50.0]]
+    document["annotations"][0].update(segmentation=outline, bbox=[20.0, 20.0, 70.0, 50.0])
+    draw_images(document, tmp_path / "images")
+    evaluation = judge(document, [d for d in detections if d["image_id"] != 1], Settings(resamples=0))
+    write_evaluation(tmp_path / "out", evaluation, tmp_path / "images")
+    files = sorted((tmp_path / "out" / "suspects").glob("*.json"))
+    contents = [json.loads(path.read_text()) for path in files]
+    for path, content in zip(files, contents):
+        assert (path.parent / content["imagePath"]).is_file()
+        said = [s["description"] for s in content["shapes"] if s["description"]]
+        assert said
+        assert all(text.startswith(("suspect: ", "in doubt: ")) for text in said)
+    (mine,) = [c for c in contents if c["imagePath"].endswith("001.jpg")]
+    pieces = [s for s in mine["shapes"] if s["shape_type"] == "polygon"]
+    assert [s["points"] for s in pieces] == [[[20, 20], [60, 24], [40, 70]], [[80, 20], [90, 20], [85, 50]]]
+    assert len({s["group_id"] for s in pieces}) == 1
+    assert pieces[0]["group_id"] is not None
+    labels = [s for c in contents for s in c["shapes"] if not s["description"].startswith("suspect")]
+    shown = {c["imagePath"][-7:-4] for c in contents}
+    wanted = [a for a in document["annotations"] if f"{a['image_id']:03d}" in shown]
+    assert len(labels) == len(wanted) + 1  # one label in two pieces

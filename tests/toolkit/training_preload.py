@@ -1,0 +1,13 @@
+"""What the fork server of tests/toolkit/training_fixtures.py imports once for all its children. Nothing is computed here: a
+pool of threads would not survive the fork."""
+
+import albumentations  # noqa: F401
+import matplotlib.figure  # noqa: F401
+import torch
+
+import toolkit.commands.train
+import toolkit.evaluation.evaluate
+import toolkit.training.dry_run
+import toolkit.training.train  # noqa: F401
+
+torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""A COCO file and its images -> augmented batches for torchvision's detectors."""

@@ -1,0 +1,328 @@
+"""A COCO file and its images as (image, target) for torchvision's detectors, and detections back as COCO results.
+
+The only place that swaps [x,y,w,h] and XYXY, and category_id and label. The file's ids become labels 1..K in the
+order of its categories; 0 is background.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from label_tools.document import coco
+from label_tools.pictures import images
+from label_tools.text.errors import InputError
+from toolkit.data import pasting
+
+Key = tuple[int, int]  # (row of the index, seed of its augmentation)
+
+
+@dataclass(frozen=True)
+class Index:
+    """A COCO file as flat arrays: nothing for forked workers to copy page by page (pytorch#13246).
+
+    image_ids [N] int64; sizes [N,2] int32 (height, width); boxes [M,4] float32 XYXY pixels; labels [M] int64 1..K;
+    crowd [M] bool; row i owns boxes[first[i]:first[i+1]].
+    """
+
+    image_root: Path
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    image_ids: np.ndarray
+    sizes: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+    first: np.ndarray
+    names: np.ndarray  # all file names as one buffer of UTF-8 bytes
+    name_ends: np.ndarray
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def path(self, row: int) -> Path:
+        start = self.name_ends[row - 1] if row else 0
+        return self.image_root / self.names[start : self.name_ends[row]].tobytes().decode()
+
+    def objects(self, row: int) -> slice:
+        return slice(int(self.first[row]), int(self.first[row + 1]))
+
+    def class_counts(self) -> np.ndarray:
+        """[K] objects of each class, crowds left out."""
+        return np.bincount(self.labels[~self.crowd] - 1, minlength=len(self.classes))
+
+
+def read_index(annotations: Path, image_root: Path | None = None, check_files: bool = True) -> Index:
+    """Read, check and flatten a COCO file. Refuses what would poison training, naming file and annotation."""
+    document = coco.read(annotations)
+    root = Path(image_root) if image_root else coco.image_root(document, annotations)
+    return index_of(document, root, str(annotations), check_files)
+
+
+def index_of(document: dict[str, Any], image_root: Path, where: str, check_files: bool = True) -> Index:
+    """The Index of a COCO document whose file names are relative to `image_root`."""
+    categories = document["categories"]
+    if not categories:
+        raise InputError(f"{where}: has no categories, needs at least one class")
+    label_of = {c["id"]: i + 1 for i, c in enumerate(categories)}
+    rows = {image["id"]: i for i, image in enumerate(document["images"])}
+    if not rows:
+        raise InputError(f"{where}: has no images")
+    owner = np.array([rows.get(a["image_id"], -1) for a in document["annotations"]], dtype=np.int64)
+    if len(owner) and owner.min() < 0:
+        lost = document["annotations"][int(owner.argmin())]
+        raise InputError(f"{where}, annotation {lost['id']}: image_id {lost['image_id']} is not among the images")
+    order = np.argsort(owner, kind="stable")
+    kept = [document["annotations"][i] for i in order]
+    for a in kept:
+        if a["category_id"] not in label_of:
+            raise InputError(f"{where}, annotation {a['id']}: category_id {a['category_id']} is not in categories")
+    sizes = np.array([[i["height"], i["width"]] for i in document["images"]], dtype=np.int32)
+    xywh = np.array([a["bbox"] for a in kept], dtype=np.float64).reshape(-1, 4)
+    boxes = _to_xyxy(xywh, sizes[owner[order]] if len(kept) else sizes[:0], kept, where)
+    names = [str(i["file_name"]).encode() for i in document["images"]]
+    index = Index(
+        image_root=image_root,
+        classes=tuple(str(c["name"]) for c in categories),
+        category_ids=tuple(int(c["id"]) for c in categories),
+        image_ids=np.array([i["id"] for i in document["images"]], dtype=np.int64),
+        sizes=sizes,
+        boxes=boxes,
+        labels=np.array([label_of[a["category_id"]] for a in kept], dtype=np.int64),
+        crowd=np.array([bool(a.get("iscrowd", 0)) for a in kept], dtype=bool),
+        first=np.searchsorted(owner[order], np.arange(len(rows) + 1)),
+        names=np.frombuffer(b"".join(names), dtype=np.uint8),
+        name_ends=np.cumsum([len(n) for n in names]),
+        fingerprint=_fingerprint(document),
+    )
+    if check_files:
+        for row in range(len(index)):
+            if not index.path(row).is_file():
+                raise InputError(
+                    f"{where}, image {index.image_ids[row]}: {index.path(row)} not found; "
+                    f"needs the file there, or --images with its folder"
+                )
+    return index
+
+
+def _to_xyxy(xywh: np.ndarray, sizes: np.ndarray, annotations: list[dict], where: str) -> np.ndarray:
+    """[M,4] float32 XYXY. A NaN box would end the process by SIGSEGV inside torchvision (vision#9273)."""
+    height, width = sizes[:, 0], sizes[:, 1]
+    x1, y1 = xywh[:, 0], xywh[:, 1]
+    x2, y2 = x1 + xywh[:, 2], y1 + xywh[:, 3]
+    with np.errstate(invalid="ignore"):
+        outside = (x1 < -1) | (y1 < -1) | (x2 > width + 1) | (y2 > height + 1)  # 1 px: other tools' rounding
+    problems = [
+        (~np.isfinite(xywh).all(axis=1), "bbox {0} is not finite"),
+        ((xywh[:, 2:] <= 0).any(axis=1), "bbox {0} has no width or height"),
+        (outside, "bbox {0} leaves the image"),
+    ]
+    for bad, text in problems:
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise InputError(
+                f"{where}, annotation {annotations[i]['id']}: {text.format(xywh[i].tolist())} "
+                f"(image {annotations[i]['image_id']}, {width[i]} x {height[i]} px); "
+                f"needs [x, y, w, h] in pixels inside the image; `frcnn check --fix` can mend it"
+            )
+    boxes = np.stack([x1.clip(0), y1.clip(0), np.minimum(x2, width), np.minimum(y2, height)], axis=1)
+    return boxes.astype(np.float32)
+
+
+def _fingerprint(document: dict[str, Any]) -> str:
+    """SHA-256 over what training sees: classes in order, images, boxes."""
+    digest = hashlib.sha256()
+    for c in document["categories"]:
+        digest.update(f"c{c['id']}:{c['name']}\n".encode())
+    for i in document["images"]:
+        digest.update(f"i{i['id']}:{i['file_name']}:{i['width']}x{i['height']}\n".encode())
+    for a in document["annotations"]:
+        digest.update(f"a{a['image_id']}:{a['category_id']}:{a['bbox']}:{a.get('iscrowd', 0)}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """In the place of a sample whose file cannot be read: why, with the file's name."""
+
+    reason: str
+
+
+class DetectionDataset(torch.utils.data.Dataset):
+    """dataset[(row, seed)] -> (image uint8 [3,H,W], target).
+
+    target: boxes [n,4] float32 XYXY pixels, labels [n] int64 1..K, image_id int. Images without objects give
+    boxes [0,4]. Crowds are no targets. `transform(image HWC uint8, boxes, seed) -> image, boxes, rows kept`.
+    With probability `copy_paste` the image gets objects of others first, chosen by (row, seed) alone.
+    """
+
+    def __init__(
+        self, index: Index, transform: Callable | None = None, cache_bytes: int = 0, *, copy_paste: float = 0.0
+    ) -> None:
+        self.index = index
+        self.transform = transform
+        self.copy_paste = copy_paste
+        self.cache_bytes = cache_bytes
+        self._cache: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def pixels(self, row: int) -> np.ndarray:
+        """[H,W,3] uint8 RGB, EXIF applied; the size must be the file's."""
+        if row in self._cache:
+            return self._cache[row]
+        path = self.index.path(row)
+        image = np.asarray(images.open_image(path))
+        height, width = (int(v) for v in self.index.sizes[row])
+        if image.shape[:2] != (height, width):
+            raise InputError(
+                f"{path}: is {image.shape[1]} x {image.shape[0]} px, the annotations say "
+                f"{width} x {height}; boxes would be wrong"
+            )
+        if self.cache_bytes >= image.nbytes:
+            self.cache_bytes -= image.nbytes
+            self._cache[row] = image
+        return image
+
+    def sample(self, row: int) -> pasting.Sample:
+        """The image as it is, its boxes and labels; crowds left out."""
+        here = self.index.objects(row)
+        real = ~self.index.crowd[here]
+        return self.pixels(row), self.index.boxes[here][real], self.index.labels[here][real]
+
+    def _pasted(self, row: int, seed: int) -> pasting.Sample:
+        """The sample, by chance with objects of others."""
+        rng = np.random.default_rng([seed, row])
+        if rng.random() >= self.copy_paste:
+            return self.sample(row)
+        donors = rng.integers(len(self), size=rng.integers(1, pasting.MOST + 1)).tolist()
+        return pasting.paste(self.sample(row), [self.sample(donor) for donor in donors], rng)
+
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, dict[str, Any]] | Unreadable:
+        row, seed = key
+        try:
+            image, boxes, labels = self._pasted(row, seed) if self.copy_paste else self.sample(row)
+        except InputError as error:  # a DataLoader worker would wrap it in a traceback
+            return Unreadable(str(error))
+        if self.transform is not None:
+            try:
+                image, boxes, kept = self.transform(image, boxes, seed)
+            except Exception as error:  # a pipeline from a file may do anything to an image it does not expect
+                return Unreadable(f"{self.index.path(row)}: augmentation failed: {type(error).__name__}: {error}")
+            labels = labels[kept]
+        target = {
+            "boxes": torch.from_numpy(np.array(boxes, dtype=np.float32).reshape(-1, 4)),
+            "labels": torch.from_numpy(np.array(labels, dtype=np.int64)),
+            "image_id": int(self.index.image_ids[row]),
+        }
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1), target
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}  # a spawned worker fills its own
+
+
+class EpochBatches(torch.utils.data.Sampler):
+    """The batches of one epoch as lists of (row, seed), the same for any number of workers.
+
+    Order and augmentation seeds follow from (seed, epoch, position) alone, so that a run can stop after any step and
+    go on exactly there: `start` batches are left out. With several processes every global batch of
+    batch_size * world_size images is dealt out, so that an epoch sees the same samples as in one process; `weight`
+    evens out a short last batch.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        group_aspect: bool = True,
+        repeats: np.ndarray | None = None,
+    ) -> None:
+        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        self.wide = index.sizes[:, 1] >= index.sizes[:, 0] if group_aspect else np.zeros(len(index), dtype=bool)
+        self.repeats = np.ones(len(index)) if repeats is None else repeats
+        self.epoch, self.start = 0, 0
+        self._length = len(self._plan(0))
+        self._sizes: tuple[int, list[int]] = (-1, [])  # images in the batches of an epoch, over all processes
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch; the same in every epoch."""
+        return self._length
+
+    def _plan(self, epoch: int) -> list[list[Key]]:
+        rng = np.random.default_rng([self.seed, epoch])
+        # fractional repeats are rounded by a coin whose sum is fixed, so that epochs are equally long
+        whole = np.floor(self.repeats).astype(np.int64)
+        extra = round(float((self.repeats - whole).sum()))
+        if extra:
+            share = (self.repeats - whole) / (self.repeats - whole).sum()
+            whole[rng.choice(len(whole), extra, replace=False, p=share)] += 1
+        rows = np.repeat(np.arange(len(whole)), whole)
+        rows = rows[rng.permutation(len(rows))]
+        # a stable sort by aspect makes batches alike; the few at the border are mixed
+        rows = rows[np.argsort(self.wide[rows], kind="stable")]
+        seeds = rng.integers(0, 2**31 - 1, len(rows))
+        step = self.batch_size * self.world_size
+        keys = list(zip(rows.tolist(), seeds.tolist(), strict=True))
+        batches = [keys[i : i + step] for i in range(0, len(keys), step)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for batch in self._plan(self.epoch)[self.start :]:
+            # a process for which nothing is left takes an image that counts nothing: all must step together
+            yield batch[self.rank :: self.world_size] or batch[:1]
+
+    def weight(self, number: int) -> float:
+        """Factor for the mean loss of batch `number` of this epoch that makes the mean over all processes the mean
+        over all its images: 1 unless the batch is short and dealt unevenly."""
+        if self.world_size == 1:
+            return 1.0
+        if self._sizes[0] != self.epoch:
+            self._sizes = (self.epoch, [len(batch) for batch in self._plan(self.epoch)])
+        size = self._sizes[1][number]
+        return len(range(self.rank, size, self.world_size)) * self.world_size / size
+
+
+def repeat_factors(index: Index, threshold: float) -> np.ndarray:
+    """[N] how often each image stands in an epoch: max over its classes of sqrt(threshold / share of images that
+    hold the class), at least 1 (LVIS, Gupta 2019, 3.2; Appendix B)."""
+    factors = np.ones(len(index))
+    if threshold <= 0:
+        return factors
+    owner = np.repeat(np.arange(len(index)), np.diff(index.first))
+    real = ~index.crowd  # a crowd is no target: its image, seen more often, would teach nothing of the class
+    holds = np.zeros((len(index), len(index.classes)), dtype=bool)
+    holds[owner[real], index.labels[real] - 1] = True
+    share = holds.mean(axis=0)
+    with np.errstate(divide="ignore"):
+        wanted = np.maximum(1.0, np.sqrt(threshold / share))
+    for k in range(len(index.classes)):
+        factors[holds[:, k]] = np.maximum(factors[holds[:, k]], wanted[k])
+    return factors
+
+
+def coco_results(image_id: int, output: dict[str, torch.Tensor], category_ids: tuple[int, ...]) -> list[dict]:
+    """One image's {boxes XYXY, labels, scores} -> entries of COCO's results format, best first."""
+    boxes = output["boxes"].double().cpu().numpy().reshape(-1, 4)
+    boxes[:, 2:] -= boxes[:, :2]
+    labels, scores = output["labels"].tolist(), output["scores"].tolist()
+    return [
+        {
+            "image_id": int(image_id),
+            "category_id": category_ids[label - 1],
+            "bbox": [round(v, 3) for v in box],
+            "score": round(score, 6),
+        }
+        for box, label, score in zip(boxes.tolist(), labels, scores, strict=True)
+    ]

@@ -1,0 +1,153 @@
+"""Batches from a dataset: worker processes, memory pinning, and what happens to files that cannot be read."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+
+from label_tools.text.errors import InputError
+from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, Key, Unreadable
+from toolkit.stopping import be_deaf, deaf_children
+
+
+class MachineError(InputError):
+    """The machine gave out: memory, disk, a worker process. Nothing saved before is lost."""
+
+    exit_code = 4
+
+
+def collate(batch: list) -> tuple[list, list, list[str]]:
+    """[(image, target) or Unreadable, ...] -> (images, targets, reasons): images keep their own sizes."""
+    good = [item for item in batch if not isinstance(item, Unreadable)]
+    bad = [item.reason for item in batch if isinstance(item, Unreadable)]
+    targets = [target for _, target in good]
+    if torch.utils.data.get_worker_info() is not None:
+        # a tensor goes to the main process as a file descriptor, at a cost of its own; few numbers are cheaper as bytes
+        targets = [{k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in t.items()} for t in targets]
+    return [image for image, _ in good], targets, bad
+
+
+def _as_tensors(target: dict) -> dict:
+    return {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in target.items()}
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    be_deaf()
+
+
+class Batches:
+    """Iterate (images, targets). Unreadable files stop it with an InputError, or up to `max_bad` of them are left out
+    and named in `bad`; a batch of which none is left is empty, so that positions stay what they were. max_bad None:
+    none may be left out, by no option."""
+
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        sampler: object,
+        workers: int,
+        device: torch.device,
+        max_bad: int | None = None,
+        bad: Iterable[str] = (),
+    ) -> None:
+        self.max_bad = max_bad
+        self.bad: list[str] = list(bad)
+        if workers:  # where processes are forked from a server (Python 3.14), it imports torch once for all of them
+            multiprocessing.set_forkserver_preload(["toolkit.data.loader", "albumentations"])
+        self.loader = torch.utils.data.DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=device.type == "cuda",
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_start_worker if workers else None,
+            generator=torch.Generator(),  # its own: starting an epoch must not move the global one (exact resume)
+        )
+        self._processes: list = []
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[tuple[list, list]]:
+        try:
+            with deaf_children():
+                batches = iter(self.loader)
+            self._processes = getattr(batches, "_workers", [])
+            for images, targets, bad in batches:
+                for reason in bad:
+                    if reason not in self.bad:  # the same file comes again in every epoch
+                        self.bad.append(reason)
+                    if len(self.bad) > (self.max_bad or 0):
+                        raise InputError(_too_many(self.bad, self.max_bad))
+                yield images, [_as_tensors(target) for target in targets]
+        except RuntimeError as error:
+            raise worker_lost(error) or error from None
+        except (OSError, EOFError) as error:  # the pipe or the shared tensor of a process that is gone
+            if not self._processes:
+                raise
+            raise _lost(f"{type(error).__name__}: {error}") from None
+
+    def close(self) -> None:
+        """End the loader processes; they are deaf to the SIGTERM that ends a stuck one."""
+        iterator = getattr(self.loader, "_iterator", None)
+        if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
+
+
+def _too_many(bad: list[str], allowed: int | None) -> str:
+    if allowed is None:
+        return f"{bad[-1]}; mend it, or remove it from the labels"
+    if not allowed:
+        return f"{bad[-1]}; mend or remove it, or let --skip-bad leave out a larger share of the images (now 0 images)"
+    return f"{bad[-1]}; that makes {len(bad)} images that cannot be read, --skip-bad allows {allowed}"
+
+
+def worker_lost(error: RuntimeError) -> MachineError | None:
+    """What torch says when a loader process died or memory shared with it ran out, in our words; else None.
+
+    torch notices it in a signal handler, so it may be raised anywhere in the training step, too.
+    """
+    text = str(error)
+    signs = ("DataLoader worker (pid", "shared memory", "/dev/shm", "ancdata", "unable to mmap", "Too many open files")
+    if not any(sign in text for sign in signs):
+        return None
+    return _lost(text.splitlines()[0])
+
+
+def _lost(reason: str) -> MachineError:
+    return MachineError(
+        f"a loader process was lost ({reason[:120]}): ended from outside, or too little memory or "
+        f"/dev/shm; checkpoints are intact; go on with --resume, with --workers 0 or a smaller --cache-mb"
+    )
+
+
+def in_order(index: Index, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[Key]]:
+    """Every row once, in order, dealt to the processes without padding: batches for evaluation.
+
+    Only neighbours of one size share a batch. An image is padded to the largest of its batch, and a network answers
+    differently to a padded image: what it finds must depend on the image alone, not on its neighbours or batch_size.
+    """
+    batches: list[list[Key]] = []
+    for row in range(rank, len(index), world_size):
+        last = batches[-1] if batches else []
+        if last and len(last) < batch_size and (index.sizes[row] == index.sizes[last[-1][0]]).all():
+            last.append((row, 0))
+        else:
+            batches.append([(row, 0)])
+    return batches
+
+
+def cache_share(cache_mb: int, workers: int) -> int:
+    """Bytes of decoded images that one process may keep."""
+    return cache_mb * 2**20 // max(1, workers)
+
+
+__all__ = ["Batches", "EpochBatches", "MachineError", "cache_share", "collate", "in_order", "worker_lost"]

@@ -1,0 +1,1 @@
+"""A trained checkpoint on new pictures: detections, drawn boxes, drafts of labels."""

@@ -1,0 +1,56 @@
+"""Detections as LabelMe files to correct by hand: the loop from labels to detector to more labels closes here.
+
+A person's files are never overwritten: an image that has a LabelMe file beside it or in the output folder is left out.
+Every file carries the image flag `reviewed: false` and a `score` on each shape; labelme keeps both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from label_tools.formats import labelme_write
+from label_tools.pictures import images
+from label_tools.text.errors import InputError
+from toolkit.prediction import predict
+from toolkit.training import run_folder
+
+
+def prelabel(
+    run: Path, sources: list[Path], out: Path, *, score: float | None = None, device: str = "auto"
+) -> Iterator[tuple[Path, int | None, float, str]]:
+    """Write out/NAME.json for every unlabelled picture; yields (picture, objects, lowest score kept, why left out);
+    objects None: it cannot be read.
+
+    NAME keeps the picture's folder below its source. Shapes are rectangles over the thresholds of `predict`. Refuses
+    pictures whose drafts would have one name.
+    """
+    todo, done = [], []
+    for path, name in predict.find_images(sources):
+        target = out / name.with_suffix(".json")
+        labelled = next((p for p in (path.with_suffix(".json"), target) if p.exists()), None)
+        (done if labelled else todo).append((path, name, target, labelled))
+    first: dict[Path, Path] = {}
+    for path, _, target, _ in todo:
+        if first.setdefault(target, path) != path:
+            raise InputError(f"{first[target]} and {path}: would both become {target}; rename one of them")
+    for path, _, _, labelled in done:
+        yield path, 0, 0.0, f"has {labelled}"
+    if not todo:
+        return
+    predictor = predict.Predictor(run, device)
+    thresholds = predictor.thresholds(score)
+    names = {c["id"]: c["name"] for c in predictor.categories}
+    for path, _, target, _ in todo:
+        try:
+            found = [d for d in predictor.one(path) if d["score"] >= thresholds[d["category_id"]]]
+            width, height = images.image_size(path)
+        except InputError as error:
+            yield path, None, 0.0, str(error)
+            continue
+        image_path = os.path.relpath(path.resolve(), target.parent.resolve()).replace(os.sep, "/")
+        image = {"width": width, "height": height}
+        content = labelme_write.file_content(image, found, names, image_path, {"reviewed": False})
+        run_folder.write_json(target, content)
+        yield path, len(found), min((d["score"] for d in found), default=1.0), ""

@@ -1,0 +1,74 @@
+"""What a network says, in one form: class logits, the four numbers of the box, and presence where it has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from toolkit.single_object import box_codes
+
+LEAST_SIDE = 1.01  # pixels; an untaught network's boxes of one pixel look like fractions of the image to the evaluator
+
+
+class Answer(NamedTuple):
+    logits: Tensor  # [B,K]
+    values: Tensor  # [B,4] in the network's code
+    presence: Tensor | None = None  # [B] logit
+
+
+def read(output: Any, form: str) -> Answer:
+    """Output of a network as its document lays it out -> Answer.
+
+    pair: (logits, box) or (logits, box, presence); presence_box_class: [B,1+4+K]; box_class: [B,4+K].
+    """
+    if form == "pair":  # losses are computed in float32 whatever the network's precision
+        return Answer(*(None if part is None else part.float() for part in output))
+    output = output.float()
+    if form == "presence_box_class":
+        return Answer(output[:, 5:], output[:, 1:5], output[:, 0])
+    if form == "box_class":
+        return Answer(output[:, 4:], output[:, :4])
+    raise ValueError(f"form {form!r}, needs pair, presence_box_class or box_class")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answers to N images: `presence` is a probability (1 for networks without that output)."""
+
+    presence: Tensor  # [N]
+    labels: Tensor  # [N]
+    confidence: Tensor  # [N] probability of the label
+    raw_boxes: Tensor  # [N,4] XYXY pixels as the network gave them, perhaps inverted or outside
+    boxes: Tensor  # [N,4] clipped and never inverted
+
+    @property
+    def found(self) -> Tensor:
+        """[N] bool: the network says that there is an object."""
+        return self.presence > 0.5
+
+    def detections(self) -> list[dict]:
+        """COCO results, one an image (image ids from 1), none for a box of a pixel or less, which can be no object."""
+        results = []
+        scores = (self.presence * self.confidence).tolist()
+        for row, (x1, y1, x2, y2) in enumerate(self.boxes.tolist()):
+            if min(x2 - x1, y2 - y1) > LEAST_SIDE:
+                results.append(
+                    {
+                        "image_id": row + 1,
+                        "category_id": int(self.labels[row]) + 1,
+                        "score": scores[row],
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    }
+                )
+        return results
+
+
+def predict(answer: Answer, code: str, size: tuple[int, int]) -> Prediction:
+    """Answers [N] -> Prediction in pixels of an image of `size` (height, width)."""
+    confidence, labels = answer.logits.softmax(1).max(1)
+    raw = box_codes.decode(answer.values, code, size)
+    presence = torch.ones(len(labels)) if answer.presence is None else answer.presence.sigmoid()
+    return Prediction(presence, labels, confidence, raw, box_codes.usable(raw, size))

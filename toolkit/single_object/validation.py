@@ -1,0 +1,107 @@
+"""What a network is worth on a set of samples: answers to all, the right numbers, the document's beside them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from toolkit.single_object import box_codes, document_metrics, grid, metrics
+from toolkit.single_object.data.samples import Samples
+from toolkit.single_object.predictions import Answer, Prediction, predict, read
+from toolkit.single_object.registry import Baseline
+
+
+def as_input(images: Tensor, device: torch.device, raw: bool) -> Tensor:
+    """uint8 -> float on `device`: 0..255 as they are when `raw`, else 0..1."""
+    floats = images.to(device, non_blocking=True).float()
+    return floats if raw else floats.div_(255)
+
+
+@torch.inference_mode()
+def outputs(network: nn.Module, baseline: Baseline, images: Tensor, device: torch.device, batch: int) -> list[Any]:
+    """Outputs of all images in evaluation mode, a list of batches on the CPU."""
+    was_training = network.training
+    network.eval()
+    found = []
+    try:
+        for part in images.split(batch):
+            output = network(as_input(part, device, baseline.raw))
+            if isinstance(output, tuple):
+                found.append(tuple(None if o is None else o.float().cpu() for o in output))
+            else:
+                found.append(output.float().cpu())
+    finally:
+        network.train(was_training)
+    return found
+
+
+def answer_all(parts: list[Any], form: str) -> Answer:
+    """Batches of outputs -> one Answer."""
+    answers = [read(part, form) for part in parts]
+    presence = None if answers[0].presence is None else torch.cat([a.presence for a in answers])
+    return Answer(torch.cat([a.logits for a in answers]), torch.cat([a.values for a in answers]), presence)
+
+
+def judge(
+    network: nn.Module, baseline: Baseline, samples: Samples, device: torch.device, batch: int = 64
+) -> tuple[dict[str, Any], Prediction | Tensor]:
+    """-> (metrics with `seed_*` beside them, the predictions; for a grid its outputs [N,2,3,7])."""
+    parts = outputs(network, baseline, samples.images, device, batch)
+    if baseline.grid:
+        cells = torch.cat(parts)
+        return known(grid_numbers(samples, cells)), cells
+    answer = answer_all(parts, baseline.form)
+    prediction = predict(answer, baseline.code, samples.size)
+    found = metrics.single_metrics(samples, prediction)
+    return known({**found, **seed_numbers(baseline, samples, answer, prediction)}), prediction
+
+
+def known(numbers: dict[str, Any]) -> dict[str, Any]:
+    """None where a number is infinite or none at all: what a network that ran away answers."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in numbers.items()}
+
+
+def grid_numbers(samples: Samples, cells: Tensor) -> dict[str, Any]:
+    targets, _ = grid.assign(samples)
+    return {**metrics.grid_metrics(samples, cells), **document_metrics.seed_detection(cells, targets)}
+
+
+def seed_numbers(baseline: Baseline, samples: Samples, answer: Answer, prediction: Prediction) -> dict[str, float]:
+    """The numbers that the baseline's own document computes, its way."""
+    truth = samples.one()
+    if baseline.data == "digits":
+        rows = torch.cat((answer.presence[:, None], answer.values, answer.logits), 1)
+        coded = box_codes.encode(truth.boxes, "centre", samples.size)
+        labels = torch.cat((truth.present[:, None].float(), coded, truth.labels[:, None].float()), 1)
+        return document_metrics.seed_localisation(rows, labels)
+    if baseline.code == "inclusive":
+        return document_metrics.seed_mse(answer.values, box_codes.encode(truth.boxes, "inclusive", samples.size))
+    if baseline.data == "dominant":
+        return document_metrics.seed_mean_iou(prediction.raw_boxes, truth.boxes)
+    return {}
+
+
+def finds_nothing(samples: Samples, is_grid: bool) -> dict[str, Any]:
+    """Numbers of an answer that never finds anything: what a metric gives away for free."""
+    if is_grid:
+        cells = torch.zeros(len(samples), grid.ROWS, grid.COLUMNS, 7)
+        cells[..., 0] = -20.0
+        return grid_numbers(samples, cells)
+    nothing = torch.zeros(len(samples), 4)
+    zeros = torch.zeros(len(samples), dtype=torch.int64)
+    prediction = Prediction(torch.zeros(len(samples)), zeros, torch.ones(len(samples)), nothing, nothing)
+    return metrics.single_metrics(samples, prediction)
+
+
+def always_the_same(samples: Samples, train: Samples) -> dict[str, Any]:
+    """Numbers of the answer that needs no picture: the commonest class and the mean box of the training set."""
+    common = int(torch.bincount(train.labels).argmax())
+    box = train.boxes.mean(0).expand(len(samples), 4)
+    share = float((train.labels == common).float().mean())
+    prediction = Prediction(
+        torch.ones(len(samples)), torch.full((len(samples),), common), torch.full((len(samples),), share), box, box
+    )
+    return metrics.single_metrics(samples, prediction)

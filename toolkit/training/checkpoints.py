@@ -1,0 +1,86 @@
+"""What a run keeps on the disk to go on from: its state, and who writes `last` and `best` when the disk may refuse."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from label_tools.text.errors import InputError
+from toolkit import checkpoint
+from toolkit.data.loader import MachineError
+from toolkit.training.progress import Progress
+from toolkit.training.run_folder import MetricsLog
+
+
+@dataclass
+class State:
+    """Where a run stands; everything that resume needs beside weights, optimiser and generators."""
+
+    step: int = 0  # optimiser steps done
+    epoch: int = 0  # epochs done: trained and judged
+    batch: int = 0  # batches done in the epoch under way; all of them: it waits for its evaluation
+    best_ap: float = -1.0
+    best_epoch: float = -1
+    since_best: int = 0
+    seconds: float = 0.0
+    skipped: int = 0  # batches left out because their loss was not finite
+    sums: dict[str, float] = field(default_factory=dict)  # losses of the epoch under way
+    counted: int = 0  # batches in `sums`
+    unreadable: list[str] = field(default_factory=list)  # files left out, with the reason
+    log_bytes: int = 0
+
+
+class Keeper:
+    """Writes checkpoints into a run. A full disk never ends a run: the old checkpoint stays, `failed` remembers."""
+
+    def __init__(self, folder: Path, meta: dict[str, Any], log: MetricsLog, progress: Progress) -> None:
+        self.folder, self.meta, self.log, self.progress = folder, meta, log, progress
+        self.failed: list[str] = []
+        self.saved = time.monotonic()
+
+    def save(
+        self,
+        name: str,
+        state: State,
+        about: dict[str, Any],
+        weights: dict[str, torch.Tensor],
+        resume: dict[str, Any] | None,
+    ) -> bool:
+        """-> whether it is on the disk. Weights that are not finite are refused with an InputError."""
+        try:
+            state.log_bytes = self.log.sync()
+            if resume is not None:
+                resume = {**resume, "progress": {**resume["progress"], "log_bytes": state.log_bytes}}
+            meta = {**self.meta, "step": state.step, **about}
+            checkpoint.save(self.folder / name, meta, weights, resume)
+        except OSError as error:
+            self.failed.append(f"{name} after step {state.step}: {error.strerror or error}")
+            self.progress.line(
+                f"warning: {self.folder / name} could not be written ({error.strerror or error}); "
+                f"the checkpoint before it stays"
+            )
+            return False
+        except checkpoint.NotFinite as error:
+            raise InputError(
+                f"step {state.step}: {error}; the checkpoints in {self.folder} are older and intact; try a lower --lr"
+            ) from None
+        if name == "last":
+            self.saved = time.monotonic()
+        return True
+
+    def check_room(self) -> None:
+        """After the first checkpoint: refuse a disk that cannot hold the others, now rather than at night."""
+        if self.failed:
+            raise MachineError(f"{self.folder}: no checkpoint can be written: {self.failed[-1]}")
+        size = checkpoint.size(self.folder / "last")
+        free = shutil.disk_usage(self.folder).free
+        if free < 3 * size:  # previous, best, and the one being written
+            raise MachineError(
+                f"{self.folder}: {free / 2**20:.0f} MB are free, needs {3 * size / 2**20:.0f} MB for "
+                f"three more checkpoints of {size / 2**20:.0f} MB"
+            )

@@ -1,0 +1,80 @@
+"""Several processes that are one run: what ends one of them ends all, with a line each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from label_tools.text.errors import InputError
+from toolkit import runtime
+from toolkit.data.loader import MachineError
+from toolkit.stopping import SIGNALS
+from toolkit.training import engine
+
+
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[runtime.Processes]:
+    """The processes that torchrun started, left at the end. A lost one is one line, before and after training, too."""
+    processes = runtime.join_processes(device)
+    try:
+        yield processes
+    except RuntimeError as error:
+        if not runtime.group_lost(error):
+            raise
+        raise MachineError(f"another training process was lost ({str(error).splitlines()[0][:120]})") from None
+    finally:
+        runtime.leave_processes()
+
+
+def agree(processes: runtime.Processes, labels: Any, options: Any) -> None:
+    """Refuse machines whose labels or options differ: they would train something else, or wait for each other."""
+    for what, mine in (("labels", labels), ("options", options)):
+        found = runtime.gather_objects(mine, processes)
+        for rank, other in enumerate(found):
+            if other != found[0]:
+                raise InputError(
+                    f"process {rank} of {len(found)} has other {what} than process 0; "
+                    f"needs the same DATA and options on every machine"
+                )
+
+
+def once(make: Callable[[], Any], processes: runtime.Processes) -> Any:
+    """What the first process makes, for all; an InputError of it ends all."""
+    made = None
+    if processes.first:
+        try:
+            made = make()
+        except InputError as error:
+            made = error
+    made = runtime.gather_objects(made, processes)[0]
+    if isinstance(made, InputError):
+        raise made
+    return made
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What a process knows of a batch, then all of them: mean losses, whether any cannot use it, a signal, the time."""
+
+    losses: dict[str, float]
+    bad: bool
+    signal: int
+    time_is_up: bool
+
+
+def agree_on_batch(mine: Agreed, processes: runtime.Processes, device: torch.device) -> Agreed:
+    """One exchange for every batch, so that all processes step, stop and skip together."""
+    if processes.world_size == 1:
+        return mine
+    values = [mine.losses.get(name, 0.0) for name in engine.LOSSES]
+    flags = [mine.bad, *(mine.signal == signum for signum in SIGNALS), mine.time_is_up]
+    shared = torch.tensor([*values, *map(float, flags)], dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(shared)
+    means = (shared[: len(values)] / processes.world_size).tolist()
+    bad, interrupt, terminate, late = (value > 0 for value in shared[len(values) :].tolist())
+    signum = SIGNALS[0] if interrupt else SIGNALS[1] if terminate else 0
+    return Agreed(dict(zip(engine.LOSSES, means, strict=True)), bad, int(signum), late)

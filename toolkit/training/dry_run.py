@@ -1,0 +1,107 @@
+"""`frcnn train --dry-run`: what a run would do, before it costs hours."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from toolkit import runtime
+from toolkit.config import Config
+from toolkit.data.dataset import EpochBatches, Index, repeat_factors
+from toolkit.networks import first_weights, registry
+from toolkit.networks.from_config import build_model
+from toolkit.training import engine
+from toolkit.training.out_of_memory import largest
+from toolkit.training.progress import duration
+
+LONG = 2.0  # seconds of a step that is not timed again
+HOURS = 3600  # seconds on a CPU from which on a smaller network is named
+
+
+def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> str:
+    """Data, classes, network, steps, memory and an estimate of time (from a step or two on random pixels).
+
+    reported: images that are judged once more at the end, for the report.
+
+    Never touches the network: weights that are not here yet are named, with the ways to get them.
+    """
+    absent = first_weights.to_download(config.model.model, config.model.weights)
+    device = runtime.choose_device(config.run.device)
+    dtype = runtime.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
+    model, architecture, about = build_model(config, len(train.classes) + 1, load=absent is None)
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    batches = EpochBatches(
+        train, config.data.batch_size, config.run.seed, repeats=repeat_factors(train, config.data.repeat_rare)
+    )
+    steps = -(-len(batches) // config.optimizer.accumulate) * config.schedule.epochs
+    step, loss, detect = _time_an_image(model, train, config.data.batch_size, architecture["norm"], device, dtype)
+    per_batch, per_judging = step * config.data.batch_size, (loss + detect) * (len(val) if val is not None else 0)
+    epochs, judgings = config.schedule.epochs, -(-config.schedule.epochs // config.schedule.eval_every)
+    times = {
+        f"training ({per_batch:.2f} s a batch)": per_batch * len(batches) * epochs,
+        f"judging ({duration(per_judging)} each)": per_judging * judgings,
+        "report": detect * reported,
+    }
+    seconds = sum(times.values())
+    parts = ", ".join(f"{what} {duration(one)}" for what, one in times.items() if one)
+    moments = {"sgd": 1, "adamw": 2}[config.optimizer.optimizer]
+    memory = (total * 4 + learned * 4 * (1 + moments)) / 2**20
+    counts = ", ".join(f"{name} {n}" for name, n in zip(train.classes, train.class_counts(), strict=True))
+    empty = int((train.first[1:] == train.first[:-1]).sum())
+    lines = [
+        f"train      {len(train)} images ({empty} without objects), {len(train.boxes)} objects: {counts}",
+        f"val        {len(val)} images, {len(val.boxes)} objects" if val is not None else "val        none",
+        f"network    {config.model.model}, {total / 1e6:.1f} M parameters, {learned / 1e6:.1f} M learn; {about}",
+        f"norm       {architecture['norm']}",
+        f"device     {device}, {str(dtype).removeprefix('torch.')}",
+        f"steps      {steps} ({len(batches)} batches of {config.data.batch_size} an epoch, "
+        f"{config.schedule.epochs} epochs)",
+        f"memory     {memory:.0f} MB for weights, gradients and optimiser; activations come on top",
+        f"largest    {largest(train, config.model)}: memory must hold {config.data.batch_size} of these",
+        f"time       about {duration(seconds)}: {parts}",
+    ]
+    if seconds >= HOURS and device.type == "cpu" and not registry.find(config.model.model).compact:
+        lines.append("hint       long on a CPU: --model fasterrcnn_tiny_fpn is many times as fast; or use a GPU")
+    if absent:
+        wrong = "damaged" if absent.exists() else "not here yet"
+        now = "" if config.model.weights == "imagenet" else ", or now frcnn doctor --fetch"
+        lines.append(
+            f"weights    {absent.name} is {wrong}: frcnn train fetches it when it starts{now}; "
+            f"without internet put it into {absent.parent}, or give --weights FILE"
+        )
+    if note := runtime.precision_note(config.run.precision, device):
+        lines.append(note)
+    return "\n".join(lines)
+
+
+def _time_an_image(
+    model: torch.nn.Module, train: Index, batch_size: int, norm: str, device: torch.device, dtype: torch.dtype
+) -> tuple[float, float, float]:
+    """Seconds for one image of the median size: a forward and backward, the losses alone, its detection.
+
+    A CPU takes as long for an image alone as for one of a batch (and BatchNorm needs two), a GPU does not.
+    """
+    count = batch_size if device.type == "cuda" else min(batch_size, 2 if norm == "batch" else 1)
+    height, width = (int(v) for v in sorted(train.sizes.tolist(), key=lambda s: s[0] * s[1])[len(train) // 2])
+    images = [torch.randint(0, 255, (3, height, width), dtype=torch.uint8) for _ in range(count)]
+    box = torch.tensor([[0.2 * width, 0.2 * height, 0.7 * width, 0.7 * height]])
+    targets = [{"boxes": box, "labels": torch.tensor([1]), "image_id": 0} for _ in images]
+    model.to(device).train()
+    for _ in range(2):  # the first one warms up; where it takes long, that is a small part of it
+        start = _now(device)
+        total = engine.training_losses(model, images, targets, device, dtype)[0]
+        forward = _now(device)
+        total.backward()
+        end = _now(device)
+        if end - start > LONG:
+            break
+    list(engine.predict(model, [(images, targets)], device, dtype))
+    return (end - start) / count, (forward - start) / count, (_now(device) - end) / count
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
