@@ -1,4 +1,4 @@
-# ruff: noqa: E501 (tables)
+
 """The cases of `test_bad_input.py` that concern COCO, VOC and YOLO files, images and masks."""
 
 from __future__ import annotations
