@@ -1,4 +1,3 @@
-
 """The cases of `test_bad_input.py` that concern COCO, VOC and YOLO files, images and masks."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-
 """The cases of `test_bad_input.py` that concern LabelMe files: shapes, files, names."""
 
 from __future__ import annotations

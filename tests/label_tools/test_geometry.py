@@ -1,4 +1,4 @@
-"""label_tools.shapes.geometry and label_tools.shapes.rle: by hand, by property, against pycocotools, and what must not reach it."""
+"""Geometry and run lengths: by hand, by property, against pycocotools, and what must not reach it."""
 
 from __future__ import annotations
 

@@ -187,8 +187,8 @@ def test_t06_a_pipe_to_a_dead_loader_process(error):
     "text, known",
     [
         (
-            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
-            "shared memory",
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
+            "out of shared memory",
             True,
         ),
         ("unable to allocate shared memory(shm) for file </torch_1_2>: No space left on device (28)", True),

@@ -1,4 +1,4 @@
-"""What the fork server of tests/toolkit/training_fixtures.py imports once for all its children. Nothing is computed here: a
+"""What the fork server of training_fixtures.py imports once for all its children. Nothing is computed here: a
 pool of threads would not survive the fork."""
 
 import albumentations  # noqa: F401

@@ -103,7 +103,7 @@ def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str
         "# Single-object baselines: reported beside reproduced",
         "",
         "Numbers are of the last weights, so that nothing was chosen on the judged pictures. `seed accuracy` and `seed",
-        "IoU` are computed as the document computes them (toolkit/single_object/document_metrics.py), `accuracy` and `mean",
+        "IoU` are computed as the document computes them (single_object/document_metrics.py), `accuracy` and `mean",
         "IoU of the objects` rightly. Where it says `drawn`, our own drawn pictures stood in for the document's: such",
         "numbers tell whether a network learns, not whether it would reach the reported ones on the document's data.",
         "",
