@@ -1,12 +1,11 @@
-"""Every hyper-parameter, once: frozen dataclasses, presets, and how file and flags fill them.
+"""Every hyper-parameter, once: frozen dataclasses, presets, recipe files.
 
-A value comes from the first of these that names it: flag, file (`--config recipe.toml|yaml`),
-the model's own recipe, the preset for the number of images, the default below.
+A value comes from the first of these that names it: a flag, a recipe file (`--config recipe.yaml`), the model's own
+recipe, the preset for the number of images, the default below. A preset asked for by name wins over the model's recipe.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import difflib
@@ -21,89 +20,111 @@ from label_tools.text.errors import InputError
 SMALLEST_SIDE = 16  # pixels of the shorter side that multi-scale may go down to
 
 
-def _field(default: Any, text: str, choices: tuple | None = None) -> Any:
-    return field(default=default, metadata={"help": text, "choices": choices})
+FIRST, MORE, RECIPE = "first", "more", "recipe"  # in --help; in --help-all; only in a recipe file
+
+
+def _field(default: Any, text: str, *choices: str, where: str = MORE, unit: str = "") -> Any:
+    """An option: its default, what help says of it, its choices or the unit that help shows for its value."""
+    return field(default=default, metadata={"help": text, "choices": choices or None, "where": where, "unit": unit})
 
 
 @dataclass(frozen=True)
 class Model:
-    """What network, from which weights, and which part of it learns."""
+    """Which network, from which weights, and which part of it learns."""
 
-    model: str = _field("fasterrcnn_resnet50_fpn", "detector, see `frcnn train --list-models`")
-    weights: str = _field("auto", "coco | imagenet | starter | none | FILE; auto: coco, for the compact model starter")
-    trainable_layers: int = _field(3, "backbone stages that learn, counted from the top, 0..5 (6 for mobilenet)")
+    model: str = _field(
+        "fasterrcnn_resnet50_fpn", "detector; `frcnn train --list-models` shows them", where=FIRST, unit="NAME"
+    )
+    weights: str = _field(
+        "auto",
+        "first weights: coco, imagenet, starter, none, a file or a run; auto: the model's own",
+        where=FIRST,
+        unit="WHICH",
+    )
+    trainable_layers: int = _field(3, "backbone stages that learn, counted from the top", unit="N")
     norm: str = _field(
         "auto",
-        "normalisation of the backbone; auto: frozen with weights, group for small batches from nothing",
-        ("auto", "frozen", "batch", "group"),
+        "normalisation of the backbone; auto: frozen with weights, group for small batches without",
+        "auto",
+        "frozen",
+        "batch",
+        "group",
     )
-    freeze_bn: bool = _field(False, "keep the running statistics of every BatchNorm as they are")
-    image_size: int = _field(800, "shorter side that the network sees, pixels")
-    max_size: int = _field(1333, "longer side at most, pixels")
-    anchor_scale: float = _field(1.0, "all anchor sizes times this; `frcnn advise` proposes a value")
-    multi_scale: float = _field(0.0, "training sizes spread over image_size * (1 +- this)")
-    score_floor: float = _field(0.01, "detections under this score are not kept")
-    max_detections: int = _field(100, "detections kept per image")
-    roi_batch: int = _field(256, "sampled RoIs per image in training (torchvision: 512)")
+    freeze_bn: bool = _field(False, "keep the running statistics of every BatchNorm as they are", where=RECIPE)
+    image_size: int = _field(800, "shorter side of the images that the network sees", where=FIRST, unit="PX")
+    max_size: int = _field(1333, "longer side at most", unit="PX")
+    anchor_scale: float = _field(1.0, "multiply all anchor sizes; `frcnn advise` proposes a value", unit="X")
+    multi_scale: float = _field(0.0, "vary the training size by this share of image_size", unit="SHARE")
+    score_floor: float = _field(0.01, "detections under this score are not kept", where=RECIPE)
+    max_detections: int = _field(100, "detections kept per image", unit="N")
+    roi_batch: int = _field(256, "sampled RoIs per training image (torchvision: 512)", unit="N")
 
 
 @dataclass(frozen=True)
 class Data:
     """How images reach the network."""
 
-    batch_size: int = _field(4, "images per step and device")
-    workers: int = _field(-1, "loader processes; -1: half the cores, at most 8")
-    cache_mb: int = _field(512, "memory for decoded images over all workers, MB; 0: none")
-    augment: str = _field("light", "none | light | medium | strong | FILE (albumentations as JSON or YAML)")
-    copy_paste: float = _field(
-        0.0, "share of images that get objects of others, cut out by their boxes; try 0.5 with few images"
+    batch_size: int = _field(4, "images per step and device", where=FIRST, unit="N")
+    workers: int = _field(-1, "loader processes; -1: half the cores, at most 8", unit="N")
+    cache_mb: int = _field(512, "memory for decoded images over all workers; 0: none", unit="MB")
+    augment: str = _field(
+        "medium", "none, light, medium, strong, or an albumentations FILE (JSON or YAML)", where=FIRST, unit="LEVEL"
     )
-    group_aspect: bool = _field(True, "batches hold images of alike aspect ratio: less padding")
-    repeat_rare: float = _field(0.0, "repeat images of classes seen in fewer than this share of images (LVIS)")
-    skip_bad: float = _field(0.0, "share of unreadable images that training may skip; 0: stop at the first")
+    copy_paste: float = _field(
+        0.0, "share of images that get objects of others pasted in; try 0.5 with few images", unit="SHARE"
+    )
+    group_aspect: bool = _field(True, "batches hold images of alike aspect ratio: less padding", where=RECIPE)
+    repeat_rare: float = _field(
+        0.0, "repeat images of classes seen in fewer than this share of images (LVIS)", where=RECIPE
+    )
+    skip_bad: float = _field(0.0, "share of unreadable images to skip; 0: stop at the first", unit="SHARE")
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How weights move."""
+    """How weights change."""
 
-    optimizer: str = _field("sgd", "optimiser", ("sgd", "adamw"))
-    lr: float = _field(0.005, "learning rate at its highest, for batch_size * accumulate images")
-    backbone_lr: float = _field(1.0, "the backbone's learning rate as a share of lr")
-    momentum: float = _field(0.9, "of SGD; AdamW's first beta")
-    weight_decay: float = _field(1e-4, "not applied to norms and biases")
-    clip_norm: float = _field(10.0, "gradient norm at most; 0: no clipping")
-    accumulate: int = _field(1, "batches per optimiser step")
-    ema: float = _field(0.0, "decay of the averaged weights that are evaluated and saved; 0: none")
-    label_smoothing: float = _field(0.0, "of the box classifier")
-    class_weights: str = _field("none", "of the box classifier; balanced: 1/sqrt(count)", ("none", "balanced"))
-    head_epochs: int = _field(0, "first epochs in which only the heads learn")
+    optimizer: str = _field("sgd", "optimiser", "sgd", "adamw")
+    lr: float = _field(0.005, "peak learning rate, for batch_size * accumulate images", where=FIRST, unit="RATE")
+    backbone_lr: float = _field(1.0, "the backbone's learning rate as a share of lr", where=RECIPE)
+    momentum: float = _field(0.9, "of SGD; AdamW's first beta", where=RECIPE)
+    weight_decay: float = _field(1e-4, "weight decay; not applied to norms and biases", unit="X")
+    clip_norm: float = _field(10.0, "gradient norm at most; 0: no clipping", where=RECIPE)
+    accumulate: int = _field(1, "batches per optimiser step", unit="N")
+    ema: float = _field(0.0, "evaluate and save averaged weights with this decay; 0: off", unit="DECAY")
+    label_smoothing: float = _field(0.0, "label smoothing of the box classifier", unit="SHARE")
+    class_weights: str = _field(
+        "none", "of the box classifier; balanced: 1/sqrt(count)", "none", "balanced", where=RECIPE
+    )
+    head_epochs: int = _field(0, "first epochs in which only the heads learn", where=RECIPE)
 
 
 @dataclass(frozen=True)
 class Schedule:
     """How long, and the learning rate on the way."""
 
-    epochs: int = _field(30, "passes over the training images")
-    schedule: str = _field("cosine", "course of the learning rate", ("cosine", "step", "onecycle", "constant"))
-    warmup: int = _field(500, "steps of linear warm-up, at most a tenth of all steps")
-    patience: int = _field(0, "stop after so many evaluations without a better AP; 0: never")
-    max_time: float = _field(0.0, "stop after so many minutes, with checkpoints; 0: never")
-    eval_every: int = _field(1, "epochs between evaluations")
-    save_every: float = _field(10.0, "minutes between checkpoints inside an epoch; one after every epoch")
+    epochs: int = _field(30, "passes over the training images", where=FIRST, unit="N")
+    schedule: str = _field("cosine", "course of the learning rate", "cosine", "step", "onecycle", "constant")
+    warmup: int = _field(500, "steps of linear warm-up, at most a tenth of all steps", where=RECIPE)
+    patience: int = _field(10, "stop after N evaluations without a better AP; 0: never", where=FIRST, unit="N")
+    max_time: float = _field(0.0, "stop after so many minutes, with checkpoints; 0: never", where=FIRST, unit="MIN")
+    eval_every: int = _field(1, "epochs between evaluations", unit="N")
+    save_every: float = _field(10.0, "minutes between checkpoints inside an epoch; one after every epoch", where=RECIPE)
 
 
 @dataclass(frozen=True)
 class Run:
     """Where and how it runs."""
 
-    seed: int = _field(0, "of everything drawn at random")
-    device: str = _field("auto", "auto | cpu | cuda | cuda:N | mps; auto never picks mps")
-    precision: str = _field("auto", "auto: bf16 where the device is fast at it", ("auto", "fp32", "bf16"))
-    channels_last: bool = _field(False, "memory format of the network; for GPUs: slower on a CPU")
-    compile: bool = _field(False, "compile the backbone, minutes before the first step; for GPUs: no gain on a CPU")
+    seed: int = _field(0, "seed of all random numbers", where=FIRST, unit="N")
+    device: str = _field("auto", "auto, cpu, cuda, cuda:N or mps; auto never picks mps", where=FIRST, unit="DEVICE")
+    precision: str = _field("auto", "auto: bf16 where the device is fast at it", "auto", "fp32", "bf16")
+    channels_last: bool = _field(False, "memory format of the network; for GPUs: slower on a CPU", where=RECIPE)
+    compile: bool = _field(False, "compile the backbone: minutes before the first step, no gain on a CPU")
     deterministic: bool = _field(False, "only deterministic operators; slower on a GPU")
-    on_nan: str = _field("stop", "on a loss that is not finite: stop, or skip at most 3 batches", ("stop", "skip"))
+    on_nan: str = _field(
+        "stop", "on a loss that is not finite: stop, or skip at most 3 batches", "stop", "skip", where=RECIPE
+    )
     tensorboard: bool = _field(False, "also write TensorBoard events (extra: tensorboard)")
 
 
@@ -118,15 +139,16 @@ class Config:
     run: Run = Run()
 
 
-# Named presets by number of labelled training images. Few images: fewer layers learn, more passes, stronger
-# augmentation; many: fewer passes.
+# By number of labelled training images; the defaults above are those of `some`. Few images: fewer layers learn, more
+# passes; many: fewer passes, lighter augmentation.
 PRESETS: dict[str, dict[str, Any]] = {
-    "few": {"epochs": 60, "augment": "medium", "trainable_layers": 2, "patience": 20},
-    "some": {"epochs": 30, "augment": "medium", "patience": 10},
+    "few": {"epochs": 60, "trainable_layers": 2, "patience": 20},
+    "some": {},
     "many": {"epochs": 16, "augment": "light", "patience": 5, "trainable_layers": 4},
 }
+UP_TO = {"few": 100, "some": 1000}  # training images
 
-# What a network needs beside the defaults, found by measurement (LOG.md).
+# What a network needs beside the defaults, found by measurement (docs/measurements).
 _COMPACT = {
     "optimizer": "adamw",
     "lr": 2e-3,
@@ -148,7 +170,7 @@ MODEL_RECIPES: dict[str, dict[str, Any]] = {
 
 def preset_for(num_images: int) -> str:
     """`few` to 100 training images, `some` to 1,000, then `many`."""
-    return "few" if num_images <= 100 else "some" if num_images <= 1000 else "many"
+    return next((name for name, most in UP_TO.items() if num_images <= most), "many")
 
 
 def fields() -> dict[str, tuple[str, dataclasses.Field]]:
@@ -161,51 +183,35 @@ def fields() -> dict[str, tuple[str, dataclasses.Field]]:
     return found
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """One `--flag` for each option; a flag that is not given stays None, so that files and presets count."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="recipe as TOML or YAML; flags win over it")
-    parser.add_argument(
-        "--preset", choices=("auto", *PRESETS), default="auto", help="recipe by number of images (default: auto)"
+def shown(name: str) -> str:
+    """An option as messages name it: `--lr`; `momentum (in a recipe file)`, which has no flag."""
+    flag = fields()[name][1].metadata["where"] != RECIPE
+    return f"--{name.replace('_', '-')}" if flag else f"{name} (in a recipe file)"
+
+
+def value_text(value: Any) -> str:
+    """A value as help and the dry run print it."""
+    return (
+        ("on" if value else "off") if isinstance(value, bool) else f"{value:g}" if type(value) is float else str(value)
     )
-    groups = {s.name: parser.add_argument_group(s.name, s.default.__doc__) for s in dataclasses.fields(Config)}
-    for name, (section, option) in fields().items():
-        flag = "--" + name.replace("_", "-")
-        text = f"{option.metadata['help']} (default: {option.default})".replace("%", "%%")
-        if isinstance(option.default, bool):
-            groups[section].add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-        else:
-            groups[section].add_argument(
-                flag, type=type(option.default), choices=option.metadata["choices"], default=None, help=text
-            )
-
-
-def flags_given(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that the command line named."""
-    return {name: getattr(args, name) for name in fields() if getattr(args, name, None) is not None}
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Options of a TOML or YAML recipe, flat (`lr: 0.01`) or in sections (`optimizer: {lr: 0.01}`)."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".toml":
-            import tomllib
+    """Options of a YAML recipe, flat (`lr: 0.01`) or in sections (`optimizer: {lr: 0.01}`)."""
+    import yaml
 
-            content = tomllib.loads(text)
-        else:
-            content = _read_yaml(text)
+    if path.suffix.lower() == ".toml":
+        raise InputError(f"{path}: recipes are YAML files (`lr: 0.01`, one option a line); needs *.yaml")
+    try:
+        content = _read_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: not found, needed as a recipe") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     except InputError as error:
         raise InputError(f"{path}{error}") from None
-    except ValueError as error:  # tomllib's errors are ValueErrors
-        raise InputError(f"{path}: is not valid TOML: {error}") from None
-    except Exception as error:
-        if type(error).__module__.startswith("yaml"):
-            raise InputError(f"{path}: is not valid YAML: {error}") from None
-        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-45
+        raise InputError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: found a {type(content).__name__}, needs a table of options")
     flat: dict[str, Any] = {}
@@ -339,7 +345,7 @@ def check(config: Config) -> None:
     values = flat(config)
     for name, fine, need in rules:
         if not fine:
-            raise InputError(f"--{name.replace('_', '-')}: found {values[name]}, needs {need}")
+            raise InputError(f"{shown(name)}: found {values[name]}, needs {need}")
 
 
 def to_yaml(config: Config) -> str:

@@ -1,5 +1,4 @@
-"""The command line of every command: an option is meant only by its whole name, and one that nobody knows is refused in
-one line with the nearest names."""
+"""The command line of every command: whole option names only, one-line errors with the nearest names, short help."""
 
 from __future__ import annotations
 
@@ -7,13 +6,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 from label_tools.text.errors import BAD_INPUT, one_line
+from label_tools.text.messages import unknown
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose sub-commands are such parsers too (argparse makes them of their parent's class)."""
+    """An ArgumentParser whose sub-commands are such parsers too (argparse makes them of their parent's class).
+
+    Usage is `PROG POSITIONALS [options]`. Options whose action has `hidden = True` are in `--help-all` alone.
+    """
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+        words = sys.argv[1:] if args is None else args
+        if not words and self._subparsers:  # `frcnn` alone
+            self.print_help()
+            self.exit(BAD_INPUT)
+        return super().parse_args(args, namespace)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple:
         # before argparse, which would take a beginning for the option, or speak first of what is required and missing
@@ -26,7 +36,87 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _refuse(self, name: str) -> None:
+        if name.removeprefix("--").replace("-", "_") in (self.epilog or "").replace(".", "").replace(",", "").split():
+            option = name.removeprefix("--").replace("-", "_")
+            self.error(
+                f"{name}: only in recipe files: write `{option}: VALUE` into recipe.yaml, give --config recipe.yaml"
+            )
         known = [option for option in self._option_string_actions if option.startswith("--")]
         near = [option for option in known if option.startswith(name)] or get_close_matches(name, known, n=1)
         hint = f"did you mean {' or '.join(near[:3])}? " if near else ""
         self.exit(BAD_INPUT, f"error: {self.prog} {one_line(name)}: unknown option; {hint}all: {self.prog} --help\n")
+
+    def error(self, message: str) -> NoReturn:
+        """One line on stderr and exit code 2."""
+        text = one_line(message.removeprefix("argument "))
+        self.exit(BAD_INPUT, f"error: {self.prog}: {text}; help: {self.prog} --help\n")
+
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        need = {int: "a whole number", float: "a number"}.get(action.type)
+        if need is None:
+            return super()._get_value(action, text)
+        try:
+            return action.type(text)
+        except ValueError:
+            raise argparse.ArgumentError(action, f"found {text!r}, needs {need}") from None
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            what = "/".join(action.option_strings) or (action.metavar or action.dest).lower()
+            raise argparse.ArgumentError(None, unknown(what, str(value), map(str, action.choices)))
+
+    def format_usage(self) -> str:
+        return f"usage: {self._line_of_usage()}\n"
+
+    def format_help(self, everything: bool = False) -> str:
+        """The help, without hidden options unless `everything`."""
+        self.usage = self._line_of_usage().replace("%", "%%")
+        hidden = [] if everything else [a for a in self._actions if getattr(a, "hidden", False)]
+        kept = [(action, action.help) for action in hidden]
+        for action in hidden:
+            action.help = argparse.SUPPRESS
+        described = [
+            (g, g.description)
+            for g in self._action_groups
+            if g._group_actions and all(a.help is argparse.SUPPRESS for a in g._group_actions)
+        ]
+        for group, _ in described:
+            group.description = None
+        try:
+            return super().format_help()
+        finally:
+            for action, text in kept:
+                action.help = text
+            for group, text in described:
+                group.description = text
+
+    def _line_of_usage(self) -> str:
+        """`frcnn train [DATA] [options]`; options that must be given are named."""
+        words, optional = [self.prog], False
+        for action in self._actions:
+            value = action.metavar or (
+                "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest
+            )
+            if isinstance(action, argparse._SubParsersAction):
+                words.append(f"{value} ...")
+            elif not action.option_strings:
+                many = {"?": "[{}]", "*": "[{} ...]", "+": "{} [{} ...]"}.get(action.nargs, "{}")
+                words.append(many.replace("{}", str(value)))
+            elif action.required:
+                words.append(action.option_strings[-1] + ("" if action.nargs == 0 else f" {value}"))
+            else:
+                optional = True
+        if optional:
+            words.append("[options]")
+        return " ".join(words)
+
+
+class HelpAll(argparse.Action):
+    """`--help-all`: the help with every option."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: Any, *_: Any) -> None:
+        print(parser.format_help(everything=True), end="")
+        parser.exit()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from label_tools.text.errors import InputError
-from tests.toolkit.training_fixtures import ROOT, TINY, Command, draw_data, frcnn, records
+from tests.toolkit.training_fixtures import ROOT, TINY, Command, draw_data, frcnn, recipe, records
 from toolkit import config, runtime
 from toolkit.checkpoint import load
 from toolkit.commands.train import _must_be_one
@@ -180,7 +180,7 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on(tmp_path):
 @pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.slow), "skip"])
 def test_a_loss_that_one_process_cannot_use_is_used_by_none(tmp_path, how):
     data = draw_data(tmp_path / "data", train=8)
-    words = ["train", data, "--runs", tmp_path / "runs", *TINY, "--epochs", "1", "--on-nan", how]
+    words = ["train", data, "--runs", tmp_path / "runs", *TINY, "--epochs", "1", *recipe(tmp_path, on_nan=how)]
     started = ranks(words, tmp_path, bad_loss_at=2)
     codes = [process.wait() for process in started]
     text = started[0].text()

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from label_tools.text.errors import InputError
-from tests.toolkit.training_fixtures import TINY, Command, digest, draw_data, frcnn, records
+from tests.toolkit.training_fixtures import TINY, Command, digest, draw_data, frcnn, recipe, records
 from toolkit import checkpoint, runtime
 from toolkit.data import transforms
 from toolkit.data.dataset import DetectionDataset, read_index
@@ -57,7 +57,7 @@ def test_t01_stops_before_the_step_and_names_the_images(data, tmp_path, value):
 
 
 def test_t01_skip_leaves_out_at_most_three(data, tmp_path):
-    command = words(data, tmp_path, "--on-nan", "skip", "--ema", "0.9")
+    command = words(data, tmp_path, *recipe(tmp_path, on_nan="skip"), "--ema", "0.9")
     code, text = frcnn([*command, "--name", "three"], tmp_path / "3.txt", "bad_loss", number=2, times=3)
     assert code == 0 and text.count("skipped: step") == 3, text
     found = checkpoint.load(tmp_path / "runs" / "three" / "best")
@@ -71,7 +71,7 @@ def test_t01_skip_leaves_out_at_most_three(data, tmp_path):
 
 def test_t01_a_batch_left_out_leaves_no_trace_in_running_statistics(data, tmp_path):
     """Its forward has moved them before the loss is known; a running mean of NaN stays NaN, in the average, too."""
-    command = words(data, tmp_path, "--on-nan", "skip", "--ema", "0.9", "--norm", "batch")
+    command = words(data, tmp_path, *recipe(tmp_path, on_nan="skip"), "--ema", "0.9", "--norm", "batch")
     code, text = frcnn(command, tmp_path / "out.txt", "bad_picture", number=2)
     assert code == 0 and text.count("skipped: step 2") == 1, text
     assert "validation loss is not finite" not in text

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.toolkit.training_fixtures import TINY, Command, digest, draw_data, frcnn, records
+from tests.toolkit.training_fixtures import TINY, Command, digest, draw_data, frcnn, recipe, records
 from toolkit.checkpoint import load
 
 NUMBER = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -60,7 +60,7 @@ def test_a_signal_at_every_place(data, tmp_path, place, signum, workers):
     if place is LOADING and workers == "2":
         pytest.skip("with loader processes the call is in another process")
     fault, settings = place
-    command = words(data, tmp_path, "--workers", workers, "--save-every", "0.00001")
+    command = words(data, tmp_path, "--workers", workers, *recipe(tmp_path, save_every=0.00001))
     code, text = frcnn(command, tmp_path / "out.txt", fault, signum=signum, **settings)
     check_stopped(tmp_path / "runs" / "train", code, text, signum)
     run = tmp_path / "runs" / "train"
@@ -122,7 +122,7 @@ def survives(run, whole, output):
 
 @pytest.mark.parametrize("event", [4, 40, 90])
 def test_kill_9_inside_a_save(data, whole, tmp_path, event):
-    command = words(data, tmp_path, "--save-every", "0.00001")
+    command = words(data, tmp_path, *recipe(tmp_path, save_every=0.00001))
     code, text = frcnn(command, tmp_path / "out.txt", "kill_at_event", number=20 + event)
     assert code == -signal.SIGKILL, text
     survives(tmp_path / "runs" / "train", whole, tmp_path / "again.txt")
@@ -132,7 +132,7 @@ def test_kill_9_inside_a_save(data, whole, tmp_path, event):
 def test_twenty_kills_at_any_moment(data, whole, tmp_path):
     """A save after every step; ten kills strike between two steps or in the evaluation, ten inside a save."""
     rng = random.Random(0)
-    command = words(data, tmp_path, "--save-every", "0.00001")
+    command = words(data, tmp_path, *recipe(tmp_path, save_every=0.00001))
     in_a_save = 0
     for number in range(20):
         place = tmp_path / str(number)

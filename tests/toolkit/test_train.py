@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from label_tools.text.errors import MissingExtra
-from tests.toolkit.training_fixtures import TINY, draw_data, frcnn, records
+from tests.toolkit.training_fixtures import TINY, draw_data, frcnn, recipe, records
 from toolkit import checkpoint, config, runtime
 from toolkit.__main__ import main
 from toolkit.commands import train as train_command
@@ -174,7 +174,7 @@ def test_average_weights_are_judged_and_saved(data, tmp_path):
 
 
 def test_frozen_statistics_and_head_epochs(data, tmp_path):
-    more = ["--norm", "batch", "--freeze-bn", "--head-epochs", "1", "--epochs", "1"]
+    more = ["--norm", "batch", "--epochs", "1", *recipe(tmp_path, freeze_bn=True, head_epochs=1)]
     code, text = frcnn(words(data, tmp_path, *more), tmp_path / "out.txt")
     assert code == 0, text
     weights = checkpoint.load(tmp_path / "runs" / "train" / "last").weights

@@ -16,35 +16,18 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("square", "disc")
 SIDE = 64
 # the smallest training that has everything: two steps of warm-up, evaluation, a head to learn
-TINY = [
-    "--model",
-    "fasterrcnn_tiny_fpn",
-    "--weights",
-    "none",
-    "--image-size",
-    str(SIDE),
-    "--max-size",
-    "96",
-    "--batch-size",
-    "2",
-    "--epochs",
-    "2",
-    "--workers",
-    "0",
-    "--augment",
-    "none",
-    "--device",
-    "cpu",
-    "--precision",
-    "fp32",
-    "--roi-batch",
-    "16",
-    "--norm",
-    "group",
-    "--no-report",
-    "--cache-mb",
-    "8",
-]
+TINY = (
+    f"--model fasterrcnn_tiny_fpn --weights none --image-size {SIDE} --max-size 96 --batch-size 2 --epochs 2 "
+    "--workers 0 --augment none --device cpu --precision fp32 --roi-batch 16 --norm group --no-report --cache-mb 8"
+).split()
+
+
+def recipe(folder: Path, **options: object) -> list[str]:
+    """`--config FILE` with these options, some of which have no flag."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{'-'.join(options)}.yaml"
+    path.write_text(json.dumps(options))
+    return ["--config", str(path)]
 
 
 def untrained_run(folder: Path, score_thresholds: dict[str, float]) -> Path:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from toolkit import config as recipes
+from toolkit.commands import recipe_flags
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -23,14 +23,14 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--name", default="crossval", help="folder in --runs (default: crossval)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
     parser.add_argument("--json", action="store_true", help="print metrics.json")
-    recipes.add_flags(parser)
+    recipe_flags.add_flags(parser)
     parser.set_defaults(run=run)
 
 
 def train_words(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> list[str]:
     """The flags of `frcnn train` that were given, as words again."""
     words = []
-    for name, value in recipes.flags_given(args).items():
+    for name, value in recipe_flags.flags_given(args).items():
         flag = name.replace("_", "-")
         if name in leave_out:
             continue

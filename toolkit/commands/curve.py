@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from toolkit import config as recipes
+from toolkit.commands import recipe_flags
 from toolkit.commands.crossval import train_words
 
 
@@ -38,7 +38,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--name", default="curve", help="folder in --runs (default: curve)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
     parser.add_argument("--json", action="store_true", help="print curve.json")
-    recipes.add_flags(parser)
+    recipe_flags.add_flags(parser)
     parser.set_defaults(run=run)
 
 

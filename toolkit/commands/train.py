@@ -12,6 +12,7 @@ from pathlib import Path
 
 from label_tools.text.errors import InputError
 from toolkit import config as recipes
+from toolkit.commands import recipe_flags
 
 RESUME_MAY_CHANGE = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard"}
 
@@ -34,7 +35,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--no-report", action="store_true", help="do not evaluate and report at the end")
     parser.add_argument("--list-models", action="store_true", help="print the detectors and stop")
-    recipes.add_flags(parser)
+    recipe_flags.add_flags(parser)
     parser.set_defaults(run=run)
 
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     # joined first: what one process cannot read then ends the others, too
     from toolkit.training import distributed, run_folder
 
-    device = {**recipe, **recipes.flags_given(args)}.get("device", recipes.Run.device)
+    device = {**recipe, **recipe_flags.flags_given(args)}.get("device", recipes.Run.device)
     with distributed.joined(device) as processes:
         parts, train, val, config = _read(args, recipe)
         _ensure_extras(config)
@@ -89,7 +90,7 @@ def _read(args: argparse.Namespace, recipe: dict) -> tuple:
     val = dataset.read_index(parts["val"], args.images) if "val" in parts else None
     check_parts(train, val, parts)
     check_test(parts, args.images, train.classes)
-    return parts, train, val, recipes.resolve(len(train), recipes.flags_given(args), recipe, args.preset)
+    return parts, train, val, recipes.resolve(len(train), recipe_flags.flags_given(args), recipe, args.preset)
 
 
 def _must_be_one(train, val, config) -> tuple[tuple, dict]:
@@ -134,7 +135,7 @@ def _resume(args: argparse.Namespace) -> int:
     folder = args.resume
     if not (folder / run_folder.CONFIG).is_file():
         raise InputError(f"--resume {folder}: is no run folder (no {run_folder.CONFIG}); needs runs/NAME")
-    flags = recipes.flags_given(args)
+    flags = recipe_flags.flags_given(args)
     record = run_folder.read_run(folder)
     more_time = "max_time" in flags and str(record.get("ended", "")).startswith("--max-time")
     if record.get("status") == "finished" and not more_time:

@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from toolkit import config as recipes
 from toolkit import runtime
 from toolkit.config import Config
 from toolkit.data.dataset import EpochBatches, Index, repeat_factors
@@ -61,6 +62,7 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
         f"memory     {memory:.0f} MB for weights, gradients and optimiser; activations come on top",
         f"largest    {largest(train, config.model)}: memory must hold {config.data.batch_size} of these",
         f"time       about {duration(seconds)}: {parts}",
+        *recipe_lines(config),
     ]
     if seconds >= HOURS and device.type == "cpu" and not registry.find(config.model.model).compact:
         lines.append("hint       long on a CPU: --model fasterrcnn_tiny_fpn is many times as fast; or use a GPU")
@@ -74,6 +76,16 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
     if note := runtime.precision_note(config.run.precision, device):
         lines.append(note)
     return "\n".join(lines)
+
+
+def recipe_lines(config: Config) -> list[str]:
+    """The resolved value of every option that has a flag, a line for each section."""
+    lines: dict[str, list[str]] = {}
+    values = recipes.flat(config)
+    for name, (section, option) in recipes.fields().items():
+        if option.metadata["where"] != recipes.RECIPE:
+            lines.setdefault(section, []).append(f"{name} {recipes.value_text(values[name])}")
+    return [f"recipe     {section}: {', '.join(words)}" for section, words in lines.items()]
 
 
 def _time_an_image(

@@ -1,0 +1,69 @@
+"""The options of a recipe as flags: `frcnn train`, `crossval` and `curve` take the same.
+
+A dozen stand in `--help`, all in `--help-all`; what only an expert sets lies in recipe files (`config.RECIPE`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from label_tools.text.command_line import HelpAll
+from toolkit import config
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """One `--flag` for each option; a flag that is not given stays None, so that recipe files and presets count."""
+    recipe = parser.add_argument_group(
+        "recipe",
+        "Defaults are fasterrcnn_resnet50_fpn's; smaller models have their own: "
+        "`--model NAME --dry-run` shows every value.",
+    )
+    recipe.add_argument("--config", type=Path, metavar="FILE", help="recipe file (YAML); flags win over it")
+    few, some = (config.UP_TO[name] for name in ("few", "some"))
+    recipe.add_argument(
+        "--preset",
+        choices=("auto", *config.PRESETS),
+        default="auto",
+        help=f"recipe by number of images: few (to {few}), some (to {some:,}), many (default: by the number of images)",
+    )
+    more = {s.name: parser.add_argument_group(s.name, s.default.__doc__) for s in dataclasses.fields(config.Config)}
+    for name, (section, option) in config.fields().items():
+        where = option.metadata["where"]
+        if where == config.RECIPE:
+            continue
+        group = recipe if where == config.FIRST else more[section]
+        _add(group, name, option, hidden=where != config.FIRST)
+    parser.add_argument("--help-all", action=HelpAll, help="show every option")
+    left = ", ".join(name for name, (_, o) in config.fields().items() if o.metadata["where"] == config.RECIPE)
+    parser.epilog = f"Only in recipe files: {left}."
+
+
+def _add(group: argparse._ArgumentGroup, name: str, option: dataclasses.Field, *, hidden: bool) -> None:
+    flag, about = "--" + name.replace("_", "-"), option.metadata
+    text = f"{about['help']} (default: {default_text(name)})".replace("%", "%%")
+    if isinstance(option.default, bool):
+        added = group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+    else:
+        added = group.add_argument(
+            flag,
+            type=type(option.default),
+            choices=about["choices"],
+            metavar=about["unit"] or None,
+            default=None,
+            help=text,
+        )
+    added.hidden = hidden
+
+
+def default_text(name: str) -> str:
+    """What `fasterrcnn_resnet50_fpn` gets when nobody names the option: `4`, or `60 / 30 / 16 by preset`."""
+    texts = [config.value_text(config.flat(config.resolve(0, {}, preset=preset))[name]) for preset in config.PRESETS]
+    return texts[0] if len(set(texts)) == 1 else f"{' / '.join(texts)} by preset"
+
+
+def flags_given(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that the command line named."""
+    return {name: getattr(args, name) for name in config.fields() if getattr(args, name, None) is not None}
