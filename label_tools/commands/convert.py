@@ -179,7 +179,7 @@ def _add_masks(formats: argparse._SubParsersAction) -> None:
 
 
 def run_labelme(args: argparse.Namespace) -> int:
-    from label_tools.formats.labelme import Options
+    from label_tools.formats.labelme_shapes import Options
 
     options = Options(
         thicken_lines=args.thicken_lines,

@@ -17,12 +17,11 @@ import base64
 import binascii
 import os
 import unicodedata
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from label_tools.formats import labelme_shapes
+from label_tools.formats.labelme_shapes import Options, to_instance
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import ImageInfo, image_info, image_size
 from label_tools.pictures.own_files import is_ours
@@ -35,26 +34,6 @@ from label_tools.text.strict_json import TextError, decode, parse
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
 NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed uses them)"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How the shapes without an extent are read, and what is left out.
-
-    thicken_lines: line and linestrip become objects this many pixels thick; None: they are left out.
-    point_box: point and points become boxes with sides of this many pixels; None: they are left out.
-    include_unreviewed: also take files that a model labelled and nobody looked at (flag `reviewed` false).
-    skip_labels: objects of these labels are left out and counted.
-    extract_to: where images that are only embedded (imageData) are written, at the place that their label file has
-    below `source`; None: they are left out.
-    """
-
-    thicken_lines: float | None = None
-    point_box: float | None = None
-    include_unreviewed: bool = False
-    skip_labels: Collection[str] = ()
-    extract_to: str | None = None
-    source: str = ""
 
 
 def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tuple[ImageRecord | None, Tally]:
@@ -145,7 +124,7 @@ def read_shapes(
                 tally.dropped[f"label {label}"] += 1
                 continue
             place = f'shapes[{i}] "{label}"'
-            instance = labelme_shapes.to_instance(shape, label, width, height, turn, options, remark)
+            instance = to_instance(shape, label, width, height, turn, options, remark)
             instance.place = place
             group = shape.get("group_id")
             if label == IGNORE_LABEL or _flag(shape, "crowd") or _flag(shape, "iscrowd"):

@@ -15,8 +15,10 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+from collections.abc import Collection
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -36,11 +38,28 @@ from label_tools.shapes.instances import (
 from label_tools.text.findings import WARNING
 from label_tools.text.messages import counted
 
-if TYPE_CHECKING:
-    from label_tools.formats.labelme import Options
-
 SHAPE_TYPES = ("polygon", "rectangle", "oriented_rectangle", "circle", "mask", "line", "linestrip", "point", "points")
 _NUMBERS = frozenset((int, float))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the shapes without an extent are read, and what is left out.
+
+    thicken_lines: line and linestrip become objects this many pixels thick; None: they are left out.
+    point_box: point and points become boxes with sides of this many pixels; None: they are left out.
+    include_unreviewed: also take files that a model labelled and nobody looked at (flag `reviewed` false).
+    skip_labels: objects of these labels are left out and counted.
+    extract_to: where images that are only embedded (imageData) are written, at the place that their label file has
+    below `source`; None: they are left out.
+    """
+
+    thicken_lines: float | None = None
+    point_box: float | None = None
+    include_unreviewed: bool = False
+    skip_labels: Collection[str] = ()
+    extract_to: str | None = None
+    source: str = ""
 
 
 def to_instance(

@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from label_tools.formats.labelme import Options, check_image_shape, read_file
+from label_tools.formats.labelme import check_image_shape, read_file
+from label_tools.formats.labelme_shapes import Options
 from label_tools.pictures.image_paths import ImageFolder, walk
 from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
 from label_tools.pictures.own_files import is_drawing

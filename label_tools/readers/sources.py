@@ -75,7 +75,7 @@ def read_labelme(folder: Path, image_root: Path | None = None, *, include_unrevi
     """The Reading of a LabelMe folder, with a bar where a person watches. Raises InputError: nothing to read."""
     from tqdm import tqdm
 
-    from label_tools.formats.labelme import Options
+    from label_tools.formats.labelme_shapes import Options
     from label_tools.readers.labelme import read_folder
 
     return read_folder(
