@@ -4,7 +4,7 @@
 
 Makes JPEGs of 640 x 480 (200 different pictures, hard-linked) and a COCO file in a temporary folder. Peers in the
 same run, all in processor time: json.load of the document and Pillow's header of every image; Pillow decoding every
-image. Also the search for likes among as many random hashes. Prints one JSON object; figures go to LOG.md.
+image. Also the search for likes among as many random hashes. Prints one JSON object; figures go to docs/measurements.
 """
 
 from __future__ import annotations

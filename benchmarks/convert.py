@@ -4,7 +4,7 @@
 
 Files are made in a temporary folder: small JPEGs, and LabelMe files with a mix of polygons (10 points), rectangles
 and circles. The peer is the least that any converter must do with the same files in the same run: json.load, and
-json.dump of the result. Prints one JSON object; figures go to LOG.md with the machine they were measured on.
+json.dump of the result. Prints one JSON object; figures go to docs/measurements with the machine they were measured on.
 """
 
 from __future__ import annotations

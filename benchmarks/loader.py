@@ -5,7 +5,7 @@
 The peer: `open_image` of every file to an array, in one process. Ours: the batches that `frcnn train` makes (decode,
 augmentation, targets, collation), for each level of augmentation, with 0, 1 and 2 worker processes, with decoded images
 kept or not. Each row is an epoch after a first one, in which worker processes start and images are kept; the fastest of
-`--repeat` counts. Two workers keep images each for itself, so that some are decoded twice. Figures go to LOG.md.
+`--repeat` counts. Two workers keep images each for itself, so that some are decoded twice. Figures: docs/measurements.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A box that no anchor overlaps by IoU .5 is learned only through rule (i) of Fast
 box is positive whatever its IoU), from a single anchor; at .7 several anchors teach it. For every true box, resized as
 torchvision's transform resizes its image, the best IoU over all anchors of all levels is computed with `anchors`; then
 other image sizes and anchor sizes are tried that keep pretrained weights usable (the same number of anchors a cell).
-Reach is not AP: on 160 raccoons anchors of twice the size raised it from 24 to 99 % and left AP as it was (LOG.md).
+Reach is not AP: on 160 raccoons anchors of twice the size raised it from 24 to 99 % and left AP as it was.
 """
 
 from __future__ import annotations

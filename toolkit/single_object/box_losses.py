@@ -10,7 +10,7 @@ HW5Net's report adds GIoU's hull term to CIoU (its Eq. 2) and leaves alpha free;
 Nothing in HW5Net keeps x1 < x2. An inverted box has no area and no slant here, the hull goes around its corners in
 their right order, and each inverted side adds its length as a share of the hull's (a constant to the gradient): GIoU,
 DIoU and CIoU are at least 1, and the gradient turns the box over. Without that share it does not, and a whole run can
-stay at IoU 0 (LOG.md): a box inverted in both directions has the centre and the slant of an upright one. torchvision
+stay at IoU 0: a box inverted in both directions has the centre and the slant of an upright one. torchvision
 multiplies two negative sides to an area, and its GIoU of such a box falls to -2.2 and below: a network could learn to
 hide there. For all other boxes numbers and gradients are torchvision's (its eps too), except that a height of exactly
 0 gives no NaN.

@@ -87,10 +87,10 @@ _VEGA = "004: digit localisation and grid detection"
 _OURS = "ours"
 
 # the document's SGD is still on the first plateau after most of an epoch; Adam leaves it earlier, with larger batches
-# too late for two epochs (LOG.md)
+# too late for two epochs
 _LOADNET = {"budget": Budget(2, 4, 1e-4, 10_000, 1_000), "scaled": Budget(2, 8, 5e-4, 10_000, 1_000, "adam", "cosine")}
 # the document's pictures, few times instead of a hundred: fresh handwriting in fresh places is worth more than the same
-# again. The networks with norms need many steps at first, so a quarter of the batch, and a rate that rises (LOG.md)
+# again. The networks with norms need many steps at first, so a quarter of the batch, and a rate that rises
 _LOCALISE = {100: Budget(100, 64, 1e-3, 59_400, 6_600), 50: Budget(50, 64, 1e-3, 59_400, 6_600)}
 _LOCALISE_SCALED = {
     1: Budget(4, 64, 1e-3, 59_400, 2_000, schedule="onecycle"),
@@ -98,7 +98,7 @@ _LOCALISE_SCALED = {
     3: Budget(1, 16, 5e-4, 40_000, 2_000, schedule="onecycle"),
 }
 _DETECT = {100: Budget(100, 64, 1e-3, 0, 0), 25: Budget(25, 64, 1e-3, 0, 0)}
-# in the documents' ratio: with as many epochs as the second the third is the best (LOG.md)
+# in the documents' ratio: with as many epochs as the second the third is the best
 _DETECT_SCALED = {
     100: Budget(12, 64, 1e-3, 4_000, 1_000, schedule="onecycle"),
     25: Budget(3, 64, 1e-3, 4_000, 1_000, schedule="onecycle"),
@@ -106,7 +106,7 @@ _DETECT_SCALED = {
 _DOMINANT = {"budget": Budget(30, 16, 1e-3, 3_789, 1_972), "scaled": Budget(15, 16, 1e-3, 0, 0)}
 # 100 steps of 211 million weights: what two cores can pay for
 _FULL = {**_DOMINANT, "drawn": Budget(2, 16, 1e-3, 800, 300, schedule="cosine")}
-# 64 pixels cost half of what 96 do; five epochs teach class and box, fifteen tell the losses apart (LOG.md)
+# 64 pixels cost half of what 96 do; five epochs teach class and box, fifteen tell the losses apart
 _LIGHT = {**_DOMINANT, "drawn": Budget(15, 16, 1e-3, 2_000, 1_000, schedule="cosine", size=64)}
 _LARGEST = Budget(0, 0, 0.0, 5_011, 0)
 
@@ -234,7 +234,7 @@ def _all() -> list[Baseline]:
         Baseline(
             "hw5net_light_mse", "pooled heads, MSE", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + mse", **_LIGHT
         ),
-        # from random weights a sigmoid of pixels moves slowly: 600 steps until it beats one answer for all (LOG.md)
+        # from random weights a sigmoid of pixels moves slowly: 600 steps until it beats one answer for all
         Baseline(
             "resnet34",
             "custom head, flips, turns, colours",

@@ -322,7 +322,7 @@ def check_same_data(found: checkpoint.Checkpoint, folder: Path, train: str, val:
 
 
 def _optimizer(network: torch.nn.Module, recipe: Recipe, betas: tuple[float, float]) -> torch.optim.Optimizer:
-    """fused: one pass over the memory; Adam's step on 20 million weights takes 1/14 of the time on a CPU (LOG.md)."""
+    """fused: one pass over the memory; Adam's step on 20 million weights takes 1/14 of the time on a CPU."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), lr=recipe.lr, momentum=0.9, fused=True)
     return torch.optim.Adam(network.parameters(), lr=recipe.lr, betas=betas, fused=True)

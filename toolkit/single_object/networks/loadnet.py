@@ -7,7 +7,7 @@ Two things differ from a ResNet: a skip block applies ONE convolution and ONE no
 the map the same 1x1 convolution shrinks block and identity. Depth 8: 20,454,521 parameters.
 
 One norm twice has a price that the document does not mention. Its running mean and variance become an average over
-two very different inputs and fit neither, so that in eval mode the class is a guess (LOG.md); with the batch's own
+two very different inputs and fit neither, so that in eval mode the class is a guess; with the batch's own
 statistics it is not. Here each of the two uses keeps statistics of its own. Weights and parameters stay shared.
 
 The network is fed with grey values 0..255 as they are, and gives the box in pixels, [x_min, y_min, x_max, y_max]
