@@ -74,7 +74,7 @@ def drawn_set(images: int, num_detections: int, classes: int, seed: int = 0) -> 
 
 
 def ours(document: dict, detections: list) -> list[float]:
-    from toolkit.evaluation.evaluate import coco_metrics
+    from toolkit.evaluation.judge import coco_metrics
 
     found = coco_metrics(document, detections)
     return [found[key] for key in KEYS]
@@ -133,7 +133,7 @@ def main() -> None:
             f"largest difference {off:.1e}"
         )
 
-    from toolkit.evaluation.evaluate import judge
+    from toolkit.evaluation.judge import judge
     from toolkit.metrics.arrays import read_tables
     from toolkit.metrics.bootstrap import intervals
     from toolkit.metrics.matching import match

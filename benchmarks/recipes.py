@@ -25,7 +25,7 @@ import numpy as np
 from label_tools.document import coco
 from toolkit import config
 from toolkit.data import dataset
-from toolkit.evaluation.evaluate import coco_metrics
+from toolkit.evaluation.judge import coco_metrics
 from toolkit.training import train
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -41,35 +42,95 @@ def test_packages_import_only_what_they_may(package):
         assert ours <= MAY_IMPORT[package], f"{path.relative_to(ROOT)} imports {ours - MAY_IMPORT[package]}"
 
 
-# each room of toolkit and those above it, which it must not know
-STOREYS = (
-    {"config", "runtime", "stopping", "checkpoint"},
-    {"data"},
-    {"networks"},
-    {"training"},
-    {"prediction", "metrics"},
-    {"evaluation", "report"},
-    {"single_object"},
-    {"commands"},
-)
+# the rooms of each package from the ground up; a room imports from those before it and from itself
+FLOORS = {
+    "label_tools": ("text", "shapes", "document", "pictures", "formats", "readers", "rules", "commands"),
+    "toolkit": (
+        "config",
+        "stopping",
+        "runtime",
+        "checkpoint",
+        "metrics",
+        "data",
+        "networks",
+        "training",
+        "prediction",
+        "report",
+        "evaluation",
+        "single_object",
+        "commands",
+    ),
+}
 
 
-def test_rooms_of_the_toolkit_import_only_downwards():
-    storey = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}
-    seen = set()
-    for path in sources("toolkit"):
-        here = path.relative_to(ROOT / "toolkit").with_suffix("").parts[0]
-        if here.startswith("__"):
-            continue
-        seen.add(here)
+def import_graph() -> dict[str, set[str]]:
+    """{module: modules of ours that it imports}, over all imports, those inside of functions too."""
+    files = {}
+    for path in (path for package in PACKAGES for path in sources(package)):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph: dict[str, set[str]] = {name: set() for name in files}
+    for name, path in files.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.ImportFrom) or not node.module.startswith("toolkit"):
-                continue
-            parts = node.module.split(".")[1:]
-            for room in parts[:1] or [alias.name for alias in node.names]:
-                if room in storey:
-                    assert storey[room] <= storey[here], f"{path.relative_to(ROOT)} imports {room}"
-    assert seen == set(storey)
+            if isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names} & set(files)
+            elif isinstance(node, ast.ImportFrom):
+                base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+                found = {f"{base}.{alias.name}" if f"{base}.{alias.name}" in files else base for alias in node.names}
+                graph[name] |= found & set(files)
+        graph[name].discard(name)
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach each other: the strongly connected ones of more than one (Tarjan 1972)."""
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(name: str) -> None:
+        number[name] = low[name] = len(number)
+        stack.append(name)
+        for other in sorted(graph[name]):
+            if other not in number:
+                visit(other)
+            if other in stack:
+                low[name] = min(low[name], low[other])
+        if low[name] == number[name]:
+            group = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for name in graph:
+        if name not in number:
+            visit(name)
+    return found
+
+
+def test_no_circle_among_files():
+    assert circles({"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set()}) == [["a", "b", "c"]]  # it would see one
+    assert circles(import_graph()) == []
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_rooms_import_only_downwards(package):
+    floor = {room: level for level, room in enumerate(FLOORS[package])}
+    seen = set()
+    for name, imports in import_graph().items():
+        here, room = name.split(".")[0], ".".join(name.split(".")[1:2])
+        if here != package or room not in floor:
+            assert here != package or room in ("", "__main__"), f"{name}: its room has no floor"
+            continue
+        seen.add(room)
+        for other in imports:
+            there = other.split(".")
+            if there[0] == package:
+                above = floor.get(there[1], -1) if len(there) > 1 else -1
+                assert above <= floor[room], f"{name} imports {other}"
+    assert seen == set(floor)
 
 
 def test_label_tools_never_imports_torch():

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.toolkit.evaluation_fixtures import OFFICIAL, detection, document_of, perfect, pycocotools_numbers, random_set
-from toolkit.evaluation.evaluate import coco_metrics
+from toolkit.evaluation.judge import coco_metrics
 from toolkit.metrics.coco import KEYS
 
 official = pytest.mark.skipif(not OFFICIAL.exists(), reason="needs ../shared/data/coco_official")

@@ -227,8 +227,8 @@ def write_training_log(run: Path, epochs: int = 8, steps: int = 12) -> None:
 
 def made_run(folder: Path, images: int = 12, seed: int = 0) -> Path:
     """A run folder as training and evaluation leave it, with drawn pictures; no checkpoint. -> the run."""
-    from toolkit.evaluation.evaluate import Settings, judge
     from toolkit.evaluation.evaluation_folder import write_evaluation
+    from toolkit.evaluation.judge import Settings, judge
     from toolkit.metrics.statistics import anchor_coverage
 
     document, detections = scene(seed, images)

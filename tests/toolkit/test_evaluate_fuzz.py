@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, random_set
-from toolkit.evaluation.evaluate import Settings, coco_metrics, judge
+from toolkit.evaluation.judge import Settings, coco_metrics, judge
 from toolkit.metrics.coco import KEYS
 
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)

@@ -13,8 +13,9 @@ from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from toolkit.__main__ import main
 from toolkit.evaluation.crossval import TrainingFailed, crossval
-from toolkit.evaluation.evaluate import Settings, coco_metrics, evaluate_run, judge
+from toolkit.evaluation.evaluate import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.evaluation.judge import Settings, coco_metrics, judge
 from toolkit.evaluation.label_curve import label_curve, part_of
 
 CLASSES = ("nut", "bolt", "washer")
@@ -165,9 +166,9 @@ def test_e21_evaluation_draws_no_dice(run):
 
     document = coco.read(run / "val.json")
     root = coco.image_root(document, run / "val.json")
-    first = predict.detect(run, document, root, device="cpu")
+    first = predict.Predictor(run, "cpu").detect(document, root)
     assert first
-    assert predict.detect(run, document, root, device="cpu") == first
+    assert predict.Predictor(run, "cpu").detect(document, root) == first
 
 
 def test_a_class_that_training_never_saw_is_said(run):

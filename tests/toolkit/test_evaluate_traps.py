@@ -10,7 +10,8 @@ import pytest
 
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, pycocotools_numbers, random_set, scene
-from toolkit.evaluation.evaluate import coco_metrics, evaluate_files, judge
+from toolkit.evaluation.evaluate import evaluate_files
+from toolkit.evaluation.judge import coco_metrics, judge
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.coco import KEYS, summary
 from toolkit.metrics.matching import match

@@ -116,16 +116,16 @@ def test_wrong_use(run, pictures, tmp_path, case, capsys):
 def test_detect_maps_category_ids_by_name(run, toy_set):
     path = toy_set(num_images=3)
     document = coco.read(path)
-    straight = predict.detect(run, document, coco.image_root(document, path))
+    straight = predict.Predictor(run).detect(document, coco.image_root(document, path))
     document["categories"] = [{"id": 40, "name": "disc"}, {"id": 50, "name": "square"}]
     for a in document["annotations"]:
         a["category_id"] = {1: 50, 2: 40}[a["category_id"]]
-    turned = predict.detect(run, document, coco.image_root(document, path))
+    turned = predict.Predictor(run).detect(document, coco.image_root(document, path))
     assert [{1: 50, 2: 40}[d["category_id"]] for d in straight] == [d["category_id"] for d in turned]
     assert [d["bbox"] for d in straight] == [d["bbox"] for d in turned] and straight
     document["categories"][0]["name"] = "ring"
     with pytest.raises(InputError, match="square, disc"):
-        predict.detect(run, document, coco.image_root(document, path))
+        predict.Predictor(run).detect(document, coco.image_root(document, path))
 
 
 def test_what_is_found_depends_on_the_image_alone_not_on_its_batch(run, tmp_path):
@@ -140,7 +140,7 @@ def test_what_is_found_depends_on_the_image_alone_not_on_its_batch(run, tmp_path
         "annotations": [],
         "categories": [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}],
     }
-    alone, together = (predict.detect(run, document, tmp_path, batch_size=n, workers=0) for n in (1, 4))
+    alone, together = (predict.Predictor(run).detect(document, tmp_path, batch_size=n, workers=0) for n in (1, 4))
     assert len(alone) == len(together) > 20
     for one, other in zip(alone, together, strict=True):
         assert one["image_id"] == other["image_id"]

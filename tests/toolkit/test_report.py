@@ -14,8 +14,9 @@ import pytest
 
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import document_of, made_run, perfect, scene, write_training_log
-from toolkit.evaluation.evaluate import Settings, evaluate_files, judge
+from toolkit.evaluation.evaluate import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.evaluation.judge import Settings, judge
 from toolkit.report import read_metrics, write_report
 
 SECTIONS = [

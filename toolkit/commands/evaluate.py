@@ -52,7 +52,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The flags of toolkit.evaluation.evaluate.Settings, whose defaults are written there."""
+    """The flags of toolkit.evaluation.judge.Settings, whose defaults are written there."""
     parser.add_argument("--iou", type=float, help="IoU of curves, thresholds and confusion (default: 0.5)")
     parser.add_argument(
         "--min-precision",
@@ -66,8 +66,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace):
-    """toolkit.evaluation.evaluate.Settings with the flags that were given."""
-    from toolkit.evaluation.evaluate import Settings
+    """toolkit.evaluation.judge.Settings with the flags that were given."""
+    from toolkit.evaluation.judge import Settings
 
     names = ("iou", "precision", "resamples", "seed")
     return Settings(**{name: getattr(args, name) for name in names if getattr(args, name) is not None})

@@ -209,7 +209,7 @@ def _fit(folder: Path, config, train, val, processes, found, *, report: bool) ->
     """Train in `folder`, its lock held; keep run.json true whatever happens; evaluate the best, report."""
     from label_tools.document import coco
     from toolkit.data.loader import MachineError
-    from toolkit.evaluation.evaluate import coco_metrics
+    from toolkit.evaluation.judge import coco_metrics
     from toolkit.stopping import Stopped, stop_at_once
     from toolkit.training import train as training
     from toolkit.training.progress import Progress, duration

@@ -16,8 +16,9 @@ import numpy as np
 
 from label_tools.document import coco
 from label_tools.text.errors import InputError
-from toolkit.evaluation.evaluate import DEFAULTS, Settings, judge, read_detections
+from toolkit.evaluation.detections import read_detections
 from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.evaluation.judge import DEFAULTS, Settings, judge
 
 LEAST_FOLDS = 3  # one to judge, one to choose on, one to learn from
 

@@ -10,21 +10,19 @@ gallery.json       which pictures the report shows, with boxes;  pictures/
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from label_tools.document import coco
-from label_tools.text.atomic import atomic_write
-from toolkit.evaluation.evaluate import Evaluation
+from label_tools.text.files import write_csv, write_json
+from toolkit.evaluation.judge import Evaluation
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
+from toolkit.report.gallery import write_gallery
+from toolkit.report.suspect_files import write_suspect_files
 
 IMAGE = ("id", "file_name", "width", "height")
 ANNOTATION = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
@@ -39,41 +37,10 @@ def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path) -> 
     write_json(folder / "detections.json", [_only(DETECTION, d) for d in evaluation.detections], lines=True)
     write_tables(folder, evaluation)
     write_json(folder / "suspects.json", [_suspect(s) for s in evaluation.suspects], lines=True)
-    from toolkit.report.gallery import write_gallery
-    from toolkit.report.suspect_files import write_suspect_files
-
     write_gallery(folder, evaluation, image_root)
     write_suspect_files(folder / "suspects", evaluation, image_root)
     # last: whoever sees metrics.json sees a whole evaluation
     write_json(folder / "metrics.json", evaluation.metrics)
-
-
-def write_json(path: Path, content: object, lines: bool = False) -> None:
-    """Whole or not at all; NaN is refused. lines: a list with one entry a line."""
-    if lines:
-        rows = [json.dumps(row, sort_keys=True, allow_nan=False) for row in content]
-        text = "[\n" + ",\n".join(rows) + "\n]\n" if rows else "[]\n"
-    else:
-        text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
-    with atomic_write(path) as file:
-        file.write(text.encode())
-
-
-def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Whole or not at all; None and NaN become empty cells, floats have five digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.5g}"
-    return "" if value is None else value
 
 
 def _write_annotations(folder: Path, document: dict, image_root: Path) -> None:

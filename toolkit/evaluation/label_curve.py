@@ -12,8 +12,8 @@ import numpy as np
 
 from label_tools.document import coco
 from label_tools.text.errors import InputError
+from label_tools.text.files import write_csv, write_json
 from toolkit.evaluation.crossval import TrainingFailed
-from toolkit.evaluation.evaluation_folder import write_csv, write_json
 from toolkit.metrics.learning import learning_curve
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint and pictures -> detections: for an evaluation (`detect`) and for a folder of new images (`predict`)."""
+"""A checkpoint and pictures -> detections: for an evaluation (`Predictor.detect`) and for new pictures (`predict`)."""
 
 from __future__ import annotations
 
@@ -52,35 +52,32 @@ class Predictor:
         ((_, output),) = engine.predict(self.model, batch, self.device, self.dtype)
         return coco_results(0, output, self.category_ids)
 
+    def detect(
+        self,
+        document: dict[str, Any],
+        image_root: Path,
+        *,
+        batch_size: int = 4,
+        workers: int = -1,
+        stop: Callable[[], bool] = bool,
+        each: Callable[[int, int], None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """COCO results [{image_id, category_id, bbox XYWH, score}] of every image of a COCO document.
 
-def detect(
-    run: Path,
-    document: dict[str, Any],
-    image_root: Path,
-    *,
-    device: str = "auto",
-    batch_size: int = 4,
-    workers: int = -1,
-    stop: Callable[[], bool] = bool,
-    each: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
-    """COCO results [{image_id, category_id, bbox XYWH, score}] of every image of a COCO document.
-
-    The checkpoint's classes must be the document's, by name; category ids are the document's. `each(done, total)` is
-    called after every image.
-    """
-    predictor = Predictor(run, device)
-    ids = category_map(predictor.checkpoint, document)
-    index = index_of(document, image_root, str(run))
-    workers = runtime.worker_count(workers)
-    loader = Batches(DetectionDataset(index), in_order(index, batch_size), workers, predictor.device)
-    found: list[dict[str, Any]] = []
-    predictions = engine.predict(predictor.model, loader, predictor.device, predictor.dtype, stop)
-    for done, (image_id, output) in enumerate(predictions, 1):
-        found += coco_results(image_id, output, ids)
-        if each:
-            each(done, len(index))
-    return found
+        The checkpoint's classes must be the document's, by name; category ids are the document's. `each(done, total)`
+        is called after every image.
+        """
+        ids = category_map(self.checkpoint, document)
+        index = index_of(document, image_root, str(self.checkpoint.folder))
+        workers = runtime.worker_count(workers)
+        loader = Batches(DetectionDataset(index), in_order(index, batch_size), workers, self.device)
+        found: list[dict[str, Any]] = []
+        predictions = engine.predict(self.model, loader, self.device, self.dtype, stop)
+        for done, (image_id, output) in enumerate(predictions, 1):
+            found += coco_results(image_id, output, ids)
+            if each:
+                each(done, len(index))
+        return found
 
 
 def category_map(found: checkpoint.Checkpoint, document: dict[str, Any]) -> tuple[int, ...]:

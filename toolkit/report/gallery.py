@@ -15,6 +15,7 @@ import numpy as np
 
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
+from label_tools.text.files import write_json
 from toolkit.metrics.curves import iou_index
 from toolkit.metrics.overlap import iou_of
 
@@ -36,8 +37,6 @@ class _Item:
 
 def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
     """Write gallery.json and pictures/ into an evaluation's folder."""
-    from toolkit.evaluation.evaluation_folder import write_json
-
     galleries = choose(evaluation)
     wanted = dict.fromkeys((item.image, item.crop) for items in galleries.values() for item in items)
     pictures, lost = _pictures(list(wanted), evaluation.tables.file_names, image_root)

@@ -23,7 +23,7 @@ from label_tools.pictures import images
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
-from toolkit.evaluation.evaluate import coco_metrics
+from toolkit.evaluation.judge import coco_metrics
 from toolkit.prediction.drawing import COLOURS, draw_boxes
 from toolkit.prediction.predict import Predictor
 from toolkit.single_object import validation

@@ -1,0 +1,40 @@
+"""JSON and CSV files, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from label_tools.text.atomic import atomic_write
+
+
+def write_json(path: Path, content: object, *, lines: bool = False) -> None:
+    """Whole or not at all; NaN is refused. lines: a list with one entry a line."""
+    if lines:
+        rows = [json.dumps(row, sort_keys=True, allow_nan=False) for row in content]
+        text = "[\n" + ",\n".join(rows) + "\n]\n" if rows else "[]\n"
+    else:
+        text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Whole or not at all; None and NaN become empty cells, floats have five digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.5g}"
+    return "" if value is None else value
