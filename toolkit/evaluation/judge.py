@@ -26,7 +26,7 @@ class Settings:
     iou: float = 0.5  # of the curves, thresholds, calibration and confusion; a multiple of 0.05 from 0.5 to 0.95
     resamples: int = 1000  # of the bootstrap; 0: no intervals
     seed: int = 0
-    precision: float | None = None  # thresholds reach this precision; None: they have the highest F1
+    precision: float | None = None  # thresholds reach this precision; None: the middle of those with a high F1
     confident: float = 0.5  # score from which a detection may accuse a label
 
     def check(self) -> None:
@@ -73,7 +73,7 @@ def coco_metrics(document: dict, detections: list) -> dict:
 def thresholds(
     document: dict, detections: list, iou: float = Settings.iou, precision: float | None = Settings.precision
 ) -> dict[str, float]:
-    """{class: score} with the highest F1, or with the highest recall that keeps `precision`, at one IoU."""
+    """{class: score}: the middle of those with a high F1, or the lowest that keeps `precision`, at one IoU."""
     return curves.score_thresholds(curves.curves(match(read_tables(document, detections)), iou), precision)
 
 
