@@ -285,7 +285,7 @@ def _made(training: Training, metrics: dict | None, loaded: dict[str, dict]) -> 
         if intervals:
             add(
                 "intervals",
-                f"95 %, basic bootstrap over images, {intervals['resamples']} resamples, seed {intervals['seed']}",
+                f"95 %, half samples of the images, {intervals['resamples']} resamples, seed {intervals['seed']}",
             )
     return rows
 
