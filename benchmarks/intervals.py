@@ -3,7 +3,7 @@
     python benchmarks/intervals.py [--sets 400] [--images 30 100 300] [--seed 1]
 
 An image has its own difficulty and 1 + Poisson(1.5) objects of one or four classes; a detector finds an object, places
-its box and scores it by chance (easy, medium, hard: AP .67, .37, .11 and AP50 .96, .74, .30), and adds false detections.
+its box and scores it by chance (easy, medium, hard: AP .67, .37, .11 and AP50 .96, .74, .30); it adds false ones.
 The true AP is that of 6,000 images. The peer is the basic bootstrap of as many resamples. Prints a table.
 """
 
