@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from label_tools.text.errors import InputError
+from label_tools.text.files import write_json
 from label_tools.text.messages import counted
 from toolkit import checkpoint, runtime
 from toolkit.config import Config, Optimizer, Run, Schedule
@@ -24,12 +25,13 @@ from toolkit.single_object.recipe import Recipe, make_network
 from toolkit.single_object.registry import find
 from toolkit.single_object.targets import Targets
 from toolkit.stopping import StopSignal
-from toolkit.training import engine, loop, run_folder
+from toolkit.training import engine, loop
 from toolkit.training.learner import Learner
 from toolkit.training.progress import Progress
 from toolkit.training.task import Task
 
 RESULT = "result.json"
+SAVE_EVERY = 10.0  # minutes between checkpoints inside an epoch
 
 
 def fit(
@@ -40,8 +42,8 @@ def fit(
     *,
     resume: checkpoint.Checkpoint | None = None,
     progress: Progress | None = None,
-) -> tuple[dict[str, Any], loop.Trained]:
-    """Train in `folder`; -> (content of result.json, how the run ended). For what it raises see `loop.run`."""
+) -> dict[str, Any]:
+    """Train in `folder`; -> the content of result.json. For what it raises see `loop.run`."""
     recipe.check()
     made: list[SingleObject] = []
 
@@ -51,8 +53,9 @@ def fit(
 
     trained = loop.run(make, _config(recipe), folder, resume=resume, progress=progress)
     result = made[0].result(trained)
-    run_folder.write_json(folder / RESULT, result)
-    return result, trained
+    write_json(folder / RESULT, result)
+    trained.check_saves()
+    return result
 
 
 def _config(recipe: Recipe) -> Config:
@@ -65,6 +68,7 @@ def _config(recipe: Recipe) -> Config:
             warmup=0,
             patience=recipe.patience,
             max_time=recipe.max_time,
+            save_every=SAVE_EVERY,
         ),
         run=Run(seed=recipe.seed, device=recipe.device, precision=recipe.precision),
     )

@@ -16,6 +16,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit import checkpoint, runtime
 from toolkit.config import Config
+from toolkit.data.loader import MachineError
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training.checkpoints import Keeper, State
 from toolkit.training.failures import explain
@@ -39,6 +40,13 @@ class Trained:
     metrics: dict[str, Any] | None  # of the last weights; None where this session did not evaluate them
     failed_saves: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+
+    def check_saves(self) -> None:
+        """Raise MachineError when the disk refused a checkpoint."""
+        if self.failed_saves:
+            raise MachineError(
+                f"{self.folder}: training ended, but not every checkpoint could be written: {self.failed_saves[-1]}"
+            )
 
 
 def run(
