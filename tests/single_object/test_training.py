@@ -104,7 +104,9 @@ def test_early_stop(tmp_path, pair):
 def test_loss_that_is_not_finite_is_named_and_nothing_of_it_saved(tmp_path, pair):
     recipe = dataclasses.replace(RECIPE, lr=1e30)
     folder = folder_of(tmp_path, "a")
-    with pytest.raises(InputError, match=r"step \d+, epoch 1, .*nan on images digits_.* and 8 more: loss is not finite"):
+    with pytest.raises(
+        InputError, match=r"step \d+, epoch 1, .*nan on images digits_.* and 8 more: loss is not finite"
+    ):
         training.fit(recipe, folder, pair[0], pair[1].first(8))
     assert checkpoint.load(folder / "last").meta["step"] == 0  # that of the beginning
 

@@ -15,7 +15,7 @@ from toolkit.single_object.registry import Baseline
 
 
 class Targets:
-    """The targets of `samples` for a baseline, and its losses for a batch of rows. InputError for a loss it cannot have."""
+    """The targets of `samples` for a baseline, and its losses for a batch of rows. InputError: a loss it cannot have."""
 
     def __init__(self, baseline: Baseline, samples: Samples, recipe: Recipe) -> None:
         loss = recipe.loss
@@ -30,7 +30,9 @@ class Targets:
             if "bce" in self.sum.weights and not presence:
                 raise InputError(f"--loss {loss!r}: {baseline.name} has no presence output; leave bce out")
             if presence and "bce" not in self.sum.weights:
-                raise InputError(f"--loss {loss!r}: does not train the presence output of {baseline.name}; needs bce, too")
+                raise InputError(
+                    f"--loss {loss!r}: does not train the presence output of {baseline.name}; needs bce, too"
+                )
 
     @property
     def loss_names(self) -> tuple[str, ...]:

@@ -65,9 +65,7 @@ class Agreed:
     time_is_up: bool
 
 
-def agree_on_batch(
-    mine: Agreed, processes: runtime.Processes, names: Sequence[str], device: torch.device
-) -> Agreed:
+def agree_on_batch(mine: Agreed, processes: runtime.Processes, names: Sequence[str], device: torch.device) -> Agreed:
     """One exchange for every batch, so that all processes step, stop and skip together. names: of the losses."""
     if processes.world_size == 1:
         return mine

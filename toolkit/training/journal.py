@@ -1,4 +1,4 @@
-"""What a run writes and shows while it goes on: metrics.jsonl, TensorBoard, results.csv, curves.png, a progress line."""
+"""What a run writes and shows while it goes on: metrics.jsonl, TensorBoard, results.csv, curves.png, progress."""
 
 from __future__ import annotations
 
