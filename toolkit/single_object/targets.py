@@ -15,7 +15,7 @@ from toolkit.single_object.registry import Baseline
 
 
 class Targets:
-    """The targets of `samples` for a baseline, and its losses for a batch of rows. InputError: a loss it cannot have."""
+    """The targets of `samples` for a baseline, and its losses for a batch of rows. InputError: a wrong loss."""
 
     def __init__(self, baseline: Baseline, samples: Samples, recipe: Recipe) -> None:
         loss = recipe.loss

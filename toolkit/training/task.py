@@ -77,5 +77,5 @@ class Task(ABC):
         """Factor of this process's losses for batch `number`, so that their mean over processes is that of images."""
         return 1.0
 
-    def close(self) -> None:  # noqa: B027: most tasks have nothing to end
-        """End what was started."""
+    def close(self) -> None:  # noqa: B027
+        """End what was started; most tasks have nothing to end."""
