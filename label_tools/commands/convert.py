@@ -94,10 +94,10 @@ def convert_voc(
 def convert_yolo(source: str | os.PathLike, *, labels: Sequence[str] | None = None, strict: bool = False, **reading):
     """A folder of YOLO files as a Conversion. labels: the class names by number; default: classes.txt or data.yaml.
 
-    reading: the keywords of `other_folders.read_yolo`.
+    reading: the keywords of `readers.yolo.read_yolo`.
     """
     from label_tools.readers.conversion import convert
-    from label_tools.readers.others import read_yolo
+    from label_tools.readers.yolo import read_yolo
 
     read, names = read_yolo(source, names=labels, **reading)
     return convert(read, labels=names, strict=strict)

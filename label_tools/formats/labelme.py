@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import os
 import unicodedata
 from collections.abc import Callable
@@ -126,6 +127,8 @@ def read_shapes(
             place = f'shapes[{i}] "{label}"'
             instance = to_instance(shape, label, width, height, turn, options, remark)
             instance.place = place
+            if "difficult" in shape:
+                instance.extra = _anylabeling(shape)
             group = shape.get("group_id")
             if label == IGNORE_LABEL or _flag(shape, "crowd") or _flag(shape, "iscrowd"):
                 instance.crowd = True
@@ -257,6 +260,15 @@ def check_image_shape(width: int, height: int, remark) -> None:
 def _flag(shape: dict, key: str) -> bool:
     flags = shape.get("flags")
     return isinstance(flags, dict) and flags.get(key) is True
+
+
+def _anylabeling(shape: dict) -> dict | None:
+    """What X-AnyLabeling says of a shape beside its outline: that it is difficult, the score of a model."""
+    score = shape.get("score")
+    kept = {"difficult": 1} if shape["difficult"] is True else {}
+    if type(score) in (int, float) and math.isfinite(score):
+        kept["score"] = score
+    return kept or None
 
 
 def _place(i: int, shape: Any) -> str:

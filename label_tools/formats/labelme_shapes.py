@@ -1,10 +1,11 @@
-"""LabelMe's nine kinds of shape -> an object, under one policy (row B14).
+"""The kinds of shape of LabelMe and of its kin X-AnyLabeling -> an object, under one policy (row B14).
 
 | shape | becomes |
 |---|---|
-| polygon, oriented_rectangle | its outline |
+| polygon, oriented_rectangle, rotation, quadrilateral | its outline |
 | rectangle | the box between two corners, given in any order |
 | circle | centre and a point on the edge: the circle as a polygon, box exactly (x-r, y-r, 2r, 2r) |
+| cuboid | the box around its eight points, with a note |
 | mask | its pixels, as run lengths |
 | line, linestrip | left out and counted; with --thicken-lines PX an object that thick |
 | point, points | left out and counted; with --point-box PX a square of that side around each point |
@@ -35,10 +36,11 @@ from label_tools.shapes.instances import (
     from_runs,
     join,
 )
-from label_tools.text.findings import WARNING
+from label_tools.text.findings import NOTE, WARNING
 from label_tools.text.messages import counted
 
 SHAPE_TYPES = ("polygon", "rectangle", "oriented_rectangle", "circle", "mask", "line", "linestrip", "point", "points")
+_FOUR_POINTS = ("oriented_rectangle", "rotation", "quadrilateral")  # the last two are X-AnyLabeling's
 _NUMBERS = frozenset((int, float))
 
 
@@ -85,10 +87,13 @@ def to_instance(
             raise RefusedError("B14", f"circle has {counted(len(flat) // 2, 'point')}, needs centre and edge")
         radius = math.hypot(flat[2] - flat[0], flat[3] - flat[1])
         return from_circle(label, flat[0], flat[1], radius, width, height, remark)
-    if kind == "oriented_rectangle":
+    if kind in _FOUR_POINTS:
         if len(flat) != 8:
-            raise RefusedError("B14", f"oriented_rectangle has {counted(len(flat) // 2, 'point')}, needs 4")
+            raise RefusedError("B14", f"{kind} has {counted(len(flat) // 2, 'point')}, needs 4")
         return from_polygon(label, flat, width, height, remark)
+    if kind == "cuboid":
+        remark(NOTE, "B14", "cuboid read as the box around its points")
+        return from_box(label, geometry.polygon_box(flat), width, height, remark)
     if kind == "mask":
         return _mask(shape, label, flat, width, height, turn, remark)
     if kind in ("line", "linestrip"):

@@ -7,125 +7,100 @@
 Two meanings of the numbers are about. Most programs of today (labelImg, CVAT, ...) write corners from 0, so that the
 width is xmax - xmin: that is the default here, in both directions. Pascal VOC's own files count pixels from 1 and
 name the last one: with one_based, x = xmin - 1 and width = xmax - xmin + 1.
+
+Turned boxes are read as their outline: roLabelImg's <robndbox>, CVAT's attribute `rotation`.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import escape
 
-from label_tools.formats.labelme import check_image_shape, read_label
+from label_tools.formats.described import Described, Drawn, Make, file_finding, read_numbers, sorted_box, to_record
 from label_tools.pictures.image_paths import ImageFolder
-from label_tools.shapes.instances import ImageRecord, RefusedError, Remark, Tally, check_range, from_box, without_copies
-from label_tools.text.findings import NOTE, WARNING, Finding
-
-_LARGEST_FILE = 50_000_000  # bytes; an annotation file has thousands
+from label_tools.shapes import geometry
+from label_tools.shapes.instances import (
+    ImageRecord,
+    Instance,
+    RefusedError,
+    Remark,
+    Tally,
+    check_range,
+    from_box,
+    from_polygon,
+)
+from label_tools.text.findings import NOTE, Finding
+from label_tools.text.strict_json import TextError
+from label_tools.text.strict_xml import parse_xml
 
 
 def read_file(path: str, images: ImageFolder, *, one_based: bool = False) -> tuple[ImageRecord | None, Tally]:
     """One XML file. No record: it was skipped or refused; the tally says why. Never raises for its content."""
     tally = Tally()
     try:
-        root = _parse(path)
-    except RefusedError as error:
+        root = parse_xml(path)
+    except (TextError, OSError) as error:
         tally.skipped["label files that cannot be read"] += 1
-        tally.drop(error, path, "", 0)
+        tally.findings.append(file_finding(error, path))
         return None, tally
     if root.tag != "annotation":
         tally.skipped["XML files that are not VOC's"] += 1
         tally.findings.append(Finding("B21", NOTE, path, "", f"<{root.tag[:40]}> is no VOC annotation, skipped"))
         return None, tally
-    objects = root.findall("object")
-    tally.objects_in += len(objects)
-
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, path, "", text))
-
-    try:
-        image = _find_image(root, path, images, remark)
-        tally.refused_images.append(image)  # until all has gone well
-        info = images.info(image)
-        stated = tuple(_number(root.findtext(f"size/{side}")) for side in ("width", "height"))
-        if None not in stated and stated != (0, 0) and stated != (info.width, info.height):
-            if stated == info.stored_size:
-                text = f"boxes belong to the picture before its EXIF rotation {info.orientation}"
-                raise RefusedError("B60", text, "label the upright picture again")
-            text = f"says {stated[0]:g} x {stated[1]:g}, the image is {info.width} x {info.height}"
-            raise RefusedError("B52", text, "label the right image again, or restore the one that was labelled")
-        check_image_shape(info.width, info.height, remark)
-        record = ImageRecord(images.file_name(image), info.width, info.height, [], path)
-        tally.refused_images.clear()
-    except RefusedError as error:
-        tally.skipped["images left out"] += 1
-        tally.drop(error, path, "", len(objects))
-        return None, tally
-    for i, element in enumerate(objects):
-        _read_object(element, f"object[{i}]", record, path, one_based, tally)
-    record.instances = without_copies(record.instances, tally, path)
-    return record, tally
+    return to_record(_described(root, one_based), path, images, tally), tally
 
 
-def _read_object(
-    element: ElementTree.Element, place: str, record: ImageRecord, path: str, one_based: bool, tally: Tally
-) -> None:
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, path, place, text))
-
-    try:
-        label = read_label({"label": element.findtext("name")}, remark)
-        place = f'{place} "{label[:60]}"'
-        corners = [_number(element.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
-        if any(v is None for v in corners):
-            raise RefusedError("B26", "bndbox needs the numbers xmin, ymin, xmax, ymax")
-        if not all(map(math.isfinite, corners)):
-            raise RefusedError("B06", f"bndbox {corners} is not finite")
-        check_range(corners, record.width, record.height)
-        x1, y1, x2, y2 = corners
-        if x2 < x1 or y2 < y1:
-            remark(WARNING, "B02", "xmin is beyond xmax, or ymin beyond ymax; read with its corners sorted")
-            x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
-        if one_based:
-            x1, y1 = x1 - 1, y1 - 1
-        instance = from_box(label, (x1, y1, x2 - x1, y2 - y1), record.width, record.height, remark)
-        instance.place = place
-        if (element.findtext("difficult") or "0").strip() == "1":
-            instance.extra = {"difficult": 1}
-        record.instances.append(instance)
-    except RefusedError as error:
-        tally.drop(error, path, place)
-
-
-def _parse(path: str) -> ElementTree.Element:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-    except OSError as error:
-        raise RefusedError("B39", f"cannot be read: {error.strerror or error}") from error
-    if len(data) > _LARGEST_FILE:
-        raise RefusedError("B20", f"more than {_LARGEST_FILE} bytes, no annotation is that long")
-    head = data.replace(b"\0", b"")  # UTF-16 too
-    if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
-        raise RefusedError("B20", "declares a document type or entities, which VOC files do not need")
-    try:
-        return ElementTree.fromstring(data)
-    except (ElementTree.ParseError, ExpatError) as error:
-        raise RefusedError("B20", f"no valid XML: {error}" if data.strip() else "the file is empty") from error
-    except (ValueError, LookupError, RecursionError) as error:  # an encoding that Python does not know
-        raise RefusedError("B20", f"no valid XML: {error}") from error
-
-
-def _find_image(root: ElementTree.Element, path: str, images: ImageFolder, remark: Remark) -> str:
-    """The picture beside the file, or in the folder of images, that <filename> or the file's own name means."""
+def _described(root: ElementTree.Element, one_based: bool) -> Described:
     name = (root.findtext("filename") or "").strip()
+    size = [_number(root.findtext(f"size/{side}")) for side in ("width", "height")]
+    one = Described([name] if name else [], [], None if None in size else tuple(size))
     if not name:
-        raise RefusedError("B26", "no <filename>")
-    folder = os.path.dirname(os.path.abspath(path))
-    return images.find_named(name, folder, remark)
+        one.refusal = RefusedError("B26", "no <filename>")
+    for i, element in enumerate(root.iterfind("object")):
+        difficult = (element.findtext("difficult") or "0").strip() == "1"
+        extra = {"difficult": 1} if difficult else None
+        one.objects.append(Drawn(f"object[{i}]", element.findtext("name"), _make(element, one_based), extra))
+    return one
+
+
+def _make(element: ElementTree.Element, one_based: bool) -> Make:
+    def make(label: str, width: int, height: int, remark: Remark) -> Instance:
+        turned = element.find("robndbox")
+        if turned is not None and element.find("bndbox") is None:
+            return _turned(turned, label, width, height, remark)
+        keys = ("xmin", "ymin", "xmax", "ymax")
+        corners = read_numbers([element.findtext(f"bndbox/{key}") for key in keys], "bndbox (xmin, ymin, xmax, ymax)")
+        check_range(corners, width, height)
+        x, y, w, h = sorted_box(*corners, remark)
+        if one_based:
+            x, y, w, h = x - 1, y - 1, w + 1, h + 1
+        if angle := _rotation(element):
+            flat = geometry.turned_box(x + w / 2, y + h / 2, w, h, angle)
+            return from_polygon(label, flat, width, height, remark)
+        return from_box(label, (x, y, w, h), width, height, remark)
+
+    return make
+
+
+def _turned(box: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
+    """roLabelImg's box: centre, extent, and the angle in radians, clockwise on the screen."""
+    keys = ("cx", "cy", "w", "h", "angle")
+    cx, cy, w, h, angle = read_numbers([box.findtext(key) for key in keys], "robndbox (cx, cy, w, h, angle)")
+    check_range((cx, cy, w, h), width, height)
+    if w <= 0 or h <= 0:
+        raise RefusedError("B01", f"box of {w:g} x {h:g} has no extent", "draw it again or delete it")
+    return from_polygon(label, geometry.turned_box(cx, cy, w, h, angle), width, height, remark)
+
+
+def _rotation(element: ElementTree.Element) -> float:
+    """The angle in radians that CVAT's VOC export gives as an attribute `rotation` in degrees; else 0."""
+    for attribute in element.iterfind("attributes/attribute"):
+        if attribute.findtext("name") == "rotation":
+            return math.radians(_number(attribute.findtext("value")) or 0.0)
+    return 0.0
 
 
 def _number(text: str | None) -> float | None:

@@ -1,17 +1,20 @@
 """YOLO: one text file per image, a line per object, in fractions of the image. Reading and writing.
 
-    SRC/images/train/a.jpg  SRC/labels/train/a.txt        class cx cy w h           a box
-    SRC/classes.txt or SRC/data.yaml (names)              class x1 y1 x2 y2 ...     an outline, three points or more
+    class cx cy w h                   a box
+    class x1 y1 x2 y2 x3 y3 ...       an outline, three points or more (an oriented box has four)
+    class cx cy w h x1 y1 [v1] ...    pose, where the YAML has `kpt_shape`: the box is read, the key points are not
 
-`class` counts from 0 and means a line of classes.txt, an entry of `names` in data.yaml, or a line of --labels.
-Fractions are those of the upright picture.
+`class` counts from 0 and means a line of classes.txt or obj.names, or stands with its name in a YAML file (`names`, a
+list or a mapping, whose numbers may have gaps). Fractions are those of the upright picture. What a detector writes
+(a confidence behind the box, perhaps a track) and DOTA's files are known by their form and refused by name.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from label_tools.formats.labelme import check_image_shape, clean_label
@@ -31,10 +34,31 @@ from label_tools.text.messages import counted
 from label_tools.text.strict_json import decode
 
 _DECIMALS = 9  # of a fraction: a millionth of a pixel in an image of a thousand
+NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")  # a class a line, counted from 0
 
 
-def read_file(path: str, image: str, images: ImageFolder, names: Sequence[str]) -> tuple[ImageRecord | None, Tally]:
-    """The label file at `path` of the picture `image`. No record: it was refused; the tally says why."""
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """What a set says of its classes: number -> name, in the order of the numbers.
+
+    key_points: numbers that a line has behind its box, by kpt_shape. file: where it stands, for messages.
+    """
+
+    names: Mapping[int, str]
+    key_points: int = 0
+    file: str = ""
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Classes:
+        return cls(dict(enumerate(names)))
+
+
+def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> tuple[ImageRecord | None, Tally]:
+    """The label file at `path` of the picture `image`. No record: it was refused; the tally says why.
+
+    Raises InputError for what makes all other files wrong, too: an unknown class, detections, DOTA.
+    """
     tally = Tally()
 
     def remark(level: str, code: str, text: str) -> None:
@@ -48,6 +72,8 @@ def read_file(path: str, image: str, images: ImageFolder, names: Sequence[str]) 
         tally.drop(RefusedError(getattr(error, "code", "B39"), text), path, "", 0)
         return None, tally
     rows = [(number, line.split()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if rows:
+        _refuse_others(rows[0][1], f"{path}, line {rows[0][0]}", classes)
     tally.objects_in += len(rows)
     try:
         images.check_links(image, image)
@@ -59,12 +85,49 @@ def read_file(path: str, image: str, images: ImageFolder, names: Sequence[str]) 
         tally.drop(error, path, "", len(rows))
         return None, tally
     for number, row in rows:
-        _read_row(row, number, record, names, path, tally)
+        _read_row(row, number, record, classes, path, tally)
     record.instances = without_copies(record.instances, tally, path)
     return record, tally
 
 
-def _read_row(row: list[str], number: int, record: ImageRecord, names: Sequence[str], path: str, tally: Tally) -> None:
+def is_detections(row: Sequence[str]) -> bool:
+    """Whether a line has a confidence behind its box, and perhaps the number of a track: what a detector writes."""
+    track = len(row) == 7 and row[6].isdecimal() and int(row[6]) > 1  # as the last ordinate it would be no fraction
+    return (len(row) == 6 and _is_numbers(row)) or track
+
+
+def is_dota(row: Sequence[str]) -> bool:
+    """Whether a line is one of DOTA: eight numbers in pixels, a class name, whether it is difficult."""
+    return len(row) in (9, 10) and _is_numbers(row[:8]) and not _is_numbers(row[8:9])
+
+
+def is_labels(row: Sequence[str]) -> bool:
+    """Whether a line can be one of a YOLO label file."""
+    return len(row) >= 5 and row[0].isdecimal() and _is_numbers(row)
+
+
+def _is_numbers(texts: Sequence[str]) -> bool:
+    try:
+        return bool([float(t) for t in texts])
+    except ValueError:
+        return False
+
+
+def _refuse_others(row: list[str], where: str, classes: Classes) -> None:
+    if is_dota(row) or row[0].startswith(("imagesource:", "gsd:")):
+        raise InputError(
+            f"{where}: a file of DOTA (eight numbers in pixels, a class name), which is not read; "
+            f"convert it to YOLO's oriented boxes (class and eight fractions) or to COCO"
+        )
+    if is_detections(row) and not classes.key_points:
+        what = "a confidence" if len(row) == 6 else "a confidence and a track"
+        raise InputError(
+            f"{where}: {len(row)} numbers, a box and {what}: what a detector found, and no labels; if a person has "
+            f"checked them all, cut each line behind its fifth number"
+        )
+
+
+def _read_row(row: list[str], number: int, record: ImageRecord, classes: Classes, path: str, tally: Tally) -> None:
     place = f"line {number}"
 
     def remark(level: str, code: str, text: str) -> None:
@@ -75,13 +138,17 @@ def _read_row(row: list[str], number: int, record: ImageRecord, names: Sequence[
         index = values[0]
         if index != int(index) or index < 0:
             raise RefusedError("B26", f"class {row[0]}, needs a whole number from 0 on")
-        if index >= len(names):
-            known = counted(len(names), "class name")
-            raise InputError(f"{path}, {place}: class {int(index)}, but there are {known}, counted from 0")
-        label = names[int(index)]
+        label = classes.names.get(int(index))
+        if label is None:
+            raise InputError(f"{path}, {place}: class {int(index)}, but there are {_known(classes.names)}")
         place = f'{place} "{label[:60]}"'
         width, height = record.width, record.height
         fractions = values[1:]
+        if classes.key_points and len(fractions) != 4:
+            if len(fractions) != 4 + classes.key_points:
+                needed = f"5 (a box) or {5 + classes.key_points} by kpt_shape in {classes.file}"
+                raise RefusedError("B09", f"{counted(len(row), 'number')}, needs {needed}")
+            fractions = fractions[:4]
         if max(map(abs, fractions)) > 10:
             raise RefusedError("B07", f"{max(fractions, key=abs):g} is no fraction of the image; YOLO needs 0 to 1")
         if len(fractions) == 4:
@@ -138,46 +205,104 @@ def read_lines(path: str) -> list[str]:
     return text.splitlines()
 
 
-def read_names(source: Path) -> list[str]:
-    """The class names in source/classes.txt, obj.names or data.yaml. Raises InputError when there are none."""
-    for name in ("classes.txt", "obj.names"):
+def _known(names: Mapping[int, str]) -> str:
+    if sorted(names) == list(range(len(names))):
+        return f"{counted(len(names), 'class name')}, counted from 0"
+    return f"{counted(len(names), 'class name')}, numbered from {min(names)} to {max(names)} with gaps"
+
+
+def read_classes(source: Path) -> Classes:
+    """The classes by the set's own files: classes.txt, obj.names, labels/classes.txt, or its one YAML with `names`.
+
+    A YAML also says where the parts of the set lie and what a line of a pose file holds. Raises InputError.
+    """
+    found = {path: content for path in _yaml_files(source) if (content := _yaml_top(path)).get("names") is not None}
+    if len(found) > 1 and len({str(_yaml_names(c, p)) for p, c in found.items()}) > 1:
+        listed = ", ".join(p.name for p in found)
+        raise InputError(f"{source}: {listed} have different `names`; --labels FILE gives the class names")
+    path, content = next(iter(found.items()), (None, {}))
+    for name in NAME_FILES:
         if (source / name).is_file():
             lines = [line.strip() for line in read_lines(str(source / name))]
             while lines and not lines[-1]:
                 lines.pop()
-            return _checked(lines, source / name)
-    for name in ("data.yaml", "data.yml", "dataset.yaml"):
-        if (source / name).is_file():
-            return _checked(_yaml_names(source / name), source / name)
-    raise InputError(f"{source}: no classes.txt and no data.yaml in it; --labels FILE gives the class names")
+            names, where = dict(enumerate(lines)), source / name
+            break
+    else:
+        if path is None and (others := _yaml_files(source)):
+            raise InputError(f"{others[0]}: no list `names` in it; --labels FILE gives the class names")
+        if path is None:
+            deeper = sorted({p.parent for end in ("yaml", "yml") for p in source.glob(f"*/*.{end}")})
+            hint = f"; a set of its own lies in {' and in '.join(map(str, deeper))}" if deeper else ""
+            raise InputError(
+                f"{source}: no classes.txt and no YAML with `names` in it{hint}; --labels FILE gives the class names"
+            )
+        names, where = _yaml_names(content, path), path
+    splits = {k: content[k].value for k in ("train", "val", "test") if hasattr(content.get(k), "value")}
+    key_points = _key_points(content.get("kpt_shape"), path)
+    return Classes(_checked(names, where), key_points, str(path or where), splits)
 
 
-def _yaml_names(path: Path) -> list[str]:
+def _yaml_files(source: Path) -> list[Path]:
+    return sorted(p for p in source.iterdir() if p.suffix.lower() in (".yaml", ".yml") and p.is_file())
+
+
+def _yaml_top(path: Path) -> dict:
+    """The keys of a YAML mapping and their nodes, whose scalars are the text as written; {} for any other content.
+
+    Not the values that YAML 1.1 makes of them: the classes 02146, no and 12:30 are not 1126, false and 750.
+    """
     import yaml
 
     try:
-        content = yaml.safe_load("\n".join(read_lines(str(path))))
+        root = yaml.compose("\n".join(read_lines(str(path))), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            raise InputError(f"{path}: the numbers of `names` must be 0 to {len(names) - 1}")
-        names = [names[i] for i in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise InputError(f"{path}: no list `names` in it")
-    return [str(name) for name in names]
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    return {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
 
 
-def _checked(names: list[str], path: Path) -> list[str]:
-    clean = []
-    for number, name in enumerate(names):
+def _yaml_names(content: dict, path: Path) -> dict[int, str]:
+    import yaml
+
+    node = content["names"]
+    if isinstance(node, yaml.SequenceNode):
+        pairs = list(enumerate(node.value))
+    elif isinstance(node, yaml.MappingNode):
+        pairs = []
+        for key, value in node.value:
+            if not str(key.value).isdecimal():
+                raise InputError(f"{path}: the number {key.value!r:.40} of `names`, needs whole numbers from 0 on")
+            pairs.append((int(key.value), value))
+        if len({number for number, _ in pairs}) < len(pairs):
+            raise InputError(f"{path}: a number of `names` is given twice")
+    else:
+        raise InputError(f"{path}: `names` must be a list, or a mapping from numbers to names")
+    if any(not isinstance(value, yaml.ScalarNode) for _, value in pairs):
+        raise InputError(f"{path}: every entry of `names` must be one name")
+    return {number: value.value for number, value in sorted(pairs, key=lambda p: p[0])}
+
+
+def _key_points(node: object, path: Path | None) -> int:
+    if node is None:
+        return 0
+    numbers = [getattr(n, "value", "") for n in value] if isinstance(value := getattr(node, "value", ""), list) else []
+    if len(numbers) != 2 or not all(str(n).isdecimal() for n in numbers):
+        raise InputError(f"{path}: kpt_shape needs two whole numbers, as [17, 3]")
+    return int(numbers[0]) * int(numbers[1])
+
+
+def _checked(names: Mapping[int, str], path: Path) -> dict[int, str]:
+    clean: dict[int, str] = {}
+    seen: set[str] = set()
+    for number, name in names.items():
         text, problem = clean_label(name)
         if problem:
             raise InputError(f"{path}: class {number}: {problem}")
-        if text in clean:
+        if text in seen:
             raise InputError(f'{path}: class {number}: the name "{text}" is given twice')
-        clean.append(text)
+        seen.add(text)
+        clean[number] = text
     if not clean:
         raise InputError(f"{path}: no class name in it")
     return clean
@@ -201,6 +326,19 @@ def file_text(image: dict, objects: list[tuple[int, dict]], *, outlines: bool = 
     return "".join(line + "\n" for line in lines)
 
 
-def label_path(image: str, image_root: str) -> str:
-    """Where the labels of a picture below `image_root` lie, relative to the folder of labels."""
-    return os.path.splitext(os.path.relpath(image, image_root))[0] + ".txt"
+def label_places(relative: str) -> list[str]:
+    """Where the label file of a picture may lie; both relative to the set's folder, the likelier place first.
+
+    images/train/a.jpg -> labels/train/a.txt; train/images/a.jpg -> train/labels/a.txt; a.jpg -> labels/a.txt, a.txt.
+    """
+    stem = os.path.splitext(relative)[0].replace(os.sep, "/")
+    parts = stem.split("/")
+    swapped = [k for k, part in enumerate(parts[:-1]) if part.lower() == "images"]
+    places = []
+    if swapped:
+        inside = [*parts]
+        inside[swapped[-1]] = "labels"
+        places.append("/".join(inside))
+    else:
+        places.append("/".join(["labels", *parts]))
+    return [place + ".txt" for place in (*places, stem)]

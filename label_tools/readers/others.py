@@ -1,4 +1,4 @@
-"""Folders of VOC and YOLO files, and foreign COCO files -> a Reading, like those of LabelMe files and masks."""
+"""Folders of VOC files, and foreign COCO files -> a Reading, like those of LabelMe files and masks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from label_tools.document import coco
 from label_tools.document.coco_rules import normalise
-from label_tools.formats import voc, yolo
+from label_tools.formats import voc
 from label_tools.formats.labelme import IGNORE_LABEL, check_image_shape
 from label_tools.pictures.image_paths import ImageFolder, walk
-from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
+from label_tools.pictures.images import MAX_PIXELS
 from label_tools.readers.conversion import Reading
 from label_tools.readers.labelme import add_unlabeled
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
@@ -53,50 +53,6 @@ def read_voc(
             tally.refused_images.append(path)
     add_unlabeled(records, images, unlabeled_is_negative, tally)
     return Reading(source, root, _sorted(records), tally)
-
-
-def read_yolo(
-    source: str | os.PathLike,
-    *,
-    names: Sequence[str] | None = None,
-    images: str | os.PathLike | None = None,
-    unlabeled_is_negative: bool = False,
-    follow_links: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
-) -> tuple[Reading, list[str]]:
-    """(the labels of all images, the class names in their order). Raises InputError.
-
-    images: default source/images where there is one, else `source`; labels lie in source/labels or beside the images.
-    """
-    source = _folder(source)
-    image_root = _folder(images if images is not None else _first_folder(source, ("images",)))
-    label_root = _first_folder(source, ("labels",))
-    if label_root == source and images is None:
-        label_root = image_root
-    names = list(names) if names is not None else yolo.read_names(source)
-    finder = ImageFolder(image_root, max_pixels=max_pixels, follow_links=follow_links)
-    found = [os.path.join(folder, name) for folder, name in walk(image_root, SUFFIXES)]
-    if not found:
-        raise InputError(f"{image_root}: no image in it; --images DIR names the folder of the images")
-    records, tally, taken = [], Tally(), {}
-    for path in progress(found, len(found)) if progress else found:
-        relative = yolo.label_path(path, str(image_root))
-        if other := taken.get(relative):
-            raise InputError(f"{other} and {path}: two images of one name; {relative} cannot belong to both")
-        taken[relative] = path
-        labels = os.path.join(label_root, relative)
-        if not os.path.isfile(labels):
-            continue
-        record, one = yolo.read_file(labels, os.path.abspath(path), finder, names)
-        tally.add(one)
-        if record is not None:
-            records.append(record)
-        else:
-            tally.refused_images.append(path)
-    _report_orphans(label_root, taken, tally)
-    add_unlabeled(records, finder, unlabeled_is_negative, tally)
-    return Reading(source, image_root, _sorted(records), tally), names
 
 
 def read_coco(
@@ -187,15 +143,6 @@ def _join_ignore_regions(record: ImageRecord, tally: Tally) -> None:
             seen.add(key)
         kept.append(one)
     record.instances = kept
-
-
-def _report_orphans(label_root: str | os.PathLike, taken: dict[str, str], tally: Tally) -> None:
-    for folder, name in walk(label_root, (".txt",)):
-        path = os.path.join(folder, name)
-        if os.path.relpath(path, label_root) not in taken and name not in ("classes.txt", "labels.txt"):
-            tally.skipped["label files without an image"] += 1
-            text = "no image of this name"
-            tally.findings.append(Finding("B32", ERROR, path, "", text, "restore the image or delete the file"))
 
 
 def _folder(path: str | os.PathLike) -> Path:

@@ -165,3 +165,24 @@ def rectangle(box: Box) -> list[float]:
     """The four corners of a box as a polygon, clockwise on the screen from the top left one."""
     x, y, w, h = box
     return [x, y, x + w, y, x + w, y + h, x, y + h]
+
+
+def turned_box(cx: float, cy: float, width: float, height: float, angle: float) -> list[float]:
+    """The four corners of a box turned about its centre by `angle` radians, clockwise on the screen."""
+    c, s = math.cos(angle), math.sin(angle)
+    corners = ((-width / 2, -height / 2), (width / 2, -height / 2), (width / 2, height / 2), (-width / 2, height / 2))
+    return [v for x, y in corners for v in (cx + x * c - y * s, cy + x * s + y * c)]
+
+
+def ellipse_polygon(cx: float, cy: float, rx: float, ry: float, angle: float = 0.0, tolerance: float = 0.25) -> list:
+    """An ellipse turned by `angle` radians, clockwise on the screen, as a polygon whose edges stay within `tolerance`
+    pixels of it. Its outermost points are exact, so that the polygon's box is the ellipse's."""
+    radius = max(rx, ry)
+    edges = math.pi / math.acos(1.0 - tolerance / radius) if radius > tolerance else 12
+    n = 4 * min(max(math.ceil(edges / 4), 3), 90)
+    c, s = math.cos(angle), math.sin(angle)
+    right, lowest = math.atan2(-ry * s, rx * c), math.atan2(ry * c, rx * s)
+    outermost = {round(t % (2 * math.pi), 12) for e in (right, lowest) for t in (e, e + math.pi)}
+    turns = sorted(outermost | {round(2 * math.pi * k / n, 12) for k in range(n)})
+    points = ((rx * math.cos(t), ry * math.sin(t)) for t in turns)
+    return [v for x, y in points for v in (cx + x * c - y * s, cy + x * s + y * c)]

@@ -95,7 +95,7 @@ ROWS = (
     Row(
         "B14",
         "shape without area",
-        "LabelMe line, linestrip, point, points; a type nobody knows",
+        "line, linestrip, point, points, key points of any program; a type nobody knows",
         "leave out and count; --thicken-lines and --point-box make them objects",
     ),
     Row(
@@ -113,6 +113,12 @@ ROWS = (
     ),
     Row("B17", "under a pixel", "a box thinner than 1 pixel after clipping", "leave out"),
     Row("B18", "very long", "a box over 100 times as long as wide", "note"),
+    Row(
+        "B19",
+        "no labels but detections",
+        "YOLO lines with a confidence, or a confidence and a track, behind the box",
+        "refuse: what a detector found is not taken for the truth",
+    ),
     Row(
         "B20",
         "unreadable label file",

@@ -143,7 +143,9 @@ def readers(folder: Path) -> dict[str, tuple[list[bytes], str, Callable[[Path], 
         "yolo": (
             [b"0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.5 0.1 0.5 0.7\n"],
             ".txt",
-            lambda p: yolo.read_file(str(p), str(folder / "a.jpg"), images, [f"c{k}" for k in range(100)]),
+            lambda p: yolo.read_file(
+                str(p), str(folder / "a.jpg"), images, yolo.Classes.of([f"c{k}" for k in range(100)])
+            ),
         ),
         "masks": (mask_files(folder), ".png", read_masks),
         "images": (image_files(folder), ".jpg", read_image),

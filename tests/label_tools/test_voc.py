@@ -60,3 +60,22 @@ def test_difficult_and_folders_are_kept(tmp_path):
     assert conversion.image_root.name == "JPEGImages"
     document = conversion.document(tmp_path / "a.json")
     assert document["images"][0]["file_name"] == "x/a.jpg" and document["annotations"][0]["difficult"] == 1
+
+
+def test_a_turned_box_of_rolabelimg(tmp_path):
+    # centre (30, 24), 20 x 10, turned by a quarter: 10 x 20
+    box = "<cx>30</cx><cy>24</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle>"
+    turned = f"<object><type>robndbox</type><name>ship</name><robndbox>{box}</robndbox></object>"
+    corners = "<xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax>"
+    plain = f"<object><type>bndbox</type><name>ship</name><bndbox>{corners}</bndbox></object>"
+    head = "<annotation><filename>a.jpg</filename><size><width>64</width><height>48</height></size>"
+    first, second = instances(tmp_path, f"{head}{turned}{plain}</annotation>")
+    assert first.bbox == pytest.approx((25, 14, 10, 20)) and len(first.polygons[0]) == 8
+    assert second.bbox == (1, 2, 8, 6)
+
+
+def test_a_box_that_cvat_turned(tmp_path):
+    # corners 20, 14 to 40, 34 of a 20 x 4 box about (30, 24): turned by 90 degrees it is 4 x 20
+    rotation = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes>"
+    xml = VOC.format("a.jpg", 20, 22, 40, 26).replace("</bndbox>", f"</bndbox>{rotation}")
+    assert instances(tmp_path, xml)[0].bbox == pytest.approx((28, 14, 4, 20))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from label_tools.commands.convert import convert_yolo
-from label_tools.formats.yolo import file_text, read_names
+from label_tools.formats.yolo import file_text, read_classes
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import picture
 
@@ -52,18 +52,25 @@ def test_labels_beside_and_below(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, names", [("names: [cat, dog]", ["cat", "dog"]), ("names:\n  0: cat\n  1: dog", ["cat", "dog"])]
+    "text, names",
+    [
+        ("names: [cat, dog]", ["cat", "dog"]),
+        ("names:\n  0: cat\n  1: dog", ["cat", "dog"]),
+        ("names: {9: cat, 2: dog}", ["dog", "cat"]),
+    ],
 )
 def test_data_yaml(tmp_path, text, names):
     (tmp_path / "data.yaml").write_text(text)
-    assert read_names(tmp_path) == names
+    assert list(read_classes(tmp_path).names.values()) == names
 
 
-@pytest.mark.parametrize("text", ["names: {0: cat, 2: dog}", "names: 7", "nc: 2", "[", "- !!python/object:os.system x"])
+@pytest.mark.parametrize(
+    "text", ["names: {0: cat, 0: dog}", "names: {a: cat}", "names: 7", "nc: 2", "[", "- !!python/object:os.system x"]
+)
 def test_data_yaml_that_gives_no_names(tmp_path, text):
     (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(InputError, match=r"data\.yaml"):
-        read_names(tmp_path)
+        read_classes(tmp_path)
 
 
 def test_names_by_option_and_none_at_all(tmp_path):
@@ -72,3 +79,144 @@ def test_names_by_option_and_none_at_all(tmp_path):
     (source / "classes.txt").unlink()
     with pytest.raises(InputError, match="--labels"):
         convert_yolo(source)
+
+
+BOX = "0 0.5 0.5 0.25 0.5\n"  # of 64 x 48: (24, 12, 16, 24)
+
+
+def layout(tmp_path, **files: str):
+    """Pictures and label files: {label file: its lines}, the picture where its program puts it."""
+    for path, lines in files.items():
+        target = tmp_path / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(lines)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "image, label, others",
+    [
+        ("images/train/a.jpg", "labels/train/a.txt", {"data.yaml": "names: [cat]\ntrain: images/train"}),
+        (
+            "train/images/a.jpg",
+            "train/labels/a.txt",
+            {"data.yaml": "names: ['cat']\nnc: 1", "README.roboflow.txt": "a set", "README.dataset.txt": "1 2 3"},
+        ),
+        (
+            "obj_train_data/a.jpg",
+            "obj_train_data/a.txt",
+            {"obj.names": "cat\n", "obj.data": "classes = 1", "train.txt": "data/obj_train_data/a.jpg\n"},
+        ),
+        ("images/a.jpg", "labels/a.txt", {"labels/classes.txt": "cat\n"}),
+        ("a.jpg", "a.txt", {"classes.txt": "cat\n"}),
+        ("a.jpg", "labels/a.txt", {"classes.txt": "cat\n"}),
+        ("images/x/a.jpg", "labels/x/a.txt", {"config.yaml": "names:\n  0: cat\nformat: yolo\n"}),
+    ],
+    ids=["Ultralytics", "Roboflow", "CVAT", "labelImg", "labelImg, flat", "labels beside", "LightlyTrain"],
+)
+def test_layouts(tmp_path, image, label, others):
+    picture(tmp_path / image)
+    layout(tmp_path, **{label: BOX, **others})
+    conversion = convert_yolo(tmp_path, strict=True)
+    (record,) = conversion.records
+    assert [(i.label, i.bbox) for i in record.instances] == [("cat", (24, 12, 16, 24))]
+    assert (conversion.image_root / record.file_name).samefile(tmp_path / image) and not conversion.tally.skipped
+
+
+def test_one_part_of_a_set(tmp_path):
+    for part in ("train", "val"):
+        picture(tmp_path / "images" / part / f"{part}.jpg")
+        layout(tmp_path, **{f"labels/{part}/{part}.txt": BOX})
+    (tmp_path / "data.yaml").write_text("names: [cat]")
+    (record,) = convert_yolo(tmp_path, images=tmp_path / "images" / "train", strict=True).records
+    assert record.file_name == "train.jpg"
+
+
+def test_numbers_with_gaps(tmp_path):
+    source = folder(tmp_path, "90 .5 .5 .25 .5\n1 .5 .5 .5 .5\n")
+    (source / "classes.txt").unlink()
+    (source / "data.yaml").write_text("names:\n  1: person\n  3: car\n  90: toothbrush\n")
+    conversion = convert_yolo(source, strict=True)
+    assert [i.label for i in conversion.records[0].instances] == ["toothbrush", "person"]
+    assert conversion.names == ["person", "car", "toothbrush"]
+    (source / "labels" / "a.txt").write_text("2 .5 .5 .25 .5\n")
+    with pytest.raises(InputError, match="class 2, but there are 3 class names, numbered from 1 to 90 with gaps"):
+        convert_yolo(source)
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("names: [02146, 21008]", ["02146", "21008"]),
+        ("names:\n  0: no\n  1: yes", ["no", "yes"]),
+        (
+            "names: [007, 1_000, 1e3, null, 12:30, 2024-01-31, ~]",
+            ["007", "1_000", "1e3", "null", "12:30", "2024-01-31", "~"],
+        ),
+        ("names: ['no', \"1.50\"]", ["no", "1.50"]),
+    ],
+)
+def test_names_are_as_written(tmp_path, text, names):
+    (tmp_path / "data.yaml").write_text(text)
+    assert list(read_classes(tmp_path).names.values()) == names
+
+
+@pytest.mark.parametrize("points, shape", [(3, "[3, 3]"), (4, "[4, 3]"), (5, "[5, 2]")])
+def test_pose_keeps_the_box(tmp_path, points, shape):
+    numbers = " ".join("0.1 0.2 2" if shape.endswith("3]") else "0.1 0.2" for _ in range(points))
+    source = folder(tmp_path, f"0 0.5 0.5 0.25 0.5 {numbers}\n{BOX.replace('0.25', '0.3')}0 .5 .5 .2 .2 .1\n")
+    (source / "classes.txt").unlink()
+    (source / "data.yaml").write_text(f"names: [cat]\nkpt_shape: {shape}")
+    conversion = convert_yolo(source)
+    assert [i.bbox for i in conversion.records[0].instances] == [(24, 12, 16, 24), pytest.approx((22.4, 12, 19.2, 24))]
+    assert conversion.tally.dropped == {"B09": 1}
+    assert ["key points" in f.text for f in conversion.findings if f.code == "B14"] == [True]
+
+
+def test_an_oriented_box_is_its_outline(tmp_path):
+    source = folder(tmp_path, "0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n")
+    (one,) = convert_yolo(source, strict=True).records[0].instances
+    assert one.bbox == (16, 12, 32, 24) and one.area == 384  # half of 32 x 24
+
+
+@pytest.mark.parametrize(
+    "line, text",
+    [
+        ("0 .5 .5 .25 .5 .93", "a confidence: what a detector found"),
+        ("0 .5 .5 .25 .5 .93 12", "a confidence and a track"),
+        ("12 12 30 12 30 30 12 30 ship 0", "DOTA"),
+        ("imagesource:GoogleEarth", "DOTA"),
+    ],
+)
+def test_what_is_no_label_file_is_refused_by_name(tmp_path, line, text):
+    with pytest.raises(InputError, match=text):
+        convert_yolo(folder(tmp_path, line + "\n"))
+
+
+def test_a_label_file_without_its_image(tmp_path):
+    source = folder(tmp_path, BOX)
+    layout(source, **{"labels/b.txt": BOX, "labels/notes.txt": "looked at by Ann\n", "labels/c.txt": ""})
+    conversion = convert_yolo(source)
+    assert conversion.tally.skipped == {"label files without an image": 2}  # b, and c without an object
+
+
+def test_two_yaml_files_that_disagree(tmp_path):
+    source = folder(tmp_path, BOX)
+    (source / "classes.txt").unlink()
+    (source / "a.yaml").write_text("names: [cat]")
+    (source / "b.yaml").write_text("names: [dog]")
+    with pytest.raises(InputError, match=r"a\.yaml, b\.yaml have different `names`"):
+        convert_yolo(source)
+
+
+def test_images_behind_a_link_that_git_wrote_as_a_file(tmp_path):
+    picture(tmp_path / "images" / "train" / "a.jpg")
+    layout(
+        tmp_path,
+        **{"boxes/labels/train/a.txt": BOX, "boxes/images": "../images\n", "boxes/config.yaml": "names: [cat]"},
+    )
+    conversion = convert_yolo(tmp_path / "boxes")
+    assert conversion.records[0].file_name == "train/a.jpg"
+    assert [f.code for f in conversion.findings] == ["B32"]
+    with pytest.raises(InputError, match="boxes"):  # one folder higher there are no class names, but a set
+        convert_yolo(tmp_path)

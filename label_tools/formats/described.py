@@ -1,0 +1,200 @@
+"""What a label file says about pictures, before any picture was looked for; and the one way from there to records.
+
+A format's own file reads its syntax into `Described` pictures with `Drawn` objects. Finding the picture, comparing
+sizes, reading labels, the checks of each object and the book-keeping are the same for all of them, and are here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from label_tools.formats.labelme import check_image_shape, read_label
+from label_tools.pictures.image_paths import ImageFolder
+from label_tools.pictures.images import ImageInfo
+from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Remark, Tally, join, without_copies
+from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.text.strict_json import TextError
+
+Make = Callable[[str, int, int, Remark], Instance]  # label, width and height of the picture
+
+
+@dataclass(slots=True)
+class Drawn:
+    """One object as written. make: its shape, once the size of the picture is known; may raise RefusedError.
+
+    group: pieces of one label and one group are one object; None: it is an object of its own.
+    """
+
+    place: str
+    label: object
+    make: Make
+    extra: dict | None = None
+    group: Hashable | None = None
+
+
+@dataclass(slots=True)
+class Described:
+    """One picture as written. names: what it may be called, the best first. size: (width, height) or None.
+
+    place: where in the file. said: findings on the picture: (level, code, text). refusal: why it cannot be used.
+    """
+
+    names: Sequence[str]
+    objects: list[Drawn]
+    size: tuple[float, float] | None = None
+    place: str = ""
+    said: list[tuple[str, str, str]] = field(default_factory=list)
+    refusal: RefusedError | None = None
+
+
+def read_pictures(
+    describe: Callable[[str], Iterable[Described]], path: str, images: ImageFolder
+) -> tuple[list[ImageRecord], Tally]:
+    """The records of the file at `path`, by `describe(path)`. What cannot be used is in the tally.
+
+    Raises InputError only where `describe` finds that the whole run cannot go on.
+    """
+    tally = Tally()
+    records = []
+    try:
+        for one in describe(path):
+            record = to_record(one, path, images, tally)
+            if record is not None:
+                records.append(record)
+    except (TextError, OSError) as error:
+        tally.skipped["label files that cannot be read"] += 1
+        tally.findings.append(file_finding(error, path))
+    return records, tally
+
+
+def file_finding(error: TextError | OSError, path: str) -> Finding:
+    """What to say of a label file that cannot be read."""
+    if isinstance(error, TextError):
+        return Finding(error.code, ERROR, path, error.place, error.text)
+    return Finding("B39", ERROR, path, "", f"cannot be read: {error.strerror or error}")
+
+
+def to_record(one: Described, path: str, images: ImageFolder, tally: Tally) -> ImageRecord | None:
+    """The picture with its objects; None where it was left out, and the tally says why."""
+
+    def remark(level: str, code: str, text: str) -> None:
+        tally.findings.append(Finding(code, level, path, one.place, text))
+
+    tally.objects_in += len(one.objects)
+    for finding in one.said:
+        remark(*finding)
+    try:
+        if one.refusal is not None:
+            raise one.refusal
+        image = _find(one.names, os.path.dirname(os.path.abspath(path)), images, remark)
+        tally.refused_images.append(image)  # until all has gone well
+        info = images.info(image)
+        compare_size(one.size, info)
+        check_image_shape(info.width, info.height, remark)
+        record = ImageRecord(images.file_name(image), info.width, info.height, [], _source(path, one.place))
+        tally.refused_images.pop()
+    except RefusedError as error:
+        unlabelled = error.code == "B34"  # no loss: nobody has labelled it yet
+        tally.skipped["images that nobody labelled" if unlabelled else "images left out"] += 1
+        tally.drop(error, path, one.place, len(one.objects), level=NOTE if unlabelled else ERROR)
+        return None
+    groups: dict[tuple[str, Hashable], list[Instance]] = {}
+    for drawn in one.objects:
+        instance = _read(drawn, record, path, one.place, tally)
+        if instance is None:
+            continue
+        pieces = groups.setdefault((instance.label, drawn.group), []) if drawn.group is not None else []
+        pieces.append(instance)
+        if len(pieces) > 1:
+            tally.merged += 1
+        else:
+            record.instances.append(instance)
+    for pieces in groups.values():
+        if len(pieces) > 1:
+            at = next(k for k, kept in enumerate(record.instances) if kept is pieces[0])
+            record.instances[at] = join(pieces, record.width, record.height)
+    record.instances = without_copies(record.instances, tally, path)
+    return record
+
+
+def compare_size(stated: tuple[float, float] | None, info: ImageInfo) -> None:
+    """Raise RefusedError (B52, B60) where a file states another size than the image has; 0 x 0 states none."""
+    if stated is None or tuple(stated) == (0, 0) or tuple(stated) == (info.width, info.height):
+        return
+    if tuple(stated) == info.stored_size:
+        text = f"boxes belong to the picture before its EXIF rotation {info.orientation}"
+        raise RefusedError("B60", text, "label the upright picture again")
+    text = f"says {stated[0]:g} x {stated[1]:g}, the image is {info.width} x {info.height}"
+    raise RefusedError("B52", text, "label the right image again, or restore the one that was labelled")
+
+
+def _read(drawn: Drawn, record: ImageRecord, path: str, of: str, tally: Tally) -> Instance | None:
+    place = f"{of}, {drawn.place}" if of else drawn.place
+
+    def remark(level: str, code: str, text: str) -> None:
+        tally.findings.append(Finding(code, level, path, place, text))
+
+    try:
+        label = read_label({"label": drawn.label}, remark)
+        place = f'{place} "{label[:60]}"'
+        instance = drawn.make(label, record.width, record.height, remark)
+        instance.place = place
+        instance.extra = drawn.extra or instance.extra
+        return instance
+    except RefusedError as error:
+        tally.drop(error, path, place)
+        return None
+
+
+def _find(names: Sequence[str], folder: str, images: ImageFolder, remark: Remark) -> str:
+    """The picture under the first of the names that leads to one."""
+    first: RefusedError | None = None
+    for name in names:
+        held: list[tuple[str, str, str]] = []
+        try:
+            path = images.find_named(name, folder, lambda *said, held=held: held.append(said))
+        except RefusedError as error:
+            first = first or error
+            continue
+        for said in held:
+            remark(*said)
+        return path
+    raise first or RefusedError("B26", "names no image")
+
+
+def _source(path: str, place: str) -> str:
+    return f"{path}, {place}" if place else path
+
+
+def read_numbers(values: Sequence[object], what: str) -> list[float]:
+    """`values`, numbers or texts that are numbers, as floats. Raises RefusedError (B26, B06)."""
+    numbers = []
+    for value in values:
+        try:
+            if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+                raise ValueError
+            numbers.append(float(value))  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise RefusedError("B26", f"{what} needs numbers, found {value!r:.40}") from error
+    if not all(map(math.isfinite, numbers)):
+        raise RefusedError("B06", f"{what} {numbers!r:.80} is not finite")
+    return numbers
+
+
+def left_out(kind: str, why: str = "has no area", mend: str = "") -> Make:
+    """What stands for a shape that is no object: a point, a line, key points (B14)."""
+
+    def make(*_: object) -> Instance:
+        raise RefusedError("B14", f"{kind} {why}", mend)
+
+    return make
+
+
+def sorted_box(x1: float, y1: float, x2: float, y2: float, remark: Remark) -> tuple[float, float, float, float]:
+    """x, y, width, height between two corners; corners in the wrong order are sorted, with a warning (B02)."""
+    if x2 < x1 or y2 < y1:
+        remark(WARNING, "B02", "the second corner lies before the first; read with its corners sorted")
+    return min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)

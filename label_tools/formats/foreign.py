@@ -1,0 +1,56 @@
+"""Label files of programs whose own format is not read: known by their form, with the way out in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WAYS_OUT = {
+    "CreateML": "in Roboflow choose the export `COCO`, in another program COCO, YOLO or Pascal VOC",
+    "Supervisely": "run its app `Export to COCO` or `Convert Supervisely to Pascal VOC` and convert that",
+    "Datumaro": "in CVAT choose the export `COCO 1.0` or `CVAT for images 1.1`; `datum convert -f coco` makes it, too",
+    "a CSV table of boxes": "choose the export `COCO`, `YOLO` or `Pascal VOC` of the program that wrote it",
+    "VIA 3": "open it in VIA 2, or export it there as COCO",
+    "Labelbox NDJSON": "export it with Labelbox's own converter to COCO",
+    "Darwin (V7)": "choose the export `COCO` in V7",
+    "detections": "they are what a detector found and no labels; `frcnn evaluate --detections` reads them",
+}
+
+
+def foreign_json(content: Any) -> str | None:
+    """The program in WAYS_OUT that wrote this JSON content; None: none of them."""
+    if isinstance(content, list):
+        first = content[0] if content and isinstance(content[0], dict) else {}
+        if {"image_id", "category_id", "bbox", "score"} <= first.keys():
+            return "detections"
+        marks = first.get("annotations")
+        mark = marks[0] if isinstance(marks, list) and marks and isinstance(marks[0], dict) else {}
+        return "CreateML" if "image" in first and ("coordinates" in mark or marks == []) else None
+    if not isinstance(content, dict):
+        return None
+    if isinstance(content.get("items"), list) and isinstance(content.get("categories"), dict):
+        return "Datumaro"
+    if isinstance(content.get("objects"), list) and isinstance(content.get("size"), dict):
+        return "Supervisely"
+    classes = content.get("classes")
+    if isinstance(classes, list) and classes and isinstance(classes[0], dict) and "title" in classes[0]:
+        return "Supervisely"  # its meta.json
+    if {"project", "attribute", "file", "metadata", "view"} <= content.keys():
+        return "VIA 3"
+    if {"data_row", "projects"} <= content.keys():
+        return "Labelbox NDJSON"
+    if isinstance(content.get("item"), dict) and "annotations" in content:
+        return "Darwin (V7)"
+    return None
+
+
+def foreign_csv(head: str) -> str | None:
+    """The program in WAYS_OUT that wrote a CSV file with this first line; None: no table of boxes."""
+    columns = {c.strip().strip('"').casefold() for c in head.split(",")}
+    boxes = ({"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}, {"x", "y", "width", "height"})
+    named = {"filename", "image", "image_id", "imageid", "image_path", "path", "file"} & columns
+    return "a CSV table of boxes" if named and any(b <= columns for b in boxes) else None
+
+
+def way_out(program: str, file: str) -> str:
+    """The whole message for a file of that program."""
+    return f"{file}: {program}, which is not read; {WAYS_OUT[program]}"

@@ -1,0 +1,199 @@
+"""Which program wrote the labels in a folder or file, by what is in them, and how that is known.
+
+Only files are believed, never folder names alone: every kind has a form that no other has. Two kinds in one folder
+are an error that names both, as nobody can know which one counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from label_tools.formats import cvat, foreign, label_studio, unity, via, yolo
+from label_tools.pictures.image_paths import walk
+from label_tools.pictures.images import SUFFIXES, ImageError, open_mask
+from label_tools.pictures.own_files import is_ours
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
+from label_tools.text.strict_json import loads
+from label_tools.text.strict_xml import parse_xml
+
+TITLES = {
+    "labelme": "LabelMe",
+    "voc": "Pascal VOC",
+    "yolo": "YOLO",
+    "coco": "COCO",
+    "masks": "masks",
+    "cvat": "CVAT XML",
+    "labelstudio": "Label Studio",
+    "via": "VIA",
+    "unity": "Unity Perception",
+}
+_ENDINGS = (".json", ".ndjson", ".xml", ".csv", ".txt")
+_SAMPLE = 24  # files of one ending that are looked into
+_ENOUGH = 40  # masks that are looked into
+
+
+@dataclass(frozen=True)
+class Detected:
+    """format: a key of TITLES. why: how it is known, in words. files: the label files it was seen in, for COCO all.
+
+    options: keywords for the format's reader, where it needs some.
+    """
+
+    format: str
+    why: str
+    files: tuple[Path, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def detect(source: str | os.PathLike) -> Detected:
+    """The program that wrote `source`, a file or a folder. Raises InputError: none, several, one that is not read."""
+    source = Path(source)
+    if source.is_file():
+        kind, why = _kind_of(str(source))
+        return _choose({kind: [(source, why)]} if kind else {}, source)
+    if not source.is_dir():
+        raise InputError(f"{source}: no such file or folder")
+    found: dict[str, list[tuple[Path, str]]] = {}
+    for path in _sample(os.path.join(folder, name) for folder, name in walk(source, _ENDINGS)):
+        kind, why = _kind_of(path)
+        if kind:
+            found.setdefault(kind, []).append((Path(path), why))
+    return _choose(found, source)
+
+
+def _sample(paths: Iterable[str]) -> list[str]:
+    """Of each ending and folder some files, evenly taken, so that no part of a set is overlooked."""
+    of_kind: dict[tuple[str, str], list[str]] = {}
+    for path in paths:
+        of_kind.setdefault((os.path.dirname(path), os.path.splitext(path)[1].lower()), []).append(path)
+    return [p for some in of_kind.values() for p in some[:: max(1, len(some) // _SAMPLE)]]
+
+
+def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
+    read = {kind: files for kind, files in found.items() if kind in TITLES}
+    if len(read) > 1:
+        kinds = "; ".join(f"{TITLES[kind]} ({files[0][0]}: {files[0][1]})" for kind, files in read.items())
+        choice = " or ".join(f"`frcnn convert {kind} {source}`" for kind in read)
+        raise InputError(f"{source}: labels of several programs: {kinds}; say which count: {choice}")
+    for kind, files in read.items():
+        path, why = files[0]
+        return Detected(kind, f"{_relative(path, source)}: {why}", tuple(p for p, _ in files))
+    for kind, files in found.items():
+        if kind in foreign.WAYS_OUT:
+            raise InputError(foreign.way_out(kind, str(files[0][0])))
+    if "ours" in found:
+        return Detected("coco", "a COCO file that frcnn wrote", tuple(p for p, _ in found["ours"]))
+    if source.is_dir() and (masks := _masks(source)) is not None:
+        return masks
+    known = ", ".join(TITLES.values())
+    raise InputError(f"{source}: no labels of a program that is known: {known}")
+
+
+def _kind_of(path: str) -> tuple[str, str]:
+    """(a key of TITLES or of WAYS_OUT, or "ours"; the mark it is known by). ("", ""): no label file."""
+    ending = os.path.splitext(path)[1].lower()
+    try:
+        if ending == ".xml":
+            return _kind_of_xml(path)
+        if ending == ".csv":
+            return _kind_of_csv(path)
+        if ending == ".txt":
+            return _kind_of_txt(path)
+        return _kind_of_json(loads(Path(path).read_bytes(), path))
+    except (OSError, InputError):
+        return "", ""
+
+
+def _kind_of_json(content: Any) -> tuple[str, str]:
+    if is_ours(content):
+        return ("ours", "") if isinstance(content, dict) and "annotations" in content else ("", "")
+    if isinstance(content, dict) and isinstance(content.get("shapes"), list):
+        xany = any(isinstance(s, dict) and "difficult" in s for s in content["shapes"])
+        return "labelme", "`shapes`, " + ("as X-AnyLabeling writes them" if xany else "as LabelMe writes them")
+    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+        return "coco", "`images`, `annotations` and `categories`"
+    for name, test, mark in (
+        ("via", via.is_via, "`regions` of images, as VIA writes them"),
+        ("unity", unity.is_unity, "`captures` of a Unity camera"),
+        ("labelstudio", label_studio.is_label_studio, "a list of Label Studio's tasks"),
+    ):
+        if test(content):
+            return name, mark
+    return foreign.foreign_json(content) or "", ""
+
+
+def _kind_of_xml(path: str) -> tuple[str, str]:
+    root = parse_xml(path)
+    if cvat.is_cvat(root):
+        return "cvat", "<annotations> with images or tracks, as CVAT writes them"
+    if root.tag == "annotation":
+        turned = root.find("object/robndbox") is not None
+        return "voc", "<annotation>" + (" with turned boxes, as roLabelImg writes them" if turned else "")
+    return "", ""
+
+
+def _kind_of_csv(path: str) -> tuple[str, str]:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline().strip().removeprefix("#")
+    if head == via.CSV_HEAD:
+        return "via", "the heads of VIA's table"
+    return foreign.foreign_csv(head) or "", ""
+
+
+def _kind_of_txt(path: str) -> tuple[str, str]:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        row = next((line.split() for line in file if line.strip()), [])
+    if yolo.is_dota(row) or (row and row[0].startswith(("imagesource:", "gsd:"))):
+        return "yolo", "DOTA's eight corners"  # its reader refuses it by name
+    if yolo.is_labels(row):
+        return "yolo", f"lines of a class and {len(row) - 1} fractions"
+    return "", ""
+
+
+def _masks(source: Path) -> Detected | None:
+    """Photographs in images/ and masks in masks/: what the values mean, where all of them can only mean one thing."""
+    root = source / "masks"
+    if not (source / "images").is_dir() or not root.is_dir():
+        return None
+    paths = [os.path.join(folder, name) for folder, name in walk(root, SUFFIXES)]
+    folders = {Path(p).relative_to(root).parts[0] for p in paths if len(Path(p).relative_to(root).parts) > 1}
+    values = []
+    for path in paths[:: max(1, len(paths) // _ENOUGH)]:
+        try:
+            pixels = open_mask(path)[0]
+        except ImageError:
+            continue
+        values.append([int(v) for v in np.unique(pixels) if v] if pixels.ndim == 2 else [])
+    if not values or not all(values):
+        return None
+    names = {} if folders else {"class_name": "object"}
+    said = "" if folders else '; all are "object": `frcnn convert masks SRC --mode {} --class NAME` names them'
+    counts = Counter(map(len, values))
+    if all(len(v) == 1 for v in values) and len({v[0] for v in values}) == 1:
+        why = f"masks/ with one value, {values[0][0]}, beside 0: one object a mask" + said.format("binary")
+        return Detected("masks", why, (), {"mode": "binary", **names})
+    if len(counts) > 1 and all(v == list(range(1, len(v) + 1)) for v in values):
+        most = max(counts)
+        why = f"masks/ numbered from 1 to at most {most} without gaps: one object a number" + said.format("instance")
+        return Detected("masks", why, (), {"mode": "instance", **names})
+    raise InputError(
+        f"{source}: photographs and masks, whose values can mean objects or classes; say which: "
+        f"`frcnn convert masks {source} --mode instance --class NAME` or `--mode class --labels FILE`"
+    )
+
+
+def _relative(path: Path, source: Path) -> str:
+    return path.name if path == source else path.relative_to(source).as_posix()
+
+
+def counted_files(detected: Detected) -> str:
+    """`3 COCO files`, for messages."""
+    return counted(len(detected.files), f"{TITLES[detected.format]} file")

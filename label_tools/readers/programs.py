@@ -1,0 +1,103 @@
+"""The own files of CVAT, Label Studio, VIA and Unity Perception, in a folder or one by one -> a Reading."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from label_tools.formats import cvat, label_studio, unity, via
+from label_tools.formats.described import Described, read_pictures
+from label_tools.pictures.image_paths import ImageFolder, walk
+from label_tools.pictures.images import MAX_PIXELS
+from label_tools.readers.conversion import Reading
+from label_tools.readers.labelme import add_unlabeled
+from label_tools.shapes.instances import Tally
+from label_tools.text.errors import InputError
+from label_tools.text.strict_json import loads
+from label_tools.text.strict_xml import parse_xml
+
+Progress = Callable[[Iterable, int], Iterable]
+
+
+@dataclass(frozen=True)
+class Program:
+    """title: for messages. endings: of its label files. is_its: whether a JSON content or XML root is one of them."""
+
+    title: str
+    endings: tuple[str, ...]
+    is_its: Callable[[Any], bool]
+    describe: Callable[..., Iterable[Described]]
+
+
+PROGRAMS = {
+    "cvat": Program("CVAT XML 1.1", (".xml",), cvat.is_cvat, cvat.describe),
+    "labelstudio": Program("Label Studio JSON", (".json",), label_studio.is_label_studio, label_studio.describe),
+    "via": Program("VIA JSON or CSV", (".json", ".csv"), via.is_via, via.describe),
+    "unity": Program("Unity Perception", (".json",), unity.is_unity, unity.describe),
+}
+
+
+def read_program(
+    program: str,
+    source: str | os.PathLike,
+    *,
+    image_root: str | os.PathLike | None = None,
+    class_attribute: str | None = None,
+    unlabeled_is_negative: bool = False,
+    follow_links: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress | None = None,
+) -> Reading:
+    """The file `source`, or all files of that program below the folder `source`. program: a key of PROGRAMS.
+
+    image_root: default: the folder `images` beside the file or in the folder where there is one, else that folder.
+    class_attribute: VIA: the region attribute that is the class. Raises InputError.
+    """
+    chosen = PROGRAMS[program]
+    source = Path(source)
+    files = _files(source, chosen)
+    folder = source if source.is_dir() else source.parent
+    root = Path(image_root) if image_root is not None else folder / "images"
+    if image_root is None and not root.is_dir():
+        root = folder
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; --image-root is the folder of the images")
+    describe = partial(chosen.describe, attribute=class_attribute) if class_attribute else chosen.describe
+    images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
+    records, tally = [], Tally()
+    for path in progress(files, len(files)) if progress else files:
+        some, one = read_pictures(describe, path, images)
+        tally.add(one)
+        records += some
+    add_unlabeled(records, images, unlabeled_is_negative, tally)
+    records.sort(key=lambda r: r.file_name.split("/"))
+    return Reading(folder, root, records, tally)
+
+
+def _files(source: Path, program: Program) -> list[str]:
+    if source.is_file():
+        return [str(source)]
+    if not source.is_dir():
+        raise InputError(f"{source}: no such file or folder")
+    paths = [os.path.join(folder, name) for folder, name in walk(source, program.endings)]
+    files = [path for path in paths if _is_its(path, program)]
+    if not files:
+        raise InputError(f"{source}: no file of {program.title} in it")
+    return files
+
+
+def _is_its(path: str, program: Program) -> bool:
+    """Whether the file is one of the program's. What cannot be read is, so that its owner hears of it."""
+    try:
+        if path.lower().endswith(".csv"):
+            with open(path, "rb") as file:
+                return file.readline().decode("utf-8", "replace").lstrip("\ufeff#").strip() == via.CSV_HEAD
+        return program.is_its(
+            parse_xml(path) if path.lower().endswith(".xml") else loads(Path(path).read_bytes(), path)
+        )
+    except (OSError, InputError):
+        return True

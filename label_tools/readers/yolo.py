@@ -1,0 +1,132 @@
+"""A folder of YOLO files, in the layout of any program that writes them -> a Reading.
+
+images/train/a.jpg   labels/train/a.txt    data.yaml        Ultralytics
+train/images/a.jpg   train/labels/a.txt    data.yaml        Roboflow
+images/train/a.jpg   labels/train/a.txt    config.yaml      LightlyTrain
+obj_train_data/a.jpg obj_train_data/a.txt  obj.names        CVAT, darknet
+a.jpg                a.txt                 classes.txt      labelImg
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from label_tools.formats import yolo
+from label_tools.pictures.image_paths import ImageFolder, walk
+from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
+from label_tools.readers.conversion import Reading
+from label_tools.readers.labelme import add_unlabeled
+from label_tools.shapes.instances import Tally
+from label_tools.text.errors import InputError
+from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+
+Progress = Callable[[Iterable, int], Iterable]
+
+
+def read_yolo(
+    source: str | os.PathLike,
+    *,
+    names: Sequence[str] | None = None,
+    images: str | os.PathLike | None = None,
+    unlabeled_is_negative: bool = False,
+    follow_links: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress | None = None,
+) -> tuple[Reading, list[str]]:
+    """(the labels of all images, the class names in the order of their numbers). Raises InputError.
+
+    images: the folder of the images, default: source/images where there is one, else `source`. A label file lies at
+    one of `yolo.label_places`.
+    """
+    source = Path(source)
+    tally = Tally()
+    image_root = Path(images) if images is not None else _image_folder(source, tally)
+    for folder in (source, image_root):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
+    classes = yolo.Classes.of(names) if names is not None else yolo.read_classes(source)
+    finder = ImageFolder(image_root, max_pixels=max_pixels, follow_links=follow_links)
+    found = [os.path.join(folder, name) for folder, name in walk(image_root, SUFFIXES)]
+    if not found:
+        raise InputError(f"{image_root}: no image in it; --images DIR names the folder of the images")
+    records, taken = [], {}
+    for path in progress(found, len(found)) if progress else found:
+        labels = _labels_of(path, source, image_root)
+        if labels is None:
+            continue
+        if other := taken.get(labels):
+            raise InputError(f"{other} and {path}: two images of one name; {labels} cannot belong to both")
+        taken[labels] = path
+        record, one = yolo.read_file(labels, os.path.abspath(path), finder, classes)
+        tally.add(one)
+        if record is not None:
+            records.append(record)
+        else:
+            tally.refused_images.append(path)
+    _report_orphans(source, image_root, set(taken), tally)
+    if classes.key_points:
+        text = "kpt_shape: a pose set; the boxes are read, the key points are left out"
+        tally.findings.append(Finding("B14", NOTE, classes.file, "", text))
+    add_unlabeled(records, finder, unlabeled_is_negative, tally)
+    records.sort(key=lambda r: r.file_name.split("/"))
+    return Reading(source, image_root, records, tally), list(classes.names.values())
+
+
+def _image_folder(source: Path, tally: Tally) -> Path:
+    """source/images, or where the link of that name leads that git wrote as a text file; else `source`."""
+    folder = source / "images"
+    if folder.is_file() and folder.stat().st_size < 200:
+        target = folder.read_bytes().decode("utf-8", "replace").strip()
+        linked = Path(os.path.normpath(source / target))
+        if linked.is_dir() and linked.is_relative_to(os.path.normpath(source.parent)):
+            text = f'is the file that git writes for a link to "{target}"; the images there are taken'
+            tally.findings.append(Finding("B32", WARNING, str(folder), "", text))
+            return linked
+    return folder if folder.is_dir() else source
+
+
+def _labels_of(path: str, source: Path, image_root: Path) -> str | None:
+    """The label file of a picture: as the layouts have it below `source`, else in source/labels as below the images."""
+    relative = os.path.relpath(path, source)
+    below = os.path.splitext(os.path.relpath(path, image_root))[0] + ".txt"
+    places = [] if relative.startswith("..") else yolo.label_places(relative)
+    for place in dict.fromkeys((*places, f"labels/{below}", below)):
+        file = os.path.join(source, place)
+        if os.path.isfile(file):
+            return file
+    beside = os.path.splitext(path)[0] + ".txt"
+    return beside if os.path.isfile(beside) else None
+
+
+def _report_orphans(source: Path, image_root: Path, taken: set[str], tally: Tally) -> None:
+    """Label files whose image is missing. A text file is one where its first line can be one of YOLO's, or where it is
+    empty in a folder of labels; so README.txt, classes.txt and lists of images are none."""
+    root = _label_folder(source, image_root)
+    same = {os.path.abspath(file) for file in taken}
+    for folder, name in walk(root, (".txt",)):
+        path = os.path.join(folder, name)
+        if os.path.abspath(path) in same or not _is_label_file(path):
+            continue
+        tally.skipped["label files without an image"] += 1
+        text = "no image of this name"
+        tally.findings.append(Finding("B32", ERROR, path, "", text, "restore the image or delete the file"))
+
+
+def _label_folder(source: Path, image_root: Path) -> Path:
+    """Where label files of the images below `image_root` may lie: with --images images/train, labels/train alone."""
+    relative = os.path.relpath(image_root, source)
+    if not relative.startswith(".."):
+        folder = source / os.path.dirname(yolo.label_places(os.path.join(relative, "x"))[0])
+        if folder.is_dir() and image_root.name != "images":
+            return folder
+    return source / "labels" if (source / "labels").is_dir() else source
+
+
+def _is_label_file(path: str) -> bool:
+    try:
+        lines = [line.split() for line in yolo.read_lines(path) if line.strip()]
+    except InputError:
+        return "labels" in Path(path).parent.parts
+    return yolo.is_labels(lines[0]) if lines else "labels" in Path(path).parent.parts

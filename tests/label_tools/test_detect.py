@@ -1,0 +1,126 @@
+"""Which program wrote a folder or file, and how that is known; programs that are not read are named with a way out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from label_tools.formats.via import CSV_HEAD
+from label_tools.readers.detect import detect
+from label_tools.text.errors import InputError
+from tests.label_tools.bad_input_images import VOC
+from tests.label_tools.bad_input_makers import GOOD, annotation, content, picture
+
+COCO = {"images": [], "annotations": [annotation()], "categories": []}
+VIA = {"a.jpg1": {"filename": "a.jpg", "size": 1, "regions": []}}
+STUDIO = [{"id": 1, "data": {"image": "a.jpg"}, "annotations": []}]
+UNITY = {"frame": 0, "captures": []}
+CVAT = '<annotations><version>1.1</version><image id="0" name="a.jpg"/></annotations>'
+CREATEML = [
+    {"image": "a.jpg", "annotations": [{"label": "c", "coordinates": {"x": 1, "y": 1, "width": 1, "height": 1}}]}
+]
+SUPERVISELY = {"size": {"height": 4, "width": 4}, "objects": []}
+
+
+@pytest.mark.parametrize(
+    "name, text, found",
+    [
+        ("a.json", json.dumps(content([GOOD])), "labelme"),
+        ("_annotations.coco.json", json.dumps(COCO), "coco"),
+        ("via.json", json.dumps(VIA), "via"),
+        ("via.csv", CSV_HEAD + "\n", "via"),
+        ("project.json", json.dumps(STUDIO), "labelstudio"),
+        ("step0.frame_data.json", json.dumps(UNITY), "unity"),
+        ("annotations.xml", CVAT, "cvat"),
+        ("a.xml", VOC.format("a.jpg", 1, 2, 9, 8), "voc"),
+        ("labels/a.txt", "0 .5 .5 .1 .1\n", "yolo"),
+    ],
+)
+def test_each_by_what_is_in_it(tmp_path, name, text, found):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    (tmp_path / "README.txt").write_text("5 photographs")
+    (tmp_path / "broken.json").write_text("{")
+    for source in (tmp_path, tmp_path / name):
+        detected = detect(source)
+        assert detected.format == found and (name if source == tmp_path else (tmp_path / name).name) in detected.why
+
+
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("_annotations.createml.json", json.dumps(CREATEML), "CreateML.*COCO"),
+        ("ann/a.jpg.json", json.dumps(SUPERVISELY), "Supervisely.*COCO"),
+        ("default.json", json.dumps({"info": {}, "categories": {}, "items": []}), "Datumaro.*COCO"),
+        ("_annotations.csv", "filename,width,height,class,xmin,ymin,xmax,ymax\n", "CSV.*COCO"),
+        ("table.csv", "image_id,x1,y1,x2,y2,label\n", "CSV.*COCO"),
+        ("d.json", json.dumps([annotation(score=0.5)]), "detector found"),
+        ("notes.csv", "who,when\n", "no labels of a program that is known"),
+    ],
+)
+def test_what_is_not_read_is_named_with_its_way_out(tmp_path, name, text, words):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    if "detector" not in words:
+        with pytest.raises(InputError, match=words):
+            detect(tmp_path)
+    if "known" not in words and "detector" not in words:
+        with pytest.raises(InputError, match=words):
+            detect(tmp_path / name)
+
+
+def test_two_kinds_in_one_folder(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(content([GOOD])))
+    (tmp_path / "a.xml").write_text(VOC.format("a.jpg", 1, 2, 9, 8))
+    with pytest.raises(InputError, match=r"`frcnn convert labelme .*` or `frcnn convert voc"):
+        detect(tmp_path)
+
+
+def test_our_own_file_among_labels_is_no_second_kind(tmp_path):
+    ours = {"info": {"image_root": "."}, **COCO}
+    (tmp_path / "annotations.json").write_text(json.dumps(ours))
+    assert detect(tmp_path).format == "coco"
+    (tmp_path / "a.json").write_text(json.dumps(content([GOOD])))
+    assert detect(tmp_path).format == "labelme"
+
+
+def masks(folder, *values: list[int], under: str = "") -> None:
+    for k, some in enumerate(values):
+        picture(folder / "images" / f"{k}.jpg")
+        pixels = np.zeros((48, 64), np.uint8)
+        for x, value in enumerate(some):
+            pixels[4:20, 10 * x : 10 * x + 6] = value
+        (folder / "masks" / under).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / "masks" / under / f"{k}.png")
+
+
+@pytest.mark.parametrize(
+    "values, under, mode, named",
+    [
+        (([1], [1, 2, 3]), "", "instance", "object"),
+        (([255], [255]), "", "binary", "object"),
+        (([1], [1, 2]), "person", "instance", None),
+    ],
+)
+def test_masks_whose_values_can_mean_one_thing(tmp_path, values, under, mode, named):
+    masks(tmp_path, *values, under=under)
+    detected = detect(tmp_path)
+    assert detected.format == "masks" and detected.options["mode"] == mode
+    assert detected.options.get("class_name") == named
+
+
+@pytest.mark.parametrize("values", [([1, 2], [1, 2]), ([1], [2]), ([1], [1, 3])])
+def test_masks_that_can_be_ids_or_classes_are_not_guessed(tmp_path, values):
+    masks(tmp_path, *values)
+    with pytest.raises(InputError, match="--mode instance"):
+        detect(tmp_path)
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(InputError, match="no labels of a program that is known"):
+        detect(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        detect(tmp_path / "x")
