@@ -135,7 +135,7 @@ def main() -> None:
 
     from toolkit.evaluation.judge import judge
     from toolkit.metrics.arrays import read_tables
-    from toolkit.metrics.bootstrap import intervals
+    from toolkit.metrics.intervals import intervals
     from toolkit.metrics.matching import match
 
     for few in (200, 2000):

@@ -113,6 +113,8 @@ def test_starter_run_is_kept_restored_resumed_and_named_in_the_comparison(tmp_pa
         "4",
         "--lr",
         "1e-6",
+        "--schedule",
+        "constant",
         "--backbone",
         BODY,
         "--weights",

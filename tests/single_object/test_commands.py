@@ -19,7 +19,8 @@ from toolkit.__main__ import main
 from toolkit.single_object import registry, tables, training, validation
 from toolkit.single_object.data.samples import shared
 from toolkit.single_object.metrics import single_metrics
-from toolkit.training import run_folder
+from toolkit.training import loop, run_folder
+from toolkit.training.step import Stepper
 
 DRAWN = ["--train-images", "6", "--val-images", "4", "--epochs", "1"]
 SMALL = ["--backbone", "fasterrcnn_tiny_fpn", "--size", "64", "--epochs", "1"]
@@ -59,7 +60,7 @@ def coco_folder(folder, train: int = 4, val: int = 2, classes=("cat", "dog")):
         (["cnn1", *DRAWN, "--loss", ""], "--loss ''"),
         (["grid1", *DRAWN, "--loss", "ce"], "a grid detector takes grid_seed or grid"),
         (["loadhead", *DRAWN, "--size", "64", "--loss", "bce + ce"], "leave bce out"),
-        (["cnn1", *DRAWN, "--loss", "4*mse + ce"], "nothing about presence; needs bce, too"),
+        (["cnn1", *DRAWN, "--loss", "4*mse + ce"], "does not train the presence output of cnn1; needs bce, too"),
         (["loadhead", *DRAWN, "--size", "0"], "--size 0: needs 16"),
         (["cnn1", *DRAWN[:4], "--epochs", "0"], "--epochs 0: needs 1"),
         (["cnn1", *DRAWN, "--batch", "0"], "--batch 0: needs 1"),
@@ -119,16 +120,16 @@ def stopped_run(tmp_path, monkeypatch):
     """A run of cnn1, two epochs of three steps, stopped by SIGINT after its second step."""
     data = ["--train-images", "48", "--val-images", "6", "--epochs", "2", "--batch", "16", "--patience", "7"]
     words = ["baseline", "train", "cnn1", *data, "--runs", str(tmp_path)]
-    original = training._Trainer._step
+    original = Stepper.update
 
-    def stepping(self, rows):
-        values = original(self, rows)
+    def stepping(self, batch):
+        rate = original(self, batch)
         if self.state.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return values
+        return rate
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Trainer, "_step", stepping)
+        patch.setattr(Stepper, "update", stepping)
         assert main(words) == 130
     return tmp_path / "cnn1", words
 
@@ -180,7 +181,7 @@ def test_resume_passes_over_a_damaged_last_and_keeps_the_intact_one(tmp_path, ca
     run_folder.update_run(folder, status="stopped")
     weights = folder / "last" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-5])
-    monkeypatch.setattr(training._Trainer, "_close_epoch", lambda self: (_ for _ in ()).throw(InputError("killed")))
+    monkeypatch.setattr(loop._Loop, "_close_epoch", lambda *_: (_ for _ in ()).throw(InputError("killed")))
     assert main(["baseline", "train", "--resume", str(folder)]) == 2
     assert "is damaged" in capsys.readouterr().err
     # nothing damaged is left that the next save would put in the place of the intact one
@@ -189,7 +190,8 @@ def test_resume_passes_over_a_damaged_last_and_keeps_the_intact_one(tmp_path, ca
 
 def test_every_checkpoint_damaged(stopped_run, capsys):
     folder, _ = stopped_run
-    (folder / "last" / "checkpoint.json").write_text("{}")
+    for name in ("last", "previous"):
+        (folder / name / "checkpoint.json").write_text("{}")
     assert main(["baseline", "train", "--resume", str(folder)]) == 2
     assert "every checkpoint is damaged" in capsys.readouterr().err
 
@@ -214,7 +216,7 @@ def test_a_run_that_is_being_written_is_not_tidied(stopped_run, capsys):
 def test_other_pictures_to_judge_on_are_refused_and_the_run_is_left_as_it_was(tmp_path, capsys):
     data = coco_folder(tmp_path / "labels")
     words = ["baseline", "train", "loadhead", "--data", str(data), *SMALL, "--runs", str(tmp_path / "runs")]
-    assert main(words) == 0
+    assert main([*words, "--schedule", "constant"]) == 0
     folder = tmp_path / "runs" / "loadhead"
     shutil.copy(data / "train1.png", data / "val1.png")
     before = (folder / "run.json").read_bytes()
@@ -229,7 +231,7 @@ def test_early_stop_stays_ended_until_more_patience_is_given(tmp_path, capsys):
     folder = tmp_path / "cnn1"
     assert run_folder.read_json(folder / "result.json")["epochs"] == 2
     assert main(["baseline", "train", "--resume", str(folder)]) == 0
-    assert "early stop: no better score in 1 epoch" in capsys.readouterr().out
+    assert "early stop: no better score in 1 evaluation" in capsys.readouterr().out
     assert main(["baseline", "train", "--resume", str(folder), "--patience", "3"]) == 0
     assert run_folder.read_json(folder / "result.json")["epochs"] == 4
 
@@ -242,7 +244,7 @@ def test_ctrl_c_while_the_last_epoch_is_judged_ends_the_table_too(tmp_path, monk
     for name in ("cnn1", "cnn2"):
         tiny = dataclasses.replace(registry.REGISTRY[name], scaled=few)
         monkeypatch.setitem(registry.REGISTRY, name, tiny)
-    original, calls = validation.judge, []
+    original, calls = validation.evaluate, []
 
     def interrupted(*args):
         calls.append(1)
@@ -250,7 +252,7 @@ def test_ctrl_c_while_the_last_epoch_is_judged_ends_the_table_too(tmp_path, monk
             os.kill(os.getpid(), signal.SIGINT)
         return original(*args)
 
-    monkeypatch.setattr(validation, "judge", interrupted)
+    monkeypatch.setattr(validation, "evaluate", interrupted)
     words = ["baseline", "table", "cnn1", "cnn2", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
     assert main(words) == 130
     assert not (tmp_path / "runs" / "cnn2").exists()
@@ -266,15 +268,15 @@ def test_ctrl_c_while_the_last_epoch_is_judged_ends_the_table_too(tmp_path, monk
 def test_long_epoch_is_saved_on_the_way(tmp_path, monkeypatch):
     """A kill in the middle costs at most the interval, here none."""
     monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
-    original, steps = training._Trainer._step, []
+    original, steps = Stepper.update, []
 
-    def killed(self, rows):
+    def killed(self, batch):
         if len(steps) == 3:
             raise KeyboardInterrupt  # what leaves no time to save
-        steps.append(original(self, rows))
+        steps.append(original(self, batch))
         return steps[-1]
 
-    monkeypatch.setattr(training._Trainer, "_step", killed)
+    monkeypatch.setattr(Stepper, "update", killed)
     words = ["cnn1", "--train-images", "40", "--val-images", "4", "--epochs", "1", "--batch", "8"]
     assert main(["baseline", "train", *words, "--runs", str(tmp_path)]) == 130
     assert checkpoint.read_meta(tmp_path / "cnn1" / "last")["step"] == 3
@@ -291,7 +293,7 @@ def test_full_disk_is_one_line_and_keeps_the_checkpoint_before(tmp_path, capsys,
     monkeypatch.setattr(checkpoint, "save", full)
     words = ["cnn1", "--train-images", "16", "--val-images", "4", "--epochs", "2", "--runs", str(tmp_path)]
     assert main(["baseline", "train", *words]) == 4
-    assert "cannot be written: No space left on device" in capsys.readouterr().err
+    assert "last after step 2: No space left on device" in capsys.readouterr().err.splitlines()[-1]
     assert checkpoint.load(tmp_path / "cnn1" / "last").meta["epoch"] == 1
     assert run_folder.read_json(tmp_path / "cnn1" / "run.json")["status"] == "failed"
 

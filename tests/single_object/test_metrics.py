@@ -173,5 +173,5 @@ def test_references_of_the_table():
 def test_seed_numbers_stand_beside_the_right_ones():
     baseline = registry.find("cnn1")
     val = digits.draw(20, seed=1, part="val")
-    found, _ = validation.judge(baseline.build(), baseline, val, torch.device("cpu"))
+    found, _ = validation.evaluate(baseline.build(), baseline, val, torch.device("cpu"))
     assert {"seed_accuracy", "seed_iou", "accuracy", "mean_iou", "AP50"} <= found.keys()

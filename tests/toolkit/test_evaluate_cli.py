@@ -91,13 +91,13 @@ def test_markdown_and_latex(files, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("| class | objects | AP | AP50")
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-    assert "95 % bootstrap interval" in lines[-1]
+    assert "95 % interval" in lines[-1]
     assert not (files / "out" / "report.html").exists()
     assert main(["report", str(files / "out"), "--latex"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("\\begin{table}")
     assert text.count("\\begin") == text.count("\\end")
-    assert "95 \\% bootstrap" in text
+    assert "95 \\% interval" in text
     rows = [line for line in text.splitlines() if line.endswith("\\\\")]
     assert {row.count("&") for row in rows} == {8}
 

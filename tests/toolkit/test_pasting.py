@@ -173,14 +173,14 @@ def test_training_and_its_picture_paste_but_judging_does_not(toy_set, tmp_path, 
     from toolkit.commands.train import describe_run
     from toolkit.config import resolve
     from toolkit.data import dataset
-    from toolkit.training.build import Parts
+    from toolkit.training.detection import Detection
 
     index = read_index(toy_set(num_images=7))
     config = resolve(7, {"model": "fasterrcnn_tiny_fpn", "copy_paste": 0.5, "workers": 0, "device": "cpu"})
-    parts = Parts(config, index, index, runtime.Processes(), None)
-    parts.close()
-    assert parts.batches.loader.dataset.copy_paste == 0.5
-    assert parts.val_batches.loader.dataset.copy_paste == 0.0
+    task = Detection(config, index, index, None, runtime.Processes(), None)
+    task.close()
+    assert task.loader.loader.dataset.copy_paste == 0.5
+    assert task.val_loader.loader.dataset.copy_paste == 0.0
     asked = []
     chance = dataset.DetectionDataset.__getitem__
     monkeypatch.setattr(

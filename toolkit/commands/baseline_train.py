@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 RUNS = Path("runs/baselines")
-RESUME_MAY_CHANGE = {"epochs", "patience", "max_time", "device", "resume"}
+RESUME_MAY_CHANGE = {"epochs", "patience", "max_time", "device"}
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool = False) -> None:
@@ -136,18 +136,16 @@ def train(args: argparse.Namespace) -> int:
 def _resume(args: argparse.Namespace) -> int:
     from label_tools.text.errors import InputError
     from toolkit import checkpoint
+    from toolkit.config import Schedule
     from toolkit.single_object import recipe as recipes
     from toolkit.single_object.data.samples import fingerprint
     from toolkit.single_object.data.sources import is_drawn
     from toolkit.single_object.training import check_same_data
-    from toolkit.training import run_folder
+    from toolkit.training import resume, run_folder
 
     folder = args.resume
-    plain = argparse.ArgumentParser()
-    train_arguments(plain)
-    defaults = vars(plain.parse_args([]))
-    given = {key for key, value in defaults.items() if getattr(args, key) != value}
-    if wrong := sorted(given - RESUME_MAY_CHANGE - {"name"}):
+    given = _given_options(args)
+    if wrong := sorted(set(given) - RESUME_MAY_CHANGE - {"name", "resume"}):
         flag = {"run_name": "as"}.get(wrong[0], wrong[0].replace("_", "-"))
         raise InputError(f"--resume: --{flag} cannot change in a run; start a new one")
     found, notes = checkpoint.load_last(folder)
@@ -158,31 +156,34 @@ def _resume(args: argparse.Namespace) -> int:
         raise InputError(f"--resume {folder}: is a run of {baseline.name}, found {args.name}")
     record = run_folder.read_json(folder / run_folder.RUN)
     if not isinstance(record, dict) or not isinstance(record.get("data"), dict):
-        raise InputError(f"{folder / run_folder.RUN}: does not say which data the run was taught; start a new one")
-    ended = record.get("ended", "finished") if record.get("status") == "finished" else ""
-    more = args.epochs is not None and args.epochs > found.meta["epoch"]
-    more |= any(ended.startswith(why) and key in given for why, key in (("early", "patience"), ("--max", "max_time")))
-    if ended and not more:
+        raise InputError(f"{folder / run_folder.RUN}: does not say which data the run was trained on; start a new one")
+    options = {name: value for name, value in given.items() if name in RESUME_MAY_CHANGE}
+    changed = {name for name, value in options.items() if value != getattr(recipe, name)}
+    dataclasses.replace(recipe, **options).check()
+    if "epochs" in changed:
+        plan = Schedule(epochs=recipe.epochs, schedule=recipe.schedule)
+        resume.check_epochs(folder, plan, args.epochs, found.meta["epoch"])
+    if ended := resume.why_over(folder, record, changed):
         print(f"{folder}: is already finished ({ended}); its numbers: {folder / 'result.json'}")
         return 0
-    recipe = dataclasses.replace(recipe, **{key: getattr(args, key) for key in given & RESUME_MAY_CHANGE - {"resume"}})
-    recipe.check()
     stored = record["data"]
-    pair = open_pair(
-        {
-            **stored,
-            **{
-                key: str(folder / stored[key])
-                for key in ("data", "val")
-                if stored[key] and not is_drawn(stored[key]) and (folder / stored[key]).exists()
-            },
-        }
-    )
+    here = {
+        key: str(folder / stored[key])
+        for key in ("data", "val")
+        if stored[key] and not is_drawn(stored[key]) and (folder / stored[key]).exists()
+    }
+    pair = open_pair({**stored, **here})
     check_same_data(found, folder, *map(fingerprint, pair))
     with run_folder.Lock(folder):
-        checkpoint.sweep(folder)
-        checkpoint.drop_damaged_last(folder)
-        return _fit(folder, recipe, pair, stored, checkpoint.load_last(folder)[0])
+        return _fit(folder, dataclasses.replace(recipe, **options), pair, stored, resume.open_run(folder))
+
+
+def _given_options(args: argparse.Namespace) -> dict:
+    """{option: value} of those that were given."""
+    plain = argparse.ArgumentParser()
+    train_arguments(plain)
+    defaults = vars(plain.parse_args([]))
+    return {name: getattr(args, name) for name, default in defaults.items() if getattr(args, name) != default}
 
 
 def _plan(args: argparse.Namespace):
@@ -292,7 +293,7 @@ def _fit(folder: Path, recipe, pair, stored: dict, found) -> int:
     from label_tools.text.errors import InputError
     from toolkit import runtime
     from toolkit.single_object import training
-    from toolkit.single_object.curves import draw_answers, draw_curves
+    from toolkit.single_object.answers import draw_answers
     from toolkit.stopping import Stopped
     from toolkit.training import run_folder
     from toolkit.training.progress import Progress
@@ -317,7 +318,6 @@ def _fit(folder: Path, recipe, pair, stored: dict, found) -> int:
         progress.close()
         with contextlib.suppress(InputError):  # a full disk, say; the reason for the failure goes first
             run_folder.update_run(folder, **ending, seconds=round(time.time() - started, 1))
-            draw_curves(run_folder.read_metrics(folder), folder / "curves.png")
     draw_answers(folder, pair[1])
     print(summary(result))
     print(f"run: {folder}")

@@ -59,10 +59,10 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         dest="precision",
         type=float,
         metavar="P",
-        help="thresholds that reach this precision, instead of the highest F1",
+        help="thresholds that reach this precision, instead of the middle of those with a high F1",
     )
-    parser.add_argument("--resamples", type=int, help="bootstrap resamples; 0: no intervals (default: 1000)")
-    parser.add_argument("--seed", type=int, help="of the bootstrap (default: 0)")
+    parser.add_argument("--resamples", type=int, help="resamples for the intervals; 0: none (default: 1000)")
+    parser.add_argument("--seed", type=int, help="of the resamples (default: 0)")
 
 
 def settings_of(args: argparse.Namespace):

@@ -10,7 +10,7 @@ from label_tools.text.files import write_json
 from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.judge import DEFAULTS, Settings
 from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.bootstrap import compare
+from toolkit.metrics.intervals import compare
 from toolkit.metrics.matching import match
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from label_tools.text.errors import InputError
-from toolkit.metrics import bootstrap, curves, statistics
+from toolkit.metrics import curves, statistics
 from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.coco import summary
 from toolkit.metrics.confusion import confusion
 from toolkit.metrics.error_kinds import error_kinds
+from toolkit.metrics.intervals import intervals
 from toolkit.metrics.matching import MAX_DETECTIONS, Matches, match
 from toolkit.metrics.suspects import Suspect, suspects
 
@@ -24,9 +25,9 @@ class Settings:
     """What an evaluation is asked for. The only place where these defaults are written."""
 
     iou: float = 0.5  # of the curves, thresholds, calibration and confusion; a multiple of 0.05 from 0.5 to 0.95
-    resamples: int = 1000  # of the bootstrap; 0: no intervals
+    resamples: int = 1000  # of the intervals; 0: none
     seed: int = 0
-    precision: float | None = None  # thresholds reach this precision; None: they have the highest F1
+    precision: float | None = None  # thresholds reach this precision; None: the middle of those with a high F1
     confident: float = 0.5  # score from which a detection may accuse a label
 
     def check(self) -> None:
@@ -73,7 +74,7 @@ def coco_metrics(document: dict, detections: list) -> dict:
 def thresholds(
     document: dict, detections: list, iou: float = Settings.iou, precision: float | None = Settings.precision
 ) -> dict[str, float]:
-    """{class: score} with the highest F1, or with the highest recall that keeps `precision`, at one IoU."""
+    """{class: score}: the middle of those with a high F1, or the lowest that keeps `precision`, at one IoU."""
     return curves.score_thresholds(curves.curves(match(read_tables(document, detections)), iou), precision)
 
 
@@ -112,7 +113,7 @@ def judge(
             "lowest_score": float(tables.det_score.min()) if len(tables.det_score) else None,
             "thresholds_from": "elsewhere" if fixed_thresholds else "these images",
         },
-        "intervals": bootstrap.intervals(matches, settings.resamples, settings.seed),
+        "intervals": intervals(matches, settings.resamples, settings.seed),
         "thresholds": {
             curve.name: {"threshold": chosen[curve.name], **curve.at(chosen[curve.name])} for curve in lines[:-1]
         },

@@ -4,7 +4,7 @@ tables        the COCO document and the detections as arrays; refuses what would
 overlap       IoU of many boxes, only the pairs that matter
 matching      which detection found which object, once, for every IoU threshold and area range
 coco          COCO's twelve numbers and the same per class, from the matches
-bootstrap     intervals over images, and whether run B is better than run A
+intervals     95 % intervals over images, and whether run B is better than run A
 curves        precision, recall and F1 against the score threshold; the threshold per class
 calibration   does a score of 0.8 mean right 8 times in 10?
 confusion     which class is taken for which, with background

@@ -275,13 +275,17 @@ def _made(training: Training, metrics: dict | None, loaded: dict[str, dict]) -> 
                 if settings["thresholds_from"] == "elsewhere"
                 else "on these images, so precision and recall at them flatter a little"
             )
-            + (": highest F1" if settings["precision"] is None else f": precision {settings['precision']:.2f}"),
+            + (
+                ": middle of those with a high F1"
+                if settings["precision"] is None
+                else f": precision {settings['precision']:.2f}"
+            ),
         )
         intervals = metrics.get("intervals")
         if intervals:
             add(
                 "intervals",
-                f"95 %, basic bootstrap over images, {intervals['resamples']} resamples, seed {intervals['seed']}",
+                f"95 %, half samples of the images, {intervals['resamples']} resamples, seed {intervals['seed']}",
             )
     return rows
 

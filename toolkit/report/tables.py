@@ -105,7 +105,7 @@ def _rows(metrics: dict) -> list[tuple[str, list[str]]]:
 def _caption(metrics: dict) -> str:
     ends = interval(metrics, "AP")
     text = f"AP {number(metrics['AP'])}"
-    text += f", 95 % bootstrap interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics["AP"] is not None else ""
+    text += f", 95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics["AP"] is not None else ""
     split = f" of the {metrics['split']} split" if metrics.get("split") else ""
     return f"{text}; {metrics['num_objects']} objects in {metrics['num_images']} images{split}; COCO metrics"
 

@@ -20,6 +20,7 @@ from toolkit.single_object.predictions import LEAST_SIDE
 
 ROWS, COLUMNS = 2, 3
 LOSSES = ("grid_seed", "grid")
+TERMS = ("bce", "mse", "class")
 
 
 def assign(samples: Samples) -> tuple[Tensor, int]:

@@ -1,10 +1,6 @@
-"""What a network is taught about each sample, the loss of a batch, and the means of losses over steps."""
+"""Targets of each sample, and the losses of a batch."""
 
 from __future__ import annotations
-
-import dataclasses
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -19,7 +15,7 @@ from toolkit.single_object.registry import Baseline
 
 
 class Targets:
-    """What the network should say to each sample, and the loss of a batch of rows."""
+    """The targets of `samples` for a baseline, and its losses for a batch of rows. InputError: a wrong loss."""
 
     def __init__(self, baseline: Baseline, samples: Samples, recipe: Recipe) -> None:
         loss = recipe.loss
@@ -34,7 +30,13 @@ class Targets:
             if "bce" in self.sum.weights and not presence:
                 raise InputError(f"--loss {loss!r}: {baseline.name} has no presence output; leave bce out")
             if presence and "bce" not in self.sum.weights:
-                raise InputError(f"--loss {loss!r}: teaches {baseline.name} nothing about presence; needs bce, too")
+                raise InputError(
+                    f"--loss {loss!r}: does not train the presence output of {baseline.name}; needs bce, too"
+                )
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        return grid.TERMS if self.baseline.grid else tuple(self.sum.weights)
 
     def losses(
         self, network: torch.nn.Module, images: torch.Tensor, rows: torch.Tensor, device: torch.device, changed: bool
@@ -46,32 +48,3 @@ class Targets:
             images, boxes = augment(images, truth.boxes)
             truth = truth._replace(boxes=boxes)
         return self.sum.terms(read(network(images), self.baseline.form), truth, self.baseline.code, self.size)
-
-
-@dataclass
-class Sums:
-    """Means of losses: over the epoch, and over the steps since the last record."""
-
-    total: dict[str, float] = field(default_factory=dict)
-    count: int = 0
-    recent: dict[str, float] = field(default_factory=dict)
-    recent_count: int = 0
-
-    def add(self, losses: dict[str, float], weight: int = 1) -> None:
-        for name, value in losses.items():
-            self.total[name] = self.total.get(name, 0.0) + value * weight
-            self.recent[name] = self.recent.get(name, 0.0) + value * weight
-        self.count, self.recent_count = self.count + weight, self.recent_count + weight
-
-    def window(self) -> dict[str, float]:
-        means = {name: value / self.recent_count for name, value in self.recent.items()}
-        self.recent, self.recent_count = {}, 0
-        return means
-
-    def epoch(self) -> dict[str, float]:
-        means = {name: value / max(1, self.count) for name, value in self.total.items()}
-        self.total, self.count = {}, 0
-        return means
-
-    def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)

@@ -45,7 +45,7 @@ def answer_all(parts: list[Any], form: str) -> Answer:
     return Answer(torch.cat([a.logits for a in answers]), torch.cat([a.values for a in answers]), presence)
 
 
-def judge(
+def evaluate(
     network: nn.Module, baseline: Baseline, samples: Samples, device: torch.device, batch: int = 64
 ) -> tuple[dict[str, Any], Prediction | Tensor]:
     """-> (metrics with `seed_*` beside them, the predictions; for a grid its outputs [N,2,3,7])."""

@@ -1,4 +1,4 @@
-"""What a run keeps on the disk to go on from: its state, and who writes `last` and `best` when the disk may refuse."""
+"""What a run keeps on the disk to go on from: its state, and the writer of `last` and `best`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,41 @@ class State:
     """Where a run stands; everything that resume needs beside weights, optimiser and generators."""
 
     step: int = 0  # optimiser steps done
-    epoch: int = 0  # epochs done: trained and judged
+    epoch: int = 0  # epochs done: trained and evaluated
     batch: int = 0  # batches done in the epoch under way; all of them: it waits for its evaluation
-    best_ap: float = -1.0
+    best_score: float = -1.0
     best_epoch: float = -1
-    since_best: int = 0
+    since_best: int = 0  # evaluations
     seconds: float = 0.0
     skipped: int = 0  # batches left out because their loss was not finite
     sums: dict[str, float] = field(default_factory=dict)  # losses of the epoch under way
     counted: int = 0  # batches in `sums`
+    recent: dict[str, float] = field(default_factory=dict)  # losses since the last record
+    recent_counted: int = 0
     unreadable: list[str] = field(default_factory=list)  # files left out, with the reason
     log_bytes: int = 0
+
+    @classmethod
+    def of(cls, found: checkpoint.Checkpoint) -> State:
+        """The state in a checkpoint."""
+        try:
+            return cls(**found.state["progress"])
+        except (KeyError, TypeError):
+            raise InputError(
+                f"{found.folder}: was saved by another version of this toolkit, which alone can go on with it; "
+                f"start a new run, for a detector with --weights {found.folder}"
+            ) from None
+
+    def add(self, losses: dict[str, float]) -> None:
+        """Count the losses of a batch."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.recent[name] = self.recent.get(name, 0.0) + value
+        self.counted += 1
+        self.recent_counted += 1
+
+    def recent_means(self) -> dict[str, float]:
+        return {name: value / self.recent_counted for name, value in self.recent.items()}
 
 
 class Keeper:

@@ -1,4 +1,4 @@
-"""curves.png: loss of training and validation, AP and learning rate against the epoch."""
+"""curves.png: each loss against the step, the numbers of the evaluation against the epoch, and the learning rate."""
 
 from __future__ import annotations
 
@@ -6,49 +6,64 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-MOST_RATES = 2000  # points of the learning rate's curve; a pixel shows no more
+import numpy as np
+
+from label_tools.text.atomic import atomic_write
+
+MOST_POINTS = 2000  # of a curve; a pixel shows no more
+COLUMNS = 3
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+LINES = (("train_loss", "-", COLOURS[0], "training"), ("val_loss", "o--", COLOURS[1], "validation"))
+METRICS = ("AP", "AP50", "AP75", "accuracy", "mean_iou")  # the numbers of an epoch that are drawn
 
 
 def draw_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
     """Draw the records of metrics.jsonl; with fewer than one epoch there is nothing to draw."""
-    epochs, rates = [], []
+    epochs: list[dict] = []
+    steps: list[np.ndarray] = []  # step, learning rate, losses; arrays, for a long run has a hundred thousand
+    names: list[str] = []
     for record in records:
         if record.get("kind") == "epoch":
             epochs.append(record)
         elif record.get("kind") == "step":
-            rates.append((record["step"], record["lr"]))
+            names = names or [k for k in record if k not in ("kind", "step", "epoch", "lr", "loss", "images_per_s")]
+            steps.append(np.array([record.get(name, np.nan) for name in ("step", "lr", *names)]))
     if not epochs:
         return
-    rates = rates[:: 1 + len(rates) // MOST_RATES]
-    import matplotlib
-
-    matplotlib.use("Agg")
+    table = np.stack(steps)[:: 1 + len(steps) // MOST_POINTS] if steps else np.empty((0, 2 + len(names)))
     from matplotlib.figure import Figure
 
-    from label_tools.text.atomic import atomic_write
-
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    loss, ap, rate = figure.subplots(1, 3)
-    x = [r["epoch"] for r in epochs]
-    loss.plot(x, [sum(r["train_loss"].values()) for r in epochs], label="training", color="#0072B2")
-    judged = [r for r in epochs if r.get("val_loss")]
-    if judged:
-        at = [r["epoch"] for r in judged]
-        loss.plot(at, [sum(r["val_loss"].values()) for r in judged], label="validation", color="#D55E00")
-        for key, style in (("AP", "-"), ("AP50", "--"), ("AP75", ":")):
-            values = [float("nan") if r.get(key) is None else r[key] for r in judged]
-            ap.plot(at, values, style, label=key, color="#009E73")
-        ap.legend(frameon=False)
-    loss.legend(frameon=False)
-    rate.plot([step for step, _ in rates], [lr for _, lr in rates], color="#555555")
-    for axes, title, name in (
-        (loss, "loss, sum of four", "epoch"),
-        (ap, "AP on validation", "epoch"),
-        (rate, "learning rate", "step"),
-    ):
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel(name)
-        axes.spines[["top", "right"]].set_visible(False)
-    ap.set_ylim(0, 1)
+    rows = -(-(len(names) + 2) // COLUMNS)
+    figure = Figure(figsize=(3.7 * COLUMNS, 3.1 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+    for panel, name, values in zip(panels, names, table.T[2:], strict=False):
+        panel.plot(table[:, 0], values, color=COLOURS[0], alpha=0.3, linewidth=0.8)
+        for key, style, colour, label in LINES:
+            points = [(r["step"], r[key][name]) for r in epochs if name in (r.get(key) or {})]
+            if points:
+                panel.plot(*zip(*points, strict=True), style, color=colour, markersize=3, label=label)
+        _name(panel, name.removeprefix("loss_").replace("_", " ") + " loss", "step")
+        panel.set_ylim(bottom=0)
+        panel.legend(frameon=False, fontsize=8)
+    numbers, rate = panels[len(names) : len(names) + 2]
+    measured = [r for r in epochs if any(name in r for name in METRICS)]
+    for name, colour in zip(METRICS, COLOURS, strict=True):
+        if values := [np.nan if r.get(name) is None else r[name] for r in measured if name in r]:
+            numbers.plot([r["epoch"] for r in measured], values, "o-", markersize=3, color=colour, label=name)
+    if measured:
+        numbers.legend(frameon=False, fontsize=8)
+    _name(numbers, "validation", "epoch")
+    numbers.set_ylim(0, 1.02)
+    rate.plot(table[:, 0], table[:, 1], color="#555555")
+    _name(rate, "learning rate", "step")
+    for panel in panels[len(names) + 2 :]:
+        panel.set_visible(False)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=110)
+
+
+def _name(panel: Any, title: str, below: str) -> None:
+    panel.set_title(title, fontsize=10)
+    panel.set_xlabel(below)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.spines[["top", "right"]].set_visible(False)

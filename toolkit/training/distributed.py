@@ -1,9 +1,9 @@
-"""Several processes that are one run: what ends one of them ends all, with a line each."""
+"""Distributed runs: shared decisions and shared failure."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,11 @@ from label_tools.text.errors import InputError
 from toolkit import runtime
 from toolkit.data.loader import MachineError
 from toolkit.stopping import SIGNALS
-from toolkit.training import engine
 
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[runtime.Processes]:
-    """The processes that torchrun started, left at the end. A lost one is one line, before and after training, too."""
+    """Join the processes that torchrun started and leave them at the end. A lost one is a MachineError."""
     processes = runtime.join_processes(device)
     try:
         yield processes
@@ -66,15 +65,15 @@ class Agreed:
     time_is_up: bool
 
 
-def agree_on_batch(mine: Agreed, processes: runtime.Processes, device: torch.device) -> Agreed:
-    """One exchange for every batch, so that all processes step, stop and skip together."""
+def agree_on_batch(mine: Agreed, processes: runtime.Processes, names: Sequence[str], device: torch.device) -> Agreed:
+    """One exchange for every batch, so that all processes step, stop and skip together. names: of the losses."""
     if processes.world_size == 1:
         return mine
-    values = [mine.losses.get(name, 0.0) for name in engine.LOSSES]
+    values = [mine.losses.get(name, 0.0) for name in names]
     flags = [mine.bad, *(mine.signal == signum for signum in SIGNALS), mine.time_is_up]
     shared = torch.tensor([*values, *map(float, flags)], dtype=torch.float64, device=device)
     torch.distributed.all_reduce(shared)
     means = (shared[: len(values)] / processes.world_size).tolist()
     bad, interrupt, terminate, late = (value > 0 for value in shared[len(values) :].tolist())
     signum = SIGNALS[0] if interrupt else SIGNALS[1] if terminate else 0
-    return Agreed(dict(zip(engine.LOSSES, means, strict=True)), bad, int(signum), late)
+    return Agreed(dict(zip(names, means, strict=True)), bad, int(signum), late)

@@ -51,18 +51,24 @@ def training_losses(
     """-> (sum of the four losses, each as a float). Raises NonFiniteLoss before anything is changed."""
     images, targets = to_device(images, targets, device)
     with autocast(device, dtype):
-        losses = model(images, targets)
-        total = sum(losses.values())
+        return total(model(images, targets))
+
+
+def total(losses: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+    """-> (sum of the losses, each as a float). Raises NonFiniteLoss."""
     values = dict(zip(losses, torch.stack([v.detach().float() for v in losses.values()]).tolist(), strict=True))
     if not math.isfinite(sum(values.values())):
         raise NonFiniteLoss(values)
-    return total, values
+    return sum(losses.values()), values
 
 
 def update(model: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float) -> None:
     """Clip, step, clear. A gradient that is not finite leaves the weights alone."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm > 0 else math.inf)
+    if clip_norm > 0:
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+    else:
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not torch.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)
         raise NonFiniteLoss({"gradient norm": float(norm)})

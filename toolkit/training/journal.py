@@ -1,4 +1,4 @@
-"""What a run says while it goes on: metrics.jsonl, TensorBoard, results.csv, curves.png and the progress line."""
+"""What a run writes and shows while it goes on: metrics.jsonl, TensorBoard, results.csv, curves.png, progress."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.text.errors import InputError
+from toolkit.config import Config
 from toolkit.training import run_folder
 from toolkit.training.checkpoints import State
 from toolkit.training.curves import draw_curves
@@ -16,50 +17,80 @@ SECONDS_BETWEEN_CURVES = 10.0  # drawing takes half a second, an epoch of a comp
 
 
 class Journal:
-    """Of a run in `folder` that goes on from `state`; `resumed` forgets what came after its checkpoint."""
+    """Of a run in `folder` that goes on from `state`; `resumed` forgets what came after its checkpoint.
 
-    def __init__(self, folder: Path, progress: Progress, state: State, resumed: bool, tensorboard: bool) -> None:
+    steps: of the whole run. log_every: steps between two records of the losses.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        progress: Progress,
+        state: State,
+        resumed: bool,
+        config: Config,
+        steps: int,
+        log_every: int,
+    ) -> None:
         self.folder, self.progress, self.first_step = folder, progress, state.step
+        self.epochs, self.steps, self.log_every = config.schedule.epochs, steps, log_every
         self.log = run_folder.MetricsLog(folder, state.log_bytes if resumed else None)
         self.events = None
-        if tensorboard:
+        if config.run.tensorboard:
             from toolkit.training.tensorboard import Events
 
             self.events = Events(folder, state.step + 1 if resumed else None)
         self.started, self.drawn, self.stale = time.monotonic(), 0.0, False
 
-    def record(self, **record: Any) -> None:
+    def _record(self, **record: Any) -> None:
         self.log.write(**record)
         if self.events:
             self.events.write(**record)
 
-    def step(
-        self, state: State, group: list[dict[str, float]], lr: float, images: int, seconds: float, of: str
-    ) -> None:
-        """An optimiser step from the losses of its batches; `of`: "EPOCHS STEPS" of the whole run."""
-        used = [losses for losses in group if losses]
-        names = used[0] if used else {}
-        losses = {name: sum(part[name] for part in used) / len(used) for name in names}
-        speed = images / max(1e-9, seconds)
-        self.record(
-            kind="step",
-            step=state.step,
-            epoch=state.epoch,
-            lr=lr,
-            loss=sum(losses.values()),
-            images_per_s=round(speed, 2),
-            **losses,
-        )
-        epochs, steps = of.split()
+    def step(self, state: State, lr: float, speed: float) -> None:
+        """After an optimiser step: the progress line, and a record of the mean losses where one is due."""
+        losses = state.recent_means()
         spent = time.monotonic() - self.started
-        left = spent / max(1, state.step - self.first_step) * (int(steps) - state.step)
+        left = spent / max(1, state.step - self.first_step) * (self.steps - state.step)
         parts = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
         self.progress.step(
-            f"epoch {state.epoch + 1}/{epochs}  step {state.step}/{steps}  {parts}  "
+            f"epoch {state.epoch + 1}/{self.epochs}  step {state.step}/{self.steps}  {parts}  "
             f"lr {lr:.2g}  {speed:.1f} images/s  {duration(left)} left"
         )
+        if state.step % self.log_every == 0:
+            self._record(
+                kind="step",
+                step=state.step,
+                epoch=state.epoch,
+                lr=lr,
+                loss=sum(losses.values()),
+                images_per_s=round(speed, 2),
+                **losses,
+            )
+            state.recent, state.recent_counted = {}, 0
 
-    def epoch(self) -> None:
+    def epoch(
+        self,
+        state: State,
+        done: float,
+        train_loss: dict[str, float],
+        lr: float,
+        seconds: float,
+        metrics: dict[str, Any],
+    ) -> None:
+        """A record of the epoch: `metrics` are plain numbers and "val_loss", or empty."""
+        self._record(
+            kind="epoch",
+            epoch=done,
+            step=state.step,
+            train_loss=train_loss,
+            lr=lr,
+            seconds=round(seconds, 1),
+            unreadable=len(state.unreadable),
+            **metrics,
+        )
+
+    def draw(self) -> None:
         """After the record of an epoch: the table, and now and then the curves."""
         self.stale = True
         self._write(draw=time.monotonic() - self.drawn > SECONDS_BETWEEN_CURVES)

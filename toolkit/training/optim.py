@@ -43,8 +43,8 @@ def prepare_step(
     so neither moves nor decays. -> the rate of the heads."""
     now = lr * schedule.factor(plan.schedule, step, total, plan.warmup)
     for group in optimizer.param_groups:
-        group["lr"] = now * group["share"]
-        if heads_only and group["body"]:
+        group["lr"] = now * group.get("share", 1.0)
+        if heads_only and group.get("body"):
             for parameter in group["params"]:
                 parameter.grad = None
     return now

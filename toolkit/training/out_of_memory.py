@@ -3,10 +3,9 @@ when there was too little."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
+from label_tools.text.messages import counted
 from toolkit.config import Config, Model
 from toolkit.data.dataset import Index
 
@@ -27,13 +26,13 @@ def largest(index: Index, model: Model) -> str:
     return f"{index.path(row).name}, {width}x{height} px, {wide}x{high} px in the network"
 
 
-def advice(config: Config, train: Index, step: int, images: list, targets: list, folder: Path) -> str:
-    """One line for a step that ran out of memory: its batch, the largest image, what to try."""
+def advice(config: Config, train: Index, images: list, targets: list) -> str:
+    """For a step that ran out of memory: its batch, the largest image, what to try."""
     sizes = ", ".join(f"{i.shape[2]}x{i.shape[1]}" for i in images)
     boxes = ", ".join(str(len(t["boxes"])) for t in targets)
     return (
-        f"out of memory at step {step}: batch of {len(images)} images ({sizes} px; {boxes} boxes) "
+        f"batch of {counted(len(images), 'image')} ({sizes} px; {boxes} boxes) "
         f"at --image-size {config.model.image_size}; the largest image is {largest(train, config.model)}; try a "
         f"smaller --batch-size with --accumulate, a smaller --image-size or --max-size, --precision bf16 where the "
-        f"device has it, or --roi-batch 128; checkpoints in {folder} are intact"
+        f"device has it, or --roi-batch 128"
     )

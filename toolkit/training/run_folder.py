@@ -208,7 +208,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_results(folder: Path) -> None:
-    """results.csv: one row an epoch, one column a number."""
+    """results.csv: one row an epoch; the losses with their sums, then every number of the evaluation."""
     rows = []
     for record in each_metric(folder, "epoch"):
         row = {"epoch": record["epoch"], "step": record["step"]}
@@ -216,7 +216,9 @@ def write_results(folder: Path) -> None:
             losses = record.get(part) or {}
             row[part] = sum(losses.values()) if losses else ""
             row.update({f"{part.split('_')[0]}_{name}": value for name, value in losses.items()})
-        row.update({k: "" if record.get(k) is None else record[k] for k in ("AP", "AP50", "AP75", "lr", "seconds")})
+        first = {name: record.get(name) for name in ("AP", "AP50", "AP75", "lr", "seconds")}
+        others = {k: v for k, v in record.items() if k not in ("kind", "train_loss", "val_loss") and k not in first}
+        row.update({k: "" if v is None else v for k, v in {**first, **others}.items()})
         rows.append(row)
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()

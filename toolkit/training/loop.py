@@ -1,0 +1,281 @@
+"""The training loop: epochs, evaluation, checkpoints, and every reason to stop. What is trained is a `Task`."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
+from toolkit import checkpoint, runtime
+from toolkit.config import Config
+from toolkit.data.loader import MachineError
+from toolkit.stopping import Stopped, StopSignal
+from toolkit.training.checkpoints import Keeper, State
+from toolkit.training.failures import explain
+from toolkit.training.journal import Journal
+from toolkit.training.progress import Progress, duration
+from toolkit.training.step import Stepper
+from toolkit.training.task import Task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves: its best checkpoint, why it ended, and what the disk refused on the way."""
+
+    folder: Path
+    best_score: float
+    best_epoch: float
+    epochs: float
+    steps: int
+    seconds: float
+    ended: str
+    metrics: dict[str, Any] | None  # of the last weights; None where this session did not evaluate them
+    failed_saves: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    def check_saves(self) -> None:
+        """Raise MachineError when the disk refused a checkpoint."""
+        if self.failed_saves:
+            raise MachineError(
+                f"{self.folder}: training ended, but not every checkpoint could be written: {self.failed_saves[-1]}"
+            )
+
+
+def run(
+    make: Callable[[], Task],
+    config: Config,
+    folder: Path,
+    *,
+    resume: checkpoint.Checkpoint | None = None,
+    processes: runtime.Processes | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train what `make` gives in `folder`, by the sections schedule, optimizer and run of `config`.
+
+    Writes last, best, metrics.jsonl, results.csv and curves.png. Raises Stopped after SIGINT or SIGTERM, with
+    everything saved; InputError naming step, losses and images when a loss is not finite; MachineError when memory, a
+    loader process or another training process is lost.
+    """
+    processes = processes or runtime.Processes()
+    progress = progress or Progress(quiet=True)
+    with StopSignal(quiet=not processes.first) as stop:
+        loop = _Loop(make(), config, folder, processes, progress, resume, stop)
+        try:
+            return loop.run()
+        except (RuntimeError, MemoryError, ValueError) as error:  # torch's OutOfMemoryError is a RuntimeError
+            raise explain(error, loop.task, loop.state.step + 1, loop.seen, folder) or error from None
+        finally:
+            loop.close()
+
+
+class _Loop:
+    def __init__(
+        self,
+        task: Task,
+        config: Config,
+        folder: Path,
+        processes: runtime.Processes,
+        progress: Progress,
+        resume: checkpoint.Checkpoint | None,
+        stop: StopSignal,
+    ) -> None:
+        self.task, self.config, self.folder = task, config, folder
+        self.processes, self.progress, self.stop = processes, progress, stop
+        self.state = state = State.of(resume) if resume else State()
+        self.stepper = Stepper(task, config, state, folder, processes, progress)
+        self.seen: Any = None  # the batch under way
+        self.metrics: dict[str, Any] | None = None  # of the last evaluation
+        self.resumed = resume is not None
+        if note := runtime.precision_note(config.run.precision, task.device):
+            progress.line(note)
+        if processes.first:
+            self.journal = Journal(folder, progress, state, self.resumed, config, self.stepper.total, task.log_every)
+            meta = {
+                **task.meta(),
+                "precision": str(task.dtype).removeprefix("torch."),
+                "versions": runtime.versions(),
+            }
+            self.keeper = Keeper(folder, meta, self.journal.log, progress)
+        self.started = time.monotonic()
+        if resume:
+            task.learner.restore(resume)
+            if processes.rank:  # each process samples its own anchors
+                torch.manual_seed(config.run.seed + processes.rank + state.step)
+
+    def close(self) -> None:
+        if self.processes.first:
+            self.journal.close()
+        self.task.close()
+
+    # --- epochs -----------------------------------------------------------------------------------------------
+
+    def run(self) -> Trained:
+        state, plan = self.state, self.config.schedule
+        if not self.resumed:
+            self._save("last")  # a run can be resumed from its first moment, and the disk shows what it can hold
+            if self.processes.first:
+                self.keeper.check_room()
+        while not (ended := self._ended()):
+            time_is_up = self._epoch()
+            done = self._done()
+            due = done % plan.eval_every == 0 or done == plan.epochs or time_is_up
+            self._close_epoch(done, self._validate() if due and self.task.validates else None)
+        if not self.task.validates:
+            self._save("best")
+        return Trained(
+            self.folder,
+            state.best_score,
+            state.best_epoch,
+            self._done(),
+            state.step,
+            self._seconds(),
+            ended,
+            self.metrics,
+            tuple(self.keeper.failed) if self.processes.first else (),
+            tuple(state.unreadable),
+        )
+
+    def _ended(self) -> str:
+        """Reason to stop, "" to continue. Also checked on resume."""
+        plan, state = self.config.schedule, self.state
+        if state.epoch >= plan.epochs:
+            return "finished"
+        if plan.patience and state.since_best >= plan.patience:
+            return f"early stop: no better {self.task.metric} in {counted(state.since_best, 'evaluation')}"
+        if any(runtime.gather_objects(self._time_is_up(), self.processes)):
+            return f"--max-time {plan.max_time:g} min is over"
+        return ""
+
+    def _epoch(self) -> bool:
+        """Train the rest of this epoch; -> whether --max-time ended it early. Raises Stopped, saved, at a signal."""
+        state, task = self.state, self.task
+        task.train_mode(state.epoch)
+        if state.batch >= len(task):
+            return False
+        if state.batch == 0:
+            state.sums, state.counted = {}, 0
+        images, clock = 0, time.monotonic()
+        for batch in task.batches(state.epoch, state.batch):
+            self.seen = batch
+            if state.batch % self.stepper.accumulate == 0 and self.processes.world_size == 1:
+                self._stop_if(self.stop.requested)  # it came while a batch was loaded
+            last = state.batch + 1 == len(task)
+            full = last or (state.batch + 1) % self.stepper.accumulate == 0
+            agreed = self.stepper.batch(batch, full, self.stop.requested, self._time_is_up())
+            images += task.count(batch) * self.processes.world_size
+            if not full:
+                continue
+            lr = self.stepper.update(batch)
+            now = time.monotonic()
+            if self.processes.first:
+                self.journal.step(state, lr, images / max(1e-9, now - clock))
+            images, clock = 0, now
+            self._stop_if(agreed.signal)
+            if time.monotonic() - self._last_save() > self.config.schedule.save_every * 60 and not last:
+                self._save("last")
+            if agreed.time_is_up and not last:
+                return True
+        return agreed.time_is_up
+
+    def _stop_if(self, signum: int) -> None:
+        if signum:
+            self._save("last")
+            again = f"{self.task.command} --resume {self.folder}"
+            self.progress.line(f"stopped after step {self.state.step}; go on with: {again}")
+            raise Stopped(signum)
+
+    # --- after an epoch ---------------------------------------------------------------------------------------
+
+    def _validate(self) -> dict[str, Any]:
+        """Metrics of the weights; whatever ends the evaluation, the epoch before it is not lost."""
+        try:
+            self.metrics, signum = self.task.validate(self.stop)
+        except Exception:
+            with contextlib.suppress(InputError):
+                self._save("last")
+            raise
+        self._stop_if(signum)
+        loss = self.metrics["val_loss"]
+        if not math.isfinite(sum(loss.values())):
+            self.progress.line(f"warning: the validation loss is not finite: {loss}")
+            self.metrics["val_loss"] = {}
+        return self.metrics
+
+    def _close_epoch(self, done: float, metrics: dict[str, Any] | None) -> None:
+        """Record the epoch, keep the best, save. `done`: epochs trained, with a fraction where the time was up."""
+        state = self.state
+        train_loss = {name: value / max(1, state.counted) for name, value in state.sums.items()}
+        better, is_best = False, False
+        if metrics is not None:
+            score = self.task.score(metrics)
+            # undefined: no object in val, and the newest weights are as good as any
+            better = score is None or score > state.best_score or state.best_epoch < 0
+            is_best = better and score is not None
+            state.since_best = 0 if better else state.since_best + 1
+        if self.processes.first:
+            rate = self.task.learner.optimizer.param_groups[-1]["lr"]
+            told = {**numbers(metrics), "val_loss": metrics["val_loss"]} if metrics else {}
+            self.journal.epoch(state, done, train_loss, rate, self._seconds(), told)
+        # a best checkpoint that the disk refused is not the best one to be had
+        if better and runtime.gather_objects(self._save("best", metrics), self.processes)[0]:
+            state.best_score, state.best_epoch = -1.0 if score is None else score, done
+        self._tell(done, train_loss, metrics, is_best)
+        if state.batch >= len(self.task):
+            state.epoch, state.batch = state.epoch + 1, 0
+        self._save("last", metrics)
+        if self.processes.first:
+            self.journal.draw()
+
+    def _tell(self, done: float, train_loss: dict[str, float], metrics: dict[str, Any] | None, is_best: bool) -> None:
+        """The line after an epoch."""
+        part = "" if done == int(done) else f" ({done % 1:.0%} of it)"
+        text = f"epoch {math.ceil(done)}/{self.config.schedule.epochs}{part}"
+        text += f"  train loss {sum(train_loss.values()):.3f}"
+        if metrics is not None:
+            losses = metrics["val_loss"]
+            text += f"  val loss {sum(losses.values()):.3f}" if losses else "  val loss n/a"
+            for name in self.task.shown:
+                text += f"  {name} " + ("n/a" if metrics[name] is None else f"{metrics[name]:.3f}")
+            text += "  best so far" if is_best else ""
+        self.progress.line(text + f"  {duration(self._seconds())}")
+
+    def _done(self) -> float:
+        """Epochs trained so far: a whole number after an epoch, whether it is evaluated already or not."""
+        whole, rest = divmod(self.state.batch, len(self.task))
+        return self.state.epoch + whole + (round(rest / len(self.task), 3) if rest else 0)
+
+    def _time_is_up(self) -> bool:
+        limit = self.config.schedule.max_time * 60
+        return bool(limit and self._seconds() >= limit)
+
+    def _seconds(self) -> float:
+        """Spent on this run, over all its sessions."""
+        return self.state.seconds + time.monotonic() - self.started
+
+    # --- checkpoints ------------------------------------------------------------------------------------------
+
+    def _last_save(self) -> float:
+        return self.keeper.saved if self.processes.first else time.monotonic()
+
+    def _save(self, name: str, metrics: dict[str, Any] | None = None) -> bool:
+        """Write a checkpoint; False when the disk refused it. The old one stays then, and training goes on."""
+        if not self.processes.first:
+            return True
+        about = {"epoch": self._done(), "metrics": numbers(metrics or {})}
+        progress = {**vars(self.state), "seconds": self._seconds()}
+        learner = self.task.learner
+        resume = {"progress": progress, **learner.resume_state()} if name == "last" else None
+        return self.keeper.save(name, self.state, about, learner.evaluated.state_dict(), resume)
+
+
+def numbers(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """The plain numbers among metrics: what a line of a log or of a table holds."""
+    return {name: value for name, value in metrics.items() if value is None or isinstance(value, int | float)}

@@ -1,0 +1,108 @@
+"""One step: forward and backward of its batches, the update of the weights, and what happens when a loss is NaN."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from label_tools.text.errors import InputError
+from toolkit import runtime
+from toolkit.config import Config
+from toolkit.training import engine, optim
+from toolkit.training.checkpoints import State
+from toolkit.training.distributed import Agreed, agree_on_batch
+from toolkit.training.progress import Progress
+from toolkit.training.task import Task
+
+MOST_SKIPPED = 3  # batches that on_nan: skip may leave out
+MOST_NAMED = 8  # images of a batch in a message
+
+
+class Stepper:
+    """Runs batches and updates of a task; every process does the same, for they meet in the backward pass."""
+
+    def __init__(
+        self,
+        task: Task,
+        config: Config,
+        state: State,
+        folder: Path,
+        processes: runtime.Processes,
+        progress: Progress,
+    ) -> None:
+        self.task, self.config, self.state, self.folder = task, config, state, folder
+        self.processes, self.progress, self.learner = processes, progress, task.learner
+        self.accumulate = config.optimizer.accumulate
+        self.total = -(-len(task) // self.accumulate) * config.schedule.epochs  # steps of the whole run
+
+    def batch(self, batch: Any, full: bool, signal: int, time_is_up: bool) -> Agreed:
+        """Forward and backward of the next batch. full: the last one of its step. -> what all processes know of it."""
+        task, state = self.task, self.state
+        in_step = min(self.accumulate, len(task) - state.batch // self.accumulate * self.accumulate)
+        found, problem = None, None
+        # the forward of a bad batch has moved the running statistics of BatchNorm already, to NaN at worst
+        skips = self.config.run.on_nan == "skip"
+        before = [b.clone() for b in self.learner.model.buffers()] if skips else []
+        # gradients of the processes are added up only with the last batch of a step
+        alone = self.processes.world_size == 1
+        with contextlib.nullcontext() if alone or full else self.learner.wrapped.no_sync():
+            try:
+                found = task.losses(batch)
+            except engine.NonFiniteLoss as error:
+                problem = error
+            weight = task.weight(state.batch)
+            losses = {name: value * weight for name, value in found[1].items()} if found else {}
+            mine = Agreed(losses, found is None, signal, time_is_up)
+            agreed = agree_on_batch(mine, self.processes, task.loss_names, task.device)
+            if not agreed.bad:
+                (found[0] * (weight / in_step)).backward()
+        state.unreadable = task.unreadable
+        if agreed.bad:
+            self.learner.optimizer.zero_grad(set_to_none=True)  # of the whole step, which was not shared yet
+            for buffer, value in zip(self.learner.model.buffers(), before):
+                buffer.copy_(value)
+            self._not_finite(problem, batch)
+        else:
+            state.add(agreed.losses)
+        state.batch += 1
+        return agreed
+
+    def update(self, batch: Any) -> float:
+        """One optimiser step with the gradients of its batches, `batch` the last of them; -> its learning rate."""
+        state, options = self.state, self.config.optimizer
+        heads_only = state.epoch < options.head_epochs
+        lr = optim.prepare_step(
+            self.learner.optimizer, self.config.schedule, options.lr, state.step, self.total, heads_only
+        )
+        try:
+            engine.update(self.learner.model, self.learner.optimizer, options.clip_norm)
+        except engine.NonFiniteLoss as error:
+            self._not_finite(error, batch)
+        if self.learner.averaged is not None:
+            self.learner.averaged.update_parameters(self.learner.model)
+        state.step += 1
+        return lr
+
+    def _not_finite(self, problem: engine.NonFiniteLoss | None, batch: Any) -> None:
+        """A loss or gradient is not finite: stop before any weight moved, or skip at most three batches."""
+        mine = f"{problem} on images {_some(self.task.names(batch))}" if problem else ""
+        found = [text for text in runtime.gather_objects(mine, self.processes) if text]
+        if not found:
+            return  # no image of the batch could be read; --skip-bad counts those
+        self.state.skipped += 1
+        lr = self.learner.optimizer.param_groups[-1]["lr"]
+        where = f"step {self.state.step + 1}, epoch {self.state.epoch + 1}, lr {lr:.3g}: {'; '.join(found)}"
+        if self.config.run.on_nan == "skip" and self.state.skipped <= MOST_SKIPPED:
+            self.progress.line(f"skipped: {where}")
+            return
+        raise InputError(
+            f"{where}: loss is not finite; nothing of this batch was learned or saved; "
+            f"try a lower --lr, --precision fp32, or look at these images, then {self.task.command} --resume "
+            f"{self.folder}"
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
