@@ -89,7 +89,9 @@ def to_record(one: Described, path: str, images: ImageFolder, tally: Tally) -> I
     try:
         if one.refusal is not None:
             raise one.refusal
-        image = _find(one.names, os.path.dirname(os.path.abspath(path)), images, remark)
+        folder, own = os.path.split(os.path.abspath(path))
+        # a file about one picture may carry the picture's name
+        image = images.find_any(one.names, folder, remark, "" if one.place else own)
         tally.refused_images.append(image)  # until all has gone well
         info = images.info(image)
         compare_size(one.size, info)
@@ -147,22 +149,6 @@ def _read(drawn: Drawn, record: ImageRecord, path: str, of: str, tally: Tally) -
     except RefusedError as error:
         tally.drop(error, path, place)
         return None
-
-
-def _find(names: Sequence[str], folder: str, images: ImageFolder, remark: Remark) -> str:
-    """The picture under the first of the names that leads to one."""
-    first: RefusedError | None = None
-    for name in names:
-        held: list[tuple[str, str, str]] = []
-        try:
-            path = images.find_named(name, folder, lambda *said, held=held: held.append(said))
-        except RefusedError as error:
-            first = first or error
-            continue
-        for said in held:
-            remark(*said)
-        return path
-    raise first or RefusedError("B26", "names no image")
 
 
 def _source(path: str, place: str) -> str:

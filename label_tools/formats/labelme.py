@@ -184,7 +184,7 @@ def _find_image(
 ) -> str:
     """The picture's path; the embedded picture is written out first when there is no other and it is wanted."""
     try:
-        return images.find(content.get("imagePath"), folder, remark)
+        return images.find(content.get("imagePath"), folder, remark, os.path.basename(name))
     except RefusedError as error:
         embedded = content.get("imageData")
         if not isinstance(embedded, str) or error.code not in ("B30", "B32"):

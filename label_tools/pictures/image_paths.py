@@ -1,21 +1,30 @@
-"""From the image path that a label file holds to the picture that it means, never outside the image root.
+"""From the image name that a label file holds to the picture that it means, never outside the image root.
 
-Label files travel: between Windows and Linux, from one folder to another, and from strangers. What they say about
-their image is a hint that is checked, not an address that is followed (rows B29 to B32 and B38).
+Label files travel: between Windows, macOS and Linux, from one folder to another, and from strangers. What they say
+about their image is a hint that is checked, not an address that is followed (rows B29 to B32 and B38). A name is tried
+as it is written; then one other file of the image root is taken, with a warning, where only one can be meant.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shlex
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from functools import lru_cache
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote
 
 from label_tools.pictures.images import SUFFIXES, ImageError, ImageInfo, image_info
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.findings import WARNING
+from label_tools.text.messages import counted
 
 Remark = Callable[[str, str, str], None]
+_LABEL_SUFFIXES = (".xml", ".json", ".txt")
+_SHOWN = 3  # of several pictures that may be meant
+_ADVISED, _COMPARED = 20, 1000  # missing pictures for which a similar name is looked for, among so many
 
 
 class ImageFolder:
@@ -28,55 +37,134 @@ class ImageFolder:
         self.root = os.path.abspath(root)
         self.max_pixels = max_pixels
         self.follow_links = follow_links
+        self._inside = self.root.rstrip(os.sep) + os.sep
         self._real_root = os.path.realpath(self.root)
         self._folder_is_inside = lru_cache(maxsize=100_000)(self._is_inside)
-        self._by_name: dict[str, list[str]] | None = None
+        self._index: _Index | None = None
+        self._advised = 0
 
-    def find(self, image_path: object, label_folder: str, remark: Remark) -> str:
-        """The absolute path of the picture that `image_path`, found in a file of `label_folder`, means.
+    def find(self, written: object, label_folder: str, remark: Remark, own: str = "") -> str:
+        """The absolute path of the picture that is meant by `written` in a label file of `label_folder`.
 
-        Raises RefusedError: B26 no text, B30 absolute and not to be found, B31 outside the root, B32 missing.
+        own: the label file's name, where it describes one picture; a picture of that name is then the last guess.
+        Tried in this order: the name as written, beside the label file or from the image root; the name in another
+        folder, in other upper and lower case, percent-encoded, composed differently; another extension; `own`. The
+        first step that finds a picture decides, the one whose folders are most like the written ones and the label
+        file's. Raises RefusedError where several are left or none: B26 no text, B30 absolute, B31 outside the root,
+        B32 missing.
         """
-        if not isinstance(image_path, str) or not image_path.strip():
-            raise RefusedError("B26", f"imagePath {image_path!r}, needs the image's file name")
-        if "\0" in image_path:
+        if not isinstance(written, str) or not written.strip():
+            raise RefusedError("B26", f"imagePath {written!r}, needs the image's file name")
+        if "\0" in written:
             raise RefusedError("B31", "imagePath holds a NUL character")
-        text = image_path
-        if text.startswith(("/", "\\\\")) or text[1:2] == ":":  # /home/x/a.jpg, \\server\a.jpg, C:\a.jpg
-            return self._elsewhere(text, label_folder, remark)
-        if "\\" in text and not os.path.exists(os.path.join(label_folder, text)):
-            text = PureWindowsPath(text).as_posix()
-            remark(WARNING, "B29", f'backslashes in "{image_path}" read as slashes')
-        path = os.path.normpath(os.path.join(label_folder, text))
-        if not path.startswith(self.root + os.sep):
-            mend = f"if that is meant, name the folder of all images: --image-root {_upper(self.root, path)}"
-            raise RefusedError("B31", f'imagePath "{image_path}" leads out of the image root', mend)
-        if not os.path.isfile(path):
-            path = self._other_case(path, image_path, remark)
-        self.check_links(path, image_path)
+        path = self._as_written(written, label_folder, remark) or self._guessed(written, label_folder, remark, own)
+        self.check_links(path, written)
         return path
 
-    def find_named(self, name: str, label_folder: str, remark: Remark) -> str:
-        """Like `find`, for formats that give a name rather than a path: beside the file, then below the root."""
-        clean = PureWindowsPath(name).as_posix() if "\\" in name else name
-        for folder in (label_folder, self.root):
-            path = os.path.normpath(os.path.join(folder, clean))
-            if path.startswith(self.root + os.sep) and os.path.isfile(path):
-                return self.find(os.path.relpath(path, label_folder), label_folder, remark)
-        here = self._everywhere().get(PureWindowsPath(name).name, [])
-        if len(here) == 1 and ".." not in Path(clean).parts:
-            return self.find(os.path.relpath(here[0], label_folder), label_folder, remark)
-        try:
-            return self.find(name, self.root, remark)
-        except RefusedError as error:
-            if error.code != "B32":
-                raise
-            mend = "restore it, name the folder of the images with --image-root, or delete the label file"
-            raise RefusedError(error.code, error.text, mend) from error
+    def find_any(self, names: Sequence[str], label_folder: str, remark: Remark, own: str = "") -> str:
+        """`find` for a picture that may be called by several names, the best first."""
+        for name in names:
+            if "\0" not in name and (path := self._as_written(name, label_folder, remark)):
+                self.check_links(path, name)
+                return path
+        first: RefusedError | None = None
+        for name in names:
+            try:
+                return self.find(name, label_folder, remark, own)
+            except RefusedError as error:
+                first = first or error
+        raise first or RefusedError("B26", "names no image")
+
+    def _as_written(self, written: str, label_folder: str, remark: Remark) -> str:
+        """The picture at the path that is written, or ""."""
+        for text in (written, PureWindowsPath(written).as_posix()) if "\\" in written else (written,):
+            for folder in dict.fromkeys((label_folder, self.root)):
+                path = os.path.normpath(os.path.join(folder, text))
+                if not path.startswith(self._inside) or not os.path.isfile(path):
+                    continue
+                if text is not written:
+                    remark(WARNING, "B29", f'backslashes in "{written}" read as slashes')
+                if folder != label_folder and (label_folder + os.sep).startswith(self._inside):
+                    self._say_taken("B32", written, path, remark)  # it should lie beside the label file
+                return path
+        return ""
+
+    def _guessed(self, written: str, label_folder: str, remark: Remark, own: str) -> str:
+        """The one picture of the root that `written` can mean, said with a warning. Raises RefusedError."""
+        name = _Name(written)
+        places = {os.path.normpath(os.path.join(f, *name.folders, name.name)) for f in (label_folder, self.root)}
+        if name.absolute:
+            places = {os.path.normpath(written)}
+        code = "B32" if any(place.startswith(self._inside) for place in places) else "B31"
+        code = "B30" if name.absolute else code
+        for place in sorted(places):
+            if not place.startswith(self._inside) and place.lower().endswith(SUFFIXES) and os.path.isfile(place):
+                raise RefusedError("B31", f'image "{written}" lies outside the image root', self._raise_root(place))
+        near = tuple(os.path.relpath(label_folder, self.root).split(os.sep))  # ("..", "Annotations", "cam1")
+        for entries in self._candidates(name, near, own if code == "B32" or name.is_image else ""):
+            best = _nearest([e for e in entries if not self._is_of_another(e, label_folder, own)], name.folders, near)
+            if len(best) > 1:
+                shown = ", ".join("/".join(entry) for entry in best[:_SHOWN])
+                more = f" and {len(best) - _SHOWN} more" * (len(best) > _SHOWN)
+                text = f"{_why(code, written)}; {len(best)} files may be meant: {shown}{more}"
+                raise RefusedError(code, text, "name one of them in the label file")
+            if best:
+                path = os.path.join(self.root, *best[0])
+                folders = best[0][:-1]
+                mirrored = bool(folders) and near[len(near) - len(folders) :] == folders
+                # labels and pictures in two trees: a mirrored folder, or the one picture of that very name
+                if not (near[0] == ".." and best[0][-1] == written and (mirrored or len(entries) == 1)):
+                    self._say_taken(code, written, path, remark)
+                return path
+        looked = f"among the {counted(len(self._everything()), 'image')} of {self.root}"
+        text = f"{_why(code, written)}; looked {'beside the label file and ' * bool(own)}{looked}"
+        raise RefusedError(code, text, self._advice(label_folder, name.name, own))
+
+    def _candidates(self, name: _Name, near: tuple[str, ...], own: str) -> Iterator[list[Entry]]:
+        index = self._everything()
+        if name.absolute:  # beside the label file, whatever lies elsewhere
+            beside = (*near, name.name) if near != (".",) else (name.name,)
+            yield [beside] if beside in index.entries else []
+        yield index.named(name.name)
+        yield index.of_stem(name.name)  # written without its extension
+        stem = PurePosixPath(own).stem
+        mine = index.named(stem) + index.of_stem(stem) if own else []  # the picture of a.jpg.txt and of a.txt
+        if name.name.lower().endswith(_LABEL_SUFFIXES):  # no name of a picture, and from another time
+            yield mine
+        stem, suffix = os.path.splitext(name.name)
+        yield mine + (index.of_stem(stem) if not suffix[1:].isdigit() else [])
+
+    def _is_of_another(self, entry: Entry, label_folder: str, own: str) -> bool:
+        """Whether a picture has a label file of its own, beside it or in a mirrored folder, that is not this one."""
+        if not own:
+            return False
+        label, folders = os.path.splitext(entry[-1])[0] + os.path.splitext(own)[1], entry[:-1]
+        this = os.path.join(label_folder, own)
+        mirrored = Path(label_folder, *[".."] * len(folders), *folders, label)
+        others = (os.path.join(self.root, *folders, label), os.path.normpath(mirrored))
+        return any(path != this and os.path.isfile(path) for path in others)
+
+    def _say_taken(self, code: str, written: str, path: str, remark: Remark) -> None:
+        remark(WARNING, code, f'{_why(code, written)}; "{self.file_name(path)}" taken instead')
+
+    def _advice(self, label_folder: str, name: str, own: str) -> str:
+        close: list[str] = []
+        if self._advised < _ADVISED:
+            self._advised += 1
+            names = [n for n in os.listdir(label_folder)[:_COMPARED] if n.lower().endswith(SUFFIXES)]
+            close = get_close_matches(name, names, n=1, cutoff=0.75)
+        meant = f'"{close[0]}" lies here, is it meant? Else ' if close else ""
+        delete = ", or delete the label file" * bool(own)
+        return f"{meant}restore it, or name the folder that holds it with --image-root{delete}"
+
+    def _raise_root(self, path: str) -> str:
+        """The advice to make the root a folder that holds both: once followed, the picture is found."""
+        root = os.path.relpath(os.path.commonpath([self.root, os.path.dirname(path)]))
+        return f"if that is meant, name the folder of all images: --image-root {shlex.quote(root)}"
 
     def file_name(self, path: str) -> str:
         """`path` as file_name in a COCO file: from the root, with slashes. Raises RefusedError if it is no text."""
-        name = path[len(self.root) + 1 :].replace(os.sep, "/")
+        name = path[len(self._inside) :].replace(os.sep, "/")
         try:
             name.encode()
         except UnicodeEncodeError as error:
@@ -90,49 +178,87 @@ class ImageFolder:
         except ImageError as error:
             raise RefusedError(error.code, f"{self.file_name(path)}: {error.text}") from error
 
-    def _elsewhere(self, text: str, label_folder: str, remark: Remark) -> str:
-        """An absolute path of another machine: the one file of that name beside the label file or in the root."""
-        name = PureWindowsPath(text).name
-        beside = os.path.join(label_folder, name)
-        found = [beside] if os.path.isfile(beside) else self._everywhere().get(name, [])
-        inside = [p for p in found if p.startswith(self.root + os.sep)]
-        if len(inside) != 1:
-            where = f"{len(inside)} files" if inside else "no file"
-            mend = "put the image beside its label file, or name the folder of all images with --image-root"
-            raise RefusedError("B30", f'imagePath "{text}" is absolute and {where} of that name is here', mend)
-        self.check_links(inside[0], text)
-        remark(WARNING, "B30", f'imagePath "{text}" is absolute; "{self.file_name(inside[0])}" taken instead')
-        return inside[0]
-
-    def _other_case(self, path: str, image_path: str, remark: Remark) -> str:
-        """The one file whose name differs from a missing one only in upper and lower case."""
-        folder, name = os.path.split(path)
-        try:
-            same = [n for n in os.listdir(folder) if n.casefold() == name.casefold()]
-        except OSError:
-            same = []
-        if len(same) != 1 or not os.path.isfile(os.path.join(folder, same[0])):
-            raise RefusedError("B32", f'image "{image_path}" does not exist', "restore it or delete the label file")
-        remark(WARNING, "B32", f'image "{image_path}" does not exist; "{same[0]}" taken instead')
-        return os.path.join(folder, same[0])
-
-    def check_links(self, path: str, image_path: str) -> None:
+    def check_links(self, path: str, written: str) -> None:
         if self.follow_links:
             return
         if not self._folder_is_inside(os.path.dirname(path)) or (os.path.islink(path) and not self._is_inside(path)):
             mend = "pass --follow-links if the links in this folder are your own"
-            raise RefusedError("B31", f'image "{image_path}" is a link that leads out of the image root', mend)
+            raise RefusedError("B31", f'image "{written}" is a link that leads out of the image root', mend)
 
     def _is_inside(self, path: str) -> bool:
         real = os.path.realpath(path)
         return real == self._real_root or real.startswith(self._real_root.rstrip(os.sep) + os.sep)
 
-    def _everywhere(self) -> dict[str, list[str]]:
-        if self._by_name is None:
-            self._by_name = {}
-            for folder, name in walk(self.root, SUFFIXES):
-                self._by_name.setdefault(name, []).append(os.path.join(folder, name))
-        return self._by_name
+    def _everything(self) -> _Index:
+        if self._index is None:
+            start = len(self._inside)
+            paths = (os.path.join(folder, name)[start:] for folder, name in walk(self.root, SUFFIXES))
+            self._index = _Index(tuple(path.split(os.sep)) for path in paths)
+        return self._index
+
+
+Entry = tuple[str, ...]  # the folders below the root and the name
+
+
+class _Index:
+    """The pictures below a root, by what may be left of their names on another computer."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries: set[Entry] = set(entries)
+        self._names: dict[str, list[Entry]] = {}
+        self._stems: dict[str, list[Entry]] = {}
+        for entry in sorted(self.entries):
+            self._names.setdefault(fold(entry[-1]), []).append(entry)
+            self._stems.setdefault(fold(os.path.splitext(entry[-1])[0]), []).append(entry)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def named(self, name: str) -> list[Entry]:
+        """Those of this name; where there are none, of a name that differs in case or composition alone."""
+        alike = self._names.get(fold(name), [])
+        return [entry for entry in alike if entry[-1] == name] or alike
+
+    def of_stem(self, stem: str) -> list[Entry]:
+        return self._stems.get(fold(stem), [])
+
+
+class _Name:
+    """What a label file says, taken apart: name, folders before it, whether it is an address of another computer."""
+
+    def __init__(self, written: str) -> None:
+        text = unquote(written.removeprefix("file://")) if "%" in written or "://" in written else written
+        self.absolute = text.startswith(("/", "\\\\")) or text[1:2] == ":"
+        parts = PureWindowsPath(text).parts if "\\" in text or text[1:2] == ":" else PurePosixPath(text).parts
+        parts = parts[1:] if self.absolute else parts
+        self.folders, self.name = parts[:-1], parts[-1] if parts else text
+        self.is_image = self.name.lower().endswith(SUFFIXES)
+
+
+def fold(name: str) -> str:
+    """A name without what file systems disagree about: upper and lower case, and how an accent is composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _nearest(entries: list[Entry], written: Sequence[str], label: Sequence[str]) -> list[Entry]:
+    """Of several pictures those whose folders are most like the written ones, then like the label file's."""
+    entries = list(dict.fromkeys(entries))
+    if len(entries) < 2:
+        return entries
+    wanted, beside = ({fold(part) for part in parts} for parts in (written, label))
+
+    def likeness(entry: Entry) -> tuple[int, int]:
+        folders = {fold(part) for part in entry[:-1]}
+        return len(folders & wanted), len(folders & beside)
+
+    top = max(map(likeness, entries))
+    return [entry for entry in entries if likeness(entry) == top]
+
+
+def _why(code: str, written: str) -> str:
+    return f'image "{written}" ' + {"B30": "is absolute", "B31": "leads out of the image root"}.get(
+        code, "does not exist"
+    )
 
 
 def walk(root: str | os.PathLike, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -146,7 +272,3 @@ def walk(root: str | os.PathLike, suffixes: tuple[str, ...]) -> list[tuple[str, 
         parts = Path(folder).relative_to(root).parts
         found += [(parts, n, folder) for n in names if n.lower().endswith(suffixes) and n[0] != "."]
     return [(folder, name) for _, name, folder in sorted(found)]
-
-
-def _upper(root: str, path: str) -> str:
-    return os.path.relpath(os.path.commonpath([root, os.path.dirname(path)]))

@@ -163,7 +163,7 @@ ROWS = (
         "B30",
         "absolute image path",
         "imagePath of another machine: C:\\..., /home/...",
-        "repair: the file of that name beside the label file, or the only one below the image root; else leave out",
+        "repair: the file of that name beside the label file, or the only one that can be meant; else leave out",
     ),
     Row(
         "B31",
@@ -174,8 +174,8 @@ ROWS = (
     Row(
         "B32",
         "image missing",
-        "no such image; the name differs in upper and lower case",
-        "exactly one file differs only in case: repair; else leave out",
+        "no such image: renamed, moved, another extension, in other case or composition, percent-encoded",
+        "exactly one file can be meant: repair; several or none: leave out, and say where was looked",
     ),
     Row(
         "B33",

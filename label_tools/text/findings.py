@@ -14,6 +14,7 @@ from label_tools.text.errors import one_line
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LEVELS = (ERROR, WARNING, NOTE)  # worst first
 SHOWN = {ERROR: 20, WARNING: 20, NOTE: 3}  # lines of one rule on a terminal
+_REPAIRED_NAMES = ("B29", "B30", "B31", "B32")  # a whole folder has the same: three examples are enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ def short_lines(findings: Sequence[Finding], where: str) -> Iterator[str]:
     seen: Counter[tuple[str, str]] = Counter()
     for finding in findings:
         rule, most = (finding.level, finding.code), SHOWN[finding.level]
+        if finding.level == WARNING and finding.code in _REPAIRED_NAMES:
+            most = SHOWN[NOTE]
         seen[rule] += 1
         if seen[rule] <= most:
             yield finding.line()

@@ -200,7 +200,7 @@ OTHERS = [
     Case("B20", "VOC entities", _voc(BOMB), "leave out"),
     Case("B21", "other XML", _voc("<svg/>"), "note"),
     Case("B52", "VOC another size", _voc(VOC.format("a.jpg", 2, 3, 30, 40).replace("64", "65")), "leave out"),
-    Case("B32", "VOC no image", _voc(VOC.format("no.jpg", 2, 3, 30, 40)), "leave out"),
+    Case("B32", "VOC stale name", _voc(VOC.format("000012.xml", 2, 3, 30, 40)), "repair", 1),
     Case("B31", "VOC leads out", _voc(VOC.format("../../../etc/passwd", 2, 3, 30, 40)), "leave out"),
     Case("B01", "YOLO width 0", _yolo("0 .5 .5 0 .1"), "leave out"),
     Case("B06", "YOLO nan", _yolo("0 nan .5 .1 .1"), "leave out"),
