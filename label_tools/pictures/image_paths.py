@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
@@ -118,7 +119,7 @@ class ImageFolder:
                 return path
         looked = f"among the {counted(len(self._everything()), 'image')} of {self.root}"
         text = f"{_why(code, written)}; looked {'beside the label file and ' * bool(own)}{looked}"
-        raise RefusedError(code, text, self._advice(label_folder, name.name, own))
+        raise RefusedError(code, text, self._advice(name.name, own))
 
     def _candidates(self, name: _Name, near: tuple[str, ...], own: str) -> Iterator[list[Entry]]:
         index = self._everything()
@@ -147,12 +148,12 @@ class ImageFolder:
     def _say_taken(self, code: str, written: str, path: str, remark: Remark) -> None:
         remark(WARNING, code, f'{_why(code, written)}; "{self.file_name(path)}" taken instead')
 
-    def _advice(self, label_folder: str, name: str, own: str) -> str:
+    def _advice(self, name: str, own: str) -> str:
         close: list[str] = []
         if self._advised < _ADVISED:
             self._advised += 1
-            names = [n for n in os.listdir(label_folder)[:_COMPARED] if n.lower().endswith(SUFFIXES)]
-            close = get_close_matches(name, names, n=1, cutoff=0.75)
+            paths = {entry[-1]: "/".join(entry) for entry in islice(sorted(self._everything().entries), _COMPARED)}
+            close = [paths[found] for found in get_close_matches(name, paths, n=1, cutoff=0.75)]
         meant = f'"{close[0]}" lies here, is it meant? Else ' if close else ""
         delete = ", or delete the label file" * bool(own)
         return f"{meant}restore it, or name the folder that holds it with --image-root{delete}"

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from label_tools.document import coco
 from label_tools.pictures.duplicates import Fingerprint, fingerprint, look_alike, same_pixels
-from label_tools.pictures.images import ImageError, ImageInfo, image_info, may_be_cut_off, open_image
+from label_tools.pictures.image_paths import ImageFolder
+from label_tools.pictures.images import MAX_PIXELS, ImageError, ImageInfo, image_info, may_be_cut_off, open_image
+from label_tools.shapes.instances import RefusedError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
 
@@ -38,7 +40,7 @@ class ImageRules:
         self.findings: list[Finding] = []
         self.prints: list[tuple[str, Fingerprint]] = []
         self.checked = 0
-        self._folders: dict[Path, dict[str, list[str]]] = {}
+        self._images = ImageFolder(root, max_pixels=MAX_PIXELS, follow_links=True)  # a link is a warning
 
     def check(self, image: dict) -> dict | None:
         """The entry of one image, repaired where that is safe, or None when the image cannot be used."""
@@ -47,12 +49,14 @@ class ImageRules:
             return self._bad(image, "B31", "file_name leads out of the image root", "use a relative path")
         path = self.root / image["file_name"]
         if not path.is_file():
-            found = self._other_case(path)
-            if found is None:
-                return self._bad(image, "B32", f"no such file in {self.root}", "put it there, or remove the entry")
-            self._say(WARNING, "B32", image, f'the file is called "{found.name}"', "mend file_name")
-            image = {**image, "file_name": found.relative_to(self.root).as_posix()}
-            path = found
+            try:
+                said: list[tuple[str, str, str]] = []
+                path = Path(self._images.find(image["file_name"], self._images.root, lambda *one: said.append(one)))
+            except RefusedError as error:
+                return self._bad(image, error.code, error.text, "put it there, or remove the entry")
+            for level, code, text in said:
+                self._say(level, code, image, text)
+            image = {**image, "file_name": self._images.file_name(str(path))}
         elif not path.resolve().is_relative_to(self.root.resolve()):
             self._say(WARNING, "B31", image, f"is a link that leads out of {self.root}", "copy the file there")
         try:
@@ -108,17 +112,6 @@ class ImageRules:
         files = [file for file, _ in self.prints]
         prints = [one for _, one in self.prints]
         yield from duplicate_findings(self.name, files, prints, near=near)
-
-    def _other_case(self, path: Path) -> Path | None:
-        """The one file in the same folder that differs only in case, as on Windows and macOS."""
-        if path.parent not in self._folders:
-            names: dict[str, list[str]] = {}
-            if path.parent.is_dir():
-                for child in path.parent.iterdir():
-                    names.setdefault(child.name.casefold(), []).append(child.name)
-            self._folders[path.parent] = names
-        found = self._folders[path.parent].get(path.name.casefold(), [])
-        return path.parent / found[0] if len(found) == 1 else None
 
     def _say(self, level: str, code: str, image: dict, text: str, mend: str = "") -> None:
         place = f'image {image["id"]} "{image["file_name"]}"'
