@@ -58,7 +58,7 @@ def coco_folder(folder, train: int = 4, val: int = 2, classes=("cat", "dog")):
     [
         (["cnn1", *DRAWN, "--loss", "nonsense"], "found 'nonsense', needs terms like"),
         (["cnn1", *DRAWN, "--loss", ""], "--loss ''"),
-        (["grid1", *DRAWN, "--loss", "ce"], "a grid detector takes grid_seed or grid"),
+        (["grid1", *DRAWN, "--loss", "ce"], "a grid detector takes grid_document or grid"),
         (["loadhead", *DRAWN, "--size", "64", "--loss", "bce + ce"], "leave bce out"),
         (["cnn1", *DRAWN, "--loss", "4*mse + ce"], "does not train the presence output of cnn1; needs bce, too"),
         (["loadhead", *DRAWN, "--size", "0"], "--size 0: needs 16"),
@@ -105,7 +105,7 @@ def test_pictures_in_both_parts_are_counted(tmp_path, capsys):
     shutil.copy(data / "train1.png", data / "val2.png")
     runs = ["--runs", str(tmp_path / "runs")]
     assert main(["baseline", "train", "loadhead", "--data", str(data), *SMALL, *runs]) == 0
-    assert "warning: 1 picture of 2 to judge on taught the network, too" in capsys.readouterr().err
+    assert "warning: 1 picture of 2 in val also in train" in capsys.readouterr().err
     from toolkit.single_object.data import shapes5
 
     train, val = shapes5.draw(30, seed=0), shapes5.draw(30, seed=1)
@@ -360,7 +360,7 @@ def test_folder_named_like_drawn_data_is_a_folder_to_the_table(tmp_path, monkeyp
 
 
 def test_table_has_the_document_s_accuracy_beside_the_right_one():
-    numbers = {"accuracy": 0.5, "seed_accuracy": 0.25, "mean_iou": 0.125, "seed_iou": 0.75, "AP50": None}
+    numbers = {"accuracy": 0.5, "document_accuracy": 0.25, "mean_iou": 0.125, "document_iou": 0.75, "AP50": None}
     recipe = {
         "data": "digit_grid",
         "batch": 1,
@@ -381,9 +381,14 @@ def test_table_has_the_document_s_accuracy_beside_the_right_one():
         "device": "cpu",
     }
     row = dict(zip(tables._HEAD, tables.cells(registry.find("grid1"), result), strict=True))
-    assert (row["reported accuracy"], row["seed accuracy"], row["accuracy"]) == ("0.937", "0.250", "0.500")
+    assert (row["document"], row["its accuracy"], row["accuracy its way"], row["accuracy"]) == (
+        "004",
+        "0.937",
+        "0.250",
+        "0.500",
+    )
     nothing = dict(zip(tables._HEAD, tables._reference("nothing", numbers), strict=True))
-    assert (nothing["seed accuracy"], nothing["accuracy"], nothing["seed IoU"]) == ("0.250", "0.500", "0.750")
+    assert (nothing["accuracy its way"], nothing["accuracy"], nothing["IoU its way"]) == ("0.250", "0.500", "0.750")
 
 
 @pytest.mark.parametrize("content", ["[]", '{"baseline": "cnn1", "recipe": {"budget": "scaled"}}'])

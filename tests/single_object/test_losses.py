@@ -358,7 +358,7 @@ def test_grid_losses_by_hand():
     outputs = torch.zeros(2, 2, 3, 7)
     outputs[..., 1] = 0.1  # off by .4 in the object's cell, by .1 in eleven empty ones
     own = ((0.4**2) + 0.5**2 + 0.2**2 + (20 / 48) ** 2) / 4
-    seed, right = grid.terms("grid_seed", outputs, targets), grid.terms("grid", outputs, targets)
+    seed, right = grid.terms("grid_document", outputs, targets), grid.terms("grid", outputs, targets)
     assert right["mse"].item() == pytest.approx(own, rel=1e-5)
     assert seed["mse"].item() == pytest.approx((own + 11 * 0.1**2 / 4) / 12, rel=1e-5)
     for terms in (seed, right):

@@ -295,5 +295,5 @@ def test_main_answer_is_the_largest_confident_one_else_the_best():
 def test_compare_refuses_a_baseline_of_drawn_data(tmp_path, pair):
     folder = folder_of(tmp_path, "a")
     training.fit(dataclasses.replace(RECIPE, epochs=1), folder, pair[0].first(16), pair[1].first(4))
-    with pytest.raises(InputError, match="was taught digits; compare needs a baseline"):
-        compare.Baseline(folder, "cpu")
+    with pytest.raises(InputError, match="was trained on digits; compare needs a baseline"):
+        compare.SingleObjectPredictor(folder, "cpu")

@@ -26,7 +26,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     comparing.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     comparing.add_argument("--json", action="store_true", help="print the numbers as JSON")
     comparing.set_defaults(run=compare)
-    sheet = verbs.add_parser("sheet", help="a picture of samples with their boxes: look at what is taught")
+    sheet = verbs.add_parser("sheet", help="a picture of samples with their boxes: see what is to be learned")
     add_data(sheet, required=True)
     sheet.add_argument("--part", default="train", choices=("train", "val"))
     sheet.add_argument("--count", type=int, default=36, help="pictures (default: 36)")

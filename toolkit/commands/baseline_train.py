@@ -23,7 +23,7 @@ def add_data(parser: argparse.ArgumentParser, required: bool = False) -> None:
         "dominant | largest (default: the baseline's); your own: a folder of `frcnn split` | a COCO or "
         "PurdueShapes5 file with --val | a VOC folder",
     )
-    parser.add_argument("--val", type=Path, metavar="FILE", help="what to judge on, for a COCO or PurdueShapes5 file")
+    parser.add_argument("--val", type=Path, metavar="FILE", help="validation file, for a COCO or PurdueShapes5 file")
     parser.add_argument(
         "--select",
         choices=("dominant", "largest"),
@@ -58,7 +58,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loss",
         help="weighted sum, like 25*ce + l1, out of ce bce mse l1 smooth_l1 iou giou diou "
-        "ciou; grid detectors: grid_seed or grid",
+        "ciou; grid detectors: grid_document or grid",
     )
     parser.add_argument("--epochs", type=int, help="passes over the training pictures")
     parser.add_argument("--batch", type=int, help="images per step")
@@ -66,7 +66,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimizer", choices=("adam", "sgd"))
     parser.add_argument("--schedule", choices=("constant", "onecycle", "cosine", "step"), help="of the learning rate")
     parser.add_argument("--train-images", type=int, help="drawn training pictures")
-    parser.add_argument("--val-images", type=int, help="drawn pictures to judge on")
+    parser.add_argument("--val-images", type=int, help="drawn validation pictures")
     parser.add_argument(
         "--backbone",
         help="resnet34 and loadhead: any convolutional torchvision classifier, or "
@@ -113,7 +113,7 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
 def train(args: argparse.Namespace) -> int:
     from label_tools.text.errors import InputError
     from toolkit.single_object.data.sources import is_drawn
-    from toolkit.single_object.dry_run import rehearse
+    from toolkit.single_object.dry_run import check_run
     from toolkit.training import run_folder
 
     if args.resume:
@@ -121,7 +121,7 @@ def train(args: argparse.Namespace) -> int:
     if not args.name:
         raise InputError("frcnn baseline train: needs a NAME, see `frcnn baseline list`")
     recipe, stored, pair = _plan(args)
-    rehearse(recipe, *pair)
+    check_run(recipe, *pair)
     name = args.name if args.run_name is None else args.run_name
     folder = run_folder.create(args.runs, name, flag="--as")
     if folder.name != name:
@@ -281,8 +281,8 @@ def open_pair(stored: dict):
         print(samples.about(), file=sys.stderr)
     if not is_drawn(stored["data"]) and (both := shared(*pair)):
         print(
-            f"warning: {counted(both, 'picture')} of {len(pair[1])} to judge on taught the network, too: the numbers "
-            "will be too good; `frcnn split` keeps them apart",
+            f"warning: {counted(both, 'picture')} of {len(pair[1])} in val also in train: "
+            "the numbers will be too good; `frcnn split` keeps them apart",
             file=sys.stderr,
         )
     return pair
@@ -325,11 +325,15 @@ def _fit(folder: Path, recipe, pair, stored: dict, found) -> int:
 
 
 def summary(result: dict) -> str:
-    """Two lines for a person: the right numbers, and the document's own."""
+    """Two lines for a person: the right numbers, and those that the baseline's own document computes."""
     numbers = result["metrics"]
     keys = ("accuracy", "mean_iou", "AP50", "AP")
     text = "  ".join(f"{key} {numbers[key]:.3f}" for key in keys if numbers.get(key) is not None)
-    seeds = "  ".join(
-        f"{key} {value:.3f}" for key, value in numbers.items() if key.startswith("seed_") and value is not None
+    own = "  ".join(
+        f"{key.removeprefix('document_')} {value:.3f}"
+        for key, value in numbers.items()
+        if key.startswith("document_") and value is not None
     )
-    return f"{result['baseline']}: {text}" + (f"\nas the document computes it: {seeds}" if seeds else "")
+    return f"{result['baseline']}: {text}" + (
+        f"\nby the metrics of its document ({result['document']}): {own}" if own else ""
+    )

@@ -1,4 +1,4 @@
-"""Boxes in pixels <-> the four numbers that a network is taught. Each document chose its own.
+"""Boxes in pixels <-> the four numbers that a network predicts. Each document chose its own.
 
 pixels      x1, y1, x2, y2 in pixels, half-open                                     (ResNet-34 post)
 inclusive   the same with x2 - 1 and y2 - 1: the last pixel that is covered         (LOADnet2)

@@ -28,7 +28,7 @@ from toolkit.prediction.drawing import COLOURS, draw_boxes
 from toolkit.prediction.predict import Predictor
 from toolkit.single_object import validation
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
-from toolkit.single_object.data.sheet import save_png
+from toolkit.single_object.data.sheet import grid_of, save_png
 from toolkit.single_object.metrics import paired_iou
 from toolkit.single_object.predictions import predict
 from toolkit.single_object.recipe import restored
@@ -57,7 +57,7 @@ class Found:
         return any(d["score"] >= CONFIDENT for d in self.detections)
 
 
-class Baseline:
+class SingleObjectPredictor:
     """A trained single-object network that answers with at most one detection in the image's own pixels."""
 
     def __init__(self, run: Path, device: str) -> None:
@@ -65,8 +65,8 @@ class Baseline:
         self.baseline, network = restored(self.checkpoint)
         if self.baseline.data not in ("dominant", "largest"):
             raise InputError(
-                f"{run}: {self.baseline.name} was taught {self.baseline.data}; compare needs a baseline "
-                "taught on a labelled folder, like loadhead"
+                f"{run}: {self.baseline.name} was trained on {self.baseline.data}; compare needs a baseline "
+                "trained on a labelled folder, like loadhead"
             )
         self.device = runtime.choose_device(device)
         self.model = network.to(self.device)
@@ -89,13 +89,13 @@ class Baseline:
 def compare(
     run: Path, detector: Path, data: Path | None, image_root: Path | None, out: Path, device: str = "auto"
 ) -> dict[str, Any]:
-    """Judge both on a COCO file (default: the detector's val.json); write compare.json, compare.md and compare.png."""
+    """Evaluate both on a COCO file (default: the detector's val.json); write compare.json, compare.md, compare.png."""
     annotations = data or detector / "val.json"
     document = coco.read(annotations)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
     if checkpoint.read_meta(checkpoint.find(detector)).get("kind") == "single_object":
         raise InputError(f"--detector {detector}: is a single-object baseline; needs a run of `frcnn train`")
-    sides = {"baseline": Baseline(run, device), "detector": Predictor(detector, device)}
+    sides = {"baseline": SingleObjectPredictor(run, device), "detector": Predictor(detector, device)}
     truth = main_objects(document)
     paths = {image["id"]: root / image["file_name"] for image in document["images"]}
     if not paths:
@@ -141,7 +141,7 @@ def main_objects(document: coco.Document) -> dict[int, dict | None]:
 
 
 def _answers(
-    side: Baseline | Predictor, paths: dict[int, Path], document: coco.Document, where: str
+    side: SingleObjectPredictor | Predictor, paths: dict[int, Path], document: coco.Document, where: str
 ) -> dict[int, Found]:
     """{image id: Found}; category ids of the checkpoint become those of the document, by name."""
     theirs = {c["name"]: c["id"] for c in document["categories"]}
@@ -253,7 +253,7 @@ def _cell(value: float | int | None) -> str:
 
 
 def _sheet(paths: dict[int, Path], truth: dict, found: dict[str, dict[int, Found]], groups: dict) -> Image.Image:
-    """Up to four images of each group: truth green, baseline red, detector blue."""
+    """Up to four images of each group with the main object by its label, the baseline and the detector."""
     chosen = list(
         dict.fromkeys(
             i
@@ -278,8 +278,4 @@ def _sheet(paths: dict[int, Path], truth: dict, found: dict[str, dict[int, Found
         drawn = draw_boxes(picture, boxes, [""] * len(boxes), colours)
         drawn.thumbnail((320, 320))
         cells.append(drawn)
-    columns = 4
-    sheet = Image.new("RGB", (columns * 324, max(1, -(-len(cells) // columns)) * 324), "#888888")
-    for place, cell in enumerate(cells):
-        sheet.paste(cell, (place % columns * 324 + 2, place // columns * 324 + 2))
-    return sheet
+    return grid_of(cells, 4, {"label": _TRUTH, "detector": _DETECTOR, "baseline": _BASELINE})

@@ -1,4 +1,4 @@
-"""What would stop a run at its first step, found before its folder is made: nobody is left with half a run."""
+"""Checks of a run before its folder is made: whatever would stop it at its first step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolkit.single_object.targets import Targets
 _SIZES = {"shapes5": (3, 32, 32), "digits": (1, 48, 60), "digit_grid": (1, 48, 60)}
 
 
-def rehearse(recipe: Recipe, train: Samples, val: Samples) -> None:
+def check_run(recipe: Recipe, train: Samples, val: Samples) -> None:
     """Raise the InputError that training would end with: of the recipe, the loss, the pictures, the batch."""
     recipe.check()
     runtime.choose_device(recipe.device)

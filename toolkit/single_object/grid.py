@@ -3,9 +3,9 @@
 A cell [p, x, y, w, h, c]: an object has its centre here or not; the centre's place in the cell, 0..1; its width
 and height as shares of the image; its class, 0 or 1. Two objects in one cell: the larger stays, the other is lost.
 
-The assignment's loss (`grid_seed`) is BCE(p) + MSE(x, y, w, h) + BCE(c), each over ALL cells: boxes and classes of
-empty cells are taught too, as zeros. `grid` counts both only where there is an object. Of the seven outputs of a
-cell the last is never taught by either; class 1 is where output 5 is over 0.
+The assignment's loss (`grid_document`) is BCE(p) + MSE(x, y, w, h) + BCE(c), each over ALL cells: boxes and classes of
+empty cells are in it, too, as zeros. `grid` counts both only where there is an object. Of the seven outputs of a
+cell the last is in neither loss; class 1 is where output 5 is over 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import LEAST_SIDE
 
 ROWS, COLUMNS = 2, 3
-LOSSES = ("grid_seed", "grid")
+LOSSES = ("grid_document", "grid")
 TERMS = ("bce", "mse", "class")
 
 
@@ -57,7 +57,7 @@ def terms(name: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     presence = functional.binary_cross_entropy_with_logits(outputs[..., 0], targets[..., 0])
     squares = (outputs[..., 1:5] - targets[..., 1:5]).square().mean(-1)
     classes = functional.binary_cross_entropy_with_logits(outputs[..., 5], targets[..., 5], reduction="none")
-    if name == "grid_seed":
+    if name == "grid_document":
         return {"bce": presence, "mse": squares.mean(), "class": classes.mean()}
     objects = targets[..., 0]
     count = objects.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""The weighted sum that a baseline is taught with, written as a person would: `25*ce + l1`, `bce + 4*mse + ce`.
+"""The weighted sum of losses of a baseline, written as a person would: `25*ce + l1`, `bce + 4*mse + ce`.
 
     ce                      cross-entropy of the class
     bce                     binary cross-entropy of presence, over all images

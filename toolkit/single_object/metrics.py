@@ -68,7 +68,7 @@ def single_metrics(samples: Samples, prediction: Prediction) -> dict[str, Any]:
 def grid_metrics(samples: Samples, outputs: Tensor) -> dict[str, Any]:
     """Numbers of outputs [N,2,3,7] of a grid detector.
 
-    accuracy: cells answered rightly, as the document counts but with the class that was taught. object_accuracy:
+    accuracy: cells answered rightly, as the document counts but with the output that was trained. object_accuracy:
     of the cells with an object alone. mean_iou: over the objects that have a cell, 0 where the cell says none.
     """
     targets, lost = grid.assign(samples)

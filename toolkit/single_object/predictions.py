@@ -1,4 +1,4 @@
-"""What a network says, in one form: class logits, the four numbers of the box, and presence where it has one."""
+"""Outputs of every network in one form: class logits, the four numbers of the box, and presence where it has one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from toolkit.single_object import box_codes
 
-LEAST_SIDE = 1.01  # pixels; an untaught network's boxes of one pixel look like fractions of the image to the evaluator
+LEAST_SIDE = 1.01  # pixels; an untrained network's boxes of one pixel look like fractions of the image to the evaluator
 
 
 class Answer(NamedTuple):

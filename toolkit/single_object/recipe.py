@@ -1,4 +1,4 @@
-"""What a run of a baseline is told, and the network that it makes."""
+"""Options of a run of a baseline, and the network that they make."""
 
 from __future__ import annotations
 

@@ -175,6 +175,7 @@ class SingleObject(Task):
             metrics, _ = validation.evaluate(self.learner.model, self.baseline, self.val, self.device)
         result = {
             "baseline": self.baseline.name,
+            "document": self.baseline.document,
             "recipe": dataclasses.asdict(self.recipe),
             "parameters": sum(p.numel() for p in self.learner.model.parameters()),
             "train_images": len(self.train),

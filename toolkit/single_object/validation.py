@@ -1,4 +1,4 @@
-"""What a network is worth on a set of samples: answers to all, the right numbers, the document's beside them."""
+"""Evaluate a network on samples: its answers, the right metrics, and those of its document beside them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def answer_all(parts: list[Any], form: str) -> Answer:
 def evaluate(
     network: nn.Module, baseline: Baseline, samples: Samples, device: torch.device, batch: int = 64
 ) -> tuple[dict[str, Any], Prediction | Tensor]:
-    """-> (metrics with `seed_*` beside them, the predictions; for a grid its outputs [N,2,3,7])."""
+    """-> (metrics with `document_*` beside them, the predictions; for a grid its outputs [N,2,3,7])."""
     parts = outputs(network, baseline, samples.images, device, batch)
     if baseline.grid:
         cells = torch.cat(parts)
@@ -56,7 +56,7 @@ def evaluate(
     answer = answer_all(parts, baseline.form)
     prediction = predict(answer, baseline.code, samples.size)
     found = metrics.single_metrics(samples, prediction)
-    return known({**found, **seed_numbers(baseline, samples, answer, prediction)}), prediction
+    return known({**found, **document_numbers(baseline, samples, answer, prediction)}), prediction
 
 
 def known(numbers: dict[str, Any]) -> dict[str, Any]:
@@ -66,21 +66,21 @@ def known(numbers: dict[str, Any]) -> dict[str, Any]:
 
 def grid_numbers(samples: Samples, cells: Tensor) -> dict[str, Any]:
     targets, _ = grid.assign(samples)
-    return {**metrics.grid_metrics(samples, cells), **document_metrics.seed_detection(cells, targets)}
+    return {**metrics.grid_metrics(samples, cells), **document_metrics.detection(cells, targets)}
 
 
-def seed_numbers(baseline: Baseline, samples: Samples, answer: Answer, prediction: Prediction) -> dict[str, float]:
+def document_numbers(baseline: Baseline, samples: Samples, answer: Answer, prediction: Prediction) -> dict[str, float]:
     """The numbers that the baseline's own document computes, its way."""
     truth = samples.one()
     if baseline.data == "digits":
         rows = torch.cat((answer.presence[:, None], answer.values, answer.logits), 1)
         coded = box_codes.encode(truth.boxes, "centre", samples.size)
         labels = torch.cat((truth.present[:, None].float(), coded, truth.labels[:, None].float()), 1)
-        return document_metrics.seed_localisation(rows, labels)
+        return document_metrics.localisation(rows, labels)
     if baseline.code == "inclusive":
-        return document_metrics.seed_mse(answer.values, box_codes.encode(truth.boxes, "inclusive", samples.size))
+        return document_metrics.mse(answer.values, box_codes.encode(truth.boxes, "inclusive", samples.size))
     if baseline.data == "dominant":
-        return document_metrics.seed_mean_iou(prediction.raw_boxes, truth.boxes)
+        return document_metrics.mean_iou(prediction.raw_boxes, truth.boxes)
     return {}
 
 

@@ -1,7 +1,7 @@
 """Flips, turns and colours of a batch on its device; the boxes follow. The post's three transforms.
 
 A turned box is the tightest upright box around the turned ellipse inside it: the box around the turned corners
-would be sure to hold the object, but grows by a sixth at 10 degrees and teaches boxes that are too large.
+would be sure to hold the object, but grows by a sixth at 10 degrees and makes targets that are too large.
 """
 
 from __future__ import annotations

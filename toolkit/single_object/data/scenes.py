@@ -102,7 +102,7 @@ def seen_areas(masks: list[np.ndarray]) -> list[int] | None:
 
 def look(kind: str, label: int, random: np.random.Generator, side: int) -> np.ndarray:
     """[side,side,3] float32 to add to a colour: the class's texture, if it has one, and a shift to its hue, the first
-    class's red and the others' evenly round the wheel. By shapes alone few pictures teach a class nothing."""
+    class's red and the others' evenly round the wheel. From shapes alone no class is learned with few pictures."""
     classes = CLASSES[kind]
     pattern = texture(classes[label], random, side) if kind == "dominant" else np.zeros((side, side))
     hue = np.cos(2 * math.pi * (label / len(classes) - np.arange(3) / 3))

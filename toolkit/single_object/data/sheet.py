@@ -1,4 +1,4 @@
-"""A contact sheet: pictures with their boxes, so that a person sees what a network is taught and what it answers."""
+"""Contact sheets: pictures with their labels and a network's answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from label_tools.text.atomic import atomic_write
@@ -17,35 +17,61 @@ from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import Prediction
 
 TRUTH, ANSWER = COLOURS[2], COLOURS[5]  # green and red
+_LINE = 15  # pixels of a line of text
+_PAPER = "#FFFFFF"
 
 
 def contact_sheet(
     samples: Samples, rows: Sequence[int], answers: dict[int, list[tuple[Tensor, str]]] | None = None, cell: int = 180
 ) -> Image.Image:
-    """The images `rows` of `samples`, true boxes green; answers {row: [(box XYXY, text)]} red."""
+    """The images `rows` of `samples` with their boxes, and the classes below: labels green, answers red.
+
+    answers: {row: [(box XYXY, class)]}; with them there is a legend.
+    """
     height, width = samples.size
     scale = max(1.0, cell / max(height, width))
     cells = []
     for row in rows:
-        picture = as_picture(samples.images[row]).resize(
-            (round(width * scale), round(height * scale)), Image.Resampling.NEAREST
-        )
+        size = (round(width * scale), round(height * scale))
+        picture = as_picture(samples.images[row]).resize(size, Image.Resampling.NEAREST)
         mine = (samples.owner == row).nonzero().squeeze(1).tolist()
-        boxes = [(samples.boxes[i] * scale).tolist() for i in mine]
-        texts = [samples.classes[int(samples.labels[i])] for i in mine]
-        colours = [TRUTH] * len(mine)
-        for box, text in (answers or {}).get(row, []):
-            boxes.append((box * scale).tolist())
-            texts.append(text)
-            colours.append(ANSWER)
-        cells.append(draw_boxes(picture, boxes, texts, colours))
+        found = (answers or {}).get(row, [])
+        boxes = [(samples.boxes[i] * scale).tolist() for i in mine] + [(box * scale).tolist() for box, _ in found]
+        colours = [TRUTH] * len(mine) + [ANSWER] * len(found)
+        lines = [([samples.classes[int(samples.labels[i])] for i in mine], TRUTH)]
+        lines += [([name for _, name in found], ANSWER)] if answers is not None else []
+        cells.append(_with_text(draw_boxes(picture, boxes, [""] * len(boxes), colours), lines))
     columns = max(1, int(np.ceil(np.sqrt(len(cells)))))
-    lines = -(-len(cells) // columns)
-    wide, high = round(width * scale) + 4, round(height * scale) + 4
-    sheet = Image.new("RGB", (max(1, columns * wide), max(1, lines * high)), "#888888")
-    for place, picture in enumerate(cells):
-        sheet.paste(picture, (place % columns * wide + 2, place // columns * high + 2))
+    return grid_of(cells, columns, {} if answers is None else {"label": TRUTH, "answer": ANSWER})
+
+
+def grid_of(cells: list[Image.Image], columns: int, legend: dict[str, str]) -> Image.Image:
+    """Cells in rows from left to right, and above them a legend {text: colour}."""
+    wide, high = (4 + max((getattr(one, side) for one in cells), default=0) for side in ("width", "height"))
+    top = _LINE + 9 if legend else 0
+    sheet = Image.new("RGB", (columns * wide, top + max(1, -(-len(cells) // columns)) * high), _PAPER)
+    draw, x = ImageDraw.Draw(sheet), 4
+    for text, colour in legend.items():
+        draw.rectangle([x, 5, x + _LINE - 3, 5 + _LINE - 3], fill=colour)
+        draw.text((x + _LINE + 2, 4), text, fill="#000000", font=_font())
+        x += _LINE + 14 + int(draw.textlength(text, font=_font()))
+    for place, one in enumerate(cells):
+        sheet.paste(one, (place % columns * wide + 2, top + place // columns * high + 2))
     return sheet
+
+
+def _with_text(picture: Image.Image, lines: list[tuple[list[str], str]]) -> Image.Image:
+    """`picture` with a line of class names below it for each (names, colour); what is too long is cut."""
+    cell = Image.new("RGB", (picture.width, picture.height + _LINE * len(lines)), _PAPER)
+    cell.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(cell)
+    for number, (names, colour) in enumerate(lines):
+        draw.text((2, picture.height + number * _LINE), ", ".join(names) or "none", fill=colour, font=_font())
+    return cell
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=_LINE - 3)
 
 
 def answers_of(predicted: Prediction | Tensor, samples: Samples) -> dict[int, list[tuple[Tensor, str]]]:

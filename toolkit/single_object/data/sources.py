@@ -30,7 +30,7 @@ def open_data(
         if selection.classes:
             raise InputError(f"--classes {' '.join(selection.classes)}: chooses from files, --data {data} is drawn")
         if val:
-            raise InputError(f"--val {val}: is for files, --data {data} is drawn, what it is judged on, too")
+            raise InputError(f"--val {val}: is for files, --data {data} is drawn, with its validation pictures")
         share = int(noise or 0) / 100
         return (draw(name, "train", train_images, selection, share), draw(name, "val", val_images, selection, share))
     path = Path(data)
@@ -106,7 +106,7 @@ def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:
 
 
 def check_files(path: Path, val: Path | None = None) -> tuple[Path, Path] | None:
-    """The files to learn from and to judge on, None for a VOC folder. Refuses what is not there, reads nothing."""
+    """The files to train on and to validate on, None for a VOC folder. Refuses what is not there, reads nothing."""
     if not path.exists():
         raise InputError(
             f"--data {path}: not found; needs {', '.join(DRAWN)}, a folder of `frcnn split`, a COCO file "
@@ -124,9 +124,9 @@ def check_files(path: Path, val: Path | None = None) -> tuple[Path, Path] | None
                 "masks, VOC, YOLO or COCO"
             )
     elif val is None:
-        raise InputError(f"{path}: needs --val FILE to judge on")
+        raise InputError(f"{path}: needs --val FILE to validate on")
     else:
         pair = path, val
     if not pair[1].is_file():
-        raise InputError(f"{pair[1]}: not found; needs a file to judge on")
+        raise InputError(f"{pair[1]}: not found; needs a file to validate on")
     return pair

@@ -108,7 +108,7 @@ def map_size(features: nn.Module, image_size: int) -> tuple[int, int]:
 
 
 class _Normalised(nn.Module):
-    """Pictures in 0..1, moved to the mean and spread that torchvision's ImageNet weights were taught with."""
+    """Pictures in 0..1, moved to the mean and spread that torchvision's ImageNet weights were trained with."""
 
     mean: Tensor
     std: Tensor

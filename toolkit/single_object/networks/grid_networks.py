@@ -2,7 +2,7 @@
 
 images [B,1,48,60] in 0..1 -> [B,2,3,7], a row of seven for each of 2 x 3 cells: presence logit, x and y of the
 centre within the cell (0..1), w and h as shares of the image, and two numbers for the digits 0 and 1, of which
-only the first is ever taught (see `grid`).
+only the first is ever trained (see `grid`).
 
     Grid1      73,479     Grid2     522,183     Grid3   1,579,271
 """
