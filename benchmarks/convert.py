@@ -10,6 +10,7 @@ json.dump of the result. Prints one JSON object; figures go to docs/measurements
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import multiprocessing
@@ -93,6 +94,17 @@ def bare_json(folder: Path, out: Path) -> float:
     return time.process_time() - start
 
 
+def labelme2coco(folder: Path) -> float | None:
+    """Seconds of that program for the same folder, its own checks and no more; None: it is not installed."""
+    try:
+        from labelme2coco import get_coco_from_labelme_folder
+    except ImportError:
+        return None
+    start = time.process_time()
+    json.dumps(get_coco_from_labelme_folder(str(folder)).json)
+    return time.process_time() - start
+
+
 def _peak(queue, folder: Path, out: Path, jobs: int) -> None:
     seconds = ours(folder, out, jobs)
     queue.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
@@ -150,13 +162,18 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=0, metavar="FILES", help="also measure peak memory")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="also measure a folder with images/ and masks/")
     args = parser.parse_args()
+    from label_tools.text import fast_json
+
     result: dict = {"files": args.files, "shapes": args.shapes}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         make_folder(scratch / "labelme", args.files, args.shapes)
         ours(scratch / "labelme", scratch / "a.json", 1)  # once unmeasured: imports, disk cache
-        seconds, bare = math.inf, math.inf
+        seconds, bare, peer = math.inf, math.inf, math.inf
+        with contextlib.redirect_stdout(sys.stderr):
+            labelme2coco(scratch / "labelme")
         for _ in range(5):  # by turns: what slows one slows the other
+            peer = min(peer, labelme2coco(scratch / "labelme") or math.inf)
             bare = min(bare, bare_json(scratch / "labelme", scratch / "b.json"))
             seconds = min(seconds, ours(scratch / "labelme", scratch / "a.json", 1))
         many = min(ours(scratch / "labelme", scratch / "c.json", args.jobs) for _ in range(2))
@@ -165,6 +182,9 @@ def main() -> None:
             "files_per_s": round(args.files / seconds),
             "bare_json_files_per_s": round(args.files / bare),
             "ratio_to_bare_json": round(seconds / bare, 2),
+            "labelme2coco_files_per_s": round(args.files / peer) if peer < math.inf else None,
+            "times_labelme2coco": round(peer / seconds, 2) if peer < math.inf else None,
+            "msgspec": fast_json.native is not None,
             "jobs": args.jobs,
             "jobs_files_per_s": round(args.files / many),
         }

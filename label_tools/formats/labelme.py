@@ -27,11 +27,12 @@ from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import ImageInfo, image_info, image_size
 from label_tools.pictures.own_files import is_ours
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, join, without_copies
+from label_tools.text import strict_json
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError, one_line
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.limits import LEAST_IMAGE_SIDE, LONGEST_LABEL, MOST_IMAGE_ASPECT
-from label_tools.text.strict_json import TextError, decode, parse
+from label_tools.text.strict_json import TextError
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
 NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed uses them)"
@@ -46,8 +47,7 @@ def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tu
     try:
         with open(path, "rb") as file:
             data = file.read()
-        text, encoding = decode(data, name)
-        content = parse(text, name)
+        content, encoding = strict_json.read(data, name)
     except TextError as error:
         tally.skipped["label files that cannot be read"] += 1
         tally.findings.append(Finding(error.code, ERROR, name, error.place, error.text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from label_tools.text import fast_json
 from label_tools.text.errors import InputError
 
 
@@ -44,8 +45,16 @@ def loads(data: bytes, name: str) -> Any:
     Raises TextError (an InputError), naming `name` and where possible line and column: bytes that are no text, no
     JSON, a key given twice, nesting too deep, an integer of thousands of digits, half a surrogate pair.
     """
-    text, _ = decode(data, name)
-    return parse(text, name)
+    return read(data, name)[0]
+
+
+def read(data: bytes, name: str) -> tuple[Any, str]:
+    """(the value in `data`, the name of its encoding); errors as in `loads`."""
+    value = fast_json.decode(data)
+    if value is not None:
+        return value, "utf-8"
+    text, encoding = decode(data, name)
+    return parse(text, name), encoding
 
 
 def decode(data: bytes, name: str) -> tuple[str, str]:
