@@ -74,7 +74,7 @@ def make_shape(rng: random.Random, k: int) -> dict:
 
 def ours(folder: Path, out: Path, jobs: int) -> float:
     """Seconds: of this process's core when it works alone, so that neighbours count little; else of the clock."""
-    from label_tools.commands.convert import convert_labelme
+    from label_tools.readers.convert import convert_labelme
 
     clock = time.process_time if jobs == 1 else time.perf_counter
     start = clock()
@@ -134,7 +134,7 @@ def masks(folder: Path, scratch: Path) -> dict:
     import numpy as np
     from PIL import Image
 
-    from label_tools.commands.convert import convert_masks
+    from label_tools.readers.convert import convert_masks
 
     paths = sorted((folder / "masks").rglob("*.png"))
     best = {"decode": math.inf, "convert": math.inf}

@@ -1,4 +1,36 @@
-"""Labels in, correct COCO out: LabelMe JSON, instance masks, VOC and YOLO to one `annotations.json`, and back.
+"""Labels in, correct COCO out: what a labelling program wrote to one `annotations.json`, checked, split, and back.
 
-Imports numpy, Pillow and pycocotools.mask; never torch.
+    from label_tools import convert, split
+    labels = convert("photos", labels=["bolt", "nut"])
+    labels.write("photos/annotations.json")
+    split("photos/annotations.json")
+
+Imports numpy, Pillow and pycocotools.mask, each on first use; never torch.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "convert": "readers.convert",
+    "detect": "readers.detect",
+    "open_source": "readers.sources",
+    "check_document": "rules.check",
+    "examine_files": "rules.check",
+    "split_file": "sets.split",
+    "merge_files": "sets.edit",
+    "remap": "sets.edit",
+    "measure": "sets.stats",
+    "export_labelme": "formats.export",
+    "export_voc": "formats.export",
+    "export_yolo": "formats.export",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

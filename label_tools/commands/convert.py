@@ -11,115 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from label_tools.pictures.images import MAX_PIXELS
 from label_tools.text.errors import FINDINGS, FINE, InputError
 from label_tools.text.findings import ERROR, short_lines, worst_first
-
-
-def convert_labelme(
-    source: str | os.PathLike,
-    *,
-    labels: Sequence[str] | None = None,
-    merge_case: bool = False,
-    strict: bool = False,
-    options=None,
-    **reading,
-):
-    """A folder of LabelMe files as a Conversion.
-
-    labels: the classes in their order; None: those that are found, by alphabet. options: `labelme.Options`.
-    reading: the keywords of `labelme_folder.read_folder` (image_root, jobs, unlabeled_is_negative, ...).
-    Raises InputError when there is nothing to convert, or under the rules that stop a run.
-    """
-    from label_tools.readers.conversion import convert
-    from label_tools.readers.labelme import read_folder
-
-    read = read_folder(source, options=options, **reading)
-    return convert(read, labels=labels, merge_case=merge_case, strict=strict)
-
-
-def convert_masks(
-    source: str | os.PathLike,
-    *,
-    mode: str,
-    class_name: str = "",
-    labels: Sequence[str] | None = None,
-    colors: dict | None = None,
-    void: int | None = None,
-    components: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    merge_case: bool = False,
-    strict: bool = False,
-    **reading,
-):
-    """A folder of photographs and masks as a Conversion.
-
-    mode: "instance", "class" or "binary", see `masks`. labels: the classes in their order; in class mode the k-th of
-    them is the value k. reading: the keywords of `masks_folder.read_folder` (images, masks, ...).
-    """
-    from label_tools.formats.masks import MODES, MaskOptions
-    from label_tools.readers.classes import NO_CLASSES
-    from label_tools.readers.conversion import convert
-    from label_tools.readers.masks import read_folder
-
-    if mode not in MODES:
-        raise InputError(f"mode {mode!r}, needs one of {', '.join(MODES)}")
-    names = dict(enumerate([n for n in labels or () if n not in NO_CLASSES], start=1)) if mode == "class" else {}
-    if mode == "class" and not names and not colors:
-        raise InputError("--mode class needs --labels FILE (the k-th label is the value k) or --colors FILE")
-    options = MaskOptions(mode, class_name, names, colors or {}, void, components, max_pixels)
-    return convert(read_folder(source, options, **reading), labels=labels, merge_case=merge_case, strict=strict)
-
-
-def convert_voc(
-    source: str | os.PathLike,
-    *,
-    labels: Sequence[str] | None = None,
-    merge_case: bool = False,
-    strict: bool = False,
-    **reading,
-):
-    """A folder of VOC files as a Conversion. reading: the keywords of `other_folders.read_voc`."""
-    from label_tools.readers.conversion import convert
-    from label_tools.readers.others import read_voc
-
-    return convert(read_voc(source, **reading), labels=labels, merge_case=merge_case, strict=strict)
-
-
-def convert_yolo(source: str | os.PathLike, *, labels: Sequence[str] | None = None, strict: bool = False, **reading):
-    """A folder of YOLO files as a Conversion. labels: the class names by number; default: classes.txt or data.yaml.
-
-    reading: the keywords of `readers.yolo.read_yolo`.
-    """
-    from label_tools.readers.conversion import convert
-    from label_tools.readers.yolo import read_yolo
-
-    read, names = read_yolo(source, names=labels, **reading)
-    return convert(read, labels=names, strict=strict)
-
-
-def convert_coco(
-    source: str | os.PathLike,
-    *,
-    labels: Sequence[str] | None = None,
-    merge_case: bool = False,
-    strict: bool = False,
-    **reading,
-):
-    """Any COCO file as a Conversion: repaired, ids from 1. labels: the classes in their new order; default: as it is.
-
-    reading: the keywords of `other_folders.read_coco`.
-    """
-    from label_tools.readers.conversion import convert
-    from label_tools.readers.others import read_coco
-
-    read, names = read_coco(source, **reading)
-    return convert(read, labels=names if labels is None else labels, merge_case=merge_case, strict=strict)
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -140,7 +38,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
     epilog = "Exit code 1: something could not be used and is left out; the rest is written."
     parser = formats.add_parser(name, help=text, description=text, epilog=epilog)
-    source = "a COCO file, or a folder with annotations.json" if name == "coco" else "the folder, with those in it"
+    source = "a COCO file, or a folder with annotations.json" if name == "coco" else "folder with these files"
     parser.add_argument("source", metavar="SRC", type=Path, help=source)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the COCO file to write")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="one class a line: their order, and no others")
@@ -180,6 +78,7 @@ def _add_masks(formats: argparse._SubParsersAction) -> None:
 
 def run_labelme(args: argparse.Namespace) -> int:
     from label_tools.formats.labelme_shapes import Options
+    from label_tools.readers.convert import convert_labelme
 
     options = Options(
         thicken_lines=args.thicken_lines,
@@ -199,6 +98,8 @@ def run_labelme(args: argparse.Namespace) -> int:
 
 
 def run_masks(args: argparse.Namespace) -> int:
+    from label_tools.readers.classes import read_colors
+    from label_tools.readers.convert import convert_masks
     from label_tools.readers.masks import DEFAULT_SUFFIXES
 
     conversion = convert_masks(
@@ -208,7 +109,7 @@ def run_masks(args: argparse.Namespace) -> int:
         images=args.images,
         masks=args.masks,
         mask_suffixes=DEFAULT_SUFFIXES if args.mask_suffix is None else (args.mask_suffix,),
-        colors=_read_colors(args.colors) if args.colors else None,
+        colors=read_colors(args.colors) if args.colors else None,
         void=args.void,
         components=args.components,
         **_common(args),
@@ -217,11 +118,15 @@ def run_masks(args: argparse.Namespace) -> int:
 
 
 def run_voc(args: argparse.Namespace) -> int:
+    from label_tools.readers.convert import convert_voc
+
     reading = {"image_root": args.image_root, "one_based": args.one_based}
     return finish(convert_voc(args.source, **reading, **_common(args)), args)
 
 
 def run_yolo(args: argparse.Namespace) -> int:
+    from label_tools.readers.convert import convert_yolo
+
     common = _common(args)
     del common["merge_case"]  # classes are numbers here
     return finish(convert_yolo(args.source, images=args.images, **common), args)
@@ -229,6 +134,7 @@ def run_yolo(args: argparse.Namespace) -> int:
 
 def run_coco(args: argparse.Namespace) -> int:
     from label_tools.document import coco
+    from label_tools.readers.convert import convert_coco
 
     args.source = coco.file_of(args.source)
     if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
@@ -274,25 +180,6 @@ def _progress(items: Iterable, total: int) -> Iterable:
     from tqdm import tqdm
 
     return tqdm(items, "reading", total, unit=" files", disable=None, leave=False)  # None: only on a terminal
-
-
-def _read_colors(path: Path) -> dict[tuple[int, int, int], str]:
-    """{(r, g, b): class} of lines `R G B name`. Raises InputError."""
-    colors: dict[tuple[int, int, int], str] = {}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        parts = line.split(maxsplit=3)
-        if not parts or line.lstrip().startswith("#"):
-            continue
-        if len(parts) != 4 or not all(p.isdecimal() and int(p) < 256 for p in parts[:3]):
-            raise InputError(f"{path}, line {number}: {line!r}, needs `R G B name` with numbers from 0 to 255")
-        colors[tuple(map(int, parts[:3]))] = parts[3].strip()
-    if not colors:
-        raise InputError(f"{path}: no colour in it; lines are `R G B name`")
-    return colors
 
 
 def _positive(text: str) -> float:

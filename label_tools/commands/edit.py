@@ -11,32 +11,12 @@ unless --same-image says to keep the first file's objects or to join both. No in
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from label_tools.document import coco
-from label_tools.text.errors import InputError, one_line
+from label_tools.text.errors import FINE, one_line
 from label_tools.text.messages import counted
-from label_tools.text.strict_json import decode, parse
-
-SAME_IMAGE = ("refuse", "first", "join")
-
-
-@dataclass(frozen=True)
-class Edited:
-    """A new document and the account: objects in = objects out + dropped + repeated."""
-
-    document: dict
-    objects_in: int  # an ignore region, which the file holds once per class, counts once
-    dropped: int  # of classes that were dropped, or of a second file that says something else
-    repeated: int  # said twice, kept once
-
-    @property
-    def objects_out(self) -> int:
-        return self.objects_in - self.dropped - self.repeated
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -53,7 +33,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
             what = "COCO files, or folders with annotations.json, two or more"
             parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help=what)
             parser.add_argument(
-                "--same-image", choices=SAME_IMAGE, default="refuse", help="when files disagree (default refuse)"
+                "--same-image",
+                choices=("refuse", "first", "join"),
+                default="refuse",
+                help="when files disagree (default refuse)",
             )
         else:
             parser.add_argument("annotations", type=Path, help="a COCO file, or a folder with annotations.json")
@@ -63,254 +46,52 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
             parser.add_argument("mapping", type=Path, metavar="MAP", help="lines old=new, or JSON {old: new}")
             parser.add_argument("--drop-others", action="store_true", help="drop classes that MAP does not name")
         parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the COCO file to write")
-        parser.set_defaults(run=globals()[f"run_{name}"])
+        parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+        parser.set_defaults(run={"merge": run_merge, "rename": run_rename, "remap": run_remap}[name])
 
 
 def run_merge(args: argparse.Namespace) -> int:
+    from label_tools.document import coco
+    from label_tools.sets.edit import merge_files
+
     paths = [coco.file_of(path) for path in args.paths]
-    return _write(merge_files(paths, args.out, args.same_image), args.out, paths)
+    return _finish(merge_files(paths, args.out, args.same_image), args, paths)
 
 
 def run_rename(args: argparse.Namespace) -> int:
-    mapping: dict[str, str | None] = {}
-    for pair in args.pairs:
-        old, equals, new = pair.partition("=")
-        if not equals or not old.strip() or not new.strip():
-            raise InputError(f"{pair!r}: needs OLD=NEW, for example hexnut=hex_nut (`frcnn remap` drops classes)")
-        _enter(mapping, old.strip(), new.strip(), "rename")
-    return _remap_file(args, mapping, drop_others=False)
+    from label_tools.document import coco
+    from label_tools.sets.edit import read_pairs, remap_file
+
+    path = coco.file_of(args.annotations)
+    return _finish(remap_file(path, read_pairs(args.pairs), args.out), args, [path])
 
 
 def run_remap(args: argparse.Namespace) -> int:
-    return _remap_file(args, read_mapping(args.mapping), drop_others=args.drop_others)
+    from label_tools.document import coco
+    from label_tools.sets.edit import read_mapping, remap_file
 
-
-def _remap_file(args: argparse.Namespace, mapping: Mapping[str, str | None], *, drop_others: bool) -> int:
     path = coco.file_of(args.annotations)
-    document = coco.read(path)
-    root = Path(os.path.relpath(coco.image_root(document, path), args.out.parent)).as_posix()
-    edited = remap(document, mapping, drop_others=drop_others, name=str(path))
-    document = {**edited.document, "info": {**edited.document["info"], "image_root": root}}
-    edited = Edited(document, edited.objects_in, edited.dropped, edited.repeated)
-    return _write(edited, args.out, [path])
+    mapping = read_mapping(args.mapping)
+    return _finish(remap_file(path, mapping, args.out, drop_others=args.drop_others), args, [path])
 
 
-def read_mapping(path: Path) -> dict[str, str | None]:
-    """Class name -> new name, or None to drop it. Lines `old=new`, `#` begins a comment; or a JSON object."""
-    try:
-        text, _ = decode(path.read_bytes(), os.fspath(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    mapping: dict[str, str | None] = {}
-    if text.lstrip().startswith("{"):
-        for old, new in parse(text, os.fspath(path)).items():
-            if new is not None and (not isinstance(new, str) or not new.strip()):
-                raise InputError(f'{path}, "{old}": {new!r}, needs a class name or null')
-            _enter(mapping, old.strip(), new and new.strip(), os.fspath(path))
-    else:
-        for number, line in enumerate(text.splitlines(), start=1):
-            line = line.partition("#")[0].strip()
-            old, equals, new = line.partition("=")
-            if line and (not equals or not old.strip()):
-                raise InputError(f"{path}, line {number}: {line!r}, needs old=new, or old= to drop the class")
-            if line:
-                _enter(mapping, old.strip(), new.strip() or None, f"{path}, line {number}")
-    if not mapping:
-        raise InputError(f"{path}: no mapping in it, needs lines old=new")
-    return mapping
+def _finish(edited, args: argparse.Namespace, inputs: list[Path]) -> int:
+    from label_tools.sets.edit import write_edited
 
-
-def _enter(mapping: dict[str, str | None], old: str, new: str | None, where: str) -> None:
-    if old in mapping:
-        raise InputError(f'{where}: "{old}" is mapped twice')
-    mapping[old] = new
-
-
-def remap(
-    document: dict, mapping: Mapping[str, str | None], *, drop_others: bool = False, name: str = "document"
-) -> Edited:
-    """Classes under new names; equal new names become one class, None drops a class with its objects.
-
-    All names change at once, so {a: b, b: a} swaps. Images stay, also those that hold nothing any more.
-    Raises InputError: a name that is no class of the document, nothing left.
-    """
-    old_names = {c["id"]: c["name"] for c in sorted(document["categories"], key=lambda c: c["id"])}
-    unknown = [old for old in mapping if old not in old_names.values()]
-    if unknown:
-        raise InputError(f'{name}: no class "{unknown[0]}"; it has {", ".join(old_names.values())}')
-    new_names = {i: mapping.get(old, None if drop_others else old) for i, old in old_names.items()}
-    classes = list(dict.fromkeys(new for new in new_names.values() if new is not None))
-    if not classes:
-        raise InputError(f"{name}: no class would be left")
-    ids = {new: number for number, new in enumerate(classes, start=1)}
-    folded = _fold(document["annotations"])
-    kept, dropped, repeated = [], 0, 0
-    seen: set[str] = set()
-    for annotation in folded:
-        if not coco.is_ignore_region(annotation):
-            new = new_names[annotation["category_id"]]
-            if new is None:
-                dropped += 1
-                continue
-            annotation = {**annotation, "category_id": ids[new]}
-        key = _said(annotation)
-        if key in seen:  # one object in two classes that are one now
-            repeated += 1
-            continue
-        seen.add(key)
-        kept.append(annotation)
-    extra = {ids[new]: _extra_keys(document, i) for i, new in reversed(new_names.items()) if new is not None}
-    categories = [{**extra[number], "id": number, "name": new} for new, number in ids.items()]
-    result = {**document, "annotations": _unfold(kept, list(ids.values())), "categories": categories}
-    return Edited(result, len(folded), dropped, repeated)
-
-
-def _fold(annotations: Sequence[dict]) -> list[dict]:
-    """Ignore regions once instead of once per class, with category_id 0."""
-    kept, seen = [], set()
-    for annotation in annotations:
-        if coco.is_ignore_region(annotation):
-            annotation = {**annotation, "category_id": 0}
-            key = _said(annotation)
-            if key in seen:
-                continue
-            seen.add(key)
-        kept.append(annotation)
-    return kept
-
-
-def _unfold(annotations: Sequence[dict], category_ids: Sequence[int]) -> list[dict]:
-    """Ignore regions once per class again, as COCO's evaluation needs them; ids from 1."""
-    result: list[dict] = []
-    for annotation in annotations:
-        ids = category_ids if coco.is_ignore_region(annotation) else [annotation["category_id"]]
-        result += [{**annotation, "category_id": one, "id": len(result) + k} for k, one in enumerate(ids, 1)]
-    return result
-
-
-def _extra_keys(document: dict, category_id: int) -> dict:
-    return next(c for c in document["categories"] if c["id"] == category_id)
-
-
-def _said(annotation: dict) -> str:
-    """All that an annotation says of its image, but not its id."""
-    return repr(sorted((key, value) for key, value in annotation.items() if key != "id"))
-
-
-def merge_files(paths: Sequence[Path], out: Path, same_image: str = "refuse") -> Edited:
-    """The documents as one that is to be written to `out`. Images are the same when they are the same file.
-
-    file_name starts from the deepest folder that holds all image roots. Raises InputError: fewer than two files,
-    two spellings of one class, one image with different objects.
-    """
-    if len(paths) < 2:
-        raise InputError(f"merge needs two files or more, got {len(paths)}")
-    documents = [coco.read(path) for path in paths]
-    roots = [Path(os.path.abspath(coco.image_root(d, path))) for d, path in zip(documents, paths)]
-    try:
-        common = Path(os.path.commonpath(roots))
-    except ValueError as error:  # Windows: another drive
-        raise InputError(f"{', '.join(map(str, roots))}: no folder holds all images") from error
-    merged = _Merge(same_image)
-    for path, document, root in zip(paths, documents, roots):
-        merged.add(str(path), document, root, root.relative_to(common))
-    relative = Path(os.path.relpath(common, os.path.abspath(out.parent))).as_posix()
-    return merged.result({"image_root": relative})
-
-
-class _Merge:
-    """The document that grows. An image is known by its real path, so links and .. make no second one."""
-
-    def __init__(self, same_image: str) -> None:
-        self.same_image = same_image
-        self.images: list[dict] = []
-        self.annotations: list[list[dict]] = []  # per image
-        self.ids: dict[str, int] = {}  # class name -> id
-        self.categories: list[dict] = []
-        self.first: dict[str, tuple[int, str]] = {}  # real path -> index of the image, file that brought it
-        self.count = self.dropped = self.repeated = 0
-
-    def add(self, name: str, document: dict, root: Path, prefix: Path) -> None:
-        new_ids = {c["id"]: self._category(c, name) for c in document["categories"]}
-        of_image: dict[int, list[dict]] = {}
-        folded = _fold(document["annotations"])
-        for annotation in folded:
-            if not coco.is_ignore_region(annotation):
-                annotation = {**annotation, "category_id": new_ids[annotation["category_id"]]}
-            of_image.setdefault(annotation["image_id"], []).append(annotation)
-        self.count += len(folded)
-        for image in document["images"]:
-            objects = [{**a, "image_id": 0} for a in of_image.get(image["id"], [])]
-            path = os.path.realpath(root / image["file_name"])
-            if path in self.first:
-                self._again(name, image, objects, *self.first[path])
-                continue
-            self.first[path] = len(self.images), name
-            file_name = (PurePosixPath(prefix.as_posix()) / image["file_name"]).as_posix()
-            self.images.append({**image, "file_name": file_name})
-            self.annotations.append(objects)
-
-    def _category(self, category: dict, name: str) -> int:
-        for known in self.ids:
-            if known != category["name"] and known.casefold() == category["name"].casefold():
-                mend = f"first: frcnn rename {name} '{category['name']}={known}' --out NEW.json"
-                raise InputError(f'{name}: class "{category["name"]}" beside "{known}" of another file; {mend}')
-        if category["name"] not in self.ids:
-            self.ids[category["name"]] = len(self.ids) + 1
-            self.categories.append({**category, "id": len(self.ids)})
-        return self.ids[category["name"]]
-
-    def _again(self, name: str, image: dict, objects: list[dict], index: int, other: str) -> None:
-        """The same file a second time."""
-        before = self.annotations[index]
-        known = {_said(a) for a in before}
-        new = [a for a in objects if _said(a) not in known]
-        if (new or len(objects) != len(before)) and self.same_image == "refuse":
-            raise InputError(
-                f"{name}: image {image['file_name']} is in {other} too, with other objects ({len(before)} there, "
-                f"{len(objects)} here); choose --same-image first or --same-image join"
-            )
-        self.repeated += len(objects) - len(new)
-        if self.same_image == "join":
-            before.extend(new)
-        else:
-            self.dropped += len(new)
-
-    def result(self, info: dict) -> Edited:
-        order = sorted(range(len(self.images)), key=lambda i: self.images[i]["file_name"])
-        images = [{**self.images[i], "id": number} for number, i in enumerate(order, start=1)]
-        annotations = [
-            {**annotation, "image_id": number}
-            for number, i in enumerate(order, 1)
-            for annotation in self.annotations[i]
-        ]
-        document = {
-            "info": info,
-            "images": images,
-            "annotations": _unfold(annotations, list(self.ids.values())),
-            "categories": self.categories,
-        }
-        return Edited(document, self.count, self.dropped, self.repeated)
-
-
-def _write(edited: Edited, out: Path, inputs: Sequence[Path]) -> int:
-    for path in inputs:
-        if out.exists() and out.samefile(path):
-            raise InputError(f"{out}: is an input, which is never overwritten; choose another --out")
-    if out.exists():
-        try:
-            coco.read_raw(out)
-        except InputError as error:
-            raise InputError(f"{out}: exists and is no COCO file; move it away or choose another --out") from error
+    write_edited(edited, args.out, inputs)
     document = edited.document
-    coco.write(document, out)
+    if args.json:
+        counts = {"images": len(document["images"]), "classes": [c["name"] for c in document["categories"]]}
+        counts |= {name: getattr(edited, f"objects_{name}") for name in ("in", "out")}
+        print(json.dumps({**counts, "dropped": edited.dropped, "repeated": edited.repeated}, indent=1))
+        return FINE
     names = ", ".join(one_line(c["name"]) for c in document["categories"])
     classes = counted(len(document["categories"]), "class", "classes")
-    print(f"{out}: {counted(len(document['images']), 'image')}, {classes}: {names}")
+    print(f"{args.out}: {counted(len(document['images']), 'image')}, {classes}: {names}")
     print(
         f"objects in {edited.objects_in} = out {edited.objects_out} + dropped {edited.dropped} "
         f"+ said twice {edited.repeated}"
     )
     if edited.dropped:
         print(f"warning: {counted(edited.dropped, 'object')} left out", file=sys.stderr)
-    return 0
+    return FINE

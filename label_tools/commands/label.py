@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
-from label_tools.text.errors import FINE, InputError, MissingExtra
-
-OLDEST = (6, 3)
-VARIABLE = "FRCNN_LABELME"  # the program, when it is installed elsewhere (it may have an environment of its own)
+from label_tools.text.errors import FINE, InputError
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -29,7 +22,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         help="start labelme on a folder",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"The program is taken from ${VARIABLE}, from beside this Python, or from PATH.",
+        epilog="The program is taken from $FRCNN_LABELME, from beside this Python, or from PATH.",
     )
     parser.add_argument("path", type=Path, metavar="DIR", help="a folder of images, or one image or label file")
     parser.add_argument("--labels", type=Path, required=True, metavar="FILE", help="one class a line; no others")
@@ -39,6 +32,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from label_tools.formats.labelme_program import check_screen, check_version, find_labelme, labelme_command
     from label_tools.readers.classes import read_labels
 
     read_labels(args.labels)  # labelme would open and accept a broken list without a word
@@ -63,73 +57,6 @@ def run(args: argparse.Namespace) -> int:
         f"next: frcnn convert labelme {folder} --labels {shlex.quote(str(args.labels))} --out {folder}/annotations.json"
     )
     return FINE
-
-
-def labelme_command(program: str, path: Path, labels: Path, out: Path) -> list[str]:
-    """The command line that both 6.3 and 7.9 understand."""
-    flags = ["--labels", str(labels), "--validate-label", "exact", "--no-sort-labels", "--output", str(out)]
-    # a name that begins with a dash would be read as a flag
-    return [program, str(path) if not str(path).startswith("-") else f"./{path}", *flags]
-
-
-def find_labelme(environment: Mapping[str, str] | None = None) -> str:
-    """The labelme program. Raises MissingExtra with the line that installs it."""
-    environment = os.environ if environment is None else environment
-    if named := environment.get(VARIABLE):
-        found = shutil.which(named)
-        if found is None:
-            raise InputError(f"{VARIABLE}={named}: no program of that name")
-        return found
-    beside = shutil.which("labelme", path=str(Path(sys.executable).parent))
-    found = beside or shutil.which("labelme", path=environment.get("PATH", ""))
-    if found is None:
-        raise MissingExtra(f"labelme is not installed; install it with: {install_line(sys.version_info[:2])}")
-    return found
-
-
-def install_line(python: tuple[int, int], has_pip: bool | None = None) -> str:
-    """labelme 7 needs Python 3.12; before, 6.3 is the newest one."""
-    wanted = "labelme>=6.3,<7" if python < (3, 12) else "labelme>=7"
-    if has_pip is None:
-        has_pip = find_spec("pip") is not None
-    if not has_pip:  # an environment that uv made
-        return f"uv pip install --python {Path(sys.executable)} '{wanted}'"
-    return f"{Path(sys.executable)} -m pip install '{wanted}'"
-
-
-def check_version(program: str) -> None:
-    """Raises InputError when labelme is too old for our flags, or does not start at all."""
-    try:
-        done = subprocess.run(
-            [program, "--version"],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},  # asking for the version needs no screen
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"{program}: does not start: {error}") from error
-    match = re.search(r"(\d+)\.(\d+)", done.stdout)
-    if done.returncode or match is None:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise InputError(f"{program}: does not start: {last}")
-    if (int(match[1]), int(match[2])) < OLDEST:
-        wanted = ".".join(map(str, OLDEST))
-        raise InputError(
-            f"{program} is labelme {match[0]}, {wanted} or newer is needed: {install_line(sys.version_info[:2])}"
-        )
-
-
-def check_screen(environment: Mapping[str, str], platform: str) -> None:
-    """Raises InputError on Linux without a display, where Qt would end the process with a core dump."""
-    if not platform.startswith("linux") or environment.get("QT_QPA_PLATFORM"):
-        return
-    if not environment.get("DISPLAY") and not environment.get("WAYLAND_DISPLAY"):
-        raise InputError(
-            "no screen: DISPLAY and WAYLAND_DISPLAY are not set; label on a machine with a desktop "
-            "and copy the folder, or connect with `ssh -X`"
-        )
 
 
 def _is_image(path: Path) -> bool:

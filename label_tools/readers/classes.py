@@ -125,3 +125,22 @@ def in_files(files: Sequence[str]) -> str:
     named = ", ".join(one_line(file) for file in files[:_FILES_NAMED])
     more = f" and {len(files) - _FILES_NAMED} more" if len(files) > _FILES_NAMED else ""
     return f", in {named}{more}" if files else ""
+
+
+def read_colors(path: Path) -> dict[tuple[int, int, int], str]:
+    """{(r, g, b): class} of lines `R G B name`. Raises InputError."""
+    colors: dict[tuple[int, int, int], str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        parts = line.split(maxsplit=3)
+        if not parts or line.lstrip().startswith("#"):
+            continue
+        if len(parts) != 4 or not all(p.isdecimal() and int(p) < 256 for p in parts[:3]):
+            raise InputError(f"{path}, line {number}: {line!r}, needs `R G B name` with numbers from 0 to 255")
+        colors[tuple(map(int, parts[:3]))] = parts[3].strip()
+    if not colors:
+        raise InputError(f"{path}: no colour in it; lines are `R G B name`")
+    return colors

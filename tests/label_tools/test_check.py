@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.commands.check import check_document, examine_files
 from label_tools.document import coco
+from label_tools.rules.check import check_document, examine_files
 from label_tools.rules.objects import pairwise_iou
 from label_tools.text.findings import SHOWN
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.commands.check import check_document, examine
 from label_tools.pictures.images import open_image
+from label_tools.rules.check import check_document, examine
 
 WIDTH, HEIGHT = 100, 80
 

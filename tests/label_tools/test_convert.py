@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.commands.convert import convert_labelme
 from label_tools.document import coco
+from label_tools.readers.convert import convert_labelme
 from tests.label_tools.bad_input_makers import BOX, GOOD, H, W, content, labelme, picture, png, shape
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.commands.draw import choose
 from label_tools.document import coco
 from label_tools.pictures.paint import FILL, font, ink, paint, palette, shorten
 from label_tools.readers.sources import Source, open_source
+from label_tools.sets.draw import choose
 from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_tools.__main__ import main
-from label_tools.commands.edit import merge_files, read_mapping, remap
 from label_tools.document import coco
+from label_tools.sets.edit import merge_files, read_mapping, remap
 from label_tools.text.errors import InputError
 
 
@@ -243,7 +243,7 @@ def test_commands_refuse(tmp_path, capsys):
     (tmp_path / "notes.json").write_text('{"my": "notes"}')
     for arguments, message in (
         (["rename", str(a), "cat=dog", "--out", str(a)], "never overwritten"),
-        (["rename", str(a), "cat=dog", "--out", str(tmp_path / "notes.json")], "is no COCO file"),
+        (["rename", str(a), "cat=dog", "--out", str(tmp_path / "notes.json")], "is not a COCO file"),
         (["rename", str(a), "cat", "--out", str(tmp_path / "b.json")], "needs OLD=NEW"),
         (["rename", str(a), "cat=a", "cat=b", "--out", str(tmp_path / "b.json")], "mapped twice"),
         (["remap", str(a), str(tmp_path / "none"), "--out", str(tmp_path / "b.json")], "cannot be read"),

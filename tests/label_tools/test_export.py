@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from label_tools.commands.convert import convert_yolo
-from label_tools.commands.export import export_labelme, export_voc, export_yolo
 from label_tools.document import coco
+from label_tools.formats.export import export_labelme, export_voc, export_yolo
+from label_tools.readers.convert import convert_yolo
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import annotation, save_coco
 

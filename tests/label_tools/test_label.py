@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.commands import label
+from label_tools.formats import labelme_program as label
 from label_tools.text.errors import InputError, MissingExtra
 
 # Removed in labelme 7 or spelled otherwise before 6: naming one of them ends the program with an error.
@@ -184,8 +184,8 @@ def test_the_real_labelme_opens_and_saves_what_we_wrote(tmp_path, monkeypatch, c
 
     import numpy as np
 
-    from label_tools.commands.export import export_labelme
     from label_tools.document import coco
+    from label_tools.formats.export import export_labelme
     from label_tools.readers.conversion import convert
     from label_tools.readers.labelme import read_folder
     from label_tools.shapes import rle

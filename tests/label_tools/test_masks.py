@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from label_tools.commands.convert import convert_masks
+from label_tools.readers.convert import convert_masks
 from label_tools.shapes.rle import decode, to_runs
 from label_tools.text.errors import InputError
 

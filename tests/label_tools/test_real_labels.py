@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.commands.convert import convert_labelme, convert_masks, convert_voc, convert_yolo
-from label_tools.commands.export import export_labelme, export_voc, export_yolo
 from label_tools.document import coco
+from label_tools.formats.export import export_labelme, export_voc, export_yolo
 from label_tools.readers.classes import read_labels
+from label_tools.readers.convert import convert_labelme, convert_masks, convert_voc, convert_yolo
 from label_tools.shapes import rle
 from tests.conftest import SHARED
 

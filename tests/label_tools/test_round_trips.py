@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from label_tools.commands.convert import convert_coco, convert_labelme, convert_voc, convert_yolo
-from label_tools.commands.export import export_labelme, export_voc, export_yolo
+from label_tools.formats.export import export_labelme, export_voc, export_yolo
+from label_tools.readers.convert import convert_coco, convert_labelme, convert_voc, convert_yolo
 from label_tools.shapes import rle
 from tests.label_tools.bad_input_makers import H, W, labelme, picture, save_coco, shape
 

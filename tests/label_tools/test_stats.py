@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.commands.stats import measure, model_scale, summarise, table
+from label_tools.commands.stats import table
 from label_tools.document import coco
 from label_tools.readers.sources import Source
+from label_tools.sets.stats import measure, model_scale, summarise
 
 
 def document(boxes: list[tuple[int, int, tuple[float, float, float, float]]], sizes: list[tuple[int, int]]) -> dict:

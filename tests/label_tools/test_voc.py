@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from label_tools.commands.convert import convert_voc
 from label_tools.formats.voc import corners_of, file_text
+from label_tools.readers.convert import convert_voc
 from tests.label_tools.bad_input_images import VOC
 from tests.label_tools.bad_input_makers import picture
 

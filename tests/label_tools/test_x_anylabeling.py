@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from label_tools.commands.convert import convert_labelme
+from label_tools.readers.convert import convert_labelme
 from tests.label_tools.bad_input_makers import content, picture, shape
 
 KIN = {"score": None, "description": "", "difficult": False, "attributes": {}, "kie_linking": []}

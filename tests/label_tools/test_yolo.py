@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from label_tools.commands.convert import convert_yolo
 from label_tools.formats.yolo import file_text, read_classes
+from label_tools.readers.convert import convert_yolo
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import picture
 

@@ -154,7 +154,7 @@ def _opencv() -> list[Check]:
 
 
 def _labelme() -> list[Check]:
-    from label_tools.commands.label import find_labelme
+    from label_tools.formats.labelme_program import find_labelme
     from label_tools.text.errors import InputError
 
     try:

@@ -65,7 +65,7 @@ def _write_folds(
     annotations: Path, labels: Path, folds: int, seed: int, image_root: Path | None, group_by: str | None
 ) -> list[str]:
     """labels/foldN/{train,val,test}.json; images that look alike stay in one fold. -> the folds' names."""
-    from label_tools.commands.split import split_file
+    from label_tools.sets.split import split_file
 
     names = [f"fold{i + 1}" for i in range(folds)]
     plan = {"annotations": annotations.resolve().as_posix(), "folds": folds, "seed": seed, "group_by": group_by}

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.commands.split import group_by_name, split_file
 from label_tools.document import coco
+from label_tools.sets.split import group_by_name, split_file
 from label_tools.text.errors import InputError
 
 USUAL = {"train": 0.7, "val": 0.2, "test": 0.1}

@@ -1,0 +1,136 @@
+"""A folder or file of labels -> a Conversion: `document(out)` is the COCO document, `write(out)` puts it on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from label_tools.pictures.images import MAX_PIXELS
+from label_tools.text.errors import InputError
+from label_tools.text.messages import unknown
+
+
+def convert_labelme(
+    source: str | os.PathLike,
+    *,
+    labels: Sequence[str] | None = None,
+    merge_case: bool = False,
+    strict: bool = False,
+    options=None,
+    **reading,
+):
+    """A folder of LabelMe files as a Conversion.
+
+    labels: the classes in their order; None: those that are found, by alphabet. options: `labelme.Options`.
+    reading: the keywords of `labelme_folder.read_folder` (image_root, jobs, unlabeled_is_negative, ...).
+    Raises InputError when there is nothing to convert, or under the rules that stop a run.
+    """
+    from label_tools.readers.conversion import convert
+    from label_tools.readers.labelme import read_folder
+
+    read = read_folder(source, options=options, **reading)
+    return convert(read, labels=labels, merge_case=merge_case, strict=strict)
+
+
+def convert_masks(
+    source: str | os.PathLike,
+    *,
+    mode: str,
+    class_name: str = "",
+    labels: Sequence[str] | None = None,
+    colors: dict | None = None,
+    void: int | None = None,
+    components: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    merge_case: bool = False,
+    strict: bool = False,
+    **reading,
+):
+    """A folder of photographs and masks as a Conversion.
+
+    mode: "instance", "class" or "binary", see `masks`. labels: the classes in their order; in class mode the k-th of
+    them is the value k. reading: the keywords of `masks_folder.read_folder` (images, masks, ...).
+    """
+    from label_tools.formats.masks import MODES, MaskOptions
+    from label_tools.readers.classes import NO_CLASSES
+    from label_tools.readers.conversion import convert
+    from label_tools.readers.masks import read_folder
+
+    if mode not in MODES:
+        raise InputError(f"mode {mode!r}, needs one of {', '.join(MODES)}")
+    names = dict(enumerate([n for n in labels or () if n not in NO_CLASSES], start=1)) if mode == "class" else {}
+    if mode == "class" and not names and not colors:
+        raise InputError("--mode class needs --labels FILE (the k-th label is the value k) or --colors FILE")
+    options = MaskOptions(mode, class_name, names, colors or {}, void, components, max_pixels)
+    return convert(read_folder(source, options, **reading), labels=labels, merge_case=merge_case, strict=strict)
+
+
+def convert_voc(
+    source: str | os.PathLike,
+    *,
+    labels: Sequence[str] | None = None,
+    merge_case: bool = False,
+    strict: bool = False,
+    **reading,
+):
+    """A folder of VOC files as a Conversion. reading: the keywords of `other_folders.read_voc`."""
+    from label_tools.readers.conversion import convert
+    from label_tools.readers.others import read_voc
+
+    return convert(read_voc(source, **reading), labels=labels, merge_case=merge_case, strict=strict)
+
+
+def convert_yolo(source: str | os.PathLike, *, labels: Sequence[str] | None = None, strict: bool = False, **reading):
+    """A folder of YOLO files as a Conversion. labels: the class names by number; default: classes.txt or data.yaml.
+
+    reading: the keywords of `readers.yolo.read_yolo`.
+    """
+    from label_tools.readers.conversion import convert
+    from label_tools.readers.yolo import read_yolo
+
+    read, names = read_yolo(source, names=labels, **reading)
+    return convert(read, labels=names, strict=strict)
+
+
+def convert_coco(
+    source: str | os.PathLike,
+    *,
+    labels: Sequence[str] | None = None,
+    merge_case: bool = False,
+    strict: bool = False,
+    **reading,
+):
+    """Any COCO file as a Conversion: repaired, ids from 1. labels: the classes in their new order; default: as it is.
+
+    reading: the keywords of `other_folders.read_coco`.
+    """
+    from label_tools.readers.conversion import convert
+    from label_tools.readers.others import read_coco
+
+    read, names = read_coco(source, **reading)
+    return convert(read, labels=names if labels is None else labels, merge_case=merge_case, strict=strict)
+
+
+CONVERTERS = {
+    "labelme": convert_labelme,
+    "masks": convert_masks,
+    "voc": convert_voc,
+    "yolo": convert_yolo,
+    "coco": convert_coco,
+}
+
+
+def convert(source: str | os.PathLike, format: str | None = None, *, labels: Sequence[str] | None = None, **options):
+    """A folder or file of labels as a Conversion: `.findings`, `.document(out)`, `.write(out)`.
+
+    format: one of CONVERTERS; None: found out from the files. labels: the classes in their order.
+    options: the keywords of the format's own function. Raises InputError: nothing to convert, an unknown format.
+    """
+    if format is None:
+        from label_tools.readers.detect import detect
+
+        found = detect(source)
+        format, options = found.format, {**found.options, **options}
+    if format not in CONVERTERS:
+        raise InputError(unknown("format", format, CONVERTERS))
+    return CONVERTERS[format](source, labels=labels, **options)

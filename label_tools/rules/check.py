@@ -1,0 +1,205 @@
+"""Check a data set: run every rule on documents and folders; write a repaired copy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from label_tools.document import coco
+from label_tools.text.errors import InputError
+from label_tools.text.findings import ERROR, Finding, worst_first
+from label_tools.text.messages import counted
+
+
+@dataclass
+class Examined:
+    """One document after all rules. document: as repaired, or None when it is too ambiguous to repair."""
+
+    name: str
+    root: Path | None  # None: the images were not looked at
+    findings: list[Finding]
+    document: dict | None = None
+    prints: list = field(default_factory=list)  # (file name, Fingerprint), when decoded
+    images: int = 0
+    objects: int = 0
+
+
+def check_document(
+    document: dict,
+    image_root: str | os.PathLike | None,
+    *,
+    name: str = "annotations.json",
+    decode: bool = False,
+) -> list[Finding]:
+    """All findings about a COCO document and the images below `image_root`, worst first.
+
+    document: as `coco.read_raw` gives it, repaired or not. image_root: None leaves the images alone.
+    name: what findings call the file.
+    """
+    root = None if image_root is None else Path(image_root)
+    return worst_first(examine(document, root, name, decode=decode).findings)
+
+
+def examine(
+    document: dict,
+    root: Path | None,
+    name: str,
+    *,
+    decode: bool = False,
+    places: Mapping[int, tuple[str, str]] | None = None,
+) -> Examined:
+    """Run every rule on one document; the repaired document leaves out images that cannot be used.
+
+    places: annotation id -> (file, place), when the document was made from other files.
+    """
+    from tqdm import tqdm
+
+    from label_tools.document.coco_rules import normalise
+    from label_tools.rules import document as document_rules
+    from label_tools.rules import objects
+    from label_tools.rules.images import ImageRules
+
+    result = Examined(name, root, list(document_rules.ambiguities(document, name)))
+    result.images, result.objects = len(document["images"]), len(document["annotations"])
+    if result.findings and any(f.level == ERROR for f in result.findings):
+        return result  # objects cannot be told apart: no rule below would mean anything
+    try:
+        document = normalise(document, name, result.findings)
+    except InputError as error:
+        result.findings.append(Finding("B26", ERROR, name, "", str(error).removeprefix(f"{name}, ")))
+        return result
+    result.findings += objects.objects(document, name, places)
+    result.findings += document_rules.statistics(document, name)
+    if places is None:  # of a folder, the conversion has said it
+        result.findings += document_rules.alike_names(document, name)
+    if root is None:
+        result.document = document
+        return result
+    rules = ImageRules(root, name, decode=decode)
+    # disable=None: a bar only where a person watches
+    images = [rules.check(image) for image in tqdm(document["images"], "images", disable=None)]
+    usable = {image["id"] for image in images if image is not None}
+    document = {
+        **document,
+        "images": [image for image in images if image is not None],
+        "annotations": [a for a in document["annotations"] if a["image_id"] in usable],
+    }
+    result.findings += rules.summary()
+    result.findings += rules.duplicates()
+    result.document, result.prints = document, rules.prints
+    return result
+
+
+def examine_files(
+    paths: Sequence[str | os.PathLike],
+    *,
+    decode: bool = False,
+    image_root: Path | None = None,
+    images: bool = True,
+    labels: Path | None = None,
+) -> list[Examined]:
+    """Examine COCO files and LabelMe folders, and when there are several, what they should not have in common.
+
+    image_root: in place of the documents' own. images: False looks at the documents alone. labels: the classes
+    that LabelMe files may hold.
+
+    Findings about several stand with the file that they name. InputError: a file that is no COCO document.
+    """
+    from label_tools.rules import sets
+
+    results = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            results.append(_examine_folder(path, decode, image_root, images, labels))
+            continue
+        document = coco.read_raw(path)
+        root = (image_root or coco.image_root(document, path)) if images else None
+        results.append(examine(document, root, os.fspath(path), decode=decode))
+    whole = {r.name: r for r in results if r.document is not None}
+    if len(whole) > 1:
+        shared = [*sets.parts({name: r.document for name, r in whole.items()})]
+        shared += sets.same_files({name: (r.root or Path(), r.document) for name, r in whole.items()})
+        shared += sets.leaks({name: r.prints for name, r in whole.items()})
+        for finding in shared:
+            whole[finding.file].findings.append(finding)
+    return results
+
+
+def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images: bool, labels: Path | None) -> Examined:
+    """Examine all LabelMe files below a folder."""
+    from label_tools.readers.classes import read_labels
+    from label_tools.readers.sources import labelme_source, read_labelme
+
+    name = os.fspath(folder)
+    wanted = read_labels(labels) if labels else None
+    reading = read_labelme(folder, image_root)
+    count = len(reading.records), reading.tally.objects_in
+    faults: list[Finding] = []
+    try:
+        source = labelme_source(folder, reading, wanted)
+    except InputError as error:  # a fault of the whole folder; what single files hold was found before
+        faults = [Finding(_folder_code(str(error)), ERROR, name, "", str(error).removeprefix(f"{name}: "))]
+        if faults[0].code not in ("B35", "B36"):
+            return Examined(name, reading.image_root, [*reading.tally.findings, *faults], None, [], *count)
+        source = labelme_source(folder, reading, merge_case=True)
+    root = source.image_root if images else None
+    result = examine(source.document, root, name, decode=decode, places=source.places)
+    result.document = None if faults else result.document
+    result.findings += faults
+    result.findings += source.findings
+    result.images, result.objects = count
+    return result
+
+
+def _folder_code(text: str) -> str:
+    """The row for what `convert` refuses a whole folder for."""
+    if "both label the image" in text:
+        return "B33"
+    if "upper and lower case" in text:
+        return "B36"
+    return "B35" if "labels file" in text else "B34"
+
+
+def write_repaired(result: Examined, source: Path, out: Path | None = None) -> tuple[list[Finding], str]:
+    """Write the repaired document. -> (findings about the copy, a line on what was left out). InputError: impossible.
+
+    A LabelMe folder is repaired into a new folder of LabelMe files.
+    """
+    if source.is_dir():
+        return _write_repaired_folder(result, source, out or source.with_name(f"{source.name}.repaired"))
+    out = out or source.with_name(f"{source.stem}.repaired.json")
+    if out.exists() and out.samefile(source):
+        raise InputError(f"{out}: is the input, which is never overwritten; name another file with --out")
+    if result.document is None:
+        raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
+    root = result.root or coco.image_root(result.document, source)
+    relative = Path(os.path.relpath(root, out.parent)).as_posix()
+    document = {**result.document, "info": {**result.document["info"], "image_root": relative}}
+    coco.write(document, out)
+    lost_images = result.images - len(document["images"])
+    lost_objects = result.objects - len(document["annotations"])
+    account = f"{out}: left out {counted(lost_images, 'image')} and {counted(lost_objects, 'annotation')}"
+    return examine(document, result.root, str(out)).findings, account
+
+
+def _write_repaired_folder(result: Examined, source: Path, out: Path) -> tuple[list[Finding], str]:
+    from tempfile import TemporaryDirectory
+
+    from label_tools.formats.export import export_labelme
+
+    if result.document is None:
+        raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; the repaired copy goes to a new folder: --out DIR")
+    root = result.root or source
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "annotations.json"
+        document = {**result.document, "info": {"image_root": os.path.relpath(root, folder)}}
+        coco.write(document, made)
+        counts = export_labelme(made, out)
+    left_out = result.objects - counts["objects_out"]
+    shapes = counted(left_out, "shape")
+    account = f"{out}: {counted(counts['files'], 'file')}; {shapes} left out or joined with others"
+    return examine(result.document, root, str(out)).findings, account

@@ -1,0 +1,1 @@
+"""A whole data set: split, merged, counted, drawn."""

@@ -1,0 +1,191 @@
+"""Contact sheets, and every picture with its objects painted on it: look before you train."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from label_tools.pictures.images import open_image
+from label_tools.pictures.own_files import DRAWN, drawing_paths
+from label_tools.readers.sources import Source
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
+
+MARGIN, CAPTION, GAP = 16, 22, 8  # pixels of a contact sheet
+LONGEST, SHORTEST = 1600, 640  # pixels: overlays are brought to a longer side between these two
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image to draw. path is where it lies."""
+
+    file_name: str
+    path: Path
+    annotations: list[dict]
+
+
+def choose(source: Source, sample: int | None, seed: int, classes: Sequence[str] | None) -> list[Picture]:
+    """The images to draw, by file name. InputError: an unknown class, or nothing left."""
+    document = source.document
+    known = {category["name"]: category["id"] for category in document["categories"]}
+    for name in classes or ():
+        if name not in known:
+            raise InputError(f"--class {name}: no class of {source.name}; it has {', '.join(known) or 'none'}")
+    wanted = {known[name] for name in classes or ()}
+    annotations: dict[int, list[dict]] = {}
+    for annotation in document["annotations"]:
+        annotations.setdefault(annotation["image_id"], []).append(annotation)
+    chosen = [
+        Picture(image["file_name"], source.path_of(image), annotations.get(image["id"], []))
+        for image in sorted(document["images"], key=lambda image: image["file_name"])
+        if not wanted or wanted & {a["category_id"] for a in annotations.get(image["id"], ())}
+    ]
+    if sample is not None and sample < len(chosen):
+        # by hash, not by random.sample: the same pictures on every Python
+        order = sorted(chosen, key=lambda p: hashlib.sha256(f"{seed}\n{p.file_name}".encode()).digest())
+        chosen = sorted(order[:sample], key=lambda p: p.file_name)
+    if not chosen:
+        raise InputError(f"{source.name}: no image to draw")
+    return chosen
+
+
+class Painter:
+    """The colours and names of one document; `problems` collects pictures that could not be opened."""
+
+    def __init__(self, document: dict, *, ids: bool = False) -> None:
+        from label_tools.pictures.paint import palette
+
+        categories = sorted(document["categories"], key=lambda category: category["id"])
+        self.names = {category["id"]: category["name"] for category in categories}
+        self.colours = dict(zip(self.names, palette(len(categories))))
+        self.ids = ids
+        self.problems: list[str] = []
+
+    def paint(self, picture: Picture, *, longest: int, shortest: int = 1, labels: bool = True):
+        """The painted picture with its longer side between `shortest` and `longest`, or None."""
+        from label_tools.pictures.paint import paint
+
+        try:
+            image = open_image(picture.path)
+        except InputError as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
+            return None
+        longer = max(image.size)
+        scale = min(longest / longer, max(1.0, shortest / longer))
+        return paint(image, picture.annotations, self.names, self.colours, scale=scale, labels=labels, ids=self.ids)
+
+
+def overlays(painter: Painter, pictures: Sequence[Picture], folder: Path) -> int:
+    """Write every picture to `folder`, sub-folders kept, named by `drawing_paths`. Returns how many were written."""
+    from tqdm import tqdm
+
+    count = 0
+    targets = drawing_paths(folder, {picture.file_name: picture.path for picture in pictures})
+    for picture in tqdm(pictures, "overlays", disable=None):
+        painted = painter.paint(picture, longest=LONGEST, shortest=SHORTEST)
+        if painted is None:
+            continue
+        _save(painted, targets[picture.file_name])
+        count += 1
+    return count
+
+
+def contact_sheets(
+    painter: Painter,
+    pictures: Sequence[Picture],
+    title: str,
+    folder: Path,
+    columns: int = 6,
+    rows: int = 6,
+    tile: int = 320,
+) -> list[Path]:
+    """Write contact_sheet.jpg, or contact_sheet_1.jpg, ... when there are more pictures than places."""
+    from tqdm import tqdm
+
+    pages = [pictures[i : i + columns * rows] for i in range(0, len(pictures), columns * rows)]
+    paths = []
+    with tqdm(total=len(pictures), desc="contact sheet", disable=None) as bar:
+        for number, page in enumerate(pages, start=1):
+            many = len(pages) > 1
+            heading = f"{title} · page {number} of {len(pages)}" if many else title
+            sheet = _sheet(painter, page, pictures, heading, columns, tile, bar.update)
+            paths.append(folder / (f"contact_sheet_{number}.jpg" if many else "contact_sheet.jpg"))
+            _save(sheet, paths[-1])
+    return paths
+
+
+def _sheet(
+    painter: Painter, page: Sequence[Picture], every: Sequence[Picture], heading: str, columns: int, tile: int, step
+):
+    from PIL import Image, ImageDraw
+
+    from label_tools.pictures.paint import font, shorten
+
+    columns = min(columns, len(page))
+    width = max(2 * MARGIN + columns * (tile + GAP) - GAP, 480)
+    legend = _legend(painter, every, width - 2 * MARGIN)
+    head = MARGIN + 30 + legend.height + GAP
+    lines = -(-len(page) // columns)
+    sheet = Image.new("RGB", (width, head + lines * (tile + CAPTION + GAP) + MARGIN - GAP), (250, 250, 250))
+    draw = ImageDraw.Draw(sheet)
+    objects = sum(not a.get("iscrowd") for p in every for a in p.annotations)
+    heading += f" · {counted(len(every), 'image')}, {counted(objects, 'object')}"
+    bold, small = font(18, bold=True), font(12)
+    draw.text((MARGIN, MARGIN), shorten(heading, bold, width - 2 * MARGIN), fill=(20, 20, 20), font=bold)
+    sheet.paste(legend, (MARGIN, MARGIN + 30))
+    # with one class the colour says it all, and names would hide small objects
+    labels = len(painter.names) > 1 or painter.ids
+    for index, picture in enumerate(page):
+        x = MARGIN + index % columns * (tile + GAP)
+        y = head + index // columns * (tile + CAPTION + GAP)
+        draw.rectangle((x, y, x + tile - 1, y + tile - 1), fill=(228, 228, 228))
+        painted = painter.paint(picture, longest=tile, shortest=tile, labels=labels)
+        if painted is None:
+            draw.text((x + tile / 2, y + tile / 2), "cannot be opened", fill=(180, 0, 0), font=small, anchor="mm")
+        else:
+            sheet.paste(painted, (x + (tile - painted.width) // 2, y + (tile - painted.height) // 2))
+        number = sum(not a.get("iscrowd") for a in picture.annotations)
+        count = counted(number, "object")
+        draw.text((x + tile, y + tile + 4), count, fill=(90, 90, 90), font=small, anchor="ra")
+        name = shorten(picture.file_name, small, tile - small.getlength(count) - 10)
+        draw.text((x, y + tile + 4), name, fill=(20, 20, 20), font=small)
+        step()
+    return sheet
+
+
+def _legend(painter: Painter, pictures: Iterable[Picture], width: int):
+    """One chip per class, in its colour, with the number of its objects."""
+    from PIL import Image, ImageDraw
+
+    from label_tools.pictures.paint import font, ink, shorten
+
+    letters = font(14, bold=True)
+    counts = Counter(a["category_id"] for p in pictures for a in p.annotations if not a.get("iscrowd"))
+    places, x, y = [], 0.0, 0
+    for category, name in painter.names.items():
+        text = shorten(f"{name} {counts[category]}", letters, width - 20)
+        wide = letters.getlength(text) + 14
+        if x and x + wide > width:
+            x, y = 0.0, y + 28
+        places.append((x, y, wide, text, painter.colours[category]))
+        x += wide + 6
+    legend = Image.new("RGB", (width, y + 28), (250, 250, 250))
+    draw = ImageDraw.Draw(legend)
+    for x, y, wide, text, colour in places:
+        draw.rounded_rectangle((x, y, x + wide, y + 22), radius=5, fill=colour, outline=(60, 60, 60))
+        draw.text((x + wide / 2, y + 11), text, fill=ink(colour), font=letters, anchor="mm")
+    return legend
+
+
+def _save(image, path: Path) -> None:
+    buffer = BytesIO()
+    # no chroma subsampling: coloured letters and thin lines would smear
+    image.save(buffer, "JPEG", quality=90, subsampling=0, comment=DRAWN)
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())

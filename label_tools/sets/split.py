@@ -1,0 +1,222 @@
+"""Split a COCO file into train.json, val.json, test.json, with the manifest split.json.
+
+The manifest says which file went where and why, so that a split can be read, published and continued: `keep` leaves
+every image where it was and distributes only the new ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from label_tools.document import coco
+from label_tools.document.split import PARTS, check_fractions, split_document
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
+from label_tools.text.strict_json import loads
+
+MANIFEST = "split.json"
+
+
+@dataclass(frozen=True)
+class Tie:
+    """Images that must stay together, and why: "group-by", "same pixels" or "look alike"."""
+
+    why: str
+    images: tuple[int, ...]  # indices into document["images"]
+
+
+def split_file(
+    annotations: Path,
+    *,
+    fractions: dict[str, float],
+    seed: int = 0,
+    group_by: str | None = None,
+    duplicates: str = "near",
+    near_distance: int | None = None,
+    keep: Path | None = None,
+    out: Path | None = None,
+    image_root: Path | None = None,
+    jobs: int = 1,
+) -> dict:
+    """Split the COCO file `annotations` into `out`/{train,val,test,split}.json; the manifest is returned.
+
+    image_root: in place of the file's own. Raises InputError before anything is written.
+    """
+    fractions = check_fractions(fractions)
+    annotations = Path(annotations)
+    out = annotations.parent if out is None else Path(out)
+    _refuse_overwriting(annotations, out)
+    document = coco.read(annotations)
+    if image_root is not None:  # the file says none, or a wrong one
+        relative = Path(os.path.relpath(image_root, annotations.parent)).as_posix()
+        document = {**document, "info": {**document["info"], "image_root": relative}}
+    ties = _ties(document, annotations, group_by, duplicates, near_distance, jobs)
+    parts = split_document(document, fractions, seed, group_keys(document, ties), _kept(document, keep))
+    root = Path(os.path.relpath(coco.image_root(document, annotations), out)).as_posix()
+    manifest = {
+        "annotations": Path(os.path.relpath(annotations, out)).as_posix(),
+        "annotations_sha256": hashlib.sha256(annotations.read_bytes()).hexdigest(),
+        "fractions": fractions,
+        "seed": seed,
+        "group_by": group_by,
+        "duplicates": duplicates,
+        "parts": {name: _summary(part) for name, part in parts.items()},
+        "warnings": warnings_of(parts, fractions),
+        "kept_together": _describe(document, ties),
+        "files": dict(sorted((i["file_name"], name) for name, part in parts.items() for i in part["images"])),
+    }
+    for name, part in parts.items():
+        coco.write({**part, "info": {**part.get("info", {}), "image_root": root}}, out / f"{name}.json")
+    with atomic_write(out / MANIFEST) as file:
+        file.write((json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+    for name in set(PARTS) - set(parts):  # a part of an earlier split would be mistaken for one of this split
+        (out / f"{name}.json").unlink(missing_ok=True)
+    return manifest
+
+
+def _refuse_overwriting(annotations: Path, out: Path) -> None:
+    """Only files of an earlier split are replaced, never the input and never what somebody else wrote."""
+    manifest = out / MANIFEST
+    earlier = _read_manifest(manifest)["parts"] if manifest.exists() else ()
+    for name in PARTS:
+        target = out / f"{name}.json"
+        if target.exists() and target.samefile(annotations):
+            raise InputError(f"{annotations}: the split would overwrite its own input; use --out DIR")
+        if target.exists() and name not in earlier:
+            raise InputError(f"{target}: exists and is of no earlier split; move it away or use --out DIR")
+
+
+def group_by_name(names: Sequence[str], pattern: str) -> list[Hashable]:
+    """A key per file name: its folder for "folder", else what the regular expression finds in it (its first
+    group if it has one), None where it finds nothing. InputError: no regular expression, or no match."""
+    if pattern == "folder":
+        return [str(PurePosixPath(name).parent) for name in names]
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"--group-by {pattern}: not a regular expression: {error}") from error
+    matches = [compiled.search(name) for name in names]
+    if not any(matches):
+        raise InputError(f"--group-by {pattern}: matches no file_name (the first is {names[0]!r})")
+    return [m and (m.group(1) if compiled.groups else m.group()) for m in matches]
+
+
+def _ties(
+    document: dict,
+    annotations: Path,
+    group_by: str | None,
+    duplicates: str,
+    near_distance: int | None,
+    jobs: int,
+) -> list[Tie]:
+    images = document["images"]
+    ties = []
+    if group_by and images:
+        groups: dict[Hashable, list[int]] = {}
+        for index, key in enumerate(group_by_name([image["file_name"] for image in images], group_by)):
+            if key is not None:
+                groups.setdefault(key, []).append(index)
+        ties += [Tie("group-by", tuple(group)) for group in groups.values() if len(group) > 1]
+    if duplicates == "off":
+        return ties
+    from tqdm import tqdm
+
+    from label_tools.pictures.duplicates import NEAR_DISTANCE, fingerprint_files, look_alike, same_pixels
+
+    distance = NEAR_DISTANCE if near_distance is None else near_distance
+    if not 0 <= distance <= 64:
+        raise InputError(f"--near-distance {distance}: a number of bits from 0 to 64")
+    paths = [coco.image_path(document, annotations, image) for image in images]
+    if missing := next((path for path in paths if not path.is_file()), None):
+        mend = "--image-root DIR names the folder of the images, --duplicates off splits without opening them"
+        raise InputError(f"{missing}: no such file; {mend}")
+    try:
+        # disable=None: a bar only where a person watches
+        prints = list(tqdm(fingerprint_files(paths, jobs), "duplicates", len(paths), disable=None))
+    except InputError as error:
+        mend = f"`frcnn check {annotations} --decode --fix` writes a copy without it"
+        raise InputError(f"{error} ({mend}; --duplicates off splits without opening the images)") from error
+    ties += [Tie("same pixels", tuple(group)) for group in same_pixels(prints)]
+    if duplicates == "near":
+        ties += [Tie("look alike", (i, j)) for i, j, _ in look_alike(prints, distance)]
+    return ties
+
+
+def group_keys(document: dict, ties: Sequence[Tie]) -> dict[int, int]:
+    """image id -> key, for the images that are tied to another."""
+    from label_tools.pictures.duplicates import join
+
+    images = document["images"]
+    roots = join(len(images), [tie.images for tie in ties])
+    sizes = Counter(roots)
+    return {image["id"]: root for image, root in zip(images, roots) if sizes[root] > 1}
+
+
+def _kept(document: dict, manifest: Path | None) -> dict[int, str]:
+    """image id -> part, from an earlier split.json, by file name."""
+    files = _read_manifest(manifest)["files"] if manifest is not None else {}
+    return {i["id"]: files[i["file_name"]] for i in document["images"] if i["file_name"] in files}
+
+
+def _read_manifest(path: Path) -> dict:
+    try:
+        manifest = loads(path.read_bytes(), os.fspath(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    files, parts = (manifest.get(key) if isinstance(manifest, dict) else None for key in ("files", "parts"))
+    known = isinstance(files, dict) and isinstance(parts, dict)
+    if not known or not set(map(str, files.values())) <= set(parts):
+        raise InputError(f'{path}: no manifest of a split ("parts", and "files": {{file name: part}})')
+    return manifest
+
+
+def _summary(part: dict) -> dict:
+    names = {category["id"]: category["name"] for category in part["categories"]}
+    objects: Counter = Counter()
+    holders: dict[str, set] = {name: set() for name in names.values()}
+    for annotation in part["annotations"]:
+        if not annotation.get("iscrowd"):
+            objects[names[annotation["category_id"]]] += 1
+            holders[names[annotation["category_id"]]].add(annotation["image_id"])
+    held = set().union(*holders.values()) if holders else set()
+    return {
+        "images": len(part["images"]),
+        "objects": objects.total(),
+        "images_without_objects": len(part["images"]) - len(held),
+        "classes": {name: {"images": len(holders[name]), "objects": objects[name]} for name in holders},
+    }
+
+
+def warnings_of(parts: dict[str, dict], fractions: dict[str, float]) -> list[str]:
+    """What a person should know before training on these parts."""
+    summaries = {name: _summary(part) for name, part in parts.items()}
+    found = []
+    total = sum(s["images"] for s in summaries.values())
+    for name, summary in summaries.items():
+        share = summary["images"] / total
+        if abs(share - fractions[name]) > max(0.05, 1.5 / total):
+            found.append(
+                f"{name} got {summary['images']} of {counted(total, 'image')} "
+                f"({share:.0%}, not {fractions[name]:.0%}): "
+                "groups of images that must stay together leave no better way, or the set is very small "
+                "(--duplicates exact makes smaller groups)"
+            )
+        missing = [c for c, counts in summary["classes"].items() if counts["objects"] == 0]
+        everywhere = [c for c in missing if any(s["classes"][c]["objects"] for s in summaries.values())]
+        if everywhere:
+            what = "the model cannot learn it" if name == "train" else "nothing there measures it"
+            found.append(f"{name} holds no object of {', '.join(everywhere)}: {what}; label more images of it")
+    return found
+
+
+def _describe(document: dict, ties: Sequence[Tie]) -> list[dict]:
+    names = [image["file_name"] for image in document["images"]]
+    return [{"why": tie.why, "files": [names[index] for index in tie.images]} for tie in ties]
