@@ -58,6 +58,9 @@ FLOORS = {
         "report",
         "evaluation",
         "single_object",
+        "fine_tune",
+        "run",
+        "experiments",
         "commands",
     ),
 }

@@ -1,3 +1,39 @@
-"""Fine-tune torchvision's Faster R-CNN on your own objects, and know how good it is."""
+"""Fine-tune torchvision's Faster R-CNN on your own objects, and know how good it is.
+
+    from toolkit import convert, split, train, Run
+
+    run = train("photos", model="fasterrcnn_tiny_fpn", epochs=24)
+    run.predict("new.jpg")
+
+Names are imported when they are first used: `import toolkit` alone loads neither torch nor any image library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toolkit.evaluation.judge import coco_metrics
+    from toolkit.prediction.detected import Detections
+    from toolkit.run import Run, train
 
 __version__ = "0.1.0"
+__all__ = ["Detections", "Run", "coco_metrics", "train"]
+
+_HOMES = {
+    "Detections": "toolkit.prediction.detected",
+    "Run": "toolkit.run",
+    "coco_metrics": "toolkit.evaluation.judge",
+    "train": "toolkit.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -10,8 +10,10 @@ import argparse
 import importlib
 import sys
 
+from label_tools.text import log_lines
 from label_tools.text.command_line import Parser
 from label_tools.text.errors import exit_code_of
+from toolkit.stopping import Stopped
 
 COMMANDS = (
     "advise",
@@ -48,7 +50,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    return exit_code_of(args.run, args)
+    with log_lines.shown():
+        try:
+            return exit_code_of(args.run, args)
+        except Stopped as stopped:  # by a signal, with everything saved
+            return stopped.exit_code
 
 
 def entry() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.text.errors import InputError
+from label_tools.text.messages import unknown
 
 SMALLEST_SIDE = 16  # pixels of the shorter side that multi-scale may go down to
 
@@ -221,7 +222,7 @@ def read_file(path: Path) -> dict[str, Any]:
         for name, item in (value or {}).items() if inside else [(key, value)]:
             if name in flat:
                 raise InputError(f"{path}, {name}: is given twice")
-            flat[name] = _checked(name, item, str(path))
+            flat[name] = checked(name, item, str(path))
             home = fields()[name][0]
             if inside and home != key:
                 raise InputError(f"{path}, {key}: found {name!r}, which belongs to {home}")
@@ -251,7 +252,8 @@ def _read_yaml(text: str) -> Any:
     return {} if content is None else content
 
 
-def _checked(name: str, value: Any, where: str) -> Any:
+def checked(name: str, value: Any, where: str) -> Any:
+    """The value of an option, whole numbers as float where it is one; InputError for another name, type or choice."""
     known = fields()
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=1)
@@ -273,6 +275,8 @@ def _checked(name: str, value: Any, where: str) -> Any:
 
 def resolve(num_images: int, flags: dict[str, Any], file: dict[str, Any] | None = None, preset: str = "auto") -> Config:
     """The recipe for `num_images` training images from flags, file, model recipe, preset and defaults."""
+    if preset not in ("auto", *PRESETS):
+        raise InputError(unknown("preset", preset, ("auto", *PRESETS)))
     file = file or {}
     name = flags.get("model", file.get("model", Model.model))
     values = {

@@ -135,6 +135,11 @@ def open_image(path: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         return _to_rgb(_turned(image), _name(path))
 
 
+def upright_rgb(image: Image.Image, name: str = "image") -> Image.Image:
+    """`open_image` of a picture that is open already. Raises ImageError with `name`."""
+    return _to_rgb(_turned(image), name)
+
+
 def open_pixels(path: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Pixel values as stored, for masks: [H,W] ids or palette indices, or [H,W,C] when there are channels.
 

@@ -48,20 +48,22 @@ def test_crossval_is_named_for_a_run_alone():
     assert few(metrics_of(6, {"a": 7}, crossval={"folds": []})) == ""
 
 
-def test_training_ends_with_it_for_each_split(tmp_path, monkeypatch, capsys):
-    from toolkit import config
-    from toolkit.commands.train import judge
+def test_training_ends_with_it_for_each_split(monkeypatch, caplog, tmp_path):
+    from toolkit import fine_tune
+    from toolkit.training.labels import Split
 
-    for part in ("val", "test"):
-        (tmp_path / f"{part}.json").touch()
     sizes = {"val": 49, "test": 50}
 
-    def evaluate_run(run, part, device):
-        return metrics_of(sizes[part], {"nut": 40}, part, AP=0.5, AP50=0.7, AP75=None)
+    def evaluate_split(predictor, run, name, *_, **__):
+        return metrics_of(sizes[name], {"nut": 40}, name, AP=0.5, AP50=0.7, AP75=None)
 
-    monkeypatch.setattr("toolkit.evaluation.evaluate.evaluate_run", evaluate_run)
-    judge(tmp_path, config.Config())
-    captured = capsys.readouterr()
-    assert captured.out.count("mAP on ") == 2
-    assert captured.err.startswith("warning: val: SMALL SET: judged on 49 images, 40 objects;")
-    assert captured.err.count("\n") == 1
+    class Index:
+        image_root = tmp_path
+        classes_with_objects = set
+
+    monkeypatch.setattr(fine_tune, "evaluate_split", evaluate_split)
+    monkeypatch.setattr(fine_tune, "Predictor", lambda *_: None)
+    labels = {name: Split(name, tmp_path, Index(), None) for name in ("train", "val", "test")}
+    fine_tune._evaluate(tmp_path, fine_tune.Config(), labels)
+    (warning,) = caplog.messages
+    assert warning.startswith("val: SMALL SET: judged on 49 images, 40 objects;")

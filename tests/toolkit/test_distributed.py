@@ -18,10 +18,11 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import ROOT, TINY, Command, draw_data, frcnn, recipe, records
 from toolkit import config, runtime
 from toolkit.checkpoint import load
-from toolkit.commands.train import _must_be_one
 from toolkit.data.dataset import EpochBatches, read_index
 from toolkit.data.loader import in_order
+from toolkit.fine_tune import must_be_one
 from toolkit.training import distributed
+from toolkit.training.labels import Split
 
 
 def free_port() -> int:
@@ -213,7 +214,9 @@ def test_what_must_be_one_in_every_process(index, tmp_path):
     other = read_index(draw_data(tmp_path, train=11, seed=1) / "train.json")
 
     def one(train=index, val=other, **options):
-        return _must_be_one(train, val, config.resolve(len(index), options, {}, "auto"))
+        files = {"train": train, "val": val}
+        labels = {name: Split(name, tmp_path, index, None) for name, index in files.items() if index is not None}
+        return must_be_one(labels, config.resolve(len(index), options))
 
     assert one() == one()
     assert one(device="cpu", workers=3, max_time=5.0, cache_mb=9) == one()

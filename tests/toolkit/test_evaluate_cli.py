@@ -177,7 +177,7 @@ def test_several_detectors_look_for_label_errors_together(files, capsys):
         (["evaluate", "run", "--out", "x"], "exclude each other"),
         (["evaluate", "gt.json"], "error: gt.json: is a file, needs a run folder"),
         (["report", "absent"], "needs a run folder"),
-        (["report", ".", "--markdown"], "holds no evaluation"),
+        (["report", ".", "--markdown"], "is not a run folder"),
         (["evaluate", "--annotations", "gt.json", "--detections", "absent.json", "--out", "o"], "absent.json"),
         (["evaluate", "--annotations", "gt.json", "--detections", "gt.json", "--out", "o"], "annotations file"),
         (["evaluate", "--annotations", "dt.json", "--detections", "dt.json", "--out", "o"], "dt.json"),

@@ -12,11 +12,13 @@ from label_tools.document import coco
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from toolkit.__main__ import main
-from toolkit.evaluation.crossval import TrainingFailed, crossval
+from toolkit.data.loader import MachineError
 from toolkit.evaluation.evaluate import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.evaluation.judge import Settings, coco_metrics, judge
-from toolkit.evaluation.label_curve import label_curve, part_of
+from toolkit.experiments import crossval as crossval_module
+from toolkit.experiments.crossval import crossval
+from toolkit.experiments.label_curve import label_curve, part_of
 
 CLASSES = ("nut", "bolt", "washer")
 
@@ -60,7 +62,7 @@ def run(tmp_path) -> Path:
 
 
 def test_a_run_is_judged_and_written_and_its_thresholds_kept(run, capsys):
-    assert main(["evaluate", str(run), "--resamples", "20"]) == 0
+    assert main(["evaluate", str(run), "--split", "val", "--resamples", "20"]) == 0
     metrics = json.loads((run / "val" / "metrics.json").read_text())
     detections = json.loads((run / "val" / "detections.json").read_text())
     assert metrics["AP"] == coco_metrics(coco.read(run / "val.json"), detections)["AP"]
@@ -137,7 +139,7 @@ def test_e17_classes_go_by_name_not_by_id(run, tmp_path):
 
 
 def test_other_data_never_takes_the_place_of_the_runs_own_split(run, tmp_path, capsys):
-    assert main(["evaluate", str(run), "--resamples", "0", "--no-report"]) == 0
+    assert main(["evaluate", str(run), "--split", "val", "--resamples", "0", "--no-report"]) == 0
     before = (run / "val" / "metrics.json").read_bytes()
     document = coco.read(run / "val.json")
     for name in ("holdout", "val"):
@@ -147,7 +149,7 @@ def test_other_data_never_takes_the_place_of_the_runs_own_split(run, tmp_path, c
     assert (run / "holdout" / "metrics.json").is_file()
     assert json.loads((run / "more-val" / "metrics.json").read_text())["compare"]["AP"]["difference"] == 0
     assert (run / "val" / "metrics.json").read_bytes() == before
-    assert "judged on the more-val split" in (run / "more-val" / "report.html").read_text()
+    assert "evaluated on the more-val split" in (run / "more-val" / "report.html").read_text()
     assert not (run / "report.html").exists()  # it is about the run's own splits
     capsys.readouterr()
 
@@ -182,25 +184,68 @@ def test_a_class_that_training_never_saw_is_said(run):
 def test_what_is_missing_is_named(run, tmp_path, capsys):
     assert main(["evaluate", str(run), "--split", "holiday"]) == 2
     assert "holiday.json" in capsys.readouterr().err
-    assert main(["evaluate", str(tmp_path)]) == 2
-    assert "val.json" in capsys.readouterr().err
+    (run / "test.json").unlink()
+    (run / "val.json").unlink()
+    assert main(["evaluate", str(run)]) == 2
+    assert f"{run / 'val.json'}: not found; needs a run with a val split" in capsys.readouterr().err
+
+
+def test_what_is_no_run_is_refused_and_says_what_it_is(run, split, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    cases = {
+        tmp_path / "nothing": "not found; needs a run folder",
+        tmp_path / "empty": "is not a run folder; needs runs/NAME",
+        split: "is not a run folder; it holds labels",
+        run.parent: "is not a run folder; it holds the runs run",
+    }
+    for folder, text in cases.items():
+        before = sorted(folder.rglob("*"))
+        for command in (["evaluate"], ["report"], ["report", "--latex"], ["train", "--resume"]):
+            assert main([*command, str(folder)]) == 2, command
+            assert f"error: {folder}: {text}" in capsys.readouterr().err
+        assert sorted(folder.rglob("*")) == before
+
+
+def test_test_is_the_default_where_there_is_one_and_the_split_is_named_first(run, capsys):
+    assert main(["evaluate", str(run), "--resamples", "0", "--no-report"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("test split: ")
+    assert "had no score thresholds, so they were chosen on these images" in captured.err  # val was never evaluated
+    (run / "test.json").unlink()
+    words = ["evaluate", str(run), "--resamples", "20", "--no-report", "--compare", str(run)]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("val split: ") and "of the val split, which chose epoch and thresholds of A" in out
+
+
+def test_a_run_that_still_trains_or_was_cut_off_says_so(run):
+    from toolkit.training.run_folder import Lock, update_run
+
+    update_run(run, status="running")
+    said = lambda: [t for t in evaluate_run(run, settings=Settings(resamples=0))["warnings"] if "so far" in t]  # noqa: E731
+    with Lock(run):
+        (text,) = said()
+        assert f"{run} is still training: these are the numbers of its best checkpoint so far, of epoch 3" in text
+    assert "was cut off before it ended" in said()[0]
+    update_run(run, status="finished")
+    assert said() == []
 
 
 # --- many trainings --------------------------------------------------------------------------------------------
 
 
 class MadeUp:
-    """Stands for `frcnn train`: detections of fixed quality instead of a network; counts and may fail."""
+    """Stands for `toolkit.run.train`: detections of fixed quality instead of a network; counts and may fail."""
 
-    def __init__(self, fail_at: int = 0, more_is_better: bool = False) -> None:
-        self.calls: list[list[str]] = []
+    def __init__(self, monkeypatch, fail_at: int = 0, more_is_better: bool = False) -> None:
+        self.calls: list[tuple[Path, dict]] = []
         self.fail_at, self.more_is_better = fail_at, more_is_better
+        monkeypatch.setattr(crossval_module, "train", self)
 
-    def __call__(self, words: list[str]) -> int:
-        self.calls.append(words)
+    def __call__(self, labels: Path, *, runs: Path, name: str, **options) -> None:
+        self.calls.append((labels, options))
         if len(self.calls) == self.fail_at:
-            return 4
-        labels, run = Path(words[1]), Path(words[words.index("--runs") + 1]) / words[words.index("--name") + 1]
+            raise MachineError("no memory")
         train = coco.read(labels / "train.json")
         for split in ("val", "test"):
             if not (labels / f"{split}.json").is_file():
@@ -213,8 +258,7 @@ class MadeUp:
                 if (i * 7919 % 100) / 100 < share
             ]
             evaluation = judge(document, found, Settings(resamples=0), split=split)
-            write_evaluation(run / split, evaluation, labels)
-        return 0
+            write_evaluation(runs / name / split, evaluation, labels)
 
 
 @pytest.fixture
@@ -225,14 +269,15 @@ def labelled(tmp_path) -> Path:
     return tmp_path / "annotations.json"
 
 
-def test_every_image_is_judged_once_by_a_network_that_never_saw_it(labelled, tmp_path):
-    train = MadeUp()
-    metrics = crossval(labelled, tmp_path / "cv", 4, train, settings=Settings(resamples=20))
+def test_every_image_is_judged_once_by_a_network_that_never_saw_it(labelled, tmp_path, monkeypatch):
+    train = MadeUp(monkeypatch)
+    metrics = crossval(labelled, tmp_path / "cv", 4, settings=Settings(resamples=20), epochs=3)
     assert len(train.calls) == 4
     judged: list[str] = []
-    for call in train.calls:
+    for labels, options in train.calls:
+        assert options == {"epochs": 3}
         parts = {
-            part: {i["file_name"] for i in coco.read(Path(call[1]) / f"{part}.json")["images"]}
+            part: {i["file_name"] for i in coco.read(labels / f"{part}.json")["images"]}
             for part in ("train", "val", "test")
         }
         assert not parts["train"] & parts["test"]
@@ -247,17 +292,38 @@ def test_every_image_is_judged_once_by_a_network_that_never_saw_it(labelled, tmp
     assert (tmp_path / "cv" / "metrics.json").is_file()
 
 
-def test_a_stopped_cross_validation_goes_on(labelled, tmp_path):
-    with pytest.raises(TrainingFailed) as caught:
-        crossval(labelled, tmp_path / "cv", 4, MadeUp(fail_at=3))
-    assert caught.value.code == 4
-    train = MadeUp()
-    crossval(labelled, tmp_path / "cv", 4, train, settings=Settings(resamples=0))
+def test_a_stopped_cross_validation_goes_on(labelled, tmp_path, monkeypatch, caplog):
+    MadeUp(monkeypatch, fail_at=3)
+    with pytest.raises(MachineError, match="no memory"):
+        crossval(labelled, tmp_path / "cv", 4)
+    assert "fold3: training did not end; the same command again goes on" in caplog.text
+    train = MadeUp(monkeypatch)
+    crossval(labelled, tmp_path / "cv", 4, settings=Settings(resamples=0))
     assert len(train.calls) == 2  # two folds were done
     with pytest.raises(InputError, match="other labels, folds or seed"):
-        crossval(labelled, tmp_path / "cv", 5, train)
+        crossval(labelled, tmp_path / "cv", 5)
+    with pytest.raises(InputError, match="other labels, folds or seed"):
+        crossval(labelled, tmp_path / "cv", 4, seed=1)
     with pytest.raises(InputError, match="needs 3 or more"):
-        crossval(labelled, tmp_path / "two", 2, train)
+        crossval(labelled, tmp_path / "two", 2)
+
+
+def test_crossval_shows_first_what_is_to_be_quoted(labelled, tmp_path, monkeypatch):
+    from toolkit.report import tables, write_report
+
+    MadeUp(monkeypatch)
+    metrics = crossval(labelled, tmp_path / "cv", 4, settings=Settings(resamples=0))
+    aps = [row["AP"] for row in metrics["crossval"]["folds"]]
+    mean = sum(aps) / 4
+    sd = (sum((ap - mean) ** 2 for ap in aps) / 3) ** 0.5
+    quoted = f"{mean:.3f} ± {sd:.3f}"
+    lines = tables.terminal(metrics).splitlines()
+    assert lines[0].startswith(f"AP     {quoted}") and "mean ± sd of 4 folds" in lines[0]
+    assert lines.index("Pooled over the folds:") > 5
+    page = write_report(tmp_path / "cv", "").read_text()
+    assert page.index(quoted) < page.index("<table")
+    headline = page[page.index('<div class="number main">') : page.index("<table")]
+    assert f"{metrics['AP']:.3f}</div>" not in headline
 
 
 @pytest.fixture
@@ -269,20 +335,20 @@ def split(labelled, tmp_path) -> Path:
     return tmp_path / "split"
 
 
-def test_the_curve_trains_on_growing_parts(split, tmp_path):
-    train = MadeUp(more_is_better=True)
-    result = label_curve(split, tmp_path / "curve", [0.25, 0.5, 1.0], [0, 1], train)
+def test_the_curve_trains_on_growing_parts(split, tmp_path, monkeypatch):
+    train = MadeUp(monkeypatch, more_is_better=True)
+    result = label_curve(split, tmp_path / "curve", [0.25, 0.5, 1.0], [0, 1], epochs=3)
     assert [p["num_images"] for p in result["points"]] == [3, 6, 12, 3, 6, 12]
     assert len(train.calls) == 6
-    assert [call[-2:] for call in train.calls] == [["--seed", "0"]] * 3 + [["--seed", "1"]] * 3
+    assert [options for _, options in train.calls] == [{"epochs": 3, "seed": 0}] * 3 + [{"epochs": 3, "seed": 1}] * 3
     values = [p["AP"] for p in result["points"]][:3]
     assert values == sorted(values)
     assert result["fit"]["AP_ahead"] >= result["fit"]["AP_now"]
     page = (tmp_path / "curve" / "curve.html").read_text()
     assert result["fit"]["answer"] in page
     assert "http:/" not in page and "https:/" not in page
-    again = MadeUp()
-    label_curve(split, tmp_path / "curve", [0.25, 0.5, 1.0], [0, 1], again)
+    again = MadeUp(monkeypatch)
+    label_curve(split, tmp_path / "curve", [0.25, 0.5, 1.0], [0, 1])
     assert again.calls == []  # done before
 
 
@@ -297,9 +363,9 @@ def test_parts_are_nested_and_hold_every_class_early():
 
 def test_shares_that_cannot_be_are_refused(split, tmp_path):
     with pytest.raises(InputError, match="--fractions"):
-        label_curve(split, tmp_path / "c", [0.0], [0], MadeUp())
+        label_curve(split, tmp_path / "c", [0.0], [0])
     with pytest.raises(InputError, match="holds no train"):
-        label_curve(tmp_path, tmp_path / "c", [1.0], [0], MadeUp())
+        label_curve(tmp_path, tmp_path / "c", [1.0], [0])
 
 
 @pytest.mark.slow

@@ -170,10 +170,11 @@ def test_shares_outside_0_to_1_are_refused(value):
 
 def test_training_and_its_picture_paste_but_judging_does_not(toy_set, tmp_path, monkeypatch):
     from toolkit import runtime
-    from toolkit.commands.train import describe_run
     from toolkit.config import resolve
     from toolkit.data import dataset
+    from toolkit.fine_tune import describe_run
     from toolkit.training.detection import Detection
+    from toolkit.training.labels import Split
 
     index = read_index(toy_set(num_images=7))
     config = resolve(7, {"model": "fasterrcnn_tiny_fpn", "copy_paste": 0.5, "workers": 0, "device": "cpu"})
@@ -186,5 +187,5 @@ def test_training_and_its_picture_paste_but_judging_does_not(toy_set, tmp_path, 
     monkeypatch.setattr(
         dataset.DetectionDataset, "__getitem__", lambda self, key: asked.append(self.copy_paste) or chance(self, key)
     )
-    describe_run(tmp_path, config, index, index)
+    describe_run(tmp_path, config, {"train": Split("train", tmp_path, index, None)}, "")
     assert set(asked) == {0.5} and (tmp_path / "train_batch.jpg").is_file()

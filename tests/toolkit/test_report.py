@@ -254,9 +254,14 @@ def test_any_file_may_be_missing_or_broken(run, tmp_path, spoil):
 
 
 def test_an_empty_folder_and_no_folder(tmp_path):
+    for made in (write_report, read_metrics):
+        with pytest.raises(InputError, match="absent: not found; needs a run folder"):
+            made(tmp_path / "absent")
+        with pytest.raises(InputError, match="is not a run folder; needs runs/NAME"):
+            made(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run.json").write_text("{}")  # a run of which nothing else is left
     assert list(Page(write_report(tmp_path).read_text()).sections) == SECTIONS
-    with pytest.raises(InputError, match="needs a run folder"):
-        write_report(tmp_path / "absent")
     with pytest.raises(InputError, match="holds no evaluation"):
         read_metrics(tmp_path)
 
@@ -325,7 +330,7 @@ def test_many_classes_stay_readable(tmp_path):
 
 
 def test_folds_say_which_number_to_quote(tmp_path):
-    from toolkit.evaluation.crossval import _spread
+    from toolkit.experiments.crossval import _spread
     from toolkit.report.tables import folds
 
     document, detections = scene(9, images=5)
@@ -337,7 +342,7 @@ def test_folds_say_which_number_to_quote(tmp_path):
     evaluation.metrics["crossval"] = {"folds": rows, **_spread(rows)}
     write_evaluation(tmp_path, evaluation, tmp_path)
     text = folds(evaluation.metrics["crossval"])
-    assert "mean                   0.400  0.400  n/a" in text
+    assert "AP     0.400 ± 0.200" in text and "AP75   n/a ± n/a" in text
     head = Page(write_report(tmp_path).read_text()).sections["headline"]
     for said in (text, head):
         assert "Quote the mean and sd of the folds" in said
@@ -352,7 +357,7 @@ def test_two_splits_in_one_run(run, tmp_path):
     evaluation = judge(document, detections, Settings(resamples=20), split="test")
     write_evaluation(copy / "test", evaluation, tmp_path)
     page = Page(write_report(copy).read_text())
-    assert "judged on the test split" in page.sections["headline"]  # test comes first
+    assert "evaluated on the test split" in page.sections["headline"]  # test comes first
     assert "Other evaluations" in page.sections["headline"]
     assert "train 40, val 12, test 5" in page.sections["made"]
     assert "in test/metrics.json and val/metrics.json, as seen from this page" in page.sections["made"]
@@ -361,7 +366,7 @@ def test_two_splits_in_one_run(run, tmp_path):
     path = write_report(copy, split="val")
     assert path == copy / "val" / "report.html"
     page = Page(path.read_text())
-    assert "judged on the val split" in page.sections["headline"]
+    assert "evaluated on the val split" in page.sections["headline"]
     assert "Every number is in ../test/metrics.json and metrics.json, as seen from this page" in page.sections["made"]
     assert f"frcnn report {copy.as_posix()} --split val" in page.sections["made"]
     assert "suspects/" in [link for _, link, _ in page.links]
@@ -388,9 +393,9 @@ def test_the_runs_report_never_depends_on_the_last_command(tmp_path, splits, las
     if about is None:
         assert not (tmp_path / "report.html").exists()
     else:
-        assert f"judged on the {about} split" in (tmp_path / "report.html").read_text()
+        assert f"evaluated on the {about} split" in (tmp_path / "report.html").read_text()
     if last != about:
-        assert f"judged on the {last} split" in (tmp_path / last / "report.html").read_text()
+        assert f"evaluated on the {last} split" in (tmp_path / last / "report.html").read_text()
 
 
 def test_a_split_that_was_not_judged_is_refused(run):

@@ -16,9 +16,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from label_tools.text.errors import MissingExtra
 from tests.toolkit.training_fixtures import TINY, draw_data, frcnn, recipe, records
-from toolkit import checkpoint, config, runtime
+from toolkit import checkpoint, config, fine_tune, runtime
 from toolkit.__main__ import main
-from toolkit.commands import train as train_command
 from toolkit.data.dataset import read_index
 from toolkit.training import dry_run, out_of_memory, tensorboard
 
@@ -40,7 +39,7 @@ def run(data):
 
 
 def test_a_taken_name_gets_the_next_free_one_and_that_is_said(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train_command, "_fit", lambda folder, *_, **__: 0)
+    monkeypatch.setattr(fine_tune, "_fit", lambda *_, **__: None)
     runs, command = tmp_path / "runs", list(map(str, words(data, tmp_path, "--name", "parts")))
     assert main(command) == 0 and "exists" not in capsys.readouterr().err
     first = {path.name: path.read_bytes() for path in (runs / "parts").iterdir()}

@@ -5,8 +5,7 @@ import albumentations  # noqa: F401
 import matplotlib.figure  # noqa: F401
 import torch
 
-import toolkit.commands.train
-import toolkit.evaluation.evaluate
+import toolkit.fine_tune
 import toolkit.training.dry_run
 import toolkit.training.train  # noqa: F401
 

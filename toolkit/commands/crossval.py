@@ -27,54 +27,25 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def train_words(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> list[str]:
-    """The flags of `frcnn train` that were given, as words again."""
-    words = []
-    for name, value in recipe_flags.flags_given(args).items():
-        flag = name.replace("_", "-")
-        if name in leave_out:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            words += [f"--{flag}", str(value)]
-    if args.config:
-        words += ["--config", str(args.config)]
-    return [*words, "--preset", args.preset]
+def training_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> dict:
+    """The keywords of `toolkit.run.train` that the flags of `frcnn train` say."""
+    given = {name: value for name, value in recipe_flags.flags_given(args).items() if name not in leave_out}
+    return {**given, "config": args.config, "preset": args.preset}
 
 
 def run(args: argparse.Namespace) -> int:
-    from toolkit.__main__ import main
-    from toolkit.evaluation.crossval import TrainingFailed, crossval
+    from toolkit.experiments.crossval import crossval
     from toolkit.report import tables, write_report
 
-    words = train_words(args)
-
-    def train(command: list[str]) -> int:
-        resumed = "--resume" in command
-        print(f"\n$ frcnn {' '.join(command)}", file=sys.stderr, flush=True)
-        return main(command if resumed else [*command, *words])
-
     out = args.runs / args.name
-    try:
-        metrics = crossval(
-            args.data,
-            out,
-            args.folds,
-            train,
-            seed=args.seed or 0,
-            image_root=args.images,
-            group_by=args.group_by,
-        )
-    except TrainingFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.code
+    metrics = crossval(
+        args.data, out, args.folds, image_root=args.images, group_by=args.group_by, **training_options(args)
+    )
     if args.json:
         import json
 
         print(json.dumps(metrics, sort_keys=True, indent=1))
     else:
         print(tables.terminal(metrics))
-        print(tables.folds(metrics["crossval"]))
     print(f"report: {write_report(out, '')}", file=sys.stderr if args.json else sys.stdout)
     return 0

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from toolkit.commands import recipe_flags
-from toolkit.commands.crossval import train_words
+from toolkit.commands.crossval import training_options
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -43,22 +42,11 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from toolkit.__main__ import main
-    from toolkit.evaluation.crossval import TrainingFailed
-    from toolkit.evaluation.label_curve import label_curve
-
-    words = train_words(args, leave_out=("seed",))
-
-    def train(command: list[str]) -> int:
-        print(f"\n$ frcnn {' '.join(command)}", file=sys.stderr, flush=True)
-        return main(command if "--resume" in command else [*command, *words])
+    from toolkit.experiments.label_curve import label_curve
 
     out = args.runs / args.name
-    try:
-        result = label_curve(args.data, out, args.fractions, args.seeds, train, image_root=args.images)
-    except TrainingFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.code
+    options = training_options(args, leave_out=("seed",))
+    result = label_curve(args.data, out, args.fractions, args.seeds, image_root=args.images, **options)
     if args.json:
         import json
 

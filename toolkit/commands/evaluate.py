@@ -13,12 +13,12 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="COCO's mAP with intervals, error kinds, likely label errors; of a run or of any detector's results",
-        description="Judge a run on one of its splits, or detections of any detector against a COCO file "
+        description="Evaluate a run on one of its splits, or detections of any detector against a COCO file "
         "(--annotations A --detections D --out DIR). Writes metrics.json and report.html; RUN/report.html stays about "
         "the run's own test split, else val, and other pages lie beside their numbers, RUN/<split>/report.html.",
     )
     parser.add_argument("folder", nargs="?", type=Path, metavar="RUN", help="run folder, such as runs/train")
-    parser.add_argument("--split", help="which split of the run (default: val; with --data, named after FILE)")
+    parser.add_argument("--split", help="split of the run (default: test, else val; with --data, named after FILE)")
     parser.add_argument("--data", type=Path, metavar="FILE", help="another COCO file than the run's own split")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="COCO file with the labels")
     parser.add_argument("--detections", type=Path, metavar="FILE", help="COCO results of any detector")
@@ -88,8 +88,9 @@ def run(args: argparse.Namespace) -> int:
 
     settings = settings_of(args)
     settings.check()
-    split = args.split or name_of_split(args.data)
+    split = ""
     if args.folder is not None:
+        split = args.split or evaluate.name_of_split(args.folder, args.data)
         folder = args.folder / split
         metrics = evaluate.evaluate_run(
             args.folder,
@@ -122,16 +123,9 @@ def run(args: argparse.Namespace) -> int:
         metrics = compare_with(folder, args.compare, settings, device=args.device, batch_size=args.batch_size)
     _print(metrics, args, tables)
     if not args.no_report:
-        path = write_report(args.folder, split) if args.folder is not None else write_report(args.out, "")
+        path = write_report(args.folder or args.out, split)
         print(f"report: {path}", file=sys.stderr if args.json or args.markdown or args.latex else sys.stdout)
     return 0
-
-
-def name_of_split(data: Path | None) -> str:
-    """What an evaluation is called: val, or after the file it is on, never after the run's own splits."""
-    if data is None:
-        return "val"
-    return f"{data.absolute().parent.name}-{data.stem}" if data.stem in ("train", "val", "test") else data.stem
 
 
 def _print(metrics: dict, args: argparse.Namespace, tables) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.text.errors import InputError
-
 
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
@@ -28,8 +26,6 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from toolkit.report import read_metrics, tables, write_report
 
-    if not args.folder.is_dir():
-        raise InputError(f"{args.folder}: not found; needs a run folder")
     if args.markdown or args.latex:
         metrics = read_metrics(args.folder, args.split)
         print(tables.markdown(metrics) if args.markdown else tables.latex(metrics))

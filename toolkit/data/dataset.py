@@ -7,7 +7,7 @@ order of its categories; 0 is background.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,10 @@ class Index:
     def class_counts(self) -> np.ndarray:
         """[K] objects of each class, crowds left out."""
         return np.bincount(self.labels[~self.crowd] - 1, minlength=len(self.classes))
+
+    def classes_with_objects(self) -> set[str]:
+        """Names of the classes that some annotation has, crowds included."""
+        return {self.classes[label - 1] for label in np.unique(self.labels)}
 
 
 def read_index(annotations: Path, image_root: Path | None = None, check_files: bool = True) -> Index:
@@ -310,6 +314,13 @@ def repeat_factors(index: Index, threshold: float) -> np.ndarray:
     for k in range(len(index.classes)):
         factors[holds[:, k]] = np.maximum(factors[holds[:, k]], wanted[k])
     return factors
+
+
+def corners(bboxes: Sequence[Sequence[float]]) -> np.ndarray:
+    """COCO's [x, y, w, h] as [N,4] float64 XYXY."""
+    boxes = np.array(bboxes, dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
 
 
 def coco_results(image_id: int, output: dict[str, torch.Tensor], category_ids: tuple[int, ...]) -> list[dict]:

@@ -1,1 +1,1 @@
-"""Numbers of a trained detector: on one set, beside another run, over folds, against the number of labels."""
+"""Numbers of a trained detector: on one set, and beside another run."""

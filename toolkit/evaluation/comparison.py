@@ -31,6 +31,7 @@ def compare_with(
     b = match(read_tables(document, theirs, str(folder / "annotations.json"), str(other)))
     metrics = json.loads((folder / "metrics.json").read_bytes())
     resamples = settings.resamples or Settings.resamples
-    metrics["compare"] = {**compare(a, b, resamples, settings.seed), "name": other.name or str(other)}
+    found = compare(a, b, resamples, settings.seed)
+    metrics["compare"] = {**found, "name": other.name or str(other), "split": metrics.get("split", "")}
     write_json(folder / "metrics.json", metrics)
     return metrics

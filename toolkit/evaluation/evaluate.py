@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -15,11 +16,12 @@ from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.evaluation.judge import DEFAULTS, Settings, judge
 from toolkit.metrics import statistics
 from toolkit.prediction.predict import Predictor
+from toolkit.training import run_folder
 
 
 def evaluate_run(
     run: Path,
-    split: str = "val",
+    split: str | None = None,
     *,
     data: Path | None = None,
     image_root: Path | None = None,
@@ -29,49 +31,112 @@ def evaluate_run(
     each: Callable[[int, int], None] | None = None,
     others: tuple[Path, ...] = (),
 ) -> dict:
-    """Detect with the best checkpoint of `run` on a split, judge, and write run/<split>/. -> its metrics.
+    """Detect with the best checkpoint of `run` on a split, evaluate, and write run/<split>/. -> its metrics.
 
-    data: another COCO file than the run's own <split>.json. On val the score thresholds found go into the
-    checkpoint, where `predict` reads them; other splits are judged with the checkpoint's. each(done, total) is
-    called after every image. others: runs or COCO results that look for label errors too.
+    split: default test where the run has one, else val; with `data`, another COCO file than the run's own, the name
+    that `name_of_split` gives. On the run's own val the score thresholds found go into the checkpoint, where `predict`
+    reads them; other splits are evaluated with the checkpoint's. each(done, total) is called after every image.
+    others: runs or COCO results that look for label errors too.
     """
     run = Path(run)
     settings.check()
-    annotations = Path(data) if data else run / f"{split}.json"
     if run.is_file():
-        raise InputError(f"{run}: is a file, needs a run folder (runs/NAME); a run is judged on it by RUN --data {run}")
+        raise InputError(
+            f"{run}: is a file, needs a run folder (runs/NAME); a run is evaluated on it by RUN --data {run}"
+        )
+    run_folder.check(run)
+    split = split or name_of_split(run, data)
+    annotations = Path(data) if data else run / f"{split}.json"
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
     document = coco.read(annotations)
-    root = Path(image_root) if image_root else coco.image_root(document, annotations)
-    predictor = Predictor(run, device)
-    where, meta = predictor.checkpoint.folder, predictor.checkpoint.meta
-    detections = predictor.detect(document, root, batch_size=batch_size, each=each)
-    stored = None if split == "val" and data is None else meta.get("score_thresholds")
-    further = tuple(detections_of(o, document, root, split, device=device, batch_size=batch_size) for o in others)
+    return evaluate_split(
+        Predictor(run, device),
+        run,
+        split,
+        document,
+        Path(image_root) if image_root else coco.image_root(document, annotations),
+        own=data is None,
+        settings=settings,
+        batch_size=batch_size,
+        each=each,
+        others=others,
+        where=str(annotations),
+    )
+
+
+def name_of_split(run: Path, data: Path | None = None) -> str:
+    """What an evaluation is called: test or val, those that the run has; on another file after that, never after the
+    run's own splits."""
+    if data is None:
+        return "test" if (run / "test.json").is_file() else "val"
+    data = Path(data)
+    return f"{data.absolute().parent.name}-{data.stem}" if data.stem in ("train", "val", "test") else data.stem
+
+
+def evaluate_split(
+    predictor: Predictor,
+    run: Path,
+    split: str,
+    document: dict,
+    image_root: Path,
+    *,
+    own: bool = True,
+    settings: Settings = DEFAULTS,
+    batch_size: int = 4,
+    each: Callable[[int, int], None] | None = None,
+    others: tuple[Path, ...] = (),
+    where: str = "annotations",
+    seen: Collection[str] | None = None,
+) -> dict:
+    """`evaluate_run` with what it reads: the best checkpoint, the labels of a split, `own` or of another file.
+
+    where: the file of the labels, for messages. seen: classes with objects in the training images; None: as
+    run/train.json says.
+    """
+    found, meta = predictor.checkpoint, predictor.checkpoint.meta
+    detections = predictor.detect(document, image_root, batch_size=batch_size, each=each)
+    chosen = own and split == "val"
+    device = str(predictor.device)
+    further = tuple(detections_of(o, document, image_root, split, device=device, batch_size=batch_size) for o in others)
     evaluation = judge(
         document,
         detections,
         settings,
         split=split,
-        document_name=str(annotations),
+        document_name=where,
         detections_name="detections",
-        fixed_thresholds=stored,
+        fixed_thresholds=None if chosen else meta.get("score_thresholds"),
         others=further,
     )
-    evaluation.metrics["warnings"] += unseen_classes(run, document)
-    evaluation.metrics["checkpoint"] = {key: meta.get(key) for key in ("epoch", "step", "data_fingerprint")}
-    evaluation.metrics["checkpoint"]["folder"] = where.name
-    evaluation.metrics["settings"]["score_floor"] = meta.get("config", {}).get("score_floor")
+    metrics = evaluation.metrics
+    metrics["warnings"] += [*unseen_classes(document, _seen(run) if seen is None else seen), *_unfinished(run, found)]
+    metrics["checkpoint"] = {key: meta.get(key) for key in ("epoch", "step", "data_fingerprint")}
+    metrics["checkpoint"]["folder"] = found.folder.name
+    metrics["settings"]["score_floor"] = meta.get("config", {}).get("score_floor")
+    if own and not chosen and not meta.get("score_thresholds"):
+        metrics["warnings"].append(
+            f"{run} had no score thresholds, so they were chosen on these images, which flatters them; "
+            f"frcnn evaluate {run} --split val chooses them first"
+        )
     layout = anchor_layout(predictor.model, predictor.device)
     if layout:
-        evaluation.metrics["anchors"] = statistics.anchor_coverage(evaluation.tables, layout)
-        if evaluation.metrics["anchors"]:
-            evaluation.metrics["anchors"]["layout"] = layout
-    write_evaluation(run / split, evaluation, root)
-    if stored is None and split == "val":
-        checkpoint.update_meta(where, score_thresholds=evaluation.thresholds)
-    return evaluation.metrics
+        metrics["anchors"] = statistics.anchor_coverage(evaluation.tables, layout)
+        if metrics["anchors"]:
+            metrics["anchors"]["layout"] = layout
+    write_evaluation(run / split, evaluation, image_root)
+    if chosen:
+        checkpoint.update_meta(found.folder, score_thresholds=evaluation.thresholds)
+        meta["score_thresholds"] = evaluation.thresholds  # for the next split
+    return metrics
+
+
+def _unfinished(run: Path, found: checkpoint.Checkpoint) -> list[str]:
+    """A line when the run has not ended: its best checkpoint may not stay the best."""
+    if run_folder.read_run(run).get("status") != "running":
+        return []
+    what = "is still training" if run_folder.is_locked(run) else "was cut off before it ended"
+    return [f"{run} {what}: these are the numbers of its best checkpoint so far, of epoch {found.meta.get('epoch')}"]
 
 
 def evaluate_files(
@@ -101,22 +166,23 @@ def evaluate_files(
     return evaluation.metrics
 
 
-def unseen_classes(run: Path, document: dict) -> list[str]:
-    """A line for each class that has objects here but none in the run's train.json."""
+def _seen(run: Path) -> set[str] | None:
+    """Names of the classes that have objects in the run's train.json; None where there is none."""
     if not (run / "train.json").is_file():
-        return []
+        return None
     train = coco.read_raw(run / "train.json")
     names = {c["id"]: c["name"] for c in train["categories"]}
-    seen = {names.get(a["category_id"]) for a in train["annotations"]}
-    here = {c["id"]: c["name"] for c in document["categories"]}
-    count: dict[str, int] = {}
-    for annotation in document["annotations"]:
-        name = here[annotation["category_id"]]
-        count[name] = count.get(name, 0) + 1
+    return {names[a["category_id"]] for a in train["annotations"] if a["category_id"] in names}
+
+
+def unseen_classes(document: dict, seen: Collection[str] | None) -> list[str]:
+    """A line for each class that has objects here but none in the training images."""
+    names = {c["id"]: c["name"] for c in document["categories"]}
+    count = Counter(names[annotation["category_id"]] for annotation in document["annotations"])
     return [
         f"class {name}: {number} objects here, but none in the training images: it cannot be found"
         for name, number in sorted(count.items())
-        if name not in seen
+        if seen is not None and name not in seen
     ]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from toolkit.data.dataset import corners
+
 # Okabe and Ito's palette: told apart by colour-blind readers too
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
 
@@ -35,7 +37,7 @@ def draw_boxes(image: Image.Image, boxes: list, texts: list[str], colours: list[
 
 def draw_detections(image: Image.Image, detections: list[dict[str, Any]]) -> Image.Image:
     """`image` with the detections of `predict.predict`."""
-    boxes = [[x, y, x + w, y + h] for x, y, w, h in (d["bbox"] for d in detections)]
+    boxes = corners([d["bbox"] for d in detections]).tolist()
     texts = [f"{d['label']} {d['score']:.2f}" for d in detections]
     return draw_boxes(image, boxes, texts, [colour_of(d["category_id"]) for d in detections])
 

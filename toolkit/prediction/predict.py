@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from label_tools.pictures import images
 from label_tools.text.errors import InputError
@@ -47,7 +48,11 @@ class Predictor:
 
     def one(self, path: Path) -> list[dict[str, Any]]:
         """Every detection in one picture, best first, as COCO results with image_id 0."""
-        tensor = torch.from_numpy(np.array(images.open_image(path))).permute(2, 0, 1)
+        return self.picture(images.open_image(path))
+
+    def picture(self, image: Image.Image) -> list[dict[str, Any]]:
+        """`one` of an RGB picture that is open already."""
+        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         batch = [([tensor], [{"image_id": 0}])]
         ((_, output),) = engine.predict(self.model, batch, self.device, self.dtype)
         return coco_results(0, output, self.category_ids)

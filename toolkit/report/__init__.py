@@ -16,6 +16,7 @@ from pathlib import Path
 
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
+from toolkit.training import run_folder
 
 SPLITS = ("test", "val")  # which one comes first when a run has several
 
@@ -29,9 +30,9 @@ def write_report(folder: Path, split: str | None = None) -> Path:
     from toolkit.report.page import render
 
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: not found; needs a run folder")
     found = find_evaluations(folder)
+    if not found or ("" not in found and any(map(run_folder.is_run, folder.iterdir()))):  # no evaluation, or runs/
+        run_folder.check(folder)
     if split and split not in found:
         raise InputError(f"{folder}: has no evaluation of {split}; found {', '.join(found) or 'none'}")
     main = next(iter(found), None)
@@ -57,6 +58,8 @@ def find_evaluations(folder: Path) -> dict[str, Path]:
 def read_metrics(folder: Path, split: str | None = None) -> dict:
     """metrics.json of an evaluation in `folder`: of `split`, else the first. InputError when there is none."""
     found = find_evaluations(folder)
+    if not found:
+        run_folder.check(folder)
     if not found or (split and split not in found):
         what = f" of {split}" if split else ""
         raise InputError(f"{folder}: holds no evaluation{what}; run `frcnn evaluate {folder}` first")

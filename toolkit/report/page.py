@@ -54,6 +54,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
         objects_of=tables.objects_of,
         interval=tables.interval,
         with_interval=tables.with_interval,
+        mean_and_sd=tables.mean_and_sd,
         whisker=whisker,
         shot=shot,
     )

@@ -49,8 +49,12 @@ def with_interval(metrics: dict, key: str, name: str | None = None) -> str:
 
 
 def terminal(metrics: dict) -> str:
-    """The twelve numbers, one a line, and AP per class."""
+    """The split, the twelve numbers, one a line, and AP per class; of a cross-validation its folds come first."""
     lines = []
+    if metrics.get("crossval"):
+        lines += [folds(metrics["crossval"]), "", "Pooled over the folds:"]
+    if metrics.get("split"):
+        lines.append(f"{metrics['split']} split: {metrics['num_images']} images")
     for key in KEYS:
         ends = interval(metrics, key)
         found = f"  95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics[key] is not None else ""
@@ -76,7 +80,10 @@ def terminal(metrics: dict) -> str:
 
 def comparison(compare: dict) -> str:
     """A is the run that is evaluated, B the one that it is compared with."""
-    lines = [f"compared with B = {compare['name']} on the same {compare['num_images']} images"]
+    split = f" of the {compare['split']} split" if compare.get("split") else ""
+    lines = [f"compared with B = {compare['name']} on the same {compare['num_images']} images{split}"]
+    if split and compare["split"] == "val":
+        lines[0] += ", which chose epoch and thresholds of A: a test split would not flatter it"
     for key in ("AP", "AP50", "AP75"):
         one = compare[key]
         if one is None:
@@ -153,18 +160,22 @@ def _escape_markdown(text: str) -> str:
 
 
 QUOTE = (
-    "Quote the mean and sd of the folds: how good one network is, trained and judged like these. The pooled AP, and "
+    "Quote the mean and sd of the folds: how good one network is, trained and evaluated like these. The pooled AP, and "
     "its interval, ranks the scores of different networks together, so the mean may lie outside."
 )
 
 
+def mean_and_sd(crossval: dict, key: str) -> str:
+    """`0.210 ± 0.143` of the folds' AP, AP50 or AP75."""
+    return f"{number(crossval[f'{key}_mean'])} ± {number(crossval[f'{key}_sd'])}"
+
+
 def folds(crossval: dict) -> str:
-    """One line a fold, the mean with its standard deviation, and which number to quote."""
-    lines = ["", "fold  images  objects  AP     AP50   AP75"]
+    """Mean and standard deviation over the folds, which are the numbers to quote, then a line for each fold."""
+    lines = [f"{key:6} {mean_and_sd(crossval, key)}  {MEANING[key]}" for key in ("AP", "AP50", "AP75")]
+    lines[0] += f"; mean ± sd of {len(crossval['folds'])} folds"
+    lines += ["", "fold  images  objects  AP     AP50   AP75"]
     for row in crossval["folds"]:
         shown = "  ".join(f"{number(row[key]):5}" for key in ("AP", "AP50", "AP75"))
         lines.append(f"{row['fold']:4d}  {row['num_images']:6d}  {row['num_objects']:7d}  {shown}")
-    for what in ("mean", "sd"):
-        shown = "  ".join(f"{number(crossval[f'{key}_{what}']):5}" for key in ("AP", "AP50", "AP75"))
-        lines.append(f"{what:4}                   {shown}")
     return "\n".join([*lines, "", QUOTE])

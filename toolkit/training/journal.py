@@ -55,7 +55,9 @@ class Journal:
         parts = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
         self.progress.step(
             f"epoch {state.epoch + 1}/{self.epochs}  step {state.step}/{self.steps}  {parts}  "
-            f"lr {lr:.2g}  {speed:.1f} images/s  {duration(left)} left"
+            f"lr {lr:.2g}  {speed:.1f} images/s  {duration(left)} left",
+            state.step,
+            self.steps,
         )
         if state.step % self.log_every == 0:
             self._record(

@@ -1,65 +1,104 @@
-"""The COCO files that a run trains on and is judged by: which they are, and whether they go together."""
+"""The COCO files that a run trains on and is evaluated on: found, read once, and checked against each other."""
 
 from __future__ import annotations
 
-import sys
+import logging
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from label_tools.document import coco
 from label_tools.text.errors import InputError
-from toolkit.data.dataset import Index, read_index
+from toolkit.data.dataset import Index, index_of
+
+log = logging.getLogger(__name__)
+SPLITS = ("train", "val", "test")
 
 
-def find_parts(data: Path, val: Path | None, test: Path | None) -> dict[str, Path]:
+@dataclass
+class Split:
+    """Its name and file, what training sees of it, and its document, until `forget` lets go of it."""
+
+    name: str
+    path: Path
+    index: Index
+    document: dict[str, Any] | None
+
+    def keep(self, folder: Path) -> None:
+        """Copy the file into a run, its image_root pointing at the images where they are."""
+        root = os.path.relpath(self.index.image_root.resolve(), folder.resolve())
+        info = {**self.document.get("info", {}), "image_root": root}
+        coco.write({**self.document, "info": info}, folder / f"{self.name}.json")
+
+    def forget(self) -> None:
+        """Let go of the document: with a million labels it is gigabytes, which training does not need."""
+        self.document = None
+
+
+Labels = dict[str, Split]  # by name, those that exist; train is always there
+
+
+def find_files(data: Path, val: Path | None, test: Path | None) -> dict[str, Path]:
     """{train, val, test: COCO file}, those that exist."""
     if data.is_dir():
-        parts = {name: data / f"{name}.json" for name in ("train", "val", "test")}
-        if not parts["train"].is_file():
+        files = {name: data / f"{name}.json" for name in SPLITS}
+        if not files["train"].is_file():
             raise InputError(f"{data}: holds no train.json; `frcnn convert` and `frcnn split` make one")
     elif data.is_file():
-        parts = {"train": data}
+        files = {"train": data}
     else:
         raise InputError(f"{data}: not found; needs a folder with train.json and val.json, or a COCO file")
-    parts.update({name: path for name, path in (("val", val), ("test", test)) if path})
-    for name, path in list(parts.items()):
+    files.update({name: path for name, path in (("val", val), ("test", test)) if path})
+    for name, path in list(files.items()):
         if not path.is_file():
             if path in (val, test):
                 raise InputError(f"--{name} {path}: not found")
-            del parts[name]
-    return parts
+            del files[name]
+    return files
 
 
-def check_parts(train: Index, val: Index | None, parts: dict[str, Path]) -> None:
-    """Refuse a training set that cannot teach, and classes that differ between the parts."""
+def read_labels(files: dict[str, Path], images: Path | None) -> Labels:
+    """Read each file once. images: folder that file names start from, where the file does not say it rightly."""
+    labels = {}
+    for name, path in files.items():
+        document = coco.read(path)
+        root = images if images else coco.image_root(document, path)
+        labels[name] = Split(name, path, index_of(document, root, str(path)), document)
+    return labels
+
+
+def check_labels(labels: Labels) -> None:
+    """Refuse a training set without objects, and classes that differ between the splits."""
+    path, train = labels["train"].path, labels["train"].index
     if not train.class_counts().sum():
         crowds = f" but {len(train.boxes)} crowds, which are no targets" if len(train.boxes) else ""
-        raise InputError(f"{parts['train']}: has no object in {len(train)} images{crowds}; needs at least one")
-    if val is None:
-        print("warning: no val.json: no AP, no best checkpoint, no report; give --val", file=sys.stderr)
+        raise InputError(f"{path}: has no object in {len(train)} images{crowds}; needs at least one")
+    check_test(labels, train.classes)
+    if "val" not in labels:
+        log.warning("no val.json: no AP, no best checkpoint, no report; give --val")
         return
+    val_path, val = labels["val"].path, labels["val"].index
     if val.classes != train.classes or val.category_ids != train.category_ids:
         raise InputError(
-            f"{parts['val']}: has the classes {', '.join(val.classes)}; "
-            f"{parts['train']} has {', '.join(train.classes)}; needs the same, in order"
+            f"{val_path}: has the classes {', '.join(val.classes)}; "
+            f"{path} has {', '.join(train.classes)}; needs the same, in order"
         )
     if not val.class_counts().sum():
-        print(
-            f"warning: {parts['val']}: has no object, so AP is undefined: the last epoch will count as the best, "
-            f"and nothing stops early",
-            file=sys.stderr,
+        log.warning(
+            f"{val_path}: has no object, so AP is undefined: the last epoch will count as the best, "
+            f"and nothing stops early"
         )
     for name, here, there in zip(train.classes, train.class_counts(), val.class_counts(), strict=True):
         if there and not here:
-            print(f"warning: class {name!r} is in val but never in train", file=sys.stderr)
+            log.warning(f"class {name!r} is in val but never in train")
 
 
-def check_test(parts: dict[str, Path], images: Path | None, classes: Sequence[str]) -> None:
-    """Refuse a test set that could not be judged when training is over: its images, its classes."""
-    if "test" not in parts:
-        return
-    found = read_index(parts["test"], images).classes
-    if set(found) != set(classes):
+def check_test(labels: Labels, classes: Sequence[str]) -> None:
+    """Refuse a test set whose classes would not fit when training is over."""
+    if "test" in labels and set(labels["test"].index.classes) != set(classes):
         raise InputError(
-            f"{parts['test']}: has the classes {', '.join(found)}; "
-            f"{parts['train']} has {', '.join(classes)}; needs the same"
+            f"{labels['test'].path}: has the classes {', '.join(labels['test'].index.classes)}; "
+            f"{labels['train'].path} has {', '.join(classes)}; needs the same"
         )

@@ -1,11 +1,14 @@
-"""What a person sees while a run goes on: one moving line on a terminal, plain lines elsewhere and in train.log."""
+"""What a person sees while a run goes on: one moving line on a terminal, a bar in a notebook, plain lines elsewhere and
+in train.log."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
+import warnings
 from pathlib import Path
+from typing import Any
 
 
 def duration(seconds: float) -> str:
@@ -18,20 +21,41 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600}:{seconds % 3600 // 60:02d} h"
 
 
+def bar(total: int, text: str = "") -> Any:
+    """tqdm's bar for where we are, a terminal or a notebook."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a notebook without ipywidgets: tqdm says so and writes text
+        from tqdm.auto import tqdm
+
+        return tqdm(total=total, desc=text, leave=False)
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", bool)()
+    return bool(shell) and "IPKernelApp" in getattr(shell, "config", {})
+
+
 class Progress:
     """`step()` for every step, `line()` for what should stay. Quiet: only to the log file."""
 
     def __init__(self, log: Path | None = None, quiet: bool = False, every: float = 10.0) -> None:
         self.terminal = sys.stderr.isatty() and not quiet
         self.quiet = quiet
+        self.notebook, self.bar = in_notebook() and not quiet, None
         self.every = every
         self.log = open(log, "a", encoding="utf-8") if log else None  # noqa: SIM115
         self._last = 0.0
         self._width = 0
 
-    def step(self, text: str) -> None:
-        """A passing state: rewritten in place on a terminal, else one plain line in `every` seconds."""
-        if self.terminal:
+    def step(self, text: str, done: int = 0, total: int = 0) -> None:
+        """A passing state, `done` of `total`: rewritten in place on a terminal, a bar in a notebook, else one plain
+        line in `every` seconds."""
+        if self.notebook and total:
+            self.bar = self.bar or bar(total)
+            self.bar.n = done
+            self.bar.set_description_str(text)
+        elif self.terminal:
             sys.stderr.write("\r" + text.ljust(self._width)[:200])
             sys.stderr.flush()
             self._width = len(text)
@@ -64,11 +88,15 @@ class Progress:
 
     def _plain(self, text: str) -> None:
         self.only_log(text)
-        if not self.quiet:
+        if self.notebook:
+            print(text) if self.bar is None else self.bar.write(text)
+        elif not self.quiet:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
 
     def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
         if self.terminal and self._width:
             sys.stderr.write("\n")
         if self.log:

@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from label_tools.document import coco
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
+from label_tools.text.messages import near_paths
 
 RUN, CONFIG, METRICS, RESULTS, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", ".lock"
 
@@ -40,6 +40,23 @@ def create(runs: Path, name: str, flag: str = "--name") -> Path:
             number += 1
         except OSError as error:
             raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+
+
+def check(folder: Path) -> None:
+    """Refuse what is no run folder, with what it is instead."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not found; needs a run folder (runs/NAME)" + near_paths(folder))
+    if not is_run(folder):
+        runs = sorted(path.name for path in folder.iterdir() if path.is_dir() and is_run(path))
+        what = f"; it holds the runs {', '.join(runs[:8])}{' ...' * (len(runs) > 8)}" if runs else ""
+        if not runs and (folder / "train.json").is_file():
+            what = "; it holds labels"
+        raise InputError(f"{folder}: is not a run folder{what}; needs runs/NAME, which frcnn train makes")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether training has written here: a recipe, a record, a log or a checkpoint."""
+    return any((folder / name).exists() for name in (CONFIG, RUN, METRICS, "best", "last", "previous"))
 
 
 class Lock:
@@ -89,6 +106,21 @@ class Lock:
             return False
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process writes this run at the moment."""
+    path = folder.resolve() / LOCK
+    if path in Lock._held:  # and never open it: the lock would go when that handle is closed
+        return True
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _take(handle)
+    finally:
+        os.close(handle)
+
+
 def _take(handle: int) -> bool:
     """Lock an open file; False when another process has it."""
     try:
@@ -133,14 +165,6 @@ def read_run(folder: Path) -> dict[str, Any]:
 def update_run(folder: Path, **changes: Any) -> None:
     """Change fields of run.json."""
     write_json(folder / RUN, {**read_run(folder), **changes})
-
-
-def keep_split(folder: Path, part: str, annotations: Path, image_root: Path | None) -> None:
-    """Copy a split's COCO file into the run, its image_root pointing at the images where they are."""
-    document = coco.read(annotations)
-    root = Path(image_root) if image_root else coco.image_root(document, annotations)
-    document["info"] = {**document.get("info", {}), "image_root": os.path.relpath(root.resolve(), folder.resolve())}
-    coco.write(document, folder / f"{part}.json")
 
 
 class MetricsLog:

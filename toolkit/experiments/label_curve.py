@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from label_tools.document import coco
 from label_tools.text.errors import InputError
 from label_tools.text.files import write_csv, write_json
-from toolkit.evaluation.crossval import TrainingFailed
+from toolkit.experiments.crossval import train_or_resume
 from toolkit.metrics.learning import learning_curve
 
 
@@ -22,14 +21,14 @@ def label_curve(
     out: Path,
     fractions: list[float],
     seeds: list[int],
-    train: Callable[[list[str]], int],
     *,
     image_root: Path | None = None,
+    **options: Any,
 ) -> dict:
-    """Train on each fraction of data/train.json with each seed, judge on the same split, fit. -> curve.json.
+    """Train on each fraction of data/train.json with each seed, evaluate on the same split, fit. -> curve.json.
 
-    A part of a seed is contained in its larger parts. Judged on data/test.json where there is one, else on
-    val.json. Trainings that are done are kept. train(words) runs `frcnn train` and gives its exit code.
+    A part of a seed is contained in its larger parts. Evaluated on data/test.json where there is one, else on
+    val.json. Trainings that are done are kept. options: those of `toolkit.run.train`, seed aside.
     """
     for fraction in fractions:
         if not 0 < fraction <= 1:
@@ -46,7 +45,7 @@ def label_curve(
             name = f"labels-{round(100 * fraction)}-seed-{seed}"
             part = part_of(document, fraction, seed)
             if not (out / name / split / "metrics.json").is_file():
-                _train_part(out, name, part, data, root, seed, image_root, train)
+                _train_part(out, name, part, data, root, image_root, {**options, "seed": seed})
             metrics = json.loads((out / name / split / "metrics.json").read_bytes())
             points.append(
                 {
@@ -98,9 +97,8 @@ def _train_part(
     part: dict,
     data: Path,
     root: Path,
-    seed: int,
     image_root: Path | None,
-    train: Callable[[list[str]], int],
+    options: dict[str, Any],
 ) -> None:
     labels = out / "labels" / name
     part = {**part, "info": {**part.get("info", {}), "image_root": os.path.relpath(root.resolve(), labels.resolve())}}
@@ -114,15 +112,7 @@ def _train_part(
                 "image_root": os.path.relpath(where.resolve(), labels.resolve()),
             }
             coco.write(document, labels / f"{other}.json")
-    run = out / name
-    if (run / "last" / "checkpoint.json").is_file():
-        words = ["train", "--resume", str(run)]
-    else:
-        shutil.rmtree(run, ignore_errors=True)  # our own, stopped before its first checkpoint
-        words = ["train", str(labels), "--runs", str(out), "--name", name, "--seed", str(seed)]
-    code = train(words)
-    if code:
-        raise TrainingFailed(f"{run}: training ended with exit code {code}; the same command again goes on", code)
+    train_or_resume(out / name, labels, options)
 
 
 def write_page(out: Path, result: dict) -> Path:

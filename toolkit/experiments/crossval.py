@@ -1,25 +1,29 @@
-"""Cross-validation: every image is judged once, by a network that never saw it, and the folds are pooled.
+"""Cross-validation: every image is evaluated once, by a network that never saw it, and the folds are pooled.
 
-Of K folds, fold i is judged, the next one chooses the best epoch and the score thresholds, the others are
-learned from. Choosing the epoch on the fold that is judged would flatter the result.
+Of K folds, fold i is evaluated, the next one chooses the best epoch and the score thresholds, the others are
+learned from. Choosing the epoch on the fold that is evaluated would flatter the result.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from label_tools.document import coco
 from label_tools.text.errors import InputError
 from toolkit.evaluation.detections import read_detections
+from toolkit.evaluation.evaluate import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.evaluation.judge import DEFAULTS, Settings, judge
+from toolkit.run import Run, train
 
+log = logging.getLogger(__name__)
 LEAST_FOLDS = 3  # one to judge, one to choose on, one to learn from
 
 
@@ -27,18 +31,18 @@ def crossval(
     annotations: Path,
     out: Path,
     folds: int,
-    train: Callable[[list[str]], int],
     *,
-    seed: int = 0,
     image_root: Path | None = None,
     group_by: str | None = None,
     settings: Settings = DEFAULTS,
+    **options: Any,
 ) -> dict:
     """Train a network per fold into out/foldN, pool what they detect, write the evaluation into `out`. -> metrics.
 
-    train(words) runs `frcnn train` with these words and gives its exit code. Folds that are done are kept, so
-    the same call again goes on where it was stopped. Raises InputError, and RuntimeError when a training fails.
+    options: those of `toolkit.run.train`; `seed` also deals the folds. Folds that are done are kept, so the same call
+    again goes on where it was stopped. Raises what training raises.
     """
+    seed = options.get("seed", 0)
     if folds < LEAST_FOLDS:
         raise InputError(
             f"--folds: found {folds}, needs {LEAST_FOLDS} or more: one to judge, one to choose on, the rest"
@@ -48,7 +52,7 @@ def crossval(
     for i, name in enumerate(names):
         run = out / name
         if not (run / "test" / "metrics.json").is_file():
-            _train_fold(run, out / "labels" / name, train)
+            _train_fold(run, out / "labels" / name, options)
         metrics = json.loads((run / "test" / "metrics.json").read_bytes())
         rows.append({"fold": i + 1, **{k: metrics[k] for k in ("AP", "AP50", "AP75", "num_images", "num_objects")}})
         detections += read_detections(run / "test" / "detections.json")
@@ -105,27 +109,24 @@ def _joined(parts: list[dict], root: str) -> dict:
     }
 
 
-def _train_fold(run: Path, labels: Path, train: Callable[[list[str]], int]) -> None:
-    if (run / "last" / "checkpoint.json").is_file():
-        words = ["train", "--resume", str(run)]
-    else:
-        shutil.rmtree(run, ignore_errors=True)  # our own, stopped before its first checkpoint
-        words = ["train", str(labels), "--runs", str(run.parent), "--name", run.name]
-    code = train(words)
-    if code:
-        raise TrainingFailed(f"{run}: training ended with exit code {code}; the same command again goes on", code)
+def _train_fold(run: Path, labels: Path, options: dict[str, Any]) -> None:
+    train_or_resume(run, labels, options)
     if not (run / "test" / "metrics.json").is_file():
-        from toolkit.evaluation.evaluate import evaluate_run
-
         evaluate_run(run, "test")
 
 
-class TrainingFailed(RuntimeError):
-    """A training inside a larger job ended badly; `code` is its exit code."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
-        self.code = code
+def train_or_resume(run: Path, labels: Path, options: dict[str, Any]) -> None:
+    """Train on a folder of labels into `run`, or go on where it was stopped."""
+    log.info(f"training {run}")
+    try:
+        if (run / "last" / "checkpoint.json").is_file():
+            Run(run).resume()
+        else:
+            shutil.rmtree(run, ignore_errors=True)  # our own, stopped before its first checkpoint
+            train(labels, runs=run.parent, name=run.name, **options)
+    except BaseException:
+        log.warning(f"{run}: training did not end; the same command again goes on")
+        raise
 
 
 def _spread(rows: list[dict]) -> dict:
