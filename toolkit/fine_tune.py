@@ -18,7 +18,6 @@ from toolkit import config as recipes
 from toolkit.config import Config
 from toolkit.data import transforms
 from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, Unreadable
-from toolkit.data.loader import MachineError
 from toolkit.evaluation.evaluate import evaluate_split
 from toolkit.evaluation.judge import coco_metrics
 from toolkit.metrics.small import few
@@ -28,12 +27,14 @@ from toolkit.prediction.predict import Predictor
 from toolkit.report import write_report
 from toolkit.stopping import Stopped, stop_at_once
 from toolkit.training import distributed, run_folder
+from toolkit.training import resume as over
 from toolkit.training import train as training
 from toolkit.training.labels import Labels, check_labels, check_test, find_files, read_labels
 from toolkit.training.progress import Progress, duration
 
 log = logging.getLogger(__name__)
-RESUME_MAY_CHANGE = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard"}
+MAY_DIFFER = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard"}  # between processes
+RESUME_MAY_CHANGE = MAY_DIFFER | {"epochs", "patience"}
 
 
 @dataclass(frozen=True)
@@ -113,21 +114,24 @@ def resume(
     run_folder.check(folder)
     for name in sorted(set(options) - RESUME_MAY_CHANGE):
         refuse_change(folder, recipes.shown(name))
-    record = run_folder.read_run(folder)
-    more_time = "max_time" in options and str(record.get("ended", "")).startswith("--max-time")
-    if record.get("status") == "finished" and not more_time:
-        return False
-    config = recipes.from_flat({**recipes.read_file(folder / run_folder.CONFIG), **options})
+    before = recipes.read_file(folder / run_folder.CONFIG)
+    config = recipes.from_flat({**before, **options})
     recipes.check(config)
+    changed = {name for name, value in options.items() if before.get(name) != value}
+    if over.why_over(folder, run_folder.read_run(folder), changed):
+        return False
     with distributed.joined(config.run.device) as processes, _lock(folder, processes):
         found, labels = _read_for_resume(folder, source or Source(folder), allow_data_change)
+        if "epochs" in changed:
+            over.check_epochs(folder, recipes.from_flat(before).schedule, config.schedule.epochs, found.meta["epoch"])
         distributed.agree(processes, *must_be_one(labels, config))  # and all have read before the first tidies up
         if processes.first:
             if source is not None:
                 for split in labels.values():
                     split.keep(folder)
-            checkpoint.sweep(folder)
-            checkpoint.drop_damaged_last(folder)
+            over.open_run(folder)
+            if changed - MAY_DIFFER:
+                (folder / run_folder.CONFIG).write_text(recipes.to_yaml(config))
             run_folder.update_run(folder, status="running")
             log.info(f"resuming {folder} after step {found.meta['step']} ({found.folder.name})")
         _fit(folder, config, labels, processes, found, report=report)
@@ -142,7 +146,7 @@ def refuse_change(folder: Path, option: str) -> None:
 
 def must_be_one(labels: Labels, config: Config) -> tuple[tuple, dict]:
     """The labels and the options that must be the same in every process."""
-    options = {name: value for name, value in recipes.flat(config).items() if name not in RESUME_MAY_CHANGE}
+    options = {name: value for name, value in recipes.flat(config).items() if name not in MAY_DIFFER}
     return tuple(labels[name].index.fingerprint if name in labels else None for name in ("train", "val")), options
 
 
@@ -258,10 +262,7 @@ def _fit(
     except Stopped:
         log.warning(f"stopped before the report; --resume {folder} writes it")
         raise
-    if trained.failed_saves:
-        raise MachineError(
-            f"{folder}: training ended, but not every checkpoint could be written: {trained.failed_saves[-1]}"
-        )
+    trained.check_saves()
 
 
 def _evaluate(folder: Path, config: Config, labels: Labels) -> None:
