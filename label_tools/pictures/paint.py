@@ -7,89 +7,79 @@ because Pillow's own are jagged. Every line has a dark casing, so it shows on an
 
 from __future__ import annotations
 
-import colorsys
-import importlib.util
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from label_tools.document.coco import is_ignore_region
+from label_tools.pictures.letters import class_texts
+from label_tools.pictures.palette import IGNORED, Colour, class_colour
+from label_tools.pictures.tags import Tag, with_legend, write_tags
 from label_tools.shapes import rle
 
-Colour = tuple[int, int, int]
-
-# Twelve that are told apart at a glance, on photographs and by most colour-blind people in pairs.
-_FIRST: tuple[Colour, ...] = (
-    (255, 70, 70),
-    (0, 170, 255),
-    (255, 200, 0),
-    (50, 205, 90),
-    (200, 90, 255),
-    (255, 130, 30),
-    (0, 220, 200),
-    (255, 120, 190),
-    (170, 230, 40),
-    (95, 110, 255),
-    (190, 120, 70),
-    (235, 235, 235),
-)
-IGNORED: Colour = (150, 150, 150)
 FILL, BOX_FILL = 0.38, 0.10  # opacity of a mask, and of an object that is only a box
+_CASING: Colour = (25, 25, 25)
 _FINE = 2  # the canvas is this many times larger than the picture
-
-
-def palette(count: int) -> list[Colour]:
-    """`count` colours, the first ones most distinct; the n-th never changes when classes are added."""
-    colours = list(_FIRST[:count])
-    for index in range(len(_FIRST), count):
-        hue = index * 0.618033988749895 % 1  # golden ratio: the next hue falls into the widest gap
-        saturation, value = ((0.75, 1.0), (0.55, 0.8), (0.9, 0.65))[index % 3]
-        red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return colours
-
-
-@lru_cache(maxsize=32)
-def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """DejaVu Sans as matplotlib brings it (Latin, Greek, Cyrillic, ...), else the small one inside Pillow."""
-    spec = importlib.util.find_spec("matplotlib")  # found, not imported: that takes a second
-    for folder in (spec.submodule_search_locations if spec else None) or ():
-        path = Path(folder) / "mpl-data" / "fonts" / "ttf" / f"DejaVuSans{'-Bold' * bold}.ttf"
-        if path.is_file():
-            return ImageFont.truetype(str(path), size)
-    return ImageFont.load_default(size)
 
 
 def paint(
     image: Image.Image,
     annotations: Sequence[dict],
     names: Mapping[int, str],
-    colours: Mapping[int, Colour],
+    colours: Mapping[int, Colour] | None = None,
     *,
     scale: float = 1.0,
     labels: bool = True,
     ids: bool = False,
+    legend: bool = True,
 ) -> Image.Image:
     """A new RGB picture, `scale` times the size of `image`, with its annotations (COCO dicts) painted on it.
 
-    names and colours: by category id. labels: write class names. ids: write annotation ids beside them.
-    Crowds and ignore regions (iscrowd) are grey.
+    An annotation with a `score` is a detection, and says it. names and colours: by category id; colours default to the
+    palette's. labels: write class names. ids: write annotation ids beside them. legend: where names do not fit without
+    covering objects, add a strip below the picture. Crowds and ignore regions (iscrowd) are grey.
     """
+    colours = colours if colours is not None else {number: class_colour(number) for number in names}
+    annotations = _once(annotations)
+    shades = [IGNORED if a.get("iscrowd") else colours[a["category_id"]] for a in annotations]
+    picture = paint_shapes(image, annotations, shades, scale)
+    if not (labels or ids):
+        return picture
+    texts = class_texts(names)
+    sx, sy = picture.width / image.width, picture.height / image.height
+    tags = [_tag(a, texts, shade, sx, sy, labels, ids) for a, shade in zip(annotations, shades, strict=True)]
+    if write_tags(picture, tags) or not (labels and legend):
+        return picture
+    return with_legend(picture, list(dict.fromkeys((tag.kind, tag.colour) for tag in tags)))
+
+
+def _tag(
+    annotation: dict, texts: Mapping[int, str], colour: Colour, sx: float, sy: float, labels: bool, ids: bool
+) -> Tag:
+    x, y, w, h = annotation["bbox"]
+    kind = texts[annotation["category_id"]] + " (crowd)" * bool(annotation.get("iscrowd"))
+    kind = "ignored" if is_ignore_region(annotation) else kind
+    score = f"{annotation['score']:.2f}" if "score" in annotation else ""
+    short = " ".join((score, str(annotation["id"]) if ids else "")).strip()
+    text = f"{kind if labels else ''} {short}".strip()
+    return Tag((x * sx, y * sy, (x + w) * sx, (y + h) * sy), text, colour, short, kind)
+
+
+def paint_shapes(
+    image: Image.Image, annotations: Sequence[dict], colours: Sequence[Colour], scale: float = 1.0
+) -> Image.Image:
+    """A new RGB picture, `scale` times the size of `image`, with boxes and masks, each in its colour, and no text."""
     width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     picture = image.convert("RGB")
     if (width, height) != image.size:
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    elif picture is image:
+        picture = image.copy()
     line = max(2.0, min(4.0, max(width, height) / 300))
-    annotations = _once(annotations)
     # large objects first, so that small ones stay visible on top of them
-    for annotation in sorted(annotations, key=lambda a: -a["bbox"][2] * a["bbox"][3]):
-        colour = IGNORED if annotation.get("iscrowd") else colours[annotation["category_id"]]
-        _paint_object(picture, annotation, colour, width / image.width, height / image.height, line)
-    if labels or ids:
-        _write_labels(picture, annotations, names, colours, width / image.width, labels, ids)
+    for k in sorted(range(len(annotations)), key=lambda k: -annotations[k]["bbox"][2] * annotations[k]["bbox"][3]):
+        _paint_object(picture, annotations[k], colours[k], width / image.width, height / image.height, line)
     return picture
 
 
@@ -116,23 +106,44 @@ def _paint_object(picture: Image.Image, annotation: dict, colour: Colour, sx: fl
         return
     fine = ((right - left) * _FINE, (bottom - top) * _FINE)
     shift = (left, top, sx * _FINE, sy * _FINE)
-    mask = _mask(annotation, picture.size, fine, shift)
-    box = Image.new("L", fine, 0)
     # Pillow's rectangles reach to their last pixel, ours to the edge behind it
     x1, y1, x2, y2 = (round(v) for v in _fine_points([x, y, x + w, y + h], left, top, sx, sy))
     corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
-    pen = round(line * _FINE)
-    draw = ImageDraw.Draw(box)
+    mask = _mask(annotation, picture.size, fine, shift)
     if mask is None:
-        draw.rectangle(corners, fill=255)
-        layers = _ring(box, pen, BOX_FILL)
-    else:
-        draw.rectangle(corners, outline=150, width=_FINE)
-        layers = [*_ring(mask, pen, FILL), (colour, box)]
+        _paint_box(picture, (left, top, right, bottom), corners, colour, line)
+        return
+    box = Image.new("L", fine, 0)
+    ImageDraw.Draw(box).rectangle(corners, outline=150, width=_FINE)
     part = picture.crop((left, top, right, bottom))
-    for paint_colour, layer in layers:
+    for paint_colour, layer in [*_ring(mask, round(line * _FINE), FILL), (colour, box)]:
         part.paste(paint_colour or colour, (0, 0), layer.reduce(_FINE))
     picture.paste(part, (left, top))
+
+
+def _paint_box(picture: Image.Image, region: tuple, corners: tuple, colour: Colour, line: float) -> None:
+    """A box whose sides lie along the pixels: no fine canvas, so a photograph with a hundred takes no second.
+
+    corners: first and last pixel on the fine canvas of `region`.
+    """
+    part = picture.crop(region)
+    x1, y1 = corners[0] // _FINE, corners[1] // _FINE
+    x2, y2 = max(x1, corners[2] // _FINE), max(y1, corners[3] // _FINE)
+    # an edge of the picture keeps the whole line
+    x1, y1 = max(x1, -region[0], 0), max(y1, -region[1], 0)
+    inside = part.crop((x1, y1, x2 + 1, y2 + 1))
+    part.paste(Image.blend(inside, Image.new("RGB", inside.size, colour), BOX_FILL), (x1, y1))
+    draw, pen = ImageDraw.Draw(part), round(line)
+    reach = pen // 2
+    outer = (x1 - reach, y1 - reach, x2 + reach, y2 + reach)
+    outer = (max(outer[0], 0), max(outer[1], 0), min(outer[2], part.width - 1), min(outer[3], part.height - 1))
+    inner = (outer[0] + pen, outer[1] + pen, outer[2] - pen, outer[3] - pen)
+    for casing in ((outer[0] - 1, outer[1] - 1, outer[2] + 1, outer[3] + 1), inner):
+        if casing[2] >= casing[0] and casing[3] >= casing[1]:
+            draw.rectangle(casing, outline=_CASING)
+    if outer[2] >= outer[0] and outer[3] >= outer[1]:
+        draw.rectangle(outer, outline=colour, width=pen)
+    picture.paste(part, region[:2])
 
 
 def _ring(mask: Image.Image, pen: int, fill: float) -> list[tuple[Colour | None, Image.Image]]:
@@ -202,65 +213,3 @@ def _is_box(polygon: Sequence[float], bbox: Sequence[float]) -> bool:
 
 def _fine_points(flat: Sequence[float], left: int, top: int, sx: float, sy: float) -> list[float]:
     return [(v * (sy if i % 2 else sx) - (top if i % 2 else left)) * _FINE for i, v in enumerate(flat)]
-
-
-def _write_labels(
-    picture: Image.Image,
-    annotations: Sequence[dict],
-    names: Mapping[int, str],
-    colours: Mapping[int, Colour],
-    scale: float,
-    labels: bool,
-    ids: bool,
-) -> None:
-    size = round(max(10, min(26, max(picture.size) / 48)))
-    letters, draw = font(size, bold=True), ImageDraw.Draw(picture)
-    taken: list[tuple[float, float, float, float]] = []
-    for annotation in sorted(annotations, key=lambda a: (a["bbox"][1], a["bbox"][0])):
-        crowd = annotation.get("iscrowd")
-        text = names[annotation["category_id"]] + " (crowd)" * bool(crowd)
-        text = ("ignored" if is_ignore_region(annotation) else text) if labels else ""
-        text = shorten(f"{text} {annotation['id']}".strip() if ids else text, letters, picture.width - 8)
-        colour = IGNORED if crowd else colours[annotation["category_id"]]
-        chip = (letters.getlength(text) + 0.6 * size, 1.35 * size)
-        x, y = _free_place([v * scale for v in annotation["bbox"]], chip, picture.size, taken)
-        taken.append((x, y, x + chip[0], y + chip[1]))
-        draw.rounded_rectangle(taken[-1], radius=size / 4, fill=colour, outline=(0, 0, 0))
-        draw.text((x + chip[0] / 2, y + chip[1] / 2), text, fill=ink(colour), font=letters, anchor="mm")
-
-
-def _free_place(
-    bbox: Sequence[float],
-    chip: tuple[float, float],
-    size: tuple[int, int],
-    taken: Sequence[tuple[float, float, float, float]],
-) -> tuple[float, float]:
-    """Where a label is inside the picture and covers no other: above, inside, below its box; else above anyway."""
-    x, y, w, h = bbox
-    wide, high = chip
-    places = [(x, y - high), (x + w - wide, y - high), (x, y), (x + w - wide, y), (x, y + h), (x + w - wide, y + h)]
-    places += [(x, y + k * high) for k in range(1, 6)] + [(x, y - k * high) for k in range(2, 5)]
-    clamped = [
-        (min(max(a, 0), max(size[0] - wide - 1, 0)), min(max(b, 0), max(size[1] - high - 1, 0))) for a, b in places
-    ]
-    for a, b in clamped:
-        if all(a >= r or a + wide <= p or b >= s or b + high <= q for p, q, r, s in taken):
-            return a, b
-    return clamped[0]
-
-
-def ink(colour: Colour) -> Colour:
-    """Black or white, whichever is easier to read on a colour (ITU-R BT.601 brightness)."""
-    return (0, 0, 0) if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140 else (255, 255, 255)
-
-
-def shorten(text: str, letters: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
-    """`text` without unprintable characters, its middle replaced by ... until it is at most `width` pixels wide."""
-    text = "".join(c if c.isprintable() else "?" for c in text)[:300]
-    if letters.getlength(text) <= width:
-        return text
-    for keep in range(len(text) - 1, 1, -1):
-        short = f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
-        if letters.getlength(short) <= width:
-            return short
-    return "…"
