@@ -47,7 +47,9 @@ def write_tags(picture: Image.Image, tags: Sequence[Tag]) -> bool:
     for tag, text, place in placed:
         draw.rounded_rectangle(place, radius=size / 4, fill=tag.colour, outline=(0, 0, 0))
         letters.write(picture, ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2), text, ink(tag.colour), "mm")
-    return len(placed) == len(tags) and all(text == "…" or text != tag.short or text == tag.text for tag, text, _ in placed)
+    return len(placed) == len(tags) and all(
+        text == "…" or text != tag.short or text == tag.text for tag, text, _ in placed
+    )
 
 
 def with_legend(picture: Image.Image, kinds: Sequence[tuple[str, Colour]]) -> Image.Image:

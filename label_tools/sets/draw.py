@@ -58,15 +58,15 @@ class Painter:
     """The colours and names of one document; `problems` collects pictures that could not be opened."""
 
     def __init__(self, document: dict, *, ids: bool = False) -> None:
-        from label_tools.pictures.paint import palette
+        from label_tools.pictures.palette import class_colour
 
         categories = sorted(document["categories"], key=lambda category: category["id"])
         self.names = {category["id"]: category["name"] for category in categories}
-        self.colours = dict(zip(self.names, palette(len(categories))))
+        self.colours = {number: class_colour(number) for number in self.names}
         self.ids = ids
         self.problems: list[str] = []
 
-    def paint(self, picture: Picture, *, longest: int, shortest: int = 1, labels: bool = True):
+    def paint(self, picture: Picture, *, longest: int, shortest: int = 1, labels: bool = True, legend: bool = True):
         """The painted picture with its longer side between `shortest` and `longest`, or None."""
         from label_tools.pictures.paint import paint
 
@@ -78,7 +78,8 @@ class Painter:
             return None
         longer = max(image.size)
         scale = min(longest / longer, max(1.0, shortest / longer))
-        return paint(image, picture.annotations, self.names, self.colours, scale=scale, labels=labels, ids=self.ids)
+        shown = {"scale": scale, "labels": labels, "ids": self.ids, "legend": legend}
+        return paint(image, picture.annotations, self.names, self.colours, **shown)
 
 
 def overlays(painter: Painter, pictures: Sequence[Picture], folder: Path) -> int:
@@ -125,62 +126,52 @@ def _sheet(
 ):
     from PIL import Image, ImageDraw
 
-    from label_tools.pictures.paint import font, shorten
+    from label_tools.pictures.letters import Letters, shorten
+    from label_tools.pictures.tags import legend
 
     columns = min(columns, len(page))
     width = max(2 * MARGIN + columns * (tile + GAP) - GAP, 480)
-    legend = _legend(painter, every, width - 2 * MARGIN)
-    head = MARGIN + 30 + legend.height + GAP
-    lines = -(-len(page) // columns)
-    sheet = Image.new("RGB", (width, head + lines * (tile + CAPTION + GAP) + MARGIN - GAP), (250, 250, 250))
+    strip = legend(_kinds(painter, every), width - 2 * MARGIN)
+    # with one class the colour says it all, and names would hide small objects
+    labels = len(painter.names) > 1 or painter.ids
+    shown = []
+    for picture in page:
+        shown.append(painter.paint(picture, longest=tile, shortest=tile, labels=labels, legend=False))
+        step()
+    # a row is as high as its highest picture: pictures of 4 : 3 waste nothing
+    rows = [shown[i : i + columns] for i in range(0, len(page), columns)]
+    heights = [max((one.height if one is not None else tile // 2) for one in row) for row in rows]
+    tops = [MARGIN + 30 + strip.height + GAP]
+    for height in heights:
+        tops.append(tops[-1] + height + CAPTION + GAP)
+    sheet = Image.new("RGB", (width, tops[-1] + MARGIN - GAP), (250, 250, 250))
     draw = ImageDraw.Draw(sheet)
     objects = sum(not a.get("iscrowd") for p in every for a in p.annotations)
     heading += f" · {counted(len(every), 'image')}, {counted(objects, 'object')}"
-    bold, small = font(18, bold=True), font(12)
-    draw.text((MARGIN, MARGIN), shorten(heading, bold, width - 2 * MARGIN), fill=(20, 20, 20), font=bold)
-    sheet.paste(legend, (MARGIN, MARGIN + 30))
-    # with one class the colour says it all, and names would hide small objects
-    labels = len(painter.names) > 1 or painter.ids
-    for index, picture in enumerate(page):
-        x = MARGIN + index % columns * (tile + GAP)
-        y = head + index // columns * (tile + CAPTION + GAP)
-        draw.rectangle((x, y, x + tile - 1, y + tile - 1), fill=(228, 228, 228))
-        painted = painter.paint(picture, longest=tile, shortest=tile, labels=labels)
+    bold, small = Letters(18, bold=True), Letters(12)
+    bold.write(sheet, (MARGIN, MARGIN), shorten(heading, bold, width - 2 * MARGIN), (20, 20, 20))
+    sheet.paste(strip, (MARGIN, MARGIN + 30))
+    for index, (picture, painted) in enumerate(zip(page, shown, strict=True)):
+        x, y, height = MARGIN + index % columns * (tile + GAP), tops[index // columns], heights[index // columns]
+        draw.rectangle((x, y, x + tile - 1, y + height - 1), fill=(228, 228, 228))
         if painted is None:
-            draw.text((x + tile / 2, y + tile / 2), "cannot be opened", fill=(180, 0, 0), font=small, anchor="mm")
+            small.write(sheet, (x + tile / 2, y + height / 2), "cannot be opened", (180, 0, 0), "mm")
         else:
-            sheet.paste(painted, (x + (tile - painted.width) // 2, y + (tile - painted.height) // 2))
-        number = sum(not a.get("iscrowd") for a in picture.annotations)
-        count = counted(number, "object")
-        draw.text((x + tile, y + tile + 4), count, fill=(90, 90, 90), font=small, anchor="ra")
+            sheet.paste(painted, (x + (tile - painted.width) // 2, y + (height - painted.height) // 2))
+        count = counted(sum(not a.get("iscrowd") for a in picture.annotations), "object")
+        small.write(sheet, (x + tile, y + height + 4), count, (90, 90, 90), "ra")
         name = shorten(picture.file_name, small, tile - small.getlength(count) - 10)
-        draw.text((x, y + tile + 4), name, fill=(20, 20, 20), font=small)
-        step()
+        small.write(sheet, (x, y + height + 4), name, (20, 20, 20))
     return sheet
 
 
-def _legend(painter: Painter, pictures: Iterable[Picture], width: int):
-    """One chip per class, in its colour, with the number of its objects."""
-    from PIL import Image, ImageDraw
+def _kinds(painter: Painter, pictures: Iterable[Picture]) -> list[tuple[str, tuple[int, int, int]]]:
+    """For the legend: each class with the number of its objects, and its colour."""
+    from label_tools.pictures.letters import class_texts
 
-    from label_tools.pictures.paint import font, ink, shorten
-
-    letters = font(14, bold=True)
     counts = Counter(a["category_id"] for p in pictures for a in p.annotations if not a.get("iscrowd"))
-    places, x, y = [], 0.0, 0
-    for category, name in painter.names.items():
-        text = shorten(f"{name} {counts[category]}", letters, width - 20)
-        wide = letters.getlength(text) + 14
-        if x and x + wide > width:
-            x, y = 0.0, y + 28
-        places.append((x, y, wide, text, painter.colours[category]))
-        x += wide + 6
-    legend = Image.new("RGB", (width, y + 28), (250, 250, 250))
-    draw = ImageDraw.Draw(legend)
-    for x, y, wide, text, colour in places:
-        draw.rounded_rectangle((x, y, x + wide, y + 22), radius=5, fill=colour, outline=(60, 60, 60))
-        draw.text((x + wide / 2, y + 11), text, fill=ink(colour), font=letters, anchor="mm")
-    return legend
+    texts = class_texts(painter.names)
+    return [(f"{texts[number]} {counts[number]}", painter.colours[number]) for number in painter.names]
 
 
 def _save(image, path: Path) -> None:

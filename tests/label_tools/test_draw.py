@@ -12,7 +12,9 @@ from PIL import Image
 
 from label_tools.__main__ import main
 from label_tools.document import coco
-from label_tools.pictures.paint import FILL, font, ink, paint, palette, shorten
+from label_tools.pictures.letters import Letters, shorten
+from label_tools.pictures.paint import FILL, paint
+from label_tools.pictures.palette import PAGE_COLOURS, class_colour, ink, rgb
 from label_tools.readers.sources import Source, open_source
 from label_tools.sets.draw import choose
 from label_tools.shapes import rle
@@ -42,8 +44,8 @@ def lab(colour: tuple[int, int, int]) -> np.ndarray:
 
 
 def test_colours_differ_and_stay():
-    colours = palette(60)
-    assert len(set(colours)) == 60 and palette(7) == colours[:7] and palette(0) == []
+    colours = [class_colour(k) for k in range(1, 61)]
+    assert len(set(colours)) == 60 and class_colour(0) == colours[0]
     distance = [[np.linalg.norm(lab(a) - lab(b)) for a in colours[:k]] for k, b in enumerate(colours)]
     # 2.3 is a just noticeable difference (CIE76)
     assert min(min(row) for row in distance[1:12]) > 20
@@ -166,19 +168,68 @@ def test_labels_stay_inside_the_picture(box):
     assert area is not None and area[2] - area[0] > 20 and area[3] - area[1] > 10
 
 
-def test_labels_of_neighbours_do_not_cover_each_other():
-    from label_tools.pictures.paint import _free_place
+def test_labels_cover_neither_each_other_nor_an_object():
+    """Six objects in one place: each label is inside the picture, free of the others, and takes at most 12 % of one."""
+    from label_tools.pictures.tags import free_place
 
-    taken: list[tuple[float, float, float, float]] = []
-    for _ in range(6):  # six objects in one place
-        x, y = _free_place((50, 60, 40, 40), (30, 12), (300, 200), taken)
+    taken, objects = np.empty((0, 4)), np.array([[50.0, 60, 90, 100]] * 6)
+    for _ in range(6):
+        x, y = free_place((50, 60, 90, 100), (30, 12), (300, 200), taken, objects)
         assert 0 <= x <= 270 and 0 <= y <= 188
         assert all(x >= c or x + 30 <= a or y >= d or y + 12 <= b for a, b, c, d in taken)
-        taken.append((x, y, x + 30, y + 12))
+        covered = max(0, min(x + 30, 90) - max(x, 50)) * max(0, min(y + 12, 100) - max(y, 60)) / (40 * 40)
+        assert covered <= 0.12
+        taken = np.vstack([taken, (x, y, x + 30, y + 12)])
+    # a picture full of one object of 40 x 40: a chip of 30 x 12 would take 22 % of it
+    assert free_place((0, 0, 40, 40), (30, 12), (40, 40), np.empty((0, 4)), np.array([[0.0, 0, 40, 40]])) is None
+
+
+def test_a_crowd_has_a_legend_instead_of_labels():
+    """100 boxes of 10 pixels side by side leave no room for names: no chip, but a strip below that names the colour."""
+    crowd = [annotation(20 + 10 * (k % 10), 20 + 10 * (k // 10), 10, 10, id=k) for k in range(100)]
+    image = Image.new("RGB", (140, 140))
+    picture = paint(image, crowd, NAMES, RED)
+    assert picture.width == 140 and 150 < picture.height < 180
+    bare = paint(image, crowd, NAMES, RED, labels=False)
+    inside = (30, 30, 110, 110)
+    assert label_boxes(picture.crop(inside), bare.crop(inside)) is None
+    assert paint(image, crowd, NAMES, RED, legend=False).size == (140, 140)
+
+
+def test_a_score_is_written_and_is_what_is_left_in_a_crowd():
+    one = paint(Image.new("RGB", (200, 150)), [annotation(50, 50, 60, 60, score=0.98)], {1: "wheel"}, RED)
+    plain = paint(Image.new("RGB", (200, 150)), [annotation(50, 50, 60, 60)], {1: "wheel"}, RED)
+    assert label_boxes(one, plain) is not None
+
+
+def test_the_first_colours_differ_for_every_kind_of_colour_blindness():
+    """At least 15 CIELAB units apart, seen with Machado, Oliveira and Fernandes' (2009) matrices of full severity."""
+    kinds = {
+        "protanopia": [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+        "deuteranopia": [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.01182, 0.04294, 0.968881],
+        ],
+        "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+    }
+    for matrix in kinds.values():
+        seen = []
+        for colour in PAGE_COLOURS:
+            linear = np.array(
+                [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in np.array(rgb(colour)) / 255]
+            )
+            mixed = np.clip(np.array(matrix) @ linear, 0, 1)
+            seen.append(lab(255 * np.where(mixed <= 0.0031308, 12.92 * mixed, 1.055 * mixed ** (1 / 2.4) - 0.055)))
+        assert min(np.linalg.norm(a - b) for k, a in enumerate(seen) for b in seen[:k]) > 15
 
 
 def test_text():
-    letters = font(14)
+    letters = Letters(14)
     long = "a_very_long_class_name_that_no_box_can_hold" * 5
     short = shorten(long, letters, 120)
     assert letters.getlength(short) <= 120 and "…" in short and short[0] == long[0] and short[-1] == long[-1]

@@ -40,7 +40,7 @@ def test_predict_writes_pictures_and_one_json(run, pictures, tmp_path, capsys):
             x, y, w, h = d["bbox"]
             assert x >= 0 and y >= 0 and x + w <= size[0] + 1e-2 and y + h <= size[1] + 1e-2 and 0 <= d["score"] <= 1
         with Image.open(out / {"a.png": "a.png.jpg"}.get(record["file_name"], record["file_name"])) as picture:
-            assert picture.size == size
+            assert picture.width == size[0] and picture.height >= size[1]  # a legend below where names do not fit
     assert content["categories"] == [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}]
     assert str(out) in capsys.readouterr().out
 

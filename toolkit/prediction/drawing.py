@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from toolkit.data.dataset import corners
+from label_tools.pictures.letters import class_texts
+from label_tools.pictures.paint import paint, paint_shapes
+from label_tools.pictures.palette import PAGE_COLOURS, Colour, class_colour, rgb
+from label_tools.pictures.tags import Tag, write_tags
 
-# Okabe and Ito's palette: told apart by colour-blind readers too
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#FFFFFF")
+# for what is no class: a sheet's true boxes, answers and a second network's answers
+TRUTH, ANSWER, OTHER = rgb(PAGE_COLOURS[2]), rgb(PAGE_COLOURS[0]), rgb(PAGE_COLOURS[5])
 
 
-def draw_boxes(image: Image.Image, boxes: list, texts: list[str], colours: list[str]) -> Image.Image:
-    """A copy of `image` with XYXY boxes and their texts, line and type growing with the picture."""
-    image = image.convert("RGB")
-    draw = ImageDraw.Draw(image)
-    line = max(1, round(max(image.size) / 300))
-    font = ImageFont.load_default(size=max(10, round(max(image.size) / 45)))
-    for box, colour in zip(boxes, colours, strict=True):
-        x1, y1, x2, y2 = (float(v) for v in box)
-        draw.rectangle([x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)], outline=colour, width=line)
-    for box, text, colour in zip(boxes, texts, colours, strict=True):
-        if not text:
-            continue
-        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-        width, height = right - left + 4, bottom - top + 4
-        x = min(max(0.0, float(box[0])), max(0, image.width - width))
-        y = float(box[1]) - height if box[1] >= height else float(box[1])
-        draw.rectangle([x, y, x + width, y + height], fill=colour)
-        draw.text((x + 2 - left, y + 2 - top), text, fill=_ink(colour), font=font)
-    return image
+def draw_boxes(image: Image.Image, boxes: Sequence, texts: Sequence[str], colours: Sequence[Colour]) -> Image.Image:
+    """A copy of `image` with XYXY boxes, each with its text and in its colour."""
+    corners = [tuple(float(v) for v in box) for box in boxes]
+    shapes = [{"bbox": [x1, y1, x2 - x1, y2 - y1]} for x1, y1, x2, y2 in corners]
+    picture = paint_shapes(image, shapes, colours)
+    write_tags(picture, [Tag(*tag) for tag in zip(corners, texts, colours, strict=True)])
+    return picture
 
 
 def draw_detections(image: Image.Image, detections: list[dict[str, Any]]) -> Image.Image:
-    """`image` with the detections of `predict.predict`."""
-    boxes = corners([d["bbox"] for d in detections]).tolist()
-    texts = [f"{d['label']} {d['score']:.2f}" for d in detections]
-    return draw_boxes(image, boxes, texts, [colour_of(d["category_id"]) for d in detections])
+    """`image` with the detections of `predict.predict`: boxes or masks, class names and scores."""
+    return paint(image, detections, {d["category_id"]: d["label"] for d in detections})
 
 
-def colour_of(number: int) -> str:
-    return COLOURS[number % len(COLOURS)]
+def colour_of(category_id: int) -> Colour:
+    """The colour of a class, as `frcnn draw` and the report have it."""
+    return class_colour(category_id)
 
 
 def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int = 320) -> Image.Image:
@@ -56,10 +47,11 @@ def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int
         scale = cell / max(image.size)
         image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
         labels = target["labels"].tolist()
+        names = class_texts(dict(enumerate(classes, start=1)))
         image = draw_boxes(
             image,
             (target["boxes"] * scale).tolist(),
-            [classes[label - 1] for label in labels],
+            [names[label] for label in labels],
             [colour_of(label) for label in labels],
         )
         sheet.paste(image, ((i % columns) * cell, (i // columns) * cell))
@@ -73,8 +65,3 @@ def save_jpeg(image: Image.Image, path: Path) -> None:
 
     with atomic_write(path) as file:
         image.save(file, format="JPEG", quality=90, comment=DRAWN)
-
-
-def _ink(colour: str) -> str:
-    r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#000000" if 0.299 * r + 0.587 * g + 0.114 * b > 140 else "#FFFFFF"

@@ -24,7 +24,7 @@ from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.evaluation.judge import coco_metrics
-from toolkit.prediction.drawing import COLOURS, draw_boxes
+from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
 from toolkit.prediction.predict import Predictor
 from toolkit.single_object import validation
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
@@ -36,7 +36,6 @@ from toolkit.training import run_folder
 
 CONFIDENT = 0.5
 SMALL = 0.02  # share of the image
-_TRUTH, _BASELINE, _DETECTOR = COLOURS[2], COLOURS[5], COLOURS[1]
 
 
 @dataclass(frozen=True)
@@ -266,9 +265,9 @@ def _sheet(paths: dict[int, Path], truth: dict, found: dict[str, dict[int, Found
         picture = images.open_image(paths[image_id])
         boxes, colours = [], []
         sides = (
-            (truth[image_id], _TRUTH),
-            (found["detector"][image_id].main(), _DETECTOR),
-            (found["baseline"][image_id].main(), _BASELINE),
+            (truth[image_id], TRUTH),
+            (found["detector"][image_id].main(), OTHER),
+            (found["baseline"][image_id].main(), ANSWER),
         )
         for answer, colour in sides:
             if answer:
@@ -278,4 +277,4 @@ def _sheet(paths: dict[int, Path], truth: dict, found: dict[str, dict[int, Found
         drawn = draw_boxes(picture, boxes, [""] * len(boxes), colours)
         drawn.thumbnail((320, 320))
         cells.append(drawn)
-    return grid_of(cells, 4, {"label": _TRUTH, "detector": _DETECTOR, "baseline": _BASELINE})
+    return grid_of(cells, 4, {"label": TRUTH, "detector": OTHER, "baseline": ANSWER})

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
+from label_tools.pictures.letters import Letters, shorten
+from label_tools.pictures.palette import Colour
+from label_tools.pictures.tags import legend
 from label_tools.text.atomic import atomic_write
-from toolkit.prediction.drawing import COLOURS, draw_boxes
+from toolkit.prediction.drawing import ANSWER, TRUTH, draw_boxes
 from toolkit.single_object import grid
 from toolkit.single_object.box_codes import usable
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import Prediction
 
-TRUTH, ANSWER = COLOURS[2], COLOURS[5]  # green and red
 _LINE = 15  # pixels of a line of text
-_PAPER = "#FFFFFF"
+_PAPER: Colour = (250, 250, 250)
 
 
 def contact_sheet(
@@ -45,33 +47,28 @@ def contact_sheet(
     return grid_of(cells, columns, {} if answers is None else {"label": TRUTH, "answer": ANSWER})
 
 
-def grid_of(cells: list[Image.Image], columns: int, legend: dict[str, str]) -> Image.Image:
+def grid_of(cells: list[Image.Image], columns: int, kinds: dict[str, Colour]) -> Image.Image:
     """Cells in rows from left to right, and above them a legend {text: colour}."""
     wide, high = (4 + max((getattr(one, side) for one in cells), default=0) for side in ("width", "height"))
-    top = _LINE + 9 if legend else 0
+    strip = legend(list(kinds.items()), columns * wide - 4, _LINE - 3) if kinds and cells else None
+    top = strip.height + 4 if strip else 0
     sheet = Image.new("RGB", (columns * wide, top + max(1, -(-len(cells) // columns)) * high), _PAPER)
-    draw, x = ImageDraw.Draw(sheet), 4
-    for text, colour in legend.items():
-        draw.rectangle([x, 5, x + _LINE - 3, 5 + _LINE - 3], fill=colour)
-        draw.text((x + _LINE + 2, 4), text, fill="#000000", font=_font())
-        x += _LINE + 14 + int(draw.textlength(text, font=_font()))
+    if strip:
+        sheet.paste(strip, (2, 4))
     for place, one in enumerate(cells):
         sheet.paste(one, (place % columns * wide + 2, top + place // columns * high + 2))
     return sheet
 
 
-def _with_text(picture: Image.Image, lines: list[tuple[list[str], str]]) -> Image.Image:
+def _with_text(picture: Image.Image, lines: list[tuple[list[str], Colour]]) -> Image.Image:
     """`picture` with a line of class names below it for each (names, colour); what is too long is cut."""
     cell = Image.new("RGB", (picture.width, picture.height + _LINE * len(lines)), _PAPER)
     cell.paste(picture, (0, 0))
-    draw = ImageDraw.Draw(cell)
+    letters = Letters(_LINE - 3)
     for number, (names, colour) in enumerate(lines):
-        draw.text((2, picture.height + number * _LINE), ", ".join(names) or "none", fill=colour, font=_font())
+        text = shorten(", ".join(names) or "none", letters, picture.width - 4)
+        letters.write(cell, (2, picture.height + number * _LINE), text, colour)
     return cell
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=_LINE - 3)
 
 
 def answers_of(predicted: Prediction | Tensor, samples: Samples) -> dict[int, list[tuple[Tensor, str]]]:
