@@ -133,3 +133,18 @@ def check_rois(rois: object, num_images: int, name: str = "rois") -> Tensor:
             f"needed a whole number below {num_images}, the number of images"
         )
     return rois
+
+
+def check_pooling(features: object, rois: object, spatial_scale: object) -> Tensor:
+    """The arguments of RoI pooling and RoIAlign; the RoIs [K,5], detached, in the dtype of the features."""
+    features = check_features(features)
+    if 0 in features.shape[1:]:
+        raise ValueError(f"features: found shape {list(features.shape)}, needed at least one channel and one cell")
+    rois = check_rois(rois, len(features))
+    check_number(spatial_scale, "spatial_scale", low=1e-9)
+    return rois.detach().to(features.dtype)
+
+
+def check_ratio(sampling_ratio: object) -> None:
+    if isinstance(sampling_ratio, bool) or not isinstance(sampling_ratio, int):
+        raise ValueError(f"sampling_ratio: found {sampling_ratio!r}, needed a whole number (0 or less is adaptive)")

@@ -30,15 +30,16 @@ from torch import Tensor, nn
 from anchors.arguments import check_boxes, check_count, check_labels, check_number
 from anchors.boxes import box_iou, clip_boxes
 from anchors.deltas import HEAD_WEIGHTS, RPN_WEIGHTS, encode
+from anchors.fast.nms import nms
+from anchors.fast.roi_align import roi_align
+from anchors.fast.roi_pool import roi_pool
 from anchors.grid import generate_cell_anchors, grid_anchors, inside_image
 from anchors.heads import FastRCNNHead, RPNHead
 from anchors.losses import beta_from_sigma, detection_loss, rpn_loss
 from anchors.matching import match_anchors
-from anchors.nms import nms
 from anchors.postprocess import postprocess
 from anchors.proposals import candidates
-from anchors.roi_align import roi_align
-from anchors.roi_pool import pool_bins, roi_pool
+from anchors.roi_pool import pool_bins
 from anchors.sampling import RoISample, sample_labels, sample_rois
 
 STRIDE = 8

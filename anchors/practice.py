@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from anchors.boxes import box_iou
 from anchors.deltas import HEAD_WEIGHTS
+from anchors.fast.nms import nms
+from anchors.fast.roi_pool import roi_pool
 from anchors.grid import inside_image
 from anchors.heads import FastRCNNHead, RPNHead
 from anchors.losses import beta_from_sigma, detection_loss, rpn_loss
-from anchors.nms import nms
 from anchors.proposals import candidates
-from anchors.roi_pool import roi_pool
 from anchors.sampling import sample_rois
 from anchors.walkthrough.lecture import IMAGE_SIZE, NUM_CELL, STRIDE, anchoring
 from anchors.walkthrough.picture import Picture, read_picture

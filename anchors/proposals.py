@@ -27,7 +27,7 @@ from torch import Tensor
 from anchors.arguments import check_boxes, check_count, check_number, check_pair, check_scores, check_tensor
 from anchors.boxes import clip_boxes, remove_small_boxes
 from anchors.deltas import decode
-from anchors.nms import nms
+from anchors.fast.nms import nms
 
 
 class Candidates(NamedTuple):

@@ -1,26 +1,21 @@
 """RoIAlign: RoI pooling without rounding.
 
-    corners on the map: coordinate * spatial_scale - offset        offset .5 (aligned) or 0
-    each of P x P bins: the mean of s x s points, in the middle of s x s equal parts of the bin
-    value at a point = bilinear: (1-fy)(1-fx) v00 + (1-fy) fx v01 + fy (1-fx) v10 + fy fx v11
+    corners on the map:  coordinate * spatial_scale - offset         offset 0.5 (aligned) or 0
+    each of P x P bins:  the mean of s x s points, at the middles of s x s equal parts of the bin
+    value at a point:    bilinear, (1-fy)(1-fx) v00 + (1-fy) fx v01 + fy (1-fx) v10 + fy fx v11
 
-Pixel i's value sits at i + .5 in box coordinates and at i in the array: that is the offset of .5
-(detectron2; torchvision calls it `aligned`, off by default, and then also makes every RoI at least 1 x 1).
+Why the offset: the value of cell i belongs to the cell's middle, i + 0.5 in box coordinates, and has index i in the
+array. detectron2 subtracts the half; torchvision calls it `aligned`, has it off by default, and then also makes every
+RoI at least 1 x 1 cell.
 
-Limits: a point more than one cell outside the map counts 0; up to one cell outside, the edge's value. On a
-constant map every inside bin is that constant; on a ramp it is the ramp at the bin's centre. sampling_ratio
-<= 0: ceil(size / P) points for each bin. A RoI of size 0: with `aligned` and adaptive sampling 0, otherwise
-the value at its point.
+Limits: up to one cell outside the map a point takes the edge's value, further out it counts 0. On a constant map every
+bin inside is that constant; on a ramp it is the ramp at the bin's centre. sampling_ratio <= 0 means
+ceil(bin size) points along each side of a bin. A RoI of size 0 gives the value at its point; with `aligned` and
+sampling_ratio <= 0 it has no point and gives 0.
 
-Place: Mask R-CNN 3; torchvision's Faster R-CNN uses it instead of RoI pooling.
+Place: Mask R-CNN 3. torchvision's Faster R-CNN uses it instead of RoI pooling.
 
-Two versions with one result: `roi_align_plain` is the formula in loops. But the points of a RoI are a grid,
-and bilinear weights are a product of one for y and one for x. So all of it is two small matrix products,
-
-    output = Y @ map @ X^T      Y [P,H]: how much each row of the map counts for each row of bins; X likewise
-
-whose gradient is the transpose of the same: Y^T @ grad @ X. Only the rows and columns that count are taken
-from the map.
+`anchors/fast/roi_align.py` gives the same result as two small matrix products; the detector uses that one.
 """
 
 from __future__ import annotations
@@ -28,63 +23,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from anchors.arguments import check_features, check_number, check_pair, check_rois
+from anchors.arguments import check_pair, check_pooling, check_ratio
 
 
-def _corners(rois: Tensor, spatial_scale: float, aligned: bool) -> tuple[Tensor, Tensor]:
-    """Starts and sizes of rois [K,5] on the map, each [K,2] as (x, y)."""
-    on_map = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
-    start, size = on_map[:, :2], on_map[:, 2:] - on_map[:, :2]
-    return start, size if aligned else size.clamp(min=1)
-
-
-def sample_points(start: Tensor, size: Tensor, num_bins: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
-    """Along one axis: coordinates [K,P,S] of the points of each bin, and each one's share in the bin's mean.
-
-    Adaptive sampling has a number of points for each RoI: S is the largest, the points beyond a RoI's own
-    count 0.
-    """
-    bin_size = size / num_bins
-    if sampling_ratio > 0:
-        num_points = torch.full_like(size, sampling_ratio)
-    else:
-        num_points = bin_size.ceil().clamp(min=0)
-    most = int(num_points.max()) if len(size) else 0
-    i = torch.arange(most, device=size.device, dtype=size.dtype)
-    p = torch.arange(num_bins, device=size.device, dtype=size.dtype)
-    per_bin = num_points.clamp(min=1)
-    points = (
-        start[:, None, None] + p[:, None] * bin_size[:, None, None] + (i + 0.5) * (bin_size / per_bin)[:, None, None]
-    )
-    share = (i < num_points[:, None]) / per_bin[:, None]
-    return points, share[:, None, :].expand_as(points)
-
-
-def axis_matrix(start: Tensor, size: Tensor, num_bins: int, sampling_ratio: int, length: int) -> Tensor:
-    """[K,P,length]: how much each cell of one axis counts for each bin. Rows sum to 1, less at the edge."""
-    points, share = sample_points(start, size, num_bins, sampling_ratio)
-    share = share * ((points >= -1) & (points <= length))
-    points = points.clamp(0, length - 1)
-    low = points.floor()
-    fraction = points - low
-    low = low.long()
-    matrix = points.new_zeros(*points.shape[:2], length)
-    matrix.scatter_add_(2, low, share * (1 - fraction))
-    return matrix.scatter_add_(2, (low + 1).clamp(max=length - 1), share * fraction)
-
-
-def _checked(features: Tensor, rois: Tensor, spatial_scale: float, sampling_ratio: int) -> Tensor:
-    features = check_features(features)
-    if 0 in features.shape[1:]:
-        raise ValueError(f"features: found shape {list(features.shape)}, needed at least one channel and one cell")
-    check_rois(rois, len(features))
-    check_number(spatial_scale, "spatial_scale", low=1e-9)
-    if isinstance(sampling_ratio, bool) or not isinstance(sampling_ratio, int):
-        raise ValueError(f"sampling_ratio: found {sampling_ratio!r}, needed a whole number (0 or less is adaptive)")
-    return rois.detach().to(features.dtype)
-
-
-def roi_align_plain(
+def roi_align(
     features: Tensor,
     rois: Tensor,
     output_size: int | tuple[int, int],
@@ -93,20 +35,42 @@ def roi_align_plain(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """`roi_align`, to read: one bin, one point at a time."""
-    rois = _checked(features, rois, spatial_scale, sampling_ratio)
+    """Align features [B,C,H,W] over rois [K,5] (batch index, XYXY in pixels) -> [K,C,P,P]. (Mask R-CNN 3)
+
+    spatial_scale: cells per pixel. sampling_ratio: points along each side of a bin (2); 0 or less: adaptive.
+    aligned: detectron2 True, torchvision's default False. No gradient for the RoIs.
+    """
+    rois = check_pooling(features, rois, spatial_scale)
+    check_ratio(sampling_ratio)
     num_y, num_x = check_pair(output_size, "output_size")
-    (start, size) = _corners(rois, spatial_scale, aligned)
-    ys, y_share = sample_points(start[:, 1], size[:, 1], num_y, sampling_ratio)
-    xs, x_share = sample_points(start[:, 0], size[:, 0], num_x, sampling_ratio)
+    starts, sizes = corners_on_map(rois, spatial_scale, aligned)
     output = features.new_zeros(len(rois), features.shape[1], num_y, num_x)
     for k, image in enumerate(rois[:, 0].long().tolist()):
-        for p in range(num_y):
-            for q in range(num_x):
-                for y, wy in zip(ys[k, p].tolist(), y_share[k, p].tolist()):
-                    for x, wx in zip(xs[k, q].tolist(), x_share[k, q].tolist()):
-                        output[k, :, p, q] += wy * wx * bilinear(features[image], y, x)
+        (x_start, y_start), (width, height) = starts[k], sizes[k]
+        ys = points_along(y_start, height, num_y, sampling_ratio)
+        xs = points_along(x_start, width, num_x, sampling_ratio)
+        for p, row in enumerate(ys):
+            for q, column in enumerate(xs):
+                values = [bilinear(features[image], y, x) for y in row for x in column]
+                if values:
+                    output[k, :, p, q] = sum(values) / len(values)
     return output
+
+
+def corners_on_map(rois: Tensor, spatial_scale: float, aligned: bool) -> tuple[Tensor, Tensor]:
+    """Starts and sizes of rois [K,5] on the map, each [K,2] as (x, y)."""
+    on_map = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
+    start, size = on_map[:, :2], on_map[:, 2:] - on_map[:, :2]
+    return start, size if aligned else size.clamp(min=1)
+
+
+def points_along(start: Tensor, size: Tensor, num_bins: int, sampling_ratio: int) -> list[list[float]]:
+    """One RoI, one axis: the coordinates of each bin's points. start and size are scalars."""
+    bin_size = size / num_bins
+    num_points = sampling_ratio if sampling_ratio > 0 else max(int(bin_size.ceil()), 0)
+    first = start + torch.arange(num_bins, dtype=size.dtype) * bin_size
+    within = (torch.arange(num_points, dtype=size.dtype) + 0.5) * (bin_size / max(num_points, 1))
+    return (first[:, None] + within).tolist()
 
 
 def bilinear(feature_map: Tensor, y: float, x: float) -> Tensor:
@@ -121,77 +85,6 @@ def bilinear(feature_map: Tensor, y: float, x: float) -> Tensor:
     upper = (1 - fx) * feature_map[:, top, left] + fx * feature_map[:, top, right]
     lower = (1 - fx) * feature_map[:, bottom, left] + fx * feature_map[:, bottom, right]
     return (1 - fy) * upper + fy * lower
-
-
-def roi_align(
-    features: Tensor,
-    rois: Tensor,
-    output_size: int | tuple[int, int],
-    spatial_scale: float,
-    *,
-    sampling_ratio: int,
-    aligned: bool,
-) -> Tensor:
-    """Align features [B,C,H,W] over rois [K,5] (batch index, XYXY in pixels) -> [K,C,P,P]. (Mask R-CNN 3)
-
-    spatial_scale: cells per pixel. sampling_ratio: points for each side of a bin (2), 0 or less: adaptive.
-    aligned: detectron2 True, torchvision's default False. No gradient for the RoIs.
-    """
-    rois = _checked(features, rois, spatial_scale, sampling_ratio)
-    num_y, num_x = check_pair(output_size, "output_size")
-    start, size = _corners(rois, spatial_scale, aligned)
-    rows = axis_matrix(start[:, 1], size[:, 1], num_y, sampling_ratio, features.shape[2])
-    columns = axis_matrix(start[:, 0], size[:, 0], num_x, sampling_ratio, features.shape[3])
-    return _RoIAlign.apply(features, rois[:, 0].long(), rows, columns)
-
-
-def _counting_cells(matrix: Tensor) -> list[tuple[int, int]]:
-    """For each RoI the first and one past the last cell that counts, from [K,P,length]."""
-    counts = matrix.ne(0).any(dim=1)
-    length = counts.shape[1]
-    start = counts.int().argmax(dim=1)  # the first of equal maxima
-    end = length - counts.flip(1).int().argmax(dim=1)
-    return list(zip(start.tolist(), torch.where(counts.any(dim=1), end, start).tolist()))
-
-
-def _spans(images: Tensor, rows: Tensor, columns: Tensor):
-    """(RoI, its image, its rows of the map, its columns) for each RoI that has any."""
-    spans = zip(images.tolist(), _counting_cells(rows), _counting_cells(columns))
-    for k, (image, y, x) in enumerate(spans):
-        if y[0] < y[1] and x[0] < x[1]:
-            yield k, image, y, x
-
-
-class _RoIAlign(torch.autograd.Function):
-    """Y @ map @ X^T for each RoI, and its transpose for the gradient; in full precision under autocast too."""
-
-    @staticmethod
-    def forward(ctx, features: Tensor, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        ctx.save_for_backward(images, rows, columns)
-        ctx.map_shape = features.shape
-        table = features.permute(0, 2, 3, 1).contiguous()  # channels last: a crop's row is one run of memory
-        num_channels = table.shape[3]
-        output = features.new_zeros(len(images), rows.shape[1], columns.shape[1], num_channels)
-        with torch.autocast(features.device.type, enabled=False):
-            for k, image, (top, bottom), (left, right) in _spans(images, rows, columns):
-                crop = table[image, top:bottom, left:right].reshape(bottom - top, -1)
-                by_row = (rows[k, :, top:bottom] @ crop).reshape(-1, right - left, num_channels)
-                torch.matmul(columns[k, :, left:right], by_row, out=output[k])
-        return output.permute(0, 3, 1, 2).contiguous()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor):
-        images, rows, columns = ctx.saved_tensors
-        num_images, num_channels, height, width = ctx.map_shape
-        table = grad.new_zeros(num_images, height, width, num_channels)
-        grad = grad.permute(0, 2, 3, 1).contiguous()
-        with torch.autocast(grad.device.type, enabled=False):
-            for k, image, (top, bottom), (left, right) in _spans(images, rows, columns):
-                by_row = columns[k, :, left:right].T @ grad[k]
-                crop = rows[k, :, top:bottom].T @ by_row.reshape(by_row.shape[0], -1)
-                table[image, top:bottom, left:right] += crop.reshape(bottom - top, right - left, num_channels)
-        return table.permute(0, 3, 1, 2), None, None, None
 
 
 __test__ = {

@@ -19,9 +19,10 @@ import torchvision.ops as ops
 # Run as a file, this folder comes first on the path and `anchors` would be this very file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from anchors.nms import nms, nms_plain
-from anchors.roi_align import roi_align
-from anchors.roi_pool import roi_pool
+from anchors.fast.nms import nms
+from anchors.fast.roi_align import roi_align
+from anchors.fast.roi_pool import roi_pool
+from anchors.nms import nms as nms_plain
 
 SCALE = 1 / 16
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from anchors.fast.roi_align import sample_points
 from anchors.losses import beta_from_sigma, smooth_l1
-from anchors.roi_align import sample_points
 from anchors.roi_pool import pool_bins, round_half_away
 from anchors.walkthrough.learn import Learned
 from anchors.walkthrough.lecture import STRIDE

@@ -11,8 +11,8 @@ import torch
 import anchors.heads
 from anchors.boxes import box_iou
 from anchors.detector import TinyFasterRCNN
+from anchors.fast.roi_pool import roi_pool
 from anchors.heads import FastRCNNHead
-from anchors.roi_pool import roi_pool
 from anchors.sampling import sample_rois
 from anchors.scenes import CLASSES, MAX_OVERLAP, draw_scene, draw_scenes
 from anchors.training import recall_and_precision, train_on_scenes

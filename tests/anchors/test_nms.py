@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anchors.boxes import box_iou
-from anchors.nms import batched_nms, nms, nms_plain
+from anchors.fast.nms import nms
+from anchors.nms import batched_nms
+from anchors.nms import nms as nms_plain
 
 torch.set_num_threads(1)
 

@@ -18,11 +18,12 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from anchors.boxes import box_iou
 from anchors.deltas import decode, encode
+from anchors.fast.nms import nms
+from anchors.fast.roi_align import roi_align
+from anchors.fast.roi_pool import roi_pool
 from anchors.grid import generate_cell_anchors, grid_anchors
 from anchors.matching import match_anchors, to_matched_idxs
-from anchors.nms import batched_nms, nms
-from anchors.roi_align import roi_align
-from anchors.roi_pool import roi_pool
+from anchors.nms import batched_nms
 from anchors.sampling import sample_labels
 from anchors.scenes import draw_scenes
 

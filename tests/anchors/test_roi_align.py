@@ -6,7 +6,8 @@ import pytest
 import torch
 import torchvision.ops as ops
 
-from anchors.roi_align import roi_align, roi_align_plain
+from anchors.fast.roi_align import roi_align
+from anchors.roi_align import roi_align as roi_align_plain
 
 torch.set_num_threads(1)
 

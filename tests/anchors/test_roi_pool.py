@@ -6,7 +6,9 @@ import pytest
 import torch
 import torchvision.ops as ops
 
-from anchors.roi_pool import pool_bins, roi_pool, roi_pool_plain, round_half_away
+from anchors.fast.roi_pool import roi_pool
+from anchors.roi_pool import pool_bins, round_half_away
+from anchors.roi_pool import roi_pool as roi_pool_plain
 
 torch.set_num_threads(1)
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from anchors.__main__ import main
 from anchors.boxes import box_iou
+from anchors.fast.nms import nms
 from anchors.losses import smooth_l1
-from anchors.nms import nms
 from anchors.walkthrough import lecture
 from anchors.walkthrough.figures_head import as_printed, free_corner, running_mean
 from anchors.walkthrough.figures_proposals import NMS_THRESH, suppressed_by, two_apart

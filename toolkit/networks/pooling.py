@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import MultiScaleRoIAlign
 
-from anchors.roi_align import sample_points
+from anchors.fast.roi_align import sample_points
 
 
 class TableRoIAlign(MultiScaleRoIAlign):
