@@ -1,7 +1,7 @@
-"""The checks of every public function here: a ValueError that names the argument, what came, what is needed.
+"""Argument checks of the public functions: a ValueError that names the argument, what was found, what is needed.
 
-They look at the arguments once, at the border, and cost some tens of microseconds. Only the operators' own
-inputs are checked (boxes, deltas, scores, labels, thresholds, sizes), never the big feature maps' values.
+They cost some tens of microseconds. Only the operators' own inputs are checked (boxes, deltas, scores, labels,
+thresholds, sizes), never the values of the big feature maps.
 """
 
 from __future__ import annotations

@@ -1,24 +1,25 @@
 """Boxes: area, overlap, clipping, formats.
 
-A box is XYXY: (x1, y1) is its top left corner, (x2, y2) its bottom right one, in pixels of the image,
-half-open:
+A box is XYXY: (x1, y1) is its top left corner, (x2, y2) its bottom right one, in pixels of the image. It is half-open:
 
     width = x2 - x1        height = y2 - y1        area = width * height
 
-    IoU(a, b) = area(a and b) / area(a or b)
-              = inter / (area(a) + area(b) - inter)
+    IoU(a, b) = inter / union
 
-    inter = max(0, min(a.x2, b.x2) - max(a.x1, b.x1)) * max(0, min(a.y2, b.y2) - max(a.y1, b.y1))
+    inter  = width * height of the overlap, where
+             overlap width  = max(0, min(a.x2, b.x2) - max(a.x1, b.x1))
+             overlap height = max(0, min(a.y2, b.y2) - max(a.y1, b.y1))
+    union  = area(a) + area(b) - inter
 
-Limits: IoU is 1 only for equal boxes and 0 for boxes that merely touch. Moving or scaling both boxes together
-does not change it. Two boxes without area give 0/0: we say 0, torchvision says NaN (flag `empty`).
+Limits: IoU is 1 only for equal boxes and 0 for boxes that merely touch. Moving or scaling both boxes together does not
+change it. Two boxes without area give 0/0: here 0, in torchvision NaN (argument `empty`).
 
-Place: IoU decides which anchor is an object (Faster R-CNN 3.1.2), which box suppresses which (3.3), which
-proposal trains which class (Fast R-CNN 2.3) and, in the end, what counts as found.
+Place: IoU decides which anchor is an object (Faster R-CNN 3.1.2), which box suppresses which (3.3), which proposal
+trains which class (Fast R-CNN 2.3) and, in the end, what counts as found.
 
-Where others differ: the code of the papers, and the lecture's NMS, count pixels, width = x2 - x1 + 1. A box
-from a mask's pixel indices [x1, x2] is half-open after adding 1 to x2 and y2; then nothing else needs a +1.
-The +1 on coordinates in 0..1 makes boxes that do not touch overlap: an IoU of .07 between disjoint boxes.
+Where others differ: the code of the papers counts pixels, width = x2 - x1 + 1. If a box comes from a mask's pixel
+indices, add 1 to x2 and y2 once; then nothing else needs a +1. Coordinates in 0..1 with a +1 make boxes overlap that do
+not touch: an IoU of 0.07 between disjoint boxes.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def clip_boxes(boxes: Tensor, image_size: tuple[int, int], *, last_pixel: bool =
 def remove_small_boxes(boxes: Tensor, min_size: float) -> Tensor:
     """Indices [K] int64 of the boxes [N,4] whose width and height are both at least min_size pixels.
 
-    An inverted box is smaller than any: it goes. (Faster R-CNN's code: 16 pixels; torchvision: .001)
+    An inverted box is smaller than any: it goes. (Faster R-CNN's code: 16 pixels; torchvision: 0.001)
     """
     boxes = check_boxes(boxes, "boxes", integers=True)
     check_number(min_size, "min_size")

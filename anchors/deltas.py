@@ -3,22 +3,23 @@
     dx = wx * (gx - ax) / aw        dw = ww * ln(gw / aw)
     dy = wy * (gy - ay) / ah        dh = wh * ln(gh / ah)
 
-g is the target (centre gx, gy, sides gw, gh), a the anchor or proposal, (wx, wy, ww, wh) the weights.
-Backwards:
+and back:
 
     gx = ax + aw * dx / wx          gw = aw * exp(dw / ww)
+    gy = ay + ah * dy / wy          gh = ah * exp(dh / wh)
 
-Limits: the box itself is (0, 0, 0, 0). Deltas do not change when both boxes are moved or scaled together: a
-small and a large object give numbers of one size. exp never gives a negative side, and grows fast: decode
-stops dw and dh at ln(1000 / 16) = 4.135, a factor 62.5, so a bad prediction cannot overflow. A true ratio
-above that does not come back.
+g is the target (centre gx, gy, sides gw, gh), a the anchor or proposal, (wx, wy, ww, wh) the weights.
 
-Place: R-CNN appendix C, Faster R-CNN Eq. 2. The head's weights (10, 10, 5, 5) are Fast R-CNN's
-normalisation of the targets by the deviations (.1, .1, .2, .2), written as its inverse.
+Limits: a box relative to itself is (0, 0, 0, 0). Deltas do not change when both boxes are moved or scaled together, so
+a small and a large object give numbers of one size. exp never gives a negative side, but grows fast: decode limits dw
+and dh to ln(1000 / 16) = 4.135, a factor of 62.5, so that a bad prediction cannot overflow. A true ratio above that
+does not survive encode and decode.
 
-Where others differ: the stop is Detectron's, not the paper's (`max_log_ratio=None` leaves it out). The
-lecture's detector slide writes t = [x1, y1, x2, y2]; the head's targets are these deltas, against the
-PROPOSAL, one set for each class.
+Place: R-CNN appendix C, Faster R-CNN Eq. 2. The head's weights (10, 10, 5, 5) are Fast R-CNN's division of the targets
+by their standard deviations (0.1, 0.1, 0.2, 0.2), written as a product.
+
+Where others differ: the limit is Detectron's, not the paper's (`max_log_ratio=None` leaves it out). Some texts give the
+head's targets as corners [x1, y1, x2, y2]; they are deltas, relative to the PROPOSAL, one set for each class.
 """
 
 from __future__ import annotations

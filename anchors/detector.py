@@ -1,22 +1,23 @@
-"""TinyFasterRCNN: the whole detector, out of this package's operators.
+"""TinyFasterRCNN: the whole detector, built of this package's operators.
 
     images -> backbone -> features [B,C,H/8,W/8]
-    RPN:   anchors, objectness, deltas     -> propose           -> boxes that may hold an object
-           training: match_anchors, sample_labels, encode       -> rpn_loss
-    head:  roi_pool (or roi_align) of each proposal             -> class logits, deltas
-           training: sample_rois                                -> detection_loss
-           test:     postprocess                                -> boxes, labels, scores
 
-Limits: one feature map of stride 8 and 64 channels, three anchor sizes: made for small pictures with
-objects of some 16 to 100 pixels (larger pictures are shrunk to `max_side`), and to be read. The layers are
-nn.Conv2d and nn.Linear, with a GroupNorm after each convolution of the backbone so that it trains from
-nothing, in batches of any size.
+    RPN:   anchors, objectness, deltas -> propose -> proposals
+           in training: match_anchors, sample_labels, encode -> rpn_loss
+
+    head:  roi_pool (or roi_align) of each proposal -> class logits, deltas
+           in training: sample_rois -> detection_loss
+           at test:     postprocess -> boxes, labels, scores
+
+Limits: one feature map of stride 8 and 64 channels, three anchor sizes: made to be read, and for small pictures with
+objects of some 16 to 100 pixels (larger pictures are shrunk to `max_side`). A GroupNorm after each convolution of the
+backbone lets it train from random weights, in batches of any size.
 
 Place: Faster R-CNN 3.2 (joint training). The four losses are added with weight 1.
 
-Interface, which is torchvision's: `model(images, targets)` in training gives a dict of four losses,
-`model(images)` in evaluation a list of {"boxes", "labels", "scores"}. `model.trace(images, targets)` gives
-the same and every step on the way.
+Interface, which is torchvision's: `model(images, targets)` in training gives a dict of four losses, `model(images)` in
+evaluation a list of {"boxes", "labels", "scores"}. `model.trace(images, targets)` gives the same and every step on the
+way.
 """
 
 from __future__ import annotations

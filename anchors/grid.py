@@ -1,29 +1,27 @@
 """Anchors: the same few boxes at every cell of the feature map.
 
-    size = sqrt(area) in pixels, aspect_ratio = height / width
+    size = sqrt(area) in pixels        ratio = height / width
 
-    w = size / sqrt(ratio)        h = size * sqrt(ratio)        so  w * h = size^2  and  h / w = ratio
+    w = size / sqrt(ratio)        h = size * sqrt(ratio)        so w * h = size^2 and h / w = ratio
 
-    centre of cell (i, j) = ((j + offset) * stride, (i + offset) * stride)       i down, j to the right
+    centre of cell (i, j):        x = (j + offset) * stride        y = (i + offset) * stride
+                                  i counts rows from the top, j columns from the left
 
-The lecture's numbers: 800 x 800 pixels at stride 16 are 50 x 50 cells; sizes 128, 256, 512 (8, 16, 32 times
-the stride) and ratios 1/2, 1, 2 are 9 anchors a cell; 50 * 50 * 9 = 22,500 anchors. 8,940 of them lie
-inside the image.
-(The slide's 16 * 16 * 9 is 2,304: 16 is the stride, not the number of cells.)
+Worked example: 800 x 800 pixels at stride 16 are 50 x 50 cells. Sizes 128, 256, 512 and ratios 1/2, 1, 2 are 9 anchors
+a cell: 50 * 50 * 9 = 22,500 anchors, of which 8,940 lie inside the image. (Not 16 * 16 * 9 = 2,304: 16 is the stride.)
 
-Limits: ratio 1 is a square; a ratio and its inverse swap width and height. offset .5 is the middle of the
-cell, 0 its corner.
+Limits: ratio 1 is a square; a ratio and its inverse swap width and height. offset 0.5 is the middle of the cell, 0 its
+corner.
 
-Order: rows of the output run over (y, x, anchor), x faster than y, the anchor fastest; within a cell the
-ratio is the slow one and the size the fast one. A network's output permuted to (H, W, A) has this order.
-Looping over x outside and y inside transposes targets against predictions, and no square image will show
-it.
+Order: rows of the output run over (y, x, anchor): x faster than y, the anchor fastest; within a cell the ratio is slow
+and the size fast. A network's output permuted to (H, W, A) has this order. A loop over x outside and y inside
+transposes targets against predictions, and a square image does not show it.
 
 Place: Faster R-CNN 3.1.1 and 3.3.
 
-Where others differ: torchvision puts the centres at the cells' corners (offset 0) and rounds half the sides
-to whole pixels: 9,321 inside. The paper's code counts pixels (+1) from a 16 x 16 base box and keeps x2 < W:
-9,132 inside. All three are right for their own boxes; the count tells which boxes they are.
+Where others differ: torchvision puts the centres at the cells' corners (offset 0) and rounds half the sides to whole
+pixels: 9,321 inside. The paper's code counts pixels (+1) from a 16 x 16 base box and needs x2 < W: 9,132 inside. All
+three are right for their own boxes; the count tells which boxes they are.
 """
 
 from __future__ import annotations
@@ -97,7 +95,7 @@ def grid_anchors(
 ) -> Tensor:
     """Cell anchors [A,4] at every cell of a grid of (height, width) cells -> [H*W*A,4], order (y, x, anchor).
 
-    stride in pixels, one number or (down, right). offset: .5 the cell's middle, 0 its corner (torchvision).
+    stride in pixels, one number or (down, right). offset: 0.5 the cell's middle, 0 its corner (torchvision).
     """
     check_boxes(cell_anchors, "cell_anchors", order="strict")
     height, width = check_pair(grid_size, "grid_size", low=0)

@@ -1,24 +1,25 @@
-"""The two heads: what the network says about anchors, and what it says about RoIs.
+"""The two heads: what the network predicts for anchors, and for RoIs.
 
-    RPN head    3x3 convolution + ReLU over the map, then two 1x1 convolutions:
-                [B,C,H,W] -> objectness [B, H*W*A] and deltas [B, H*W*A, 4]                 one logit for each anchor
-    box head    flatten 7x7xC -> Linear + ReLU (+ dropout) -> Linear + ReLU (+ dropout) -> two Linears:
-                [R, C*49] -> class logits [R, num_classes] and deltas [R, 4 * num_classes]  num_classes = K + 1
+    RPN head    3x3 convolution, ReLU, then two 1x1 convolutions
+                features [B,C,H,W]  ->  objectness [B, H*W*A]         one logit for each anchor
+                                        deltas [B, H*W*A, 4]
 
-The lecture's numbers: 512 channels and 7 x 7 bins are 25,088 inputs; two layers of 4,096; 128 RoIs give
-(128, K+1) and
-(128, 4(K+1)).
+    box head    flatten, Linear, ReLU, (dropout,) Linear, ReLU, (dropout,) then two Linears
+                pooled [R,C,7,7]    ->  class logits [R, K+1]         K classes and background
+                                        deltas [R, 4*(K+1)]           four for each class
 
-Limits: the RPN head is a convolution, so it says the same about the same picture anywhere; each of its
-outputs sees a 3x3 window of the map, and nevertheless describes nine anchors, most of them larger: the
-map's cells have seen far more than their 16 pixels.
+Worked example: 512 channels and 7 x 7 bins are 25,088 inputs; two layers of 4,096; 128 RoIs give logits (128, K+1) and
+deltas (128, 4(K+1)).
 
-Place: Faster R-CNN 3.1, Fast R-CNN 2.2. Weights start from a normal distribution of .01 (.001 for the
-head's deltas), biases from 0: all anchors start at p = 1/2 and with boxes where they are.
+Limits: the RPN head is a convolution: it gives the same answer for the same content at any place. Each of its outputs
+sees a 3x3 window of the map and still describes nine anchors, most of them larger than 48 pixels: that works because a
+cell of the map has seen far more of the image than its own 16 pixels.
 
-Where others differ: the lecture's notebook has no ReLU between its two Linears, and two Linears without one
-are a single Linear; nor after the RPN's 3x3. The paper's RPN has two logits for an anchor, torchvision's
-and this one have one.
+Place: Faster R-CNN 3.1, Fast R-CNN 2.2. Weights start from a normal distribution with standard deviation 0.01 (0.001
+for the head's deltas), biases from 0: every anchor starts with p = 1/2 and with its box where it is.
+
+Where others differ: leaving out the ReLU between the two Linears makes them one Linear. The paper's RPN has two logits
+for an anchor; torchvision's and this one have one.
 """
 
 from __future__ import annotations

@@ -3,31 +3,27 @@
     smooth_l1(x) = x^2 / (2 beta)      if |x| < beta
                    |x| - beta / 2      otherwise                                   beta = 1 / sigma^2
 
-Limits: both branches give beta / 2 at |x| = beta, and slope 1 there: no step and no corner. Near 0 it is a
-parabola (small errors pull gently), far away a line (an outlier pulls with 1, not with its size). beta -> 0
-is L1.
+Limits: at |x| = beta both lines give beta / 2 with slope 1: no step and no corner. Near 0 it is a parabola (a small
+error pulls gently), far away a line (an outlier pulls with 1, not with its size). beta -> 0 is L1.
 
-sigma belongs to the paper's code, not to the paper: 0.5 sigma^2 x^2 below 1 / sigma^2. sigma = 3 in the RPN
-(beta 1/9), sigma = 1 in the head (beta 1, Fast R-CNN Eq. 3). The lecture prints 0.5 x^2 / sigma^2 and |x| -
-0.5: with sigma 3 that jumps at 1/9 from +.0007 to -.389, and is negative up to x = .5. Its notebook
-computes with 1, not with 1/9.
+sigma belongs to the paper's code, not to the paper: 3 in the RPN (beta 1/9), 1 in the head (beta 1, Fast R-CNN Eq. 3).
+Written with sigma: 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2. A common slip is 0.5 x^2 / sigma^2 and |x| - 0.5, which
+with sigma 3 jumps at 1/9 from +0.0007 to -0.389 and is negative up to x = 0.5.
 
     L = 1/N_cls * sum cross_entropy(p_i, p_i*)  +  lambda * 1/N_reg * sum p_i* smooth_l1(t_i - t_i*)
 
+p_i and t_i are predicted, p_i* and t_i* are the truth. The first sum runs over the sampled anchors, the second over the
+positives and their four deltas.
+
 Place: Fast R-CNN Eq. 1 to 3, Faster R-CNN Eq. 1 (the line above).
 
-p_i predicted, p_i* truth (the lecture writes them the other way round); sums over the sampled anchors, the
-second over positives and the four deltas.
+Which lambda belongs to which N_reg (argument `normalizer`):
+    "sampled"    lambda 1,  N_reg = sampled anchors, 256             1/256   = 0.0039   torchvision, paper's code
+    "paper"      lambda 10, N_reg = anchor locations, about 2,400    10/2400 = 0.0042   the paper's text
+    "positives"  lambda 10, N_reg = positives, 18 in the example     10/18   = 0.556    133 times the paper's
 
-Normalisers of the second sum (`normalizer`), one of them is worth knowing before copying a lambda:
-    "sampled"    lambda 1,  N_reg = sampled anchors, 256           1/256   = .0039   torchvision, paper's code
-    "paper"      lambda 10, N_reg = anchor locations, ~2,400       10/2400 = .0042   the paper's text
-    "positives"  lambda 10, N_reg = positives, the lecture's 18    10/18   = .556    133 times the paper's
-The lecture's N_reg = 128 is none of the three.
-
-One logit or two: the RPN scores an anchor with two logits and softmax in the paper and lecture, with one
-logit and a sigmoid in torchvision. softmax over (a, b) is sigmoid(b - a): the same loss. Both shapes are
-taken.
+One logit or two: the paper's RPN gives an anchor two logits and a softmax, torchvision's one logit and a sigmoid.
+softmax over (a, b) is sigmoid(b - a), so the loss is the same. Both shapes are accepted.
 """
 
 from __future__ import annotations
@@ -135,7 +131,7 @@ def detection_loss(
 
 __test__ = {
     "tiny numbers": """
-    sigma 3, beta 1/9: at .05 the parabola .05^2 / (2/9) = .01125, at 1 the line 1 - 1/18.
+    sigma 3, beta 1/9: at 0.05 the parabola 0.05^2 / (2/9) = 0.01125, at 1 the line 1 - 1/18.
 
     >>> smooth_l1(torch.tensor([0.0, 0.05, 1.0, -1.0]), beta=beta_from_sigma(3))
     tensor([0.0000, 0.0113, 0.9444, 0.9444])

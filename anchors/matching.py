@@ -1,29 +1,29 @@
-"""Matching: which anchors are an object, which are background, which are neither.
+"""Matching: which anchors are objects, which are background, which are neither.
 
-    best(n) = max over gt m of IoU(m, n)             the gt with that IoU is the anchor's target
+    best(n)             the largest IoU of anchor n with any gt box
+    target of anchor n  the gt box with that IoU
 
     label(n) = 0    if best(n) < low_thresh                                          background
                1    if best(n) >= high_thresh                                        object
                1    if n is the best anchor of some gt, ties included                object
               -1    otherwise                                                        ignored, trains nothing
 
-The RPN uses .7 and .3, the detection head .5 and .5 without the third line: proposals fit better than
-anchors do.
+"gt" is ground truth, the labelled boxes. The RPN uses thresholds 0.7 and 0.3. The head uses 0.5 and 0.5 without the
+third rule, because proposals fit better than anchors do.
 
-Limits: no gt: all background. In the lecture's example NO anchor reaches .7 (.681 and .610 are the best):
-all 18 positives come from the third line: 2 anchors tie for the first object, 16 for the second. Without it an
-object of an unusual shape would have no positive anchor at all.
+Limits: no gt: all background. In the worked example (boxes [30, 20, 500, 400] and [400, 300, 600, 500] in 800 x 800
+pixels) NO anchor reaches 0.7; the best IoUs are 0.681 and 0.610. All 18 positives come from the third rule: 2 anchors
+tie for the first object, 16 for the second. Without it an object of an unusual shape would have no positive anchor.
 
-Order matters: the third line comes after the first. Code that assigns the negatives last (a well-known
-mistake) takes away every object whose best anchor is below low_thresh. And the target is the anchor's own
-best gt, which need not be the gt that made it positive.
+Order matters: the third rule comes after the first. Code that assigns the negatives last (a well-known mistake) loses
+every object whose best anchor is below low_thresh. And the target is the anchor's own best gt, which need not be the gt
+that made it positive.
 
 Place: Faster R-CNN 3.1.2.
 
-Where others differ: the paper says IoU above .7, all code says at least (`strict=True` is the paper). A gt
-that no anchor touches has best IoU 0, and "equal to the best" then makes every anchor of IoU 0 positive:
-torchvision and the paper's code do that (`force_zero_iou=True`), we do not. The lecture names only IoU >
-.7. Ties hang on the last bit of the IoU.
+Where others differ: the paper says IoU above 0.7, all code says at least (`strict=True` is the paper). A gt that no
+anchor touches has best IoU 0, and "equal to the best" then makes every anchor of IoU 0 positive: torchvision and the
+paper's code do that (`force_zero_iou=True`), we do not. Ties depend on the last bit of the IoU.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def to_matched_idxs(gt_idxs: Tensor, labels: Tensor) -> Tensor:
 
 __test__ = {
     "tiny numbers": """
-    Three gt (rows), four anchors (columns). Anchor 0: best .3, not below .3, ignored. Anchors 1 and 3 tie
-    as the best of gt 2 with .4, so both are positive, but their targets are gt 1 (.65) and gt 0 (.6).
-    Anchor 2: best .25, background.
+    Three gt (rows), four anchors (columns). Anchor 0: best 0.3, not below 0.3, ignored. Anchors 1 and 3 tie
+    as the best of gt 2 with 0.4, so both are positive, but their targets are gt 1 (0.65) and gt 0 (0.6).
+    Anchor 2: best 0.25, background.
 
     >>> iou = torch.tensor([[0.15, 0.45, 0.2, 0.6], [0.3, 0.65, 0.05, 0.1], [0.05, 0.4, 0.25, 0.4]])
     >>> gt_idxs, labels = match_anchors(iou, high_thresh=0.7, low_thresh=0.3, low_quality=True)

@@ -1,16 +1,17 @@
 """Postprocess: the head's logits and deltas become detections.
 
-    probability = softmax(logits)                       over num_classes, background is class 0
-    box of class c = decode(deltas of c, RoI), clipped to the image
-    drop probability <= score_thresh and tiny boxes -> NMS within each class -> best max_detections of all
+    probability = softmax(logits)                     over num_classes, class 0 is background
+    box of class c = decode(deltas of c, RoI)         clipped to the image
+    drop where probability <= score_thresh, and tiny boxes
+    NMS within each class
+    keep the max_detections best of all classes
 
-Limits: one RoI can give several detections, of different classes. Background is never one. No RoI: no
-detection.
+Limits: one RoI can give several detections, of different classes. Background is never one. No RoI: no detection.
 
-Place: Fast R-CNN 2.4 and its code: score above .05, NMS .3 within a class, 100 in an image (torchvision: .5
-for the NMS).
+Place: Fast R-CNN 2.4 and its code: score above 0.05, NMS at 0.3 within a class, 100 in an image (torchvision: NMS at
+0.5).
 
-Where others differ: torchvision also drops sides below .01 pixel; the paper's code keeps them.
+Where others differ: torchvision also drops sides below 0.01 pixel; the paper's code keeps them.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def postprocess(
 
 __test__ = {
     "tiny numbers": """
-    One RoI, two classes: softmax(0, ln 3, ln 4) = 1/8, 3/8, 4/8. Both classes are above .05: two detections.
+    One RoI, two classes: softmax(0, ln 3, ln 4) = 1/8, 3/8, 4/8. Both classes are above 0.05: two detections.
 
     >>> logits = torch.tensor([[0.0, 3.0, 4.0]]).clamp(min=1).log()
     >>> found = postprocess(logits, torch.zeros(1, 12), torch.tensor([[5.0, 5, 50, 20]]), (30, 40),

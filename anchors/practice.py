@@ -1,11 +1,11 @@
-"""The lecture's class practice: a picture with two classes of objects goes through Faster R-CNN, four losses come out.
+"""One picture through an untrained Faster R-CNN: every step printed, four losses at the end.
 
     picture, boxes -> features -> anchors -> labels -> 256 sampled -> RPN losses
                                -> proposals -> 128 RoIs -> 25,088 numbers each -> head losses
 
-The network has the lecture's shapes: VGG16's thirteen convolutions (512 channels at stride 16), a 3 x 3 RPN, two layers
-of 4,096. Its weights are random, so the losses are those of guessing, which one can check by heart: ln 2 for object or
-not, about ln(num_classes) for the class. Trained weights change the values and no shape.
+The network has the shapes of the paper's: VGG16's thirteen convolutions (512 channels at stride 16), a 3 x 3 RPN, two
+layers of 4,096. Its weights are random, so the losses are those of guessing and can be checked by hand: ln 2 for object
+or not, about ln(num_classes) for the class. Trained weights change the values and no shape.
 
 Limits: no gradient is computed and nothing is trained; the walkthrough and `TinyFasterRCNN` do that.
 
@@ -29,7 +29,7 @@ from anchors.heads import FastRCNNHead, RPNHead
 from anchors.losses import beta_from_sigma, detection_loss, rpn_loss
 from anchors.proposals import candidates
 from anchors.sampling import sample_rois
-from anchors.walkthrough.lecture import IMAGE_SIZE, NUM_CELL, STRIDE, anchoring
+from anchors.walkthrough.example import IMAGE_SIZE, NUM_CELL, STRIDE, anchoring
 from anchors.walkthrough.picture import Picture, read_picture
 
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)

@@ -1,20 +1,22 @@
 """Proposals: the RPN's deltas and scores become a few good boxes.
 
-    decode all -> clip to the image -> drop small ones -> best num_pre_nms by score -> NMS -> best
-    num_post_nms
+    decode every anchor by its deltas
+    clip to the image
+    drop boxes with a side below min_size
+    keep the num_pre_nms best by score
+    NMS
+    keep the num_post_nms best by score
 
-Training: 22,500 -> 12,000 -> NMS at .7 -> 2,000 -> 128 for the head (sampling.sample_rois). Test: 6,000 ->
-300, all to the head.
+Worked example, training: 22,500 anchors -> 12,000 -> NMS at 0.7 -> 2,000, of which 128 train the head
+(sampling.sample_rois). At test: 6,000 -> 300, all of them to the head.
 
-Limits: everything filtered: no proposal, [0,4]. Scores only rank: probabilities and logits give the same
-proposals. No gradient flows back: the boxes are data for the head, the RPN learns by its own loss.
+Limits: everything dropped: no proposal, [0,4]. Scores only rank: probabilities and logits give the same proposals. No
+gradient flows back: for the head the boxes are data; the RPN learns by its own loss.
 
 Place: Faster R-CNN 3.3 (proposal_layer in the paper's code: min_size 16 pixels at the network's input scale).
 
-Where others differ: the paper's code drops small boxes before it takes the best; torchvision after
-(`filter_first=False`), with min_size .001, 2,000 before NMS in training and 1,000 at test for each level.
-The lecture's "22,500 -> 2,000 -> 128 using NMS and IoU" leaves the 12,000, the clipping and the true boxes
-out.
+Where others differ: the paper's code drops small boxes before it keeps the best; torchvision after
+(`filter_first=False`), with min_size 0.001 and, for each level, 2,000 before NMS in training and 1,000 at test.
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ def propose(
 
 __test__ = {
     "tiny numbers": """
-    Three anchors with deltas 0. The second overlaps the first (IoU .82), the third leaves the image except
+    Three anchors with deltas 0. The second overlaps the first (IoU 0.82), the third leaves the image except
     for 4 pixels.
 
     >>> anchors = torch.tensor([[0.0, 0, 20, 20], [2.0, 0, 22, 20], [36.0, 0, 56, 20]])

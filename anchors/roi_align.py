@@ -90,7 +90,7 @@ def bilinear(feature_map: Tensor, y: float, x: float) -> Tensor:
 __test__ = {
     "tiny numbers": """
     A 5 x 5 map of 0..24; the RoI from (1, 1) to (3, 3) in 4 x 4 bins of half a cell. The first bin's centre
-    is (1.25, 1.25) in box coordinates: 5 * 1.25 + 1.25 = 7.5 without the half-pixel offset, 5 * .75 + .75 =
+    is (1.25, 1.25) in box coordinates: 5 * 1.25 + 1.25 = 7.5 without the half-pixel offset, 5 * 0.75 + 0.75 =
     4.5 with it.
 
     >>> features, rois = torch.arange(25.0).reshape(1, 1, 5, 5), torch.tensor([[0.0, 1, 1, 3, 3]])

@@ -1,19 +1,19 @@
-"""Sampling: a few of many examples, so that background does not drown the objects.
+"""Sampling: train on a few of many examples, so that background does not outweigh the objects.
 
     positives = min(number of label 1, int(num_samples * positive_fraction))     drawn without replacement
     negatives = min(number of label 0, num_samples - positives)                  fill the rest
 
-RPN: 256 anchors, at most half positive. Head: 128 RoIs, at most a quarter foreground.
+The RPN draws 256 anchors, at most half of them positive; the head 128 RoIs, at most a quarter foreground.
 
-Limits: few positives: negatives take their place (the lecture's example has 18 positives: 18 + 238, not 128
-+ 128). No positives: all negative. Few of both: a smaller sample, never a repeated one.
+Limits: few positives: negatives take their place (the worked example has 18 positives: 18 + 238, not 128 + 128). No
+positives: all negative. Few of both: a smaller sample, never one drawn twice.
 
 Place: Faster R-CNN 3.1.3 (RPN), Fast R-CNN 2.3 (head; proposal_target_layer in the paper's code).
 
-For the head, `sample_rois` first adds the true boxes to the proposals: early in training no proposal comes
-near an object, and the head would never see one. The lecture's notebook leaves that out. Then each proposal
-takes its best gt: IoU >= .5 foreground with the gt's class, bg_low <= IoU < .5 background (bg_low is .1 in
-Fast R-CNN, 0 in Faster R-CNN's end-to-end training and in torchvision).
+For the head, `sample_rois` first adds the true boxes to the proposals: early in training no proposal comes near an
+object, and the head would never see one. Then each proposal takes its best gt: with IoU >= 0.5 it is foreground, of the
+gt's class; with bg_low <= IoU < 0.5 background. bg_low is 0.1 in Fast R-CNN, 0 in Faster R-CNN's end-to-end training
+and in torchvision.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Small drawn scenes: 1 to 3 rectangles, ellipses and triangles on a noisy ground, with their true boxes.
+"""Small drawn scenes: 1 to 3 rectangles, ellipses and triangles on a noisy ground, with their true boxes and masks.
 
-A scene comes from its number alone: the same seed gives the same pixels on every machine. Nothing is read
-from a disk, so that the detector of this package can be trained and shown anywhere in a minute.
+A scene is determined by its seed: the same seed gives the same pixels on every machine. Nothing is read from disk, so
+the detector of this package can be trained and shown anywhere in a minute.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def draw_scene(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Image [3,size,size] float32 in 0..1, and {"boxes" [N,4] XYXY, "labels" [N] int64 in 1..3}.
 
-    Objects hardly overlap (IoU <= .1), so that each can be seen. Boxes have whole-number corners.
+    Objects hardly overlap (IoU <= 0.1), so that each can be seen. Boxes have whole-number corners.
     """
     check_count(seed, "seed")
     check_count(size, "size", low=largest)

@@ -1,15 +1,15 @@
-"""Training on drawn scenes from nothing, and what was found: recall and precision.
+"""Train on drawn scenes from random weights, and measure recall and precision.
 
     recall = found / objects                precision = found / detections
 
-    a detection (score >= score_thresh) finds an object of its class if their IoU is at least .5 and no better
-    detection has found it before
+    a detection (score >= score_thresh) finds an object of its class if their IoU is at least 0.5
+    and no better detection has found it before
 
-Limits: no detection: recall 0, and precision 0 rather than 0/0. The slide's "Recall = TP / (TP + FP)" is
-precision; recall is TP / (TP + FN). A model can have one of them at 1 and be useless.
+Limits: no detection: recall 0, and precision 0 rather than 0/0. In other words: recall = TP / (TP + FN), precision =
+TP / (TP + FP). A model can have one of them at 1 and be useless.
 
-Place: the loop is plain Faster R-CNN 3.2, with Adam, a short warm-up and one drop of the learning rate. The
-toolkit has a loop for real data; this one is for a minute's experiment and for the walkthrough.
+Place: the loop is plain Faster R-CNN 3.2, with Adam, a short warm-up and one drop of the learning rate. `frcnn train`
+has a loop for real data; this one is for an experiment of a minute and for the walkthrough.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ ENCODE = Task(
         Mistake("hidden +1", "widths are x2 - x1, without the + 1 of old code.", partial(encode_variant, plus=1.0)),
         Mistake(
             "the corners themselves",
-            "t = [x1, y1, x2, y2] stands on the lecture's slide on the detector; the targets are deltas.",
+            "t = [x1, y1, x2, y2] are corners; the targets are deltas.",
             lambda gt_boxes, anchors: gt_boxes.clone(),
         ),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anchors.exercises import boxes, grids, head, lecture, losses, matching, pooling, suppression
+from anchors.exercises import boxes, grids, head, losses, matching, pooling, slips, suppression
 from anchors.exercises.task import Bug, Task
 
 FOLDER = Path(__file__).parent
@@ -27,7 +27,7 @@ EXERCISES = (
     head.DETECTION_LOSS,
     suppression.POSTPROCESS,
 )
-ONLY_IN_BUGS = (lecture.ANCHOR_COUNT, lecture.HEAD, lecture.RECALL, lecture.SPLIT, lecture.FREEZE, lecture.MEAN_AP)
+ONLY_IN_BUGS = (slips.ANCHOR_COUNT, slips.HEAD, slips.RECALL, slips.SPLIT, slips.FREEZE, slips.MEAN_AP)
 TASKS: dict[str, Task] = {task.name: task for task in (*EXERCISES, *ONLY_IN_BUGS)}
 
 BUGS = (
@@ -35,7 +35,7 @@ BUGS = (
         "bug_anchor_count",
         "anchor_count",
         "How many cells has the feature map?",
-        "16 is the stride. 800 / 16 = 50 cells a side: 50 * 50 * 9 = 22,500; the slide's 16 * 16 * 9 is 2,304.",
+        "16 is the stride. 800 / 16 = 50 cells a side: 50 * 50 * 9 = 22,500; 16 * 16 * 9 is 2,304.",
     ),
     Bug(
         "bug_grid_order",
@@ -46,13 +46,13 @@ BUGS = (
     Bug(
         "bug_labels",
         "match",
-        "Which anchor is positive when none reaches .7?",
-        "Only IoU > .7 is positive on the slide. The best anchor of each object is positive too, ties included.",
+        "Which anchor is positive when none reaches 0.7?",
+        "Here only IoU > 0.7 is positive. The best anchor of each object is positive too, ties included.",
     ),
     Bug(
         "bug_negatives_last",
         "match",
-        "What happens to an object whose best anchor has IoU .2?",
+        "What happens to an object whose best anchor has IoU 0.2?",
         "The negatives are assigned last and take that anchor away: rule (i) must come after them.",
     ),
     Bug(
@@ -71,19 +71,19 @@ BUGS = (
         "bug_smooth_l1",
         "smooth_l1",
         "Draw it: is it continuous?",
-        "The slide has 1 / sigma^2 on the wrong side, and the line misses it: 0.5 sigma^2 x^2, |x| - 0.5 / sigma^2.",
+        "The parabola divides by sigma^2 and the line forgets it. Right: 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2.",
     ),
     Bug(
         "bug_ignored",
         "rpn_loss",
         "Who must not train?",
-        "The slide's cross-entropy takes all anchors; those labelled -1 must be left out.",
+        "The cross-entropy takes all anchors; those labelled -1 must be left out.",
     ),
     Bug(
         "bug_normalizer",
         "rpn_loss",
         "By what number is the box loss divided?",
-        "The notebook divides by the positives (18 in its example); the sampled anchors (256) are meant.",
+        "It divides by the positives (18 in the worked example); divide by the sampled anchors (256).",
     ),
     Bug(
         "bug_nms",
@@ -95,13 +95,13 @@ BUGS = (
         "bug_roi_pool",
         "roi_pool",
         "Where do the corners go, and what happens at the edge of the map?",
-        "The corners are cut off instead of rounded, and the RoI is clipped before it is divided into bins.",
+        "The corners are truncated instead of rounded, and the RoI is clipped before it is divided into bins.",
     ),
     Bug(
         "bug_targets",
         "label_rois",
         "What does the head learn to predict?",
-        "t = [x1, y1, x2, y2] on the slide: the targets are deltas against the proposal, times (10, 10, 5, 5).",
+        "t = [x1, y1, x2, y2] here: the targets are deltas against the proposal, times (10, 10, 5, 5).",
     ),
     Bug(
         "bug_no_gt",

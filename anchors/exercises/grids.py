@@ -39,7 +39,7 @@ CELL = Task(
         Case("one square", {"sizes": [16], "aspect_ratios": [1]}),
         Case("one tall anchor", {"sizes": [10], "aspect_ratios": [4]}),
         Case("two sizes, two ratios", {"sizes": [8, 16], "aspect_ratios": [0.25, 4]}),
-        Case("the lecture's nine", {"sizes": [128, 256, 512], "aspect_ratios": [0.5, 1, 2]}),
+        Case("three sizes, three ratios", {"sizes": [128, 256, 512], "aspect_ratios": [0.5, 1, 2]}),
     ],
     draw=lambda rng, size: {
         "sizes": sorted(rng.sample(range(1, 65), 1 + size // 3)),

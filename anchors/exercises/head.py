@@ -53,7 +53,7 @@ LABEL_ROIS = Task(
             },
         ),
         Case(
-            "IoU exactly .5",
+            "IoU exactly 0.5",
             {
                 "proposals": boxes_of([0, 0, 10, 5]),
                 "gt_boxes": boxes_of([0, 0, 10, 10]),
@@ -78,12 +78,12 @@ LABEL_ROIS = Task(
         Mistake(
             "true boxes not added",
             "the true boxes join the proposals (as in the paper's code and torchvision): early in training no "
-            "proposal comes near an object. The lecture's notebook leaves them out.",
+            "proposal comes near an object.",
             partial(rois_variant, add_gt=False),
         ),
         Mistake(
             "corners as targets",
-            "t = [x1, y1, x2, y2] is what the slide says; the targets are deltas of the object against the proposal.",
+            "t = [x1, y1, x2, y2] is a common slip; the targets are deltas of the object against the proposal.",
             partial(rois_variant, targets="corners"),
         ),
         Mistake(
@@ -98,10 +98,10 @@ LABEL_ROIS = Task(
         ),
         Mistake(
             "the RPN's threshold",
-            "the head's foreground begins at IoU .5, not .7: proposals fit better than anchors.",
+            "the head's foreground begins at IoU 0.5, not 0.7: proposals fit better than anchors.",
             partial(rois_variant, thresh=0.7),
         ),
-        Mistake("above instead of at least", "IoU .5 is foreground.", partial(rois_variant, strict=True)),
+        Mistake("above instead of at least", "IoU 0.5 is foreground.", partial(rois_variant, strict=True)),
     ],
     shrinks=[(("proposals", 0),), (("gt_boxes", 0), ("gt_labels", 0))],
 )

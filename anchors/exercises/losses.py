@@ -14,7 +14,7 @@ from anchors.exercises.task import Case, Mistake, Task, draw_tensor
 def smooth_variant(x, sigma, *, kind):
     distance = x.abs()
     change = 1 / sigma**2
-    if kind == "slide":
+    if kind == "inverted":
         return torch.where(distance < change, 0.5 * x * x / sigma**2, distance - 0.5)
     if kind == "no sigma":
         return torch.where(distance < 1, 0.5 * x * x, distance - 0.5)
@@ -46,14 +46,14 @@ SMOOTH = Task(
     draw=lambda rng, size: {"x": draw_tensor(rng, (size,), -2, 2, step=1 / 16), "sigma": rng.choice([1.0, 2.0, 3.0])},
     mistakes=[
         Mistake(
-            "the slide's formula",
-            "0.5 x^2 / sigma^2 and |x| - 0.5, as the lecture prints it: with sigma 3 it jumps at 1/9 from +.0007 to "
-            "-.389 and is negative up to .5. Right is 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2.",
-            partial(smooth_variant, kind="slide"),
+            "sigma inverted",
+            "0.5 x^2 / sigma^2 and |x| - 0.5, as sometimes printed: with sigma 3 it jumps at 1/9 from +0.0007 to "
+            "-0.389 and is negative up to 0.5. Right is 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2.",
+            partial(smooth_variant, kind="inverted"),
         ),
         Mistake(
             "missing sigma",
-            "the change point is always 1 (sigma 1), as in the lecture's notebook. With sigma 3 it is 1/9.",
+            "the change point is always 1 (sigma 1). With sigma 3 it is 1/9.",
             partial(smooth_variant, kind="no sigma"),
         ),
         Mistake(
@@ -92,7 +92,7 @@ def rpn_variant(
         "sampled": int((labels >= 0).sum()),
         "positives": max(int((labels == 1).sum()), 1),
         "coordinates": max(terms.numel(), 1),
-        "slide": 128,
+        "half": 128,
         "nothing": 1,
     }[divide]
     return cls, terms.sum() / count
@@ -159,7 +159,7 @@ RPN_LOSS = Task(
     mistakes=[
         Mistake(
             "ignored anchors counted",
-            "label -1 trains nothing: mask it (ignore_index=-1). The slide's F.cross_entropy(score, label) has it in.",
+            "label -1 trains nothing: leave it out (ignore_index=-1 in F.cross_entropy).",
             partial(rpn_variant, ignore=False),
         ),
         Mistake(
@@ -170,7 +170,7 @@ RPN_LOSS = Task(
         Mistake(
             "divided by the positives",
             "the sum over boxes is divided by the number of sampled anchors. Divided by the positives (18 in the "
-            "lecture's example) and with lambda 10 the box loss weighs 133 times the paper's.",
+            "worked example) and with lambda 10 the box loss weighs 133 times the paper's.",
             partial(rpn_variant, divide="positives"),
         ),
         Mistake(
@@ -180,18 +180,18 @@ RPN_LOSS = Task(
         ),
         Mistake(
             "N_reg 128",
-            "the slide's N_reg = 128; the sampled anchors are what is counted.",
-            partial(rpn_variant, divide="slide"),
+            "N_reg is the number of sampled anchors (256 at most), not 128.",
+            partial(rpn_variant, divide="half"),
         ),
         Mistake(
             "not divided",
-            "the notebook prints the sum; divide it by the number of sampled anchors.",
+            "this is the sum; divide it by the number of sampled anchors.",
             partial(rpn_variant, divide="nothing"),
         ),
         Mistake(
-            "the slide's smooth L1",
+            "sigma inverted in smooth L1",
             "0.5 x^2 / sigma^2 and |x| - 0.5: see the exercise smooth_l1.",
-            partial(rpn_variant, smooth=partial(smooth_variant, kind="slide")),
+            partial(rpn_variant, smooth=partial(smooth_variant, kind="inverted")),
         ),
         Mistake(
             "missing sigma",

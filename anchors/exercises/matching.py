@@ -84,13 +84,13 @@ MATCH = Task(
         ),
         Mistake(
             "no rule (i)",
-            "only IoU >= high_thresh is positive, as on the lecture's slide. The best anchor of each gt is positive "
-            "too; in the lecture's own example all 18 positives come from that rule.",
+            "only IoU >= high_thresh is positive. The best anchor of each gt is positive "
+            "too; in the worked example (figure 6 of the walkthrough) all 18 positives come from that rule.",
             partial(match_variant, forced=False),
         ),
         Mistake(
             "only one best anchor",
-            "argmax finds one anchor of a gt; all that tie with it are too (16 of 18 in the lecture's example).",
+            "argmax finds one anchor of a gt; all that tie with it are too (16 of 18 in the worked example).",
             partial(match_variant, ties=False),
         ),
         Mistake(
@@ -166,7 +166,7 @@ SAMPLE = Task(
         Case("no positive", {"labels": torch.tensor([0, 0, -1, -1]), "num_samples": 4, "positive_fraction": 0.5}),
         Case("all ignored", {"labels": torch.tensor([-1, -1]), "num_samples": 4, "positive_fraction": 0.5}),
         Case(
-            "the lecture's sample",
+            "18 positives, 256 wanted",
             {"labels": torch.tensor([1] * 18 + [0] * 400 + [-1] * 30), "num_samples": 256, "positive_fraction": 0.5},
         ),
         Case("no anchor", {"labels": torch.zeros(0, dtype=torch.int64), "num_samples": 4, "positive_fraction": 0.5}),
@@ -179,13 +179,13 @@ SAMPLE = Task(
     mistakes=[
         Mistake(
             "not filled up",
-            "always num_samples * (1 - fraction) negatives, the slide's 128 + 128. Where positives are few, negatives "
-            "take their place: 18 + 238 in the lecture's example.",
+            "always num_samples * (1 - fraction) negatives, 128 + 128. Where positives are few, negatives "
+            "take their place: 18 + 238 in the worked example.",
             partial(sample_variant, rule="halves"),
         ),
         Mistake(
             "times for minus",
-            "num_samples * #positives negatives, a slip in copies of the lecture's notebook: it is a minus.",
+            "num_samples * #positives negatives, a slip in a widely copied notebook: it is a minus.",
             partial(sample_variant, rule="product"),
         ),
         Mistake(

@@ -96,12 +96,12 @@ POOL = Task(
     mistakes=[
         Mistake(
             "truncation",
-            "the corners are cut off (.long(), int()) instead of rounded, as in the lecture's notebook.",
+            "the corners are truncated (.long(), int()) instead of rounded, as in a widely copied notebook.",
             partial(pool_variant, whole=int),
         ),
         Mistake(
             "half-even rounding",
-            "torch.round and Python's round send 2.5 to 2; halves go away from zero: floor(x + .5).",
+            "torch.round and Python's round send 2.5 to 2; halves go away from zero: floor(x + 0.5).",
             partial(pool_variant, whole=round),
         ),
         Mistake(
@@ -110,14 +110,14 @@ POOL = Task(
             partial(pool_variant, last=0),
         ),
         Mistake(
-            "cut at the edge first",
-            "the whole RoI is divided into bins, then the bins are clipped; the notebook "
+            "clipped before it is divided",
+            "the whole RoI is divided into bins, then the bins are clipped. Your code "
             "clips the RoI first, so all bins of a RoI at the edge shrink.",
             partial(pool_variant, clip_first=True),
         ),
         Mistake(
-            "cut off, and cut at the edge first",
-            "corners truncated and the RoI clipped before it is divided: the lecture's notebook does both.",
+            "truncated, and clipped before it is divided",
+            "corners truncated and the RoI clipped before it is divided: a widely copied notebook does both.",
             partial(pool_variant, clip_first=True, whole=int),
         ),
         Mistake("mean for maximum", "RoI pooling takes the maximum of a bin.", partial(pool_variant, mean=True)),
@@ -209,7 +209,7 @@ ALIGN = Task(
     mistakes=[
         Mistake(
             "missing half pixel",
-            "the values sit at the cells' middles: subtract .5 after scaling (aligned=True in "
+            "the values sit at the cells' middles: subtract 0.5 after scaling (aligned=True in "
             "detectron2; torchvision's default leaves it out).",
             partial(align_variant, half=0.0),
         ),

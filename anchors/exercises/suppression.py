@@ -76,7 +76,7 @@ NMS = Task(
     mistakes=[
         Mistake(
             "hidden +1",
-            "the IoU counts widths as x2 - x1 + 1, as the lecture's NMS does (its IoU does not).",
+            "the IoU counts widths as x2 - x1 + 1: boxes here are half-open.",
             partial(nms_variant, plus=1.0),
         ),
         Mistake(
@@ -216,9 +216,7 @@ PROPOSE = Task(
             "only the best num_pre_nms go into NMS (12,000 in training).",
             partial(propose_variant, pre=False),
         ),
-        Mistake(
-            "no NMS", "the lecture's 22,500 -> 2,000 needs NMS at nms_thresh.", partial(propose_variant, nms=False)
-        ),
+        Mistake("no NMS", "the proposals still need NMS at nms_thresh.", partial(propose_variant, nms=False)),
         Mistake(
             "no limit after NMS",
             "at most num_post_nms proposals (2,000 in training).",

@@ -1,4 +1,4 @@
-"""What an exercise is made of: a function to write, an oracle, cases, and the mistakes that people make in it."""
+"""The parts of an exercise: a function to write, an oracle, cases, and common mistakes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Bug:
-    """A file with a mistake of the lecture in it: bugs/NAME.py, checked as `task`, solved by its solution."""
+    """A file with a common mistake in it: bugs/NAME.py, checked as `task`, solved by its solution."""
 
     name: str
     task: str

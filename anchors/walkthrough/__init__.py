@@ -1,6 +1,6 @@
-"""The walkthrough: one picture through the whole detector, in fourteen figures, a page and a file of numbers.
+"""The walkthrough: one picture through the whole detector, in fifteen figures, a page and a file of numbers.
 
-make: the command. picture: the image and its boxes. lecture: everything the lecture counts. learn: a tiny detector
-that learns the picture. style: colours and slides. figures_anchors, figures_training, figures_proposals,
-figures_head: the figures. page: index.html. lecture.jpg and lecture.json: the picture with the lecture's two boxes.
+make: the command. picture: the image and its boxes. example: every count of the worked example. learn: a tiny detector
+learns the picture. style: colours and layout. figures_*: the figures. page, story.txt, page.css: index.html.
+example.jpg and example.json: the lesson's own picture and its labels.
 """

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from anchors.grid import generate_cell_anchors
-from anchors.walkthrough import lecture
-from anchors.walkthrough.lecture import GRID, NUM_CELL, RATIOS, SIZES, STRIDE, Anchoring
+from anchors.walkthrough import example
+from anchors.walkthrough.example import GRID, NUM_CELL, RATIOS, SIZES, STRIDE, Anchoring
 from anchors.walkthrough.picture import SIDE, Picture
 from anchors.walkthrough.style import (
     EXTRA,
@@ -29,9 +29,9 @@ from anchors.walkthrough.style import (
     place,
     ratio_name,
     show_picture,
-    slide,
     square,
     thousands,
+    titled_figure,
 )
 
 DASHES = ("-", "--", ":")
@@ -49,7 +49,7 @@ def grid(path: Path, picture: Picture, found: Anchoring) -> None:
         "1  The feature map is a grid over the picture",
         "800 pixels at stride 16 are 50 cells: each cell speaks for 16 x 16 pixels.",
     )
-    with slide(path, title, sentence) as figure:
+    with titled_figure(path, title, sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
         show_picture(axes, picture.pixels, strength=0.75)
         for k in range(GRID[0] + 1):
@@ -83,7 +83,7 @@ def grid(path: Path, picture: Picture, found: Anchoring) -> None:
             figure,
             0.53,
             0.11,
-            "The slide's 16 · 16 · 9 takes the stride for the cells: 2,304.",
+            "Not 16 · 16 places: 16 is the stride.",
             size=13,
             colour=QUIET,
         )
@@ -91,7 +91,7 @@ def grid(path: Path, picture: Picture, found: Anchoring) -> None:
 
 def nine(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "Three sizes and three ratios (height : width). Anchors of one size have one area."
-    with slide(path, "2  Nine anchors at one cell", sentence) as figure:
+    with titled_figure(path, "2  Nine anchors at one cell", sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
         show_picture(axes, picture.pixels, strength=0.4)
         centre = torch.tensor([408.0, 408.0, 408.0, 408.0])
@@ -127,7 +127,7 @@ def nine(path: Path, picture: Picture, found: Anchoring) -> None:
 
 def centres(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "2,500 places with nine anchors each: 50 · 50 · 9 = 22,500 anchors."
-    with slide(path, "3  The same nine at every cell", sentence) as figure:
+    with titled_figure(path, "3  The same nine at every cell", sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
         show_picture(axes, picture.pixels, strength=0.4)
         x = (torch.arange(GRID[1]) + 0.5) * STRIDE
@@ -177,7 +177,7 @@ def centres(path: Path, picture: Picture, found: Anchoring) -> None:
 
 def inside(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "A dot is a centre. Blue: this anchor lies inside. Only these train the RPN (Faster R-CNN 3.3)."
-    with slide(
+    with titled_figure(
         path, f"4  {thousands(int(found.inside.sum()))} of 22,500 anchors lie inside the picture", sentence
     ) as figure:
         masks = found.inside.reshape(*GRID, NUM_CELL)
@@ -199,7 +199,7 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
             draw_box(axes, middle, SIZE_COLOURS[s], width=2.2)
             axes.set_title(f"{title}:  {thousands(int(mask.sum()))}", fontsize=12, pad=4)
         note(figure, 0.56, 0.815, "How many centres are far enough from the edges", size=15)
-        fits = lecture.fits_along_a_side()
+        fits = example.fits_along_a_side()
         figure.text(0.56, 0.735, "side", fontsize=12, color=QUIET)
         figure.text(0.56, 0.690, "places", fontsize=12, color=QUIET)
         for i, (length, count) in enumerate(fits.items()):
@@ -208,7 +208,7 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
             )
             figure.text(0.635 + 0.05 * i, 0.690, str(count), fontsize=14, ha="center", weight="bold")
         note(figure, 0.56, 0.65, "128 x 128: 42 · 42 = 1,764     362 x 181: 28 · 38 = 1,064", size=12, colour=QUIET)
-        other = lecture.other_counts()
+        other = example.other_counts()
         note(figure, 0.56, 0.555, "Three right answers", size=15)
         entries = [
             (int(found.inside.sum()), "centres in the cells' middles, real side lengths", POSITIVE),
@@ -221,7 +221,7 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
 
 def heat(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "A pixel of a map is one anchor; its colour the best IoU with a true box. Blank: it leaves the picture."
-    with slide(path, "5  Where which shape fits", sentence) as figure:
+    with titled_figure(path, "5  Where which shape fits", sentence) as figure:
         best = torch.full((len(found.anchors),), float("nan"))
         best[found.inside_idxs] = found.iou.amax(dim=0)
         maps = best.reshape(*GRID, NUM_CELL)
@@ -254,8 +254,8 @@ def heat(path: Path, picture: Picture, found: Anchoring) -> None:
         reach = int((found.iou.amax(dim=0) >= 0.7).sum())
         note(figure, 0.62, 0.245, "Dashed: the best anchor of each box.", size=14, colour=POSITIVE)
         text = (
-            "No anchor reaches .7: by the slide's rule\nalone, nothing would be positive."
+            "No anchor reaches 0.7: by that threshold\nalone, nothing would be positive."
             if reach == 0
-            else f"{thousands(reach)} anchors reach .7."
+            else f"{thousands(reach)} anchors reach 0.7."
         )
         note(figure, 0.62, 0.19, text, size=13, colour=QUIET)

@@ -1,4 +1,4 @@
-"""Figures 12 to 14: RoI pooling beside RoIAlign, the loss right and as printed, detections as training goes on."""
+"""Figures 12 to 14: RoI pooling beside RoIAlign, the loss and a slip in it, detections as training goes on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from anchors.boxes import box_iou
 from anchors.fast.roi_align import sample_points
 from anchors.losses import beta_from_sigma, smooth_l1
 from anchors.roi_pool import pool_bins, round_half_away
+from anchors.walkthrough.example import STRIDE
 from anchors.walkthrough.learn import Learned
-from anchors.walkthrough.lecture import STRIDE
 from anchors.walkthrough.picture import Picture
 from anchors.walkthrough.style import (
     EXTRA,
@@ -28,11 +29,13 @@ from anchors.walkthrough.style import (
     note,
     place,
     show_picture,
-    slide,
     square,
+    titled_figure,
 )
 
 NUM_BINS = 7
+THIRDS = ((0.02, 0.03, 0.342, 0.862), (0.342, 0.03, 0.657, 0.862), (0.657, 0.03, 0.985, 0.862))
+SHOWN_SCORE, FOUND_SCORE, FOUND_IOU = 0.3, 0.5, 0.5
 LOSSES = {
     "loss_objectness": ("RPN: object or not", POSITIVE),
     "loss_rpn_box_reg": ("RPN: box", "#56B4E9"),
@@ -62,7 +65,7 @@ def bins(path: Path, picture: Picture, learned: Learned) -> None:
     middle, half = (low + high) / 2, float((high - low).max()) / 2
     corners = " ".join(f"{value:.2f}" for value in on_map.tolist())
     sentence = f"The RoI's corners on the map of 50 x 50 cells: {corners}. They are not whole numbers."
-    with slide(path, "12  A box of any size becomes 7 x 7", sentence) as figure:
+    with titled_figure(path, "12  A box of any size becomes 7 x 7", sentence, THIRDS) as figure:
         titles = ("exact", "RoI pooling: rounded twice", "RoIAlign: nothing rounded")
         for i, title in enumerate(titles):
             axes = square(figure, 0.035 + 0.315 * i, 0.26, 0.53)
@@ -136,24 +139,22 @@ def aligned_bins(axes, on_map, roi) -> None:
     axes.plot(x.flatten(), y.flatten(), "o", color=POSITIVE, ms=4, zorder=6)
 
 
-def as_printed(x, sigma: float):
-    """The lecture's slide, for the figure: 0.5 x^2 / sigma^2 below 1 / sigma^2, and |x| - 0.5."""
+def sigma_inverted(x, sigma: float):
+    """A slip that is often copied: 0.5 x^2 / sigma^2 below 1 / sigma^2, and |x| - 0.5."""
     return torch.where(x.abs() < 1 / sigma**2, 0.5 * x * x / sigma**2, x.abs() - 0.5)
 
 
 def losses(path: Path, picture: Picture, learned: Learned) -> None:
-    sentence = (
-        "Left: smooth L1 for the RPN, sigma 3. Right: the four losses of the tiny network while it learns this picture."
-    )
-    with slide(path, "13  Smooth L1, right and as the slide prints it", sentence) as figure:
+    sentence = "Left: smooth L1 for the RPN, sigma 3. Right: the four losses of the tiny network in training."
+    with titled_figure(path, "13  Smooth L1, right and with a common slip", sentence) as figure:
         curve = place(figure, 0.065, 0.30, 0.41, 0.46)
         x = torch.linspace(-1.2, 1.2, 4801)
         sigma = 3
-        slide_curve = as_printed(x, sigma)
-        slide_curve[(x.abs() - 1 / 9).abs() < 3e-4] = float("nan")  # the jump is no line
+        slip = sigma_inverted(x, sigma)
+        slip[(x.abs() - 1 / 9).abs() < 3e-4] = float("nan")  # the jump is no line
         curve.axhline(0, color="#BDBDBD", lw=1)
         curve.plot(x, smooth_l1(x, beta=beta_from_sigma(sigma)), color=POSITIVE, lw=3.5)
-        curve.plot(x, slide_curve, color=NEGATIVE, lw=3, ls="--")
+        curve.plot(x, slip, color=NEGATIVE, lw=3, ls="--")
         for sign in (-1, 1):
             curve.plot([sign / 9] * 2, [-0.389, 0.0007], color=NEGATIVE, lw=1, ls=":")
         curve.set_xlabel("x = predicted delta - target")
@@ -172,7 +173,7 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
             figure,
             0.065,
             0.795,
-            "slide:  ½ x²/σ²  if |x| < 1/σ²,  else  |x| - ½",
+            "slip:  ½ x²/σ²  if |x| < 1/σ²,  else  |x| - ½",
             size=13,
             colour=NEGATIVE,
             va="center",
@@ -182,7 +183,7 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
             figure,
             0.065,
             0.19,
-            "The printed one jumps at 1/9 from +.0007 to -.389 and is\n"
+            "The slip jumps at 1/9 from +0.0007 to -0.389 and is\n"
             "negative up to ½: being wrong by 0.2 would be rewarded.\n"
             "The right one has no step and no corner.",
             size=12.5,
@@ -197,17 +198,21 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
         panel.set_xlabel("step")
         panel.set_ylim(bottom=0)
         panel.set_xlim(1, max(len(learned.history), 2))
-        panel.legend(loc="upper right", fontsize=12)
+        panel.legend(loc="lower left", bbox_to_anchor=(-0.03, 1.01), ncols=2, fontsize=12)  # above: on no line
         note(
             figure,
             0.575,
             0.19,
             "Four losses, added with weight 1; thick: the mean of 15\n"
-            "steps. The head's box loss falls last: the proposals that it\n"
-            "corrects change while the RPN learns.",
+            f"steps. Their sum goes from {total(learned.history[0]):.2f} to {total(learned.history[-1]):.2f}"
+            f" in {len(learned.history)} steps.",
             size=12.5,
             colour=QUIET,
         )
+
+
+def total(losses: dict[str, float]) -> float:
+    return sum(losses.values())
 
 
 def running_mean(values: torch.Tensor, reach: int = 15) -> torch.Tensor:
@@ -218,21 +223,31 @@ def running_mean(values: torch.Tensor, reach: int = 15) -> torch.Tensor:
     return (total[end] - total[start]) / (end - start)
 
 
-def detections(path: Path, picture: Picture, learned: Learned, thresh: float = 0.3) -> None:
+def objects_found(picture: Picture, found: dict[str, torch.Tensor]) -> int:
+    """How many true boxes have a detection of their class with a score above 0.5 and an IoU of at least 0.5."""
+    sure = found["scores"] > FOUND_SCORE
+    fits = box_iou(picture.boxes, found["boxes"][sure]) >= FOUND_IOU
+    return int((fits & (picture.labels[:, None] == found["labels"][sure])).any(dim=1).sum())
+
+
+def detections(path: Path, picture: Picture, learned: Learned) -> None:
     sentence = (
-        f"Detections with a score above {thresh:g}, at most eight. It sees this picture and copies of it, no other."
+        f"Scores above {SHOWN_SCORE:g}, at most eight. "
+        f"Found: right class, score above {FOUND_SCORE:g}, IoU at least {FOUND_IOU:g}."
     )
+    tiles = [(0.03 + 0.225 * column, 0.03 + 0.41 * row) for row in (1, 0) for column in range(3)]
+    parts = [*((x, y, x + 0.223, y + 0.415) for x, y in tiles), (0.715, 0.03, 0.985, 0.862)]
     palette = (POSITIVE, NEGATIVE, EXTRA, MARK, *SIZE_COLOURS)
-    with slide(path, "14  Detections as training goes on", sentence) as figure:
+    with titled_figure(path, "14  Detections as training goes on", sentence, parts) as figure:
         shown = learned.snapshots[:6]
         for i, (step, found) in enumerate(shown):
             row, column = divmod(i, 3)
             axes = square(figure, 0.035 + 0.225 * column, 0.45 - 0.415 * row, 0.36)
             show_picture(axes, picture.pixels, strength=0.55)
             draw_truth(axes, picture.boxes, width=1.2)
-            sure = (found["scores"] > thresh).nonzero().squeeze(1)[:8]
+            sure = (found["scores"] > SHOWN_SCORE).nonzero().squeeze(1)[:8]
             if not len(sure):
-                axes.text(400, 700, f"none above {thresh:g}", ha="center", fontsize=12)
+                axes.text(400, 700, f"none above {SHOWN_SCORE:g}", ha="center", fontsize=12)
             taken: list[tuple[float, float]] = []
             for k in sure.tolist():
                 colour = palette[(int(found["labels"][k]) - 1) % len(palette)]
@@ -242,7 +257,9 @@ def detections(path: Path, picture: Picture, learned: Learned, thresh: float = 0
                     continue
                 x, y, ha, va = corner
                 label(axes, x, y, f"{float(found['scores'][k]):.2f}", colour, size=8.5, va=va, ha=ha, zorder=10)
-            axes.set_title("before training" if step == 0 else f"after {step} steps", loc="left", fontsize=13, pad=5)
+            when = "before training" if step == 0 else f"after {step} steps"
+            count = f"{objects_found(picture, found)} of {len(picture.boxes)} found"
+            axes.set_title(f"{when}: {count}", loc="left", fontsize=12, pad=5)
         for i, name in enumerate(picture.classes[:8]):
             colour = palette[i % len(palette)]
             note(figure, 0.73, 0.79 - 0.055 * i, f"■  {name}", size=16, colour=colour)
@@ -251,20 +268,8 @@ def detections(path: Path, picture: Picture, learned: Learned, thresh: float = 0
         note(
             figure,
             0.73,
-            y - 0.08,
-            "First the scores are guesses.\n"
-            "Then the RPN finds where\n"
-            "something is, the head learns\n"
-            "which class, and last the boxes\n"
-            "tighten.",
-            size=13,
-            colour=QUIET,
-        )
-        note(
-            figure,
-            0.73,
             0.20,
-            "Half a million weights that know\none picture by heart:\na demonstration, not a detector.",
+            "Half a million weights that have\nseen one picture and copies of it:\na demonstration, not a detector.",
             size=13,
             colour=QUIET,
         )

@@ -24,9 +24,9 @@ from anchors.walkthrough.style import (
     place,
     rows,
     show_picture,
-    slide,
     square,
     thousands,
+    titled_figure,
 )
 
 NMS_THRESH = 0.7
@@ -54,10 +54,8 @@ def two_apart(boxes: Tensor, ranked: list[int]) -> list[int]:
 def before(path: Path, picture: Picture, learned: Learned) -> None:
     found = learned.test["candidates"]
     boxes, chance = found.boxes * SHRINK, found.scores.sigmoid()
-    sentence = (
-        "The tiny network after its training. Each anchor, moved by its deltas, clipped, and ranked by its score."
-    )
-    with slide(path, f"9  The best {len(boxes)} proposals, before NMS", sentence) as figure:
+    sentence = f"After {len(learned.history)} steps. Each anchor is moved by its deltas, clipped, ranked by its score."
+    with titled_figure(path, f"9  The best {len(boxes)} proposals, before NMS", sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
         show_picture(axes, picture.pixels, strength=0.4)
         likely = chance > 0.5
@@ -78,21 +76,21 @@ def before(path: Path, picture: Picture, learned: Learned) -> None:
             size=13,
             colour=QUIET,
         )
-        steps = [
+        table = [
             ("here, at test", [len(learned.test["anchors"]), len(boxes), len(learned.test["nms_keep"])]),
             ("800 px, training", [22_500, 12_000, 2_000]),
             ("800 px, test", [22_500, 6_000, 300]),
         ]
         for x, word in zip((0.745, 0.845, 0.945), ("anchors", "into NMS", "after it")):
             figure.text(x, 0.325, word, fontsize=13, color=QUIET, ha="right")
-        for i, (name, counts) in enumerate(steps):
+        for i, (name, counts) in enumerate(table):
             y = 0.265 - 0.06 * i
             figure.text(0.535, y, name, fontsize=14)
             for x, count in zip((0.745, 0.845, 0.945), counts):
                 figure.text(
                     x, y, thousands(count), fontsize=15, ha="right", weight="bold", color=POSITIVE if i == 0 else INK
                 )
-        words = "800 px: the lecture's anchors, the limits of the paper's code."
+        words = "800 px: the 22,500 anchors, the limits of the paper's code."
         note(figure, 0.535, 0.105, words, size=13, colour=QUIET)
 
 
@@ -105,7 +103,13 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
     sentence = (
         f"The best box stays and drops every box whose IoU with it is above {NMS_THRESH:g}; then the next one left."
     )
-    with slide(path, f"10  NMS: {len(boxes)} boxes become {len(keep)}", sentence) as figure:
+    parts = (
+        (0.02, 0.22, 0.335, 0.862),
+        (0.335, 0.22, 0.65, 0.862),
+        (0.65, 0.22, 0.985, 0.862),
+        (0.02, 0.03, 0.6, 0.215),
+    )
+    with titled_figure(path, f"10  NMS: {len(boxes)} boxes become {len(keep)}", sentence, parts) as figure:
         for i, kept in enumerate(most):
             axes = square(figure, 0.035 + 0.31 * i, 0.28, 0.51)
             show_picture(axes, picture.pixels, strength=0.35)
@@ -127,12 +131,12 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
         lost = int((by == -1).sum())
         text = f"{len(keep)} kept, {sum(victims.values())} suppressed"
         text += f", {lost} not looked at: {len(keep)} was the limit." if lost else "."
-        note(figure, 0.035, 0.195, text, size=15)
+        note(figure, 0.035, 0.195, text, size=13)
         note(
             figure,
             0.035,
             0.13,
-            "A suppressed box suppresses nothing: no. 2 drops no. 3 only if it has survived no. 1 itself.",
+            "A suppressed box suppresses nothing:\nno. 2 drops no. 3 only if it has survived no. 1 itself.",
             size=13,
             colour=QUIET,
         )
@@ -143,9 +147,9 @@ def rois(path: Path, picture: Picture, learned: Learned) -> None:
     boxes, foreground = sample.rois * SHRINK, sample.labels > 0
     num_fg, num_bg = int(foreground.sum()), int((~foreground).sum())
     sentence = (
-        "IoU of at least .5 with an object: foreground, of its class. At most a quarter; background fills the rest."
+        "IoU of at least 0.5 with an object: foreground, of its class. At most a quarter; background fills the rest."
     )
-    with slide(path, f"11  {num_fg} + {num_bg} RoIs train the head", sentence) as figure:
+    with titled_figure(path, f"11  {num_fg} + {num_bg} RoIs train the head", sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
         show_picture(axes, picture.pixels, strength=0.35)
         draw_boxes(axes, rows(boxes[~foreground], 80), NEGATIVE, width=1.1, alpha=0.75)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from anchors.deltas import encode
-from anchors.walkthrough.lecture import GRID, HIGH, LOW, NUM_CELL, NUM_SAMPLES, STRIDE, Anchoring
+from anchors.walkthrough.example import GRID, HIGH, LOW, NUM_CELL, NUM_SAMPLES, STRIDE, Anchoring
 from anchors.walkthrough.picture import Picture
 from anchors.walkthrough.style import (
     GT,
@@ -23,9 +23,9 @@ from anchors.walkthrough.style import (
     place,
     rows,
     show_picture,
-    slide,
     square,
     thousands,
+    titled_figure,
 )
 
 
@@ -34,7 +34,7 @@ def labels(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = (
         f"IoU below {LOW:g}: background. At least {HIGH:g}, or the best of some object: positive. Between: no part."
     )
-    with slide(path, "6  Positive, negative, ignored", sentence) as figure:
+    with titled_figure(path, "6  Positive, negative, ignored", sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
         show_picture(axes, picture.pixels, strength=0.35)
         draw_boxes(axes, rows(found.anchors[found.where(1)], 60), POSITIVE, width=1.4, alpha=0.8)
@@ -64,7 +64,7 @@ def labels(path: Path, picture: Picture, found: Anchoring) -> None:
             figure,
             0.53,
             0.115,
-            f"{high} anchors reach .7. Best of an object, ties included: {words}.",
+            f"{high} anchors reach 0.7. Best of an object, ties included: {words}.",
             size=13,
             colour=QUIET,
         )
@@ -73,7 +73,7 @@ def labels(path: Path, picture: Picture, found: Anchoring) -> None:
 def sample(path: Path, picture: Picture, found: Anchoring) -> None:
     positive, negative = len(found.positives), len(found.negatives)
     sentence = f"At most half of {NUM_SAMPLES} are positive. Where positives are few, negatives take their place."
-    with slide(path, f"7  {positive} + {negative} of them train in this step", sentence) as figure:
+    with titled_figure(path, f"7  {positive} + {negative} of them train in this step", sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
         show_picture(axes, picture.pixels, strength=0.35)
         draw_boxes(axes, found.anchors[found.inside_idxs[found.negatives]], NEGATIVE, width=0.8, alpha=0.5)
@@ -114,7 +114,7 @@ def sample(path: Path, picture: Picture, found: Anchoring) -> None:
             figure,
             0.56,
             0.29,
-            "The slide's 128 + 128 is the most, not the rule.\nAll others are labelled -1 in this step: in no loss.",
+            "128 positives are the most, not the rule.\nAll others are labelled -1 in this step: in no loss.",
             size=13,
             colour=QUIET,
         )
@@ -125,7 +125,8 @@ def sample(path: Path, picture: Picture, found: Anchoring) -> None:
 
 def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "A delta says how to move and stretch an anchor. It is measured in the anchor's own width and height."
-    with slide(path, "8  From the anchor to the object: four numbers", sentence) as figure:
+    parts = ((0.02, 0.05, 0.41, 0.862), (0.41, 0.05, 0.80, 0.862), (0.80, 0.05, 0.985, 0.862))
+    with titled_figure(path, "8  From the anchor to the object: four numbers", sentence, parts) as figure:
         left = square(figure, 0.035, 0.20, 0.64)
         show_picture(left, picture.pixels, strength=0.35)
         positive = found.inside_idxs[found.labels == 1]
@@ -160,7 +161,7 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
             f"Close up: the centres of {len(mine)} positive anchors,\nand the centre + of their object ({name:.20})."
         )
         note(figure, 0.035, 0.16, words, size=13, colour=QUIET)
-        note(figure, 0.425, 0.16, "Dashed: the best anchor of an object, and its four numbers.", size=13, colour=QUIET)
+        note(figure, 0.425, 0.16, "Dashed: the best anchor of an object;\nits four numbers.", size=13, colour=QUIET)
 
 
 def window(axes, anchors, box) -> None:

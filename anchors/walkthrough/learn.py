@@ -1,6 +1,6 @@
 """A TinyFasterRCNN learns the picture by heart, in half a minute, so that there is something to see.
 
-It sees the picture at a quarter of its size (200 x 200), with the lecture's nine anchors at a quarter of theirs, and
+It sees the picture at a quarter of its size (200 x 200), with the nine anchors at a quarter of their sizes, and
 mirrored, shifted, brighter and darker copies. That shows how training goes; it says nothing about other pictures.
 """
 

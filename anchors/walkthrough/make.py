@@ -1,4 +1,4 @@
-"""Make the walkthrough: fourteen figures, index.html and numbers.json in one folder."""
+"""Make the walkthrough: the figures, index.html and numbers.json in one folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from anchors.arguments import check_count
-from anchors.walkthrough import figures_anchors, figures_head, figures_proposals, figures_training, lecture
+from anchors.walkthrough import example, figures_anchors, figures_head, figures_proposals, figures_training
 from anchors.walkthrough.learn import Learned, learn
 from anchors.walkthrough.page import page
 from anchors.walkthrough.picture import Picture, read_picture
@@ -46,8 +46,8 @@ def walkthrough(image: str | None, labels: str | None, out: str, *, seed: int, q
     start = time.monotonic()
     with tempfile.TemporaryDirectory(dir=folder, prefix=".walkthrough-") as temporary:
         numbers = write_all(Path(temporary), picture, seed=seed, quick=quick)
-        for name in [*FILES, "numbers.json", "index.html"]:
-            os.replace(Path(temporary) / name, folder / name)
+        for path in sorted(Path(temporary).iterdir()):
+            os.replace(path, folder / path.name)
     print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
     found = numbers["picture"]
     print(f"{found['anchors']['all']:,} anchors, {found['anchors']['inside']:,} inside")
@@ -58,33 +58,34 @@ def walkthrough(image: str | None, labels: str | None, out: str, *, seed: int, q
 
 
 def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict:
-    found = lecture.anchoring(picture.boxes, seed)
+    found = example.anchoring(picture.boxes, seed)
     for name, draw in FROM_BOXES.items():
         draw(folder / f"{name}.png", picture, found)
     learned = learn(picture, seed=seed, quick=quick)
     for name, draw in FROM_TRAINING.items():
         draw(folder / f"{name}.png", picture, learned)
     numbers = {
-        "lecture": lecture.numbers(lecture.anchoring(lecture.BOXES, seed)),
+        "example": example.numbers(example.anchoring(example.BOXES, seed)),
         "picture": {
             "objects": dict(sorted(Counter(picture.names).items())),
             "boxes": [[round(v, 3) for v in box] for box in picture.boxes.tolist()],
-            **lecture.numbers(found),
+            **example.numbers(found),
         },
-        "training": of_training(learned),
+        "training": of_training(picture, learned),
     }
     text = json.dumps(numbers, indent=1, sort_keys=True) + "\n"
     (folder / "numbers.json").write_text(text, encoding="utf-8")
-    (folder / "index.html").write_text(page(numbers, FILES), encoding="utf-8")
+    (folder / "index.html").write_text(page(numbers, folder, FILES), encoding="utf-8")
     return numbers
 
 
-def of_training(learned: Learned) -> dict:
+def of_training(picture: Picture, learned: Learned) -> dict:
     """What the tiny network did; the same seed gives the same numbers on one machine."""
     sample = learned.train["roi_sample"]
     foreground = int((sample.labels > 0).sum())
     return {
         "steps": len(learned.history),
+        "objects": len(picture.boxes),
         "first_losses": rounded(learned.history[0]),
         "last_losses": rounded(learned.history[-1]),
         "candidates": len(learned.test["candidates"].boxes),
@@ -98,7 +99,11 @@ def of_training(learned: Learned) -> dict:
             "box_deltas": list(learned.train["box_deltas"].shape),
         },
         "detections": [
-            {"step": step, "best_scores": [round(float(s), 3) for s in found["scores"][:4]]}
+            {
+                "step": step,
+                "best_scores": [round(float(s), 3) for s in found["scores"][:4]],
+                "found": figures_head.objects_found(picture, found),
+            }
             for step, found in learned.snapshots
         ],
     }

@@ -1,21 +1,24 @@
-"""index.html: the story of story.txt around the fourteen figures. No script, nothing from elsewhere."""
+"""index.html: the text of story.txt around the figures. No script, nothing from elsewhere."""
 
 from __future__ import annotations
 
+import re
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 HERE = Path(__file__).parent
 
 
 class Chapter(NamedTuple):
-    """One figure: its file, heading, paragraphs, the formula in plain text, and where the paper or code says so."""
+    """One figure: its file, heading, paragraphs, formulas in plain text, and where the paper or code says so."""
 
     file: str
     heading: str
     text: tuple[str, ...]
-    formula: str = ""
+    formulas: tuple[str, ...] = ()
     source: str = ""
 
 
@@ -30,12 +33,13 @@ def chapters(numbers: dict, files: list[str]) -> list[Chapter]:
 
 
 def chapter(file: str, part: str) -> Chapter:
-    """`part` is a heading, paragraphs, and perhaps a line "= formula" and a line "@ source"."""
+    """`part` is a heading, paragraphs, and perhaps lines "= formula" and a line "@ source"."""
     heading, *lines = part.strip().split("\n")
-    marked = {mark: line[2:] for line in lines for mark in "=@" if line.startswith(f"{mark} ")}
+    formulas = tuple(line[2:] for line in lines if line.startswith("= "))
+    source = " ".join(line[2:] for line in lines if line.startswith("@ "))
     text = "\n".join(line for line in lines if line[:2] not in ("= ", "@ "))
     paragraphs = tuple(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
-    return Chapter(file, heading, paragraphs, marked.get("=", ""), marked.get("@", ""))
+    return Chapter(file, heading, paragraphs, formulas, source)
 
 
 def words(numbers: dict) -> dict[str, str]:
@@ -46,21 +50,35 @@ def words(numbers: dict) -> dict[str, str]:
     if labels["at_least_0.7"] == 0:
         ties = " + ".join(str(value) for value in labels["positive_by_tie"][:8])
         rule = (
-            f"Here no anchor reaches .7 (the best are {best}), so all {labels['positive']} positives come from the "
+            f"Here no anchor reaches 0.7 (the best are {best}), so all {labels['positive']} positives come from the "
             f"second rule: the best anchors of each object, ties included ({ties})."
         )
     else:
-        rule = f"Here {count(labels['at_least_0.7'])} anchors reach .7; the best IoUs are {best}."
+        rule = f"Here {count(labels['at_least_0.7'])} anchors reach 0.7; the best IoUs are {best}."
     plain = {**anchors, **labels, **training, "wanted": sample["wanted"], "inputs": picture["head"]["inputs"]}
     plain |= {"sampled_positive": sample["positive"], "sampled_negative": sample["negative"]}
-    return {"rule": rule, **{name: count(value) for name, value in plain.items() if isinstance(value, int)}}
+    return {
+        "rule": rule,
+        "learnt": learnt(training),
+        **{name: count(value) for name, value in plain.items() if isinstance(value, int)},
+    }
 
 
-def page(numbers: dict, files: list[str]) -> str:
-    """The whole page."""
+def learnt(training: dict) -> str:
+    """What the snapshots show, whatever that is."""
+    first, last = training["detections"][0], training["detections"][-1]
+    objects, steps = training["objects"], count(training["steps"])
+    text = f"Before training it finds {first['found']} of {objects}, after {steps} steps {last['found']} of {objects}."
+    if last["found"] == objects:
+        return f"{text} It has learnt this one picture."
+    return f"{text} That is too little training to see it learn; without --quick it takes 300 steps."
+
+
+def page(numbers: dict, folder: Path, files: list[str]) -> str:
+    """The whole page; `folder` holds the figures and their parts for narrow screens."""
     parts = chapters(numbers, files)
     links = "\n".join(f'<a href="#f{i:02}">{i}. {escape(part.heading)}</a>' for i, part in enumerate(parts, start=1))
-    body = "\n".join(section(i, part) for i, part in enumerate(parts, start=1))
+    body = "\n".join(section(i, part, folder) for i, part in enumerate(parts, start=1))
     names = numbers["picture"]["objects"]
     style = (HERE / "page.css").read_text(encoding="utf-8").strip()
     objects = ", ".join(f"{value} {escape(name)}" for name, value in names.items())
@@ -78,8 +96,7 @@ def page(numbers: dict, files: list[str]) -> str:
 <header>
 <h1>Faster R-CNN, step by step</h1>
 <p class="lead">One picture ({objects}) on its way through the detector: from a grid of anchors to a sample
-that trains it, from proposals to detections. Fourteen figures; every number is computed by the code that is
-explained.</p>
+that trains it, from proposals to detections and masks. Every number is computed by the code that is explained.</p>
 <nav>
 {links}
 </nav>
@@ -97,18 +114,46 @@ writes an exercise for each.</footer>
 """
 
 
-def section(number: int, part: Chapter) -> str:
+def section(number: int, part: Chapter, folder: Path) -> str:
     text = "\n".join(f"<p>{escape(paragraph, quote=False)}</p>" for paragraph in part.text)
-    formula = f"<pre>{escape(part.formula, quote=False)}</pre>" if part.formula else ""
+    formulas = "".join(f"<code>{breakable(formula)}</code>" for formula in part.formulas)
+    formula = f'<div class="formulas">{formulas}</div>' if formulas else ""
     source = f'<p class="note">{escape(part.source, quote=False)}</p>' if part.source else ""
     return f"""<section id="f{number:02}">
 <h2><span>{number}</span>{escape(part.heading)}</h2>
 {text}
-<figure><a href="{part.file}"><img src="{part.file}" alt="Figure {number}: {escape(part.heading)}"
-width="1600" height="900"></a></figure>
+{figure(number, part, folder)}
 {formula}
 {source}
 </section>"""
+
+
+def breakable(formula: str) -> str:
+    """A formula that breaks, where it must, only at runs of two spaces or more."""
+    pieces = re.split(r" {2,}", formula)
+    return " &nbsp; ".join(f"<span>{escape(piece, quote=False)}</span>" for piece in pieces)
+
+
+def figure(number: int, part: Chapter, folder: Path) -> str:
+    """The figure for wide screens; on narrow ones its parts, one below the other, and its sentence as text."""
+    with Image.open(folder / part.file) as opened:
+        sentence, (width, height) = opened.text["Description"], opened.size
+    alt = escape(f"Figure {number}: {part.heading}. {sentence}")
+    images = "\n".join(image(path, alt, width) for path in sorted(folder.glob(f"{Path(part.file).stem}_?.png")))
+    return f"""<figure>
+<a class="wide" href="{part.file}"><img src="{part.file}" alt="{alt}" width="{width}" height="{height}"></a>
+<div class="parts">
+<figcaption>{escape(sentence, quote=False)}</figcaption>
+{images}
+</div>
+</figure>"""
+
+
+def image(path: Path, alt: str, whole: int) -> str:
+    with Image.open(path) as opened:
+        width, height = opened.size
+    name = ' class="half"' if width < 0.25 * whole else ""
+    return f'<img{name} src="{path.name}" alt="{alt}" width="{width}" height="{height}" loading="lazy">'
 
 
 def table(numbers: dict) -> str:
@@ -125,7 +170,7 @@ def table(numbers: dict) -> str:
         (f"{sample['positive']} + {sample['negative']}", "in the sample of 256"),
         (f"{training['candidates']} → {training['kept']}", "proposals of the tiny network, through NMS"),
         (f"{training['rois_foreground']} + {training['rois_background']}", "RoIs, foreground and background"),
-        (count(numbers["picture"]["head"]["inputs"]), "inputs of the lecture's head: 7 · 7 · 512"),
+        (count(numbers["picture"]["head"]["inputs"]), "inputs of the paper's head: 7 · 7 · 512"),
     ]
     lines = "\n".join(f'<tr><td class="n">{value}</td><td>{escape(words)}</td></tr>' for value, words in rows)
     return f"<table>\n{lines}\n</table>"

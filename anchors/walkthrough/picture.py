@@ -1,4 +1,4 @@
-"""The picture of the walkthrough and its boxes, stretched to the lecture's 800 x 800 pixels."""
+"""The picture of the walkthrough and its boxes, stretched to 800 x 800 pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 SIDE = 800
 HERE = Path(__file__).parent
-DEFAULT_IMAGE, DEFAULT_LABELS = HERE / "lecture.jpg", HERE / "lecture.json"
+DEFAULT_IMAGE, DEFAULT_LABELS = HERE / "example.jpg", HERE / "example.json"
 MOST_BOXES = 200
 
 

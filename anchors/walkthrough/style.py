@@ -1,4 +1,4 @@
-"""One look for all figures: a slide with a title and a sentence, the picture pale behind, few colours with one meaning.
+"""The look of all figures: a title and a sentence, the picture pale behind, few colours with one meaning each.
 
 The colours are Okabe and Ito's, which people who see colours differently can tell apart; positives and negatives also
 differ in line and mark.
@@ -6,9 +6,10 @@ differ in line and mark.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from string import ascii_lowercase
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ SIZE_COLOURS = ("#56B4E9", "#E69F00", "#009E73")
 HEAT = "cividis"
 INK, QUIET = "#1B1B1B", "#5A5A5A"
 WIDE, HIGH, DPI = 12.8, 7.2, 125  # 1600 x 900 pixels
+HALVES = ((0.02, 0.03, 0.515, 0.862), (0.515, 0.03, 0.985, 0.862))  # left, bottom, right, top; in shares
+Parts = Sequence[tuple[float, float, float, float]]
 SETTINGS = {
     "font.family": "DejaVu Sans",
     "font.size": 13,
@@ -36,8 +39,12 @@ SETTINGS = {
 
 
 @contextmanager
-def slide(path: Path, title: str, sentence: str) -> Iterator:
-    """A figure of 1600 x 900 pixels to draw in; written to `path` in the end, and closed. No window is opened."""
+def titled_figure(path: Path, title: str, sentence: str, parts: Parts = HALVES) -> Iterator:
+    """A figure of 1600 x 900 pixels to draw in; written to `path` in the end, and closed. No window is opened.
+
+    parts: the figure without its title in pieces (left, bottom, right, top) that can be read one below the other on a
+    phone; they are written beside it, NAME_a.png, NAME_b.png, ... The sentence is in the PNG as its Description.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -48,7 +55,23 @@ def slide(path: Path, title: str, sentence: str) -> Iterator:
         figure.text(0.035, 0.945, title, fontsize=23, weight="bold", va="center")
         figure.text(0.035, 0.885, sentence, fontsize=14, color=QUIET, va="center")
         yield figure
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path, metadata={"Software": None, "Title": title, "Description": sentence})
+    write_parts(path, parts)
+
+
+def write_parts(path: Path, parts: Parts) -> None:
+    """Cut the parts out of the PNG and trim their white edges."""
+    from PIL import Image, ImageChops, ImageOps
+
+    with Image.open(path) as opened:
+        whole = opened.convert("RGB")
+    width, height = whole.size
+    for letter, (left, bottom, right, top) in zip(ascii_lowercase, parts):
+        part = whole.crop((int(left * width), int((1 - top) * height), int(right * width), int((1 - bottom) * height)))
+        drawn = ImageChops.difference(part, Image.new("RGB", part.size, "white")).getbbox()
+        ImageOps.expand(part.crop(drawn), round(0.006 * width), "white").save(
+            path.with_name(f"{path.stem}_{letter}.png")
+        )
 
 
 def place(figure, left: float, bottom: float, width: float, height: float, **settings):
@@ -56,7 +79,7 @@ def place(figure, left: float, bottom: float, width: float, height: float, **set
 
 
 def square(figure, left: float, bottom: float, height: float):
-    """Axes for the picture: as wide as high on the slide."""
+    """Axes for the picture: as wide as high."""
     return place(figure, left, bottom, height * HIGH / WIDE, height)
 
 

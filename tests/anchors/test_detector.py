@@ -31,8 +31,8 @@ def test_tiny_numbers_of_the_heads():
     assert result.attempted >= 4 and result.failed == 0
 
 
-def test_the_lectures_head_shapes():
-    # 128 RoIs of 7 x 7 x 512 = 25,088 -> 4,096 -> 4,096 -> (128, K+1) and (128, 4(K+1)); the slide's K is 1
+def test_the_papers_head_shapes():
+    # 128 RoIs of 7 x 7 x 512 = 25,088 -> 4,096 -> 4,096 -> (128, K+1) and (128, 4(K+1))
     pooled = roi_pool(torch.zeros(1, 512, 50, 50), torch.tensor([[0.0, 0, 0, 300, 400]] * 128), 7, 1 / 16)
     assert pooled.shape == (128, 512, 7, 7)
     assert pooled.flatten(1).shape == (128, 25_088)
@@ -222,9 +222,9 @@ def test_recall_and_precision_by_hand():
         "labels": torch.tensor([1, 2, 1]),
     }
     scenes = [(torch.zeros(3, 96, 96), target)]
-    # above .5: one hit, one double of it, one false: 1 of 3 objects, 1 of 3 detections
+    # above 0.5: one hit, one double of it, one false: 1 of 3 objects, 1 of 3 detections
     assert recall_and_precision(Says(), scenes) == (1 / 3, 1 / 3)
-    # above .3 the object of class 2 is found as well
+    # above 0.3 the object of class 2 is found as well
     assert recall_and_precision(Says(), scenes, score_thresh=0.3) == (2 / 3, 2 / 4)
     assert recall_and_precision(Says(), scenes, score_thresh=0.95) == (0, 0)
 

@@ -1,4 +1,4 @@
-"""Cell anchors, the grid, and the lecture's counts."""
+"""Cell anchors, the grid, and the counts of the worked example."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_grid_at_offset_0_is_torchvisions(grid):
     theirs = generator(images, [torch.zeros(1, 1, height, width)])[0]
     ours = grid_anchors(generate_cell_anchors(SIZES, RATIOS, rounded=True), grid, 16, offset=0)
     assert torch.equal(ours, theirs)
-    # with .5 and no rounding: half a stride (8) away, up to the rounding of half a pixel
+    # with 0.5 and no rounding: half a stride (8) away, up to the rounding of half a pixel
     centred = grid_anchors(generate_cell_anchors(SIZES, RATIOS), grid, 16)
     assert (centred - 8 - theirs).abs().max() <= 0.5
 
@@ -63,7 +63,7 @@ def test_the_order_is_y_x_anchor():
                 assert torch.equal(anchors[y, x, a, 2:] - anchors[y, x, a, :2], cell[a, 2:] * 2)
 
 
-def test_the_lectures_22500_and_8940():
+def test_22500_and_8940():
     anchors = grid_anchors(generate_cell_anchors(SIZES, RATIOS), (50, 50), 16)
     assert len(anchors) == 50 * 50 * 9 == 22_500
     inside = inside_image(anchors, (800, 800))

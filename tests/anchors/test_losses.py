@@ -38,8 +38,8 @@ def test_smooth_l1_gradcheck_and_beta_0():
     assert torch.equal(smooth_l1(x, beta=0), x.abs())
 
 
-def test_the_slides_formula_is_another_function():
-    # printed: 0.5 x^2 / sigma^2 below 1/sigma^2, else |x| - 0.5; at sigma 3 it jumps from +.00069 to -.389
+def test_sigma_inverted_is_another_function():
+    # printed: 0.5 x^2 / sigma^2 below 1/sigma^2, else |x| - 0.5; at sigma 3 it jumps from +0.00069 to -0.389
     def printed(x, sigma=3):
         return 0.5 * x * x / sigma**2 if abs(x) < 1 / sigma**2 else abs(x) - 0.5
 
@@ -141,7 +141,7 @@ def test_only_the_labelled_classes_deltas_are_trained_and_no_background():
 
 
 def test_detection_loss_by_hand_and_without_foreground():
-    # two RoIs, logits equal over 3 classes: ln 3. One foreground, off by 1 in dw: (1 - .5) / 2
+    # two RoIs, logits equal over 3 classes: ln 3. One foreground, off by 1 in dw: (1 - 0.5) / 2
     deltas = torch.zeros(2, 12)
     deltas[0, 2 * 4 + 2] = 1
     labels = torch.tensor([2, 0])

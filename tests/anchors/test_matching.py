@@ -1,4 +1,4 @@
-"""Matching: detectron2's golden case, torchvision's Matcher, the lecture's two boxes."""
+"""Matching: detectron2's golden case, torchvision's Matcher, the worked example's two boxes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_detectron2s_golden_case():
 
 
 def test_the_best_anchor_is_positive_even_below_the_low_threshold():
-    # gt 1's best anchor has .2, below .3: negatives assigned last would lose it
+    # gt 1's best anchor has 0.2, below 0.3: negatives assigned last would lose it
     gt_idxs, labels = match_anchors(torch.tensor([[0.8, 0.1], [0.0, 0.2]]), **RPN)
     assert labels.tolist() == [1, 1]
     assert gt_idxs.tolist() == [0, 1]
 
 
 def test_the_target_is_the_anchors_own_best_gt():
-    # anchor 0 is the best of gt 1 (.4), but fits gt 0 better (.5): positive, with target gt 0
+    # anchor 0 is the best of gt 1 (0.4), but fits gt 0 better (0.5): positive, with target gt 0
     gt_idxs, labels = match_anchors(torch.tensor([[0.5, 0.9], [0.4, 0.1]]), **RPN)
     assert labels.tolist() == [1, 1]
     assert gt_idxs.tolist() == [0, 0]
@@ -65,7 +65,7 @@ def test_equal_to_torchvision(options, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_lectures_two_boxes(dtype):
+def test_the_two_boxes_of_the_worked_example(dtype):
     anchors = grid_anchors(generate_cell_anchors([128, 256, 512], [0.5, 1, 2], dtype=dtype), (50, 50), 16)
     inside = anchors[inside_image(anchors, (800, 800))]
     gt_boxes = torch.tensor([[30, 20, 500, 400], [400, 300, 600, 500]], dtype=dtype)

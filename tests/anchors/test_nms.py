@@ -47,14 +47,14 @@ def test_many_chunks_equal_torchvision(thresh, dtype):
 
 
 def test_an_iou_at_the_threshold():
-    # IoU exactly 3/10: areas 10 and 3, one inside the other. float32(.3) = .3000000119 > .3: suppressed
+    # IoU exactly 3/10: areas 10 and 3, one inside the other. float32(0.3) = 0.3000000119 > 0.3: suppressed
     boxes = torch.tensor([[0.0, 0, 10, 1], [0, 0, 3, 1]])
     scores = torch.tensor([0.9, 0.8])
     assert box_iou(boxes[:1], boxes[1:]).item() == torch.tensor(0.3).item()
-    assert not bool(box_iou(boxes[:1], boxes[1:]) > 0.3)  # the trap: the tensor comparison rounds .3 first
+    assert not bool(box_iou(boxes[:1], boxes[1:]) > 0.3)  # the trap: the tensor comparison rounds 0.3 first
     for keep in (nms, nms_plain, ops.nms):
         assert keep(boxes, scores, 0.3).tolist() == [0]
-    # 1/2 is exact, and float32(.7) is below .7: both stay
+    # 1/2 is exact, and float32(0.7) is below 0.7: both stay
     halves = torch.tensor([[0.0, 0, 10, 1], [0, 0, 5, 1]])
     sevens = torch.tensor([[0.0, 0, 10, 1], [0, 0, 7, 1]])
     for keep in (nms, nms_plain, ops.nms):
@@ -71,7 +71,7 @@ def test_ties_and_boxes_without_area():
 
 
 def test_a_long_chain_of_suppression():
-    # each box overlaps only its neighbours (IoU 7/13 > .5): every second one survives, 300 rounds deep
+    # each box overlaps only its neighbours (IoU 7/13 > 0.5): every second one survives, 300 rounds deep
     x = torch.arange(600.0) * 3
     boxes = torch.stack((x, torch.zeros(600), x + 10, torch.ones(600)), dim=1)
     scores = torch.linspace(1, 0.1, 600)

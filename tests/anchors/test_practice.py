@@ -1,4 +1,4 @@
-"""The class practice: the losses of an untrained network are those of guessing, the counts the lecture's."""
+"""The practice: the losses of an untrained network are those of guessing; the counts of the worked example."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_losses_are_those_of_guessing(record):
     assert list(losses) == ["loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"]
     assert losses["loss_objectness"] == pytest.approx(math.log(2), abs=0.02)
     assert losses["loss_classifier"] == pytest.approx(math.log(3), abs=0.05)
-    # 18 positives, each wrong by its target: all of them together are .03 of 256 anchors
+    # 18 positives, each wrong by its target: all of them together are 0.03 of 256 anchors
     assert 0 < losses["loss_rpn_box_reg"] < 0.1
     assert losses["loss_box_reg"] > 0
     assert record.data["total"] == pytest.approx(sum(losses.values()), abs=1e-5)
@@ -71,7 +71,7 @@ def test_convolutions_keep_the_size_and_halve_at_m():
 
 
 @pytest.mark.slow
-def test_the_lectures_shapes():
+def test_vgg16s_shapes():
     data = four_losses(read_picture(None, None), seed=0, small=False).data
     assert data["features"] == [1, 512, 50, 50]
     assert data["pooled"] == [128, 512, 7, 7]

@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 PAPER = dict(num_pre_nms=12_000, num_post_nms=2_000, nms_thresh=0.7, min_size=16)
 
 
-def lecture_case(seed):
+def large_case(seed):
     generator = torch.Generator().manual_seed(seed)
     anchors = grid_anchors(generate_cell_anchors([128, 256, 512], [0.5, 1, 2]), (50, 50), 16)
     deltas = torch.randn(len(anchors), 4, generator=generator) * 0.3
@@ -25,7 +25,7 @@ def lecture_case(seed):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_equal_to_filter_proposals(seed):
-    anchors, deltas, logits = lecture_case(seed)
+    anchors, deltas, logits = large_case(seed)
     rpn = RegionProposalNetwork(
         None, None, 0.7, 0.3, 256, 0.5, dict(training=2000, testing=1000), dict(training=2000, testing=300), 0.7
     )
@@ -48,8 +48,8 @@ def test_equal_to_filter_proposals(seed):
         torch.testing.assert_close(ours[1].sigmoid(), theirs[1][0], rtol=1e-6, atol=0)
 
 
-def test_the_lectures_road_22500_to_2000():
-    anchors, deltas, scores = lecture_case(2)
+def test_from_22500_to_2000():
+    anchors, deltas, scores = large_case(2)
     before = candidates(anchors, deltas, scores, (800, 800), num_pre_nms=12_000, min_size=16)
     assert len(before.boxes) == 12_000
     assert torch.equal(scores[before.anchor_idxs], before.scores)

@@ -38,7 +38,7 @@ def test_detectron2s_golden_values():
         unaligned = align(features, rois, 4, 1.0, sampling_ratio=2, aligned=False)[0, 0]
         torch.testing.assert_close(unaligned, rows)
         aligned = align(features, rois, 4, 1.0, sampling_ratio=2, aligned=True)[0, 0]
-        torch.testing.assert_close(aligned, rows - 3)  # half a cell up and left: 2.5 + .5
+        torch.testing.assert_close(aligned, rows - 3)  # half a cell up and left: 2.5 + 0.5
 
 
 def test_constant_and_ramp():
@@ -47,7 +47,7 @@ def test_constant_and_ramp():
     torch.testing.assert_close(flat, torch.full_like(flat, 3))
     ramp = torch.arange(24.0).double().expand(1, 1, 20, 24)
     out = roi_align(ramp, rois, 7, 1 / 16, sampling_ratio=2, aligned=True)[0, 0]
-    # bin centres at 2 + (p + .5) * 10.5 / 7 in box coordinates, cell i's value sits at i + .5
+    # bin centres at 2 + (p + 0.5) * 10.5 / 7 in box coordinates, cell i's value sits at i + 0.5
     centres = 2 + (torch.arange(7).double() + 0.5) * 1.5 - 0.5
     torch.testing.assert_close(out, centres.expand(7, 7))
 

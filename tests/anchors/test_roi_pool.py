@@ -34,7 +34,7 @@ def features_of(dtype=torch.float32, shape=(2, 5, 20, 24), relu=False):
 
 
 def test_golden_values():
-    # the two RoIs of a published chapter: 4 x 4 map of 0..15, scale .1, 2 x 2 bins
+    # the two RoIs of a published chapter: 4 x 4 map of 0..15, scale 0.1, 2 x 2 bins
     features = torch.arange(16.0).reshape(1, 1, 4, 4)
     rois = torch.tensor([[0.0, 0, 0, 20, 20], [0, 0, 10, 30, 30]])
     expected = [[[5, 6], [9, 10]], [[9, 11], [13, 15]]]
@@ -42,7 +42,7 @@ def test_golden_values():
     assert roi_pool_plain(features, rois, 2, 0.1)[:, 0].tolist() == expected
 
 
-def test_the_lectures_25088():
+def test_25088_inputs():
     pooled = roi_pool(torch.zeros(1, 512, 50, 50), torch.tensor([[0.0, 0, 0, 799, 799]] * 3), 7, 1 / 16)
     assert pooled.shape == (3, 512, 7, 7)
     assert pooled.flatten(1).shape[1] == 25_088 == 7 * 7 * 512
@@ -80,7 +80,7 @@ def test_many_random_rois_equal_torchvision(output_size):
 @pytest.mark.parametrize("height", [56, 57, 114, 121])
 def test_bins_where_float32_and_exact_fractions_part(height):
     # C++ divides in float32, and ceil(7 * float32(57 / 7)) is 58: the last bin takes a cell beyond the RoI.
-    # At 56 cells or fewer, all that the lecture's 50 x 50 map can have, nothing differs.
+    # At 56 cells or fewer, all that a 50 x 50 map can have, nothing differs.
     features = torch.arange(height + 3.0).reshape(1, 1, -1, 1)
     rois = torch.tensor([[0.0, 0, 0, 0, height - 1]])
     theirs = ops.roi_pool(features, rois, (7, 1), 1.0)

@@ -59,7 +59,7 @@ def make_scene(seed, num_gt=4, num_proposals=300):
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(num_gt, 2, generator=generator) * 200
     gt_boxes = torch.cat((corner, corner + 20 + torch.rand(num_gt, 2, generator=generator) * 80), dim=1)
-    if num_gt:  # proposals: gt boxes shaken, so that many IoUs lie around .5
+    if num_gt:  # proposals: gt boxes shaken, so that many IoUs lie around 0.5
         near = gt_boxes[torch.randint(num_gt, (num_proposals,), generator=generator)]
         proposals = near + torch.randn(num_proposals, 4, generator=generator) * 12
     else:
@@ -94,13 +94,13 @@ def test_equal_to_select_training_samples_at_the_same_seed(num_gt):
 
 def test_foreground_background_and_the_band_between_by_hand():
     gt_boxes, gt_labels = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([3])
-    # IoU with the gt: 60/100 = .6 foreground; 40/100 = .4 background; 5/100 = .05; 0
+    # IoU with the gt: 60/100 = 0.6 foreground; 40/100 = 0.4 background; 5/100 = 0.05; 0
     proposals = torch.tensor([[0.0, 0, 6, 10], [0, 0, 4, 10], [0, 0, 0.5, 10], [50, 50, 60, 60]])
     options = dict(num_samples=8, positive_fraction=0.5, fg_thresh=0.5, weights=(1, 1, 1, 1))
     sample = sample_rois(proposals, gt_boxes, gt_labels, **options)
     assert sample.labels.tolist() == [3, 0, 0, 0, 3]  # the last is the gt itself
     assert sample.target_deltas[4].tolist() == [0, 0, 0, 0]
-    # Fast R-CNN's band [.1, .5): hard negatives only
+    # Fast R-CNN's band [0.1, 0.5): hard negatives only
     sample = sample_rois(proposals, gt_boxes, gt_labels, bg_low=0.1, **options)
     assert sample.labels.tolist() == [3, 0, 3]
     sample = sample_rois(proposals, gt_boxes, gt_labels, add_gt=False, **options)

@@ -1,4 +1,4 @@
-"""The walkthrough: the lecture's numbers, the files it writes, a page that needs nothing else, hostile pictures."""
+"""The walkthrough: the numbers of the worked example, the files it writes, a page that stands alone, bad input."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from anchors.__main__ import main
 from anchors.boxes import box_iou
 from anchors.fast.nms import nms
 from anchors.losses import smooth_l1
-from anchors.walkthrough import lecture
-from anchors.walkthrough.figures_head import as_printed, free_corner, running_mean
+from anchors.walkthrough import example
+from anchors.walkthrough.figures_head import free_corner, objects_found, running_mean, sigma_inverted
 from anchors.walkthrough.figures_proposals import NMS_THRESH, suppressed_by, two_apart
 from anchors.walkthrough.learn import copies, small
 from anchors.walkthrough.make import FILES
+from anchors.walkthrough.page import breakable, learnt
 from anchors.walkthrough.picture import DEFAULT_IMAGE, boxes_of, read_picture
 
 
@@ -64,11 +65,13 @@ def numbers(made):
     return json.loads((made / "numbers.json").read_text())
 
 
-def test_the_folder_holds_fourteen_figures_the_page_and_the_numbers(made):
-    assert sorted(path.name for path in made.iterdir()) == sorted([*FILES, "index.html", "numbers.json"])
-    assert [name[:2] for name in FILES] == [f"{i:02}" for i in range(1, 15)]
+def test_the_folder_holds_the_figures_their_parts_the_page_and_the_numbers(made):
+    parts = [path.name for path in made.glob("??_*_?.png")]
+    assert sorted(path.name for path in made.iterdir()) == sorted([*FILES, *parts, "index.html", "numbers.json"])
+    assert {part[:2] for part in parts} == {name[:2] for name in FILES}  # each figure can be read on a phone
+    assert [name[:2] for name in FILES] == [f"{i:02}" for i in range(1, len(FILES) + 1)]
     contents = [(made / name).read_bytes() for name in FILES]
-    assert len(set(contents)) == 14
+    assert len(set(contents)) == len(FILES)
     for name in FILES:
         with Image.open(made / name) as image:
             assert image.size == (384, 216)  # 12.8 x 7.2 inches at 30 dots
@@ -83,20 +86,20 @@ def test_no_words_are_clipped(made):
             assert x1 > 0.02 and x2 < 0.98 and y1 > 0.02 and y2 < 0.98, (name, words, x1, y1, x2, y2)
 
 
-@pytest.mark.parametrize("part", ["lecture", "picture"])
-def test_the_lectures_numbers(numbers, part):
-    # the default picture holds the lecture's two boxes, so both parts are the golden fixture
+@pytest.mark.parametrize("part", ["example", "picture"])
+def test_the_numbers_of_the_worked_example(numbers, part):
+    # the default picture holds the example's two boxes, so both parts are the golden fixture
     anchors, labels = numbers[part]["anchors"], numbers[part]["labels"]
     assert anchors["map"] == [50, 50]
     assert anchors["all"] == 50 * 50 * 9 == 22_500
-    assert anchors["slide_product_16_16_9"] == 2_304
+    assert anchors["stride_taken_for_cells_16_16_9"] == 2_304
     assert anchors["inside"] == 8_940
     assert anchors["inside_per_template"] == [1672, 1064, 112, 1764, 1156, 324, 1672, 1064, 112]
     assert (labels["positive"], labels["negative"], labels["ignored"]) == (18, 7_690, 1_232)
     assert labels["at_least_0.7"] == 0
     assert labels["best_iou"] == [0.681305, 0.610352]
     assert labels["best_index"] == [2262, 4096]
-    assert labels["best_index_x_outer"] == [2262, 5620]  # what the lecture's notebook prints
+    assert labels["best_index_x_outer"] == [2262, 5620]  # what a widely copied notebook prints
     assert labels["positive_by_tie"] == [2, 16]
     assert numbers[part]["sample"] == {"positive": 18, "negative": 238, "wanted": 256}
     assert numbers[part]["head"]["inputs"] == 25_088
@@ -109,7 +112,7 @@ def test_the_lectures_numbers(numbers, part):
 
 
 def test_why_9321_and_9132_are_right_too(numbers):
-    anchors = numbers["lecture"]["anchors"]
+    anchors = numbers["example"]["anchors"]
     assert anchors["inside_torchvision"] == 9_321
     assert anchors["inside_paper_code"] == 9_132
     # torchvision: centres 0, 16, ..., 784 and half sides 45, 91, 64, 128, 181, 256, 362. A half side k fits at the
@@ -125,7 +128,7 @@ def test_why_9321_and_9132_are_right_too(numbers):
 
 
 def test_inside_per_template_is_a_product_of_two_counts(numbers):
-    fits = numbers["lecture"]["anchors"]["fits_along_a_side"]
+    fits = numbers["example"]["anchors"]["fits_along_a_side"]
     # side s fits at centre c = 8 + 16 i if s/2 <= c <= 800 - s/2. s = 128: 72 ... 728, 42 places
     assert fits == {"90.5": 44, "128": 42, "181": 38, "256": 34, "362": 28, "512": 18, "724.1": 4}
     products = [fits[w] * fits[h] for w, h in (("181", "90.5"), ("362", "181"), ("724.1", "362"))]
@@ -161,7 +164,7 @@ def test_the_page_tells_the_numbers_and_needs_nothing_from_elsewhere(made, numbe
     text = (made / "index.html").read_text()
     links = Links()
     links.feed(text)
-    assert links.tags.count("img") == 14
+    assert links.tags.count("img") == len(FILES) + len(list(made.glob("??_*_?.png")))
     assert not {"script", "link", "iframe"} & set(links.tags)
     for link in links.found:
         if link.startswith("#"):
@@ -184,9 +187,9 @@ def test_the_page_tells_the_numbers_and_needs_nothing_from_elsewhere(made, numbe
 
 
 def test_the_same_seed_gives_the_same_numbers(made, numbers):
-    found = lecture.anchoring(lecture.BOXES, 0)
-    assert torch.equal(found.positives, lecture.anchoring(lecture.BOXES, 0).positives)
-    assert not torch.equal(found.negatives, lecture.anchoring(lecture.BOXES, 1).negatives)
+    found = example.anchoring(example.BOXES, 0)
+    assert torch.equal(found.positives, example.anchoring(example.BOXES, 0).positives)
+    assert not torch.equal(found.negatives, example.anchoring(example.BOXES, 1).negatives)
     assert not list(made.glob(".walkthrough-*"))
 
 
@@ -201,7 +204,7 @@ def test_one_box_of_its_own_picture(tmp_path, monkeypatch, capsys):
     assert numbers["picture"]["objects"] == {"cat": 1}
     assert numbers["picture"]["boxes"] == [[200.0, 200.0, 456.0, 456.0]]
     assert numbers["picture"]["labels"]["best_iou"] == [1.0]  # centre 328 = 20.5 * 16, on the grid
-    assert numbers["lecture"]["labels"]["positive"] == 18
+    assert numbers["example"]["labels"]["positive"] == 18
 
 
 # The parts.
@@ -210,12 +213,12 @@ def test_one_box_of_its_own_picture(tmp_path, monkeypatch, capsys):
 def test_the_default_picture_and_its_objects():
     picture = read_picture(None, None)
     assert picture.pixels.shape == (3, 800, 800)
-    assert torch.equal(picture.boxes, lecture.BOXES)
+    assert torch.equal(picture.boxes, example.BOXES)
     assert picture.names == ("bolt", "washer")
     assert picture.labels.tolist() == [1, 2]
     pixels, target = small(picture)
     assert pixels.shape == (3, 200, 200)
-    assert torch.equal(target["boxes"], lecture.BOXES / 4)
+    assert torch.equal(target["boxes"], example.BOXES / 4)
 
 
 def test_the_drawn_bolt_and_washer_fill_their_boxes():
@@ -293,14 +296,31 @@ def test_bad_pictures_are_one_line(tmp_path, capsys):
     assert "seed: found -1" in capsys.readouterr().err
 
 
-def test_the_slides_formula_jumps_and_is_negative():
+def test_the_slip_in_smooth_l1_jumps_and_is_negative():
     x = torch.tensor([1 / 9 - 1e-6, 1 / 9 + 1e-6, 0.49], dtype=torch.float64)
-    printed = as_printed(x, 3)
-    assert printed[0] == pytest.approx(0.5 / 81 / 9, abs=1e-7)  # +.0007
-    assert printed[1] == pytest.approx(1 / 9 - 0.5, abs=1e-5)  # -.389
+    printed = sigma_inverted(x, 3)
+    assert printed[0] == pytest.approx(0.5 / 81 / 9, abs=1e-7)  # +0.0007
+    assert printed[1] == pytest.approx(1 / 9 - 0.5, abs=1e-5)  # -0.389
     assert printed[2] < 0
     right = smooth_l1(x, beta=1 / 9)
     assert abs(float(right[0] - right[1])) < 1e-5
+
+
+def test_the_page_says_what_was_measured():
+    def training(found):
+        return {"objects": 2, "steps": 300, "detections": [{"found": 0}, {"found": found}]}
+
+    assert learnt(training(2)).endswith("after 300 steps 2 of 2. It has learnt this one picture.")
+    assert "after 300 steps 1 of 2. That is too little training" in learnt(training(1))
+    picture = read_picture(None, None)
+    right = {"boxes": picture.boxes, "labels": picture.labels, "scores": torch.tensor([0.9, 0.6])}
+    assert objects_found(picture, right) == 2
+    assert objects_found(picture, right | {"scores": torch.tensor([0.9, 0.4])}) == 1  # a guess does not count
+    assert objects_found(picture, right | {"labels": picture.labels.flip(0)}) == 0
+
+
+def test_formulas_break_only_between_their_pieces():
+    assert breakable("a < b  if c") == "<span>a &lt; b</span> &nbsp; <span>if c</span>"
 
 
 def test_who_suppressed_whom_against_the_definition():

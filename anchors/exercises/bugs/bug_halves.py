@@ -16,7 +16,7 @@ def sample_labels(labels, num_samples, positive_fraction):
 
     No index twice.
 
-    By hand: 18 positives and 7,690 negatives, 256 wanted, fraction .5: 18 + 238.
+    By hand: 18 positives and 7,690 negatives, 256 wanted, fraction 0.5: 18 + 238.
     """
     positives, negatives = (labels == 1).nonzero()[:, 0], (labels == 0).nonzero()[:, 0]
     num_positive = min(len(positives), int(num_samples * positive_fraction))

@@ -1,4 +1,4 @@
-"""Find the bug. Which anchor is positive when none reaches .7?
+"""Find the bug. Which anchor is positive when none reaches 0.7?
 
 Check it: frcnn anchors check bug_labels bug_labels.py
 """
@@ -18,7 +18,7 @@ def match_anchors(iou, high_thresh, low_thresh):
         -1   otherwise
     M = 0: both all 0.
 
-    By hand: iou [[.1, .2]] with .7 and .3: the labels are [0, 1].
+    By hand: iou [[0.1, 0.2]] with 0.7 and 0.3: the labels are [0, 1].
     """
     num_gt, num_anchors = iou.shape
     if num_gt == 0 or num_anchors == 0:

@@ -14,7 +14,7 @@ def smooth_l1(x, sigma):
         0.5 * sigma^2 * x^2         if |x| < 1 / sigma^2
         |x| - 0.5 / sigma^2         otherwise
 
-    By hand, sigma 3: x = 1 gives 1 - 1/18 = .9444.
+    By hand, sigma 3: x = 1 gives 1 - 1/18 = 0.9444.
     """
     distance = x.abs()
     return torch.where(distance < 1 / sigma**2, 0.5 * x**2 * 1 / sigma**2, distance - 0.5)

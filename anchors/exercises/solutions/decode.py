@@ -15,7 +15,7 @@ def decode(deltas, anchors):
 
     Before exp, dw and dh stop at ln(1000 / 16) = 4.135 (from above only), so that nothing overflows.
 
-    By hand: (.5, 0, ln 2, 0) makes [0,0,20,20] of [0,0,10,20].
+    By hand: (0.5, 0, ln 2, 0) makes [0,0,20,20] of [0,0,10,20].
     """
     dx, dy, dw, dh = deltas.unbind(1)
     dw, dh = dw.clamp(max=math.log(1000 / 16)), dh.clamp(max=math.log(1000 / 16))

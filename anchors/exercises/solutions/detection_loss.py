@@ -16,7 +16,7 @@ def detection_loss(class_logits, box_deltas, labels, target_deltas, sigma):
 
     R = 0: 0 and 0.
 
-    By hand: logits 0 of two classes, label 1, its dx wrong by 1, sigma 1: ln 2 and .5.
+    By hand: logits 0 of two classes, label 1, its dx wrong by 1, sigma 1: ln 2 and 0.5.
     """
     num_rois = len(labels)
     if num_rois == 0:

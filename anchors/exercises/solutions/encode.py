@@ -11,7 +11,7 @@ def encode(gt_boxes, anchors):
         dx = (gx - ax) / aw     dw = ln(gw / aw)        (gx, gy), (ax, ay): the centres
         dy = (gy - ay) / ah     dh = ln(gh / ah)
 
-    By hand: from [0,0,10,20] to [0,0,20,20]: the centre moves by 5 of 10, the width doubles: (.5, 0, ln 2, 0).
+    By hand: from [0,0,10,20] to [0,0,20,20]: the centre moves by 5 of 10, the width doubles: (0.5, 0, ln 2, 0).
     """
     gw, gh = (gt_boxes[:, 2:] - gt_boxes[:, :2]).unbind(1)
     aw, ah = (anchors[:, 2:] - anchors[:, :2]).unbind(1)

@@ -15,7 +15,7 @@ def match_anchors(iou, high_thresh, low_thresh):
         -1   otherwise
     M = 0: both all 0.
 
-    By hand: iou [[.1, .2]] with .7 and .3: the labels are [0, 1].
+    By hand: iou [[0.1, 0.2]] with 0.7 and 0.3: the labels are [0, 1].
     """
     num_gt, num_anchors = iou.shape
     if num_gt == 0 or num_anchors == 0:

@@ -16,7 +16,7 @@ def postprocess(class_logits, box_deltas, rois, image_size, score_thresh, nms_th
 
     anchors.deltas.decode gives [R,K+1,4]; anchors.nms.batched_nms(boxes, scores, labels, nms_thresh) is the last step.
 
-    By hand: probabilities (1/8, 3/8, 4/8) and threshold .05: labels [2, 1], scores [.5, .375].
+    By hand: probabilities (1/8, 3/8, 4/8) and threshold 0.05: labels [2, 1], scores [0.5, 0.375].
     """
     height, width = image_size
     probability = class_logits.softmax(dim=1)

@@ -14,6 +14,6 @@ def encode(gt_boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
         dx = (gx - ax) / aw     dw = ln(gw / aw)        (gx, gy), (ax, ay): the centres
         dy = (gy - ay) / ah     dh = ln(gh / ah)
 
-    By hand: from [0,0,10,20] to [0,0,20,20]: the centre moves by 5 of 10, the width doubles: (.5, 0, ln 2, 0).
+    By hand: from [0,0,10,20] to [0,0,20,20]: the centre moves by 5 of 10, the width doubles: (0.5, 0, ln 2, 0).
     """
     raise NotImplementedError("not written yet")

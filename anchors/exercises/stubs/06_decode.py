@@ -16,6 +16,6 @@ def decode(deltas: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
 
     Before exp, dw and dh stop at ln(1000 / 16) = 4.135 (from above only), so that nothing overflows.
 
-    By hand: (.5, 0, ln 2, 0) makes [0,0,20,20] of [0,0,10,20].
+    By hand: (0.5, 0, ln 2, 0) makes [0,0,20,20] of [0,0,10,20].
     """
     raise NotImplementedError("not written yet")

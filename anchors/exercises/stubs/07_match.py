@@ -18,6 +18,6 @@ def match_anchors(iou: torch.Tensor, high_thresh: float, low_thresh: float) -> t
         -1   otherwise
     M = 0: both all 0.
 
-    By hand: iou [[.1, .2]] with .7 and .3: the labels are [0, 1].
+    By hand: iou [[0.1, 0.2]] with 0.7 and 0.3: the labels are [0, 1].
     """
     raise NotImplementedError("not written yet")

@@ -18,6 +18,6 @@ def sample_labels(
 
     No index twice.
 
-    By hand: 18 positives and 7,690 negatives, 256 wanted, fraction .5: 18 + 238.
+    By hand: 18 positives and 7,690 negatives, 256 wanted, fraction 0.5: 18 + 238.
     """
     raise NotImplementedError("not written yet")

@@ -14,6 +14,6 @@ def smooth_l1(x: torch.Tensor, sigma: float) -> torch.Tensor:
         0.5 * sigma^2 * x^2         if |x| < 1 / sigma^2
         |x| - 0.5 / sigma^2         otherwise
 
-    By hand, sigma 3: x = 1 gives 1 - 1/18 = .9444.
+    By hand, sigma 3: x = 1 gives 1 - 1/18 = 0.9444.
     """
     raise NotImplementedError("not written yet")

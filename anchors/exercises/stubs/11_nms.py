@@ -15,6 +15,6 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_thresh: float) -> torch.T
 
     Equal scores: the lower index first. An IoU equal to the threshold stays. Boxes are half-open: no +1.
 
-    By hand: [0,0,10,10] (.9), [1,0,11,10] (.8), [20,0,30,10] (.7) at .5: [0, 2].
+    By hand: [0,0,10,10] (0.9), [1,0,11,10] (0.8), [20,0,30,10] (0.7) at 0.5: [0, 2].
     """
     raise NotImplementedError("not written yet")

@@ -14,7 +14,7 @@ def label_rois(
     """What the head learns from: (rois [P+M,4], labels [P+M] int64, target_deltas [P+M,4]).
 
         rois = proposals [P,4], then the true boxes gt_boxes [M,4]
-        label = the class (gt_labels [M], 1 or more) of the roi's best gt if their IoU is >= .5, else 0
+        label = the class (gt_labels [M], 1 or more) of the roi's best gt if their IoU is >= 0.5, else 0
         target = encode(best gt, roi) * (10, 10, 5, 5), for background too; all 0 where there is no gt
 
     box_iou and encode may be your own, or those of anchors.boxes and anchors.deltas.

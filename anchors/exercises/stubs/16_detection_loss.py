@@ -25,6 +25,6 @@ def detection_loss(
 
     R = 0: 0 and 0.
 
-    By hand: logits 0 of two classes, label 1, its dx wrong by 1, sigma 1: ln 2 and .5.
+    By hand: logits 0 of two classes, label 1, its dx wrong by 1, sigma 1: ln 2 and 0.5.
     """
     raise NotImplementedError("not written yet")

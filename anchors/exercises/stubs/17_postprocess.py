@@ -25,6 +25,6 @@ def postprocess(
 
     anchors.deltas.decode gives [R,K+1,4]; anchors.nms.batched_nms(boxes, scores, labels, nms_thresh) is the last step.
 
-    By hand: probabilities (1/8, 3/8, 4/8) and threshold .05: labels [2, 1], scores [.5, .375].
+    By hand: probabilities (1/8, 3/8, 4/8) and threshold 0.05: labels [2, 1], scores [0.5, 0.375].
     """
     raise NotImplementedError("not written yet")

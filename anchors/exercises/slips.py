@@ -1,4 +1,4 @@
-"""Small exercises, each for a slide that has it wrong: the number of anchors, the head, recall, the split, freezing."""
+"""Small exercises on common slips: the number of anchors, the head, recall, the split, freezing, mAP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANCHOR_COUNT = Task(
         math.prod(math.ceil(s / stride) for s in image_size) * num_cell_anchors
     ),
     edges=[
-        Case("the lecture's image", {"image_size": (800, 800), "stride": 16, "num_cell_anchors": 9}),
+        Case("800 x 800 pixels", {"image_size": (800, 800), "stride": 16, "num_cell_anchors": 9}),
         Case("a rectangle", {"image_size": (600, 1000), "stride": 16, "num_cell_anchors": 9}),
         Case("one cell", {"image_size": (16, 16), "stride": 16, "num_cell_anchors": 1}),
     ],
@@ -107,7 +107,7 @@ HEAD = Task(
     mistakes=[
         Mistake(
             "no ReLU",
-            "Sequential(Linear, Linear), as on the slide, is one Linear: each needs a ReLU after it.",
+            "Sequential(Linear, Linear) computes the same as one Linear: each needs a ReLU after it.",
             lambda x, w1, b1, w2, b2: head_variant(x, w1, b1, w2, b2, first=False, second=False),
         ),
         Mistake(
@@ -127,7 +127,7 @@ HEAD = Task(
 RECALL = Task(
     name="recall",
     function="recall",
-    lesson="the lecture's slide on precision and recall",
+    lesson="anchors/training.py",
     oracle=lambda tp, fp, fn: tp / (tp + fn) if tp + fn else 0.0,
     edges=[
         Case("three of four found, one wrong", {"tp": 3, "fp": 1, "fn": 1}),
@@ -152,18 +152,18 @@ RECALL = Task(
 SPLIT = Task(
     name="split",
     function="split",
-    lesson="the lecture's slide on training and test set",
+    lesson="indices[:n] are the first n entries of a list, indices[:-n] all but the last n",
     oracle=lambda indices, num_train: (torch.tensor(indices[:num_train]), torch.tensor(indices[num_train:])),
     edges=[
-        Case("the lecture's 89 images", {"indices": list(range(89)), "num_train": 50}),
+        Case("89 images", {"indices": list(range(89)), "num_train": 50}),
         Case("three images", {"indices": [2, 0, 1], "num_train": 2}),
     ],
     draw=lambda rng, size: {"indices": rng.sample(range(size + 2), size + 2), "num_train": rng.randint(1, size + 1)},
     mistakes=[
         Mistake(
             "counted from the end",
-            "indices[:-50] leaves 39 to train on and indices[-50:] 50 for the test: the reverse of the slide's text "
-            "(its log shows 20 steps at batch 2, so 39 images).",
+            "of 89 images indices[:-50] leaves 39 to train on and indices[-50:] 50 for the test: the reverse of what "
+            "was meant.",
             lambda indices, num_train: (torch.tensor(indices[:-num_train]), torch.tensor(indices[-num_train:])),
         ),
         Mistake(
@@ -184,7 +184,7 @@ def count_trainable(sizes, freeze) -> int:
 FREEZE = Task(
     name="freeze",
     function="trainable_after_freezing",
-    lesson="the lecture's slide on fine-tuning a classifier",
+    lesson="torch.nn.Module.eval and requires_grad_ in the documentation of torch",
     oracle=lambda sizes: sum(a * b + b for a, b in list(pairwise(sizes))[-1:]),
     edges=[
         Case("one layer to freeze, one to train", {"sizes": [4, 3, 2]}),
@@ -216,7 +216,7 @@ def mean_ap_variant(ap, *, missing=True, first_only=False):
 MEAN_AP = Task(
     name="mean_ap",
     function="mean_ap",
-    lesson="the lecture's slide on mAP",
+    lesson="COCO's table: AP is a mean over classes and ten IoU thresholds; -1 means no such object",
     oracle=mean_ap_variant,
     edges=[
         Case("two classes, two thresholds", {"ap": torch.tensor([[0.75, 0.25], [0.5, 0.0]])}),
@@ -232,7 +232,7 @@ MEAN_AP = Task(
         ),
         Mistake(
             "one IoU threshold",
-            "the slide's mean over classes is VOC's; COCO's also averages ten IoU thresholds.",
+            "a mean over classes alone is VOC's mAP; COCO's AP is also a mean over ten IoU thresholds.",
             lambda ap: mean_ap_variant(ap, first_only=True),
         ),
     ],

@@ -1,6 +1,6 @@
-"""Everything the lecture counts, for a picture of 800 x 800 pixels and its boxes: nothing is drawn or trained here.
+"""The worked example: every count for a picture of 800 x 800 pixels and its boxes. Nothing is drawn or trained here.
 
-50 * 50 * 9 = 22,500 anchors, 8,940 of them inside; with the lecture's two boxes 18 positive, 7,690 negative and 1,232
+50 * 50 * 9 = 22,500 anchors, 8,940 of them inside; with the example's two boxes 18 positive, 7,690 negative and 1,232
 ignored, and 18 + 238 in the sample.
 """
 
@@ -54,7 +54,7 @@ class Anchoring:
 
 
 def anchoring(boxes: Tensor, seed: int) -> Anchoring:
-    """From boxes [M,4] to the sampled anchors, step by step as in the lecture."""
+    """From boxes [M,4] to the sampled anchors, step by step."""
     anchors = grid_anchors(generate_cell_anchors(SIZES, RATIOS), GRID, STRIDE)
     inside = inside_image(anchors, IMAGE_SIZE)
     inside_idxs = inside.nonzero().squeeze(1)
@@ -95,7 +95,7 @@ def fits_along_a_side() -> dict[str, int]:
 
 
 def transposed_best(found: Anchoring) -> list[int]:
-    """The best anchor of each box if the grid ran over x outside and y inside, as in the lecture's notebook."""
+    """The best anchor of each box if the grid ran over x outside and y inside, a common slip."""
     order = torch.arange(len(found.anchors)).reshape(*GRID, NUM_CELL).transpose(0, 1).reshape(-1)
     turned = found.anchors[order]
     inside = inside_image(turned, IMAGE_SIZE)
@@ -112,7 +112,7 @@ def numbers(found: Anchoring) -> dict:
             "map": list(GRID),
             "per_cell": NUM_CELL,
             "all": len(found.anchors),
-            "slide_product_16_16_9": STRIDE * STRIDE * NUM_CELL,
+            "stride_taken_for_cells_16_16_9": STRIDE * STRIDE * NUM_CELL,
             "inside": int(found.inside.sum()),
             "inside_per_template": found.per_template(),
             "fits_along_a_side": fits_along_a_side(),
