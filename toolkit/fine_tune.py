@@ -30,7 +30,7 @@ from toolkit.training import distributed, run_folder
 from toolkit.training import resume as over
 from toolkit.training import train as training
 from toolkit.training.labels import Labels, check_labels, check_test, find_files, read_labels
-from toolkit.training.progress import Progress, duration
+from toolkit.training.progress import Progress, duration, epochs_text
 
 log = logging.getLogger(__name__)
 MAY_DIFFER = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard"}  # between processes
@@ -231,7 +231,7 @@ def _fit(
             processes=processes,
             progress=progress,
         )
-        progress.line(f"{trained.ended} after {trained.epochs:g} epochs, {duration(seconds())}")
+        progress.line(f"{trained.ended} after {epochs_text(trained.epochs)}, {duration(seconds())}")
     except Stopped:
         note(folder, status="stopped", seconds=seconds())
         raise

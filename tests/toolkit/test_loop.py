@@ -308,7 +308,7 @@ def test_an_option_that_would_not_take_it_up_again_is_refused(tmp_path):
         ({"schedule": "constant"}, 5, ""),
         ({"schedule": "cosine"}, 3, ""),
         ({"schedule": "cosine"}, 5, r"--epochs 5 cannot change here: .* planned for 3 epochs \(cosine\)"),
-        ({"schedule": "constant"}, 1, "--epochs 1: 2 epochs are trained already"),
+        ({"schedule": "constant"}, 1, "--epochs 1: 2 epochs trained already"),
     ],
 )
 def test_epochs_are_added_where_the_learning_rate_allows_it(tmp_path, plan, epochs, says):

@@ -39,7 +39,7 @@ def test_thresholds_their_objects_and_the_best_score_below(command, tmp_path, ca
         assert best["score"] < 0.5
         assert main(command) == 0
         captured = capsys.readouterr()
-        assert captured.out.startswith("0 objects in 1 pictures")
+        assert captured.out.startswith("0 objects in 1 picture:")
         assert f"square 0.999 ({said}, disc 0.500 (no threshold was chosen yet" in captured.err
         assert f"best score below: {best['score']:.3f} ({best['label']} in a.png)" in captured.err
         assert "1 of 1 pictures show no object" in captured.err

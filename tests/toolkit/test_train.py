@@ -123,7 +123,8 @@ def test_evaluation_every_second_epoch_and_at_the_end(data, tmp_path):
 
 def test_without_validation_images(data, tmp_path):
     code, text = frcnn(["train", data / "train.json", "--runs", tmp_path / "runs", *TINY], tmp_path / "out.txt")
-    assert code == 0 and "warning: no val.json" in text, text
+    assert code == 0 and "warning: no val.json: nothing is evaluated" in text, text
+    assert "`best` will hold the weights of the last epoch" in text.partition("epoch 1/")[0]
     assert checkpoint.load(tmp_path / "runs" / "train" / "best").meta["step"] == 6
 
 
@@ -216,11 +217,13 @@ def test_the_time_of_a_plan_has_training_judging_and_report(data, tmp_path, monk
     assert main(list(map(str, command))) == 0
     said = capsys.readouterr().out
     # 5 epochs x 3 batches x 2 images x 200 s = 6000; judged after 2, 4 and 5: 3 x 3 x 80 = 720; report: 5 x 30 = 150
-    wanted = "about 1:54 h: training (400.00 s a batch) 1:40 h, judging (4:00 min each) 12:00 min, report 2:30 min"
+    wanted = "about 1:54 h: training (400.00 s a batch) 1:40 h, evaluation (4:00 min each) 12:00 min, report 2:30 min"
     assert f"time       {wanted}\n" in said and "hint" not in said  # the network is the small one already
     assert main([*map(str, command), "--model", "fasterrcnn_mobilenet_v3_large_320_fpn", "--no-report"]) == 0
     said = capsys.readouterr().out
-    assert "judging (4:00 min each) 12:00 min\n" in said and "hint       long on a CPU: --model fasterrcnn_tiny" in said
+    assert (
+        "evaluation (4:00 min each) 12:00 min\n" in said and "hint       long on a CPU: --model fasterrcnn_tiny" in said
+    )
 
 
 @pytest.mark.parametrize("norm, images", [("group", 1), ("batch", 2)])

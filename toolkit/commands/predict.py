@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from label_tools.pictures.own_files import drawing_paths
     from label_tools.text.atomic import atomic_write
     from label_tools.text.errors import FINDINGS, InputError
+    from label_tools.text.messages import counted
     from toolkit import checkpoint
     from toolkit.prediction import drawing, predict
     from toolkit.training import run_folder
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         elif not args.no_pictures:
             drawing.save_jpeg(drawn(path, detections), drawings[name.as_posix()])
         records.append(record)
-        progress.step(f"{done}/{len(files)} pictures")
+        progress.step(f"{done}/{counted(len(files), 'picture')}", done, len(files))
     progress.close()
     content = predict.to_json(records, meta["classes"], predict.thresholds_of(meta, args.score))
     with atomic_write(out / "detections.json") as file:
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(content.decode())
     else:
         total = sum(len(r["detections"]) for r in records)
-        print(f"{total} objects in {len(records) - bad} pictures: {out}")
+        print(f"{counted(total, 'object')} in {counted(len(records) - bad, 'picture')}: {out}")
     empty = sum(not r["detections"] and "error" not in r for r in records)
     if empty:
         total = len(records) - bad

@@ -20,8 +20,10 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         "together with --val. Writes runs/NAME; never overwrites a run.",
     )
     parser.add_argument("data", nargs="?", type=Path, metavar="DATA", help="folder of `frcnn split`, or a COCO file")
-    parser.add_argument("--val", type=Path, metavar="FILE", help="COCO file to judge on (default: DATA/val.json)")
-    parser.add_argument("--test", type=Path, metavar="FILE", help="COCO file judged last (default: DATA/test.json)")
+    parser.add_argument("--val", type=Path, metavar="FILE", help="COCO file to evaluate on (default: DATA/val.json)")
+    parser.add_argument(
+        "--test", type=Path, metavar="FILE", help="COCO file to evaluate on at the end (default: DATA/test.json)"
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument("--name", default="train", help="name of the run (default: train)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
@@ -114,7 +116,7 @@ def _print_end(folder: Path, report: bool) -> None:
     for split in reversed(own):
         metrics = read_metrics(folder, split)
         numbers = "  ".join(f"{key} {tables.number(metrics[key])}" for key in ("AP", "AP50", "AP75"))
-        print(f"mAP on {split}: {numbers}  ({metrics['num_objects']} objects in {metrics['num_images']} images)")
+        print(f"mAP on {split}: {numbers}  ({tables.counts(metrics)})")
     if own:
         print(f"report: {folder / 'report.html'}")
     print(f"checkpoint: {folder / 'best'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from label_tools.text.messages import counted
 from toolkit.metrics.coco import KEYS
 
 MEANING = {
@@ -109,12 +110,17 @@ def _rows(metrics: dict) -> list[tuple[str, list[str]]]:
     return rows
 
 
+def counts(metrics: dict) -> str:
+    """`12 objects in 1 image`: what the numbers were computed from."""
+    return f"{counted(metrics['num_objects'], 'object')} in {counted(metrics['num_images'], 'image')}"
+
+
 def _caption(metrics: dict) -> str:
     ends = interval(metrics, "AP")
     text = f"AP {number(metrics['AP'])}"
     text += f", 95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics["AP"] is not None else ""
     split = f" of the {metrics['split']} split" if metrics.get("split") else ""
-    return f"{text}; {metrics['num_objects']} objects in {metrics['num_images']} images{split}; COCO metrics"
+    return f"{text}; {counts(metrics)}{split}; COCO metrics"
 
 
 def markdown(metrics: dict) -> str:

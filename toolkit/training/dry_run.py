@@ -23,7 +23,7 @@ HOURS = 3600  # seconds on a CPU from which on a smaller network is named
 def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> str:
     """Data, classes, network, steps, memory and an estimate of time (from a step or two on random pixels).
 
-    reported: images that are judged once more at the end, for the report.
+    reported: images that are evaluated once more at the end, for the report.
 
     Never touches the network: weights that are not here yet are named, with the ways to get them.
     """
@@ -38,11 +38,11 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
     )
     steps = -(-len(batches) // config.optimizer.accumulate) * config.schedule.epochs
     step, loss, detect = _time_an_image(model, train, config.data.batch_size, architecture["norm"], device, dtype)
-    per_batch, per_judging = step * config.data.batch_size, (loss + detect) * (len(val) if val is not None else 0)
-    epochs, judgings = config.schedule.epochs, -(-config.schedule.epochs // config.schedule.eval_every)
+    per_batch, per_evaluation = step * config.data.batch_size, (loss + detect) * (len(val) if val is not None else 0)
+    epochs, evaluations = config.schedule.epochs, -(-config.schedule.epochs // config.schedule.eval_every)
     times = {
         f"training ({per_batch:.2f} s a batch)": per_batch * len(batches) * epochs,
-        f"judging ({duration(per_judging)} each)": per_judging * judgings,
+        f"evaluation ({duration(per_evaluation)} each)": per_evaluation * evaluations,
         "report": detect * reported,
     }
     seconds = sum(times.values())

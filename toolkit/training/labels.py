@@ -77,7 +77,10 @@ def check_labels(labels: Labels) -> None:
         raise InputError(f"{path}: has no object in {len(train)} images{crowds}; needs at least one")
     check_test(labels, train.classes)
     if "val" not in labels:
-        log.warning("no val.json: no AP, no best checkpoint, no report; give --val")
+        log.warning(
+            f"no val.json: nothing is evaluated, so there is no AP, no report and no early stop, and `best` will hold "
+            f"the weights of the last epoch; `frcnn split {path}` makes a val.json, or give --val FILE"
+        )
         return
     val_path, val = labels["val"].path, labels["val"].index
     if val.classes != train.classes or val.category_ids != train.category_ids:

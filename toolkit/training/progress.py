@@ -1,5 +1,4 @@
-"""What a person sees while a run goes on: one moving line on a terminal, a bar in a notebook, plain lines elsewhere and
-in train.log."""
+"""Progress: one moving line on a terminal, a bar in a notebook, plain lines elsewhere and in train.log."""
 
 from __future__ import annotations
 
@@ -10,6 +9,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from label_tools.text.messages import counted
+
 
 def duration(seconds: float) -> str:
     """`45 s`, `3:20 min`, `2:05 h`."""
@@ -19,6 +20,11 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60}:{seconds % 60:02d} min"
     return f"{seconds // 3600}:{seconds % 3600 // 60:02d} h"
+
+
+def epochs_text(epochs: float) -> str:
+    """`1 epoch`, `2.5 epochs`: of a run that --max-time ended, to a tenth."""
+    return counted(int(epochs), "epoch") if epochs == int(epochs) else f"{epochs:.1f} epochs"
 
 
 def bar(total: int, text: str = "") -> Any:
@@ -50,7 +56,7 @@ class Progress:
 
     def step(self, text: str, done: int = 0, total: int = 0) -> None:
         """A passing state, `done` of `total`: rewritten in place on a terminal, a bar in a notebook, else one plain
-        line in `every` seconds."""
+        line in `every` seconds and the last one."""
         if self.notebook and total:
             self.bar = self.bar or bar(total)
             self.bar.n = done
@@ -59,7 +65,7 @@ class Progress:
             sys.stderr.write("\r" + text.ljust(self._width)[:200])
             sys.stderr.flush()
             self._width = len(text)
-        elif time.monotonic() - self._last >= self.every:
+        elif 0 < done == total or time.monotonic() - self._last >= self.every:
             self._last = time.monotonic()
             self._plain(text)
 

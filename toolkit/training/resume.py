@@ -10,6 +10,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit import checkpoint
 from toolkit.config import Schedule
+from toolkit.training.progress import epochs_text
 
 # what a reason to end (`Trained.ended`, in run.json) begins with, and the option that takes up such a run again
 _TAKES_UP = {"finished": "epochs", "early stop": "patience", "--max-time": "max_time"}
@@ -41,7 +42,7 @@ def check_epochs(folder: Path, plan: Schedule, epochs: int, done: float) -> None
     if epochs == plan.epochs:
         return
     if epochs < done:
-        raise InputError(f"{folder}: --epochs {epochs}: {counted(done, 'epoch')} are trained already; needs more")
+        raise InputError(f"{folder}: --epochs {epochs}: {epochs_text(done)} trained already; needs more")
     if plan.schedule != "constant":
         raise InputError(
             f"{folder}: --epochs {epochs} cannot change here: the learning rate was planned for "
