@@ -163,6 +163,17 @@ _COMPACT = {
     "patience": 0,
 }
 MODEL_RECIPES: dict[str, dict[str, Any]] = {
+    "fasterrcnn_efficientnet_lite0_fpn": {
+        **_COMPACT,
+        "lr": 1e-3,
+        "norm": "auto",
+        "trainable_layers": 3,
+        "backbone_lr": 0.1,
+        "epochs": 6,
+        "channels_last": True,
+        "image_size": 224,
+        "max_size": 320,
+    },
     "fasterrcnn_tiny_fpn": {**_COMPACT, "image_size": 224, "max_size": 320},
     "anchors_tiny": {**_COMPACT, "image_size": 160, "max_size": 256, "lr": 1e-3},
     "fasterrcnn_mobilenet_v3_large_320_fpn": {"image_size": 320, "max_size": 640},

@@ -20,7 +20,7 @@ STAGES = (16, 32, 64, 128, 128)
 FPN_CHANNELS = 64
 HEAD_WIDTH = 256
 ANCHOR_SIZES = ((24,), (48,), (96,))
-ASPECT_RATIOS = ((0.5, 1.0, 2.0),) * len(ANCHOR_SIZES)
+ASPECT_RATIOS = (0.5, 1.0, 2.0)
 
 
 def _stage(num_in: int, num_out: int, depth: int) -> nn.Sequential:
@@ -57,15 +57,24 @@ class CompactFPN(nn.Module):
 
 def fasterrcnn_tiny_fpn(num_classes: int, **options: object) -> FasterRCNN:
     """The compact detector for `num_classes` (background included); `options` go to torchvision's FasterRCNN."""
+    return compact_detector(CompactFPN(), num_classes, ANCHOR_SIZES, **options)
+
+
+def compact_detector(
+    backbone: nn.Module, num_classes: int, anchor_sizes: tuple[tuple[int, ...], ...], **options: object
+) -> FasterRCNN:
+    """torchvision's FasterRCNN on a backbone with levels "0", "1", "2" of strides 8, 16, 32, made for a CPU: one anchor
+    size a level, few proposals, a head of 256."""
+    channels = backbone.out_channels
     return FasterRCNN(
-        CompactFPN(),
-        rpn_anchor_generator=AnchorGenerator(ANCHOR_SIZES, ASPECT_RATIOS),
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(anchor_sizes, (ASPECT_RATIOS,) * len(anchor_sizes)),
         rpn_pre_nms_top_n_train=400,
         rpn_post_nms_top_n_train=150,
         rpn_pre_nms_top_n_test=400,
         rpn_post_nms_top_n_test=150,
-        box_roi_pool=MultiScaleRoIAlign(["0", "1", "2"], 7, 2, canonical_scale=96, canonical_level=4),
-        box_head=TwoMLPHead(FPN_CHANNELS * 7 * 7, HEAD_WIDTH),
+        box_roi_pool=MultiScaleRoIAlign(["0", "1", "2"], 7, 2, canonical_scale=anchor_sizes[-1][0], canonical_level=4),
+        box_head=TwoMLPHead(channels * 7 * 7, HEAD_WIDTH),
         box_predictor=FastRCNNPredictor(HEAD_WIDTH, num_classes),
         **options,
     )

