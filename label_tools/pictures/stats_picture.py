@@ -6,13 +6,14 @@ from typing import BinaryIO
 
 import numpy as np
 
+from label_tools.pictures.letters import class_texts, plot_families, plot_text
 from label_tools.pictures.own_files import DRAWN
-from label_tools.text.errors import one_line
+from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.messages import counted
 
 ANCHOR_SIZES = (32, 64, 128, 256, 512)  # torchvision's Faster R-CNN with FPN
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)
-BLUE, ORANGE = "#2f6db3", "#d9822b"
+BARS, MARKS = PAGE_COLOURS[1], PAGE_COLOURS[0]
 MOST_BARS = 30
 
 
@@ -22,19 +23,21 @@ def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO,
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "stats"}
+    names = class_texts(dict(enumerate(numbers["classes"], start=1)))
+    texts = {name: plot_text(names[k], f"class {k}") for k, name in enumerate(numbers["classes"], start=1)}
+    heading = plot_text(title, "these labels")
+    style = {"font.family": plot_families([heading, *texts.values()]), "font.size": 9}
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "stats"}
     with rc_context(style):
         figure = Figure(figsize=(13, 7.6), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(2, 3)
         every = numbers["all"]
-        figure.suptitle(
-            f"{_plain(title)}: {counted(numbers['images'], 'image')}, {counted(every['objects'], 'object')}, "
-            f"{counted(len(numbers['classes']), 'class', 'classes')}",
-            fontsize=13,
-            fontweight="bold",
-        )
-        _classes(panels[0, 0], numbers)
+        said = f"{counted(numbers['images'], 'image')}, {counted(every['objects'], 'object')}"
+        said = f"{heading}: {said}, {counted(len(numbers['classes']), 'class', 'classes')}"
+        latin = len(plot_families([heading])) == 1  # other fonts may have no bold face
+        figure.suptitle(said, fontsize=13, fontweight="bold" if latin else "normal")
+        _classes(panels[0, 0], numbers, texts)
         _sizes(panels[0, 1], boxes["size"], every, "", "Box size in the file", (32, 96))
         model = f"Box size in the model ({numbers['min_size']}, at most {numbers['max_size']})"
         _sizes(panels[0, 2], boxes["model_size"], every, "model_", model, ANCHOR_SIZES)
@@ -49,39 +52,36 @@ def _no_clock(kind: str) -> dict:
     return {"png": {"Software": None, "Comment": DRAWN}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
 
 
-def _plain(text: str) -> str:
-    """Text that matplotlib takes as it stands: a dollar sign would start a formula."""
-    return one_line(text).replace("$", r"\$")
-
-
-def _classes(panel, numbers: dict) -> None:
-    rows = sorted(((g["objects"], name) for name, g in numbers["classes"].items()), reverse=True)
+def _classes(panel, numbers: dict, texts: dict[str, str]) -> None:
+    rows = sorted(((g["objects"], name) for name, g in numbers["classes"].items()), key=lambda row: (-row[0], row[1]))
     shown = rows[:MOST_BARS]
     rest = f", the {len(shown)} most frequent of {len(rows)}" if len(rows) > len(shown) else ""
     panel.set_title(f"Objects per class{rest}")
-    names = [_plain(name if len(name) <= 22 else name[:21] + "…") for _, name in shown]
+    names = [texts[name] if len(texts[name]) <= 22 else texts[name][:21] + "…" for _, name in shown]
     places = np.arange(len(shown))
-    bars = panel.barh(places, [count for count, _ in shown], color=BLUE)
+    bars = panel.barh(places, [count for count, _ in shown], color=BARS)
     panel.set_yticks(places, names, fontsize=9 if len(shown) <= 15 else 6)
-    panel.invert_yaxis()
     panel.bar_label(bars, padding=3, fontsize=9 if len(shown) <= 15 else 6)
     panel.margins(x=0.15)
-    panel.set_ylim(max(len(shown), 4) - 0.5, -0.5)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    # as many rows as there are classes; one or two would be walls of colour
+    spare = max(0.0, 3 - len(shown)) / 2
+    panel.set_ylim(len(shown) - 0.5 + spare, -0.5 - spare)
 
 
 def _sizes(panel, sizes: np.ndarray, group: dict, prefix: str, title: str, marks: tuple[int, ...]) -> None:
     counts = ", ".join(f"{group[prefix + name]} {name}" for name in ("small", "medium", "large"))
     panel.set_title(f"{title}\n{counts}")
-    dashed = "anchors dashed" if marks == ANCHOR_SIZES else "small and large dashed"
-    panel.set_xlabel(f"sqrt(width × height), pixels; {dashed}")
+    dashed = "the anchors' sizes" if marks == ANCHOR_SIZES else "small < {}, large ≥ {}".format(*marks)
+    panel.set_xlabel(f"sqrt(width × height), pixels; dashed: {dashed}")
     panel.set_ylabel("objects")
     panel.set_xscale("log", base=2)
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panel.hist(sizes, bins=2.0 ** np.arange(0, 13.01, 0.25), color=BLUE)
+    panel.hist(sizes, bins=2.0 ** np.arange(0, 13.01, 0.25), color=BARS)
     low, high = (sizes.min(), sizes.max()) if len(sizes) else (32, 96)
     panel.set_xlim(max(1, min(low / 1.5, 16)), max(high * 1.5, 256))
     for mark in marks:
-        panel.axvline(mark, color=ORANGE, linestyle="--", linewidth=1)
+        panel.axvline(mark, color=MARKS, linestyle="--", linewidth=1)
 
 
 def _per_image(panel, counts: np.ndarray) -> None:
@@ -90,21 +90,21 @@ def _per_image(panel, counts: np.ndarray) -> None:
     panel.set_ylabel("images")
     top = int(counts.max(initial=1))
     step = max(1, -(-top // 40))
-    panel.hist(counts, bins=np.arange(-0.5, top + step + 0.5, step), color=BLUE, rwidth=0.9)
+    panel.hist(counts, bins=np.arange(-0.5, top + step + 0.5, step), color=BARS, rwidth=0.9)
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.yaxis.get_major_locator().set_params(integer=True)
 
 
 def _ratios(panel, ratios: np.ndarray) -> None:
     panel.set_title("Aspect ratio of the boxes")
-    panel.set_xlabel("height / width; anchors dashed")
+    panel.set_xlabel("height / width; dashed: the anchors' ratios")
     panel.set_ylabel("objects")
     panel.set_xscale("log", base=2)
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
     reach = max(2.0, float(np.abs(np.log2(ratios)).max(initial=0)))
-    panel.hist(ratios, bins=2.0 ** np.linspace(-reach, reach, 41), color=BLUE)
+    panel.hist(ratios, bins=2.0 ** np.linspace(-reach, reach, 41), color=BARS)
     for mark in ANCHOR_RATIOS:
-        panel.axvline(mark, color=ORANGE, linestyle="--", linewidth=1)
+        panel.axvline(mark, color=MARKS, linestyle="--", linewidth=1)
 
 
 def _places(figure, panel, x: np.ndarray, y: np.ndarray) -> None:

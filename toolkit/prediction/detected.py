@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from label_tools.pictures import images
+from label_tools.pictures.paint import paint
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.data.dataset import corners
-from toolkit.prediction import drawing
 
 NOTEBOOK_SIDE = 800  # pixels of the longer side of a picture in a notebook
 
@@ -71,11 +71,10 @@ class Detections:
         return [{**one, "image_id": image_id} for one in self._results]
 
     def draw(self) -> Image.Image:
-        """The picture with boxes, classes and scores."""
+        """The picture with boxes or masks, classes and scores; a legend below it where they do not fit."""
         picture = images.open_image(self.picture) if isinstance(self.picture, Path) else self.picture
-        texts = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores, strict=True)]
-        colours = [drawing.colour_of(one["category_id"]) for one in self._results]
-        return drawing.draw_boxes(picture, self.boxes.tolist(), texts, colours)
+        names = {one["category_id"]: name for one, name in zip(self._results, self.names, strict=True)}
+        return paint(picture, self._results, names)
 
     def _repr_html_(self) -> str:
         text = html.escape(repr(self))

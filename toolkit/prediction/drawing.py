@@ -32,11 +32,6 @@ def draw_detections(image: Image.Image, detections: list[dict[str, Any]]) -> Ima
     return paint(image, detections, {d["category_id"]: d["label"] for d in detections})
 
 
-def colour_of(category_id: int) -> Colour:
-    """The colour of a class, as `frcnn draw` and the report have it."""
-    return class_colour(category_id)
-
-
 def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int = 320) -> Image.Image:
     """One picture of a training batch: augmented images [3,H,W] uint8 with the boxes that the network is taught."""
     columns = int(np.ceil(np.sqrt(len(images))))
@@ -52,7 +47,7 @@ def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int
             image,
             (target["boxes"] * scale).tolist(),
             [names[label] for label in labels],
-            [colour_of(label) for label in labels],
+            [class_colour(label) for label in labels],
         )
         sheet.paste(image, ((i % columns) * cell, (i // columns) * cell))
     return sheet

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from label_tools.pictures.palette import PAGE_COLOURS
+
 WIDTH, HEIGHT = 560, 330
 LEFT, RIGHT, TOP, BOTTOM = 60, 14, 12, 44
-NUM_COLOURS = 8  # .c0 to .c7 of the page's style
+NUM_COLOURS = len(PAGE_COLOURS)  # .c0, .c1, ... of the page's style
 
 
 @dataclass(frozen=True)

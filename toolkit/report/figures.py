@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from toolkit.report.charts import Line, bar_chart, histogram, line_chart, matrix
+from toolkit.report.charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix
 from toolkit.report.training import Training, smooth
 
 MOST_LINES = 7  # classes that get a curve of their own; the table beside has all
@@ -55,7 +55,8 @@ class EvaluationFigures:
         classes = metrics["per_class"]
         most = sorted(classes, key=lambda name: -classes[name]["num_objects"])[:MOST_LINES]
         self.shown = [name for name in classes if name in most]
-        self.colour = {name: i % 8 for i, name in enumerate(self.shown)}
+        # a class has the colour of its place, as in every drawing, while there are enough colours
+        self.colour = {name: i for i, name in enumerate(classes if len(classes) <= NUM_COLOURS else self.shown)}
         split = f"{metrics['split']} split" if metrics.get("split") else "these images"
         self.of_split = f"on the {split}" if metrics.get("split") else "on these images"
         self.iou = metrics["settings"]["iou"]

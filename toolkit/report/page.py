@@ -9,6 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from label_tools.pictures.palette import PAGE_COLOURS
 from toolkit.metrics.error_kinds import KINDS
 from toolkit.metrics.small import few
 from toolkit.report import figures, tables
@@ -38,6 +39,11 @@ ERROR_MEANING = {
 }
 
 
+def _palette() -> str:
+    """The classes' colours, as `frcnn draw` and `frcnn predict` have them."""
+    return ":root { " + " ".join(f"--c{i}: {colour};" for i, colour in enumerate(PAGE_COLOURS)) + " }\n"
+
+
 def render(folder: Path, evaluations: dict[str, Path], split: str | None, place: Path) -> str:
     """The HTML of the page in `place`. evaluations: {split: folder with metrics.json}, the first or `split` in full."""
     import jinja2
@@ -65,7 +71,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
     main = split if split in loaded else next(iter(loaded), None)
     metrics = loaded.get(main)
     page = {
-        "style": Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        "style": Markup((HERE / "style.css").read_text(encoding="utf-8") + _palette()),
         "script": Markup((HERE / "sort.js").read_text(encoding="utf-8")),
         "title": _title(folder, metrics, training),
         "folder": folder.as_posix(),

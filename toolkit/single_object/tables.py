@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -189,7 +190,7 @@ def draw(results: list[tuple[str, dict[str, Any]]], path: Path) -> None:
     for label, style in (
         ("reported", {"mfc": "none"}),
         ("here, computed the document's way", {"color": "#999999"}),
-        ("here", {"color": "#D55E00"}),
+        ("here", {"color": PAGE_COLOURS[0]}),
     ):
         iou.plot([], [], "o", markeredgecolor=style.get("color", "#000000"), label=label, **style)
     figure.legend(*iou.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
@@ -203,7 +204,7 @@ def _dots(axes: Any, place: int, reported: float | None, document: float | None,
         axes.plot([min(values), max(values)], [place, place], color="#cccccc", zorder=1)
     for value, style in (
         (document, {"color": "#999999"}),
-        (right, {"color": "#D55E00"}),
+        (right, {"color": PAGE_COLOURS[0]}),
         (reported, {"facecolors": "none", "edgecolors": "#000000"}),
     ):
         axes.scatter([math.nan if value is None else value], [place], s=42, zorder=2, **style)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.atomic import atomic_write
 
 MOST_POINTS = 2000  # of a curve; a pixel shows no more
 COLUMNS = 3
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+COLOURS = PAGE_COLOURS[:5]
 LINES = (("train_loss", "-", COLOURS[0], "training"), ("val_loss", "o--", COLOURS[1], "validation"))
 METRICS = ("AP", "AP50", "AP75", "accuracy", "mean_iou")  # the numbers of an epoch that are drawn
 
