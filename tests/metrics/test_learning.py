@@ -8,7 +8,7 @@ import pytest
 from tests.toolkit.evaluation_fixtures import document_of
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.learning import fit_power_law, learning_curve
-from toolkit.metrics.statistics import anchor_coverage, object_statistics, resize_scale
+from toolkit.metrics.statistics import object_statistics
 
 
 def points(ceiling: float, gap: float, rate: float, noise: float = 0.0, seed: int = 0) -> list[dict]:
@@ -68,23 +68,3 @@ def test_object_statistics_by_hand():
     assert found["per_class"]["nut"]["size_quantiles"] == [20.0] * 5  # sqrt(10 * 40)
     assert found["per_class"]["nut"]["aspect_ratio_quantiles"] == [4.0] * 5
     assert found["per_class"]["bolt"]["size_quantiles"] is None
-
-
-def test_resize_scale_is_torchvisions():
-    # shorter side to 800 unless the longer would exceed 1333
-    size = np.array([[400.0, 200.0], [1000.0, 1000.0], [3000.0, 500.0]])
-    assert resize_scale(size, 800, 1333) == pytest.approx([1333 / 400, 0.8, 1333 / 3000])
-
-
-def test_anchor_coverage_by_hand():
-    boxes = [(1, 48, 48, 32, 32), (1, 0, 0, 8, 128), (1, 20, 48, 32, 32)]
-    document = document_of([boxes], size=(200, 200))
-    layout = {"sizes": [[32]], "aspect_ratios": [[1.0]], "strides": [16], "image_size": 200, "max_size": 400}
-    found = anchor_coverage(read_tables(document, []), layout)
-    # the first has its centre (64, 64) on the grid and the anchor's size: IoU 1.
-    # the second, centre (4, 64): the anchor at (0, 64) covers x 0..8 (its right half is 16 wide), y 48..80:
-    # 8 * 32 / (32 * 32 + 8 * 128 - 256) = 256 / 1792
-    # the third, centre (36, 64): the nearest anchor lies 4 pixels to the left: 28 * 32 / (2 * 1024 - 896)
-    assert found["best_iou"] == pytest.approx([1.0, 256 / 1792, 896 / 1152], abs=1e-3)
-    assert found["covered"] == pytest.approx(2 / 3)
-    assert anchor_coverage(read_tables(document_of([[]]), []), layout) is None

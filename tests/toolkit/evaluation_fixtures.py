@@ -227,23 +227,18 @@ def write_training_log(run: Path, epochs: int = 8, steps: int = 12) -> None:
 
 def made_run(folder: Path, images: int = 12, seed: int = 0) -> Path:
     """A run folder as training and evaluation leave it, with drawn pictures; no checkpoint. -> the run."""
+    from toolkit.evaluation.evaluate import anchor_coverage
     from toolkit.evaluation.evaluation_folder import write_evaluation
     from toolkit.evaluation.judge import Settings, judge
-    from toolkit.metrics.statistics import anchor_coverage
+    from toolkit.networks.view import Level, View
 
     document, detections = scene(seed, images)
     draw_images(document, folder / "images")
     run = folder / "runs" / "made"
     write_training_log(run)
     evaluation = judge(document, detections, Settings(resamples=200), split="val")
-    layout = {
-        "sizes": [[24], [48], [96]],
-        "aspect_ratios": [[0.5, 1.0, 2.0]] * 3,
-        "strides": [8, 16, 32],
-        "image_size": 160,
-        "max_size": 256,
-    }
-    evaluation.metrics["anchors"] = {**anchor_coverage(evaluation.tables, layout), "layout": layout}
+    levels = tuple(Level(stride, (size,), (0.5, 1.0, 2.0)) for stride, size in ((8, 24), (16, 48), (32, 96)))
+    evaluation.metrics["anchors"] = anchor_coverage(evaluation.tables, View(160, 256, levels))
     evaluation.metrics["settings"]["score_floor"] = 0.01
     evaluation.metrics["checkpoint"] = {"folder": "best", "epoch": 7, "step": 84}
     write_evaluation(run / "val", evaluation, folder / "images")

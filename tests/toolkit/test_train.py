@@ -8,11 +8,9 @@ import shutil
 import sys
 import types
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from label_tools.text.errors import MissingExtra
 from tests.toolkit.training_fixtures import TINY, draw_data, frcnn, recipe, records
@@ -263,25 +261,6 @@ def test_bf16_on_a_cpu_without_it_is_told_once(data, tmp_path, monkeypatch, caps
     assert main(command) == 0
     assert capsys.readouterr().err.count("warning: --precision bf16") == told
     assert (tmp_path / "runs" / "train" / "train.log").read_text().count("warning: --precision bf16") == told
-
-
-@pytest.mark.parametrize(
-    "limits",
-    [
-        {},
-        {"image_size": 100, "max_size": 120},
-        {"image_size": 50, "max_size": 51, "multi_scale": 0.0},
-        {"image_size": 100, "max_size": 400, "multi_scale": 0.2},
-    ],
-)
-def test_the_size_that_the_network_sees_is_torchvisions(limits):
-    model = config.Model(**limits)
-    sizes = np.array([[60, 80], [80, 60], [33, 97], [400, 401], [1, 1], [427, 640]], dtype=np.int32)
-    low = round(model.image_size * (1 + model.multi_scale))
-    transform = GeneralizedRCNNTransform(low, model.max_size, [0.0] * 3, [1.0] * 3)
-    for (height, width), seen in zip(sizes.tolist(), out_of_memory.seen_sizes(sizes, model).tolist(), strict=True):
-        image, _ = transform.resize(torch.zeros(3, height, width), None)
-        assert seen == pytest.approx(image.shape[1:], abs=1)  # torchvision's float32 scale may lose a pixel
 
 
 def test_the_largest_image_is_the_one_after_the_resize(data):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from label_tools.document import coco
 from label_tools.text.errors import InputError
@@ -14,7 +14,8 @@ from toolkit import checkpoint
 from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.evaluation.judge import DEFAULTS, Settings, judge
-from toolkit.metrics import statistics
+from toolkit.metrics.arrays import Tables
+from toolkit.networks.view import View, coverage, view_of
 from toolkit.prediction.predict import Predictor
 from toolkit.training import run_folder
 
@@ -119,11 +120,8 @@ def evaluate_split(
             f"{run} had no score thresholds, so they were chosen on these images, which flatters them; "
             f"frcnn evaluate {run} --split val chooses them first"
         )
-    layout = anchor_layout(predictor.model, predictor.device)
-    if layout:
-        metrics["anchors"] = statistics.anchor_coverage(evaluation.tables, layout)
-        if metrics["anchors"]:
-            metrics["anchors"]["layout"] = layout
+    if view := view_of(predictor.model):
+        metrics["anchors"] = anchor_coverage(evaluation.tables, view)
     write_evaluation(run / split, evaluation, image_root)
     if chosen:
         checkpoint.update_meta(found.folder, score_thresholds=evaluation.thresholds)
@@ -186,21 +184,25 @@ def unseen_classes(document: dict, seen: Collection[str] | None) -> list[str]:
     ]
 
 
-def anchor_layout(model: torch.nn.Module, device: torch.device) -> dict | None:
-    """The anchors of a network: sizes, aspect ratios and strides per level; None where it has none."""
-    generator = getattr(getattr(model, "rpn", None), "anchor_generator", None)
-    sizes, ratios = getattr(generator, "sizes", None), getattr(generator, "aspect_ratios", None)
-    if not sizes or not ratios:
+def anchor_coverage(tables: Tables, view: View) -> dict | None:
+    """How well the anchors cover the labelled objects, per class too, with the anchors; None without objects."""
+    good = ~tables.gt_is_crowd & (tables.gt_bbox[:, 2:] > 0).all(1)
+    if not good.any():
         return None
-    side = 256
-    with torch.inference_mode():
-        levels = model.backbone(torch.zeros(1, 3, side, side, device=device))
-    maps = list(levels.values()) if isinstance(levels, dict) else [levels]
-    transform = model.transform
+    box, class_ = tables.gt_bbox[good], tables.gt_class[good]
+    corners = np.hstack([box[:, :2], box[:, :2] + box[:, 2:]])
+    best = view.best_iou(corners, tables.image_size[tables.gt_image[good]][:, ::-1])
     return {
-        "sizes": [list(level) for level in sizes],
-        "aspect_ratios": [list(level) for level in ratios],
-        "strides": [side // level.shape[-1] for level in maps],
-        "image_size": transform.min_size[-1],
-        "max_size": transform.max_size,
+        **coverage(best),
+        "per_class": {
+            name: coverage(best[class_ == k]) for k, name in enumerate(tables.class_names) if (class_ == k).any()
+        },
+        "best_iou": [round(float(v), 4) for v in best],
+        "layout": {
+            "sizes": [list(level.sizes) for level in view.levels],
+            "aspect_ratios": [list(level.aspect_ratios) for level in view.levels],
+            "strides": [level.stride for level in view.levels],
+            "image_size": view.image_size,
+            "max_size": view.max_size,
+        },
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -16,7 +15,7 @@ from torchvision.ops.poolers import MultiScaleRoIAlign, initLevelMapper
 
 from label_tools.text.errors import InputError
 from toolkit.checkpoint import Checkpoint
-from toolkit.networks import first_weights
+from toolkit.networks import first_weights, view
 from toolkit.networks.pooling import TableRoIAlign
 from toolkit.networks.registry import Detector, find
 from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
@@ -105,13 +104,8 @@ def _pin_roi_scales(model: nn.Module) -> None:
     pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
     if not hasattr(pool, "map_levels"):
         return
-    side = 256  # a multiple of every stride
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        levels = model.backbone(torch.zeros(1, 3, side, side))
-    model.train(was_training)
-    strides = [side // levels[name].shape[-1] for name in pool.featmap_names if name in levels]
+    levels = view.strides(model.backbone)
+    strides = [levels[name] for name in pool.featmap_names if name in levels]
     pool.scales = [1 / stride for stride in strides]
     low, high = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
     pool.map_levels = initLevelMapper(low, high, pool.canonical_scale, pool.canonical_level)

@@ -40,6 +40,7 @@ class Detector:
     compact: bool = False
     num_layers: int = 5
     fixed_anchors: bool = False  # no --anchor-scale
+    only_shrinks: bool = False  # images that are smaller than max_size keep their size
 
 
 def _torchvision(name: str) -> Callable[..., nn.Module]:
@@ -120,6 +121,7 @@ def _registry() -> dict[str, Detector]:
             norm="batch",
             compact=True,
             fixed_anchors=True,
+            only_shrinks=True,
         ),
     }
     return names

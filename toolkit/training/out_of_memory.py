@@ -3,24 +3,18 @@ when there was too little."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from label_tools.text.messages import counted
 from toolkit.config import Config, Model
 from toolkit.data.dataset import Index
-
-
-def seen_sizes(sizes: np.ndarray, model: Model) -> np.ndarray:
-    """[N,2] (height, width) of images after torchvision's resize, the largest that multi-scale draws."""
-    short, long = sizes.min(axis=1), sizes.max(axis=1)
-    wanted = round(model.image_size * (1 + model.multi_scale))
-    scale = np.minimum(wanted / short, model.max_size / long)
-    return np.floor(sizes * scale[:, None] + 1e-6).astype(int)
+from toolkit.networks import registry
+from toolkit.networks.view import View
 
 
 def largest(index: Index, model: Model) -> str:
-    """`photo.jpg, 4000x3000 px, 1066x800 px in the network`: the image of most pixels after the resize."""
-    seen = seen_sizes(index.sizes, model)
+    """`photo.jpg, 4000x3000 px, 1066x800 px in the network`: the image of most pixels after the largest resize
+    that multi-scale draws."""
+    shorter = None if registry.find(model.model).only_shrinks else round(model.image_size * (1 + model.multi_scale))
+    seen = View(shorter, model.max_size).seen(index.sizes)
     row = int(seen.prod(axis=1).argmax())
     (height, width), (high, wide) = index.sizes[row].tolist(), seen[row].tolist()
     return f"{index.path(row).name}, {width}x{height} px, {wide}x{high} px in the network"
