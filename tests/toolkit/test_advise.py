@@ -69,8 +69,8 @@ def test_it_proposes_nothing_that_training_refuses(toy_set, capsys):
     path = str(toy_set(num_images=8, size=400))
     assert main(["advise", path, "--model", "anchors_tiny", "--size", "160", "--json"]) == 0
     advice = json.loads(capsys.readouterr().out)
-    larger = [t["reached"] for t in advice["tried"] if t["change"] == "anchor sizes"]
-    assert max(larger) > advice["coverage"]["all"]["0.5"] + 0.1
+    other = [t["reached"] for t in advice["tried"] if t["change"] == "anchor sizes"]
+    assert max(other) > advice["coverage"]["all"]["0.5"] + 0.02  # what is proposed for other networks
     assert "--image-size" in str(advice["advice"]) and "--anchor-scale" not in str(advice["advice"])
 
 
