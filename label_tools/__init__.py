@@ -19,7 +19,7 @@ _HOMES = {
     "open_source": "readers.sources",
     "check_document": "rules.check",
     "examine_files": "rules.check",
-    "split_file": "sets.split",
+    "split": "sets.split:split_file",
     "merge_files": "sets.edit",
     "remap": "sets.edit",
     "measure": "sets.stats",
@@ -33,4 +33,5 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute or name)

@@ -14,17 +14,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from label_tools.readers.convert import convert
+    from label_tools.sets.split import split_file as split
     from toolkit.evaluation.judge import coco_metrics
     from toolkit.prediction.detected import Detections
     from toolkit.run import Run, train
 
 __version__ = "0.1.0"
-__all__ = ["Detections", "Run", "coco_metrics", "train"]
+__all__ = ["Detections", "Run", "coco_metrics", "convert", "split", "train"]
 
 _HOMES = {
     "Detections": "toolkit.prediction.detected",
     "Run": "toolkit.run",
     "coco_metrics": "toolkit.evaluation.judge",
+    "convert": "label_tools.readers.convert",
+    "split": "label_tools.sets.split:split_file",
     "train": "toolkit.run",
 }
 
@@ -32,7 +36,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

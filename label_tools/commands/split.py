@@ -15,9 +15,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from label_tools.document.split import SHARES
 from label_tools.text.errors import one_line
-
-SHARES = {"train": 0.7, "val": 0.2, "test": 0.1}
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -53,11 +52,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.document import coco
     from label_tools.sets.split import split_file
 
     manifest = split_file(
-        coco.file_of(args.annotations),
+        args.annotations,
         fractions={part: getattr(args, part) for part in SHARES},
         seed=args.seed,
         group_by=args.group_by,

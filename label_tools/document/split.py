@@ -23,7 +23,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 
-PARTS = ("train", "val", "test")
+SHARES = {"train": 0.7, "val": 0.2, "test": 0.1}  # by default
+PARTS = tuple(SHARES)
 NO_OBJECT = None  # the class of images that hold nothing
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco
-from label_tools.document.split import PARTS, check_fractions, split_document
+from label_tools.document.split import PARTS, SHARES, check_fractions, split_document
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -36,7 +36,7 @@ class Tie:
 def split_file(
     annotations: Path,
     *,
-    fractions: dict[str, float],
+    fractions: dict[str, float] | None = None,
     seed: int = 0,
     group_by: str | None = None,
     duplicates: str = "near",
@@ -46,12 +46,13 @@ def split_file(
     image_root: Path | None = None,
     jobs: int = 1,
 ) -> dict:
-    """Split the COCO file `annotations` into `out`/{train,val,test,split}.json; the manifest is returned.
+    """Split the COCO file `annotations`, or that of a folder, into `out`/{train,val,test,split}.json. -> the manifest.
 
-    image_root: in place of the file's own. Raises InputError before anything is written.
+    fractions: shares of the parts, by default SHARES. image_root: in place of the file's own. Raises InputError before
+    anything is written.
     """
-    fractions = check_fractions(fractions)
-    annotations = Path(annotations)
+    fractions = check_fractions(SHARES if fractions is None else fractions)
+    annotations = coco.file_of(Path(annotations))
     out = annotations.parent if out is None else Path(out)
     _refuse_overwriting(annotations, out)
     document = coco.read(annotations)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
+
+from label_tools.text.errors import FINDINGS, FINE, InputError
+from label_tools.text.findings import ERROR
+
+STEPS = 7
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -18,65 +22,89 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _sample() -> Path:
-    return Path(__file__).resolve().parents[2] / "sample_data"
+    """The sample data: in an installed package, else in the source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "sample_data"
+    return installed if installed.is_dir() else package.parent / "sample_data"
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.text.errors import InputError
+    from toolkit.run import train
 
-    sample = args.sample
+    sample, out, started = args.sample, args.out, time.monotonic()
     if not (sample / "labelme").is_dir():
-        raise InputError(f"{sample}: has no labelme/; the sample data is part of the source checkout, see --sample")
-    from toolkit.__main__ import main
-    from toolkit.training import run_folder
-
-    started = time.monotonic()
-    args.out.mkdir(parents=True, exist_ok=True)
-    run = next(f"demo{n}" for n in ["", *(f"-{i}" for i in range(2, 10_000))] if not (args.out / f"demo{n}").exists())
-    work = args.out / "labels"
-    labels = ["--labels", str(sample / "labels.txt")]
-    steps = [
-        ("LabelMe files to COCO", ["convert", "labelme", sample / "labelme", *labels, "--out", work / "labelme.json"]),
-        (
-            "instance masks to COCO",
-            ["convert", "masks", sample / "masks", *labels, "--mode", "instance", "--out", work / "masks.json"],
-        ),
-        ("both in one file", ["merge", work / "labelme.json", work / "masks.json", "--out", work / "annotations.json"]),
-        ("look for faults", ["check", work / "annotations.json"]),
-        ("split by image", ["split", work / "annotations.json", "--train", ".75", "--val", ".25", "--test", "0"]),
-        (
-            "fine-tune, evaluate, report",
-            ["train", work, "--model", "fasterrcnn_tiny_fpn", "--name", run, "--runs", args.out, *_epochs(args)],
-        ),
-    ]
-    for number, (text, command) in enumerate(steps, 1):
-        words = [str(word) for word in command]
-        print(f"\n[{number}/{len(steps) + 1}] {text}\n$ frcnn {' '.join(words)}", flush=True)
-        code = main(words)
-        if code in (130, 143):  # a signal; the command has said how to go on
-            return code
-        if code:
-            print(f"error: demo: step {number} ({command[0]}) ended with exit code {code}", file=sys.stderr)
-            return code
-    folder = args.out / run
-    pictures = folder / "predictions"
-    val = run_folder.read_json(folder / "val.json")
-    root = (folder / val["info"]["image_root"]).resolve()
-    words = ["predict", str(folder), *(str(root / i["file_name"]) for i in val["images"]), "--out", str(pictures)]
-    print(f"\n[{len(steps) + 1}/{len(steps) + 1}] draw detections\n$ frcnn predict {folder} ... --out {pictures}")
-    code = main(words)
-    if code:
-        return code
-    metrics = run_folder.read_json(folder / "val" / "metrics.json")
-    print(
-        f"\nmAP on the {metrics['num_images']} held-out images: AP {metrics['AP']:.3f}  AP50 {metrics['AP50']:.3f}  "
-        f"AP75 {metrics['AP75']:.3f}   ({time.monotonic() - started:.0f} s)"
-    )
-    print(f"report:   {folder / 'report.html'}\npictures: {pictures}")
-    return 0
+        raise InputError(f"{sample}: has no labelme/; needs the sample data, see --sample")
+    work = out / "labels"
+    if not _make_labels(sample, work):
+        return FINDINGS
+    options = {"model": "fasterrcnn_tiny_fpn"}
+    if args.short or args.epochs:
+        options["epochs"] = 2 if args.short else args.epochs
+    words = " ".join(f"--{name} {value}" for name, value in options.items())
+    _tell(6, "fine-tune, evaluate, report", f"train {work} {words} --name demo --runs {out}")
+    trained = train(work, name="demo", runs=out, **options)
+    pictures = trained.folder / "predictions"
+    _tell(7, "draw detections", f"predict {trained.folder} ... --out {pictures}")
+    _draw(trained, pictures)
+    metrics = trained.metrics("val")
+    numbers = "  ".join(f"{key} {metrics[key]:.3f}" for key in ("AP", "AP50", "AP75"))
+    seconds = time.monotonic() - started
+    print(f"\nmAP on the {metrics['num_images']} held-out images: {numbers}   ({seconds:.0f} s)")
+    print(f"report:   {trained.folder / 'report.html'}\npictures: {pictures}")
+    return FINE
 
 
-def _epochs(args: argparse.Namespace) -> list[str]:
-    if args.short:
-        return ["--epochs", "2"]
-    return ["--epochs", str(args.epochs)] if args.epochs else []
+def _tell(number: int, text: str, command: str) -> None:
+    print(f"\n[{number}/{STEPS}] {text}\n$ frcnn {command}", flush=True)
+
+
+def _make_labels(sample: Path, work: Path) -> bool:
+    """Two kinds of labels to one COCO file, checked and split. -> whether the check found no error."""
+    from label_tools.commands.check import as_text
+    from label_tools.commands.split import table
+    from label_tools.readers.classes import read_labels
+    from label_tools.readers.conversion import report_lines
+    from label_tools.readers.convert import convert
+    from label_tools.rules.check import examine_files
+    from label_tools.sets.edit import merge_files, write_edited
+    from label_tools.sets.split import split_file
+
+    names, flag = read_labels(sample / "labels.txt"), f"--labels {sample / 'labels.txt'}"
+    kinds = {"labelme": {}, "masks": {"mode": "instance"}}
+    for number, (kind, options) in enumerate(kinds.items(), 1):
+        file = work / f"{kind}.json"
+        words = " ".join([flag, *(f"--{name} {value}" for name, value in options.items())])
+        what = {"labelme": "LabelMe files", "masks": "instance masks"}[kind]
+        _tell(number, f"{what} to COCO", f"convert {kind} {sample / kind} {words} --out {file}")
+        account = convert(sample / kind, kind, labels=names, **options).write(file)
+        print(f"{file}: " + "\n".join(report_lines(account)))
+    parts, whole = [work / f"{kind}.json" for kind in kinds], work / "annotations.json"
+    _tell(3, "both in one file", f"merge {' '.join(map(str, parts))} --out {whole}")
+    edited = merge_files(parts, whole)
+    write_edited(edited, whole, parts)
+    print(f"{whole}: {len(edited.document['images'])} images, {edited.objects_out} objects")
+    _tell(4, "look for faults", f"check {whole}")
+    results = examine_files([whole])
+    findings = [finding for result in results for finding in result.findings]
+    print(as_text(results, findings))
+    if any(finding.level == ERROR for finding in findings):
+        return False
+    _tell(5, "split by image", f"split {whole} --train .75 --val .25 --test 0")
+    print(table(split_file(whole, fractions={"train": 0.75, "val": 0.25, "test": 0.0})))
+    return True
+
+
+def _draw(trained, out: Path) -> None:
+    """The validation pictures with what the trained detector finds."""
+    from label_tools.document import coco
+    from label_tools.pictures.own_files import drawing_paths
+    from toolkit.prediction.drawing import save_jpeg
+
+    file = trained.folder / "val.json"
+    document = coco.read(file)
+    root = coco.image_root(document, file)
+    paths = {image["file_name"]: root / image["file_name"] for image in document["images"]}
+    found = dict(zip(paths, trained.predict(list(paths.values())), strict=True))
+    for name, path in drawing_paths(out, paths).items():
+        save_jpeg(found[name].draw(), path)
+    print(f"{sum(map(len, found.values()))} objects in {len(found)} pictures: {out}")
