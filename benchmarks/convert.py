@@ -1,6 +1,6 @@
 """How fast labels become COCO: LabelMe files per second and memory, and mask folders beside bare PNG decoding.
 
-    python benchmarks/convert.py [--files 2000] [--shapes 8] [--jobs 2] [--memory 100000] [--masks DIR]
+    python benchmarks/convert.py [--files 2000] [--shapes 8] [--memory 100000] [--masks DIR]
 
 Files are made in a temporary folder: small JPEGs, and LabelMe files with a mix of polygons (10 points), rectangles
 and circles. The peer is the least that any converter must do with the same files in the same run: json.load, and
@@ -72,14 +72,13 @@ def make_shape(rng: random.Random, k: int) -> dict:
     }
 
 
-def ours(folder: Path, out: Path, jobs: int) -> float:
-    """Seconds: of this process's core when it works alone, so that neighbours count little; else of the clock."""
+def ours(folder: Path, out: Path) -> float:
+    """Seconds of this process's core, so that neighbours count little."""
     from label_tools.readers.convert import convert_labelme
 
-    clock = time.process_time if jobs == 1 else time.perf_counter
-    start = clock()
-    convert_labelme(folder, jobs=jobs).write(out)
-    return clock() - start
+    start = time.process_time()
+    convert_labelme(folder).write(out)
+    return time.process_time() - start
 
 
 def bare_json(folder: Path, out: Path) -> float:
@@ -105,8 +104,8 @@ def labelme2coco(folder: Path) -> float | None:
     return time.process_time() - start
 
 
-def _peak(queue, folder: Path, out: Path, jobs: int) -> None:
-    seconds = ours(folder, out, jobs)
+def _peak(queue, folder: Path, out: Path) -> None:
+    seconds = ours(folder, out)
     queue.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
@@ -116,7 +115,7 @@ def memory(files: int, shapes: int, scratch: Path) -> dict:
     make_folder(folder, files, shapes)
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    child = context.Process(target=_peak, args=(queue, folder, scratch / "many.json", 1))
+    child = context.Process(target=_peak, args=(queue, folder, scratch / "many.json"))
     child.start()
     seconds, peak = queue.get()
     child.join()
@@ -158,7 +157,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--shapes", type=int, default=8)
-    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--memory", type=int, default=0, metavar="FILES", help="also measure peak memory")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="also measure a folder with images/ and masks/")
     args = parser.parse_args()
@@ -168,16 +166,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         make_folder(scratch / "labelme", args.files, args.shapes)
-        ours(scratch / "labelme", scratch / "a.json", 1)  # once unmeasured: imports, disk cache
+        ours(scratch / "labelme", scratch / "a.json")  # once unmeasured: imports, disk cache
         seconds, bare, peer = math.inf, math.inf, math.inf
         with contextlib.redirect_stdout(sys.stderr):
             labelme2coco(scratch / "labelme")
         for _ in range(5):  # by turns: what slows one slows the other
             peer = min(peer, labelme2coco(scratch / "labelme") or math.inf)
             bare = min(bare, bare_json(scratch / "labelme", scratch / "b.json"))
-            seconds = min(seconds, ours(scratch / "labelme", scratch / "a.json", 1))
-        many = min(ours(scratch / "labelme", scratch / "c.json", args.jobs) for _ in range(2))
-        assert (scratch / "a.json").read_bytes() == (scratch / "c.json").read_bytes(), "--jobs changed the result"
+            seconds = min(seconds, ours(scratch / "labelme", scratch / "a.json"))
         result |= {
             "files_per_s": round(args.files / seconds),
             "bare_json_files_per_s": round(args.files / bare),
@@ -185,8 +181,6 @@ def main() -> None:
             "labelme2coco_files_per_s": round(args.files / peer) if peer < math.inf else None,
             "times_labelme2coco": round(peer / seconds, 2) if peer < math.inf else None,
             "msgspec": fast_json.native is not None,
-            "jobs": args.jobs,
-            "jobs_files_per_s": round(args.files / many),
         }
         if args.memory:
             result["memory"] = memory(args.memory, args.shapes, scratch)

@@ -26,6 +26,9 @@ _HOMES = {
     "export_labelme": "formats.export",
     "export_voc": "formats.export",
     "export_yolo": "formats.export",
+    "export_cvat": "formats.export",
+    "export_coco": "formats.export",
+    "export_masks": "formats.export",
 }
 __all__ = sorted(_HOMES)
 

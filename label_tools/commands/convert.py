@@ -1,10 +1,10 @@
-"""The command `convert`: LabelMe files, masks, VOC, YOLO or another COCO file -> annotations.json.
+"""The command `convert`: labels of any program that is known -> annotations.json.
 
+    convert photos                                    which program wrote them is found out, and said
     convert labelme photos --out photos/annotations.json --labels labels.txt
     convert masks   street --out street/annotations.json --mode instance --class person
 
-The functions `convert_labelme`, `convert_masks`, ... do the same without a command line: they return a
-`Conversion`, whose `document(out)` is the COCO document and whose `write(out)` puts it on disk.
+A set that is split in train, val and test already gives train.json, val.json and test.json.
 """
 
 from __future__ import annotations
@@ -14,25 +14,60 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from label_tools.pictures.images import MAX_PIXELS
 from label_tools.text.errors import FINDINGS, FINE, InputError
 from label_tools.text.findings import ERROR, short_lines, worst_first
+from label_tools.text.messages import unknown
+
+PROGRAMS = {  # in words, as importing their readers would take numpy
+    "cvat": "CVAT XML 1.1, for images and for video",
+    "labelstudio": "Label Studio JSON and JSON-MIN",
+    "via": "VIA (VGG Image Annotator) JSON and CSV, version 1 and 2",
+    "unity": "Unity Perception: SOLO, and captures_*.json",
+}
+
+
+class _FormatOrSource(argparse._SubParsersAction):
+    """`convert FORMAT SRC`, and `convert SRC` for "any"."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.choices = None  # a source is none of them
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if values[0] not in self._name_parser_map:
+            if not Path(values[0]).exists():
+                text = unknown("format", values[0], [n for n in self._name_parser_map if n != "any"])
+                parser.error(f"{text}; and no such file or folder")
+            values = ["any", *values]
+        super().__call__(parser, namespace, values, option_string)
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `convert` with one sub-command per format."""
-    parser = subparsers.add_parser("convert", help="LabelMe, masks, VOC, YOLO or COCO -> annotations.json")
-    formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
+    """Add `convert` with one sub-command per format, and without one."""
+    raw = argparse.RawDescriptionHelpFormatter
+    text = "labels of other programs -> annotations.json"
+    parser = subparsers.add_parser("convert", help=text, description=__doc__, formatter_class=raw)
+    formats = parser.add_subparsers(dest="format", required=True, metavar="[FORMAT] SRC", action=_FormatOrSource)
+    every = _add_format(formats, "any", "any of these: found out by what is in the files", run_any)
+    every.add_argument("--image-root", type=Path, metavar="DIR", help="the folder of the images")
+    every.add_argument("--class", dest="class_name", metavar="NAME", help="masks: the class of all objects")
     _add_labelme(formats)
     _add_masks(formats)
-    voc = _add_format(formats, "voc", "Pascal VOC *.xml", run_voc)
+    voc = _add_format(formats, "voc", "Pascal VOC *.xml, labelImg, roLabelImg", run_voc)
     voc.add_argument("--image-root", type=Path, metavar="DIR", help="default: SRC/JPEGImages or SRC/images or SRC")
     voc.add_argument("--one-based", action="store_true", help="pixels count from 1 and xmax is the last one")
-    yolo = _add_format(formats, "yolo", "YOLO: SRC/images, SRC/labels and classes.txt or data.yaml", run_yolo)
+    yolo = _add_format(formats, "yolo", "YOLO of Ultralytics, Roboflow, CVAT, labelImg, LightlyTrain", run_yolo)
     yolo.add_argument("--images", type=Path, metavar="DIR", help="default: SRC/images or SRC")
     other = _add_format(formats, "coco", "another COCO file: repaired, its images looked at, ids from 1", run_coco)
     other.add_argument("--image-root", type=Path, metavar="DIR", help="default: what SRC says, or its folder")
+    for name, text in PROGRAMS.items():
+        program = _add_format(formats, name, text, run_program)
+        program.add_argument("--image-root", type=Path, metavar="DIR", help="default: SRC/images or SRC")
+        if name == "via":
+            program.add_argument("--class-attribute", metavar="NAME", help="the region attribute that is the class")
 
 
 def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
@@ -40,7 +75,8 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) 
     parser = formats.add_parser(name, help=text, description=text, epilog=epilog)
     source = "a COCO file, or a folder with annotations.json" if name == "coco" else "folder with these files"
     parser.add_argument("source", metavar="SRC", type=Path, help=source)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the COCO file to write")
+    out = "the COCO file to write, or a folder (default: SRC where it lies in this folder, else a new one of its name)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=out)
     parser.add_argument("--labels", type=Path, metavar="FILE", help="one class a line: their order, and no others")
     parser.add_argument("--merge-case", action="store_true", help='read "Cat" and "cat" as one class')
     parser.add_argument("--strict", action="store_true", help="stop at the first repair or loss instead of noting it")
@@ -60,7 +96,6 @@ def _add_labelme(formats: argparse._SubParsersAction) -> None:
     parser.add_argument("--point-box", type=_positive, metavar="PX", help="points are boxes with sides of PX pixels")
     parser.add_argument("--skip-labels", default="", metavar="A,B", help="leave out the objects of these labels")
     parser.add_argument("--include-unreviewed", action="store_true", help="also take what only a model has labelled")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
 
 
 def _add_masks(formats: argparse._SubParsersAction) -> None:
@@ -74,6 +109,30 @@ def _add_masks(formats: argparse._SubParsersAction) -> None:
     parser.add_argument("--colors", type=Path, metavar="FILE", help="class mode: lines `R G B name`")
     parser.add_argument("--void", type=int, metavar="V", help="a value that is no object, as 255 in Pascal VOC")
     parser.add_argument("--components", action="store_true", help="unconnected parts are objects of their own")
+
+
+def run_any(args: argparse.Namespace) -> int:
+    from label_tools.readers.convert import CONVERTERS
+    from label_tools.readers.detect import TITLES, detect
+
+    found = detect(args.source)
+    print(f"{args.source}: {TITLES[found.format]} ({found.why})", file=sys.stderr)
+    options = {**found.options, **{key: value for key, value in _common(args).items() if value is not None}}
+    if args.image_root is not None:
+        options["images" if found.format in ("yolo", "masks") else "image_root"] = args.image_root
+    if args.class_name is not None and found.format == "masks":
+        options["class_name"] = args.class_name
+    if found.format == "yolo":
+        del options["merge_case"]  # classes are numbers there
+    return finish(CONVERTERS[found.format](found.source, **options), args)
+
+
+def run_program(args: argparse.Namespace) -> int:
+    from label_tools.readers.convert import convert_program
+
+    attribute = {"class_attribute": args.class_attribute} if args.format == "via" else {}
+    conversion = convert_program(args.format, args.source, image_root=args.image_root, **attribute, **_common(args))
+    return finish(conversion, args)
 
 
 def run_labelme(args: argparse.Namespace) -> int:
@@ -91,7 +150,6 @@ def run_labelme(args: argparse.Namespace) -> int:
         options=options,
         image_root=args.image_root,
         extract_images=args.extract_images,
-        jobs=args.jobs,
         **_common(args),
     )
     return finish(conversion, args)
@@ -137,9 +195,17 @@ def run_coco(args: argparse.Namespace) -> int:
     from label_tools.readers.convert import convert_coco
 
     args.source = coco.file_of(args.source)
-    if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
-        raise InputError(f"{args.out}: is the input itself; choose another --out")
+    out = args.out or default_folder(args.source) / coco.FILE_NAME
+    if out.exists() and args.source.exists() and out.samefile(args.source):
+        raise InputError(f"{out}: is the input itself; choose another --out")
     return finish(convert_coco(args.source, image_root=args.image_root, **_common(args)), args)
+
+
+def default_folder(source: Path) -> Path:
+    """Where the result goes without --out: into the source where it lies in the working folder, else below that."""
+    folder = source if source.is_dir() else source.parent
+    here, there = Path.cwd(), folder.resolve()
+    return folder if there.is_relative_to(here) else Path(there.name)
 
 
 def finish(conversion, args: argparse.Namespace) -> int:
@@ -147,15 +213,29 @@ def finish(conversion, args: argparse.Namespace) -> int:
 
     Exit code 1, as that of `check`, when there are errors: something that was labelled is left out.
     """
+    from label_tools.document.coco import FILE_NAME
     from label_tools.readers.conversion import account_path, losses, report_lines
+    from label_tools.readers.parts import given_parts
 
-    account = conversion.write(args.out)
-    for line in short_lines(worst_first(conversion.findings), f"all in {account_path(args.out)}"):
+    parts = given_parts(conversion.source, conversion.records)
+    folder = args.out if args.out is not None and args.out.suffix.lower() != ".json" else None
+    if args.out is None:
+        folder = default_folder(args.source)
+    if parts and folder is not None:
+        account = conversion.write_parts(folder, parts)
+        out, beside = folder / "{train,val,test}.json", folder / "conversion.json"
+    else:
+        out = args.out if folder is None else folder / FILE_NAME
+        account, beside = conversion.write(out), account_path(out)
+    for line in short_lines(worst_first(conversion.findings), f"all in {beside}"):
         print(line, file=sys.stderr)
     if args.json:
         print(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False))
     else:
-        print(f"{args.out}: " + "\n".join(report_lines(account)))
+        named = ", ".join(f"{folder / name}.json ({n} images)" for name, n in account.get("parts", {}).items())
+        print(f"{named or out}: " + "\n".join(report_lines(account)))
+        if parts and not named:
+            print(f"  the set is split already ({', '.join(parts)}); --out DIR instead of a file keeps that")
     if not account["findings_by_level"][ERROR]:
         return FINE
     print(f"warning: left out: {losses(account)}; the rest is written (exit code 1)", file=sys.stderr)

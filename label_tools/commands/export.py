@@ -1,11 +1,15 @@
-"""The command `export`: annotations.json -> LabelMe, Pascal VOC or YOLO files, one per image.
+"""The command `export`: annotations.json -> files for other programs.
 
     export labelme annotations.json --out labels        labels/street/a.json
     export voc     annotations.json --out voc           voc/street/a.xml
     export yolo    annotations.json --out yolo          yolo/labels/street/a.txt, yolo/classes.txt, yolo/data.yaml
+    export cvat    annotations.json --out cvat          cvat/annotations.xml
+    export coco    annotations.json --out coco          coco/annotations/instances_default.json
+    export masks   annotations.json --out masks         masks/masks/CLASS/street/a.png, masks/overlays/street/a.jpg
 
-What each format can hold: LabelMe everything, to the last digit; VOC boxes, rounded to whole pixels (half a pixel an
-edge) unless --decimals says otherwise; YOLO boxes or single outlines, to a billionth of the image's side.
+What each can hold: LabelMe and CVAT everything, to the last digit (CVAT no crowd and ignore regions); VOC boxes,
+rounded to whole pixels (half a pixel an edge) unless --decimals says otherwise; YOLO boxes or single outlines, to a
+billionth of the image's side; masks whole pixels, each of one object alone.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from label_tools.text.messages import counted
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `export` with one sub-command per format."""
-    parser = subparsers.add_parser("export", help="annotations.json -> LabelMe, VOC or YOLO files")
+    parser = subparsers.add_parser("export", help="annotations.json -> LabelMe, VOC, YOLO, CVAT, COCO, masks")
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
     _add_format(formats, "labelme", "LabelMe *.json", run_labelme)
     voc = _add_format(formats, "voc", "Pascal VOC *.xml", run_voc)
@@ -28,7 +32,14 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     voc.add_argument("--one-based", action="store_true", help="count pixels from 1 and name the last one")
     yolo = _add_format(formats, "yolo", "YOLO *.txt, classes.txt and data.yaml", run_yolo)
     yolo.add_argument("--outlines", action="store_true", help="write outlines where an object has exactly one")
-    yolo.add_argument("--copy-images", action="store_true", help="copy the images to OUT/images")
+    cvat = _add_format(formats, "cvat", "CVAT XML 1.1 for images", run_whole)
+    coco = _add_format(formats, "coco", "COCO with its own keys alone, as CVAT and others take it", run_whole)
+    masks = _add_format(formats, "masks", "masks of objects or classes, label_names.txt, overlays", run_masks)
+    masks.add_argument("--mode", choices=("instance", "class"), default="instance", help="what values mean")
+    masks.add_argument("--bits", type=int, choices=(8, 16), help="default: 8, with a palette, where the values fit")
+    masks.add_argument("--no-overlays", action="store_true", help="no coloured pictures")
+    for one in (yolo, cvat, coco, masks):
+        one.add_argument("--copy-images", action="store_true", help="copy the images to OUT/images")
 
 
 def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
@@ -59,6 +70,22 @@ def run_yolo(args: argparse.Namespace) -> int:
 
     options = {"outlines": args.outlines, "copy_images": args.copy_images, "overwrite": args.overwrite}
     return _finish(export_yolo(args.annotations, args.out, **options), args)
+
+
+def run_whole(args: argparse.Namespace) -> int:
+    from label_tools.formats.export import export_coco, export_cvat
+
+    export = export_cvat if args.format == "cvat" else export_coco
+    options = {"copy_images": args.copy_images, "overwrite": args.overwrite}
+    return _finish(export(args.annotations, args.out, **options), args)
+
+
+def run_masks(args: argparse.Namespace) -> int:
+    from label_tools.formats.export import export_masks
+
+    options = {"mode": args.mode, "bits": args.bits, "overlays": not args.no_overlays}
+    options |= {"copy_images": args.copy_images, "overwrite": args.overwrite}
+    return _finish(export_masks(args.annotations, args.out, **options), args)
 
 
 def _finish(counts: dict, args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""A COCO document -> LabelMe, Pascal VOC or YOLO files, one per image, and the counts of what went out."""
+"""A COCO document -> the files of other programs, and the counts of what went out."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ def export_yolo(
     document = coco.read(annotations)
     numbers = {c["id"]: i for i, c in enumerate(sorted(document["categories"], key=lambda c: c["id"]))}
     names = coco.class_names(document)
+    yolo.checked_names(dict(enumerate(names)), annotations)
     if not overwrite and ((out / "classes.txt").exists() or (out / "data.yaml").exists()):
         raise InputError(f"{out}: holds a data set already; choose another --out, or pass --overwrite")
 
@@ -86,11 +87,149 @@ def export_yolo(
     data = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(names))}
     _write(out / "data.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())
     if copy_images:
-        for image in document["images"]:
-            target = out / "images" / image["file_name"]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(coco.image_path(document, annotations, image), target)
+        _copy_images(document, annotations, out / "images")
     return counts
+
+
+def export_coco(
+    annotations: str | os.PathLike, out: str | os.PathLike, *, copy_images: bool = False, overwrite: bool = False
+) -> dict:
+    """Write out/annotations/instances_default.json with COCO's own keys alone, as CVAT and others take it.
+
+    Returns the counts. Raises InputError.
+    """
+    from label_tools.document import coco
+
+    annotations, out = coco.file_of(annotations), Path(out)
+    document = coco.read(annotations)
+    target = out / "annotations" / "instances_default.json"
+    _refuse_existing(target, overwrite)
+    keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
+    kept = [{key: a[key] for key in keys} for a in document["annotations"] if not coco.is_ignore_region(a)]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    coco.write({**document, "info": {}, "annotations": kept}, target)
+    if copy_images:
+        _copy_images(document, annotations, out / "images")
+    return _counts(document, 1, len(kept), _ignored(document, crowds=False))
+
+
+def export_cvat(
+    annotations: str | os.PathLike, out: str | os.PathLike, *, copy_images: bool = False, overwrite: bool = False
+) -> dict:
+    """Write out/annotations.xml, CVAT 1.1 for images; returns the counts. Raises InputError."""
+    from label_tools.document import coco
+    from label_tools.formats import cvat
+
+    annotations, out = coco.file_of(annotations), Path(out)
+    document = coco.read(annotations)
+    target = out / "annotations.xml"
+    _refuse_existing(target, overwrite)
+    names = {c["id"]: c["name"] for c in document["categories"]}
+    kept = _of_images(document)
+    images = [(i, [(names[a["category_id"]], a) for a in kept[i["id"]]]) for i in document["images"]]
+    _write(target, cvat.document_text(images, coco.class_names(document)).encode())
+    if copy_images:
+        _copy_images(document, annotations, out / "images")
+    return _counts(document, 1, sum(map(len, kept.values())), _ignored(document, crowds=True))
+
+
+def export_masks(
+    annotations: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    mode: str = "instance",
+    bits: int | None = None,
+    overlays: bool = True,
+    copy_images: bool = False,
+    overwrite: bool = False,
+) -> dict:
+    """Write masks with the names of their photographs, label_names.txt and overlays; returns the counts.
+
+    mode: "instance", out/masks/CLASS/a.png, where the objects of that class are 1, 2, ...; "class", out/masks/a.png,
+    where the k-th class is k. bits: 8, with a palette, or 16; None: 8 where the values fit. An image without objects
+    has an empty mask (of the first class). Raises InputError.
+    """
+    from label_tools.document import coco
+    from label_tools.formats import masks_write, yolo
+
+    annotations, out = coco.file_of(annotations), Path(out)
+    document = coco.read(annotations)
+    names = coco.class_names(document)
+    yolo.checked_names(dict(enumerate(names)), annotations)  # a line each in label_names.txt
+    if mode not in ("instance", "class"):
+        raise InputError(f"mode {mode!r}, needs instance or class")
+    number_of = {c["id"]: names.index(c["name"]) + 1 for c in document["categories"]}
+    kept = _of_images(document)
+    plans = []  # (image, file, its objects, their values)
+    for image, target in zip(document["images"], _targets(document, out / "masks", ".png", overwrite)):
+        objects = kept[image["id"]]
+        if mode == "class":
+            plans.append((image, target, objects, [number_of[a["category_id"]] for a in objects]))
+            continue
+        for k, name in enumerate(names, start=1):
+            mine = [a for a in objects if number_of[a["category_id"]] == k]
+            if mine or (k == 1 and not objects):
+                file = out / "masks" / _folder_name(name) / target.relative_to(out / "masks")
+                _refuse_existing(file, overwrite)
+                plans.append((image, file, mine, list(range(1, len(mine) + 1))))
+    most = max((max(values, default=0) for *_, values in plans), default=0)
+    bits = bits or (8 if most <= masks_write.LARGEST_8_BIT else 16)
+    if most > (masks_write.LARGEST_8_BIT if bits == 8 else masks_write.LARGEST_16_BIT):
+        raise InputError(f"{annotations}: a mask would need the value {most}, more than {bits} bits hold")
+    hidden = 0
+    for image, file, objects, values in plans:
+        pixels, lost = masks_write.paint_values(image, objects, values)
+        hidden += len(lost)
+        _write(file, masks_write.png(pixels, bits))
+    _write(out / "label_names.txt", "".join(f"{name}\n" for name in ("_background_", *names)).encode())
+    if overlays:
+        for image in document["images"]:
+            objects = kept[image["id"]]
+            values = [number_of[a["category_id"]] for a in objects] if mode == "class" else range(1, len(objects) + 1)
+            pixels, _ = masks_write.paint_values(image, objects, list(values))
+            file = (out / "overlays" / image["file_name"]).with_suffix(".jpg")
+            _write(file, masks_write.overlay(coco.image_path(document, annotations, image), pixels))
+    if copy_images:
+        _copy_images(document, annotations, out / "images")
+    dropped = _ignored(document, crowds=True)
+    if hidden:
+        dropped["objects of which nothing is to be seen below smaller ones"] = hidden
+    return _counts(document, len(plans), sum(map(len, kept.values())) - hidden, dropped)
+
+
+def _of_images(document: dict) -> dict[int, list[dict]]:
+    """Image id -> its annotations, without crowd and ignore regions."""
+    kept: dict[int, list[dict]] = {image["id"]: [] for image in document["images"]}
+    for annotation in document["annotations"]:
+        if not annotation["iscrowd"]:
+            kept[annotation["image_id"]].append(annotation)
+    return kept
+
+
+def _folder_name(name: str) -> str:
+    """A class's name, where it can be that of a folder on every system. Raises InputError."""
+    if not name.strip(". ") or any(c in '<>:"/\\|?*' or not c.isprintable() for c in name):
+        raise InputError(f'class "{name}" cannot be the name of a folder; --mode class, or rename it: `frcnn remap`')
+    return name
+
+
+def _copy_images(document: dict, annotations: Path, folder: Path) -> None:
+    from label_tools.document import coco
+
+    for image in document["images"]:
+        target = folder / image["file_name"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(coco.image_path(document, annotations, image), target)
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    if not overwrite and path.exists():
+        raise InputError(f"{path}: exists; choose another --out, or pass --overwrite")
+
+
+def _counts(document: dict, files: int, written: int, dropped: dict[str, int]) -> dict:
+    objects = len(document["annotations"]) - _ignore_copies(document)
+    return {"files": files, "objects_in": objects, "objects_out": written, "dropped": dropped}
 
 
 def _write_all(
@@ -106,13 +245,7 @@ def _write_all(
         content, objects = text(image, of_image.get(image["id"], []))
         _write(target, content)
         written += objects
-    copies = _ignore_copies(document)
-    return {
-        "files": len(targets),
-        "objects_in": len(document["annotations"]) - copies,
-        "objects_out": written,
-        "dropped": dropped,
-    }
+    return _counts(document, len(targets), written, dropped)
 
 
 def _targets(document: dict, out: Path, suffix: str, overwrite: bool) -> Iterator[Path]:
@@ -127,8 +260,7 @@ def _targets(document: dict, out: Path, suffix: str, overwrite: bool) -> Iterato
         if other := taken.get(target):
             raise InputError(f'images "{other}" and "{name}" would both be labelled by {target}; rename one')
         taken[target] = name
-        if not overwrite and (out / target).exists():
-            raise InputError(f"{out / target}: exists; choose another --out, or pass --overwrite")
+        _refuse_existing(out / target, overwrite)
         yield out / target
 
 

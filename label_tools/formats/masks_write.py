@@ -8,12 +8,15 @@ lies on the larger one, so that none disappears behind another that it lies on.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from label_tools.pictures.images import open_image
+from label_tools.pictures.own_files import DRAWN
 from label_tools.shapes import geometry, rle
 
 LARGEST_8_BIT, LARGEST_16_BIT = 255, 65_535
@@ -64,9 +67,11 @@ def voc_colours() -> np.ndarray:
     return colours
 
 
-def overlay(photograph: Image.Image, pixels: np.ndarray) -> Image.Image:
-    """The photograph in grey with the values in their colours over it, half and half; value 0 stays the photograph."""
+def overlay(photograph: str | os.PathLike, pixels: np.ndarray) -> bytes:
+    """A JPEG of the photograph in grey with the values in their colours over it, half and half."""
     colours = voc_colours()[np.where(pixels > 0, (pixels - 1) % 255 + 1, 0)]
-    grey = np.asarray(photograph.convert("L").convert("RGB"), dtype=np.uint16)
-    mixed = np.where(pixels[..., None] > 0, (grey + colours) // 2, grey)
-    return Image.fromarray(mixed.astype(np.uint8))
+    grey = np.asarray(open_image(photograph).convert("L").convert("RGB"), dtype=np.uint16)
+    mixed = np.where(pixels[..., None] > 0, (grey + colours) // 2, grey).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(mixed).save(stream, format="JPEG", quality=90, comment=DRAWN)
+    return stream.getvalue()

@@ -240,7 +240,7 @@ def read_classes(source: Path) -> Classes:
         names, where = _yaml_names(content, path), path
     splits = {k: content[k].value for k in ("train", "val", "test") if hasattr(content.get(k), "value")}
     key_points = _key_points(content.get("kpt_shape"), path)
-    return Classes(_checked(names, where), key_points, str(path or where), splits)
+    return Classes(checked_names(names, where), key_points, str(path or where), splits)
 
 
 def _yaml_files(source: Path) -> list[Path]:
@@ -292,7 +292,8 @@ def _key_points(node: object, path: Path | None) -> int:
     return int(numbers[0]) * int(numbers[1])
 
 
-def _checked(names: Mapping[int, str], path: Path) -> dict[int, str]:
+def checked_names(names: Mapping[int, str], path: Path) -> dict[int, str]:
+    """The names without blanks around them. Raises InputError: one that is no line of text, one twice, none."""
     clean: dict[int, str] = {}
     seen: set[str] = set()
     for number, name in names.items():

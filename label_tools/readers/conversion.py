@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from label_tools.document import coco
@@ -73,6 +73,27 @@ class Conversion:
         out = Path(out)
         _refuse_to_overwrite(out, "annotations")
         _refuse_to_overwrite(account_path(out), "objects_in")
+        self._write_document(out)
+        return _write_account(self.account(out), account_path(out))
+
+    def write_parts(self, folder: str | os.PathLike, parts: Mapping[str, list[ImageRecord]]) -> dict:
+        """Write folder/train.json, ... with the images of each part, all with the same classes, and one account.
+
+        parts: as `parts.given_parts` has them. Returns the account. Raises InputError.
+        """
+        folder = Path(folder)
+        files = {name: folder / f"{name}.json" for name in parts}
+        for file in files.values():
+            _refuse_to_overwrite(file, "annotations")
+        _refuse_to_overwrite(folder / "conversion.json", "objects_in")
+        for name, file in files.items():
+            replace(self, records=parts[name])._write_document(file)
+        account = self.account(folder / "annotations.json")
+        account["annotations"] = {name: file.name for name, file in files.items()}
+        account["parts"] = {name: len(some) for name, some in parts.items()}
+        return _write_account(account, folder / "conversion.json")
+
+    def _write_document(self, out: Path) -> None:
         coco.write_parts(
             out,
             info=self._info(out),
@@ -80,11 +101,6 @@ class Conversion:
             annotations=self._lines(),
             categories=self._categories(),
         )
-        account = self.account(out)
-        with atomic_write(account_path(out)) as file:
-            file.write(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False).encode())
-            file.write(b"\n")
-        return account
 
     def account(self, out: str | os.PathLike) -> dict:
         """The account as plain data: counts in and out, reasons, classes, findings. No clock, no absolute path."""
@@ -230,6 +246,13 @@ def report_lines(account: dict) -> list[str]:
     if account["ignore_regions"]:
         lines.append(f"  ignore regions among them: {account['ignore_regions']}, written once per class with iscrowd 1")
     return lines
+
+
+def _write_account(account: dict, path: Path) -> dict:
+    with atomic_write(path) as file:
+        file.write(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False).encode())
+        file.write(b"\n")
+    return account
 
 
 def _annotation(number: int, image_id: int, category_id: int, one: Instance) -> dict:

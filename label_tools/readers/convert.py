@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from label_tools.pictures.images import MAX_PIXELS
 from label_tools.text.errors import InputError
@@ -22,7 +23,7 @@ def convert_labelme(
     """A folder of LabelMe files as a Conversion.
 
     labels: the classes in their order; None: those that are found, by alphabet. options: `labelme.Options`.
-    reading: the keywords of `labelme_folder.read_folder` (image_root, jobs, unlabeled_is_negative, ...).
+    reading: the keywords of `labelme_folder.read_folder` (image_root, unlabeled_is_negative, ...).
     Raises InputError when there is nothing to convert, or under the rules that stop a run.
     """
     from label_tools.readers.conversion import convert
@@ -95,6 +96,7 @@ def convert_yolo(source: str | os.PathLike, *, labels: Sequence[str] | None = No
 def convert_coco(
     source: str | os.PathLike,
     *,
+    files: Sequence[str | os.PathLike] = (),
     labels: Sequence[str] | None = None,
     merge_case: bool = False,
     strict: bool = False,
@@ -102,13 +104,34 @@ def convert_coco(
 ):
     """Any COCO file as a Conversion: repaired, ids from 1. labels: the classes in their new order; default: as it is.
 
-    reading: the keywords of `other_folders.read_coco`.
+    files: several files in the folder `source`, such as train/_annotations.coco.json and valid/..., which are read as
+    one set. reading: the keywords of `readers.others.read_coco`.
     """
     from label_tools.readers.conversion import convert
-    from label_tools.readers.others import read_coco
+    from label_tools.readers.others import read_coco, read_coco_files
 
-    read, names = read_coco(source, **reading)
+    read, names = read_coco_files(source, files, **reading) if files else read_coco(source, **reading)
     return convert(read, labels=names if labels is None else labels, merge_case=merge_case, strict=strict)
+
+
+def convert_program(
+    program: str,
+    source: str | os.PathLike,
+    *,
+    labels: Sequence[str] | None = None,
+    merge_case: bool = False,
+    strict: bool = False,
+    **reading,
+):
+    """Files of CVAT, Label Studio, VIA or Unity Perception as a Conversion. program: a key of `programs.PROGRAMS`.
+
+    reading: the keywords of `programs.read_program`.
+    """
+    from label_tools.readers.conversion import convert
+    from label_tools.readers.programs import read_program
+
+    read = read_program(program, source, **reading)
+    return convert(read, labels=labels, merge_case=merge_case, strict=strict)
 
 
 CONVERTERS = {
@@ -117,6 +140,10 @@ CONVERTERS = {
     "voc": convert_voc,
     "yolo": convert_yolo,
     "coco": convert_coco,
+    "cvat": partial(convert_program, "cvat"),
+    "labelstudio": partial(convert_program, "labelstudio"),
+    "via": partial(convert_program, "via"),
+    "unity": partial(convert_program, "unity"),
 }
 
 
@@ -131,6 +158,8 @@ def convert(source: str | os.PathLike, format: str | None = None, *, labels: Seq
 
         found = detect(source)
         format, options = found.format, {**found.options, **options}
+        source, found_labels = found.source, options.pop("labels", None)
+        labels = found_labels if labels is None else labels
     if format not in CONVERTERS:
         raise InputError(unknown("format", format, CONVERTERS))
     return CONVERTERS[format](source, labels=labels, **options)

@@ -19,8 +19,9 @@ from label_tools.formats import cvat, foreign, label_studio, unity, via, yolo
 from label_tools.pictures.image_paths import walk
 from label_tools.pictures.images import SUFFIXES, ImageError, open_mask
 from label_tools.pictures.own_files import is_ours
+from label_tools.readers.classes import read_labels
+from label_tools.readers.parts import part_of_file
 from label_tools.text.errors import InputError
-from label_tools.text.messages import counted
 from label_tools.text.strict_json import loads
 from label_tools.text.strict_xml import parse_xml
 
@@ -42,14 +43,14 @@ _ENOUGH = 40  # masks that are looked into
 
 @dataclass(frozen=True)
 class Detected:
-    """format: a key of TITLES. why: how it is known, in words. files: the label files it was seen in, for COCO all.
+    """format: a key of TITLES. source: what to read. why: how it is known, in words.
 
-    options: keywords for the format's reader, where it needs some.
+    options: keywords for the format's function in `readers.convert`, where it needs some.
     """
 
     format: str
+    source: Path
     why: str
-    files: tuple[Path, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,17 +85,31 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         choice = " or ".join(f"`frcnn convert {kind} {source}`" for kind in read)
         raise InputError(f"{source}: labels of several programs: {kinds}; say which count: {choice}")
     for kind, files in read.items():
-        path, why = files[0]
-        return Detected(kind, f"{_relative(path, source)}: {why}", tuple(p for p, _ in files))
+        return _as_read(kind, [path for path, _ in files], source, f"{_relative(files[0][0], source)}: {files[0][1]}")
     for kind, files in found.items():
         if kind in foreign.WAYS_OUT:
             raise InputError(foreign.way_out(kind, str(files[0][0])))
     if "ours" in found:
-        return Detected("coco", "a COCO file that frcnn wrote", tuple(p for p, _ in found["ours"]))
+        return _as_read("coco", [path for path, _ in found["ours"]], source, "a COCO file that frcnn wrote")
     if source.is_dir() and (masks := _masks(source)) is not None:
         return masks
     known = ", ".join(TITLES.values())
     raise InputError(f"{source}: no labels of a program that is known: {known}")
+
+
+def _as_read(kind: str, files: list[Path], source: Path, why: str) -> Detected:
+    """One file of VOC or YOLO stands for its folder; of COCO files in a folder, one or all are read."""
+    if kind in ("voc", "yolo") and source.is_file():
+        return Detected(kind, source.parent, why)
+    if kind != "coco" or source.is_file():
+        return Detected(kind, source, why)
+    if len(files) == 1:
+        return Detected(kind, files[0], why)
+    parts = [part_of_file(file, source) for file in files]
+    if None in parts or len(set(parts)) < len(parts):
+        listed = ", ".join(_relative(file, source) for file in files[:6])
+        raise InputError(f"{source}: {len(files)} COCO files: {listed}; say which: `frcnn convert coco {files[0]}`")
+    return Detected(kind, source, f"{why}; parts: {', '.join(map(str, parts))}", {"files": files})
 
 
 def _kind_of(path: str) -> tuple[str, str]:
@@ -164,7 +179,8 @@ def _masks(source: Path) -> Detected | None:
     if not (source / "images").is_dir() or not root.is_dir():
         return None
     paths = [os.path.join(folder, name) for folder, name in walk(root, SUFFIXES)]
-    folders = {Path(p).relative_to(root).parts[0] for p in paths if len(Path(p).relative_to(root).parts) > 1}
+    below = (Path(path).relative_to(root).parts for path in paths)  # CLASS/sub/a.png, or sub/a.png as in images/
+    folders = {parts[0] for parts in below if len(parts) > 1 and not (source / "images" / parts[0]).is_dir()}
     values = []
     for path in paths[:: max(1, len(paths) // _ENOUGH)]:
         try:
@@ -172,18 +188,25 @@ def _masks(source: Path) -> Detected | None:
         except ImageError:
             continue
         values.append([int(v) for v in np.unique(pixels) if v] if pixels.ndim == 2 else [])
+    listed = source / "label_names.txt"  # of `export masks`, and of labelme's own scripts
+    if not folders and listed.is_file():
+        options = {"mode": "class", "labels": read_labels(listed)}
+        return Detected("masks", source, f"masks/ with the classes of {listed.name}", options)
+    values = [some for some in values if some] if folders else values  # an image without objects of a class
     if not values or not all(values):
         return None
-    names = {} if folders else {"class_name": "object"}
-    said = "" if folders else '; all are "object": `frcnn convert masks SRC --mode {} --class NAME` names them'
+    names: dict[str, Any] = {} if folders else {"class_name": "object"}
+    if folders and listed.is_file():
+        names["labels"] = read_labels(listed)
+    said = "" if folders else '; all are "object": --class NAME says of which class'
     counts = Counter(map(len, values))
     if all(len(v) == 1 for v in values) and len({v[0] for v in values}) == 1:
-        why = f"masks/ with one value, {values[0][0]}, beside 0: one object a mask" + said.format("binary")
-        return Detected("masks", why, (), {"mode": "binary", **names})
-    if len(counts) > 1 and all(v == list(range(1, len(v) + 1)) for v in values):
+        why = f"masks/ with one value, {values[0][0]}, beside 0: one object a mask" + said
+        return Detected("masks", source, why, {"mode": "binary", **names})
+    if (folders or len(counts) > 1) and all(v == list(range(1, len(v) + 1)) for v in values):
         most = max(counts)
-        why = f"masks/ numbered from 1 to at most {most} without gaps: one object a number" + said.format("instance")
-        return Detected("masks", why, (), {"mode": "instance", **names})
+        why = f"masks/ numbered from 1 to at most {most} without gaps: one object a number" + said
+        return Detected("masks", source, why, {"mode": "instance", **names})
     raise InputError(
         f"{source}: photographs and masks, whose values can mean objects or classes; say which: "
         f"`frcnn convert masks {source} --mode instance --class NAME` or `--mode class --labels FILE`"
@@ -192,8 +215,3 @@ def _masks(source: Path) -> Detected | None:
 
 def _relative(path: Path, source: Path) -> str:
     return path.name if path == source else path.relative_to(source).as_posix()
-
-
-def counted_files(detected: Detected) -> str:
-    """`3 COCO files`, for messages."""
-    return counted(len(detected.files), f"{TITLES[detected.format]} file")

@@ -1,14 +1,12 @@
-"""A folder of LabelMe files, and of folders of them -> a Reading; on several processes if asked."""
+"""A folder of LabelMe files, and of folders of them -> a Reading."""
 
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 from label_tools.formats.labelme import check_image_shape, read_file
@@ -23,7 +21,6 @@ from label_tools.text.findings import ERROR, Finding
 
 Progress = Callable[[Iterable, int], Iterable]  # tqdm-like: wraps an iterable of known length
 UNLABELED = "images without labels (--unlabeled-is-negative uses them as images without objects)"
-_CHUNK = 64  # files that a process is given at a time
 
 
 def read_folder(
@@ -35,7 +32,6 @@ def read_folder(
     unlabeled_is_negative: bool = False,
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
-    jobs: int = 1,
     progress: Progress | None = None,
 ) -> Reading:
     """All LabelMe files below `source` (or the one file that it is), sorted by the name of their image.
@@ -65,11 +61,11 @@ def read_folder(
         target = os.path.abspath(extract_images)
         options = replace(options, extract_to=target, source=str(source))
         root = Path(os.path.commonpath([os.path.abspath(root), target]))
-    reader = FileReader(str(root), max_pixels, follow_links, options)
+    images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
     tally, records = Tally(), []
-    results = _read_all(paths, reader, jobs)
     with collector_paused():
-        for path, (record, one) in zip(paths, progress(results, len(paths)) if progress else results):
+        for path in progress(paths, len(paths)) if progress else paths:
+            record, one = read_file(os.path.abspath(path), path, images, options)
             tally.add(one)
             if record is not None:
                 records.append(record)
@@ -78,7 +74,7 @@ def read_folder(
     if not records and not tally.findings:  # all of them are files of our own
         raise InputError(f"{source}: no LabelMe file (*.json) in it")
     if not alone:
-        add_unlabeled(records, reader.images, unlabeled_is_negative, tally)
+        add_unlabeled(records, images, unlabeled_is_negative, tally)
     records.sort(key=lambda r: r.file_name.split("/"))
     return Reading(source, root, records, tally)
 
@@ -93,27 +89,6 @@ def collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-class FileReader:
-    """`read_file` with its settings, so that it can be sent to another process."""
-
-    def __init__(self, root: str, max_pixels: int, follow_links: bool, options: Options) -> None:
-        self._settings = (root, max_pixels, follow_links, options)
-        self.images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
-        self.options = options
-
-    def __reduce__(self):
-        return _reader_with, self._settings
-
-    def __call__(self, path: str) -> tuple[ImageRecord | None, Tally]:
-        return read_file(os.path.abspath(path), path, self.images, self.options)
-
-
-@lru_cache(maxsize=1)
-def _reader_with(*settings) -> FileReader:
-    """One reader a process, so that what it looked up is kept from chunk to chunk."""
-    return FileReader(*settings)
 
 
 def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives: bool, tally: Tally) -> None:
@@ -143,13 +118,3 @@ def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives:
         except RefusedError as error:
             tally.skipped["images left out"] += 1
             tally.findings.append(Finding(error.code, ERROR, path, "", error.text, error.mend))
-
-
-def _read_all(paths: Sequence[str], reader: FileReader, jobs: int) -> Iterator[tuple[ImageRecord | None, Tally]]:
-    """The files' results in the order of `paths`, whatever the number of processes."""
-    if jobs <= 1 or len(paths) <= _CHUNK:
-        yield from map(reader, paths)
-        return
-    # spawn: the same on every system, and no copy of what the caller holds (threads, a GPU)
-    with multiprocessing.get_context("spawn").Pool(min(jobs, os.cpu_count() or 1)) as pool:
-        yield from pool.imap(reader, paths, chunksize=_CHUNK)

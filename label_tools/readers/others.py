@@ -98,6 +98,30 @@ def read_coco(
     return Reading(source, root, _sorted(records), tally), [names[i] for i in sorted(names)]
 
 
+def read_coco_files(
+    source: str | os.PathLike, files: Sequence[str | os.PathLike], **reading: object
+) -> tuple[Reading, list[str]]:
+    """Several COCO files below `source`, such as one a part, as one set: (its labels, all class names in order).
+
+    reading: the keywords of `read_coco`, but for image_root, which each file says itself. Raises InputError.
+    """
+    readings = []
+    names: dict[str, None] = {}
+    for file in files:
+        one, some = read_coco(file, **reading)
+        readings.append(one)
+        names.update(dict.fromkeys(some))
+    root = Path(os.path.commonpath([os.path.abspath(one.image_root) for one in readings]))
+    tally = Tally()
+    for one in readings:
+        below = os.path.relpath(os.path.abspath(one.image_root), root).replace(os.sep, "/")
+        tally.add(one.tally)
+        for record in one.records if below != "." else ():
+            record.file_name = f"{below}/{record.file_name}"
+    records = [record for one in readings for record in one.records]
+    return Reading(Path(source), root, _sorted(records), tally), list(names)
+
+
 def _coco_image(image: dict, images: ImageFolder, source: str, tally: Tally) -> ImageRecord:
     def remark(level: str, code: str, text: str) -> None:
         tally.findings.append(Finding(code, level, source, f"image {image['id']}", text))

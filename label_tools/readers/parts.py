@@ -1,4 +1,4 @@
-"""The split that a set already has, so that it is kept: folders train, val, test; Pascal VOC's lists; a COCO file each."""
+"""The split that a set already has, so that it is kept: folders train, val, test; VOC's lists; a COCO file each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LISTS = ("ImageSets/Main", "ImageSets", "ImageSets/Segmentation")
 
 
 def part_named(name: str) -> str | None:
-    """"train", "val" or "test", where a folder's name means one: train2017, valid, Validation, testing, ..."""
+    """ "train", "val" or "test", where a folder's name means one: train2017, valid, Validation, testing, ..."""
     match = _NAME.fullmatch(name.lower())
     return match[1] if match else None
 
@@ -39,13 +39,21 @@ def given_parts(source: Path, records: Iterable[ImageRecord]) -> dict[str, list[
     return kept if len(kept) > 1 else {}
 
 
+def part_of_file(path: Path, source: Path) -> str | None:
+    """The part that a COCO file below `source` is, by its name or its folder: instances_val2017.json, valid/x.json."""
+    label = PurePath(os.path.relpath(path, source))
+    match = _FILE.search(label.stem.lower())
+    return match[1] if match else next((p for name in reversed(label.parts[:-1]) if (p := part_named(name))), None)
+
+
 def _of_folders(record: ImageRecord, source: Path) -> str | None:
-    """The part by the innermost folder or COCO file that has the name of one."""
+    """The part by the innermost folder that has the name of one, of the image, else of the label file; or by a COCO
+    file's name."""
     folders = PurePath(record.file_name).parts[:-1]
-    label = PurePath(os.path.relpath(record.source.partition(", ")[0], source))
-    match = _FILE.search(label.stem.lower()) if label.suffix.lower() == ".json" else None
-    names = [*label.parts[:-1], *folders]
-    return next((p for name in reversed(names) if (p := part_named(name))), match[1] if match else None)
+    if part := next((p for name in reversed(folders) if (p := part_named(name))), None):
+        return part
+    file = Path(record.source.partition(", image")[0])
+    return part_of_file(file, source) if file.suffix.lower() == ".json" else part_of_file(file.parent / "x", source)
 
 
 def _lists(source: Path) -> dict[str, str]:

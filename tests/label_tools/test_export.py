@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from label_tools.document import coco
-from label_tools.formats.export import export_labelme, export_voc, export_yolo
+from label_tools.formats.export import (
+    export_coco,
+    export_cvat,
+    export_labelme,
+    export_masks,
+    export_voc,
+    export_yolo,
+)
+from label_tools.formats.masks_write import voc_colours
+from label_tools.pictures.images import image_info
+from label_tools.pictures.own_files import is_drawing
 from label_tools.readers.convert import convert_yolo
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import annotation, save_coco
@@ -15,7 +27,7 @@ from tests.label_tools.bad_input_makers import annotation, save_coco
 
 def test_exports_refuse_to_overwrite_and_to_collide(tmp_path):
     start = save_coco(tmp_path, [annotation(id=1, category_id=2)])
-    for export in (export_labelme, export_voc, export_yolo):
+    for export in (export_labelme, export_voc, export_yolo, export_cvat, export_coco, export_masks):
         export(start, tmp_path / export.__name__)
         with pytest.raises(InputError, match="--overwrite"):
             export(start, tmp_path / export.__name__)
@@ -35,3 +47,66 @@ def test_yolo_data_yaml_and_images(tmp_path):
     assert (tmp_path / "y" / "images" / "sub" / "a.jpg").is_file()
     conversion = convert_yolo(tmp_path / "y")  # names from data.yaml, images beside
     assert conversion.names == ["cat", "dog"] and conversion.records[0].instances[0].label == "dog"
+
+
+def block(number: int, label: int, x: float, w: int, h: int = 10) -> dict:
+    corners = [x, 10, x + w, 10, x + w, 10 + h, x, 10 + h]
+    return annotation(id=number, category_id=label, bbox=[x, 10, w, h], area=w * h, segmentation=[corners])
+
+
+def test_masks_by_hand(tmp_path):
+    start = save_coco(tmp_path, [block(1, 1, 5, 10), block(2, 1, 30, 10), block(3, 2, 8, 4, 5)])
+    counts = export_masks(start, tmp_path / "m")
+    assert counts == {"files": 2, "objects_in": 3, "objects_out": 3, "dropped": {}}
+    cats = Image.open(tmp_path / "m" / "masks" / "cat" / "sub" / "a.png")
+    values = np.asarray(cats)
+    assert cats.mode == "P" and set(np.unique(values)) == {0, 1, 2} and (values == 1).sum() == 100
+    assert (tmp_path / "m" / "label_names.txt").read_text() == "_background_\ncat\ndog\n"
+    overlay = tmp_path / "m" / "overlays" / "sub" / "a.jpg"
+    assert image_info(overlay, max_pixels=10_000).width == 64 and is_drawing(overlay)
+
+    export_masks(start, tmp_path / "c", mode="class", bits=16, overlays=False)
+    values = np.asarray(Image.open(tmp_path / "c" / "masks" / "sub" / "a.png"))
+    # the dog of 4 x 5 lies on the cat of 10 x 10, though it is not the last one for that reason
+    assert values.dtype == np.uint16 and (values == 2).sum() == 20 and (values == 1).sum() == 180
+
+
+def test_the_colours_are_pascal_vocs():
+    # its first: 1 (128, 0, 0), 2 (0, 128, 0), 3 (128, 128, 0), 8 (64, 0, 0), 255 (224, 224, 192)
+    colours = voc_colours()
+    assert [tuple(colours[k].tolist()) for k in (0, 1, 2, 3, 8, 255)] == [
+        (0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (64, 0, 0), (224, 224, 192)
+    ]  # fmt: skip
+
+
+def test_an_object_behind_another_is_counted_as_lost(tmp_path):
+    start = save_coco(tmp_path, [block(1, 1, 5, 10), block(2, 1, 5.05, 10)])  # the same pixels
+    counts = export_masks(start, tmp_path / "m", overlays=False)
+    assert counts["objects_out"] == 1 and sum(counts["dropped"].values()) == 1
+
+
+def test_a_class_that_cannot_be_a_folder(tmp_path):
+    start = save_coco(tmp_path, [block(1, 1, 5, 10)])
+    document = json.loads(start.read_text())
+    document["categories"][0]["name"] = "cat/dog"
+    start.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="--mode class"):
+        export_masks(start, tmp_path / "m", overlays=False)
+    assert not (tmp_path / "m").exists()
+    export_masks(start, tmp_path / "m", mode="class", overlays=False)
+
+
+def test_too_many_values_for_8_bits(tmp_path):
+    start = save_coco(tmp_path, [block(k + 1, 1, k % 60, 1, 1 + k // 60) for k in range(256)])
+    with pytest.raises(InputError, match="256, more than 8 bits"):
+        export_masks(start, tmp_path / "m", bits=8)
+
+
+def test_a_line_break_in_a_class_name_is_refused_before_anything_is_written(tmp_path):
+    start = save_coco(tmp_path, [block(1, 1, 5, 10)])
+    document = json.loads(start.read_text())
+    document["categories"][0]["name"] = "a\nb"
+    start.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="control characters"):
+        export_yolo(start, tmp_path / "y")
+    assert not (tmp_path / "y").exists()

@@ -10,8 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from label_tools.formats.export import export_labelme, export_voc, export_yolo
-from label_tools.readers.convert import convert_coco, convert_labelme, convert_voc, convert_yolo
+from label_tools.formats.export import (
+    export_coco,
+    export_cvat,
+    export_labelme,
+    export_masks,
+    export_voc,
+    export_yolo,
+)
+from label_tools.formats.voc import corners_of
+from label_tools.readers.convert import convert, convert_coco, convert_labelme, convert_voc, convert_yolo
+from label_tools.readers.detect import detect
 from label_tools.shapes import rle
 from tests.label_tools.bad_input_makers import H, W, labelme, picture, save_coco, shape
 
@@ -92,15 +101,18 @@ def test_coco_labelme_coco_is_exact(tmp_path_factory, items):
 @given(st.lists(good_boxes, min_size=1, max_size=6), st.integers(0, 4), st.booleans())
 def test_coco_voc_coco_is_within_its_decimals(tmp_path_factory, items, decimals, one_based):
     folder = tmp_path_factory.mktemp("trip")
-    start = save_coco(folder, distinct([("box", b) for b in items]))
+    size = {"width": W, "height": H}
+    # rounding can make two boxes equal, which the reader rightly calls drawn twice
+    apart = {tuple(corners_of(list(b), size, decimals, one_based)): b for b in items}
+    start = save_coco(folder, distinct([("box", b) for b in apart.values()]))
     export_voc(start, folder / "voc", decimals=decimals, one_based=one_based)
-    end = convert_voc(folder / "voc", image_root=folder / "images", one_based=one_based).document("x")
+    options = {"image_root": folder / "images", "labels": ["cat", "dog"]}
+    end = convert_voc(folder / "voc", one_based=one_based, **options).document("x")
     # an edge moves by half a unit; a box that would close or leave the image moves by one
     slack = 2 * 10.0**-decimals + 1e-9
     first = json.loads(start.read_text())["annotations"]
-    if len(first) == len(end["annotations"]):  # rounding can make two boxes equal
-        for a, b in zip(first, end["annotations"]):
-            assert b["bbox"] == pytest.approx(a["bbox"], abs=slack)
+    for a, b in zip(first, end["annotations"], strict=True):
+        assert a["category_id"] == b["category_id"] and b["bbox"] == pytest.approx(a["bbox"], abs=slack)
 
 
 @quick
@@ -118,6 +130,86 @@ def test_coco_yolo_coco_is_within_a_millionth(tmp_path_factory, items):
         assert a["category_id"] == b["category_id"]
         assert b["bbox"] == pytest.approx(a["bbox"], abs=1e-6)
         assert np.allclose(a["segmentation"], b["segmentation"], rtol=0, atol=1e-6)
+
+
+@quick
+@given(st.lists(objects, min_size=1, max_size=6))
+def test_coco_cvat_coco_is_exact(tmp_path_factory, items):
+    folder = tmp_path_factory.mktemp("trip")
+    start = save_coco(folder, distinct(items))
+    export_cvat(start, folder / "cvat")
+    conversion = convert(folder / "cvat" / "annotations.xml", image_root=folder / "images", labels=["cat", "dog"])
+    assert conversion.findings == []
+    same(start, conversion.document(folder / "x.json"))
+
+
+@quick
+@given(st.lists(st.tuples(rings, rings), min_size=1, max_size=3, unique_by=str))
+def test_several_outlines_of_one_object_stay_one_object(tmp_path_factory, items):
+    folder = tmp_path_factory.mktemp("trip")
+    start = save_coco(folder, [annotation("polygon", a, k + 1) for k, (a, _) in enumerate(items)])
+    document = json.loads(start.read_text())
+    for one, (_, b) in zip(document["annotations"], items):
+        moved = [v + (0.25, 0.5)[k % 2] for k, v in enumerate(b)]
+        one["segmentation"].append(moved)
+        xs, ys = [p[0::2] for p in one["segmentation"]], [p[1::2] for p in one["segmentation"]]
+        x, y = min(map(min, xs)), min(map(min, ys))
+        one["bbox"] = [x, y, max(map(max, xs)) - x, max(map(max, ys)) - y]
+    start.write_text(json.dumps(document))
+    export_cvat(start, folder / "cvat")
+    end = convert(folder / "cvat", image_root=folder / "images", labels=["cat", "dog"]).document("x")
+    for a, b in zip(json.loads(start.read_text())["annotations"], end["annotations"], strict=True):
+        assert b["bbox"] == pytest.approx(a["bbox"], abs=1e-9)
+        assert [list(p) for p in b["segmentation"]] == a["segmentation"]
+
+
+@quick
+@given(st.lists(objects, min_size=1, max_size=6))
+def test_coco_with_its_own_keys_alone_is_exact(tmp_path_factory, items):
+    folder = tmp_path_factory.mktemp("trip")
+    start = save_coco(folder, distinct(items))
+    export_coco(start, folder / "coco", copy_images=True)
+    conversion = convert(folder / "coco" / "annotations" / "instances_default.json", image_root=folder / "coco/images")
+    same(start, conversion.document(folder / "x.json"))
+
+
+def same(start, end: dict) -> None:
+    """Boxes to a billionth of a pixel, outlines and masks bit for bit."""
+    first = json.loads(start.read_text())
+    assert first["images"] == end["images"] and first["categories"] == end["categories"]
+    for a, b in zip(first["annotations"], end["annotations"], strict=True):
+        assert a["category_id"] == b["category_id"] and b["bbox"] == pytest.approx(a["bbox"], abs=1e-9)
+        if isinstance(a["segmentation"], dict):
+            assert a["segmentation"] == b["segmentation"]
+        else:
+            assert np.allclose(a["segmentation"], b["segmentation"], rtol=0, atol=1e-9)
+
+
+@settings(quick, max_examples=8)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 40, 300, 700]), st.sampled_from(["instance", "class"]))
+def test_coco_masks_coco_is_bit_equal(tmp_path_factory, seed, count, mode):
+    """Objects side by side, up to 350 of a class (over 255: 16 bits): the masks are those that went in."""
+    folder = tmp_path_factory.mktemp("trip")
+    owner = np.random.default_rng(seed).integers(0, count + 1, (H, W))
+    items = [("mask", owner == k) for k in range(1, count + 1) if (owner == k).any()]
+    start = save_coco(folder, distinct(items))
+    export_masks(start, folder / "masks", mode=mode, overlays=False, copy_images=True)
+    found = detect(folder / "masks")
+    assert found.format == "masks"
+    end = convert(folder / "masks", labels=["_background_", "cat", "dog"]).document("x")
+    masks = {}
+    for name, document in (("in", json.loads(start.read_text())), ("out", end)):
+        of_class: dict[int, list] = {}
+        for a in document["annotations"]:
+            of_class.setdefault(a["category_id"], []).append(rle.decode(rle.to_runs(a["segmentation"]), H, W))
+        masks[name] = of_class
+    assert masks["in"].keys() == masks["out"].keys()
+    for category, those in masks["in"].items():
+        back = masks["out"][category]
+        if mode == "class":  # one object a class
+            assert len(back) == 1 and (np.any(those, axis=0) == back[0]).all()
+        else:
+            assert sorted(m.tobytes() for m in those) == sorted(m.tobytes() for m in back)
 
 
 def test_coco_coco_is_exact_and_renumbers(tmp_path):
