@@ -32,9 +32,7 @@ PROGRAMS = {  # in words, as importing their readers would take numpy
 class _FormatOrSource(argparse._SubParsersAction):
     """`convert FORMAT SRC`, and `convert SRC` for "any"."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.choices = None  # a source is none of them
+    others_too = True  # a source is no format
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         if values[0] not in self._name_parser_map:

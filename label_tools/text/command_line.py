@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"found {text!r}, needs {need}") from None
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
+        if action.choices is not None and value not in action.choices and not getattr(action, "others_too", False):
             what = "/".join(action.option_strings) or (action.metavar or action.dest).lower()
             raise argparse.ArgumentError(None, unknown(what, str(value), map(str, action.choices)))
 

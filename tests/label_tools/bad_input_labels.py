@@ -184,7 +184,8 @@ def _out_is_input(folder: Path) -> list[str]:
 
 
 def _out_is_folder(folder: Path) -> list[str]:
-    return [*_pair(folder, "a.jpg"), "--out", str(folder)]
+    (folder / "kept.json").mkdir()
+    return [*labelme(GOOD)(folder), "--out", str(folder / "kept.json")]
 
 
 def _long_name(folder: Path) -> list[str]:
@@ -289,7 +290,7 @@ FILES = [
     ),
     Case("B38", "245 letters", _long_name, "accept", 1),
     Case("B39", "output is a label file", _out_is_input, "refuse", text="exists"),
-    Case("B39", "output is a folder", _out_is_folder, "refuse", text="folder"),
+    Case("B39", "output is a folder named as a file", _out_is_folder, "refuse", text="folder"),
     Case("B39", "no such folder", lambda f: ["convert", "labelme", str(f / "nowhere")], "refuse", text="nowhere"),
     Case("B39", "nothing in it", lambda f: ["convert", "labelme", str(f)], "refuse", text="no LabelMe file"),
     Case("B32", "embedded image only", lambda f: _embedded_only(f), "leave out"),
