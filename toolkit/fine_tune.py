@@ -249,8 +249,8 @@ def _fit(
         status="trained",
         seconds=seconds(),
         ended=trained.ended,
-        best_epoch=trained.best_epoch,
-        unreadable=list(trained.unreadable),
+        best_epoch=trained.state.best_epoch,
+        unreadable=trained.state.unreadable,
     )
     try:
         with stop_at_once():

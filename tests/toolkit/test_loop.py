@@ -126,7 +126,7 @@ def test_stopped_after_any_batch_it_goes_on_as_if_it_had_not_been(tmp_path, afte
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     for kind in ("step", "epoch"):
         assert records(tmp_path / "whole", kind) == records(tmp_path / "parts", kind)
-    assert parts.steps == whole.steps == 3 * -(-BATCHES // accumulate) and parts.ended == "finished"
+    assert parts.state.step == whole.state.step == 3 * -(-BATCHES // accumulate) and parts.ended == "finished"
 
 
 def test_accumulated_batches_are_one_step_of_their_mean(tmp_path):
@@ -172,14 +172,14 @@ def test_patience_counts_evaluations_without_a_better_score(tmp_path):
     task = Line(scores=[0.5, 0.5, 0.4, 0.9])
     trained = run(tmp_path / "a", task, config(epochs=20, patience=2, eval_every=2))
     assert (trained.ended, trained.epochs) == ("early stop: no better score in 2 evaluations", 6)
-    assert (trained.best_score, trained.best_epoch) == (0.5, 2)
+    assert (trained.state.best_score, trained.state.best_epoch) == (0.5, 2)
     assert checkpoint.read_meta(tmp_path / "a" / "best")["epoch"] == 2
     assert trained.metrics["score"] == 0.4  # of the last weights
 
 
 def test_without_a_defined_score_the_newest_weights_are_the_best(tmp_path):
     trained = run(tmp_path / "a", Line(scores=[None, None, None]), config(patience=1))
-    assert (trained.ended, trained.best_epoch, trained.best_score) == ("finished", 3, -1.0)
+    assert (trained.ended, trained.state.best_epoch, trained.state.best_score) == ("finished", 3, -1.0)
 
 
 def test_only_plain_numbers_reach_the_log(tmp_path):
@@ -257,7 +257,7 @@ def test_an_evaluation_that_fails_loses_no_epoch(tmp_path):
         run(tmp_path / "a", Broken())
     found, _ = checkpoint.load_last(tmp_path / "a")
     assert found.meta["step"] == BATCHES and found.meta["epoch"] == 1
-    assert run(tmp_path / "a", found=found).steps == 3 * BATCHES
+    assert run(tmp_path / "a", found=found).state.step == 3 * BATCHES
     assert [r["epoch"] for r in records(tmp_path / "a", "epoch")] == [1, 2, 3]
 
 

@@ -59,13 +59,16 @@ class State:
         return {name: value / self.recent_counted for name, value in self.recent.items()}
 
 
+@dataclass
 class Keeper:
     """Writes checkpoints into a run. A full disk never ends a run: the old checkpoint stays, `failed` remembers."""
 
-    def __init__(self, folder: Path, meta: dict[str, Any], log: MetricsLog, progress: Progress) -> None:
-        self.folder, self.meta, self.log, self.progress = folder, meta, log, progress
-        self.failed: list[str] = []
-        self.saved = time.monotonic()
+    folder: Path
+    meta: dict[str, Any]
+    log: MetricsLog
+    progress: Progress
+    failed: list[str] = field(default_factory=list)
+    saved: float = field(default_factory=time.monotonic)
 
     def save(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,51 +17,48 @@ from toolkit.training.progress import Progress, duration
 SECONDS_BETWEEN_CURVES = 10.0  # drawing takes half a second, an epoch of a compact network not much more
 
 
+@dataclass
 class Journal:
-    """Of a run in `folder` that goes on from `state`; `resumed` forgets what came after its checkpoint.
+    """Of a run in `folder` that goes on from `state`; `resumed` forgets what came after its checkpoint."""
 
-    steps: of the whole run. log_every: steps between two records of the losses.
-    """
+    folder: Path
+    progress: Progress
+    state: State
+    resumed: bool
+    config: Config
+    steps: int  # of the whole run
+    log_every: int  # steps between two records of the losses
 
-    def __init__(
-        self,
-        folder: Path,
-        progress: Progress,
-        state: State,
-        resumed: bool,
-        config: Config,
-        steps: int,
-        log_every: int,
-    ) -> None:
-        self.folder, self.progress, self.first_step = folder, progress, state.step
-        self.epochs, self.steps, self.log_every = config.schedule.epochs, steps, log_every
-        self.log = run_folder.MetricsLog(folder, state.log_bytes if resumed else None)
+    def __post_init__(self) -> None:
+        self.first_step = self.state.step
+        self.log = run_folder.MetricsLog(self.folder, self.state.log_bytes if self.resumed else None)
         self.events = None
-        if config.run.tensorboard:
+        if self.config.run.tensorboard:
             from toolkit.training.tensorboard import Events
 
-            self.events = Events(folder, state.step + 1 if resumed else None)
+            self.events = Events(self.folder, self.first_step + 1 if self.resumed else None)
         self.started, self.drawn, self.stale = time.monotonic(), 0.0, False
 
-    def _record(self, **record: Any) -> None:
+    def record(self, **record: Any) -> None:
         self.log.write(**record)
         if self.events:
             self.events.write(**record)
 
-    def step(self, state: State, lr: float, speed: float) -> None:
+    def step(self, lr: float, speed: float) -> None:
         """After an optimiser step: the progress line, and a record of the mean losses where one is due."""
+        state = self.state
         losses = state.recent_means()
         spent = time.monotonic() - self.started
         left = spent / max(1, state.step - self.first_step) * (self.steps - state.step)
         parts = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
         self.progress.step(
-            f"epoch {state.epoch + 1}/{self.epochs}  step {state.step}/{self.steps}  {parts}  "
+            f"epoch {state.epoch + 1}/{self.config.schedule.epochs}  step {state.step}/{self.steps}  {parts}  "
             f"lr {lr:.2g}  {speed:.1f} images/s  {duration(left)} left",
             state.step,
             self.steps,
         )
         if state.step % self.log_every == 0:
-            self._record(
+            self.record(
                 kind="step",
                 step=state.step,
                 epoch=state.epoch,
@@ -70,27 +68,6 @@ class Journal:
                 **losses,
             )
             state.recent, state.recent_counted = {}, 0
-
-    def epoch(
-        self,
-        state: State,
-        done: float,
-        train_loss: dict[str, float],
-        lr: float,
-        seconds: float,
-        metrics: dict[str, Any],
-    ) -> None:
-        """A record of the epoch: `metrics` are plain numbers and "val_loss", or empty."""
-        self._record(
-            kind="epoch",
-            epoch=done,
-            step=state.step,
-            train_loss=train_loss,
-            lr=lr,
-            seconds=round(seconds, 1),
-            unreadable=len(state.unreadable),
-            **metrics,
-        )
 
     def draw(self) -> None:
         """After the record of an epoch: the table, and now and then the curves."""

@@ -31,15 +31,12 @@ class Trained:
     """What a run leaves: its best checkpoint, why it ended, and what the disk refused on the way."""
 
     folder: Path
-    best_score: float
-    best_epoch: float
+    state: State
     epochs: float
-    steps: int
     seconds: float
     ended: str
     metrics: dict[str, Any] | None  # of the last weights; None where this session did not evaluate them
-    failed_saves: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()
+    failed_saves: list[str]
 
     def check_saves(self) -> None:
         """Raise MachineError when the disk refused a checkpoint."""
@@ -67,7 +64,7 @@ def run(
     processes = processes or runtime.Processes()
     progress = progress or Progress(quiet=True)
     with StopSignal(quiet=not processes.first) as stop:
-        loop = _Loop(make(), config, folder, processes, progress, resume, stop)
+        loop = _Loop(make(), config, folder, resume, processes, progress, stop)
         try:
             return loop.run()
         except (RuntimeError, MemoryError, ValueError) as error:  # torch's OutOfMemoryError is a RuntimeError
@@ -76,39 +73,34 @@ def run(
             loop.close()
 
 
+@dataclass
 class _Loop:
-    def __init__(
-        self,
-        task: Task,
-        config: Config,
-        folder: Path,
-        processes: runtime.Processes,
-        progress: Progress,
-        resume: checkpoint.Checkpoint | None,
-        stop: StopSignal,
-    ) -> None:
-        self.task, self.config, self.folder = task, config, folder
-        self.processes, self.progress, self.stop = processes, progress, stop
+    task: Task
+    config: Config
+    folder: Path
+    resume: checkpoint.Checkpoint | None
+    processes: runtime.Processes
+    progress: Progress
+    stop: StopSignal
+    seen: Any = None  # the batch under way
+    metrics: dict[str, Any] | None = None  # of the last evaluation
+
+    def __post_init__(self) -> None:
+        task, config, resume = self.task, self.config, self.resume
         self.state = state = State.of(resume) if resume else State()
-        self.stepper = Stepper(task, config, state, folder, processes, progress)
-        self.seen: Any = None  # the batch under way
-        self.metrics: dict[str, Any] | None = None  # of the last evaluation
-        self.resumed = resume is not None
+        self.stepper = Stepper(task, config, state, self.folder, self.processes, self.progress)
         if note := runtime.precision_note(config.run.precision, task.device):
-            progress.line(note)
-        if processes.first:
-            self.journal = Journal(folder, progress, state, self.resumed, config, self.stepper.total, task.log_every)
-            meta = {
-                **task.meta(),
-                "precision": str(task.dtype).removeprefix("torch."),
-                "versions": runtime.versions(),
-            }
-            self.keeper = Keeper(folder, meta, self.journal.log, progress)
+            self.progress.line(note)
+        if self.processes.first:
+            steps = self.stepper.total
+            self.journal = Journal(self.folder, self.progress, state, bool(resume), config, steps, task.log_every)
+            about = {"precision": str(task.dtype).removeprefix("torch."), "versions": runtime.versions()}
+            self.keeper = Keeper(self.folder, {**task.meta(), **about}, self.journal.log, self.progress)
         self.started = time.monotonic()
         if resume:
             task.learner.restore(resume)
-            if processes.rank:  # each process samples its own anchors
-                torch.manual_seed(config.run.seed + processes.rank + state.step)
+            if self.processes.rank:  # each process samples its own anchors
+                torch.manual_seed(config.run.seed + self.processes.rank + state.step)
 
     def close(self) -> None:
         if self.processes.first:
@@ -119,7 +111,7 @@ class _Loop:
 
     def run(self) -> Trained:
         state, plan = self.state, self.config.schedule
-        if not self.resumed:
+        if not self.resume:
             self._save("last")  # a run can be resumed from its first moment, and the disk shows what it can hold
             if self.processes.first:
                 self.keeper.check_room()
@@ -130,18 +122,8 @@ class _Loop:
             self._close_epoch(done, self._validate() if due and self.task.validates else None)
         if not self.task.validates:
             self._save("best")
-        return Trained(
-            self.folder,
-            state.best_score,
-            state.best_epoch,
-            self._done(),
-            state.step,
-            self._seconds(),
-            ended,
-            self.metrics,
-            tuple(self.keeper.failed) if self.processes.first else (),
-            tuple(state.unreadable),
-        )
+        failed = self.keeper.failed if self.processes.first else []
+        return Trained(self.folder, state, self._done(), self._seconds(), ended, self.metrics, failed)
 
     def _ended(self) -> str:
         """Reason to stop, "" to continue. Also checked on resume."""
@@ -176,7 +158,7 @@ class _Loop:
             lr = self.stepper.update(batch)
             now = time.monotonic()
             if self.processes.first:
-                self.journal.step(state, lr, images / max(1e-9, now - clock))
+                self.journal.step(lr, images / max(1e-9, now - clock))
             images, clock = 0, now
             self._stop_if(agreed.signal)
             if time.monotonic() - self._last_save() > self.config.schedule.save_every * 60 and not last:
@@ -221,9 +203,16 @@ class _Loop:
             is_best = better and score is not None
             state.since_best = 0 if better else state.since_best + 1
         if self.processes.first:
-            rate = self.task.learner.optimizer.param_groups[-1]["lr"]
-            told = {**numbers(metrics), "val_loss": metrics["val_loss"]} if metrics else {}
-            self.journal.epoch(state, done, train_loss, rate, self._seconds(), told)
+            self.journal.record(
+                kind="epoch",
+                epoch=done,
+                step=state.step,
+                train_loss=train_loss,
+                lr=self.task.learner.optimizer.param_groups[-1]["lr"],
+                seconds=round(self._seconds(), 1),
+                unreadable=len(state.unreadable),
+                **({**numbers(metrics), "val_loss": metrics["val_loss"]} if metrics else {}),
+            )
         # a best checkpoint that the disk refused is not the best one to be had
         if better and runtime.gather_objects(self._save("best", metrics), self.processes)[0]:
             state.best_score, state.best_epoch = -1.0 if score is None else score, done

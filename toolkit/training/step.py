@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,20 @@ MOST_SKIPPED = 3  # batches that on_nan: skip may leave out
 MOST_NAMED = 8  # images of a batch in a message
 
 
+@dataclass
 class Stepper:
     """Runs batches and updates of a task; every process does the same, for they meet in the backward pass."""
 
-    def __init__(
-        self,
-        task: Task,
-        config: Config,
-        state: State,
-        folder: Path,
-        processes: runtime.Processes,
-        progress: Progress,
-    ) -> None:
-        self.task, self.config, self.state, self.folder = task, config, state, folder
-        self.processes, self.progress, self.learner = processes, progress, task.learner
-        self.accumulate = config.optimizer.accumulate
-        self.total = -(-len(task) // self.accumulate) * config.schedule.epochs  # steps of the whole run
+    task: Task
+    config: Config
+    state: State
+    folder: Path
+    processes: runtime.Processes
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.learner, self.accumulate = self.task.learner, self.config.optimizer.accumulate
+        self.total = -(-len(self.task) // self.accumulate) * self.config.schedule.epochs  # steps of the whole run
 
     def batch(self, batch: Any, full: bool, signal: int, time_is_up: bool) -> Agreed:
         """Forward and backward of the next batch. full: the last one of its step. -> what all processes know of it."""
