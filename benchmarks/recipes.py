@@ -71,7 +71,9 @@ def main() -> None:
                 )
             found[recipe].append(trained.state.best_score)
             spent = time.monotonic() - started
-            print(f"seed {seed}  AP {trained.state.best_score:.4f}  {recipe}  {spent:.0f} s with evaluation", flush=True)
+            print(
+                f"seed {seed}  AP {trained.state.best_score:.4f}  {recipe}  {spent:.0f} s with evaluation", flush=True
+            )
     base = found[args.recipes[0]]
     for recipe, values in found.items():
         gain = [a - b for a, b in zip(values, base, strict=True)]

@@ -196,12 +196,19 @@ def test_every_checkpoint_damaged(stopped_run, capsys):
     assert "every checkpoint is damaged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["[]", "{}"])
-def test_run_that_does_not_know_its_data(stopped_run, capsys, content):
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("[]", "run.json: found a list"),
+        ("{}", "does not say which data"),
+        ('{"data": {"data": 1, "x": 2}}', "say which"),
+    ],
+)
+def test_run_that_does_not_know_its_data(stopped_run, capsys, content, text):
     folder, _ = stopped_run
     (folder / "run.json").write_text(content)
     assert main(["baseline", "train", "--resume", str(folder)]) == 2
-    assert "does not say which data" in capsys.readouterr().err
+    assert text in capsys.readouterr().err
 
 
 def test_a_run_that_is_being_written_is_not_tidied(stopped_run, capsys):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from toolkit.commands.baseline_train import add_budget, add_data, add_train, open_pair, train, train_arguments
+from toolkit.commands.baseline_train import RUNS, add_budget, add_data, add_train
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -44,7 +43,7 @@ def _add_table(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the table goes (default: here)")
     add_budget(parser)
-    parser.set_defaults(run=table)
+    parser.set_defaults(run=table, budget="scaled", seed=0, device="auto", runs=RUNS)
 
 
 def list_baselines(args: argparse.Namespace) -> int:
@@ -87,27 +86,7 @@ def table(args: argparse.Namespace) -> int:
         folders = {"dominant": args.dominant, "largest": args.largest}
         _check_before_hours(args, [registry.REGISTRY[name].data for name in names], folders)
         for name in names:
-            baseline = registry.REGISTRY[name]
-            folder = folders.get(baseline.data)
-            done = [
-                result
-                for result in tables.finished(args.runs, name, args.budget, args.seed)
-                if baseline.data not in folders or tables.drawn(result) == (folder is None)
-            ]
-            for result in done:
-                print(tables.taken(result, args.budget), file=sys.stderr)
-            if done:
-                continue
-            data = str(folder.resolve()) if folder else baseline.data  # ./largest is a folder, largest is drawn
-            words = [name, "--data", data, "--budget", args.budget, "--seed", str(args.seed), "--runs", str(args.runs)]
-            if begun := tables.begun(args.runs, name, args.budget, args.seed, data):
-                print(f"{name}: goes on with {begun}", file=sys.stderr)
-                words = ["--resume", str(begun)]
-            parser = argparse.ArgumentParser()
-            train_arguments(parser)
-            code = train(parser.parse_args([*words, "--device", args.device]))
-            if code:
-                return code
+            tables.make(name, folders, args.runs, args.budget, args.seed, args.device)
     path = tables.write(args.out, args.runs, names, args.budget)
     print(f"table: {path}")
     return 0
@@ -143,21 +122,14 @@ def compare(args: argparse.Namespace) -> int:
 def draw_sheet(args: argparse.Namespace) -> int:
     from label_tools.text.errors import InputError
     from toolkit.single_object.data.sheet import contact_sheet, save_png
+    from toolkit.single_object.runs import Source
 
     if args.count < 1:
         raise InputError(f"--count {args.count}: needs 1 or more")
-    stored = {
-        "data": args.data,
-        "val": args.val,
-        "train_images": args.count,
-        "val_images": args.count,
-        "select": args.select or "largest",
-        "size": 128 if args.size is None else args.size,
-        "min_area": args.min_area,
-        "classes": list(args.classes),
-        "keep_empty": args.keep_empty,
-    }
-    samples = open_pair(stored)[args.part == "val"]
+    given = {key: getattr(args, key) for key in ("data", "val", "select", "size", "min_area", "classes", "keep_empty")}
+    given = {key: value for key, value in given.items() if value is not None}
+    source = Source(**{"size": 128, **given}, train_images=args.count, val_images=args.count)
+    samples = source.open()[args.part == "val"]
     save_png(contact_sheet(samples, range(min(args.count, len(samples)))), args.out)
     print(f"sheet: {args.out}")
     return 0

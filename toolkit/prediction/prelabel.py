@@ -13,8 +13,8 @@ from pathlib import Path
 from label_tools.formats import labelme_write
 from label_tools.pictures import images
 from label_tools.text.errors import InputError
+from label_tools.text.files import write_json
 from toolkit.prediction import predict
-from toolkit.training import run_folder
 
 
 def prelabel(
@@ -52,5 +52,5 @@ def prelabel(
         image_path = os.path.relpath(path.resolve(), target.parent.resolve()).replace(os.sep, "/")
         image = {"width": width, "height": height}
         content = labelme_write.file_content(image, found, names, image_path, {"reviewed": False})
-        run_folder.write_json(target, content)
+        write_json(target, content)
         yield path, len(found), min((d["score"] for d in found), default=1.0), ""

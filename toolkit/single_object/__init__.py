@@ -11,5 +11,5 @@ registry         every baseline: data, budgets, reported results
 metrics document_metrics   the right numbers; the numbers as the documents computed them
 recipe dry_run targets     one run: what it is told, what would stop it at once, its targets and losses;
 training validation        as a task of the training loop; its numbers
-answers tables compare     what a run leaves to look at; baselines.md; LoadHead beside Faster R-CNN
+runs answers tables compare     what a run leaves to look at; baselines.md; LoadHead beside Faster R-CNN
 """

@@ -22,6 +22,7 @@ from label_tools.document import coco
 from label_tools.pictures import images
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
+from label_tools.text.files import write_json
 from toolkit import checkpoint, runtime
 from toolkit.evaluation.judge import coco_metrics
 from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
@@ -32,7 +33,6 @@ from toolkit.single_object.data.sheet import grid_of, save_png
 from toolkit.single_object.metrics import paired_iou
 from toolkit.single_object.predictions import predict
 from toolkit.single_object.recipe import restored
-from toolkit.training import run_folder
 
 CONFIDENT = 0.5
 SMALL = 0.02  # share of the image
@@ -123,7 +123,7 @@ def compare(
             **{key: ap[key] for key in ("AP", "AP50", "AP75", "AR100")},
             "groups": {group: _numbers(rows, truth, found[name]) for group, rows in groups.items()},
         }
-    run_folder.write_json(out / "compare.json", numbers)
+    write_json(out / "compare.json", numbers)
     with atomic_write(out / "compare.md") as file:
         file.write(as_text(numbers).encode() + b"\n")
     save_png(_sheet(paths, truth, found, groups), out / "compare.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from toolkit.single_object import registry
+from toolkit.single_object import registry, runs
 from toolkit.single_object.data.sources import is_drawn
 from toolkit.single_object.training import RESULT
 from toolkit.training import run_folder
 
+log = logging.getLogger(__name__)
 _HEAD = (
     "network",
     "parameters",
@@ -42,10 +44,10 @@ _NEEDED = {
 }
 
 
-def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> list[dict[str, Any]]:
+def finished(root: Path, name: str, budget: str, seed: int | None = None) -> list[dict[str, Any]]:
     """Results of the finished runs of a baseline with this budget (and seed), in the order of the folders' names."""
     found = []
-    for path in sorted(runs.glob(f"*/{RESULT}")):
+    for path in sorted(root.glob(f"*/{RESULT}")):
         result = run_folder.read_json(path)
         if not isinstance(result, dict) or _NEEDED - set(result):
             raise InputError(f"{path}: is no result of `frcnn baseline train`; needs {', '.join(sorted(_NEEDED))}")
@@ -55,10 +57,34 @@ def finished(runs: Path, name: str, budget: str, seed: int | None = None) -> lis
     return found
 
 
-def begun(runs: Path, name: str, budget: str, seed: int, data: str) -> Path | None:
+def make(name: str, folders: dict[str, Path | None], root: Path, budget: str, seed: int, device: str) -> None:
+    """Train a baseline for the table, go on with a run that was interrupted, or leave it at a finished one.
+
+    folders: {"dominant", "largest": a labelled folder, or None for drawn pictures}; root: where runs lie.
+    """
+    data = registry.find(name).data
+    folder = folders.get(data)
+    done = [
+        result
+        for result in finished(root, name, budget, seed)
+        if data not in folders or drawn(result) == (folder is None)
+    ]
+    for result in done:
+        log.info(taken(result, budget))
+    if done:
+        return
+    data = str(folder.resolve()) if folder else data  # ./largest is a folder, largest is drawn
+    if interrupted := begun(root, name, budget, seed, data):
+        log.info(f"{name}: goes on with {interrupted}")
+        runs.resume(interrupted, {"device": device})
+    else:
+        runs.start(name, runs.Options(data=data, budget=budget, seed=seed, device=device), root)
+
+
+def begun(root: Path, name: str, budget: str, seed: int, data: str) -> Path | None:
     """Folder of a run that was interrupted with a checkpoint, of this budget, seed and data; the first one."""
     wanted = {"baseline": name, "budget": budget, "seed": seed, "data": data}
-    for path in sorted(runs.glob(f"*/{run_folder.RUN}")):
+    for path in sorted(root.glob(f"*/{run_folder.RUN}")):
         record = run_folder.read_json(path)
         recipe = record.get("recipe") if isinstance(record, dict) else None
         if (
@@ -88,11 +114,11 @@ def taken(result: dict[str, Any], budget: str) -> str:
     return f"{text}; not the {budget} budget: {other}" if other else text
 
 
-def write(out: Path, runs: Path, names: list[str], budget: str) -> Path:
+def write(out: Path, root: Path, names: list[str], budget: str) -> Path:
     """Write both into `out`; -> the Markdown's path. Raises InputError when there is no finished run at all."""
-    results = [(name, result) for name in names for result in finished(runs, name, budget)]
+    results = [(name, result) for name in names for result in finished(root, name, budget)]
     if not results:
-        raise InputError(f"{runs}: holds no finished run with the {budget} budget; leave --read out to train them")
+        raise InputError(f"{root}: holds no finished run with the {budget} budget; leave --read out to train them")
     path = out / "baselines.md"
     with atomic_write(path) as file:
         file.write(markdown(results, names).encode())

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
+from label_tools.text.files import write_json
 from label_tools.text.messages import near_paths
 
 RUN, CONFIG, METRICS, RESULTS, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", ".lock"
@@ -135,12 +136,6 @@ def _take(handle: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Whole or not at all."""
-    with atomic_write(path) as file:
-        file.write(json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n")
 
 
 def read_json(path: Path) -> Any:

@@ -1,0 +1,238 @@
+"""Runs of the single-object baselines: planned from a name and options, started in a folder, taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import logging
+import os
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
+from toolkit import checkpoint, runtime
+from toolkit.config import Schedule
+from toolkit.single_object import registry, training
+from toolkit.single_object.answers import draw_answers
+from toolkit.single_object.data.coco_objects import Selection
+from toolkit.single_object.data.samples import Samples, fingerprint, shared
+from toolkit.single_object.data.sources import is_drawn, open_data
+from toolkit.single_object.dry_run import check_run
+from toolkit.single_object.networks.backbones import check_backbone, ensure_weights
+from toolkit.single_object.recipe import Recipe, recipe_of
+from toolkit.stopping import Stopped
+from toolkit.training import resume as over
+from toolkit.training import run_folder
+from toolkit.training.progress import Progress
+
+log = logging.getLogger(__name__)
+RESUME_MAY_CHANGE = {"epochs", "patience", "max_time", "device"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which pictures, drawn or from files; kept in run.json, so that a run can be taken up again."""
+
+    data: str
+    val: str | None = None
+    train_images: int = 0  # drawn ones
+    val_images: int = 0
+    select: str = "largest"
+    size: int = 32  # side of the pictures, pixels
+    min_area: float = 0.13
+    classes: tuple[str, ...] = ()
+    keep_empty: bool = False
+
+    def open(self) -> tuple[Samples, Samples]:
+        """Training and validation samples. Logs what they are, and warns of pictures that are in both."""
+        selection = Selection(self.select, self.size, self.min_area, tuple(self.classes), self.keep_empty)
+        val = Path(self.val) if self.val else None
+        pair = open_data(self.data, val, self.train_images, self.val_images, selection)
+        for samples in pair:
+            log.info(samples.about())
+        if not is_drawn(self.data) and (both := shared(*pair)):
+            log.warning(
+                f"{counted(both, 'picture')} of {len(pair[1])} in val also in train: the numbers will be too good; "
+                "`frcnn split` keeps them apart"
+            )
+        return pair
+
+    def moved(self, folder: Path, to_run: bool) -> Source:
+        """With paths as seen from a run folder (to_run), so that a resume finds them from anywhere; or back."""
+        paths = {}
+        for key in ("data", "val"):
+            path = getattr(self, key)
+            here = path if to_run else path and folder / path
+            if path and not is_drawn(path) and Path(here).exists():
+                paths[key] = os.path.relpath(path, folder) if to_run else str(here)
+        return dataclasses.replace(self, **paths)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller may choose; None: the baseline's own, by its budget."""
+
+    data: str | None = None
+    val: Path | None = None
+    train_images: int | None = None
+    val_images: int | None = None
+    select: str | None = None
+    size: int | None = None
+    min_area: float = 0.13
+    classes: Collection[str] = ()
+    keep_empty: bool = False
+    loss: str | None = None
+    epochs: int | None = None
+    batch: int | None = None
+    lr: float | None = None
+    optimizer: str | None = None
+    schedule: str | None = None
+    backbone: str | None = None
+    weights: str = "none"
+    augment: bool = True
+    patience: int = 0
+    max_time: float = 0.0
+    budget: str = "scaled"
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "fp32"
+
+
+def plan(name: str, options: Options) -> tuple[Recipe, Source, tuple[Samples, Samples]]:
+    """Recipe, pictures and samples of a new run. Refuses what would end it at its first step; writes nothing."""
+    baseline = registry.find(name)
+    if options.backbone or options.weights != "none":
+        if baseline.data != "largest":
+            raise InputError(f"{baseline.name}: --backbone and --weights are for resnet34 and loadhead")
+        backbone = options.backbone or inspect.signature(baseline.build).parameters["backbone"].default
+        check_backbone(backbone, options.weights)
+        ensure_weights(backbone, options.weights)
+    data = _given(options.data, baseline.data)
+    for flag, count in (("--train-images", options.train_images), ("--val-images", options.val_images)):
+        if count is not None and count < 1:
+            raise InputError(f"{flag} {count}: needs 1 or more")
+        if count is not None and not is_drawn(data):
+            raise InputError(f"{flag} {count}: counts drawn pictures, --data {data} is read whole")
+    budget = registry.budget(baseline, options.budget, is_drawn(data))
+    if data in ("dominant", "largest"):
+        log.info(
+            f"{baseline.name}: drawn pictures; to learn from your own: --data DIR (`frcnn convert`, `frcnn split`)"
+        )
+    source = Source(
+        data,
+        str(options.val) if options.val else None,
+        _given(options.train_images, budget.images),
+        _given(options.val_images, budget.val),
+        options.select or (baseline.data if baseline.data in ("dominant", "largest") else "largest"),
+        _given(options.size, budget.size or Source.size),
+        options.min_area,
+        tuple(options.classes),
+        options.keep_empty,
+    )
+    pair = source.open()
+    network = baseline.options(len(pair[0].classes))
+    if baseline.data == "largest":
+        network["image_size"] = pair[0].size[0]
+        network |= {"backbone": options.backbone} if options.backbone else {}
+        network |= {"pretrained": options.weights} if options.weights != "none" else {}
+    loss = baseline.loss
+    if baseline.name == "loadhead" and options.keep_empty:
+        network["presence"] = True
+        loss = f"bce + {loss}"
+    recipe = Recipe(
+        baseline.name,
+        data,
+        _given(options.loss, loss),
+        epochs=_given(options.epochs, budget.epochs),
+        batch=_given(options.batch, budget.batch),
+        lr=_given(options.lr, budget.lr),
+        optimizer=options.optimizer or budget.optimizer,
+        schedule=options.schedule or budget.schedule,
+        augment=baseline.augment and options.augment,
+        options=network,
+        **{key: getattr(options, key) for key in ("seed", "patience", "max_time", "budget", "device", "precision")},
+    )
+    check_run(recipe, *pair)
+    return recipe, source, pair
+
+
+def _given(value: Any, default: Any) -> Any:
+    """What was said, 0 and the empty word included; else the default."""
+    return default if value is None else value
+
+
+def start(name: str, options: Options, runs: Path, run_name: str | None = None) -> tuple[Path, dict[str, Any]]:
+    """Train a baseline in a new folder runs/run_name (default: its own name). -> (folder, content of result.json)."""
+    recipe, source, pair = plan(name, options)
+    wanted = name if run_name is None else run_name
+    folder = run_folder.create(runs, wanted, flag="--as")
+    if folder.name != wanted:
+        log.info(f"a run {wanted} exists; this one is {folder}")
+    with run_folder.Lock(folder):
+        return folder, _fit(folder, recipe, pair, source.moved(folder, to_run=True), None)
+
+
+def resume(folder: Path, options: dict[str, Any], name: str | None = None) -> dict[str, Any] | str:
+    """Go on with a run. -> content of result.json; or why there is nothing left to do.
+
+    options: those of RESUME_MAY_CHANGE. name: refuse the run of another baseline.
+    """
+    if wrong := sorted(set(options) - RESUME_MAY_CHANGE):
+        flag = {"augment": "no-augment"}.get(wrong[0], wrong[0].replace("_", "-"))
+        raise InputError(f"--resume: --{flag} cannot change in a run; start a new one")
+    found, notes = checkpoint.load_last(folder)
+    for note in notes:
+        log.warning(note)
+    baseline, recipe = recipe_of(found.meta, folder)
+    if name not in (None, baseline.name):
+        raise InputError(f"--resume {folder}: is a run of {baseline.name}, found {name}")
+    record = run_folder.read_run(folder)
+    try:
+        stored = Source(**record["data"])
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{folder / run_folder.RUN}: does not say which data the run was trained on; start a new one"
+        ) from None
+    changed = {key for key, value in options.items() if value != getattr(recipe, key)}
+    again = dataclasses.replace(recipe, **options)
+    again.check()
+    if "epochs" in changed:
+        before = Schedule(epochs=recipe.epochs, schedule=recipe.schedule)
+        over.check_epochs(folder, before, again.epochs, found.meta["epoch"])
+    if ended := over.why_over(folder, record, changed):
+        return ended
+    pair = stored.moved(folder, to_run=False).open()
+    training.check_same_data(found, folder, *map(fingerprint, pair))
+    with run_folder.Lock(folder):
+        return _fit(folder, again, pair, stored, over.open_run(folder))
+
+
+def _fit(
+    folder: Path,
+    recipe: Recipe,
+    pair: tuple[Samples, Samples],
+    source: Source,
+    found: checkpoint.Checkpoint | None,
+) -> dict[str, Any]:
+    """Train in `folder`, its lock held; keep run.json true whatever happens. Raises Stopped."""
+    progress = Progress(folder / "train.log")
+    ending, started = {"status": "failed"}, time.monotonic()
+    about = {"kind": "single_object", "recipe": dataclasses.asdict(recipe), "data": dataclasses.asdict(source)}
+    run_folder.update_run(folder, **about, versions=runtime.versions(), status="running")
+    try:
+        result = training.fit(recipe, folder, *pair, resume=found, progress=progress)
+        ending = {"status": "finished", "ended": result["ended"]}
+    except Stopped:
+        ending = {"status": "stopped"}
+        raise
+    finally:
+        progress.close()
+        with contextlib.suppress(InputError):  # a full disk, say; the reason for the failure goes first
+            run_folder.update_run(folder, **ending, seconds=round(time.monotonic() - started, 1))
+    draw_answers(folder, pair[1])
+    return result
