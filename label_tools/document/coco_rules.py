@@ -1,317 +1,297 @@
-"""What a COCO document of any maker must satisfy, and what is repaired on the way (rows B40 to B52 and B01 to B18).
+"""The one reader of COCO documents, of any maker: what is one image, class and object, what is repaired, what refused.
 
-`normalise` returns a new document; the one it was given is left as it was.
+`examine` applies every rule and finds everything; `normalise` is the same for those who need a document or an error.
+What has one meaning is repaired and told; what has several refuses the whole document (rows B40 to B59, B01 to B18).
+The document that was given is left as it was.
 """
 
 from __future__ import annotations
 
-import math
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from label_tools.shapes import geometry, rle
-from label_tools.text.errors import InputError
-from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.text.limits import LARGEST_COORDINATE, LARGEST_FACTOR, LEAST_LEFT, LEAST_SIDE, MOST_ASPECT, SLACK
+import numpy as np
+
+from label_tools.document.annotation_rules import annotation
+from label_tools.document.box_format import other_format
+from label_tools.document.values import are_numbers, short, whole
+from label_tools.shapes.instances import RefusedError
+from label_tools.text.errors import InputError, one_line
+from label_tools.text.findings import ERROR, WARNING, Finding
 from label_tools.text.messages import counted
 
 _LARGEST_IMAGE_SIDE = 1_000_000
-Report = Callable[[str, str, str, str, str], None]  # level, code, place, text, mend
+Size = Callable[[str], tuple[int, int] | None]  # file_name -> width and height of the picture, None: it is not there
 
 
-class _LeaveOutError(Exception):
-    """This annotation or image cannot be used: code, text, mend."""
+class DocumentError(InputError):
+    """A document with more than one meaning. code: the row of `bad_input.py`."""
+
+    def __init__(self, finding: Finding) -> None:
+        where = f"{finding.file}, {finding.place}" if finding.place else finding.file
+        super().__init__(f"{where}: {finding.text}" + (f"; {finding.mend}" if finding.mend else ""))
+        self.code = finding.code
 
 
-def normalise(document: dict[str, Any], name: str, findings: list[Finding]) -> dict[str, Any]:
-    """The document in our dialect. Adds a finding for every repair (warning) and for all left out (error).
+@dataclass
+class Examined:
+    """A COCO document after every rule.
 
-    Raises InputError for what makes the whole document ambiguous: an image, a file name, a category id or a
-    category name given twice, an annotation of an unknown category, boxes that are no [x, y, w, h] in pixels.
+    document: in our dialect; None where it has several meanings. fatal: why, every reason.
+    image_ids, category_ids: the ids of the document's maker -> ours, where they are not the same.
     """
 
-    def report(level: str, code: str, place: str, text: str, mend: str = "") -> None:
-        findings.append(Finding(code, level, name, place, text, mend))
+    name: str
+    findings: list[Finding] = field(default_factory=list)
+    document: dict[str, Any] | None = None
+    fatal: list[Finding] = field(default_factory=list)
+    image_ids: dict[Any, int] = field(default_factory=dict)
+    category_ids: dict[Any, int] = field(default_factory=dict)
 
-    info = document.get("info")
-    images = _images(document["images"], name, report)
-    categories = _categories(document["categories"], name, report)
-    refuse_other_box_formats(document, images, name)
-    annotations = _annotations(document["annotations"], images, categories, name, report)
+    def say(self, level: str, code: str, place: str, text: str, mend: str = "") -> None:
+        self.findings.append(Finding(code, level, self.name, place, text, mend))
+
+    def refuse(self, code: str, place: str, text: str, mend: str = "") -> None:
+        self.say(ERROR, code, place, text, mend)
+        self.fatal.append(self.findings[-1])
+
+
+def normalise(document: dict[str, Any], name: str, findings: list[Finding], size: Size | None = None) -> dict[str, Any]:
+    """The document in our dialect. Adds a finding for every repair (warning) and for all left out (error).
+
+    size: gives the sizes that the document lacks. Raises DocumentError where the document has several meanings.
+    """
+    found = examine(document, name, size)
+    if found.document is None:
+        raise DocumentError(found.fatal[0])
+    findings += found.findings
+    return found.document
+
+
+def examine(
+    document: dict[str, Any], name: str, size: Size | None = None, *, crowd_as_object: bool = False
+) -> Examined:
+    """Apply every rule. crowd_as_object: annotations with iscrowd 1 are objects (but our own ignore regions)."""
+    found = Examined(name)
+    images = _images(document["images"], size, found)
+    categories = _categories(document["categories"], document["annotations"], found)
+    kept_images = {key: image for key, image in images.items() if image is not None}
+    _check_box_format(document["annotations"], kept_images, found)
+    annotations = _annotations(document["annotations"], images, categories, found, crowd_as_object)
+    if found.fatal:
+        return found
     known = {
-        "info": info if isinstance(info, dict) else {},
-        "images": list(images.values()),
+        "info": document["info"] if isinstance(document.get("info"), dict) else {},
+        "images": list(kept_images.values()),
         "annotations": annotations,
-        "categories": list(categories.values()),
+        "categories": list({c["id"]: c for c in categories.values()}.values()),
     }
-    return {**{k: v for k, v in document.items() if k not in known}, **known}
+    found.document = {**{k: v for k, v in document.items() if k not in known}, **known}
+    return found
 
 
-def _images(items: list, name: str, report: Report) -> dict[int, dict]:
-    images: dict[int, dict] = {}
-    names: dict[str, int] = {}
+def key_of(value: Any) -> Any:
+    """An id as it is compared: 7, 7.0 and "7" are 7; other texts stay; None: this is no id."""
+    number = whole(value)
+    return number if number is not None else value if isinstance(value, str) and value else None
+
+
+def _images(items: list, size: Size | None, found: Examined) -> dict[Any, dict | None]:
+    """{id as it is compared: image in our dialect, or None for one that is left out}."""
+    images: dict[Any, dict | None] = {}
+    first_id: dict[Any, int] = {}
+    first_name: dict[str, int] = {}
+    text_id = ""
     for i, item in enumerate(items):
         place = f"images[{i}]"
-        if not isinstance(item, dict):
-            raise InputError(f"{name}, {place}: {type(item).__name__} found, needs an object")
-        image_id = _whole(item.get("id"))
-        if image_id is None:
-            raise InputError(f"{name}, {place}: id {item.get('id')!r}, needs a whole number")
-        if image_id in images or str(item.get("file_name")) in names:
-            what = f"id {image_id}" if image_id in images else f'file_name "{item.get("file_name")}"'
-            other = list(images).index(image_id if image_id in images else names[str(item.get("file_name"))])
-            raise InputError(f"{name}, {place}: {what} is already that of images[{other}]")
-        file_name = item.get("file_name")
-        width, height = _whole(item.get("width")), _whole(item.get("height"))
-        if not isinstance(file_name, str) or not file_name:
-            raise InputError(f"{name}, {place}: file_name {file_name!r}, needs a relative path")
-        if not width or not height or min(width, height) < 0 or max(width, height) > _LARGEST_IMAGE_SIDE:
-            raise InputError(
-                f'{name}, {place} "{file_name}": size {item.get("width")!r} x {item.get("height")!r}, '
-                f"needs two whole numbers from 1 to {_LARGEST_IMAGE_SIDE}"
-            )
+        if not isinstance(item, dict) or not isinstance(item.get("file_name"), str) or not item["file_name"]:
+            found.refuse("B26", place, "needs an object with id, file_name, width and height")
+            continue
+        file_name, key = item["file_name"], key_of(item.get("id"))
+        if key is None:
+            found.refuse("B26", place, f"id {short(item.get('id'))}, needs a whole number or a text")
+            continue
         if "\\" in file_name:
-            report(WARNING, "B29", place, f'backslashes in file_name "{file_name}" read as slashes', "")
+            found.say(WARNING, "B29", place, f'backslashes in file_name "{file_name}" read as slashes')
             file_name = file_name.replace("\\", "/")
-        if type(item.get("id")) is not int:
-            report(WARNING, "B49", place, f"id {item['id']!r} read as {image_id}", "")
-        names[file_name] = image_id
-        images[image_id] = {**item, "id": image_id, "file_name": file_name, "width": width, "height": height}
+        if key in first_id and items[first_id[key]] == item:
+            found.say(WARNING, "B42", place, f"the same as images[{first_id[key]}]; read once")
+            continue
+        for what, value, first in (("id", key, first_id), ("file_name", file_name, first_name)):
+            if first.setdefault(value, i) != i:
+                text = f"{what} {short(value)} is already that of images[{first[value]}]"
+                found.refuse("B42", place, text, "delete one of the two, its annotations too")
+        if isinstance(key, str):
+            text_id = text_id or f"{place}: id {short(key)}"
+        elif type(item["id"]) is not int:
+            found.say(WARNING, "B49", place, f"id {item['id']!r} read as {key}")
+        sides = _size(item, file_name, size, place, found)
+        images[key] = sides and {**item, "id": key, "file_name": file_name, "width": sides[0], "height": sides[1]}
+    if text_id:  # all of them are numbered, so that none stands between
+        found.say(WARNING, "B49", text_id.partition(":")[0], f"{text_id.partition(': ')[2]} is a text; images numbered")
+        found.image_ids = {key: number for number, key in enumerate(images, start=1)}
+        for key, image in images.items():
+            if image is not None:
+                image["id"] = found.image_ids[key]
     return images
 
 
-def _categories(items: list, name: str, report: Report) -> dict[int, dict]:
-    categories: dict[int, dict] = {}
-    names: set[str] = set()
+def _size(item: dict, file_name: str, size: Size | None, place: str, found: Examined) -> tuple[int, int] | None:
+    """Width and height; None where neither the document nor the picture gives them, which leaves the image out."""
+    width, height = whole(item.get("width")), whole(item.get("height"))
+    if width and height and min(width, height) > 0 and max(width, height) <= _LARGEST_IMAGE_SIDE:
+        return width, height
+    says = f'"{file_name}" has size {short(item.get("width"))} x {short(item.get("height"))}'
+    unsaid = all(item.get(side) in (None, -1, 0) for side in ("width", "height"))
+    if unsaid and size is not None and (sides := size(file_name)) is not None:
+        found.say(WARNING, "B52", place, f"{says}; taken from the picture: {sides[0]} x {sides[1]}")
+        return sides
+    needs = f"needs two whole numbers from 1 to {_LARGEST_IMAGE_SIDE}"
+    where = ", and the picture is not there" if unsaid and size is not None else ""
+    if where:
+        found.say(ERROR, "B52", place, f"{says}{where}; left out")
+    else:
+        found.refuse("B26", f'{place} "{file_name}"', f"size {says.partition(' has size ')[2]}, {needs}")
+    return None
+
+
+def _categories(items: list, annotations: list, found: Examined) -> dict[Any, dict]:
+    """{id as it is compared: category in our dialect}."""
+    categories: dict[Any, dict] = {}
+    by_name: dict[str, Any] = {}
+    spelling: dict[str, str] = {}
+    text_id = ""
+    if not items:
+        found.refuse("B44", "categories", "no category at all, needs one or more")
+    used: Counter | None = None
     for i, item in enumerate(items):
         place = f"categories[{i}]"
-        if not isinstance(item, dict) or (category_id := _whole(item.get("id"))) is None:
-            raise InputError(f"{name}, {place}: needs an object with a whole number as id")
-        if not isinstance(item.get("name"), str) or not item["name"].strip():
-            raise InputError(f"{name}, {place}: name {item.get('name')!r}, needs a text")
-        clean = unicodedata.normalize("NFC", item["name"].strip())
+        key = key_of(item.get("id")) if isinstance(item, dict) else None
+        if key is None or not isinstance(item.get("name"), str) or not item["name"].strip():
+            found.refuse("B26", place, "needs an object with id and name")
+            continue
+        clean = one_line(unicodedata.normalize("NFC", " ".join(item["name"].split())))
         if clean != item["name"]:
-            report(WARNING, "B36", place, f'name "{item["name"]}" read as "{clean}"', "")
-        if category_id in categories or clean in names:
-            what = f"id {category_id}" if category_id in categories else f'name "{clean}"'
-            raise InputError(f"{name}, {place}: the {what} is given twice; every class needs one id and one name")
-        names.add(clean)
-        categories[category_id] = {**item, "id": category_id, "name": clean}
+            found.say(WARNING, "B36", place, f"name {short(item['name'])} read as {short(clean)}")
+        if categories.get(key, {}).get("name") == clean:
+            found.say(WARNING, "B44", place, f"id {short(item['id'])}, name {short(clean)} a second time; read once")
+            continue
+        if key in categories:
+            mend = "every class needs one id and one name"
+            found.refuse("B44", place, f"the id {short(item['id'])} is already that of another category", mend)
+            continue
+        if clean in by_name:
+            if used is None:
+                used = Counter(key_of(a.get("category_id")) for a in annotations if isinstance(a, dict))
+            other = by_name[clean]
+            if used[key] and used[other]:
+                text = f"the name {short(clean)} is already that of id {short(other)}"
+                found.refuse("B44", place, text, "every class needs one id and one name")
+                continue
+            unused = key if not used[key] else other
+            text = f"the name {short(clean)} stands twice; id {short(unused)}, which no annotation has, is left out"
+            found.say(WARNING, "B44", place, text)
+            if unused == key:
+                continue
+            del categories[other]
+        elif spelling.setdefault(clean.casefold(), clean) != clean:
+            other = spelling[clean.casefold()]
+            text = f'"{clean}" beside "{other}": the same class in two spellings?'
+            found.say(WARNING, "B36", place, text, f"merge them: frcnn rename {clean}={other}")
+        by_name[clean] = key
+        text_id = text_id or (place if isinstance(key, str) else "")
+        categories[key] = {**item, "id": key, "name": clean}
+    if text_id:
+        found.say(WARNING, "B49", text_id, "ids of categories are texts; categories numbered")
+        found.category_ids = {key: number for number, key in enumerate(categories, start=1)}
+        for key, category in categories.items():
+            category["id"] = found.category_ids[key]
     return categories
 
 
-def refuse_other_box_formats(document: dict, images: dict[int, dict], name: str) -> None:
-    """Raise InputError when the boxes look like [x1, y1, x2, y2] (B47) or like fractions of the image (B48)."""
-    total = beyond = corners = within_one = under_one = 0
-    for item in document["annotations"]:
-        box = item.get("bbox") if isinstance(item, dict) else None
-        image = images.get(_whole(item.get("image_id"))) if isinstance(item, dict) else None
-        if image is None or not _is_numbers(box, 4) or not all(abs(v) < 1e300 for v in box):  # False for NaN
+def _check_box_format(items: list, images: dict[Any, dict], found: Examined) -> None:
+    """Refuse boxes that look like [x1, y1, x2, y2] (B47) or like fractions of the image (B48)."""
+    boxes, sizes = [], []
+    for item in items:
+        if not isinstance(item, dict):
             continue
-        x, y, w, h = box
-        total += 1
-        if x + w > image["width"] + 1 or y + h > image["height"] + 1:
-            beyond += 1
-            corners += 0 <= x < w <= image["width"] + 1 and 0 <= y < h <= image["height"] + 1
-        within_one += 0 <= x <= 1 and 0 <= y <= 1 and 0 < w <= 1 and 0 < h <= 1
-        under_one += min(w, h) < 1
-    if total and corners > total / 2:
-        boxes = counted(total, "box", "boxes")
-        raise InputError(
-            f"{name}: {beyond} of {boxes} leave their image as [x, y, width, height] and {corners} of them fit "
-            "as [x1, y1, x2, y2]; write bbox as [x, y, x2 - x1, y2 - y1]"
-        )
-    if total and within_one == total and under_one:
-        raise InputError(
-            f"{name}: all {total} boxes lie within 0..1, as if they were fractions of the image; write them in pixels"
-        )
+        box, image = item.get("bbox"), images.get(key_of(item.get("image_id")))
+        if image is not None and are_numbers(box, 4) and all(abs(v) < 1e300 for v in box):  # False for NaN
+            boxes.append(box)
+            sizes.append((image["width"], image["height"]))
+    wrong = other_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))
+    if wrong:
+        found.refuse(wrong[0], "", wrong[1])
 
 
 def _annotations(
-    items: list, images: dict[int, dict], categories: dict[int, dict], name: str, report: Report
+    items: list, images: dict[Any, dict | None], categories: dict[Any, dict], found: Examined, crowd_as_object: bool
 ) -> list[dict]:
     kept: list[dict] = []
     seen: dict[tuple, int] = {}
     ids: set[int] = set()
-    renumber: tuple[str, int | None, str] | None = None  # the first that needs it: place, id, what is wrong
+    lost: dict[Any, list[int]] = {}  # unknown category -> its annotations
+    renumber: tuple[str, str, str] | None = None  # of the first that needs it: code, place, what is wrong
+    only = next(iter(categories)) if len(categories) == 1 else None
+    place = ""
+
+    def remark(level: str, code: str, text: str) -> None:
+        found.say(level, code, place, text)
+
     for i, item in enumerate(items):
         place = f"annotations[{i}]"
         try:
-            result = _annotation(
-                item,
-                images,
-                categories,
-                f"{name}, {place}",
-                lambda *a, p=place: report(a[0], a[1], p, *a[2:]),
-            )
-        except _LeaveOutError as error:
-            code, text, mend = error.args
-            report(ERROR, code, place, text, mend)
+            if not isinstance(item, dict):
+                raise RefusedError("B26", f"{type(item).__name__} found, needs an object")
+            image_key, category_key = key_of(item.get("image_id")), key_of(item.get("category_id"))
+            if image_key not in images:
+                raise RefusedError("B43", f"image_id {short(item.get('image_id'))} is no image of this file")
+            if category_key is None and item.get("category_id") is None:
+                if only is None:
+                    raise RefusedError("B43", "category_id is missing or null, and there are several categories")
+                remark(
+                    WARNING,
+                    "B43",
+                    f'category_id is missing or null; read as the only class, "{categories[only]["name"]}"',
+                )
+                category_key = only
+            if category_key not in categories:
+                lost.setdefault(category_key, []).append(i)
+                continue
+            for name, key in (("image_id", image_key), ("category_id", category_key)):
+                if type(key) is int and type(item.get(name)) is not int and item.get(name) is not None:
+                    remark(WARNING, "B49", f"{name} {item[name]!r} read as {key}")
+            image = images[image_key]
+            if image is None:
+                continue  # said with the image
+            if crowd_as_object and item.get("label") != "__ignore__":
+                item = {**item, "iscrowd": 0}
+            result = annotation(item, image, categories[category_key]["id"], remark)
+        except RefusedError as error:
+            found.say(ERROR, error.code, place, error.text, error.mend)
             continue
         key = (result["image_id"], result["category_id"], result["iscrowd"], *result["bbox"])
         twin = seen.setdefault(key, len(kept))
         if twin < len(kept) and kept[twin].get("segmentation") == result.get("segmentation"):
-            report(WARNING, "B12", place, "the same object, class and box as an earlier annotation; left out", "")
+            remark(WARNING, "B12", "the same object, class and box as an earlier annotation; left out")
             continue
-        annotation_id = _whole(item.get("id"))
-        if annotation_id is None or annotation_id <= 0 or annotation_id in ids:
-            why = "is that of an earlier one" if annotation_id in ids else "is no whole number above 0"
-            renumber = renumber or (place, annotation_id, f"id {item.get('id')!r} {why}")
+        number = whole(item.get("id"))
+        if number is None or number <= 0 or number in ids:
+            why = "is that of an earlier one" if number in ids else "is not a whole number above 0"
+            renumber = renumber or ("B41" if number == 0 else "B40", place, f"id {short(item.get('id'))} {why}")
         else:
-            ids.add(annotation_id)
+            ids.add(number)
+            result["id"] = number
         kept.append(result)
+    for category, where in lost.items():
+        text = f"category_id {category!r} of {counted(len(where), 'annotation')} is no category of this file"
+        found.refuse("B43", f"annotations[{where[0]}]", text, "add the category, or correct the id")
     if renumber:
-        place, number, text = renumber
-        code = "B41" if number == 0 else "B40"
-        report(WARNING, code, place, f"{text}; all annotations renumbered from 1", "")
-        for number, annotation in enumerate(kept, start=1):
-            annotation["id"] = number
+        code, place, text = renumber
+        found.say(WARNING, code, place, f"{text}; all annotations renumbered from 1")
+        for number, one in enumerate(kept, start=1):
+            one["id"] = number
     return kept
-
-
-def _annotation(
-    item: Any, images: dict[int, dict], categories: dict[int, dict], where: str, report: Callable[..., None]
-) -> dict:
-    """One annotation in our dialect. Raises _LeaveOutError; InputError for an unknown category."""
-    if not isinstance(item, dict):
-        raise _LeaveOutError("B26", f"{type(item).__name__} found, needs an object", "")
-    image_id, category_id = _whole(item.get("image_id")), _whole(item.get("category_id"))
-    if image_id not in images:
-        raise _LeaveOutError("B43", f"image_id {item.get('image_id')!r} is no image of this file", "")
-    if category_id not in categories:
-        raise InputError(f"{where}: category_id {item.get('category_id')!r} is no category of this file")
-    if type(item["image_id"]) is not int or type(item["category_id"]) is not int:
-        report(WARNING, "B49", "image_id or category_id is no whole number; read as one", "")
-    image = images[image_id]
-    crowd = item.get("iscrowd", 0)
-    if crowd not in (0, 1):
-        raise _LeaveOutError("B51", f"iscrowd {crowd!r}, needs 0 or 1", "")
-    segmentation, mask_area, mask_box = _segmentation(item.get("segmentation"), image, report)
-    box = item.get("bbox")
-    if box is None and mask_box is not None:
-        report(WARNING, "B50", "no bbox; taken from the segmentation", "")
-        box = list(mask_box)
-    box, clipped = _box(box, image, report)
-    if clipped and isinstance(segmentation, list):
-        pieces = [geometry.clip_polygon(p, image["width"], image["height"]) for p in segmentation]
-        segmentation = [p for p in pieces if len(p) >= 6]
-        mask_area = sum(map(geometry.polygon_area, segmentation)) if segmentation else None
-    area = item.get("area")
-    if not _is_number(area) or not 0 < area < 1e300 or clipped:  # False for NaN; a whole number may be beyond floats
-        area = mask_area if mask_area else box[2] * box[3]
-        if not clipped:
-            report(WARNING, "B50", f"area {_short(item.get('area'))}; computed as {area:g}", "")
-    return {
-        **item,
-        "image_id": image_id,
-        "category_id": category_id,
-        "bbox": box,
-        "area": area,
-        "iscrowd": int(crowd),
-        "segmentation": segmentation,
-    }
-
-
-def _box(box: Any, image: dict, report: Callable[..., None]) -> tuple[list, bool]:
-    """The box within the image, and whether that cut something off. Raises _LeaveOutError."""
-    if not _is_numbers(box, 4):
-        raise _LeaveOutError("B26", f"bbox {_short(box)}, needs four numbers", "")
-    try:
-        finite = all(map(math.isfinite, box))
-    except OverflowError as error:  # a whole number of hundreds of digits
-        raise _LeaveOutError("B07", f"bbox {_short(box)} is beyond all range", "") from error
-    if not finite:
-        raise _LeaveOutError("B06", f"bbox {_short(box)} is not finite", "")
-    x, y, w, h = box
-    limit = max(LARGEST_FACTOR * max(image["width"], image["height"]), 1)
-    if any(abs(v) > LARGEST_COORDINATE or abs(v) > limit for v in (x, y, w, h, x + w, y + h)):
-        raise _LeaveOutError("B07", f"bbox {_short(box)} lies far outside {image['width']} x {image['height']}", "")
-    if w < 0 or h < 0:
-        report(WARNING, "B02", f"bbox {_short(box)} has a negative extent; read with its corners sorted", "")
-        x, y, w, h = min(x, x + w), min(y, y + h), abs(w), abs(h)
-    if w == 0 or h == 0:
-        raise _LeaveOutError("B01", f"bbox {_short(box)} has no extent", "draw it again or delete it")
-    left = geometry.clip_box((x, y, w, h), image["width"], image["height"])
-    clipped = max(left[0] - x, left[1] - y, x + w - left[0] - left[2], y + h - left[1] - left[3]) > 0
-    cut = 1 - left[2] * left[3] / (w * h)
-    if left[2] <= 0 or left[3] <= 0:
-        raise _LeaveOutError("B04", f"bbox {_short(box)} lies outside {image['width']} x {image['height']}", "")
-    if cut > 1 - LEAST_LEFT:
-        raise _LeaveOutError("B05", f"bbox {_short(box)}: {cut:.0%} of it lies outside the image", "")
-    if min(left[2], left[3]) < LEAST_SIDE - 1e-6:
-        raise _LeaveOutError("B17", f"bbox {_short(box)} is under {LEAST_SIDE:g} pixel in the image", "")
-    if max(left[2], left[3]) > MOST_ASPECT * min(left[2], left[3]):
-        report(NOTE, "B18", f"bbox {_short(box)} is more than {MOST_ASPECT} times as long as wide", "")
-    if not clipped:
-        return [x, y, w, h], False
-    if max(x + w - image["width"], y + h - image["height"], -x, -y) > SLACK:
-        report(WARNING, "B05", f"bbox {_short(box)} hangs over the image's edge; clipped", "")
-    return list(left), True
-
-
-def _segmentation(value: Any, image: dict, report: Callable[..., None]) -> tuple[Any, float | None, tuple | None]:
-    """(segmentation in our form, its area, its box). Raises _LeaveOutError for a malformed one."""
-    if value is None or value == []:
-        return [], None, None
-    if isinstance(value, dict):
-        try:
-            runs = rle.to_runs(value)
-        except rle.RleError as error:
-            raise _LeaveOutError("B51", f"segmentation: {error}", "") from error
-        height, width = value["size"]
-        if (width, height) != (image["width"], image["height"]):
-            text = f"segmentation is {width} x {height}, the image {image['width']} x {image['height']}"
-            raise _LeaveOutError("B51", text, "")
-        return rle.to_rle(runs, height, width), float(rle.area(runs)), rle.box(runs, height)
-    if isinstance(value, list) and _is_numbers(value, len(value)):
-        if len(value) < 6 or len(value) % 2:
-            raise _LeaveOutError("B09", f"segmentation is one list of {counted(len(value), 'number')}", "")
-        report(WARNING, "B09", "segmentation is one list of numbers; read as one polygon", "")
-        value = [value]
-    if not isinstance(value, list):
-        raise _LeaveOutError("B26", f"segmentation is a {type(value).__name__}", "")
-    for k, piece in enumerate(value):
-        if not isinstance(piece, list) or not _is_numbers(piece, len(piece)):
-            raise _LeaveOutError("B26", f"segmentation[{k}] is no list of numbers", "")
-        if len(piece) % 2:
-            raise _LeaveOutError("B09", f"segmentation[{k}] has an odd number of coordinates", "")
-        if len(piece) < 6:
-            points = counted(len(piece) // 2, "point")
-            raise _LeaveOutError("B08", f"segmentation[{k}] has {points}, needs 3 or more", "")
-        try:
-            if not all(math.isfinite(v) for v in piece):
-                raise _LeaveOutError("B06", f"segmentation[{k}] has a coordinate that is not finite", "")
-        except OverflowError as error:
-            raise _LeaveOutError("B07", f"segmentation[{k}] has a coordinate out of range", "") from error
-        if any(abs(v) > LARGEST_COORDINATE for v in piece):
-            raise _LeaveOutError("B07", f"segmentation[{k}] has a coordinate out of range", "")
-    area = sum(map(geometry.polygon_area, value))
-    return value, area or None, geometry.union_box([geometry.polygon_box(p) for p in value])
-
-
-def _whole(value: Any) -> int | None:
-    """`value` as an int where it can only mean one: 7, 7.0, "7"."""
-    if type(value) is int:
-        return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    if isinstance(value, str) and len(value) <= 18 and value.strip().lstrip("-").isdecimal():
-        try:
-            return int(value)
-        except ValueError:
-            return None
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or type(value) is int
-
-
-def _is_numbers(value: Any, count: int) -> bool:
-    return isinstance(value, list) and len(value) == count and all(map(_is_number, value))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

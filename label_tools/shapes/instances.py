@@ -114,7 +114,7 @@ def from_polygon(label: str, flat: list[float], width: int, height: int, remark:
         remark(NOTE, "B10", "outline crosses itself; the area is counted in pixels, filled even-odd")
     if area <= 1e-9 * w * h:
         raise RefusedError("B08", "polygon encloses no area", "draw it again or delete it")
-    _check_sides(w, h, remark)
+    check_sides(w, h, remark)
     return Instance(label, (x1, y1, w, h), area, (array("d", flat),))
 
 
@@ -126,9 +126,9 @@ def from_box(label: str, box: Box, width: int, height: int, remark: Remark) -> I
     if x < 0.0 or y < 0.0 or x + w > width or y + h > height:
         check_range((x, y, x + w, y + h), width, height)
         left = geometry.clip_box(box, width, height)
-        _judge_cut(left[2] * left[3], w * h, max(-x, -y, x + w - width, y + h - height), remark)
+        cut_by_edge(left[2] * left[3], w * h, max(-x, -y, x + w - width, y + h - height), remark)
         x, y, w, h = left
-    _check_sides(w, h, remark)
+    check_sides(w, h, remark)
     flat = (x, y, x + w, y, x + w, y + h, x, y + h)
     return Instance(label, (x, y, w, h), w * h, (array("d", flat),))
 
@@ -142,7 +142,7 @@ def from_circle(label: str, x: float, y: float, radius: float, width: int, heigh
     if x < radius or y < radius or x + radius > width or y + radius > height:
         return from_polygon(label, flat, width, height, remark)
     side = 2 * radius
-    _check_sides(side, side, remark)
+    check_sides(side, side, remark)
     return Instance(label, (x - radius, y - radius, side, side), math.pi * radius * radius, (array("d", flat),))
 
 
@@ -152,7 +152,7 @@ def from_runs(label: str, runs: np.ndarray, width: int, height: int, remark: Rem
     if area == 0:
         raise RefusedError("B86", "mask without a pixel", "delete it")
     box = rle.box(runs, height)
-    _check_sides(box[2], box[3], remark)
+    check_sides(box[2], box[3], remark)
     return Instance(label, tuple(map(float, box)), float(area), (), rle.to_rle(runs, height, width))
 
 
@@ -209,13 +209,14 @@ def _clipped(flat: list[float], area: float, width: int, height: int, remark: Re
     left = geometry.clip_polygon(flat, width, height)
     left_area = geometry.polygon_area(left) if len(left) >= 6 else 0.0
     if area > 1e-9 * w * h:  # a bow-tie's two halves cancel out: its share cannot be told this way
-        _judge_cut(left_area, area, max(-x, -y, x + w - width, y + h - height), remark)
+        cut_by_edge(left_area, area, max(-x, -y, x + w - width, y + h - height), remark)
     elif len(left) < 6:
         raise RefusedError("B04", "lies wholly outside the image", "delete it")
     return left, left_area
 
 
-def _judge_cut(left: float, whole: float, overhang: float, remark: Remark) -> None:
+def cut_by_edge(left: float, whole: float, overhang: float, remark: Remark) -> None:
+    """Refuse an object of which too little lies in the image (B04, B05); say that the rest of it was clipped."""
     if left <= 0.0:
         raise RefusedError("B04", "lies wholly outside the image", "delete it")
     if left < LEAST_LEFT * whole:
@@ -225,7 +226,8 @@ def _judge_cut(left: float, whole: float, overhang: float, remark: Remark) -> No
         remark(WARNING, "B05", f"hangs over the image's edge by {overhang:.4g} pixels; clipped")
 
 
-def _check_sides(w: float, h: float, remark: Remark) -> None:
+def check_sides(w: float, h: float, remark: Remark) -> None:
+    """Refuse what is thinner than a pixel (B17); note what is very long (B18)."""
     if w < LEAST_SIDE - 1e-6 or h < LEAST_SIDE - 1e-6:  # a pixel that went through decimals is still one
         raise RefusedError("B17", f"{w:.3g} x {h:.3g} pixels, needs {LEAST_SIDE:g} or more each way", "delete it")
     if w > MOST_ASPECT * h or h > MOST_ASPECT * w:

@@ -1,0 +1,157 @@
+"""One annotation of a COCO document: its ids, box, outline, crowd flag and area, repaired or refused (B01 to B18, B49 to B59)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from label_tools.document.values import are_numbers, is_number, short, whole
+from label_tools.shapes import geometry, rle
+from label_tools.shapes.instances import RefusedError, check_range, check_sides, cut_by_edge
+from label_tools.text.findings import WARNING
+from label_tools.text.limits import LARGEST_COORDINATE
+from label_tools.text.messages import counted
+
+Remark = Callable[[str, str, str], None]  # level, code, text
+
+
+def annotation(item: dict, image: dict, category_id: int, remark: Remark) -> dict:
+    """The annotation in our dialect. Raises RefusedError."""
+    crowd = crowd_flag(item.get("iscrowd", 0), remark)
+    try:
+        segmentation, mask_area, mask_box = _segmentation(item.get("segmentation"), image, remark)
+    except RefusedError as error:
+        if crowd or not are_numbers(item.get("bbox"), 4):
+            raise
+        remark(WARNING, error.code, f"{error.text}; the outline is left out, the box is kept")
+        segmentation, mask_area, mask_box = [], None, None
+    box = item.get("bbox")
+    if mask_box is not None and (box is None or box == []):
+        remark(WARNING, "B50", "no bbox; taken from the segmentation")
+        box = list(mask_box)
+    box, clipped = _box(box, image, remark, _rotation(item))
+    if clipped and isinstance(segmentation, list):
+        pieces = [geometry.clip_polygon(p, image["width"], image["height"]) for p in segmentation]
+        segmentation = [p for p in pieces if len(p) >= 6]
+        mask_area = sum(map(geometry.polygon_area, segmentation)) if segmentation else None
+    area = item.get("area")
+    if clipped or not is_number(area) or not 0 < area < 1e300:  # False for NaN; a whole number may be beyond floats
+        area = mask_area if mask_area else box[2] * box[3]
+        if not clipped:
+            remark(WARNING, "B50", f"area {short(item.get('area'))}; computed as {area:g}")
+    return {
+        **item,
+        "image_id": image["id"],
+        "category_id": category_id,
+        "bbox": box,
+        "area": area,
+        "iscrowd": crowd,
+        "segmentation": segmentation,
+    }
+
+
+def crowd_flag(value: Any, remark: Remark) -> int:
+    """0 or 1; null, true and "1" are read as such."""
+    if type(value) is int and value in (0, 1):
+        return value
+    meant = 0 if value is None else int(value) if isinstance(value, bool) else whole(value)
+    if meant not in (0, 1):
+        raise RefusedError("B51", f"iscrowd {short(value)}, needs 0 or 1")
+    remark(WARNING, "B49", f"iscrowd {value!r} read as {meant}")
+    return meant
+
+
+def _rotation(item: dict) -> float:
+    """Degrees by which CVAT turned the box: it exports the box before the turn and the angle beside it."""
+    attributes = item.get("attributes")
+    angle = attributes.get("rotation", 0) if isinstance(attributes, dict) else 0
+    return float(angle) % 360 if is_number(angle) and abs(angle) < 1e6 else 0.0
+
+
+def _box(box: Any, image: dict, remark: Remark, rotation: float = 0.0) -> tuple[list, bool]:
+    """(the box within the image, whether that cut something off). Raises RefusedError."""
+    if not are_numbers(box, 4):
+        raise RefusedError("B26", f"bbox {short(box)}, needs four numbers")
+    width, height = image["width"], image["height"]
+    try:
+        finite = all(map(math.isfinite, box))
+    except OverflowError as error:  # a whole number of hundreds of digits
+        raise RefusedError("B07", f"bbox {short(box)} is beyond all range") from error
+    if not finite:
+        raise RefusedError("B06", f"bbox {short(box)} is not finite")
+    x, y, w, h = box
+    if x < 0 or y < 0 or w < 0 or h < 0 or x + w > width or y + h > height:
+        check_range((x, y, w, h, x + w, y + h), width, height)
+    if w < 0 or h < 0:
+        remark(WARNING, "B02", f"bbox {short(box)} has a negative extent; read with its corners sorted")
+        x, y, w, h = min(x, x + w), min(y, y + h), abs(w), abs(h)
+    if w == 0 or h == 0:
+        raise RefusedError("B01", f"bbox {short(box)} has no extent", "draw it again or delete it")
+    if rotation:
+        x, y, w, h = _around(x, y, w, h, rotation)
+        remark(WARNING, "B57", f"turned by {rotation:g} degrees; the box around the turned one is taken")
+    left = (x, y, w, h)
+    clipped = x < 0 or y < 0 or x + w > width or y + h > height
+    if clipped:
+        left = geometry.clip_box(left, width, height)
+        clipped = max(left[0] - x, left[1] - y, x + w - left[0] - left[2], y + h - left[1] - left[3]) > 0
+        cut_by_edge(left[2] * left[3], w * h, max(-x, -y, x + w - width, y + h - height), remark)
+    check_sides(left[2], left[3], remark)
+    return (list(left), True) if clipped else ([x, y, w, h], False)
+
+
+def _around(x: float, y: float, w: float, h: float, degrees: float) -> tuple[float, float, float, float]:
+    """The upright box around one that is turned about its centre."""
+    c, s = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    # a quarter turn is exact: cos 90 degrees is 6e-17 in floats
+    wide, high = (round(w * c + h * s, 9), round(w * s + h * c, 9))
+    return x + (w - wide) / 2, y + (h - high) / 2, wide, high
+
+
+def _segmentation(value: Any, image: dict, remark: Remark) -> tuple[Any, float | None, tuple | None]:
+    """(segmentation in our form, its area, its box). Raises RefusedError for a malformed one."""
+    if value is None or value == [] or value == "":
+        return [], None, None
+    if isinstance(value, dict):
+        return _run_lengths(value, image)
+    if isinstance(value, list) and are_numbers(value, len(value)):
+        if len(value) < 6 or len(value) % 2:
+            raise RefusedError("B09", f"segmentation is one list of {counted(len(value), 'number')}")
+        remark(WARNING, "B09", "segmentation is one list of numbers; read as one polygon")
+        value = [value]
+    if not isinstance(value, list):
+        raise RefusedError("B26", f"segmentation is a {type(value).__name__}")
+    for k, piece in enumerate(value):
+        _check_piece(piece, f"segmentation[{k}]")
+    area = sum(map(geometry.polygon_area, value))
+    return value, area or None, geometry.union_box([geometry.polygon_box(p) for p in value])
+
+
+def _run_lengths(value: dict, image: dict) -> tuple[dict, float, tuple]:
+    try:
+        runs = rle.to_runs(value)
+    except rle.RleError as error:
+        raise RefusedError("B51", f"segmentation: {error}") from error
+    height, width = value["size"]
+    if (width, height) != (image["width"], image["height"]):
+        text = f"segmentation is {width} x {height}, the image {image['width']} x {image['height']}"
+        raise RefusedError("B51", text)
+    return rle.to_rle(runs, height, width), float(rle.area(runs)), rle.box(runs, height)
+
+
+def _check_piece(piece: Any, place: str) -> None:
+    if not isinstance(piece, list) or not are_numbers(piece, len(piece)):
+        raise RefusedError("B26", f"{place} is not a list of numbers")
+    if len(piece) % 2:
+        raise RefusedError("B09", f"{place} has an odd number of coordinates")
+    if len(piece) < 6:
+        raise RefusedError("B08", f"{place} has {counted(len(piece) // 2, 'point')}, needs 3 or more")
+    try:
+        largest = max(map(abs, piece))
+        if not all(map(math.isfinite, piece)):
+            raise RefusedError("B06", f"{place} has a coordinate that is not finite")
+    except OverflowError as error:
+        raise RefusedError("B07", f"{place} has a coordinate out of range") from error
+    if largest > LARGEST_COORDINATE:
+        raise RefusedError("B07", f"{place} has a coordinate out of range")

@@ -1,0 +1,31 @@
+"""What a number, an id or a box of a COCO document is, whoever wrote it: 7, 7.0 and "7" are one id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def whole(value: Any) -> int | None:
+    """`value` as an int where it can only mean one: 7, 7.0, "7"; True and False are no numbers."""
+    if type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, str) and len(value) <= 18:
+        text = value.strip()
+        return int(text) if text.isascii() and text.removeprefix("-").isdecimal() else None
+    return None
+
+
+def is_number(value: Any) -> bool:
+    return type(value) is float or type(value) is int
+
+
+def are_numbers(value: Any, count: int) -> bool:
+    """Whether `value` is a list of `count` numbers."""
+    return isinstance(value, list) and len(value) == count and all(map(is_number, value))
+
+
+def short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
