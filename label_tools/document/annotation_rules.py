@@ -1,4 +1,4 @@
-"""One annotation of a COCO document: its ids, box, outline, crowd flag and area, repaired or refused (B01 to B18, B49 to B59)."""
+"""One annotation of a COCO document: box, outline, crowd flag, area; repaired or refused (B01 to B18, B49 to B57)."""
 
 from __future__ import annotations
 

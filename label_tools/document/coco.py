@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from label_tools.document.coco_rules import normalise
+from label_tools.document.coco_rules import Size, normalise
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.fast_json import numbers
@@ -35,19 +35,28 @@ Document = dict[str, Any]
 FILE_NAME = "annotations.json"  # in a folder that is given in the place of a file
 
 
-def read(path: str | os.PathLike, findings: list[Finding] | None = None) -> Document:
+def read(
+    path: str | os.PathLike,
+    findings: list[Finding] | None = None,
+    *,
+    sizes: Callable[[Path], Size] | None = None,
+    images: Path | None = None,
+) -> Document:
     """The document in `path`, in the dialect above.
 
     Repaired without asking, because only one meaning is possible: ids that are strings, 0 or used twice,
     missing area or iscrowd, boxes that hang over the image's edge. Annotations that cannot be used (no such
     image, NaN, no extent, ...) are left out and added to `findings` as errors; without a list to add them to
     they raise InputError, so that nothing is lost silently. Images keep their ids, categories theirs.
+    sizes: `pictures.images.sizes_below`, for files that lack them; images: in place of the file's own image root.
 
     Raises InputError when the file is no COCO document, or repeats an image, a category or a name.
     """
     path = Path(path)
     found: list[Finding] = []
-    document = normalise(read_raw(path), os.fspath(path), found)
+    raw = read_raw(path)
+    size = sizes(images or image_root(raw, path)) if sizes else None
+    document = normalise(raw, os.fspath(path), found, size)
     if findings is not None:
         findings.extend(found)
     elif bad := [f for f in found if f.level == ERROR]:

@@ -79,7 +79,10 @@ def examine(
     images = _images(document["images"], size, found)
     categories = _categories(document["categories"], document["annotations"], found)
     kept_images = {key: image for key, image in images.items() if image is not None}
-    _check_box_format(document["annotations"], kept_images, found)
+    wrong = _box_format(document["annotations"], kept_images)
+    if wrong:
+        found.refuse(wrong[0], "", wrong[1])
+        return found
     annotations = _annotations(document["annotations"], images, categories, found, crowd_as_object)
     if found.fatal:
         return found
@@ -173,7 +176,10 @@ def _categories(items: list, annotations: list, found: Examined) -> dict[Any, di
         if key is None or not isinstance(item.get("name"), str) or not item["name"].strip():
             found.refuse("B26", place, "needs an object with id and name")
             continue
-        clean = one_line(unicodedata.normalize("NFC", " ".join(item["name"].split())))
+        clean = unicodedata.normalize("NFC", item["name"].strip())
+        if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in clean):
+            found.refuse("B37", place, f'the name "{one_line(clean)}" holds control characters', "rename the class")
+            continue
         if clean != item["name"]:
             found.say(WARNING, "B36", place, f"name {short(item['name'])} read as {short(clean)}")
         if categories.get(key, {}).get("name") == clean:
@@ -212,8 +218,8 @@ def _categories(items: list, annotations: list, found: Examined) -> dict[Any, di
     return categories
 
 
-def _check_box_format(items: list, images: dict[Any, dict], found: Examined) -> None:
-    """Refuse boxes that look like [x1, y1, x2, y2] (B47) or like fractions of the image (B48)."""
+def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:
+    """(code, text) of boxes that look like [x1, y1, x2, y2] (B47) or like fractions of the image (B48)."""
     boxes, sizes = [], []
     for item in items:
         if not isinstance(item, dict):
@@ -222,9 +228,7 @@ def _check_box_format(items: list, images: dict[Any, dict], found: Examined) -> 
         if image is not None and are_numbers(box, 4) and all(abs(v) < 1e300 for v in box):  # False for NaN
             boxes.append(box)
             sizes.append((image["width"], image["height"]))
-    wrong = other_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))
-    if wrong:
-        found.refuse(wrong[0], "", wrong[1])
+    return other_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))
 
 
 def _annotations(

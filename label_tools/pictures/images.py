@@ -19,16 +19,18 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
+from label_tools.document.coco import is_inside
 from label_tools.text.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "MPO")
@@ -314,3 +316,18 @@ def _why_unidentified(path: Source, name: str) -> tuple[str, str, str]:
 
 def _name(path: Source) -> str:
     return "embedded image" if isinstance(path, bytes) else os.fspath(path)
+
+
+def sizes_below(root: str | os.PathLike) -> Callable[[str], tuple[int, int] | None]:
+    """file_name -> (width, height) of the picture below `root`; None where there is none that can be opened."""
+
+    def size(file_name: str) -> tuple[int, int] | None:
+        if not is_inside(file_name):
+            return None
+        try:
+            info = image_info(Path(root, file_name))
+        except InputError:
+            return None
+        return info.width, info.height
+
+    return size

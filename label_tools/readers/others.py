@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from label_tools.document import coco
-from label_tools.document.coco_rules import normalise
+from label_tools.document import coco, coco_rules
 from label_tools.formats import voc
 from label_tools.formats.labelme import IGNORE_LABEL, check_image_shape
 from label_tools.pictures.image_paths import ImageFolder, walk
-from label_tools.pictures.images import MAX_PIXELS
+from label_tools.pictures.images import MAX_PIXELS, sizes_below
 from label_tools.readers.conversion import Reading
 from label_tools.readers.labelme import add_unlabeled
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
@@ -71,8 +70,8 @@ def read_coco(
     source = Path(source)
     raw = coco.read_raw(source)
     findings: list[Finding] = []
-    document = normalise(raw, str(source), findings)
-    root = _folder(image_root if image_root is not None else coco.image_root(document, source))
+    root = _folder(image_root if image_root is not None else coco.image_root(raw, source))
+    document = coco_rules.normalise(raw, str(source), findings, sizes_below(root))
     images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
     left_out = Counter(f.code for f in findings if f.level == ERROR)
     copies = sum(f.code == "B12" for f in findings)

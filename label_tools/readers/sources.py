@@ -8,6 +8,7 @@ from pathlib import Path
 
 from label_tools.document import coco
 from label_tools.pictures.image_paths import walk
+from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
 from label_tools.text.strict_json import loads
@@ -41,7 +42,7 @@ def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> S
     if path.is_dir():
         return labelme_source(path, read_labelme(path, image_root, include_unreviewed=True))
     findings: list[Finding] = []
-    document = coco.read(path, findings)
+    document = coco.read(path, findings, sizes=sizes_below, images=image_root)
     return Source(path.name, document, image_root or coco.image_root(document, path), findings)
 
 

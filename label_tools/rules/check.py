@@ -56,20 +56,18 @@ def examine(
     """
     from tqdm import tqdm
 
-    from label_tools.document.coco_rules import normalise
+    from label_tools.document import coco_rules
+    from label_tools.pictures.images import sizes_below
     from label_tools.rules import document as document_rules
     from label_tools.rules import objects
     from label_tools.rules.images import ImageRules
 
-    result = Examined(name, root, list(document_rules.ambiguities(document, name)))
+    read = coco_rules.examine(document, name, sizes_below(root) if root is not None else None)
+    result = Examined(name, root, read.findings)
     result.images, result.objects = len(document["images"]), len(document["annotations"])
-    if result.findings and any(f.level == ERROR for f in result.findings):
+    if read.document is None:
         return result  # objects cannot be told apart: no rule below would mean anything
-    try:
-        document = normalise(document, name, result.findings)
-    except InputError as error:
-        result.findings.append(Finding("B26", ERROR, name, "", str(error).removeprefix(f"{name}, ")))
-        return result
+    document = read.document
     result.findings += objects.objects(document, name, places)
     result.findings += document_rules.statistics(document, name)
     if places is None:  # of a folder, the conversion has said it

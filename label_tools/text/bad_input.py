@@ -61,12 +61,17 @@ ROWS = (
     ),
     Row("B06", "not finite", "NaN or infinity, also as 1e999", "leave out; nothing of it reaches compiled code"),
     Row("B07", "far outside", "a coordinate beyond 100,000 or ten times the image", "leave out"),
-    Row("B08", "polygon without area", "fewer than three different points, all on one line", "leave out"),
+    Row(
+        "B08",
+        "polygon without area",
+        "fewer than three different points, all on one line",
+        "leave out; COCO, beside a sound bbox: repair, the box is kept",
+    ),
     Row(
         "B09",
         "odd coordinates",
         "COCO: an odd number of coordinates, or one list instead of a list of lists",
-        "one even list of six or more: repair; odd: leave out",
+        "one even list of six or more: repair; odd beside a sound bbox: repair, the box is kept; else leave out",
     ),
     Row(
         "B10",
@@ -228,18 +233,20 @@ ROWS = (
         "COCO: ids from 0, with which the evaluators lose a match",
         "repair: renumbered from 1",
     ),
-    Row("B42", "image twice", "COCO: an image id or file_name given twice", "refuse"),
+    Row(
+        "B42", "image twice", "COCO: an image id or file_name given twice", "the same entry twice: repair; else refuse"
+    ),
     Row(
         "B43",
         "points nowhere",
-        "COCO: an annotation of an unknown image or category",
-        "image: leave out; category: refuse",
+        "COCO: an annotation of an unknown image or category, or with a category_id of null",
+        "image: leave out; category: refuse; null: repair where there is one class, else leave out",
     ),
     Row(
         "B44",
         "category ids",
         "COCO: ids with gaps or from 0; a name twice",
-        "accept, `convert coco` numbers them from 1; a name or an id twice: refuse",
+        "accept, `convert coco` numbers them from 1; a name twice of which one is unused: repair; a name or an id twice: refuse",
     ),
     Row(
         "B45",
@@ -260,16 +267,26 @@ ROWS = (
         "refuse when most boxes leave their image as x, y, w, h and fit as corners",
     ),
     Row("B48", "fractions instead of pixels", "COCO: all boxes within 0..1", "refuse"),
-    Row("B49", "ids as text", 'COCO: image_id "7" for 7', "repair: read as numbers"),
+    Row(
+        "B49",
+        "ids as text",
+        'COCO: image_id "7" for 7, ids such as "img_a", iscrowd null, true or "0"',
+        "repair: read as numbers; texts are numbered",
+    ),
     Row("B50", "area or iscrowd missing", "COCO: no area, no iscrowd, no bbox but a segmentation", "repair: computed"),
     Row(
         "B51",
         "run lengths",
         "COCO: RLE that does not fill the image, negative, of a huge size; iscrowd",
-        "malformed: leave out, before any compiled code sees it; iscrowd 1: kept, no target in training, ignored in "
-        "evaluation",
+        "malformed, found before any compiled code sees it: the box is kept where there is a sound one, else leave out; "
+        "iscrowd 1: kept, no target in training, ignored in evaluation",
     ),
-    Row("B52", "size of the image", "COCO, VOC: width and height are not those of the file", "leave out the image"),
+    Row(
+        "B52",
+        "size of the image",
+        "COCO, VOC: width and height are missing, or not those of the file",
+        "missing: repair, taken from the picture; others: leave out the image",
+    ),
     Row(
         "B53",
         "one picture in two parts",
@@ -281,6 +298,12 @@ ROWS = (
         "parts that cannot work",
         "a class only in val, no training image, no validation image",
         "empty: refuse; else a warning of `split` and `check`",
+    ),
+    Row(
+        "B57",
+        "turned box",
+        "COCO of CVAT: `attributes.rotation` beside the box before the turn",
+        "repair: the upright box around the turned one",
     ),
     Row(
         "B60",

@@ -50,12 +50,19 @@ COCO = [
     *(Case("B06", str(v), coco(_box(10, v, 20, 20)), "leave out") for v in (NAN, INF, -INF)),
     *(Case("B07", f"{v:.0e}", coco(_box(10, 10, v, 20)), "leave out") for v in (2e8, 3e38, 1e308)),
     Case("B07", "400 digits", coco(_box(10, 10, 10**400, 20)), "leave out"),
-    Case("B07", "polygon", coco(annotation(segmentation=[[1, 1, 2e8, 5, 5, 9]])), "leave out"),
-    Case("B06", "polygon", coco(annotation(segmentation=[[1, 1, NAN, 5, 5, 9]])), "leave out"),
-    Case("B08", "2 points", coco(annotation(segmentation=[[1, 1, 5, 5]])), "leave out"),
+    Case("B07", "polygon", coco(annotation(segmentation=[[1, 1, 2e8, 5, 5, 9]])), "repair", 1, "the box is kept"),
+    Case("B06", "polygon", coco(annotation(segmentation=[[1, 1, NAN, 5, 5, 9]])), "repair", 1, "the box is kept"),
+    Case("B08", "2 points", coco(annotation(segmentation=[[1, 1, 5, 5]])), "repair", 1, "the box is kept"),
     Case("B09", "one list", coco(annotation(segmentation=[10, 10, 30, 10, 30, 30])), "repair", 1),
-    Case("B09", "odd", coco(annotation(segmentation=[[10, 10, 30, 10, 30, 30, 5]])), "leave out"),
-    Case("B09", "one odd list", coco(annotation(segmentation=[10, 10, 30, 10, 30, 30, 5])), "leave out"),
+    Case("B09", "odd", coco(annotation(segmentation=[[10, 10, 30, 10, 30, 30, 5]])), "repair", 1, "the box is kept"),
+    Case(
+        "B09",
+        "one odd list",
+        coco(annotation(segmentation=[10, 10, 30, 10, 30, 30, 5])),
+        "repair",
+        1,
+        "the box is kept",
+    ),
     Case("B12", "twice", coco(annotation(), annotation(id=3)), "repair", 1),
     Case("B17", "thin", coco(_box(10, 10, 0.001, 9)), "leave out"),
     Case("B18", "long", lambda f: _long(f), "note", 1),
@@ -63,7 +70,7 @@ COCO = [
     Case("B26", "bbox null and no segmentation", coco(annotation(bbox=None)), "leave out"),
     Case("B26", "bbox of texts", coco(_box("1", "2", "3", "4")), "leave out"),
     Case("B26", "bbox of true", coco(_box(True, 2, 9, 9)), "leave out"),
-    Case("B26", "segmentation a text", coco(annotation(segmentation="x")), "leave out"),
+    Case("B26", "segmentation a text", coco(annotation(segmentation="x")), "repair", 1, "the box is kept"),
     Case("B20", "no annotations", coco(drop="annotations"), "refuse", text='"annotations"'),
     Case("B29", "backslashes", coco(annotation(), images=_images(file_name=".\\good.jpg")), "repair", 1),
     Case("B31", "file_name leads out", coco(images=_images(file_name="../../etc/passwd")), "refuse", text="etc/passwd"),
@@ -90,8 +97,28 @@ COCO = [
         1,
     ),
     Case(
-        "B44", "name twice", coco(categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}]), "refuse", text="cat"
+        "B44",
+        "name twice",
+        coco(annotation(category_id=2), categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": "cat"}]),
+        "refuse",
+        text="cat",
     ),
+    Case(
+        "B44",
+        "name twice, one unused",
+        coco(annotation(), categories=[{"id": 0, "name": "cat"}, {"id": 1, "name": "cat"}]),
+        "repair",
+        1,
+        "which no annotation has",
+    ),
+    Case("B42", "the same image twice", coco(annotation(), images=TWO + TWO[:1]), "repair", 1),
+    Case("B43", "category null, one class", coco(annotation(category_id=None)), "repair", 1),
+    Case("B49", "iscrowd null", coco(annotation(iscrowd=None)), "repair", 1),
+    Case("B49", 'iscrowd "0"', coco(annotation(iscrowd="0")), "repair", 1),
+    Case("B49", "iscrowd true", coco(annotation(iscrowd=True)), "repair", 1),
+    Case("B52", "size -1", coco(annotation(), images=_images(width=-1, height=-1)), "repair", 1),
+    Case("B52", "no size", coco(annotation(), images=[without(_images()[0], "width", "height")]), "repair", 1),
+    Case("B57", "turned", coco(annotation(bbox=[20, 20, 16, 8], attributes={"rotation": 90.0})), "repair", 1),
     Case(
         "B44", "id twice", coco(categories=[{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]), "refuse", text="id 1"
     ),
@@ -115,7 +142,7 @@ COCO = [
     Case("B51", "crowd", coco(_rle(HALF, iscrowd=1)), "accept", 1),
     Case("B51", "iscrowd 7", coco(annotation(iscrowd=7)), "leave out"),
     *(
-        Case("B51", name, coco(_rle(counts, size)), "leave out")
+        Case("B51", name, coco(_rle(counts, size)), "repair", 1, "the box is kept")
         for name, counts, size in (
             ("empty counts", [], (H, W)),
             ("empty text", "", (H, W)),

@@ -225,7 +225,12 @@ def test_raccoons(tmp_path):
         pytest.skip("the raccoon photographs are not here")
     names = sorted(path.name for path in shared.glob("*.jpg"))
     images = [{"id": k, "file_name": n, "width": 9, "height": 9} for k, n in enumerate(names, 1)]
-    document = {"info": {"image_root": "r"}, "images": images, "annotations": [], "categories": []}
+    document = {
+        "info": {"image_root": "r"},
+        "images": images,
+        "annotations": [],
+        "categories": [{"id": 1, "name": "raccoon"}],
+    }
     (tmp_path / "r").symlink_to(shared)
     coco.write(document, tmp_path / "a.json")
     manifest = split_file(tmp_path / "a.json", fractions=USUAL)

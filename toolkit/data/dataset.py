@@ -65,7 +65,7 @@ class Index:
 
 def read_index(annotations: Path, image_root: Path | None = None, check_files: bool = True) -> Index:
     """Read, check and flatten a COCO file. Refuses what would poison training, naming file and annotation."""
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=images.sizes_below, images=image_root)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
     return index_of(document, root, str(annotations), check_files)
 
