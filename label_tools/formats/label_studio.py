@@ -68,15 +68,16 @@ def _task(task: dict, place: str) -> Described:
     one = Described(names, [], place=place)
     results = _results(task, one)
     regions = [r for r in results if isinstance(r, dict) and _shape(r) is not None]
-    labelled = {r["id"] for r in regions if "id" in r and _label(r) is not None}
+    labelled = [r["id"] for r in regions if "id" in r and _label(r) is not None]
     # <Rectangle> and <Labels> as tags of their own write a region twice, once without its label
     regions = [r for r in regions if _label(r) is not None or r.get("id") not in labelled]
-    sizes = {(r.get("original_width"), r.get("original_height")) for r in regions} - {(None, None)}
+    stated = [[r.get("original_width"), r.get("original_height")] for r in regions]
+    sizes = [size for k, size in enumerate(stated) if size != [None, None] and size not in stated[:k]]
     if len(sizes) > 1 or len(names) == 0:
         one.refusal = RefusedError("B26", "more than one image in the task" if names else "names no image")
     elif sizes:
         try:
-            width, height = read_numbers(next(iter(sizes)), "original_width, original_height")
+            width, height = read_numbers(sizes[0], "original_width, original_height")
             one.size = width, height
         except RefusedError as error:
             one.refusal = error

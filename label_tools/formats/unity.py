@@ -92,7 +92,7 @@ def _values(annotations: list[dict]) -> tuple[dict, dict, dict]:
         for value in values if isinstance(values, list) else []:
             if not isinstance(value, dict):
                 continue
-            instance = value.get("instanceId", value.get("instance_id"))
+            instance = str(value.get("instanceId", value.get("instance_id")))
             label = value.get("labelName", value.get("label_name"))
             if label is not None:
                 names.setdefault(instance, label)
@@ -116,6 +116,8 @@ def _places(name: str, path: str) -> list[str]:
 
 def _box(values: list) -> Make:
     def make(label: str, width: int, height: int, remark: Remark) -> Instance:
+        if len(values) != 4:
+            raise RefusedError("B26", f"origin and dimension {values!r:.60}, need two numbers each")
         x, y, w, h = read_numbers(values, "box")
         check_range((x, y, x + w, y + h), width, height)
         return from_box(label, (x, y, w, h), width, height, remark)

@@ -32,6 +32,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.strict_json import TextError, decode, loads
 
 CSV_HEAD = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+_IN_JSON = ("region_shape_attributes", "region_attributes")
 CLASS_NAMES = ("class", "label", "name", "type", "category", "object", "class_name")  # what people call it
 
 
@@ -76,15 +77,15 @@ def _json_entries(content: Any, path: str) -> list[tuple[Any, list]]:
 
 def _csv_entries(data: bytes, path: str) -> list[tuple[Any, list]]:
     text, _ = decode(data, path)
-    rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff").removeprefix("#")))
-    if not {"filename", "region_shape_attributes", "region_attributes"} <= set(rows.fieldnames or ()):
-        raise TextError("B20", path, "line 1", f"needs VIA's heads: {CSV_HEAD}")
+    rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff").removeprefix("#"), newline=""))
     entries: dict[str, list] = {}
     try:
+        if not {"filename", "region_shape_attributes", "region_attributes"} <= set(rows.fieldnames or ()):
+            raise TextError("B20", path, "line 1", f"needs VIA's heads: {CSV_HEAD}")
         for row in rows:
             place = f"line {rows.line_num}"
             here = entries.setdefault(row["filename"], [])
-            shape, attributes = (loads((row[k] or "{}").encode(), f"{path}, {place}") for k in rows.fieldnames[-2:])
+            shape, attributes = (loads((row[k] or "{}").encode(), f"{path}, {place}") for k in _IN_JSON)
             if shape:  # an image without regions has one line with none
                 here.append({"shape_attributes": shape, "region_attributes": attributes})
     except csv.Error as error:
@@ -128,7 +129,7 @@ def _make(region: Any) -> Make:
     }
     if kind in ("point", "polyline", "line"):
         return left_out(kind)
-    if kind not in readers:
+    if not isinstance(kind, str) or kind not in readers:
         return left_out(f"shape {kind!r:.40}", f"is none of {', '.join(readers)}")
     return lambda label, width, height, remark: readers[kind](shape, label, width, height, remark)
 

@@ -23,10 +23,14 @@ from PIL import Image
 
 from label_tools.document import coco
 from label_tools.formats import voc, yolo
+from label_tools.formats.described import read_pictures
+from label_tools.formats.label_studio import encode_rle
 from label_tools.formats.labelme import Options, read_file
 from label_tools.formats.masks import MaskOptions, read_mask
+from label_tools.formats.via import CSV_HEAD
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import MAX_PIXELS, image_info, image_size, open_image, open_pixels
+from label_tools.readers.programs import PROGRAMS
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
@@ -147,9 +151,58 @@ def readers(folder: Path) -> dict[str, tuple[list[bytes], str, Callable[[Path], 
                 str(p), str(folder / "a.jpg"), images, yolo.Classes.of([f"c{k}" for k in range(100)])
             ),
         ),
+        **{name: (files, suffix, program_reader(name, images)) for name, files, suffix in program_files(folder)},
         "masks": (mask_files(folder), ".png", read_masks),
         "images": (image_files(folder), ".jpg", read_image),
     }
+
+
+def program_reader(name: str, images: ImageFolder) -> Callable[[Path], object]:
+    describe = PROGRAMS[name.partition("-")[0]].describe
+    return lambda path: read_pictures(describe, str(path), images)
+
+
+def program_files(folder: Path) -> list[tuple[str, list[bytes], str]]:
+    """(program, valid files, ending) of the programs whose own files are read."""
+    pixels = np.zeros((H, W, 4), np.uint8)
+    pixels[5:9, 10:31] = 255
+    Image.fromarray(pixels).save(folder / "m.png")
+    sizes = {"original_width": W, "original_height": H, "image_rotation": 0}
+    box = {"x": 10, "y": 12, "width": 31, "height": 43, "rotation": 20, "rectanglelabels": ["cat"]}
+    brush = {"format": "rle", "rle": encode_rle(pixels.ravel()), "brushlabels": ["cat"]}
+    polygon = {"points": [[1, 1], [50, 2], [30, 40.5]], "polygonlabels": ["dog"]}
+    results = [{"type": "x", "value": value, **sizes} for value in (box, brush, polygon)]
+    studio = [{"id": 1, "data": {"image": "/data/upload/1/a.jpg"}, "annotations": [{"result": results}]}]
+    shapes = (
+        {"name": "rect", "x": 1, "y": 2, "width": 9, "height": 8},
+        {"name": "ellipse", "cx": 20, "cy": 20, "rx": 9, "ry": 5, "theta": 0.5},
+        {"name": "polygon", "all_points_x": [0, 9, 9], "all_points_y": [0, 0, 9]},
+    )
+    regions = [{"shape_attributes": s, "region_attributes": {"type": "cat"}} for s in shapes]
+    via = {"a.jpg1": {"filename": "a.jpg", "size": 1, "regions": regions}}
+    rect, cat = (json.dumps(v).replace('"', '""') for v in (shapes[0], {"type": "cat"}))
+    table = f'{CSV_HEAD}\na.jpg,1,"{{}}",1,0,"{rect}","{cat}"\n'
+    solo = "type.unity.com/unity.solo."
+    boxes = [{"instanceId": 1, "labelName": "cat", "origin": [1, 2], "dimension": [9, 8]}]
+    instances = [{"instanceId": 2, "labelName": "cat", "color": [255, 255, 255, 255]}]
+    annotations = [
+        {"@type": solo + "BoundingBox2DAnnotation", "values": boxes},
+        {"@type": solo + "InstanceSegmentationAnnotation", "filename": "m.png", "instances": instances},
+    ]
+    capture = {"filename": "a.jpg", "dimension": [W, H], "annotations": annotations}
+    elements = (
+        '<box label="cat" xtl="1" ytl="2" xbr="9" ybr="8" rotation="20" group_id="1"/>'
+        '<polygon label="cat" points="1,2;9,2;9,8" group_id="1"/><ellipse label="cat" cx="9" cy="9" rx="4" ry="3"/>'
+        '<mask label="cat" rle="2, 3, 1" left="5" top="7" width="3" height="2"/><points label="x" points="1,2"/>'
+    )
+    cvat = f'<annotations><image id="0" name="a.jpg" width="{W}" height="{H}">{elements}</image></annotations>'
+    return [
+        ("labelstudio", [json.dumps(studio).encode()], ".json"),
+        ("via", [json.dumps(via).encode()], ".json"),
+        ("via-csv", [table.encode()], ".csv"),
+        ("unity", [json.dumps({"frame": 0, "captures": [capture]}).encode()], ".json"),
+        ("cvat", [cvat.encode()], ".xml"),
+    ]
 
 
 def mask_files(folder: Path) -> list[bytes]:

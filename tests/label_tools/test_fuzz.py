@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-READERS = ("labelme", "coco", "voc", "yolo", "masks", "images")
+READERS = ("labelme", "coco", "voc", "yolo", "masks", "images", "labelstudio", "via", "via-csv", "unity", "cvat")
 
 
 def fuzz(reader: str, count: int, seed: int, folder: Path) -> dict:
