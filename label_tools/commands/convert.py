@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) 
     parser.add_argument("--follow-links", action="store_true", help="allow links that lead out of the image folder")
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="refuse larger images")
     parser.add_argument("--json", action="store_true", help="print the account as JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run if name == "any" else partial(_with_hint, run))
     return parser
 
 
@@ -107,6 +108,25 @@ def _add_masks(formats: argparse._SubParsersAction) -> None:
     parser.add_argument("--colors", type=Path, metavar="FILE", help="class mode: lines `R G B name`")
     parser.add_argument("--void", type=int, metavar="V", help="a value that is no object, as 255 in Pascal VOC")
     parser.add_argument("--components", action="store_true", help="unconnected parts are objects of their own")
+
+
+def _with_hint(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """`run(args)`; where it fails on files of another program than was named, the error says so."""
+    try:
+        return run(args)
+    except InputError as error:
+        from label_tools.readers.detect import TITLES, NotRead, detect
+
+        try:
+            found = detect(args.source)
+        except NotRead as other:
+            raise NotRead(str(other)) from error
+        except InputError:
+            raise error from None
+        if found.format == args.format or args.format == "masks":
+            raise
+        what = f"{TITLES[found.format]} ({found.why})"
+        raise InputError(f"{error}; it holds {what}: `frcnn convert {found.format} {args.source}`") from error
 
 
 def run_any(args: argparse.Namespace) -> int:

@@ -81,7 +81,7 @@ def to_instance(
     if kind == "polygon":
         return _outline(label, flat, width, height, remark)
     if kind == "rectangle":
-        return _rectangle(label, flat, width, height, remark)
+        return _rectangle(label, flat, width, height, remark, by_corners="difficult" in shape)
     if kind == "circle":
         if len(flat) != 4:
             raise RefusedError("B14", f"circle has {counted(len(flat) // 2, 'point')}, needs centre and edge")
@@ -167,12 +167,14 @@ def _outline(label: str, flat: list[float], width: int, height: int, remark: Rem
     return from_polygon(label, flat, width, height, remark)
 
 
-def _rectangle(label: str, flat: list[float], width: int, height: int, remark: Remark) -> Instance:
+def _rectangle(label: str, flat: list[float], width: int, height: int, remark: Remark, *, by_corners: bool) -> Instance:
+    """The box between two corners. by_corners: of X-AnyLabeling, which gives all four."""
     if len(flat) == 8:  # some programs write all four corners
         xs, ys = sorted(set(flat[0::2])), sorted(set(flat[1::2]))
         corners = set(zip(flat[0::2], flat[1::2]))
         if len(xs) == 2 and len(ys) == 2 and len(corners) == 4:
-            remark(WARNING, "B03", "rectangle is given by four corners; read as two")
+            if not by_corners:
+                remark(WARNING, "B03", "rectangle is given by four corners; read as two")
             flat = [xs[0], ys[0], xs[1], ys[1]]
     if len(flat) != 4:
         raise RefusedError("B03", f"rectangle has {counted(len(flat) // 2, 'point')}, needs 2", "draw it again")

@@ -41,6 +41,10 @@ _SAMPLE = 24  # files of one ending that are looked into
 _ENOUGH = 40  # masks that are looked into
 
 
+class NotRead(InputError):
+    """Labels of a program that is known and not read; the message has the way out."""
+
+
 @dataclass(frozen=True)
 class Detected:
     """format: a key of TITLES. source: what to read. why: how it is known, in words.
@@ -88,7 +92,7 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         return _as_read(kind, [path for path, _ in files], source, f"{_relative(files[0][0], source)}: {files[0][1]}")
     for kind, files in found.items():
         if kind in foreign.WAYS_OUT:
-            raise InputError(foreign.way_out(kind, str(files[0][0])))
+            raise NotRead(foreign.way_out(kind, str(files[0][0])))
     if "ours" in found:
         return _as_read("coco", [path for path, _ in found["ours"]], source, "a COCO file that frcnn wrote")
     if source.is_dir() and (masks := _masks(source)) is not None:

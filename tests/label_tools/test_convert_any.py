@@ -54,6 +54,20 @@ def test_no_format_and_no_folder(tmp_path, capsys):
     assert "no labels of a program that is known" in capsys.readouterr().err
 
 
+def test_the_wrong_format_is_told_which_it_is(tmp_path, capsys):
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "annotations.xml").write_text(CVAT)
+    out = ["--out", str(tmp_path / "o.json")]
+    for words in (["voc", str(tmp_path)], ["labelme", str(tmp_path)], ["coco", str(tmp_path / "annotations.xml")]):
+        assert main(["convert", *words, *out]) == 2
+        said = capsys.readouterr().err
+        assert "it holds CVAT XML" in said and "`frcnn convert cvat " in said and said.count("\n") == 1
+    (tmp_path / "annotations.xml").unlink()
+    (tmp_path / "a.json").write_text(json.dumps([{"image": "a.jpg", "annotations": []}]))
+    assert main(["convert", "labelme", str(tmp_path), *out]) == 2
+    assert "CreateML, which is not read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "name, part",
     [

@@ -30,7 +30,7 @@ def test_its_shapes(tmp_path):
     boxes = [one.bbox for one in conversion.records[0].instances]
     assert boxes == [(10, 8, 30, 28), (30, 10, 30, 30), (30, 10, 30, 30), (15, 15, 35, 30)]
     assert conversion.records[0].instances[1].area == 650  # 30 * 30 less four triangles: 2 * (25 * 5 / 2 + 25 * 5 / 2)
-    assert conversion.tally.dropped == {}
+    assert conversion.tally.dropped == {} and [f.code for f in conversion.findings] == ["B14"]  # the cuboid's note
 
 
 def test_what_it_says_beside_the_outline(tmp_path):
