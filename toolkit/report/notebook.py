@@ -17,7 +17,7 @@ SHOWN = ("AP", "AP50", "AP75")
 def run_html(folder: Path) -> str:
     """A heading, a table with a row for each split, curves.png and a link; from the files that are there."""
     record, lines = _read(folder / "run.json"), []
-    about = [str(record[key]) for key in ("model", "status", "ended") if record.get(key)]
+    about = list(dict.fromkeys(str(record[key]) for key in ("model", "status", "ended") if record.get(key)))
     lines.append(f"<p><b>{escape(str(folder))}</b>{': ' + escape(', '.join(about)) if about else ''}</p>")
     rows = [_row(name, _read(path / "metrics.json")) for name, path in find_evaluations(folder).items()]
     if rows:

@@ -33,7 +33,7 @@ def bar(total: int, text: str = "") -> Any:
         warnings.simplefilter("ignore")  # a notebook without ipywidgets: tqdm says so and writes text
         from tqdm.auto import tqdm
 
-        return tqdm(total=total, desc=text, leave=False)
+        return tqdm(total=total, desc=text, leave=False, bar_format="{percentage:3.0f}%|{bar:20}| {desc}")
 
 
 def in_notebook() -> bool:
@@ -59,8 +59,8 @@ class Progress:
         line in `every` seconds and the last one."""
         if self.notebook and total:
             self.bar = self.bar or bar(total)
-            self.bar.n = done
-            self.bar.set_description_str(text)
+            self.bar.set_description_str(text, refresh=False)
+            self.bar.update(done - self.bar.n)
         elif self.terminal:
             sys.stderr.write("\r" + text.ljust(self._width)[:200])
             sys.stderr.flush()
