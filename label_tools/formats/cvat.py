@@ -65,7 +65,8 @@ def _image(image: ElementTree.Element, i: int) -> Described:
 
 
 def _frames(root: ElementTree.Element) -> Iterator[Described]:
-    size = _size(root.findtext("meta/task/original_size/width"), root.findtext("meta/task/original_size/height"))
+    stated = root.find("meta//original_size")  # of a task, a job or a project
+    size = None if stated is None else _size(stated.findtext("width"), stated.findtext("height"))
     frames: dict[int, list[Drawn]] = {}
     for track in root.iterfind("track"):
         for element in track:

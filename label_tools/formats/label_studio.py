@@ -64,7 +64,9 @@ def describe(path: str) -> Iterator[Described]:
 
 def _task(task: dict, place: str) -> Described:
     data = task["data"] if isinstance(task.get("data"), dict) else task
-    names = _names([v for v in data.values() if isinstance(v, str)], task.get("file_upload"))
+    texts = {str(k): v for k, v in data.items() if isinstance(v, str)}
+    names = _names(list(texts.values()), task.get("file_upload"))
+    names = names or _names([v for k, v in texts.items() if "image" in k or "img" in k], None, any_ending=True)
     one = Described(names, [], place=place)
     results = _results(task, one)
     regions = [r for r in results if isinstance(r, dict) and _shape(r) is not None]
@@ -107,15 +109,18 @@ def _results(task: dict, one: Described) -> list:
     return result if isinstance(result, list) else []
 
 
-def _names(texts: list[str], uploaded: object) -> list[str]:
-    """What the picture may be called: the path after ?d=, the name, the name without what the upload put before it."""
+def _names(texts: list[str], uploaded: object, *, any_ending: bool = False) -> list[str]:
+    """What the picture may be called: the path after ?d=, the name, the name without what the upload put before it.
+
+    Of all texts of a task, those count that end as a picture does; any_ending: the text is known to name one.
+    """
     found: list[str] = []
     for text in [*texts, *([uploaded] if isinstance(uploaded, str) else [])]:
         parts = urlsplit(text.replace("\\", "/")) if not re.match(r"^[A-Za-z]:", text) else None
         query = parts.query if parts else ""
         path = query[2:] if query.startswith("d=") else (parts.path if parts else text)
         path = unquote(path).replace("\\", "/").lstrip("/")
-        if not path.lower().endswith(_ENDINGS):
+        if not path or not (any_ending or path.lower().endswith(_ENDINGS)):
             continue
         name = PurePosixPath(path).name
         found += [path, name, _UPLOADED.sub("", name)]

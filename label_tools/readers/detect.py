@@ -97,6 +97,8 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         return _as_read("coco", [path for path, _ in found["ours"]], source, "a COCO file that frcnn wrote")
     if source.is_dir() and (masks := _masks(source)) is not None:
         return masks
+    if broken := found.get("broken"):
+        raise InputError(f"{broken[0][1]}; and no labels of a program that is known in {source}")
     known = ", ".join(TITLES.values())
     raise InputError(f"{source}: no labels of a program that is known: {known}")
 
@@ -117,7 +119,7 @@ def _as_read(kind: str, files: list[Path], source: Path, why: str) -> Detected:
 
 
 def _kind_of(path: str) -> tuple[str, str]:
-    """(a key of TITLES or of WAYS_OUT, or "ours"; the mark it is known by). ("", ""): no label file."""
+    """(a key of TITLES or of WAYS_OUT, "ours" or "broken"; the mark it is known by). ("", ""): no label file."""
     ending = os.path.splitext(path)[1].lower()
     try:
         if ending == ".xml":
@@ -127,7 +129,9 @@ def _kind_of(path: str) -> tuple[str, str]:
         if ending == ".txt":
             return _kind_of_txt(path)
         return _kind_of_json(loads(Path(path).read_bytes(), path))
-    except (OSError, InputError):
+    except InputError as error:
+        return "broken", str(error)
+    except OSError:
         return "", ""
 
 

@@ -25,19 +25,23 @@ Progress = Callable[[Iterable, int], Iterable]
 
 @dataclass(frozen=True)
 class Program:
-    """title: for messages. endings: of its label files. is_its: whether a JSON content or XML root is one of them."""
+    """title: for messages. endings: of its label files. is_its: whether a JSON content or XML root is one of them.
+
+    others: there are pictures among the photographs that are none, as Unity's masks; what has no label is not counted.
+    """
 
     title: str
     endings: tuple[str, ...]
     is_its: Callable[[Any], bool]
     describe: Callable[..., Iterable[Described]]
+    others: bool = False
 
 
 PROGRAMS = {
     "cvat": Program("CVAT XML 1.1", (".xml",), cvat.is_cvat, cvat.describe),
     "labelstudio": Program("Label Studio JSON", (".json",), label_studio.is_label_studio, label_studio.describe),
     "via": Program("VIA JSON or CSV", (".json", ".csv"), via.is_via, via.describe),
-    "unity": Program("Unity Perception", (".json",), unity.is_unity, unity.describe),
+    "unity": Program("Unity Perception", (".json",), unity.is_unity, unity.describe, others=True),
 }
 
 
@@ -73,7 +77,8 @@ def read_program(
         some, one = read_pictures(describe, path, images)
         tally.add(one)
         records += some
-    add_unlabeled(records, images, unlabeled_is_negative, tally)
+    if not chosen.others:
+        add_unlabeled(records, images, unlabeled_is_negative, tally)
     records.sort(key=lambda r: r.file_name.split("/"))
     return Reading(folder, root, records, tally)
 

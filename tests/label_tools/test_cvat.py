@@ -108,12 +108,14 @@ def test_another_size_than_the_image_has(tmp_path):
         objects(tmp_path, '<box label="cat" xtl="1" ytl="1" xbr="9" ybr="9"/>', 'width="99" height="48"')
 
 
-def test_frames_of_a_video(tmp_path):
+@pytest.mark.parametrize("owner", ["task", "job", ""])
+def test_frames_of_a_video(tmp_path, owner):
     for k in range(4):
         picture(tmp_path / "images" / f"frame_{k:06d}.PNG")
     box = '<box frame="{}" outside="{}" keyframe="1" xtl="{}" ytl="8" xbr="40" ybr="36"/>'
     (tmp_path / "annotations.xml").write_text(
-        f"{HEAD}<meta><task><original_size><width>{W}</width><height>{H}</height></original_size></task></meta>"
+        f"{HEAD}<meta>{f'<{owner}>' if owner else ''}<original_size><width>{W}</width><height>{H}</height>"
+        f"</original_size>{f'</{owner}>' if owner else ''}</meta>"
         f'<track id="0" label="car">{box.format(0, 0, 10)}{box.format(1, 0, 11)}{box.format(2, 1, 12)}</track>'
         f'<track id="1" label="man">{box.format(1, 0, 20)}</track></annotations>'
     )
@@ -125,6 +127,14 @@ def test_frames_of_a_video(tmp_path):
         "frame_000001.PNG": [("car", 11), ("man", 20)],
         "frame_000002.PNG": [],
     }
+
+
+def test_a_video_of_another_size(tmp_path):
+    picture(tmp_path / "frame_000000.png")
+    size = "<original_size><width>640</width><height>480</height></original_size>"
+    track = '<track id="0" label="c"><box frame="0" outside="0" xtl="1" ytl="1" xbr="9" ybr="9"/></track>'
+    (tmp_path / "annotations.xml").write_text(f"{HEAD}<meta>{size}</meta>{track}</annotations>")
+    assert read_program("cvat", tmp_path).tally.dropped == {"B52": 1}
 
 
 def test_a_subset_is_a_folder(tmp_path):

@@ -119,6 +119,12 @@ def test_masks_that_can_be_ids_or_classes_are_not_guessed(tmp_path, values):
         detect(tmp_path)
 
 
+def test_a_broken_file_is_told_where_there_is_nothing_else(tmp_path):
+    (tmp_path / "annotations.xml").write_text(CVAT[:-5])
+    with pytest.raises(InputError, match=r"annotations\.xml: no valid XML"):
+        detect(tmp_path)
+
+
 def test_an_empty_folder(tmp_path):
     with pytest.raises(InputError, match="no labels of a program that is known"):
         detect(tmp_path)

@@ -101,6 +101,7 @@ def test_a_brush_mask_is_its_alpha(tmp_path):
         ("/data/local-files/?d=sub%5Ca.jpg", "sub/a.jpg"),
         ("s3://bucket/sub/a%20b.jpg", "a b.jpg"),
         ("http://localhost:8080/a.jpg?x=1", "a.jpg"),
+        ("/image1", "image1.jpg"),
     ],
 )
 def test_the_picture_of_a_task(tmp_path, image, name):
