@@ -129,6 +129,6 @@ def duplicate_findings(
         listed = ", ".join(files[index] for index in group)
         text = f"{len(group)} images have the same pixels: {listed}"
         yield Finding("B53", WARNING, name, "images", text, "keep one; `split` keeps them in one part")
-    for i, j, bits in look_alike(prints) if near else ():
-        text = f"{files[i]} and {files[j]} look alike ({bits} of 64 bits differ)"
+    for pair in look_alike(prints) if near else ():
+        text = f"{files[pair.i]} and {files[pair.j]} look alike ({pair})"
         yield Finding("B53", NOTE, name, "images", text, "`split` keeps them in one part")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from label_tools.pictures.duplicates import Fingerprint, look_alike, same_pixels
+from label_tools.pictures.duplicates import Fingerprint, copies_by_name, look_alike, same_pixels
 from label_tools.text.findings import ERROR, WARNING, Finding
+from label_tools.text.messages import counted
 
 
 def parts(documents: dict[str, dict]) -> Iterator[Finding]:
@@ -27,7 +28,10 @@ def parts(documents: dict[str, dict]) -> Iterator[Finding]:
 
 
 def same_files(roots: dict[str, tuple[Path, dict]]) -> Iterator[Finding]:
-    """B53 without opening an image: one file in two parts. roots: document name -> (image root, document)."""
+    """B53 without opening an image: one file, or copies of one photograph by their names, in two parts.
+
+    roots: document name -> (image root, document).
+    """
     first: dict[str, str] = {}
     for name, (root, document) in roots.items():
         for image in document["images"]:
@@ -35,6 +39,14 @@ def same_files(roots: dict[str, tuple[Path, dict]]) -> Iterator[Finding]:
             if first.setdefault(path, name) != name:
                 text = f"{image['file_name']} is an image of {first[path]} too"
                 yield Finding("B53", ERROR, name, f"image {image['id']}", text, "an image belongs to one part")
+    files = [(name, image["file_name"]) for name, (_, document) in roots.items() for image in document["images"]]
+    # a part may be a folder of its own: the names count, not the folders
+    torn = copies_by_name([PurePosixPath(file).name for _, file in files])
+    torn = [[files[k] for k in group] for group in torn if len({files[k][0] for k in group}) > 1]
+    if torn:
+        shown = ", ".join(f"{file} ({name})" for name, file in torn[0][:3])
+        text = f"{counted(len(torn), 'photograph')} with copies in two parts, by their names; the first: {shown}"
+        yield Finding("B53", WARNING, torn[0][0][0], "images", text, "split again; it keeps copies together")
 
 
 def leaks(prints: dict[str, Sequence[tuple[str, Fingerprint]]]) -> Iterator[Finding]:
@@ -46,10 +58,11 @@ def leaks(prints: dict[str, Sequence[tuple[str, Fingerprint]]]) -> Iterator[Find
             listed = ", ".join(f"{where[index][1]} ({where[index][0]})" for index in group)
             text = f"the same picture in two parts: {listed}"
             yield Finding("B53", ERROR, where[group[0]][0], "images", text, "split again; it keeps copies together")
-    for i, j, bits in look_alike(every):
-        if where[i][0] != where[j][0]:
-            text = f"{where[i][1]} looks like {where[j][1]} of {where[j][0]} ({bits} of 64 bits differ)"
-            yield Finding("B53", WARNING, where[i][0], "images", text, "split again; it keeps likes together")
+    for pair in look_alike(every):
+        (part, file), (other, like) = where[pair.i], where[pair.j]
+        if part != other:
+            text = f"{file} looks like {like} of {other} ({pair})"
+            yield Finding("B53", WARNING, part, "images", text, "split again; it keeps likes together")
 
 
 def _by_id(document: dict) -> list[dict]:

@@ -27,7 +27,7 @@ MANIFEST = "split.json"
 
 @dataclass(frozen=True)
 class Tie:
-    """Images that must stay together, and why: "group-by", "same pixels" or "look alike"."""
+    """Images that must stay together, and why: "group-by", "copies by name", "same pixels" or "look alike"."""
 
     why: str
     images: tuple[int, ...]  # indices into document["images"]
@@ -126,11 +126,20 @@ def _ties(
             if key is not None:
                 groups.setdefault(key, []).append(index)
         ties += [Tie("group-by", tuple(group)) for group in groups.values() if len(group) > 1]
+    from label_tools.pictures.duplicates import (
+        NEAR_DISTANCE,
+        copies_by_name,
+        fingerprint_files,
+        look_alike,
+        same_pixels,
+    )
+
+    if not group_by:  # the user's own groups say it better
+        copies = copies_by_name([image["file_name"] for image in images])
+        ties += [Tie("copies by name", tuple(group)) for group in copies]
     if duplicates == "off":
         return ties
     from tqdm import tqdm
-
-    from label_tools.pictures.duplicates import NEAR_DISTANCE, fingerprint_files, look_alike, same_pixels
 
     distance = NEAR_DISTANCE if near_distance is None else near_distance
     if not 0 <= distance <= 64:
@@ -147,7 +156,7 @@ def _ties(
         raise InputError(f"{error} ({mend}; --duplicates off splits without opening the images)") from error
     ties += [Tie("same pixels", tuple(group)) for group in same_pixels(prints)]
     if duplicates == "near":
-        ties += [Tie("look alike", (i, j)) for i, j, _ in look_alike(prints, distance)]
+        ties += [Tie("look alike", (pair.i, pair.j)) for pair in look_alike(prints, distance)]
     return ties
 
 

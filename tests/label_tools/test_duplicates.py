@@ -69,7 +69,7 @@ def test_size_belongs_to_the_pixels():
 def test_changed_copies_look_alike(change, seed):
     image = scene(seed)
     pairs = look_alike([fingerprint(scene(90)), fingerprint(image), fingerprint(change(image))])
-    assert [(i, j) for i, j, _ in pairs] == [(1, 2)]
+    assert [(pair.i, pair.j, pair.turn) for pair in pairs] == [(1, 2, "")]
 
 
 def test_different_pictures_do_not_look_alike():
@@ -93,21 +93,48 @@ def test_blank_pictures_are_alike_only_when_equal():
 
 
 def test_correlation_is_pearsons():
-    a, b = np.random.default_rng(0).random((2, 1024)) * [[200], [90]]
-    assert duplicates._correlate(a, a + b) == pytest.approx(np.corrcoef(a, a + b)[0, 1])
+    a, b = np.random.default_rng(0).integers(0, 256, (2, 1024), dtype=np.uint8)
+    x, y = duplicates._standardised(np.stack([a, b // 3]))
+    assert x @ y == pytest.approx(np.corrcoef(a, b // 3)[0, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("turn", range(7))
+def test_flips_and_quarter_turns_look_alike(turn):
+    """Each of the seven other ways to lay a picture, saved as a JPEG, and told by name."""
+    transpose = duplicates._TRANSPOSE[turn]
+    for seed in range(4):
+        image = scene(seed)
+        copy = jpeg(image.transpose(transpose), 60)
+        (pair,) = look_alike([fingerprint(scene(90)), fingerprint(image), fingerprint(copy)])
+        assert (pair.i, pair.j, pair.turn) == (1, 2, duplicates._TURNS[turn])
+
+
+def test_black_pictures_with_noise_are_not_alike():
+    """The hashes of dark pictures agree; their noise does not. All pairs of a block in one product, the same answer."""
+    rng = np.random.default_rng(0)
+    dark = []
+    for _ in range(40):
+        pixels = np.zeros((64, 64), np.uint8)
+        pixels[rng.integers(0, 64, 6), rng.integers(0, 64, 6)] = 255
+        dark.append(Image.fromarray(np.repeat(np.repeat(pixels, 4, 0), 4, 1)).convert("RGB"))
+    assert look_alike([fingerprint(one) for one in dark]) == []
+    again = [*dark, jpeg(dark[7], 90)]
+    assert [(pair.i, pair.j) for pair in look_alike([fingerprint(one) for one in again])] == [(7, 40)]
 
 
 def test_nothing_in_nothing_out():
     assert same_pixels([]) == [] and look_alike([]) == [] and join(0, []) == []
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(0, 20))
-def test_close_rows_against_plain_python(hashes, distance):
-    found = [
-        (i, j, bits)
-        for i, columns, differing in duplicates._close_rows(np.array(hashes, dtype=np.uint64), distance, block=7)
-        for j, bits in zip(columns.tolist(), differing.tolist())
-    ]
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(0, 20), st.integers(0, 7))
+def test_close_pairs_against_plain_python(hashes, distance, turn):
+    table = np.zeros((len(hashes), 8), dtype=np.uint64)
+    table[:, 0] = table[:, turn] = np.array(hashes, dtype=np.uint64)
+    same = np.ones((len(hashes), 1024), dtype=np.float32)  # what they look like does not matter here
+    arguments = (table, same, np.arange(len(hashes)), distance, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "_BLOCK", 7)
+        found = [pair for k in range(0, len(hashes), 7) for pair in duplicates._close_pairs(k, turn, *arguments)]
     expected = [
         (i, j, (hashes[i] ^ hashes[j]).bit_count())
         for i in range(len(hashes))
@@ -121,9 +148,9 @@ def test_three_alike_are_tied_by_two_pairs():
     image = scene(1)
     alike = [fingerprint(x) for x in (image, jpeg(image, 90), jpeg(image, 50), image.resize((80, 60)))]
     pairs = look_alike([*alike, fingerprint(scene(2))])
-    assert len(pairs) == 3 and join(5, [pair[:2] for pair in pairs]) == [0, 0, 0, 0, 4]
+    assert len(pairs) == 3 and join(5, [(pair.i, pair.j) for pair in pairs]) == [0, 0, 0, 0, 4]
     # a copy of the first with the same pixels is represented by it
-    assert look_alike([alike[0], alike[0], alike[1]]) == [(0, 2, pairs[0][2])]
+    assert look_alike([alike[0], alike[0], alike[1]]) == [duplicates.Alike(0, 2, pairs[0].bits)]
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=20))
@@ -136,6 +163,37 @@ def test_popcount_of_numpy_1(hashes):
         patch.setattr(duplicates, "np", OldNumpy)
         counts = duplicates._popcount(values)
     assert counts[:, 0].tolist() == [h.bit_count() for h in hashes]
+
+
+@pytest.mark.parametrize(
+    ("name", "photograph"),
+    [
+        ("IMG_0001_jpg.rf.0002a88a.jpg", "IMG_0001"),
+        ("a/photo_jpeg.rf.55f4a1c9d1c2f1f3a7d9e5b8c6a4f2e1.jpg", "a/photo"),
+        ("my.photo_png.rf.AbCdEf123456.jpg", "my.photo"),
+        ("night_aug3.jpg", "night"),
+        ("night-augmented-12.png", "night"),
+        ("night.jpg", None),
+        ("august_3.jpg", None),
+        ("aug3.jpg", None),
+        ("perf.rf.jpg", None),
+    ],
+)
+def test_the_photograph_behind_a_name(name, photograph):
+    assert duplicates.photograph_of(name) == photograph
+
+
+def test_copies_by_name_with_the_photograph():
+    names = [
+        "a.jpg",
+        "x_jpg.rf.000111.jpg",
+        "a_aug1.jpg",
+        "b.jpg",
+        "x_jpg.rf.000222.jpg",
+        "sub/a_aug2.jpg",
+        "y_aug1.jpg",
+    ]
+    assert duplicates.copies_by_name(names) == [[0, 2], [1, 4]]
 
 
 def test_join_by_hand():

@@ -243,3 +243,31 @@ def test_raccoons(tmp_path):
     ]
     for tie in manifest["kept_together"]:
         assert len({manifest["files"][name] for name in tie["files"]}) == 1
+
+
+def test_augmented_copies_stay_together(tmp_path, capsys):
+    """Ten photographs in three copies each, as Roboflow names them: no photograph lies in two parts, whatever the
+    pictures show (--duplicates off opens none). `check` finds those of a split that tore them."""
+    names = [f"IMG_{k:04}_jpg.rf.{1000 * k + c:08x}.jpg" for k in range(10) for c in range(3)]
+    box = {"category_id": 1, "bbox": [1, 2, 20, 10], "area": 200, "iscrowd": 0, "segmentation": []}
+    document = {
+        "info": {},
+        "images": [{"id": k, "file_name": name, "width": 48, "height": 36} for k, name in enumerate(names, 1)],
+        "annotations": [{**box, "id": k, "image_id": k} for k in range(1, 31)],
+        "categories": [{"id": 1, "name": "x"}],
+    }
+    coco.write(document, tmp_path / "annotations.json")
+    for k, name in enumerate(names):
+        picture(k).save(tmp_path / name)
+    assert main(["split", str(tmp_path), "--duplicates", "off"]) == 0
+    assert "kept together: 10 copies by name" in capsys.readouterr().out
+    parts_of: dict[str, set[str]] = {}
+    for name, part in files(tmp_path).items():
+        parts_of.setdefault(name[:8], set()).add(part)
+    assert len(parts_of) == 10 and all(len(parts) == 1 for parts in parts_of.values())
+    for part, images in (("one", document["images"][0::3]), ("two", document["images"][1::3])):
+        held = {image["id"] for image in images}
+        annotations = [a for a in document["annotations"] if a["image_id"] in held]
+        coco.write({**document, "images": images, "annotations": annotations}, tmp_path / f"{part}.json")
+    assert main(["check", str(tmp_path / "one.json"), str(tmp_path / "two.json")]) == 1
+    assert "10 photographs with copies in two parts, by their names" in capsys.readouterr().out
