@@ -117,7 +117,7 @@ def ours(
     config: Config, index: dataset.Index, device: torch.device, *, in_memory: bool = False, operators: str = "ours"
 ) -> Step:
     """A step of the toolkit's own parts -> images in it."""
-    model, _, _ = from_config.build_model(config, len(index.classes) + 1)
+    model, _, _ = from_config.build_model(config, index.classes)
     models.freeze(model, registry.find(config.model.model), config.model.trainable_layers)  # random weights: all learn
     if operators == "torchvision":
         for module in model.modules():

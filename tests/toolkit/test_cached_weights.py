@@ -202,3 +202,21 @@ def test_a_name_without_a_hash_is_not_judged(tmp_path):
     path = tmp_path / "mine.pth"
     path.write_bytes(b"anything")
     assert first_weights.damage(path) == ""
+
+
+def test_doctor_shows_the_weights_of_a_package(monkeypatch, tmp_path, capsys):
+    name = "fasterrcnn_efficientnet_lite0_fpn"
+
+    def shown() -> dict:
+        main(["doctor", "--json"])
+        return next(c for c in json.loads(capsys.readouterr().out) if c["name"] == "pretrained")
+
+    monkeypatch.setattr(first_weights, "packaged_file", lambda _: None)
+    check = shown()
+    assert check["state"] == "note" and "[pretrained]" in check["mend"]
+    assert name in check["found"] and "Apache-2.0" in check["found"]
+    path = tmp_path / "lite-12345678.pth"
+    path.write_bytes(CONTENT)
+    monkeypatch.setattr(first_weights, "packaged_file", lambda _: path)
+    check = shown()
+    assert check["state"] == "problem" and "its name says 12345678" in check["mend"]

@@ -237,4 +237,4 @@ def test_what_a_network_does_not_have_is_refused():
 
     for option in ({"multi_scale": 0.3}, {"anchor_scale": 2.0}):
         with pytest.raises(InputError, match="--" + next(iter(option)).replace("_", "-")):
-            build_model(config.resolve(10, {"model": "anchors_tiny", **option}), 2)
+            build_model(config.resolve(10, {"model": "anchors_tiny", **option}), ["nut"])

@@ -106,16 +106,14 @@ def _weights() -> list[Check]:
     except ImportError:
         return []
     checks, missing, damaged = [], [], []
-    folder = None
-    for name, detector in registry.REGISTRY.items():
-        if detector.coco is None:
-            continue
+    with_coco = {name: detector for name, detector in registry.REGISTRY.items() if detector.coco is not None}
+    for name, detector in with_coco.items():
         path = first_weights.cached_file(detector.coco)
-        folder = path.parent
         if not path.exists():
             missing.append(name)
         elif first_weights.damage(path):
             damaged.append(path.name)
+    folder = first_weights.cached_file(registry.find(next(iter(with_coco))).coco).parent
     probe = folder
     while not probe.exists():
         probe = probe.parent
@@ -124,10 +122,30 @@ def _weights() -> list[Check]:
     if damaged:
         mend = "they are set aside and fetched again when used, or now by frcnn doctor --fetch"
         checks.append(Check("weights", "problem", f"damaged files in {folder}: {', '.join(damaged)}", mend))
-    whole = len(registry.REGISTRY) - 2 - len(missing) - len(damaged)
-    found = f"COCO weights in {folder}: {whole} of {len(registry.REGISTRY) - 2}"
+    whole = len(with_coco) - len(missing) - len(damaged)
+    found = f"COCO weights in {folder}: {whole} of {len(with_coco)}"
     mend = f"missing: {', '.join(missing)}; they are fetched when first used, or now by frcnn doctor --fetch"
     checks.append(Check("weights", "note" if missing else "ok", found, mend if missing else ""))
+    return [*checks, *_packaged_weights()]
+
+
+def _packaged_weights() -> list[Check]:
+    """Weights that come as an installed package: there and whole, where they are from, their licence."""
+    from label_tools.text.errors import InputError, MissingExtra
+    from toolkit.networks import first_weights, registry
+
+    checks = []
+    for name, detector in registry.REGISTRY.items():
+        if not isinstance(detector.imagenet, registry.Packaged):
+            continue
+        found = f"of {name}: {detector.imagenet.origin}"
+        try:
+            first_weights.packaged(detector.imagenet)
+            checks.append(Check("pretrained", "ok", found))
+        except MissingExtra as error:
+            checks.append(Check("pretrained", "note", f"not installed, {found}", str(error)))
+        except InputError as error:
+            checks.append(Check("pretrained", "problem", found, str(error)))
     return checks
 
 

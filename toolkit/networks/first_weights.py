@@ -11,6 +11,8 @@ import pickle
 import re
 import sys
 import urllib.error
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from torch import nn
 
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.networks.registry import Detector, Packaged, find
+from toolkit.networks.weight_files import Weights, read, weights_of
 
 STARTER = Path(__file__).with_name("starter") / "fasterrcnn_tiny_fpn.safetensors"
-_PREDICTOR = "roi_heads.box_predictor."
+PREDICTORS = ("roi_heads.box_predictor.", "box_head.class_logits.", "box_head.box_deltas.")  # torchvision's, ours
 
 
 def chosen(name: str, weights: str) -> str:
@@ -57,22 +60,33 @@ def to_download(name: str, weights: str) -> Path | None:
     return path if not path.exists() or damage(path) else None
 
 
-def source(name: str, detector: Detector, weights: str) -> tuple[dict[str, torch.Tensor] | None, str]:
-    """-> (state dict or None, what it is of: detector, backbone, nothing)."""
+def source(name: str, detector: Detector, weights: str) -> Weights | None:
+    """The weights to begin with; None: random ones."""
     if weights == "none":
-        return None, "nothing"
+        return None
     if weights in ("coco", "imagenet"):
         enum = getattr(detector, weights)
         if isinstance(enum, Packaged):
-            return packaged(enum), "backbone"
+            return Weights(packaged(enum), "backbone", origin(detector, weights))
         if enum is None:
             raise InputError(f"--weights {weights}: none exist for {name}; use --weights none, starter or a FILE")
-        return fetch(enum, weights), "detector" if weights == "coco" else "backbone"
-    path = STARTER if weights == "starter" else Path(weights)
-    if weights == "starter" and (name != "fasterrcnn_tiny_fpn" or not path.exists()):
+        classes = tuple(enum.meta.get("categories", ()))[1:] if weights == "coco" else ()
+        of = "detector" if weights == "coco" else "backbone"
+        return Weights(fetch(enum, weights), of, origin(detector, weights), classes)
+    if weights == "starter" and (name != "fasterrcnn_tiny_fpn" or not STARTER.exists()):
         raise InputError(f"--weights starter: exist only for fasterrcnn_tiny_fpn, found --model {name}")
-    state = read(path)
-    return state, "detector" if any(k.startswith(("rpn.", "roi_heads.")) for k in state) else "backbone"
+    found = weights_of(STARTER if weights == "starter" else Path(weights))
+    return replace(found, origin="starter, drawn scenes of this toolkit") if weights == "starter" else found
+
+
+def origin(detector: Detector, weights: str) -> str:
+    """Where the weights that go by a name come from, and their licence: what a checkpoint keeps of them."""
+    if weights not in ("coco", "imagenet"):
+        return weights
+    enum = getattr(detector, weights)
+    if isinstance(enum, Packaged):
+        return enum.origin
+    return f"{weights}, torchvision's {cached_file(enum).name}, BSD-3-Clause"
 
 
 def packaged_file(weights: Packaged) -> Path | None:
@@ -150,46 +164,57 @@ def fetch(enum: Any, weights: str) -> dict[str, torch.Tensor]:
         ) from None
 
 
-def read(path: Path) -> dict[str, torch.Tensor]:
-    """State dict of one of our checkpoints or runs (folder), a safetensors file, or a torch file (weights only)."""
-    if path.is_dir():
-        from toolkit import checkpoint
+def load_into(model: nn.Module, weights: Weights, given: str, classes: Sequence[str] = ()) -> str:
+    """Copy what fits in name and shape. Refuse when it is another network's file. -> what was copied, for the log.
 
-        return checkpoint.load(checkpoint.find(path)).weights
-    if not path.exists():
-        raise InputError(f"--weights {path}: not found; needs coco, imagenet, starter, none, or a file or run folder")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise a dozen kinds for a broken file
-        raise InputError(f"--weights {path}: cannot be read as weights: {str(error).splitlines()[0][:160]}") from None
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]  # the reference scripts' form
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()) or not state:
-        raise InputError(f"--weights {path}: found no state dict (names to tensors)")
-    return {k.removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in state.items()}
-
-
-def load_into(model: nn.Module, state: dict[str, torch.Tensor], origin: str, weights: str) -> str:
-    """Copy what fits in name and shape; the box predictor stays new. Refuse when it is another network's file."""
-    target = model.state_dict()
-    if origin == "backbone":
+    Of the box predictor only the rows of `classes` with the same name as in the weights are kept; the others are new.
+    """
+    target, state = model.state_dict(), weights.state
+    if weights.of == "backbone":
         prefix = "backbone.body."
         state = {prefix + k: v for k, v in state.items() if not k.startswith(("fc.", "classifier."))}
         state = {k.replace(prefix + "features.", prefix): v for k, v in state.items()}
-    wanted = {k for k in target if not k.startswith(_PREDICTOR) and not k.endswith("num_batches_tracked")}
-    if origin == "backbone":
+    wanted = {k for k in target if not k.startswith(PREDICTORS) and not k.endswith("num_batches_tracked")}
+    if weights.of == "backbone":
         wanted = {k for k in wanted if k.startswith("backbone.body.")}
     fits = {k: v for k, v in state.items() if k in wanted and v.shape == target[k].shape}
     if len(fits) < 0.9 * len(wanted):
         missing = sorted(wanted - fits.keys())[0]
         raise InputError(
-            f"--weights {weights}: {len(fits)} of {len(wanted)} tensors fit this --model, first that does not: "
+            f"--weights {given}: {len(fits)} of {len(wanted)} tensors fit this --model, first that does not: "
             f"{missing}; needs weights of the same network"
         )
+    kept = [name for name in classes if name in weights.classes]
+    if kept:
+        fits |= _predictor_rows(target, state, list(classes), list(weights.classes))
     model.load_state_dict(fits, strict=False)
-    return f"{len(fits)} of {len(wanted)} tensors of the {origin}, new box predictor"
+    predictor = "new box predictor"
+    if kept:
+        new = [name for name in classes if name not in weights.classes]
+        predictor = f"box predictor kept for {_some(kept)}" + (f", new for {_some(new)}" if new else "")
+    return f"{len(set(fits) & wanted)} of {len(wanted)} tensors of the {weights.of}, {predictor}"
+
+
+def _predictor_rows(
+    target: dict[str, torch.Tensor], state: dict[str, torch.Tensor], classes: list[str], old: list[str]
+) -> dict[str, torch.Tensor]:
+    """The box predictor's tensors with the rows of the background and of every class in `old` taken from `state`.
+
+    Its tensors hold one row a class (scores) or four (deltas), background first.
+    """
+    rows = {}
+    for key in (k for k in target if k.startswith(PREDICTORS)):
+        new, before = target[key].clone(), state.get(key)
+        each = len(new) // (len(classes) + 1)
+        if before is None or before.shape != (each * (len(old) + 1), *new.shape[1:]):
+            return {}
+        for label, name in enumerate(["", *classes]):
+            place = old.index(name) + 1 if name in old else 0
+            if place or not label:
+                new[each * label : each * (label + 1)] = before[each * place : each * (place + 1)]
+        rows[key] = new
+    return rows
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from toolkit.networks import class_loss, models
 
 
 def build_model(
-    config: Config, num_classes: int, architecture: dict[str, Any] | None = None, load: bool = True
+    config: Config, classes: Sequence[str], architecture: dict[str, Any] | None = None, load: bool = True
 ) -> tuple[nn.Module, dict[str, Any], str]:
     """The network that `config` asks for, or the one of a checkpoint -> (model, architecture, about its weights).
 
@@ -32,13 +33,14 @@ def build_model(
     }
     model, architecture, about = models.build(
         m.model,
-        num_classes,
+        len(classes) + 1,
         weights=m.weights,
         trainable_layers=m.trainable_layers,
         norm=m.norm,
         batch_size=config.data.batch_size,
         sizes=sizes,
         anchor_scale=m.anchor_scale,
+        classes=classes,
         load=load,
     )
     return _spread_sizes(model, config), architecture, about

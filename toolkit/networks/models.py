@@ -6,6 +6,7 @@ A checkpoint stores `architecture` (plain values), from which `rebuild` makes th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -31,39 +32,43 @@ def build(
     batch_size: int,
     sizes: dict[str, Any],
     anchor_scale: float = 1.0,
+    classes: Sequence[str] = (),
     load: bool = True,
 ) -> tuple[nn.Module, dict[str, Any], str]:
     """-> (network, its architecture, a line about its weights).
 
-    load=False: the network that these weights of torchvision would make, with random ones in their place.
-
     `num_classes` counts the background. `sizes` are torchvision's keyword arguments (min_size, max_size,
-    box_score_thresh, box_detections_per_img, box_batch_size_per_image). The box predictor is always a new
-    FastRCNNPredictor.
+    box_score_thresh, box_detections_per_img, box_batch_size_per_image). The box predictor is a new FastRCNNPredictor,
+    but for the rows of those `classes` that the weights know by name. From a run of ours its norm is taken, too.
+    load=False: the network that these weights of torchvision would make, with random ones in their place.
     """
     detector = find(name)
-    weights = first_weights.chosen(name, weights)
-    state, origin = {}, "detector" if weights == "coco" else "backbone"
-    if load:
-        state, origin = first_weights.source(name, detector, weights)
+    given = first_weights.chosen(name, weights)
+    found = first_weights.source(name, detector, given) if load else None
+    random = load and found is None
+    before = (found.architecture if found else None) or {}
+    if before.get("name") != name:
+        before = {}
     if norm == "auto":
-        norm = detector.norm if state is not None else "batch" if batch_size >= 8 else "group"
+        norm = before.get("norm") or (detector.norm if not random else "batch" if batch_size >= 8 else "group")
+    whole = found.of == "detector" if found else given == "coco"
     architecture = {
         "name": name,
         "num_classes": num_classes,
         "norm": norm,
-        "eps": detector.eps if origin == "detector" and norm == "frozen" else detector.body_eps,
+        "eps": before.get("eps", detector.eps if whole and norm == "frozen" else detector.body_eps),
         # frozen random layers would never be any good: from nothing all learn
-        "trainable_layers": detector.num_layers if state is None else min(trainable_layers, detector.num_layers),
+        "trainable_layers": detector.num_layers if random else min(trainable_layers, detector.num_layers),
         "anchor_scale": anchor_scale,
         "sizes": dict(sizes),
+        "first_weights": found.origin if found else first_weights.origin(detector, given),
     }
     model = rebuild(architecture)
     about = "random weights, every layer learns"
     if not load:
-        about = f"weights: {weights}, not here yet"
-    elif state is not None:
-        about = f"weights: {weights}; {first_weights.load_into(model, state, origin, weights)}"
+        about = f"weights: {given}, not here yet"
+    elif found is not None:
+        about = f"weights: {given}; {first_weights.load_into(model, found, given, classes)}"
     return model, architecture, about
 
 

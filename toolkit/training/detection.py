@@ -55,7 +55,7 @@ class Detection(Task):
         self.device = runtime.choose_device(run.device, self.processes.local_rank)
         self.dtype = runtime.choose_precision(run.precision, self.device, registry.find(config.model.model).compact)
         known = resume.meta["architecture"] if resume else None
-        model, self.architecture, self.about = build_model(config, len(self.train.classes) + 1, known)
+        model, self.architecture, self.about = build_model(config, self.train.classes, known)
         model.to(self.device, memory_format=torch.channels_last if run.channels_last else torch.preserve_format)
         averaged = optim.averaged(model, config.optimizer.ema) if config.optimizer.ema else None
         for network in (model, averaged.module if averaged else None):  # after the copy: hooks cannot be copied

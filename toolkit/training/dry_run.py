@@ -30,7 +30,7 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
     absent = first_weights.to_download(config.model.model, config.model.weights)
     device = runtime.choose_device(config.run.device)
     dtype = runtime.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
-    model, architecture, about = build_model(config, len(train.classes) + 1, load=absent is None)
+    model, architecture, about = build_model(config, train.classes, load=absent is None)
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     batches = EpochBatches(

@@ -83,7 +83,8 @@ def compact_body(weights: str = "none") -> nn.Module:
     must stand on to be compared with that detector. weights: "none" or "starter", those that the detector starts from.
     """
     from toolkit.networks.compact import CompactFPN
-    from toolkit.networks.first_weights import STARTER, read
+    from toolkit.networks.first_weights import STARTER
+    from toolkit.networks.weight_files import read
 
     body = nn.Sequential(*CompactFPN().body)
     if weights == "starter":

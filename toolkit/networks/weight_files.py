@@ -1,0 +1,132 @@
+"""Reads tensors from files and runs as people keep them. Nothing that a file names is ever executed.
+
+A state dict (.pth, .safetensors), a checkpoint of torchvision's reference scripts, of Lightning, of DataParallel, a
+whole pickled network, one of our runs. What else lies in a file (options, an optimiser) is read as empty stand-ins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from label_tools.text.errors import InputError
+
+KEYS = ("model", "state_dict", "model_state_dict", "ema", "module", "net", "network")  # where trainers put the tensors
+PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.", "detector.")  # what wrappers put before each name
+SAVE = "needs a state dict: torch.save(model.state_dict(), FILE)"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Named tensors and what is known of them.
+
+    of: detector or backbone; origin: where they come from and under which licence; classes: names of the box
+    predictor's rows 1..K, () where unknown; architecture: of one of our checkpoints.
+    """
+
+    state: dict[str, torch.Tensor]
+    of: str
+    origin: str
+    classes: tuple[str, ...] = ()
+    architecture: dict[str, Any] | None = None
+
+
+def weights_of(path: Path) -> Weights:
+    """The weights in a file, or of the best checkpoint of a run folder."""
+    if path.is_dir():
+        from toolkit import checkpoint
+
+        found = checkpoint.load(checkpoint.find(path))
+        architecture = found.meta["architecture"]
+        began = architecture.get("first_weights", "none")
+        return Weights(found.weights, "detector", f"{path}, from {began}", tuple(found.classes), architecture)
+    state = read(path)
+    detector = any(name.startswith(("rpn.", "roi_heads.")) for name in state)
+    return Weights(state, "detector" if detector else "backbone", str(path))
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """State dict in a file, in full precision, without the prefixes of wrappers."""
+    if not path.exists():
+        raise InputError(f"--weights {path}: not found; needs coco, imagenet, starter, none, or a file or run folder")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content = load_file(path)
+        else:
+            content = _load(path)
+    except Exception as error:  # torch and safetensors raise a dozen kinds for a broken file
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise InputError(f"--weights {path}: cannot be read as weights: {reason}; {SAVE}") from None
+    state = _state_in(content)
+    if state is None:
+        raise InputError(f"--weights {path}: found {_described(content)}, no names with tensors; {SAVE}")
+    state = _without_prefixes(state)
+    return {name: v.detach().float() if v.is_floating_point() else v for name, v in state.items()}
+
+
+class _StandIn:
+    """In the place of every object in a file that is no tensor, list, dict or number. Holds its attributes as data."""
+
+    def __new__(cls, *_args: Any, **_options: Any) -> _StandIn:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            self.__dict__.update(state)
+
+
+def _load(path: Path) -> Any:
+    """torch.load of weights only, where classes that it does not know become `_StandIn`."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (ValueError, RuntimeError):  # not a zip file: torch's format before 1.6, or none at all
+        names = []
+    with torch.serialization.safe_globals([(_StandIn, name) for name in names]):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _state_in(content: Any) -> dict[str, torch.Tensor] | None:
+    """The state dict in what a file holds: itself, or under one of KEYS, or that of a pickled network."""
+    if isinstance(content, _StandIn):
+        return dict(_tensors_of_module(content)) or None
+    if not isinstance(content, dict) or not content:
+        return None
+    if all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()):
+        return dict(content)
+    found = (_state_in(content[key]) for key in KEYS if key in content)
+    return next((state for state in found if state), None)
+
+
+def _tensors_of_module(module: Any, prefix: str = "") -> Any:
+    """(name, tensor) of a pickled network, from the attributes that every nn.Module keeps them in."""
+    kept = vars(module) if isinstance(module, _StandIn) else {}
+    volatile = kept.get("_non_persistent_buffers_set", ())
+    for group in ("_parameters", "_buffers"):
+        for name, value in (kept.get(group) or {}).items():
+            if isinstance(value, torch.Tensor) and not (group == "_buffers" and name in volatile):
+                yield prefix + name, value
+    for name, child in (kept.get("_modules") or {}).items():
+        yield from _tensors_of_module(child, f"{prefix}{name}.")
+
+
+def _without_prefixes(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Names as the network itself has them. A prefix counts where most names have it; then the others (a loss's own
+    buffers) are not the network's."""
+    for _ in PREFIXES:
+        for prefix in PREFIXES:
+            inside = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+            if 2 * len(inside) > len(state):
+                state = inside
+    return state
+
+
+def _described(content: Any) -> str:
+    if isinstance(content, dict):
+        keys = ", ".join(str(key) for key in list(content)[:6])
+        return f"a table of {keys}" if content else "an empty table"
+    return "a pickled object" if isinstance(content, _StandIn) else f"a {type(content).__name__}"
