@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from anchors.exercises import boxes, grids, head, losses, matching, pooling, slips, suppression
@@ -138,16 +139,50 @@ BUGS = (
 BUGS_BY_NAME: dict[str, Bug] = {bug.name: bug for bug in BUGS}
 
 
+NAMES = (*(task.name for task in EXERCISES), *BUGS_BY_NAME)
+
+
 def find(name: str) -> Task:
     """The task of an exercise or of a bug file; ValueError lists the names."""
     if name in BUGS_BY_NAME:
         return TASKS[BUGS_BY_NAME[name].task]
     if name not in TASKS:
-        names = [*(task.name for task in EXERCISES), *BUGS_BY_NAME]
-        raise ValueError(f"exercise: found {name!r}, needed one of {', '.join(names)}")
+        raise ValueError(f"exercise: found {name!r}, needed one of {', '.join(NAMES)}")
     return TASKS[name]
 
 
 def solution(name: str) -> str:
     """The text of an exercise's or a bug's solution."""
     return (FOLDER / "solutions" / f"{find(name).name}.py").read_text(encoding="utf-8")
+
+
+def file_name(name: str) -> str:
+    """nms -> 11_nms.py, bug_nms -> bug_nms.py: the file that a learner gets."""
+    numbers = {task.name: i for i, task in enumerate(EXERCISES, start=1)}
+    return f"{numbers[name]:02}_{name}.py" if name in numbers else f"{name}.py"
+
+
+def original(name: str) -> str:
+    """The text of that file."""
+    return (FOLDER / ("bugs" if name in BUGS_BY_NAME else "stubs") / file_name(name)).read_text(encoding="utf-8")
+
+
+def next_after(name: str) -> str | None:
+    """The file that comes after an exercise or a bug."""
+    here = NAMES.index(name) + 1 if name in NAMES else len(NAMES)
+    return file_name(NAMES[here]) if here < len(NAMES) else None
+
+
+def exercise_in(file: Path) -> str:
+    """The exercise that a file is for: by its name, else by the function that it defines. ValueError if unclear."""
+    if not file.is_file():
+        raise ValueError(f"{file}: found no such file, needed a Python file or a folder of them")
+    stem = re.sub(r"^\d+_", "", file.stem)
+    if stem in NAMES:
+        return stem
+    defined = set(re.findall(r"^def (\w+)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE))
+    fits = [task.name for task in EXERCISES if task.function in defined]
+    if len(fits) != 1:
+        found = f"functions of {' and '.join(fits)}" if fits else "no function of an exercise"
+        raise ValueError(f"{file}: found {found}, needed one exercise; name it: --exercise NAME")
+    return fits[0]

@@ -1,7 +1,7 @@
-"""The learner's process: python -m anchors.exercises.child FILE FUNCTION NAMES. Calls come in, answers go out.
+"""The subprocess that runs the learner's function: python -m anchors.exercises.child FILE FUNCTION NAMES.
 
-One JSON line a call on stdin ({"name": value}), one a answer on stdout. What the learner's code prints goes nowhere,
-and its input is empty. The parent keeps the time; the memory is limited here, where the platform can.
+Each call is one JSON line on stdin ({"name": value}), each answer one on stdout. What the learner's code prints is
+discarded, and its stdin is empty. The parent keeps the time limit; the memory limit is set here (Linux).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(file: str, function: str, names: list[str]) -> None:
         answers.flush()
 
     complaint = unreadable(file)
-    if complaint:  # said at once: torch takes seconds to load
+    if complaint:  # before torch is imported, which takes seconds
         send({"ready": True})
         send({"unusable": complaint})
         return
@@ -59,7 +59,7 @@ def unreadable(file: str) -> str | None:
         where = f"line {error.lineno}: " if error.lineno else ""
         return f"{where}{type(error).__name__}: {error.msg}"
     except (ValueError, RecursionError, MemoryError, OSError) as error:
-        return f"found no Python ({error})"
+        return f"is not a Python file ({error})"
     return None
 
 
@@ -87,7 +87,7 @@ def load(file: str, function: str, names: list[str]) -> tuple[Callable | None, s
 
 
 def describe(error: BaseException, file: str) -> str:
-    """One line: where in the learner's file, and what."""
+    """One line: the line of the learner's file, and the exception."""
     if isinstance(error, SystemExit):
         return "ended the program (sys.exit)"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

@@ -1,46 +1,57 @@
-"""The commands: write the exercises into a folder, check a file, print a solution."""
+"""The commands: write the exercises into a folder, check files, print a solution."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
-from anchors.exercises.catalogue import BUGS, BUGS_BY_NAME, EXERCISES, FOLDER, find, solution
+from anchors.exercises.catalogue import (
+    BUGS,
+    BUGS_BY_NAME,
+    EXERCISES,
+    exercise_in,
+    file_name,
+    find,
+    next_after,
+    original,
+    solution,
+)
 from anchors.exercises.examine import as_data, examine, written
-from anchors.exercises.learner import Learner
+from anchors.exercises.learner import Learner, Unusable
 
 GUIDE = """# Exercises: Faster R-CNN from the inside
 
 Each file asks for one function; its docstring is the task. Write the body, then check the file:
 
-    frcnn anchors check nms 11_nms.py
+    frcnn anchors check 11_nms.py
 
 The checker runs your file against edge cases and random ones, shows the smallest case that fails, and names the
-mistake if it is a known one. What your code prints is not shown. `frcnn anchors solution nms` prints a solution.
+mistake if it is a known one. What your code prints is not shown. `frcnn anchors check .` checks every file of this
+folder; `frcnn anchors solution nms` prints a solution.
 
 {exercises}
 
 ## Find the bug
 
-Each of these files works, and has a mistake that stood on a slide or in a notebook of the lecture. Find it, mend it,
-check it:
+Each of these files runs, and has a mistake that is common in notes and notebooks. Find it, fix it, check it:
 
-    frcnn anchors check bug_nms bug_nms.py
+    frcnn anchors check bug_nms.py
 
 {bugs}
 """
 
 
 def write_exercises(out: Path) -> tuple[list[str], list[str]]:
-    """Write stubs, bug files and the guide into `out`; (written, kept): a file that is there is never touched."""
-    stubs = {path.name: path.read_text(encoding="utf-8") for path in sorted((FOLDER / "stubs").glob("*.py"))}
-    bugs = {f"{bug.name}.py": (FOLDER / "bugs" / f"{bug.name}.py").read_text(encoding="utf-8") for bug in BUGS}
+    """Write stubs, bug files and the guide into `out`; (written, kept): an existing file is never touched."""
     guide = GUIDE.format(
-        exercises="\n".join(f"- `{name}`, then read `{task.lesson}`" for name, task in zip(stubs, EXERCISES)),
+        exercises="\n".join(f"- `{file_name(task.name)}`, then read `{task.lesson}`" for task in EXERCISES),
         bugs="\n".join(f"- `{bug.name}.py`: {bug.hint}" for bug in BUGS),
     )
-    files = {"README.md": guide, **stubs, **bugs}
+    names = [*(task.name for task in EXERCISES), *BUGS_BY_NAME]
+    files = {"README.md": guide, **{file_name(name): original(name) for name in names}}
     out.mkdir(parents=True, exist_ok=True)
     kept = [name for name in files if (out / name).exists()]
     for name in files.keys() - set(kept):
@@ -57,20 +68,74 @@ def exercises(out: str) -> int:
     return 0
 
 
-def check(name: str, file: str, *, seconds: float, as_json: bool) -> int:
-    """0 right, 1 a wrong answer. A file that cannot be asked is a ValueError."""
-    import torch
-
-    task = find(name)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the cases are tiny: more threads only get in each other's way
-    try:
-        with Learner(file, task.function, list(task.edges[0].arguments), seconds=seconds) as ask:
-            verdict = examine(task, ask)
-    finally:
-        torch.set_num_threads(threads)
+def check(path: str, *, exercise: str | None, seconds: float, as_json: bool) -> int:
+    """0 right, 1 a wrong answer. A file that defines no function of an exercise is a ValueError."""
+    with one_thread():
+        if Path(path).is_dir():
+            return check_folder(Path(path), seconds=seconds, as_json=as_json)
+        name = exercise or exercise_in(Path(path))
+        verdict = verdict_on(path, name, seconds=seconds, smallest=True)
     print(json.dumps(as_data(verdict, name)) if as_json else written(verdict, name))
+    if not as_json and verdict.failure is None:
+        following = next_after(name)
+        print(f"Next: {following}" if following else "That was the last one.")
     return 1 if verdict.failure else 0
+
+
+def verdict_on(file: str | Path, name: str, *, seconds: float, smallest: bool):
+    task = find(name)
+    with Learner(file, task.function, list(task.edges[0].arguments), seconds=seconds) as ask:
+        return examine(task, ask, smallest=smallest)
+
+
+def check_folder(folder: Path, *, seconds: float, as_json: bool) -> int:
+    """Check every exercise below a folder, one's own or one for each learner; a line for each file that was begun."""
+    found = [path for path in folder.rglob("*.py") if path.is_file()]
+    files = sorted(path for path in found if not any(p[0] in "._" for p in path.relative_to(folder).parts))
+    if not files:
+        raise ValueError(f"{folder}: found no Python file, needed exercises (frcnn anchors exercises --out {folder})")
+    table: dict[str, Counter] = {}
+    results = []
+    for file in files:
+        result = check_one_of_many(file, seconds)
+        if result is None:
+            continue
+        state, text, data = result
+        table.setdefault(str(file.parent.relative_to(folder)), Counter())[state] += 1
+        results.append({"file": str(file), "state": state, **data})
+        if state != "not begun" and not as_json:
+            print(f"{file.relative_to(folder)}: {text}", flush=True)
+    if as_json:
+        print(json.dumps(results))
+    else:
+        print_table(table)
+    return 1 if any(result["state"] == "wrong" for result in results) else 0
+
+
+def check_one_of_many(file: Path, seconds: float) -> tuple[str, str, dict] | None:
+    """("right", "wrong" or "not begun", one line, data); None: the file has nothing to do with an exercise."""
+    try:
+        name = exercise_in(file)
+    except ValueError:
+        return None
+    if file.read_text(encoding="utf-8", errors="replace") == original(name):
+        return "not begun", "not begun", {"exercise": name}
+    try:
+        verdict = verdict_on(file, name, seconds=seconds, smallest=False)
+    except Unusable as error:
+        return "wrong", str(error).removeprefix(f"{file}: "), {"exercise": name, "right": False, "problem": str(error)}
+    if verdict.failure is None:
+        return "right", "right", as_data(verdict, name)
+    mistakes = ", ".join(mistake.name for mistake, _, _ in verdict.mistakes)
+    why = f"a known mistake, {mistakes}" if mistakes else verdict.failure.problem
+    return "wrong", f"wrong in {verdict.num_wrong} of {verdict.num_cases} cases: {why}", as_data(verdict, name)
+
+
+def print_table(table: dict[str, Counter]) -> None:
+    width = max(len(name) for name in [*table, "folder"]) if table else 0
+    print(f"\n{'folder':<{width}}  right  wrong  not begun")
+    for name, count in table.items():
+        print(f"{name:<{width}}  {count['right']:>5}  {count['wrong']:>5}  {count['not begun']:>9}")
 
 
 def show_solution(name: str) -> int:
@@ -79,3 +144,16 @@ def show_solution(name: str) -> int:
         print(f"# {BUGS_BY_NAME[name].answer}\n")
     print(text, end="")
     return 0
+
+
+@contextmanager
+def one_thread():
+    """The cases are tiny: more threads would only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Is an answer the expected one, and if not, what is the first thing that differs?"""
+"""Compare an answer with the expected one, and describe the first difference."""
 
 from __future__ import annotations
 

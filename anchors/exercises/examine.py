@@ -1,4 +1,4 @@
-"""The verdict on a function: right in every case, or the smallest case it fails, and the mistake it equals."""
+"""Check a function on all cases of a task: the smallest case that fails, and the known mistake it equals."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def mismatch(task: Task, arguments: Arguments, expected: Any, value: Any) -> str
         return str(error)
 
 
-def examine(task: Task, ask: Ask) -> Verdict:
-    """Ask every case; stop early only when the process is gone."""
+def examine(task: Task, ask: Ask, *, smallest: bool = True) -> Verdict:
+    """Ask every case; stop early only when the process is gone. smallest: look for a smaller failing case."""
     seen: list[tuple[Case, Any, Answer]] = []
     failures: list[Failure] = []
     for case in task.cases():
@@ -66,13 +66,13 @@ def examine(task: Task, ask: Ask) -> Verdict:
             return Verdict(task, len(seen), len(failures), failures[-1], ())
     if not failures:
         return Verdict(task, len(seen), 0, None, ())
-    smallest = min(failures, key=lambda failure: size_of(failure.arguments))
+    shown = min(failures, key=lambda failure: size_of(failure.arguments))
     named = diagnose(task, seen, failures)
-    return Verdict(task, len(seen), len(failures), smaller(task, ask, smallest), named)
+    return Verdict(task, len(seen), len(failures), smaller(task, ask, shown) if smallest else shown, named)
 
 
 def smaller(task: Task, ask: Ask, failure: Failure) -> Failure:
-    """The same kind of failure (a wrong answer, or an exception) in a case with less to read."""
+    """The same kind of failure (a wrong answer, or an exception) in a smaller case."""
     raised = failure.answer.problem is not None
     best = failure
 
@@ -94,7 +94,7 @@ def smaller(task: Task, ask: Ask, failure: Failure) -> Failure:
 
 
 def diagnose(task: Task, seen: list[tuple[Case, Any, Answer]], failures: list[Failure]):
-    """The known mistakes whose output the answers equal: in every case, or else in most of the wrong ones."""
+    """The known mistakes that give the same answers, in every case or in most of the wrong ones."""
     wrong = [failure for failure in failures if failure.answer.problem is None]
     right = [(case, expected) for case, expected, answer in seen if answer.problem is None]
     if not wrong:
@@ -122,7 +122,7 @@ def equals(task: Task, mistake: Mistake, arguments: Arguments, value: Any) -> bo
 
 
 def written(verdict: Verdict, name: str) -> str:
-    """The verdict for a person."""
+    """The verdict as text."""
     if verdict.failure is None:
         return f"{name}: right in all {verdict.num_cases} cases"
     failure = verdict.failure
@@ -140,7 +140,7 @@ def written(verdict: Verdict, name: str) -> str:
 
 
 def literal(value: Any) -> str:
-    """As one would type it; long ones by their shape."""
+    """A value as one would type it; a long tensor by its shape."""
     if isinstance(value, tuple):
         return "(" + ", ".join(literal(item) for item in value) + ")"
     if isinstance(value, Tensor):
@@ -161,7 +161,7 @@ def numbers(value: Any) -> str:
 
 
 def as_data(verdict: Verdict, name: str) -> dict[str, Any]:
-    """The verdict for a machine."""
+    """The verdict as JSON data."""
     failure = verdict.failure
     return {
         "exercise": name,
@@ -182,7 +182,7 @@ def plain(value: Any) -> Any:
 
 
 def in_process(function: Callable) -> Ask:
-    """Ask a function of our own, without a process: for the package's solutions and mistakes."""
+    """Call a function in this process: for the package's own solutions and mistakes."""
 
     def ask(arguments: Arguments) -> Answer:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The learner's function, as seen from here: a process that answers, raises, falls silent or dies."""
+"""Runs the learner's function in a subprocess with a time limit."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PACKAGES = Path(__file__).resolve().parents[2]
 
 
 class Unusable(ValueError):
-    """The file has no function that could be asked."""
+    """The file cannot be run, or lacks the function."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """value, or the problem: what was raised. fatal: the process is gone, nothing more can be asked."""
+    """value, or problem (what was raised). fatal: the process has ended; there are no further answers."""
 
     value: Any = None
     problem: str | None = None
@@ -107,7 +107,7 @@ class Learner:
         self.lines.put(None)
 
     def next_message(self, seconds: float) -> dict[str, Any] | None:
-        """None: the process fell silent or ended."""
+        """None after a timeout, or when the process has ended."""
         try:
             line = self.lines.get(timeout=seconds)
             message = json.loads(line) if line else None

@@ -1,4 +1,4 @@
-"""Arguments and answers as JSON, between the checker and the learner's process. float32 and int64 pass unchanged."""
+"""Arguments and answers as JSON, between the checker and the learner's process. No float32 or int64 is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a failing case to a smaller one: leave rows out, make numbers whole, as long as it still fails."""
+"""Shrink a failing case: leave out rows, round numbers, as long as it still fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BUDGET = 300  # calls of the learner's function
 
 
 def size_of(arguments: Arguments) -> int:
-    """How much there is to read: the numbers in all tensors and lists."""
+    """The count of numbers in all tensors and lists."""
     return sum(
         value.numel() if isinstance(value, Tensor) else len(value) if isinstance(value, list | tuple) else 1
         for value in arguments.values()

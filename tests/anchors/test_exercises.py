@@ -12,7 +12,17 @@ import torch
 
 from anchors.__main__ import main
 from anchors.exercises import examine as examining
-from anchors.exercises.catalogue import BUGS, EXERCISES, FOLDER, TASKS, find, solution
+from anchors.exercises.catalogue import (
+    BUGS,
+    EXERCISES,
+    FOLDER,
+    TASKS,
+    exercise_in,
+    file_name,
+    find,
+    next_after,
+    solution,
+)
 from anchors.exercises.child import load
 from anchors.exercises.commands import write_exercises
 from anchors.exercises.compare import Foreign, difference
@@ -140,7 +150,7 @@ RIGHT += "\nprint('x' * 100_000, file=sys.stderr)\n"
 def checked(tmp_path, capsys, text: str, name: str = "iou", *options: str) -> tuple[int, str, str]:
     file = tmp_path / "mine.py"
     file.write_text(text)
-    code = main(["check", name, str(file), *options])
+    code = main(["check", str(file), "--exercise", name, *options])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -148,7 +158,7 @@ def checked(tmp_path, capsys, text: str, name: str = "iou", *options: str) -> tu
 def test_a_right_file_that_prints_a_lot(tmp_path, capsys):
     text = RIGHT.replace("    width =", "    print('y' * 10_000, flush=True)\n    width =")
     assert text != RIGHT
-    assert checked(tmp_path, capsys, text) == (0, "iou: right in all 67 cases\n", "")
+    assert checked(tmp_path, capsys, text) == (0, "iou: right in all 67 cases\nNext: 02_cell_anchors.py\n", "")
 
 
 def test_a_wrong_file_gets_a_small_case_and_the_mistakes_name(tmp_path, capsys):
@@ -165,6 +175,60 @@ def test_the_verdict_for_a_machine(tmp_path, capsys):
     assert (code, err, data["right"], data["mistakes"]) == (1, "", False, [])
     assert data["cases"] == data["wrong"] == 63
     assert data["problem"].startswith("returned 2, needed 0")
+
+
+@pytest.mark.parametrize(
+    "name, text, exercise",
+    [
+        ("11_nms.py", "", "nms"),
+        ("bug_nms.py", "", "bug_nms"),
+        ("anna.py", "import torch\ndef helper(): pass\ndef nms(boxes, scores, iou_thresh): pass\n", "nms"),
+        ("anna_nms.py", "def nms(\n", "nms"),  # not yet Python, but clear
+    ],
+)
+def test_the_exercise_is_known_by_the_name_or_the_function(tmp_path, name, text, exercise):
+    (tmp_path / name).write_text(text)
+    assert exercise_in(tmp_path / name) == exercise
+
+
+def test_two_functions_of_exercises_are_ambiguous(tmp_path):
+    (tmp_path / "a.py").write_text("def box_iou(a, b): pass\ndef nms(boxes, scores, iou_thresh): pass\n")
+    with pytest.raises(ValueError, match="found functions of iou and nms, needed one exercise; name it: --exercise"):
+        exercise_in(tmp_path / "a.py")
+
+
+def test_what_comes_next():
+    assert file_name("nms") == "11_nms.py"
+    assert next_after("iou") == "02_cell_anchors.py"
+    assert next_after(EXERCISES[-1].name) == f"{BUGS[0].name}.py"
+    assert next_after(BUGS[-1].name) is None
+
+
+def test_a_class_is_a_table(tmp_path, capsys):
+    for learner in ("anna", "ben"):
+        write_exercises(tmp_path / learner)
+    (tmp_path / "anna" / "bug_recall.py").write_text(solution("bug_recall"))
+    (tmp_path / "anna" / "notes.py").write_text("x = 1\n")  # no exercise: not counted
+    (tmp_path / "ben" / "03_grid.py").write_text("def (")
+    (tmp_path / "ben" / "bug_recall.py").write_text("def recall(tp, fp, fn):\n    return tp / max(tp + fp, 1)\n")
+    assert main(["check", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    begun, _, table = captured.out.partition("\n\n")
+    assert begun.splitlines()[0] == "anna/bug_recall.py: right"
+    assert begun.splitlines()[1] == "ben/03_grid.py: line 1: SyntaxError: invalid syntax"
+    assert begun.splitlines()[2].endswith("cases: a known mistake, precision")
+    rest = len(EXERCISES) + len(BUGS)
+    counts = [row.split() for row in table.splitlines()[1:]]
+    assert counts == [["anna", "1", "0", str(rest - 1)], ["ben", "0", "2", str(rest - 2)]]
+    assert main(["check", str(tmp_path / "anna"), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [row["right"] for row in data if row["state"] != "not begun"] == [True]
+
+
+def test_a_folder_without_python(tmp_path, capsys):
+    assert main(["check", str(tmp_path)]) == 2
+    assert "found no Python file, needed exercises" in capsys.readouterr().err
 
 
 UNUSABLE = {
@@ -220,9 +284,11 @@ def test_a_hostile_function_is_a_wrong_answer_in_one_line(kind, tmp_path, capsys
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        (["check", "iuo", "x.py"], "exercise: found 'iuo', needed one of iou"),
-        (["check", "iou", "missing.py"], "missing.py: found no such file"),
-        (["check", "iou", "x.py", "--seconds", "0"], "--seconds: found 0, needed a number above 0"),
+        (["check", "x.py", "--exercise", "iuo"], "exercise: found 'iuo', needed one of iou"),
+        (["check", "missing.py"], "missing.py: found no such file, needed a Python file or a folder"),
+        (["check", __file__], "test_exercises.py: found no function of an exercise, needed one exercise; name it"),
+        (["check", str(FOLDER / "stubs" / "nothing")], "found no such file"),
+        (["check", "x.py", "--seconds", "0"], "--seconds: found 0, needed a number above 0"),
         (["exercises", "--out", __file__], "File exists"),
     ],
 )

@@ -1,6 +1,6 @@
 """Find the bug. How many cells has the feature map?
 
-Check it: frcnn anchors check bug_anchor_count bug_anchor_count.py
+Check it: frcnn anchors check bug_anchor_count.py
 """
 
 from __future__ import annotations

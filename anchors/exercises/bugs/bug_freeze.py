@@ -1,6 +1,6 @@
 """Find the bug. Which weights still get a gradient?
 
-Check it: frcnn anchors check bug_freeze bug_freeze.py
+Check it: frcnn anchors check bug_freeze.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the bug. In which order does the network's output run?
 
-Check it: frcnn anchors check bug_grid_order bug_grid_order.py
+Check it: frcnn anchors check bug_grid_order.py
 """
 
 from __future__ import annotations

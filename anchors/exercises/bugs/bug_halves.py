@@ -1,6 +1,6 @@
 """Find the bug. What if there are only 18 positives?
 
-Check it: frcnn anchors check bug_halves bug_halves.py
+Check it: frcnn anchors check bug_halves.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the bug. What are two Linears, one after the other?
 
-Check it: frcnn anchors check bug_head bug_head.py
+Check it: frcnn anchors check bug_head.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the bug. Who must not train?
 
-Check it: frcnn anchors check bug_ignored bug_ignored.py
+Check it: frcnn anchors check bug_ignored.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the bug. Which anchor is positive when none reaches 0.7?
 
-Check it: frcnn anchors check bug_labels bug_labels.py
+Check it: frcnn anchors check bug_labels.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the bug. What does -1 mean in COCO's table?
 
-Check it: frcnn anchors check bug_mean_ap bug_mean_ap.py
+Check it: frcnn anchors check bug_mean_ap.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the bug. What happens to an object whose best anchor has IoU 0.2?
 
-Check it: frcnn anchors check bug_negatives_last bug_negatives_last.py
+Check it: frcnn anchors check bug_negatives_last.py
 """
 
 from __future__ import annotations

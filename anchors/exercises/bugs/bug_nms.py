@@ -1,6 +1,6 @@
 """Find the bug. Is this the IoU of the exercise before?
 
-Check it: frcnn anchors check bug_nms bug_nms.py
+Check it: frcnn anchors check bug_nms.py
 """
 
 from __future__ import annotations

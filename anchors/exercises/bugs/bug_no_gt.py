@@ -1,6 +1,6 @@
 """Find the bug. What does the head see in the first minutes of training?
 
-Check it: frcnn anchors check bug_no_gt bug_no_gt.py
+Check it: frcnn anchors check bug_no_gt.py
 """
 
 from __future__ import annotations

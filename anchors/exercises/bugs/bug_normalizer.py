@@ -1,6 +1,6 @@
 """Find the bug. By what number is the box loss divided?
 
-Check it: frcnn anchors check bug_normalizer bug_normalizer.py
+Check it: frcnn anchors check bug_normalizer.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the bug. How many negatives are drawn?
 
-Check it: frcnn anchors check bug_product bug_product.py
+Check it: frcnn anchors check bug_product.py
 """
 
 from __future__ import annotations

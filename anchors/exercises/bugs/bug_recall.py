@@ -1,6 +1,6 @@
 """Find the bug. Of what is recall a share?
 
-Check it: frcnn anchors check bug_recall bug_recall.py
+Check it: frcnn anchors check bug_recall.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the bug. Where do the corners go, and what happens at the edge of the map?
 
-Check it: frcnn anchors check bug_roi_pool bug_roi_pool.py
+Check it: frcnn anchors check bug_roi_pool.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the bug. Draw it: is it continuous?
 
-Check it: frcnn anchors check bug_smooth_l1 bug_smooth_l1.py
+Check it: frcnn anchors check bug_smooth_l1.py
 """
 
 from __future__ import annotations

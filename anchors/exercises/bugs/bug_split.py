@@ -1,6 +1,6 @@
 """Find the bug. 50 images for training and 39 for the test?
 
-Check it: frcnn anchors check bug_split bug_split.py
+Check it: frcnn anchors check bug_split.py
 """
 
 from __future__ import annotations

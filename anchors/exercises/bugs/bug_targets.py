@@ -1,6 +1,6 @@
 """Find the bug. What does the head learn to predict?
 
-Check it: frcnn anchors check bug_targets bug_targets.py
+Check it: frcnn anchors check bug_targets.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercise 1: Overlap of boxes.
 
-Check it: frcnn anchors check iou 01_iou.py
+Check it: frcnn anchors check 01_iou.py
 """
 
 from __future__ import annotations

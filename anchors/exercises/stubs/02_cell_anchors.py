@@ -1,6 +1,6 @@
 """Exercise 2: Nine anchors at a cell.
 
-Check it: frcnn anchors check cell_anchors 02_cell_anchors.py
+Check it: frcnn anchors check 02_cell_anchors.py
 """
 
 from __future__ import annotations

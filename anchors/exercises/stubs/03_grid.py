@@ -1,6 +1,6 @@
 """Exercise 3: Anchors all over the grid.
 
-Check it: frcnn anchors check grid 03_grid.py
+Check it: frcnn anchors check 03_grid.py
 """
 
 from __future__ import annotations

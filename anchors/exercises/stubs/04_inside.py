@@ -1,6 +1,6 @@
 """Exercise 4: Anchors inside the image.
 
-Check it: frcnn anchors check inside 04_inside.py
+Check it: frcnn anchors check 04_inside.py
 """
 
 from __future__ import annotations

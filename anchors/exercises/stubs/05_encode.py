@@ -1,6 +1,6 @@
 """Exercise 5: From an anchor to an object.
 
-Check it: frcnn anchors check encode 05_encode.py
+Check it: frcnn anchors check 05_encode.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercise 6: From deltas to boxes.
 
-Check it: frcnn anchors check decode 06_decode.py
+Check it: frcnn anchors check 06_decode.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercise 7: Which anchor is an object.
 
-Check it: frcnn anchors check match 07_match.py
+Check it: frcnn anchors check 07_match.py
 """
 
 from __future__ import annotations

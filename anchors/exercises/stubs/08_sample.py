@@ -1,6 +1,6 @@
 """Exercise 8: 256 of them.
 
-Check it: frcnn anchors check sample 08_sample.py
+Check it: frcnn anchors check 08_sample.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercise 9: Smooth L1.
 
-Check it: frcnn anchors check smooth_l1 09_smooth_l1.py
+Check it: frcnn anchors check 09_smooth_l1.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercise 10: The RPN's two losses.
 
-Check it: frcnn anchors check rpn_loss 10_rpn_loss.py
+Check it: frcnn anchors check 10_rpn_loss.py
 """
 
 from __future__ import annotations

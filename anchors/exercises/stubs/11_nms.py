@@ -1,6 +1,6 @@
 """Exercise 11: Non-maximum suppression.
 
-Check it: frcnn anchors check nms 11_nms.py
+Check it: frcnn anchors check 11_nms.py
 """
 
 from __future__ import annotations

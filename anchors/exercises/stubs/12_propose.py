@@ -1,6 +1,6 @@
 """Exercise 12: 22,500 anchors become 2,000 proposals.
 
-Check it: frcnn anchors check propose 12_propose.py
+Check it: frcnn anchors check 12_propose.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercise 13: What the head learns from.
 
-Check it: frcnn anchors check label_rois 13_label_rois.py
+Check it: frcnn anchors check 13_label_rois.py
 """
 
 from __future__ import annotations

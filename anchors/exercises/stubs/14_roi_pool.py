@@ -1,6 +1,6 @@
 """Exercise 14: RoI pooling.
 
-Check it: frcnn anchors check roi_pool 14_roi_pool.py
+Check it: frcnn anchors check 14_roi_pool.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercise 15: RoIAlign.
 
-Check it: frcnn anchors check roi_align 15_roi_align.py
+Check it: frcnn anchors check 15_roi_align.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercise 16: The head's two losses.
 
-Check it: frcnn anchors check detection_loss 16_detection_loss.py
+Check it: frcnn anchors check 16_detection_loss.py
 """
 
 from __future__ import annotations

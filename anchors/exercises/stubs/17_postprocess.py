@@ -1,6 +1,6 @@
 """Exercise 17: The final detections.
 
-Check it: frcnn anchors check postprocess 17_postprocess.py
+Check it: frcnn anchors check 17_postprocess.py
 """
 
 from __future__ import annotations
