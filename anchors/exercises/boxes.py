@@ -72,7 +72,6 @@ IOU = Task(
             "transposed", "rows are b and columns a: needed is [N of a, M of b].", lambda a, b: boxes.box_iou(b, a)
         ),
     ],
-    shrinks=[(("a", 0),), (("b", 0),)],
 )
 
 
@@ -132,7 +131,6 @@ ENCODE = Task(
             lambda gt_boxes, anchors: gt_boxes.clone(),
         ),
     ],
-    shrinks=[(("gt_boxes", 0), ("anchors", 0))],
 )
 
 
@@ -190,7 +188,6 @@ DECODE = Task(
             partial(decode_variant, corner=True),
         ),
     ],
-    shrinks=[(("deltas", 0), ("anchors", 0))],
 )
 
 

@@ -74,7 +74,7 @@ def check(path: str, *, exercise: str | None, seconds: float, as_json: bool) -> 
         if Path(path).is_dir():
             return check_folder(Path(path), seconds=seconds, as_json=as_json)
         name = exercise or exercise_in(Path(path))
-        verdict = verdict_on(path, name, seconds=seconds, smallest=True)
+        verdict = verdict_on(path, name, seconds=seconds)
     print(json.dumps(as_data(verdict, name)) if as_json else written(verdict, name))
     if not as_json and verdict.failure is None:
         following = next_after(name)
@@ -82,10 +82,10 @@ def check(path: str, *, exercise: str | None, seconds: float, as_json: bool) -> 
     return 1 if verdict.failure else 0
 
 
-def verdict_on(file: str | Path, name: str, *, seconds: float, smallest: bool):
+def verdict_on(file: str | Path, name: str, *, seconds: float):
     task = find(name)
     with Learner(file, task.function, list(task.edges[0].arguments), seconds=seconds) as ask:
-        return examine(task, ask, smallest=smallest)
+        return examine(task, ask)
 
 
 def check_folder(folder: Path, *, seconds: float, as_json: bool) -> int:
@@ -121,7 +121,7 @@ def check_one_of_many(file: Path, seconds: float) -> tuple[str, str, dict] | Non
     if file.read_text(encoding="utf-8", errors="replace") == original(name):
         return "not begun", "not begun", {"exercise": name}
     try:
-        verdict = verdict_on(file, name, seconds=seconds, smallest=False)
+        verdict = verdict_on(file, name, seconds=seconds)
     except Unusable as error:
         return "wrong", str(error).removeprefix(f"{file}: "), {"exercise": name, "right": False, "problem": str(error)}
     if verdict.failure is None:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from anchors.exercises.compare import difference
 from anchors.exercises.learner import Answer
-from anchors.exercises.shrink import shrink, size_of
 from anchors.exercises.task import Arguments, Case, Mistake, Task
 
 Ask = Callable[[Arguments], Answer]
@@ -52,8 +51,16 @@ def mismatch(task: Task, arguments: Arguments, expected: Any, value: Any) -> str
         return str(error)
 
 
-def examine(task: Task, ask: Ask, *, smallest: bool = True) -> Verdict:
-    """Ask every case; stop early only when the process is gone. smallest: look for a smaller failing case."""
+def size_of(arguments: Arguments) -> int:
+    """The count of numbers in all tensors and lists: how much there is to read."""
+    return sum(
+        value.numel() if isinstance(value, Tensor) else len(value) if isinstance(value, list | tuple) else 1
+        for value in arguments.values()
+    )
+
+
+def examine(task: Task, ask: Ask) -> Verdict:
+    """Ask every case; stop early only when the process is gone. The failure is the smallest failing case."""
     seen: list[tuple[Case, Any, Answer]] = []
     failures: list[Failure] = []
     for case in task.cases():
@@ -66,31 +73,8 @@ def examine(task: Task, ask: Ask, *, smallest: bool = True) -> Verdict:
             return Verdict(task, len(seen), len(failures), failures[-1], ())
     if not failures:
         return Verdict(task, len(seen), 0, None, ())
-    shown = min(failures, key=lambda failure: size_of(failure.arguments))
-    named = diagnose(task, seen, failures)
-    return Verdict(task, len(seen), len(failures), smaller(task, ask, shown) if smallest else shown, named)
-
-
-def smaller(task: Task, ask: Ask, failure: Failure) -> Failure:
-    """The same kind of failure (a wrong answer, or an exception) in a smaller case."""
-    raised = failure.answer.problem is not None
-    best = failure
-
-    def fails(arguments: Arguments) -> bool:
-        nonlocal best
-        try:
-            expected = task.oracle(**arguments)
-        except (ValueError, IndexError, RuntimeError):
-            return False  # no longer a case
-        answer = ask(arguments)
-        problem = problem_of(task, arguments, expected, answer)
-        if problem is None or answer.fatal or (answer.problem is not None) != raised:
-            return False
-        best = Failure(failure.title, arguments, problem, expected, answer)
-        return True
-
-    shrink(task, failure.arguments, fails)
-    return best
+    smallest = min(failures, key=lambda failure: size_of(failure.arguments))
+    return Verdict(task, len(seen), len(failures), smallest, diagnose(task, seen, failures))
 
 
 def diagnose(task: Task, seen: list[tuple[Case, Any, Answer]], failures: list[Failure]):

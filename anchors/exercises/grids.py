@@ -78,7 +78,6 @@ CELL = Task(
         ),
         Mistake("not centred", "the box starts at (0, 0): it is centred there.", partial(cell_variant, corner=True)),
     ],
-    shrinks=[(("sizes", 0),), (("aspect_ratios", 0),)],
 )
 
 
@@ -138,7 +137,6 @@ GRID = Task(
             partial(grid_variant, anchor_slow=True),
         ),
     ],
-    shrinks=[(("cell_anchors", 0),)],
 )
 
 
@@ -194,5 +192,4 @@ INSIDE = Task(
             partial(inside_variant, last=1),
         ),
     ],
-    shrinks=[(("boxes", 0),)],
 )

@@ -103,7 +103,6 @@ LABEL_ROIS = Task(
         ),
         Mistake("above instead of at least", "IoU 0.5 is foreground.", partial(rois_variant, strict=True)),
     ],
-    shrinks=[(("proposals", 0),), (("gt_boxes", 0), ("gt_labels", 0))],
 )
 
 
@@ -208,5 +207,4 @@ DETECTION_LOSS = Task(
         ),
         Mistake("missing sigma", "smooth L1 changes at 1 / sigma^2, not at 1.", partial(detection_variant, beta=1.0)),
     ],
-    shrinks=[(("class_logits", 0), ("box_deltas", 0), ("labels", 0), ("target_deltas", 0))],
 )

@@ -69,7 +69,6 @@ SMOOTH = Task(
         Mistake("summed", "the answer has x's shape; sums come later.", partial(smooth_variant, kind="sum")),
         Mistake("averaged", "the answer has x's shape; means come later.", partial(smooth_variant, kind="mean")),
     ],
-    shrinks=[(("x", 0),)],
 )
 
 
@@ -199,5 +198,4 @@ RPN_LOSS = Task(
             partial(rpn_variant, smooth=partial(smooth_variant, kind="no sigma")),
         ),
     ],
-    shrinks=[(("objectness", 0), ("deltas", 0), ("labels", 0), ("target_deltas", 0))],
 )

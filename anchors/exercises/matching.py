@@ -110,7 +110,6 @@ MATCH = Task(
             partial(match_variant, own_target=False),
         ),
     ],
-    shrinks=[(("iou", 0),), (("iou", 1),)],
 )
 
 
@@ -204,5 +203,4 @@ SAMPLE = Task(
             partial(sample_variant, rule="one more"),
         ),
     ],
-    shrinks=[(("labels", 0),)],
 )

@@ -63,6 +63,12 @@ def pool_case(*rois, output_size=2, spatial_scale=0.25, features=RAMP):
     return {"features": features, "rois": rows, "output_size": output_size, "spatial_scale": spatial_scale}
 
 
+def second_image():
+    case = pool_case([0, 0, 4, 4], output_size=1, features=torch.arange(8.0).reshape(2, 1, 2, 2))
+    case["rois"][0, 0] = 1
+    return case
+
+
 def draw_pool(rng, size):
     side, num_images = 3 + size // 2, 1 + (size > 4)
     rows = []
@@ -90,6 +96,7 @@ POOL = Task(
         Case("over the right edge", pool_case([8, 0, 24, 12])),
         Case("outside the map", pool_case([100, 100, 120, 120])),
         Case("negative values", pool_case([0, 0, 12, 12], features=RAMP - 20)),
+        Case("the second image", second_image()),
         Case("no RoI", pool_case()),
     ],
     draw=draw_pool,
@@ -137,7 +144,6 @@ POOL = Task(
             partial(pool_variant, first_image=True),
         ),
     ],
-    shrinks=[(("rois", 0),), (("features", 1),)],
 )
 
 
@@ -228,5 +234,4 @@ ALIGN = Task(
         ),
         Mistake("one point for each bin", "a bin has 2 x 2 points.", partial(align_variant, num_points=1)),
     ],
-    shrinks=[(("rois", 0),), (("features", 1),)],
 )

@@ -121,7 +121,6 @@ HEAD = Task(
             lambda x, w1, b1, w2, b2: head_variant(x, w1, b1, w2, b2, second=False),
         ),
     ],
-    shrinks=[(("x", 0),)],
 )
 
 RECALL = Task(
@@ -236,7 +235,6 @@ MEAN_AP = Task(
             lambda ap: mean_ap_variant(ap, first_only=True),
         ),
     ],
-    shrinks=[(("ap", 0),), (("ap", 1),)],
 )
 
 

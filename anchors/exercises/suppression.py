@@ -111,7 +111,6 @@ NMS = Task(
             partial(nms_variant, order="later wins"),
         ),
     ],
-    shrinks=[(("boxes", 0), ("scores", 0))],
 )
 
 
@@ -228,7 +227,6 @@ PROPOSE = Task(
             partial(propose_variant, filter_first=False),
         ),
     ],
-    shrinks=[(("anchors", 0), ("deltas", 0), ("scores", 0))],
 )
 
 
@@ -351,5 +349,4 @@ POSTPROCESS = Task(
             partial(postprocess_variant, sigmoid=True),
         ),
     ],
-    shrinks=[(("class_logits", 0), ("box_deltas", 0), ("rois", 0))],
 )

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 Arguments = dict[str, Any]  # keyword arguments of one call: tensors, numbers, tuples and lists of numbers
-Axes = tuple[tuple[str, int], ...]  # (argument, axis) pairs that have one length: they shrink together
 
 NUM_RANDOM = 60
 SEED = 20261121
@@ -44,7 +43,6 @@ class Task:
     edges: Sequence[Case]
     draw: Callable[[random.Random, int], Arguments]
     mistakes: Sequence[Mistake]
-    shrinks: Sequence[Axes] = ()
     canonical: Callable[[Arguments, Any], Any] = lambda arguments, answer: answer
 
     def cases(self) -> list[Case]:

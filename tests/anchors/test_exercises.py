@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -26,10 +25,9 @@ from anchors.exercises.catalogue import (
 from anchors.exercises.child import load
 from anchors.exercises.commands import write_exercises
 from anchors.exercises.compare import Foreign, difference
-from anchors.exercises.examine import examine, in_process, literal, problem_of, written
+from anchors.exercises.examine import examine, in_process, literal, problem_of, size_of, written
 from anchors.exercises.learner import Answer
 from anchors.exercises.messages import decode, encode
-from anchors.exercises.shrink import shrink, size_of
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -55,8 +53,7 @@ def test_the_solution_is_right(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_known_mistake_is_found_and_named_alone(name, monkeypatch):
-    monkeypatch.setattr("anchors.exercises.shrink.BUDGET", 0)  # shrinking has its own tests
+def test_every_known_mistake_is_found_and_named_alone(name):
     task = TASKS[name]
     assert len(task.mistakes) >= 2
     for mistake in task.mistakes:
@@ -88,9 +85,8 @@ MISTAKE_OF_BUG = {
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_a_bug_file_fails_with_its_mistake_named(bug, monkeypatch):
+def test_a_bug_file_fails_with_its_mistake_named(bug):
     # that its solution passes is the first test above: solution(bug) is the task's
-    monkeypatch.setattr("anchors.exercises.shrink.BUDGET", 0)
     task = find(bug.name)
     verdict = examine(task, in_process(function_in(FOLDER / "bugs" / f"{bug.name}.py", task)))
     assert verdict.failure is not None
@@ -348,24 +344,12 @@ def test_messages_pass_through_unchanged():
     assert decode(encode(torch.zeros(3_000_000))).type_name.startswith("a float32 tensor of 3000000")
 
 
-def test_shrinking_leaves_the_one_row_that_matters():
-    task = TASKS["inside"]
-    arguments = task.draw(random.Random(1), 8)
-    arguments["boxes"][5] = torch.tensor([-30.5, 1.0, 5.0, 5.0])
-
-    def fails(case):
-        return bool((case["boxes"][:, 0] < -20).any())
-
-    smallest = shrink(task, arguments, fails)
-    assert smallest["boxes"].tolist() == [[-30.0, 1.0, 5.0, 5.0]]
-    assert size_of(smallest) < size_of(arguments)
-
-
 def test_the_case_shown_is_small_and_wrong():
     task = TASKS["nms"]
     wrong = next(m.function for m in task.mistakes if m.name == "suppressed boxes suppress")
     failure = examine(task, in_process(wrong)).failure
     assert len(failure.arguments["boxes"]) == 3  # a chain needs three boxes: fewer cannot show it
+    assert size_of(failure.arguments) == 3 * 4 + 3 + 1  # boxes, scores, threshold
     assert problem_of(task, failure.arguments, task.oracle(**failure.arguments), Answer(wrong(**failure.arguments)))
 
 
