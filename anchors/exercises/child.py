@@ -1,54 +1,57 @@
-"""The subprocess that runs the learner's function: python -m anchors.exercises.child FILE FUNCTION NAMES.
+"""The subprocess that runs the learner's function on all cases; `learner.answers_of` starts it.
 
-Each call is one JSON line on stdin ({"name": value}), each answer one on stdout. What the learner's code prints is
-discarded, and its stdin is empty. The parent keeps the time limit; the memory limit is set here (Linux).
+    python -m anchors.exercises.child FILE FUNCTION NAMES QUESTIONS REPLIES LOG SECONDS
+
+QUESTIONS has a JSON line ({"name": value}) for each case, REPLIES gets one for the import and one for each answer. When
+an answer takes longer than SECONDS, faulthandler ends the process (from a thread in C, so also while Python is busy)
+and writes to LOG. The memory is limited where the platform can (Linux).
 """
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import inspect
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 ROOM = 2 << 30  # bytes that a learner's function may take on top of torch
 
 
-def main(file: str, function: str, names: list[str]) -> None:
-    questions, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
+def main(file: str, function: str, names: list[str], questions: Path, replies: Path, log: Path, seconds: float) -> None:
+    with replies.open("w", encoding="utf-8") as written, log.open("w", encoding="utf-8") as late:
 
-    def send(message: dict[str, Any]) -> None:
-        answers.write(json.dumps(message) + "\n")
-        answers.flush()
+        def send(message: dict[str, Any]) -> None:
+            written.write(json.dumps(message) + "\n")
+            written.flush()
 
-    complaint = unreadable(file)
-    if complaint:  # before torch is imported, which takes seconds
-        send({"ready": True})
+        complaint = unreadable(file)
+        if complaint:  # before torch is imported, which takes seconds
+            return send({"unusable": complaint})
+        import torch
+
+        from anchors.exercises.messages import decode, encode
+
+        torch.set_num_threads(1)
+        limit_memory()
+        faulthandler.dump_traceback_later(seconds, exit=True, file=late)
+        learner, complaint = load(file, function, names)
         send({"unusable": complaint})
-        return
-    import torch
-
-    from anchors.exercises.messages import decode, encode
-
-    torch.set_num_threads(1)
-    limit_memory()
-    send({"ready": True})
-    learner, complaint = load(file, function, names)
-    send({"unusable": complaint})
-    for line in questions:
-        arguments = {name: decode(value) for name, value in json.loads(line).items()}
-        torch.manual_seed(0)
-        try:
-            send({"answer": encode(learner(**arguments))})
-        except BaseException as error:
-            send({"raised": describe(error, file)})
+        if complaint:
+            return None
+        for line in questions.read_text(encoding="utf-8").splitlines():
+            arguments = {name: decode(value) for name, value in json.loads(line).items()}
+            torch.manual_seed(0)
+            faulthandler.dump_traceback_later(seconds, exit=True, file=late)  # starts the clock again
+            try:
+                send({"answer": encode(learner(**arguments))})
+            except BaseException as error:
+                send({"raised": describe(error, file)})
+        faulthandler.cancel_dump_traceback_later()
 
 
 def unreadable(file: str) -> str | None:
@@ -108,4 +111,10 @@ def limit_memory() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3].split(","))
+    main(
+        sys.argv[1],
+        sys.argv[2],
+        sys.argv[3].split(","),
+        *(Path(name) for name in sys.argv[4:7]),
+        float(sys.argv[7]),
+    )

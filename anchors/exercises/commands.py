@@ -20,7 +20,7 @@ from anchors.exercises.catalogue import (
     solution,
 )
 from anchors.exercises.examine import as_data, examine, written
-from anchors.exercises.learner import Learner, Unusable
+from anchors.exercises.learner import Unusable, answers_of
 
 GUIDE = """# Exercises: Faster R-CNN from the inside
 
@@ -84,8 +84,8 @@ def check(path: str, *, exercise: str | None, seconds: float, as_json: bool) -> 
 
 def verdict_on(file: str | Path, name: str, *, seconds: float):
     task = find(name)
-    with Learner(file, task.function, list(task.edges[0].arguments), seconds=seconds) as ask:
-        return examine(task, ask)
+    cases = [case.arguments for case in task.cases()]
+    return examine(task, answers_of(file, task.function, cases, seconds=seconds))
 
 
 def check_folder(folder: Path, *, seconds: float, as_json: bool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from anchors.exercises.compare import difference
 from anchors.exercises.learner import Answer
 from anchors.exercises.task import Arguments, Case, Mistake, Task
 
-Ask = Callable[[Arguments], Answer]
 SHARE = 0.7  # of the wrong cases must equal a mistake before it is named
 
 
@@ -59,18 +58,16 @@ def size_of(arguments: Arguments) -> int:
     )
 
 
-def examine(task: Task, ask: Ask) -> Verdict:
-    """Ask every case; stop early only when the process is gone. The failure is the smallest failing case."""
-    seen: list[tuple[Case, Any, Answer]] = []
-    failures: list[Failure] = []
-    for case in task.cases():
-        expected, answer = task.oracle(**case.arguments), ask(case.arguments)
-        seen.append((case, expected, answer))
-        problem = problem_of(task, case.arguments, expected, answer)
-        if problem:
-            failures.append(Failure(case.title, case.arguments, problem, expected, answer))
-        if answer.fatal:
-            return Verdict(task, len(seen), len(failures), failures[-1], ())
+def examine(task: Task, answers: Sequence[Answer]) -> Verdict:
+    """The verdict on the answers to the task's cases, in their order; fewer, if the process ended early."""
+    seen = [(case, task.oracle(**case.arguments), answer) for case, answer in zip(task.cases(), answers)]
+    failures = [
+        Failure(case.title, case.arguments, problem, expected, answer)
+        for case, expected, answer in seen
+        if (problem := problem_of(task, case.arguments, expected, answer))
+    ]
+    if len(seen) < len(task.cases()):  # hung or dead: the last case is the one to show
+        return Verdict(task, len(seen), len(failures), failures[-1], ())
     if not failures:
         return Verdict(task, len(seen), 0, None, ())
     smallest = min(failures, key=lambda failure: size_of(failure.arguments))
@@ -165,8 +162,8 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def in_process(function: Callable) -> Ask:
-    """Call a function in this process: for the package's own solutions and mistakes."""
+def in_process(task: Task, function: Callable) -> list[Answer]:
+    """The answers of a function of ours, in this process: for the package's own solutions and mistakes."""
 
     def ask(arguments: Arguments) -> Answer:
         torch.manual_seed(0)
@@ -175,4 +172,4 @@ def in_process(function: Callable) -> Ask:
         except Exception as error:
             return Answer(problem=f"raised {type(error).__name__}: {error}")
 
-    return ask
+    return [ask(case.arguments) for case in task.cases()]

@@ -47,7 +47,7 @@ def function_in(path: Path, task):
 @pytest.mark.parametrize("name", TASKS)
 def test_the_solution_is_right(name):
     task = TASKS[name]
-    verdict = examine(task, in_process(function_in(FOLDER / "solutions" / f"{name}.py", task)))
+    verdict = examine(task, in_process(task, function_in(FOLDER / "solutions" / f"{name}.py", task)))
     assert verdict.failure is None, written(verdict, name)
     assert verdict.num_cases >= 60
 
@@ -57,7 +57,7 @@ def test_every_known_mistake_is_found_and_named_alone(name):
     task = TASKS[name]
     assert len(task.mistakes) >= 2
     for mistake in task.mistakes:
-        verdict = examine(task, in_process(mistake.function))
+        verdict = examine(task, in_process(task, mistake.function))
         assert verdict.failure is not None, mistake.name
         assert [found.name for found, _, _ in verdict.mistakes] == [mistake.name]
 
@@ -88,7 +88,7 @@ MISTAKE_OF_BUG = {
 def test_a_bug_file_fails_with_its_mistake_named(bug):
     # that its solution passes is the first test above: solution(bug) is the task's
     task = find(bug.name)
-    verdict = examine(task, in_process(function_in(FOLDER / "bugs" / f"{bug.name}.py", task)))
+    verdict = examine(task, in_process(task, function_in(FOLDER / "bugs" / f"{bug.name}.py", task)))
     assert verdict.failure is not None
     assert [found.name for found, _, _ in verdict.mistakes] == [MISTAKE_OF_BUG[bug.name]]
     assert solution(bug.name) == (FOLDER / "solutions" / f"{bug.task}.py").read_text()
@@ -347,7 +347,7 @@ def test_messages_pass_through_unchanged():
 def test_the_case_shown_is_small_and_wrong():
     task = TASKS["nms"]
     wrong = next(m.function for m in task.mistakes if m.name == "suppressed boxes suppress")
-    failure = examine(task, in_process(wrong)).failure
+    failure = examine(task, in_process(task, wrong)).failure
     assert len(failure.arguments["boxes"]) == 3  # a chain needs three boxes: fewer cannot show it
     assert size_of(failure.arguments) == 3 * 4 + 3 + 1  # boxes, scores, threshold
     assert problem_of(task, failure.arguments, task.oracle(**failure.arguments), Answer(wrong(**failure.arguments)))
@@ -362,12 +362,13 @@ def test_a_mistake_is_named_though_the_file_has_another_fault():
             raise IndexError("empty")
         return plus_one(boxes, scores, iou_thresh)
 
-    verdict = examine(task, in_process(learner))
+    verdict = examine(task, in_process(task, learner))
     assert [mistake.name for mistake, _, _ in verdict.mistakes] == ["hidden +1"]
 
 
 def test_an_unknown_mistake_is_not_given_a_name():
-    verdict = examine(TASKS["iou"], in_process(lambda a, b: torch.full((len(a), len(b)), 0.123)))
+    task = TASKS["iou"]
+    verdict = examine(task, in_process(task, lambda a, b: torch.full((len(a), len(b)), 0.123)))
     assert verdict.failure is not None
     assert verdict.mistakes == ()
     assert "known mistake" not in written(verdict, "iou")
