@@ -186,9 +186,9 @@ def _elements(name: str, annotation: dict, image: dict, group: int) -> list[str]
     head = f'label={quoteattr(name)} source="manual" occluded="{int(bool(annotation.get("occluded")))}" z_order="0"'
     shape: Any = annotation.get("segmentation")
     x, y, w, h = annotation["bbox"]
-    if isinstance(shape, dict):
+    if isinstance(shape, dict) and rle.area(rle.to_runs(shape)):
         return [_mask_element(head, shape, image)]
-    if not shape or (len(shape) == 1 and list(shape[0]) == geometry.rectangle((x, y, w, h))):
+    if not shape or isinstance(shape, dict) or (len(shape) == 1 and list(shape[0]) == geometry.rectangle((x, y, w, h))):
         return [f'<box {head} xtl="{x!r}" ytl="{y!r}" xbr="{x + w!r}" ybr="{y + h!r}"></box>']
     if len(shape) > 1:
         head += f' group_id="{group}"'

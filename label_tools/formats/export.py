@@ -72,6 +72,7 @@ def export_yolo(
 
     annotations, out = coco.file_of(annotations), Path(out)
     document = coco.read(annotations)
+    copies = _copies(document, annotations, out / "images", copy_images)
     numbers = {c["id"]: i for i, c in enumerate(sorted(document["categories"], key=lambda c: c["id"]))}
     names = coco.class_names(document)
     yolo.checked_names(dict(enumerate(names)), annotations)
@@ -86,8 +87,7 @@ def export_yolo(
     _write(out / "classes.txt", "".join(f"{name}\n" for name in names).encode())
     data = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(names))}
     _write(out / "data.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())
-    if copy_images:
-        _copy_images(document, annotations, out / "images")
+    _copy(copies)
     return counts
 
 
@@ -102,14 +102,14 @@ def export_coco(
 
     annotations, out = coco.file_of(annotations), Path(out)
     document = coco.read(annotations)
+    copies = _copies(document, annotations, out / "images", copy_images)
     target = out / "annotations" / "instances_default.json"
     _refuse_existing(target, overwrite)
     keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
     kept = [{key: a[key] for key in keys} for a in document["annotations"] if not coco.is_ignore_region(a)]
     target.parent.mkdir(parents=True, exist_ok=True)
     coco.write({**document, "info": {}, "annotations": kept}, target)
-    if copy_images:
-        _copy_images(document, annotations, out / "images")
+    _copy(copies)
     return _counts(document, 1, len(kept), _ignored(document, crowds=False))
 
 
@@ -122,14 +122,14 @@ def export_cvat(
 
     annotations, out = coco.file_of(annotations), Path(out)
     document = coco.read(annotations)
+    copies = _copies(document, annotations, out / "images", copy_images)
     target = out / "annotations.xml"
     _refuse_existing(target, overwrite)
     names = {c["id"]: c["name"] for c in document["categories"]}
     kept = _of_images(document)
     images = [(i, [(names[a["category_id"]], a) for a in kept[i["id"]]]) for i in document["images"]]
     _write(target, cvat.document_text(images, coco.class_names(document)).encode())
-    if copy_images:
-        _copy_images(document, annotations, out / "images")
+    _copy(copies)
     return _counts(document, 1, sum(map(len, kept.values())), _ignored(document, crowds=True))
 
 
@@ -154,6 +154,7 @@ def export_masks(
 
     annotations, out = coco.file_of(annotations), Path(out)
     document = coco.read(annotations)
+    copies = _copies(document, annotations, out / "images", copy_images)
     names = coco.class_names(document)
     yolo.checked_names(dict(enumerate(names)), annotations)  # a line each in label_names.txt
     if mode not in ("instance", "class"):
@@ -189,8 +190,7 @@ def export_masks(
             pixels, _ = masks_write.paint_values(image, objects, list(values))
             file = (out / "overlays" / image["file_name"]).with_suffix(".jpg")
             _write(file, masks_write.overlay(coco.image_path(document, annotations, image), pixels))
-    if copy_images:
-        _copy_images(document, annotations, out / "images")
+    _copy(copies)
     dropped = _ignored(document, crowds=True)
     if hidden:
         dropped["objects of which nothing is to be seen below smaller ones"] = hidden
@@ -213,13 +213,43 @@ def _folder_name(name: str) -> str:
     return name
 
 
-def _copy_images(document: dict, annotations: Path, folder: Path) -> None:
-    from label_tools.document import coco
+def _copies(document: dict, annotations: Path, folder: Path, wanted: bool) -> list[tuple[str, Path]]:
+    """(image, its place below `folder`) of what --copy-images is to copy; nothing is copied yet.
 
+    Raises InputError for what is missing or no image, and for what lies outside the folder of the images, by its name,
+    by a link, or by an absolute image_root: a file from elsewhere could name anything on this machine.
+    """
+    from label_tools.document import coco
+    from label_tools.pictures.image_paths import ImageFolder
+    from label_tools.pictures.images import MAX_PIXELS
+    from label_tools.shapes.instances import RefusedError
+
+    if not wanted:
+        return []
+    info = document.get("info")
+    if isinstance(info, dict) and os.path.isabs(str(info.get("image_root", ""))):
+        raise InputError(
+            f"{annotations}: info.image_root {info['image_root']} is absolute; nothing is copied from there"
+        )
+    root = coco.image_root(document, annotations)
+    images = ImageFolder(root, max_pixels=MAX_PIXELS)
+    copies = []
     for image in document["images"]:
-        target = folder / image["file_name"]
+        name = image["file_name"]
+        path = os.path.abspath(coco.image_path(document, annotations, image))
+        try:
+            images.check_links(path, name)
+            images.info(path)
+        except RefusedError as error:
+            raise InputError(f'{annotations}, image {image["id"]} "{name}": {error.text}') from error
+        copies.append((path, folder / name))
+    return copies
+
+
+def _copy(copies: list[tuple[str, Path]]) -> None:
+    for path, target in copies:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(coco.image_path(document, annotations, image), target)
+        shutil.copyfile(path, target)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

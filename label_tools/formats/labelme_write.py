@@ -71,13 +71,13 @@ def file_content(
 
 
 def shapes_of(annotation: Mapping[str, Any]) -> list[tuple[str, list[list[float]], str | None]]:
-    """(shape_type, points, mask) of each piece of an annotation; a box when it has no segmentation."""
+    """(shape_type, points, mask) of each piece of an annotation; a box when it has no segmentation, or no pixel."""
     segmentation = annotation.get("segmentation")
     x, y, w, h = annotation["bbox"]
-    if isinstance(segmentation, dict):
+    if isinstance(segmentation, dict) and rle.area(rle.to_runs(segmentation)):
         return [_mask_shape(segmentation)]
     corners = [x, y, x + w, y, x + w, y + h, x, y + h]
-    if not segmentation or [list(p) for p in segmentation] == [corners]:
+    if not segmentation or isinstance(segmentation, dict) or [list(p) for p in segmentation] == [corners]:
         return [("rectangle", [[x, y], [x + w, y + h]], None)]
     return [("polygon", [list(p) for p in zip(flat[0::2], flat[1::2])], None) for flat in segmentation]
 

@@ -38,10 +38,12 @@ def paint_values(
 
 
 def runs_of(annotation: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    """The object's pixels as run lengths: of its RLE, its outlines, or, where it has neither, its box."""
+    """The object's pixels as run lengths: of its RLE, its outlines, or, where these have no pixel, its box."""
     shape = annotation.get("segmentation")
     if isinstance(shape, dict):
-        return rle.to_runs(shape)
+        if rle.area(runs := rle.to_runs(shape)):
+            return runs
+        shape = None
     return rle.rasterize(shape or [geometry.rectangle(tuple(annotation["bbox"]))], height, width)
 
 

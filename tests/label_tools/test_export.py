@@ -20,9 +20,9 @@ from label_tools.formats.export import (
 from label_tools.formats.masks_write import voc_colours
 from label_tools.pictures.images import image_info
 from label_tools.pictures.own_files import is_drawing
-from label_tools.readers.convert import convert_yolo
+from label_tools.readers.convert import convert, convert_yolo
 from label_tools.text.errors import InputError
-from tests.label_tools.bad_input_makers import annotation, save_coco
+from tests.label_tools.bad_input_makers import annotation, picture, save_coco
 
 
 def test_exports_refuse_to_overwrite_and_to_collide(tmp_path):
@@ -110,3 +110,35 @@ def test_a_line_break_in_a_class_name_is_refused_before_anything_is_written(tmp_
     with pytest.raises(InputError, match="control characters"):
         export_yolo(start, tmp_path / "y")
     assert not (tmp_path / "y").exists()
+
+
+@pytest.mark.parametrize("export", [export_yolo, export_cvat, export_coco, export_masks])
+def test_only_images_of_the_folder_are_copied(tmp_path, export):
+    """What a COCO file from elsewhere names may be any file of this machine: by its root, its name, a link."""
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "passwd").write_text("root")
+    picture(tmp_path / "secret" / "own.jpg")
+    start = save_coco(tmp_path, [block(1, 1, 5, 10)])
+    good = json.loads(start.read_text())
+    (tmp_path / "images" / "link.jpg").symlink_to(tmp_path / "secret" / "own.jpg")
+    for root, name, words in (
+        (str(tmp_path / "secret"), "own.jpg", "absolute"),
+        ("secret", "passwd", "passwd"),
+        ("images", "link.jpg", "leads out"),
+        ("images", "no.jpg", "no such file|does not exist"),
+    ):
+        document = {**good, "info": {"image_root": root}, "images": [{**good["images"][0], "file_name": name}]}
+        start.write_text(json.dumps(document))
+        with pytest.raises(InputError, match=words):
+            export(start, tmp_path / "out", copy_images=True)
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("export", [export_labelme, export_cvat, export_masks, export_voc, export_yolo])
+def test_run_lengths_without_a_pixel_leave_the_box(tmp_path, export):
+    start = save_coco(tmp_path, [{**block(1, 1, 5, 10), "segmentation": {"size": [48, 64], "counts": [3072]}}])
+    counts = export(start, tmp_path / "out")
+    assert counts["objects_out"] == 1 and counts["dropped"] == {}
+    if export in (export_labelme, export_cvat):
+        (one,) = convert(tmp_path / "out", image_root=tmp_path / "images").records[0].instances
+        assert one.bbox == (5, 10, 10, 10)
