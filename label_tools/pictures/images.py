@@ -10,7 +10,7 @@ Policy, in short (rows B60 to B70 of `bad_input.py`):
 - a damaged or cut-off file is refused, never filled up with grey, and never rewritten;
 - orientation 1 to 8 is applied; a broken EXIF block or a value outside 1..8 counts as 1;
 - several frames: the first one; transparency is dropped;
-- 16-bit grey is scaled by its type (65535 -> 255); 32-bit and float grey from its lowest to its highest value.
+- other depths and colour modes become 8-bit RGB in `pixels.py`; HEIC is read where pillow-heif is installed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,17 @@ import numpy as np
 from PIL import Image
 
 from label_tools.document.coco import is_inside
+from label_tools.pictures.other_files import HAS_HEIC, HEIC_REMEDY, HEIC_SUFFIXES
+from label_tools.pictures.pixels import BITS_TAG, NoWayError, bits_of, to_rgb
 from label_tools.text.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "MPO")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".mpo")
+if HAS_HEIC:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    FORMATS, SUFFIXES = (*FORMATS, "HEIF"), (*SUFFIXES, *HEIC_SUFFIXES)
 LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "GIF")  # not fit to hold the ids of a mask
 MAX_PIXELS = 100_000_000
 _PLUGINS = tuple(f for f in FORMATS if f != "MPO")  # Pillow reads MPO, the format of phones, as a kind of JPEG
@@ -82,6 +89,7 @@ class ImageInfo:
     mode: str
     orientation: int
     frames: int
+    bits: int = 8  # of a channel, in the file
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -108,7 +116,7 @@ def image_info(path: Source, *, max_pixels: int = MAX_PIXELS, frames: bool = Fal
     with _opened(path, max_pixels) as image:
         width, height = image.size
         orientation = _orientation(image)
-        info = ImageInfo(width, height, image.format or "", image.mode, orientation, 1)
+        info = ImageInfo(width, height, image.format or "", image.mode, orientation, 1, bits_of(image))
         if orientation >= 5 and image.format != "TIFF":  # Pillow reports TIFF sizes already turned
             info = replace(info, width=height, height=width)
         return replace(info, frames=int(getattr(image, "n_frames", 1))) if frames else info
@@ -134,7 +142,10 @@ def open_image(path: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture as a person sees it: RGB, 8 bits, EXIF rotation applied. Raises ImageError naming the file."""
     with _opened(path, max_pixels) as image:
         image.load()
-        return _to_rgb(_turned(image), _name(path))
+        upright = _turned(image)
+        if upright is not image:
+            upright.tag_v2 = getattr(image, "tag_v2", {})  # what the values mean
+        return _to_rgb(upright, _name(path))
 
 
 def upright_rgb(image: Image.Image, name: str = "image") -> Image.Image:
@@ -188,7 +199,7 @@ def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def _limit(max_pixels: int) -> str:
-    return f"more than the limit of {max_pixels} pixels; raise --max-pixels if the image is meant to be that large"
+    return f"more than the limit of {max_pixels} pixels; cut it into tiles"
 
 
 @contextmanager
@@ -273,23 +284,10 @@ def _late_png_exif(image: Image.Image) -> bytes | None:
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    mode = image.mode
-    if mode == "RGB":
-        return image if type(image) is Image.Image else image.copy()
-    if mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.float32) / 257.0
-    elif mode in ("I", "F"):
-        grey = np.asarray(image).astype(np.float64)
-        if not np.isfinite(grey).all():
-            raise ImageError("B62", name, "pixels that are not finite numbers")
-        low, high = float(grey.min()), float(grey.max())
-        grey = (grey - low) * (255.0 / (high - low)) if high > low else np.zeros_like(grey)
-    else:
-        try:
-            return image.convert("RGB")
-        except ValueError as error:
-            raise ImageError("B62", name, f"no way from colour mode {mode} to RGB; save it as RGB") from error
-    return Image.fromarray(np.rint(grey).astype(np.uint8)).convert("RGB")
+    try:
+        return to_rgb(image)
+    except NoWayError as error:
+        raise ImageError("B62", name, str(error)) from error
 
 
 def _why_unidentified(path: Source, name: str) -> tuple[str, str, str]:
@@ -302,16 +300,36 @@ def _why_unidentified(path: Source, name: str) -> tuple[str, str, str]:
     if not head:
         return "B65", name, "the file is empty"
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"):
-        text = "HEIC and AVIF are not read; export it as JPEG or PNG (for example: magick photo.heic photo.jpg)"
+        if HAS_HEIC and head[8:10] != b"av":
+            return "B65", name, "damaged image: no readable HEIC"
+        text = f"HEIC and AVIF are not read; {HEIC_REMEDY}"
         return "B64", name, text
     if not head.strip(b"\0"):
         return "B65", name, "no image: the file holds only zero bytes"
     if head.lstrip()[:1] in (b"<", b"{"):
         return "B65", name, "no image: the file holds text (HTML, XML or JSON)"
+    if head[:4] in (b"II*\0", b"MM\0*") and (bands := _tiff_bands(path)):
+        text = f"a TIFF of {bands[0]} bands of {bands[1]} bits; 1, 3 or 4 bands are read. Choose three: "
+        return "B62", name, f"{text}gdal_translate -b 1 -b 2 -b 3 -ot Byte -scale in.tif out.tif"
     formats = ", ".join(FORMATS)
     if any(head.startswith(magic) for magic in _OTHER_FORMATS):
         return "B67", name, f"a {_OTHER_FORMATS[head[:4]]} file; only these formats are read: {formats}"
     return "B65", name, f"no readable image of one of the formats {formats}"
+
+
+def _tiff_bands(path: Source) -> tuple[int, int] | None:
+    """(bands, bits of the deepest) of a TIFF with a layout that Pillow does not know; None where it is damaged."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        with BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as file:
+            tags = ImageFileDirectory_v2(file.read(8))
+            file.seek(tags.next)
+            tags.load(file)
+            bits = tags[BITS_TAG]
+    except Exception:  # whatever a damaged directory raises
+        return None
+    return (len(bits), max(bits)) if len(bits) > 1 else None
 
 
 def _name(path: Source) -> str:

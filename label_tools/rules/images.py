@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from label_tools.document import coco
 from label_tools.pictures.duplicates import Fingerprint, fingerprint, look_alike, same_pixels
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import MAX_PIXELS, ImageError, ImageInfo, image_info, may_be_cut_off, open_image
+from label_tools.pictures.pixels import DARK
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
@@ -28,7 +31,6 @@ _SUFFIXES = {
     "GIF": (".gif",),
 }
 _MAY_HAVE_FRAMES = ("GIF", "TIFF", "WEBP", "MPO")
-_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
@@ -63,10 +65,11 @@ class ImageRules:
             info = image_info(path)
             if info.format in _MAY_HAVE_FRAMES or (self.decode and info.format == "PNG"):
                 info = image_info(path, frames=True)
-            if self.decode:
-                self.prints.append((image["file_name"], fingerprint(open_image(path))))
-            elif may_be_cut_off(path, info.format):
-                open_image(path)
+            if self.decode or info.bits > 8 or may_be_cut_off(path, info.format):
+                picture = open_image(path)
+                self._dark(image, info, picture)
+                if self.decode:
+                    self.prints.append((image["file_name"], fingerprint(picture)))
         except ImageError as error:
             return self._bad(image, error.code, error.text, "replace the file, or remove the entry")
         self._notes(image, info)
@@ -94,10 +97,17 @@ class ImageRules:
             self._say(NOTE, "B68", image, f"is {info.format} by its content; read as that")
         if info.frames > 1:
             self._say(NOTE, "B63", image, f"{info.frames} frames; only the first one is used")
-        if info.mode in _DEEP:
-            self._say(NOTE, "B62", image, f"mode {info.mode} has more than 8 bits; scaled to 8")
-        elif info.mode in _ALPHA:
+        if info.bits > 8:
+            self._say(NOTE, "B62", image, f"{info.bits} bits a channel; scaled to 8")
+        if info.mode in _ALPHA:
             self._say(NOTE, "B62", image, "has transparency, which is dropped")
+
+    def _dark(self, image: dict, info: ImageInfo, picture: Image.Image) -> None:
+        highest = max(high for _, high in picture.getextrema())
+        if info.bits > 8 and 0 < highest <= DARK:
+            text = f"nearly black: its values use little of the {info.bits} bits, the highest becomes {highest} of 255"
+            remedy = "save it with 8 bits, scaled (magick in.tif -auto-level -depth 8 out.png)"
+            self._say(WARNING, "B62", image, text, remedy)
 
     def summary(self) -> list[Finding]:
         """The findings; one instead of thousands when no image at all was found."""

@@ -317,8 +317,9 @@ ROWS = (
         "B62",
         "colour modes",
         "grey, palette, alpha, CMYK, 16 bits, float, LAB",
-        "accept: 8-bit modes become RGB, transparency is dropped; 16-bit grey is scaled by 257, 32-bit and float grey "
-        "from its lowest to its highest value; what has no way to RGB: leave out",
+        "accept: 8-bit modes become RGB, transparency is dropped; 16-bit grey is scaled by 257 or by the highest value "
+        "that a TIFF states, 32-bit and float grey from its lowest to its highest value, pixels without data black; "
+        "`check` warns of what becomes nearly black. More than four bands, no way to RGB: leave out",
     ),
     Row(
         "B63",
@@ -326,7 +327,12 @@ ROWS = (
         "animated GIF, WebP, PNG; TIFF pages; MPO of a phone",
         "accept: the first; a note of `check`",
     ),
-    Row("B64", "HEIC, AVIF", "formats that are not read", "leave out, with the way to convert them"),
+    Row(
+        "B64",
+        "HEIC, AVIF",
+        "formats that are not read",
+        "leave out, with the way to convert them; HEIC is read where pillow-heif is installed",
+    ),
     Row(
         "B65",
         "damaged image",

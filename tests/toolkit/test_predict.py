@@ -158,3 +158,18 @@ def test_boxes_come_back_in_the_pictures_own_pixels(run, tmp_path):
     assert a and b
     assert max(d["bbox"][0] + d["bbox"][2] for d in a) <= 96.01
     assert 96 < max(d["bbox"][0] + d["bbox"][2] for d in b) <= 288.01
+
+
+def test_what_is_not_read_in_a_folder_is_said(tmp_path, caplog):
+    """A telephone's folder: HEIC and a film beside one JPEG, and HEIC alone."""
+    from label_tools.pictures.other_files import HAS_HEIC
+    from toolkit.prediction.predict import find_images
+
+    (tmp_path / "only").mkdir()
+    for name in ("IMG_1.HEIC", "clip.mp4", "only/IMG_3.avif"):
+        (tmp_path / name).write_bytes(b"\0" * 64)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    assert [path.name for path, _ in find_images([tmp_path])] == (["IMG_1.HEIC"] if HAS_HEIC else []) + ["a.jpg"]
+    assert "1 MP4" in caplog.text and ("1 HEIC" in caplog.text) != HAS_HEIC
+    with pytest.raises(InputError, match="not read: 1 AVIF; AVIF and raw: export them as JPEG"):
+        find_images([tmp_path / "only"])

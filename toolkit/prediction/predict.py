@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from toolkit.data.loader import Batches, in_order
 from toolkit.metrics.small import FEW_OBJECTS
 from toolkit.training import engine
 
+_LOG = logging.getLogger(__name__)
 MOST_NAMES = 8  # classes that a note names
 
 
@@ -101,8 +103,10 @@ def find_images(sources: list[Path]) -> list[tuple[Path, Path]]:
 
     Pictures that `frcnn predict` or `frcnn draw` left in a folder are no photographs.
     """
+    from label_tools.pictures.other_files import not_read
     from label_tools.pictures.own_files import is_drawing
 
+    passed_over = not_read(path for source in sources if source.is_dir() for path in source.rglob("*"))
     found: list[tuple[Path, Path]] = []
     for source in sources:
         if source.is_dir():
@@ -113,7 +117,10 @@ def find_images(sources: list[Path]) -> list[tuple[Path, Path]]:
         else:
             raise InputError(f"{source}: not found; needs a picture or a folder of pictures")
     if not found:
-        raise InputError(f"{', '.join(map(str, sources))}: holds no picture ({', '.join(images.SUFFIXES)})")
+        why = f"; {passed_over}" if passed_over else ""
+        raise InputError(f"{', '.join(map(str, sources))}: holds no picture ({', '.join(images.SUFFIXES)}){why}")
+    if passed_over:
+        _LOG.warning("%s", passed_over)
     names: dict[Path, Path] = {}
     for path, name in found:
         if name in names:

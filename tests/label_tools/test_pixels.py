@@ -1,0 +1,107 @@
+"""Depths, values without data, bands, and files that are not read: scaled right, or said."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from label_tools.pictures.images import ImageError, image_info, open_image
+from label_tools.pictures.other_files import HAS_HEIC, not_read
+from label_tools.rules.images import ImageRules
+
+
+def tiff(path: Path, pixels: np.ndarray, **tags) -> Path:
+    Image.fromarray(pixels).save(path, tiffinfo={int(k[1:]): v for k, v in tags.items()})
+    return path
+
+
+def raw_tiff(path: Path, bands: int) -> Path:
+    """A TIFF of 4 x 2 pixels with `bands` bands of 16 bits, written by hand: Pillow writes at most four."""
+    data = np.arange(8 * bands, dtype="<u2").tobytes()
+    bits_at = 8 + 2 + 12 * 9 + 4
+    values = [(256, 3, 1, 4), (257, 3, 1, 2), (258, 3, bands, bits_at), (259, 3, 1, 1), (262, 3, 1, 1)]
+    values += [(273, 4, 1, bits_at + 2 * bands), (277, 3, 1, bands), (278, 3, 1, 2), (279, 4, 1, len(data))]
+    entries = b"".join(struct.pack("<HHII", *value) for value in values)
+    bits = struct.pack(f"<{bands}H", *[16] * bands)
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, 9) + entries + struct.pack("<I", 0) + bits + data)
+    return path
+
+
+def grey(path: Path) -> np.ndarray:
+    return np.asarray(open_image(path))[..., 0]
+
+
+def test_a_tiff_that_states_its_highest_value_is_scaled_by_it(tmp_path):
+    """12 bits in 16: 4095 becomes 255 and 2048 becomes 2048 * 255 / 4095 = 127.5, by hand rounded to even: 128."""
+    pixels = np.array([[0, 2048, 4095, 819]], dtype=np.uint16)
+    assert grey(tiff(tmp_path / "a.tif", pixels, t281=4095)).tolist() == [[0, 128, 255, 51]]
+    # without the tag 65535 is white: 4095 / 257 = 15.9
+    assert grey(tiff(tmp_path / "b.tif", pixels)).tolist() == [[0, 8, 16, 3]]
+
+
+@pytest.mark.parametrize("tags", [{}, {"t42113": "-9999"}])
+def test_pixels_without_data_are_black_and_do_not_squeeze_the_others(tmp_path, tags):
+    """Temperatures 20 to 36 and -9999: 20 is black, 36 white, 28 half of it."""
+    pixels = np.array([[20.0, 28.0, 36.0, -9999.0]], dtype=np.float32)
+    assert grey(tiff(tmp_path / "a.tif", pixels, **tags)).tolist() == [[0, 128, 255, 0]]
+
+
+def test_a_value_of_its_own_stands_for_no_data_only_where_it_is_said(tmp_path):
+    pixels = np.array([[1.0, 5.0, 9.0, 0.0]], dtype=np.float32)
+    assert grey(tiff(tmp_path / "a.tif", pixels)).tolist() == [[28, 142, 255, 0]]  # 255 / 9 = 28.3
+    assert grey(tiff(tmp_path / "b.tif", pixels, t42113="0")).tolist() == [[0, 128, 255, 0]]
+    near = np.array([[-9999.0, -9000.0, 0.0, 9000.0]], dtype=np.float32)  # -9999 among others like it is a value
+    assert grey(tiff(tmp_path / "c.tif", near)).tolist() == [[0, 13, 134, 255]]  # 9999 * 255 / 18999 = 134.2
+
+
+def test_a_dark_deep_picture_is_a_warning_and_a_bright_one_a_note(tmp_path):
+    tiff(tmp_path / "dark.tif", np.full((40, 60), 3000, np.uint16))
+    tiff(tmp_path / "bright.tif", np.full((40, 60), 60000, np.uint16))
+    rules = ImageRules(tmp_path, "a.json")
+    for k, name in enumerate(("dark.tif", "bright.tif"), start=1):
+        rules.check({"id": k, "file_name": name, "width": 60, "height": 40})
+    said = [(f.level, f.place.split('"')[1], f.text[:12]) for f in rules.findings]
+    assert said == [
+        ("warning", "dark.tif", "nearly black"),
+        ("note", "dark.tif", "16 bits a ch"),
+        ("note", "bright.tif", "16 bits a ch"),
+    ]
+
+
+def test_colours_of_16_bits_are_seen_in_a_png_and_a_tiff(tmp_path):
+    cv2 = pytest.importorskip("cv2")  # Pillow writes none
+    pixels = np.full((40, 60, 3), 700, np.uint16)
+    for name in ("a.png", "a.tif"):
+        assert cv2.imwrite(str(tmp_path / name), pixels)
+        assert image_info(tmp_path / name).bits == 16
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "b.png")
+    assert image_info(tmp_path / "b.png").bits == 8
+
+
+def test_too_many_bands_are_counted_and_the_way_out_is_said(tmp_path):
+    with pytest.raises(ImageError, match=r"a TIFF of 6 bands of 16 bits.*gdal_translate -b 1") as caught:
+        open_image(raw_tiff(tmp_path / "a.tif", 6))
+    assert caught.value.code == "B62"
+    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:20])
+    with pytest.raises(ImageError, match=r"damaged|no readable"):
+        open_image(tmp_path / "b.tif")
+
+
+def test_what_lies_beside_photographs_and_is_not_read():
+    said = not_read(["a.jpg", "IMG_1.HEIC", "IMG_2.heic", "clip.MP4", "x.nef", "notes.txt"])
+    counts = "1 MP4, 1 raw" if HAS_HEIC else "2 HEIC, 1 MP4, 1 raw"
+    assert said.startswith(f"not read: {counts}; ") and "ffmpeg" in said
+    assert not_read(["a.jpg", "b.png"]) == ""
+
+
+@pytest.mark.skipif(not HAS_HEIC, reason="needs pillow-heif (the extra [heic])")
+def test_heic_is_read_where_its_reader_is_installed(tmp_path):
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:10, :20] = (255, 0, 0)
+    Image.fromarray(pixels).save(tmp_path / "a.heic", quality=95)
+    picture = open_image(tmp_path / "a.heic")
+    assert picture.size == (60, 40) and picture.getpixel((5, 5))[0] > 240
