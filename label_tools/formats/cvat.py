@@ -34,6 +34,7 @@ from label_tools.text.strict_xml import parse_xml
 
 SHAPES = ("box", "polygon", "ellipse", "mask", "cuboid", "polyline", "points", "skeleton")
 _CUBOID = [f"{axis}{corner}{face}" for face in (1, 2) for corner in ("tl", "bl", "tr", "br") for axis in ("x", "y")]
+_MEND = "export with images, or `ffmpeg -i VIDEO -start_number 0 frame_%06d.png` in the folder of the images"
 _ENDINGS = (".png", ".PNG", ".jpg", ".jpeg", ".JPG")  # what CVAT gives the frames of a video
 
 
@@ -79,7 +80,7 @@ def _frames(root: ElementTree.Element) -> Iterator[Described]:
                 here.append(Drawn(place, track.get("label"), _make(element), _extra(element)))
     for number in sorted(frames):
         stem = f"frame_{number:06d}"
-        yield Described([stem + e for e in _ENDINGS], frames[number], size, f"frame {number}")
+        yield Described([stem + e for e in _ENDINGS], frames[number], size, f"frame {number}", mend=_MEND)
 
 
 def _size(width: str | None, height: str | None) -> tuple[float, float] | None:

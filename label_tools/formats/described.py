@@ -40,6 +40,7 @@ class Described:
     """One picture as written. names: what it may be called, the best first. size: (width, height) or None.
 
     place: where in the file. said: findings on the picture: (level, code, text). refusal: why it cannot be used.
+    mend: what to do where there is no such picture; "": as for every format.
     """
 
     names: Sequence[str]
@@ -48,6 +49,7 @@ class Described:
     place: str = ""
     said: list[tuple[str, str, str]] = field(default_factory=list)
     refusal: RefusedError | None = None
+    mend: str = ""
 
 
 def read_pictures(
@@ -99,6 +101,8 @@ def to_record(one: Described, path: str, images: ImageFolder, tally: Tally) -> I
         record = ImageRecord(images.file_name(image), info.width, info.height, [], _source(path, one.place))
         tally.refused_images.pop()
     except RefusedError as error:
+        if error.code == "B32" and one.mend:
+            error = RefusedError(error.code, error.text, one.mend)
         unlabelled = error.code == "B34"  # no loss: nobody has labelled it yet
         tally.skipped["images that nobody labelled" if unlabelled else "images left out"] += 1
         tally.drop(error, path, one.place, len(one.objects), level=NOTE if unlabelled else ERROR)

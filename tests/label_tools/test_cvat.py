@@ -135,6 +135,9 @@ def test_a_video_of_another_size(tmp_path):
     track = '<track id="0" label="c"><box frame="0" outside="0" xtl="1" ytl="1" xbr="9" ybr="9"/></track>'
     (tmp_path / "annotations.xml").write_text(f"{HEAD}<meta>{size}</meta>{track}</annotations>")
     assert read_program("cvat", tmp_path).tally.dropped == {"B52": 1}
+    (tmp_path / "frame_000000.png").unlink()
+    (lost,) = read_program("cvat", tmp_path).tally.findings
+    assert lost.code == "B32" and "ffmpeg" in lost.mend
 
 
 def test_a_subset_is_a_folder(tmp_path):
