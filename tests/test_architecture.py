@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -184,3 +186,97 @@ def test_nothing_in_the_repository_can_run_code_from_a_file():
                 assert words.get("weights_only") == "True", where
             assert call not in ("eval", "exec", "yaml.load", "pickle.load", "pickle.loads"), where
             assert words.get("allow_pickle", "False") == "False", where
+
+
+# rows of CONTRIBUTING's table: what a line holds (outside of comments), and every file of toolkit and label_tools that
+# may hold it, or the folder
+WHERE_A_LINE_LIVES = {
+    "prints": (
+        r"(?<![\w.])print\(|sys\.std(out|err)\.write",
+        {
+            "toolkit/commands/",
+            "toolkit/training/progress.py",
+            "toolkit/training/pretrain_starter.py",
+            "label_tools/commands/",
+            "label_tools/text/command_line.py",
+            "label_tools/text/errors.py",
+            "label_tools/text/log_lines.py",
+        },
+    ),
+    "opens an image file": (r"\bImage\.open\(", {"label_tools/pictures/images.py"}),
+    "swaps [x,y,w,h] and XYXY": (
+        r"x1, y1, x2 - x1, y2 - y1|\bx, y, x \+ w, y \+ h\b",
+        {"toolkit/data/boxes.py", "label_tools/"},
+    ),
+    "knows COCO's keys": (
+        r"\"iscrowd\"",
+        {
+            "label_tools/",
+            "toolkit/data/dataset.py",
+            "toolkit/metrics/arrays.py",
+            "toolkit/evaluation/evaluation_folder.py",
+            "toolkit/single_object/data/",
+            "toolkit/single_object/compare.py",
+        },
+    ),
+    "names a torchvision model": (
+        r"torchvision\.models|from torchvision import models",
+        {"toolkit/networks/", "toolkit/single_object/networks/", "toolkit/training/engine.py"},
+    ),
+    "calls backward or step": (
+        r"\.backward\(|optimizer\.step\(",
+        {
+            "toolkit/training/engine.py",
+            "toolkit/training/step.py",
+            "toolkit/training/dry_run.py",
+            "toolkit/training/pretrain_starter.py",
+        },
+    ),
+    "seeds the global generators": (r"np\.random\.seed\(|(?<![\w.])random\.seed\(", {"toolkit/runtime.py"}),
+    "chooses a device": (
+        r"mps\.is_available\(|torch\.device\(wanted",
+        {"toolkit/runtime.py", "toolkit/commands/doctor.py"},
+    ),
+    "asks which process it is": (r"environ.*\"(RANK|LOCAL_RANK|WORLD_SIZE)\"", {"toolkit/runtime.py"}),
+    "reads argv": (r"sys\.argv", {"toolkit/commands/", "label_tools/text/command_line.py"}),
+}
+
+
+@lru_cache
+def code_lines(path: Path) -> str:
+    """A source without comments, docstrings and their text."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = ""
+    return ast.unparse(tree).replace("'", '"')
+
+
+@pytest.mark.parametrize("what", WHERE_A_LINE_LIVES)
+def test_where_a_line_lives(what):
+    pattern, homes = WHERE_A_LINE_LIVES[what]
+    found = set()
+    for path in (path for package in ("toolkit", "label_tools") for path in sources(package)):
+        name = path.relative_to(ROOT).as_posix()
+        if re.search(pattern, code_lines(path)):
+            home = next(
+                (home for home in homes if name == home or (home.endswith("/") and name.startswith(home))), None
+            )
+            assert home, f"{name} {what}: that lives in {', '.join(sorted(homes))}"
+            found.add(home)
+    assert found == homes, f"no line there {what} any more: {homes - found}"
+
+
+def test_defaults_of_training_are_written_in_config_alone():
+    """No function elsewhere has a default of its own for an option of the optimiser or the schedule."""
+    from toolkit import config
+
+    options = {name for name, (section, _) in config.fields().items() if section in ("optimizer", "schedule")}
+    for path in sources("toolkit"):
+        for node in ast.walk(ast.parse(path.read_text())) if path.name != "config.py" else ():
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            spec = node.args
+            pairs = [*zip(spec.args[::-1], spec.defaults[::-1]), *zip(spec.kwonlyargs, spec.kw_defaults)]
+            written = {a.arg for a, d in pairs if isinstance(d, ast.Constant) and d.value is not None}
+            assert not written & options, f"{path.relative_to(ROOT)}, {node.name}: {written & options}"

@@ -122,6 +122,11 @@ class Processes:
         return self.rank == 0
 
 
+def is_first() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only one; before and after they join."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def join_processes(device: str) -> Processes:
     """Read torchrun's environment and join the group (nccl for GPUs, gloo for CPUs); alone without it."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))

@@ -106,11 +106,10 @@ def _resume(args: argparse.Namespace) -> int:
 
 def _print_end(folder: Path, report: bool) -> None:
     """The numbers of the best checkpoint, and where everything is. Of several processes the first one speaks."""
-    import os
-
+    from toolkit import runtime
     from toolkit.report import find_evaluations, read_metrics, tables
 
-    if os.environ.get("RANK", "0") != "0":
+    if not runtime.is_first():
         return
     own = [split for split in find_evaluations(folder) if split in ("val", "test")] if report else []
     for split in reversed(own):

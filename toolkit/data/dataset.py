@@ -7,7 +7,7 @@ order of its categories; 0 is background.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from label_tools.document import coco
 from label_tools.pictures import images
 from label_tools.text.errors import InputError
 from toolkit.data import pasting
+from toolkit.data.boxes import bbox
 
 Key = tuple[int, int]  # (row of the index, seed of its augmentation)
 
@@ -316,23 +317,15 @@ def repeat_factors(index: Index, threshold: float) -> np.ndarray:
     return factors
 
 
-def corners(bboxes: Sequence[Sequence[float]]) -> np.ndarray:
-    """COCO's [x, y, w, h] as [N,4] float64 XYXY."""
-    boxes = np.array(bboxes, dtype=np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes
-
-
 def coco_results(image_id: int, output: dict[str, torch.Tensor], category_ids: tuple[int, ...]) -> list[dict]:
     """One image's {boxes XYXY, labels, scores} -> entries of COCO's results format, best first."""
-    boxes = output["boxes"].double().cpu().numpy().reshape(-1, 4)
-    boxes[:, 2:] -= boxes[:, :2]
+    boxes = output["boxes"].double().cpu().reshape(-1, 4)
     labels, scores = output["labels"].tolist(), output["scores"].tolist()
     return [
         {
             "image_id": int(image_id),
             "category_id": category_ids[label - 1],
-            "bbox": [round(v, 3) for v in box],
+            "bbox": [round(v, 3) for v in bbox(box)],
             "score": round(score, 6),
         }
         for box, label, score in zip(boxes.tolist(), labels, scores, strict=True)

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import numpy as np
-
 from label_tools.document import coco
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
+from toolkit.data.boxes import corners
 from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.evaluation.judge import DEFAULTS, Settings, judge
@@ -189,9 +188,8 @@ def anchor_coverage(tables: Tables, view: View) -> dict | None:
     good = ~tables.gt_is_crowd & (tables.gt_bbox[:, 2:] > 0).all(1)
     if not good.any():
         return None
-    box, class_ = tables.gt_bbox[good], tables.gt_class[good]
-    corners = np.hstack([box[:, :2], box[:, :2] + box[:, 2:]])
-    best = view.best_iou(corners, tables.image_size[tables.gt_image[good]][:, ::-1])
+    class_ = tables.gt_class[good]
+    best = view.best_iou(corners(tables.gt_bbox[good]), tables.image_size[tables.gt_image[good]][:, ::-1])
     return {
         **coverage(best),
         "per_class": {

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import pickle
 import re
-import sys
 import urllib.error
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +22,8 @@ from torch import nn
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.networks.registry import Detector, Packaged, find
 from toolkit.networks.weight_files import Weights, read, weights_of
+
+log = logging.getLogger(__name__)
 
 STARTER = Path(__file__).with_name("starter") / "fasterrcnn_tiny_fpn.safetensors"
 PREDICTORS = ("roi_heads.box_predictor.", "box_head.class_logits.", "box_head.box_deltas.")  # torchvision's, ours
@@ -151,7 +153,7 @@ def fetch(enum: Any, weights: str) -> dict[str, torch.Tensor]:
     path = cached_file(enum)
     aside = _set_aside(path)
     if aside:
-        print(f"warning: --weights {weights}: {path}: {aside}fetching it again", file=sys.stderr)
+        log.warning(f"--weights {weights}: {path}: {aside}fetching it again")
     try:
         return enum.get_state_dict(progress=False, check_hash=True)
     except (urllib.error.URLError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

@@ -17,7 +17,7 @@ from label_tools.pictures import images
 from label_tools.pictures.paint import paint
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from toolkit.data.dataset import corners
+from toolkit.data.boxes import corners
 
 NOTEBOOK_SIDE = 800  # pixels of the longer side of a picture in a notebook
 

@@ -13,6 +13,7 @@ from label_tools.pictures.letters import class_texts
 from label_tools.pictures.paint import paint, paint_shapes
 from label_tools.pictures.palette import PAGE_COLOURS, Colour, class_colour, rgb
 from label_tools.pictures.tags import Tag, write_tags
+from toolkit.data.boxes import bbox
 
 # for what is no class: a sheet's true boxes, answers and a second network's answers
 TRUTH, ANSWER, OTHER = rgb(PAGE_COLOURS[2]), rgb(PAGE_COLOURS[0]), rgb(PAGE_COLOURS[5])
@@ -21,7 +22,7 @@ TRUTH, ANSWER, OTHER = rgb(PAGE_COLOURS[2]), rgb(PAGE_COLOURS[0]), rgb(PAGE_COLO
 def draw_boxes(image: Image.Image, boxes: Sequence, texts: Sequence[str], colours: Sequence[Colour]) -> Image.Image:
     """A copy of `image` with XYXY boxes, each with its text and in its colour."""
     corners = [tuple(float(v) for v in box) for box in boxes]
-    shapes = [{"bbox": [x1, y1, x2 - x1, y2 - y1]} for x1, y1, x2, y2 in corners]
+    shapes = [{"bbox": bbox(box)} for box in corners]
     picture = paint_shapes(image, shapes, colours)
     write_tags(picture, [Tag(*tag) for tag in zip(corners, texts, colours, strict=True)])
     return picture

@@ -16,6 +16,7 @@ import numpy as np
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.files import write_json
+from toolkit.data.boxes import corners
 from toolkit.metrics.curves import iou_index
 from toolkit.metrics.overlap import iou_of
 
@@ -204,8 +205,8 @@ class _View:
         if suspect.bbox:
             text = f"{suspect.class_name} {suspect.score:.2f}"
             boxes.append(_box("false", suspect.bbox, "", f"detection: {text}"))
-        corners = np.array([[x, y, x + w, y + h] for x, y, w, h in filter(None, (suspect.bbox, suspect.label_bbox))])
-        low, high = corners[:, :2].min(0), corners[:, 2:].max(0)
+        both = corners([box for box in (suspect.bbox, suspect.label_bbox) if box])
+        low, high = both[:, :2].min(0), both[:, 2:].max(0)
         crop = _around([*low, *(high - low)])
         extra = {"kind": suspect.kind, "suspicion": suspect.suspicion}
         return _Item(self.row_of_id[suspect.image_id], suspect.text, boxes, crop, extra)

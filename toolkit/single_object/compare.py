@@ -24,6 +24,7 @@ from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.files import write_json
 from toolkit import checkpoint, runtime
+from toolkit.data.boxes import corners
 from toolkit.evaluation.judge import coco_metrics
 from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
 from toolkit.prediction.predict import Predictor
@@ -201,8 +202,7 @@ def _numbers(rows: list[int], truth: dict[int, dict | None], found: dict[int, Fo
 
 
 def _iou(a: list[float], b: list[float]) -> float:
-    corners = [torch.tensor([[x, y, x + w, y + h]], dtype=torch.float64) for x, y, w, h in (a, b)]
-    return float(paired_iou(*corners))
+    return float(paired_iou(*torch.from_numpy(corners([a, b])).split(1)))
 
 
 def as_text(numbers: dict[str, Any]) -> str:
@@ -271,8 +271,7 @@ def _sheet(paths: dict[int, Path], truth: dict, found: dict[str, dict[int, Found
         )
         for answer, colour in sides:
             if answer:
-                x, y, w, h = answer["bbox"]
-                boxes.append([x, y, x + w, y + h])
+                boxes += corners([answer["bbox"]]).tolist()
                 colours.append(colour)
         drawn = draw_boxes(picture, boxes, [""] * len(boxes), colours)
         drawn.thumbnail((320, 320))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from toolkit.data.boxes import bbox
 from toolkit.single_object.box_codes import usable
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import LEAST_SIDE
@@ -78,7 +79,7 @@ def detections(outputs: Tensor, size: tuple[int, int], floor: float = 0.01) -> l
                 {
                     "image_id": place // (ROWS * COLUMNS) + 1,
                     "category_id": int(labels[place]) + 1,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "bbox": bbox((x1, y1, x2, y2)),
                     "score": float(scores[place]),
                 }
             )

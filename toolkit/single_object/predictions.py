@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from toolkit.data.boxes import bbox
 from toolkit.single_object import box_codes
 
 LEAST_SIDE = 1.01  # pixels; an untrained network's boxes of one pixel look like fractions of the image to the evaluator
@@ -60,7 +61,7 @@ class Prediction:
                         "image_id": row + 1,
                         "category_id": int(self.labels[row]) + 1,
                         "score": scores[row],
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "bbox": bbox((x1, y1, x2, y2)),
                     }
                 )
         return results

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
+from toolkit.data.boxes import bbox
 
 
 class One(NamedTuple):
@@ -112,7 +113,7 @@ class Samples:
                     "image_id": owner + 1,
                     "category_id": label + 1,
                     "iscrowd": 0,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "bbox": bbox((x1, y1, x2, y2)),
                     "area": (x2 - x1) * (y2 - y1),
                 }
             )
