@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -111,45 +111,55 @@ def assign(
             f"stay together, too few for {len(sizes)} parts ({', '.join(sizes)}): ask for fewer parts, "
             "or tie fewer together (another --group-by, --duplicates exact)"
         )
-    total = sum(classes, Counter())
+    total = _sum(classes)
     count = sum(sizes.values())
     room = dict(sizes)
     wanted = {part: {c: total[c] * size / count for c in total} for part, size in sizes.items()}
     order = [_tie_break(seed, names) for names in files]
     result: list[str | None] = [None] * len(files)
+    empty = dict.fromkeys(sizes)  # the parts that hold nothing yet, in order
+    undecided = len(files)
 
     def place(group: int, part: str) -> None:
+        nonlocal undecided
         result[group] = part
+        undecided -= 1
+        empty.pop(part, None)
         room[part] -= len(files[group])
         for name, number in classes[group].items():
             wanted[part][name] -= number
+
+    def allowed(size: int) -> list[str]:
+        """Where a group of `size` images may go: where it fits, else where most room is left; but one of the empty
+        parts when only as many groups are left as parts are empty."""
+        if undecided <= len(empty):
+            return list(empty)
+        fitting = [part for part in room if room[part] >= size]
+        return fitting or [max(room, key=room.__getitem__)]
 
     for group, part in enumerate(fixed):
         if part is not None:
             place(group, part)
     for several in (True, False):
         open_groups = {g for g in range(len(files)) if result[g] is None and (len(files[g]) > 1) == several}
+        left = _sum(classes[group] for group in open_groups)
         while open_groups:
-            left = Counter()
-            for group in open_groups:
-                left.update(classes[group])
             rarest = min(left, key=lambda name: (left[name], name is NO_OBJECT, str(name)))
             batch = [group for group in open_groups if rarest in classes[group]]
             for group in sorted(batch, key=lambda g: (-len(files[g]), order[g])):
-                parts = _allowed(len(files[group]), room, result)
+                parts = allowed(len(files[group]))
                 place(group, max(parts, key=lambda part: _need(part, rarest, wanted, sizes, room)))
+                left.subtract(classes[group])
             open_groups.difference_update(batch)
+            left = +left  # without those that reached 0
     return [str(part) for part in result]
 
 
-def _allowed(size: int, room: Mapping[str, int], result: Sequence[str | None]) -> list[str]:
-    """The parts that a group of `size` images may go to: where it fits, else where most room is left;
-    but when only as many groups are left as parts are empty, one of the empty parts."""
-    empty = [part for part in room if part not in result]
-    if sum(part is None for part in result) <= len(empty):
-        return empty
-    fitting = [part for part in room if room[part] >= size]
-    return fitting or [max(room, key=room.__getitem__)]
+def _sum(counters: Iterable[Counter]) -> Counter:
+    total: Counter = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
 
 
 def _need(
