@@ -20,24 +20,23 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark) -> dic
     """The annotation in our dialect. Raises RefusedError."""
     crowd = crowd_flag(item.get("iscrowd", 0), remark)
     try:
-        segmentation, mask_area, mask_box = _segmentation(item.get("segmentation"), image, remark)
+        segmentation = _segmentation(item.get("segmentation"), image, remark)
     except RefusedError as error:
         if crowd or not are_numbers(item.get("bbox"), 4):
             raise
         remark(WARNING, error.code, f"{error.text}; the outline is left out, the box is kept")
-        segmentation, mask_area, mask_box = [], None, None
+        segmentation = []
     box = item.get("bbox")
-    if mask_box is not None and (box is None or box == []):
+    if segmentation and (box is None or box == []):
         remark(WARNING, "B50", "no bbox; taken from the segmentation")
-        box = list(mask_box)
+        box = _box_of(segmentation)
     box, clipped = _box(box, image, remark, _rotation(item))
     if clipped and isinstance(segmentation, list):
         pieces = [geometry.clip_polygon(p, image["width"], image["height"]) for p in segmentation]
         segmentation = [p for p in pieces if len(p) >= 6]
-        mask_area = sum(map(geometry.polygon_area, segmentation)) if segmentation else None
     area = item.get("area")
     if clipped or not is_number(area) or not 0 < area < 1e300:  # False for NaN; a whole number may be beyond floats
-        area = mask_area if mask_area else box[2] * box[3]
+        area = _area_of(segmentation) or box[2] * box[3]
         if not clipped:
             remark(WARNING, "B50", f"area {short(item.get('area'))}; computed as {area:g}")
     return {
@@ -109,13 +108,13 @@ def _around(x: float, y: float, w: float, h: float, degrees: float) -> tuple[flo
     return x + (w - wide) / 2, y + (h - high) / 2, wide, high
 
 
-def _segmentation(value: Any, image: dict, remark: Remark) -> tuple[Any, float | None, tuple | None]:
-    """(segmentation in our form, its area, its box). Raises RefusedError for a malformed one."""
+def _segmentation(value: Any, image: dict, remark: Remark) -> list | dict:
+    """The segmentation in our form, [] for none. Raises RefusedError for a malformed one."""
     if value is None or value == [] or value == "":
-        return [], None, None
+        return []
     if isinstance(value, dict):
         return _run_lengths(value, image)
-    if isinstance(value, list) and are_numbers(value, len(value)):
+    if isinstance(value, list) and not isinstance(value[0], list) and are_numbers(value, len(value)):
         if len(value) < 6 or len(value) % 2:
             raise RefusedError("B09", f"segmentation is one list of {counted(len(value), 'number')}")
         remark(WARNING, "B09", "segmentation is one list of numbers; read as one polygon")
@@ -124,11 +123,22 @@ def _segmentation(value: Any, image: dict, remark: Remark) -> tuple[Any, float |
         raise RefusedError("B26", f"segmentation is a {type(value).__name__}")
     for k, piece in enumerate(value):
         _check_piece(piece, f"segmentation[{k}]")
-    area = sum(map(geometry.polygon_area, value))
-    return value, area or None, geometry.union_box([geometry.polygon_box(p) for p in value])
+    return value
 
 
-def _run_lengths(value: dict, image: dict) -> tuple[dict, float, tuple]:
+def _area_of(segmentation: list | dict) -> float:
+    if isinstance(segmentation, dict):
+        return float(rle.area(rle.to_runs(segmentation)))
+    return sum(map(geometry.polygon_area, segmentation))
+
+
+def _box_of(segmentation: list | dict) -> list:
+    if isinstance(segmentation, dict):
+        return list(rle.box(rle.to_runs(segmentation), segmentation["size"][0]))
+    return list(geometry.union_box([geometry.polygon_box(p) for p in segmentation]))
+
+
+def _run_lengths(value: dict, image: dict) -> dict:
     try:
         runs = rle.to_runs(value)
     except rle.RleError as error:
@@ -137,7 +147,7 @@ def _run_lengths(value: dict, image: dict) -> tuple[dict, float, tuple]:
     if (width, height) != (image["width"], image["height"]):
         text = f"segmentation is {width} x {height}, the image {image['width']} x {image['height']}"
         raise RefusedError("B51", text)
-    return rle.to_rle(runs, height, width), float(rle.area(runs)), rle.box(runs, height)
+    return rle.to_rle(runs, height, width)
 
 
 def _check_piece(piece: Any, place: str) -> None:
@@ -147,11 +157,8 @@ def _check_piece(piece: Any, place: str) -> None:
         raise RefusedError("B09", f"{place} has an odd number of coordinates")
     if len(piece) < 6:
         raise RefusedError("B08", f"{place} has {counted(len(piece) // 2, 'point')}, needs 3 or more")
-    try:
-        largest = max(map(abs, piece))
-        if not all(map(math.isfinite, piece)):
-            raise RefusedError("B06", f"{place} has a coordinate that is not finite")
-    except OverflowError as error:
-        raise RefusedError("B07", f"{place} has a coordinate out of range") from error
-    if largest > LARGEST_COORDINATE:
+    if min(piece) >= -LARGEST_COORDINATE and max(piece) <= LARGEST_COORDINATE and math.isfinite(sum(piece)):
+        return
+    if any(abs(v) > LARGEST_COORDINATE and v not in (math.inf, -math.inf) for v in piece):
         raise RefusedError("B07", f"{place} has a coordinate out of range")
+    raise RefusedError("B06", f"{place} has a coordinate that is not finite")

@@ -98,6 +98,8 @@ def examine(
 
 def key_of(value: Any) -> Any:
     """An id as it is compared: 7, 7.0 and "7" are 7; other texts stay; None: this is no id."""
+    if type(value) is int:
+        return value
     number = whole(value)
     return number if number is not None else value if isinstance(value, str) and value else None
 
@@ -225,7 +227,7 @@ def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:
         if not isinstance(item, dict):
             continue
         box, image = item.get("bbox"), images.get(key_of(item.get("image_id")))
-        if image is not None and are_numbers(box, 4) and all(abs(v) < 1e300 for v in box):  # False for NaN
+        if image is not None and are_numbers(box, 4) and -1e300 < min(box) and max(box) < 1e300:
             boxes.append(box)
             sizes.append((image["width"], image["height"]))
     return other_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 
+_NUMBERS = frozenset((int, float))
+
+
 def whole(value: Any) -> int | None:
     """`value` as an int where it can only mean one: 7, 7.0, "7"; True and False are no numbers."""
     if type(value) is int:
@@ -18,12 +21,12 @@ def whole(value: Any) -> int | None:
 
 
 def is_number(value: Any) -> bool:
-    return type(value) is float or type(value) is int
+    return type(value) in _NUMBERS
 
 
 def are_numbers(value: Any, count: int) -> bool:
     """Whether `value` is a list of `count` numbers."""
-    return isinstance(value, list) and len(value) == count and all(map(is_number, value))
+    return isinstance(value, list) and len(value) == count and _NUMBERS.issuperset(map(type, value))
 
 
 def short(value: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from label_tools.shapes import geometry
 from label_tools.text.findings import NOTE, WARNING, Finding
 
+PAIRS_AT_ONCE = 1_000_000  # of boxes: some 100 MB
 NEAR_IOU = 0.9  # two boxes that overlap more are one thing labelled twice
 BOX_SLACK = 1.5  # pixels between a box and its outline; a raster's "+1" stays below
 AREA_FACTOR = 1.5  # an area beyond 1.5 boxes or below the outline / 1.5 is that of something else
@@ -36,31 +37,44 @@ def objects(document: dict, name: str, places: Places | None = None) -> Iterator
 def near_duplicates(document: dict, places: Places) -> Iterator[Finding]:
     """B12: two boxes of one image with an IoU of NEAR_IOU or more."""
     names = {category["id"]: category["name"] for category in document["categories"]}
+    objects = [a for a in document["annotations"] if not a["iscrowd"]]
+    for i, j, iou in _near_pairs(objects):
+        one, two = names[objects[i]["category_id"]], names[objects[j]["category_id"]]
+        file, place = places[objects[j]["id"]]
+        _, other = places[objects[i]["id"]]
+        text = f'"{two}" covers the same place as "{one}", {other} (IoU {iou:.2f})'
+        mend = "delete one" if one == two else "one object in two classes? keep the right one"
+        yield Finding("B12", WARNING, file, place, text, mend)
+
+
+def _near_pairs(objects: list[dict]) -> list[tuple[int, int, float]]:
+    """(i, j, IoU) of objects of one image with an IoU of NEAR_IOU or more, i < j."""
     by_image: dict[int, list[int]] = {}
-    for index, annotation in enumerate(document["annotations"]):
-        if not annotation["iscrowd"]:
-            by_image.setdefault(annotation["image_id"], []).append(index)
+    for index, one in enumerate(objects):
+        by_image.setdefault(one["image_id"], []).append(index)
+    alike: dict[int, list[list[int]]] = {}  # images with equally many objects are compared together
     for indices in by_image.values():
-        if len(indices) < 2:
-            continue
-        items = [document["annotations"][index] for index in indices]
-        overlap = pairwise_iou(np.array([a["bbox"] for a in items], dtype=np.float64))
-        for i, j in zip(*np.nonzero(np.triu(overlap >= NEAR_IOU, 1))):
-            one, two = names[items[i]["category_id"]], names[items[j]["category_id"]]
-            file, place = places[items[j]["id"]]
-            _, other = places[items[i]["id"]]
-            text = f'"{two}" covers the same place as "{one}", {other} (IoU {overlap[i, j]:.2f})'
-            mend = "delete one" if one == two else "one object in two classes? keep the right one"
-            yield Finding("B12", WARNING, file, place, text, mend)
+        alike.setdefault(len(indices), []).append(indices)
+    boxes = np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4)
+    pairs = []
+    for number, groups in alike.items():
+        step = max(1, PAIRS_AT_ONCE // number**2)
+        for start in range(0, len(groups) if number > 1 else 0, step):
+            rows = np.array(groups[start : start + step])
+            overlap = pairwise_iou(boxes[rows])
+            found = np.nonzero(np.triu(overlap >= NEAR_IOU, 1))
+            pairs += [(int(rows[g, i]), int(rows[g, j]), float(overlap[g, i, j])) for g, i, j in zip(*found)]
+    return sorted(pairs)
 
 
 def pairwise_iou(boxes: np.ndarray) -> np.ndarray:
-    """IoU of every box with every other, [N,4] x, y, w, h -> [N,N]."""
-    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    sides = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
+    """IoU of every box with every other, [..., N,4] x, y, w, h -> [..., N,N]."""
+    low, high = boxes[..., :2], boxes[..., :2] + boxes[..., 2:]
+    sides = np.minimum(high[..., :, None, :], high[..., None, :, :])
+    sides -= np.maximum(low[..., :, None, :], low[..., None, :, :])
     shared = np.clip(sides, 0, None).prod(-1)
-    areas = boxes[:, 2] * boxes[:, 3]
-    return shared / (areas[:, None] + areas[None] - shared)
+    areas = boxes[..., 2] * boxes[..., 3]
+    return shared / (areas[..., :, None] + areas[..., None, :] - shared)
 
 
 def contradictions(document: dict, name: str, places: Places) -> Iterator[Finding]:
@@ -70,16 +84,18 @@ def contradictions(document: dict, name: str, places: Places) -> Iterator[Findin
         polygons = annotation["segmentation"]
         if not isinstance(polygons, list) or not polygons:
             continue
-        file, place = places[annotation["id"]]
         x, y, w, h = annotation["bbox"]
         left, top, width, height = geometry.union_box([geometry.polygon_box(p) for p in polygons])
         wider.append((w - width, h - height))
         gap = max(abs(x - left), abs(y - top), abs(x + w - left - width), abs(y + h - top - height))
+        area = annotation["area"]
+        if gap <= BOX_SLACK and width * height / AREA_FACTOR <= area <= w * h * AREA_FACTOR:
+            continue  # no outline covers more than its box
+        file, place = places[annotation["id"]]
         if gap > BOX_SLACK:
             text = f"bbox and segmentation are {gap:.1f} pixels apart"
             yield Finding("B16", WARNING, file, place, text, "convert again from the labels")
         inside = max(map(geometry.polygon_area, polygons))  # pieces may overlap: their sum may be too much
-        area = annotation["area"]
         if not inside / AREA_FACTOR <= area <= w * h * AREA_FACTOR:
             text = f"area {area:g}, but an outline covers {inside:g} and the box {w * h:g}"
             yield Finding("B50", NOTE, file, place, text, "the size classes of the evaluation go by area")

@@ -57,6 +57,8 @@ def area_and_turn(flat: Flat) -> tuple[float, bool]:
 
 def union_box(boxes: Sequence[Box]) -> Box:
     """The smallest box around several."""
+    if len(boxes) == 1:
+        return boxes[0]
     x, y = min(b[0] for b in boxes), min(b[1] for b in boxes)
     return x, y, max(b[0] + b[2] for b in boxes) - x, max(b[1] + b[3] for b in boxes) - y
 
