@@ -227,7 +227,7 @@ def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:
         if not isinstance(item, dict):
             continue
         box, image = item.get("bbox"), images.get(key_of(item.get("image_id")))
-        if image is not None and are_numbers(box, 4) and -1e300 < min(box) and max(box) < 1e300:
+        if image is not None and are_numbers(box, 4) and min(box) > -1e300 and max(box) < 1e300:
             boxes.append(box)
             sizes.append((image["width"], image["height"]))
     return other_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))
