@@ -140,7 +140,7 @@ def ours(
         images, targets = first or next(batches)
         total, _ = engine.training_losses(model, images, targets, device, dtype)
         total.backward()
-        engine.update(model, optimizer, config.optimizer.clip_norm)
+        engine.update(optimizer, config.optimizer.clip_norm)
         return len(images)
 
     return step

@@ -91,7 +91,7 @@ def test_clipping_by_hand():
     for clip, step in ((1.0, (0.6, 0.8)), (0.0, (3.0, 4.0)), (10.0, (3.0, 4.0))):
         before = layer.weight.detach().clone()
         layer.weight.grad = torch.tensor([[3.0, 4.0]])
-        engine.update(layer, torch.optim.SGD(layer.parameters(), lr=1.0), clip)
+        engine.update(torch.optim.SGD(layer.parameters(), lr=1.0), clip)
         assert torch.allclose(before - layer.weight, torch.tensor([step]), atol=1e-5)
         assert layer.weight.grad is None
 
@@ -102,7 +102,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing(value):
     before = state(layer)
     layer.weight.grad = torch.tensor([[1.0, value]])
     with pytest.raises(engine.NonFiniteLoss, match="gradient norm"):
-        engine.update(layer, torch.optim.SGD(layer.parameters(), lr=1.0), 10.0)
+        engine.update(torch.optim.SGD(layer.parameters(), lr=1.0), 10.0)
     assert state(layer) == before and layer.weight.grad is None
 
 
@@ -162,7 +162,7 @@ def test_in_the_epochs_of_the_heads_the_body_stays(kind):
         total.backward()
         optim.prepare_step(optimizer, config.Schedule(), 0.01, 0, 1, heads_only)
         fpn = state(model.backbone.fpn)
-        engine.update(model, optimizer, 10.0)
+        engine.update(optimizer, 10.0)
         assert (state(model.backbone.body) == body) == heads_only
         assert state(model.backbone.fpn) != fpn
 

@@ -32,7 +32,7 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
     evaluate."""
     from toolkit import checkpoint
     from toolkit.data import dataset
-    from toolkit.evaluation import judge
+    from toolkit import fine_tune
     from toolkit.training import engine
 
     def send(result):
@@ -43,7 +43,7 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
     places = {
         "step": (engine, "update"),
         "save": (checkpoint, "_swap_in"),
-        "evaluate": (judge, "coco_metrics"),
+        "evaluate": (fine_tune, "coco_metrics"),
         "loading": (dataset.DetectionDataset, "__getitem__"),
         "batch": (engine, "training_losses"),
         "forward": (engine, "autocast"),

@@ -1,1 +1,1 @@
-"""A run: one step, the loop around it, what moves the weights, and everything that makes it safe to leave alone."""
+"""Training: the loop and its tasks, checkpoints and resume, logs, distributed runs."""

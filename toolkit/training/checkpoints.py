@@ -1,4 +1,4 @@
-"""What a run keeps on the disk to go on from: its state, and the writer of `last` and `best`."""
+"""The state of a run, and the writer of its checkpoints `last` and `best`."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def total(losses: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, floa
     return sum(losses.values()), values
 
 
-def update(model: nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float) -> None:
+def update(optimizer: torch.optim.Optimizer, clip_norm: float) -> None:
     """Clip, step, clear. A gradient that is not finite leaves the weights alone."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if clip_norm > 0:

@@ -66,7 +66,7 @@ def pretrain(out: Path, steps: int, batch_size: int, lr: float, side: int, seed:
             group["lr"] = lr * schedule.factor("onecycle", step - 1, steps, 0)
         total, losses = engine.training_losses(model, images, targets, device, torch.float32)
         total.backward()
-        engine.update(model, optimizer, clip_norm=10.0)
+        engine.update(optimizer, clip_norm=10.0)
         for name, value in losses.items():
             means[name] = 0.99 * means.get(name, value) + 0.01 * value
         left = (time.monotonic() - started) / step * (steps - step)

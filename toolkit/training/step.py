@@ -75,7 +75,7 @@ class Stepper:
             self.learner.optimizer, self.config.schedule, options.lr, state.step, self.total, heads_only
         )
         try:
-            engine.update(self.learner.model, self.learner.optimizer, options.clip_norm)
+            engine.update(self.learner.optimizer, options.clip_norm)
         except engine.NonFiniteLoss as error:
             self._not_finite(error, batch)
         if self.learner.averaged is not None:

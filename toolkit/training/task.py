@@ -1,4 +1,4 @@
-"""What the training loop asks of the thing that it trains. Detection and single-object are such tasks."""
+"""The interface between the training loop and what it trains: detection and single-object are such tasks."""
 
 from __future__ import annotations
 
