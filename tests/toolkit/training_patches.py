@@ -30,9 +30,8 @@ def _at_call(owner: object, name: str, number: int, act, after: bool = False) ->
 def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twice: bool = False) -> None:
     """A signal to the whole group at call `number` of one of these functions: step, loading, losses, predict, save,
     evaluate."""
-    from toolkit import checkpoint
+    from toolkit import checkpoint, fine_tune
     from toolkit.data import dataset
-    from toolkit import fine_tune
     from toolkit.training import engine
 
     def send(result):
