@@ -16,7 +16,7 @@ from label_tools.text.messages import counted
 Remark = Callable[[str, str, str], None]  # level, code, text
 
 
-def annotation(item: dict, image: dict, category_id: int, remark: Remark) -> dict:
+def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: bool = True) -> dict:
     """The annotation in our dialect. Raises RefusedError."""
     crowd = crowd_flag(item.get("iscrowd", 0), remark)
     try:
@@ -30,7 +30,10 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark) -> dic
     if segmentation and (box is None or box == []):
         remark(WARNING, "B50", "no bbox; taken from the segmentation")
         box = _box_of(segmentation)
+    whole_box = box
     box, clipped = _box(box, image, remark, _rotation(item))
+    if clipped and not clip:
+        box, clipped = whole_box, False
     if clipped and isinstance(segmentation, list):
         pieces = [geometry.clip_polygon(p, image["width"], image["height"]) for p in segmentation]
         segmentation = [p for p in pieces if len(p) >= 6]

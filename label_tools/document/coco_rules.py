@@ -23,7 +23,7 @@ from label_tools.text.errors import InputError, one_line
 from label_tools.text.findings import ERROR, WARNING, Finding
 from label_tools.text.messages import counted
 
-_LARGEST_IMAGE_SIDE = 1_000_000
+LARGEST_IMAGE_SIDE = 1_000_000
 Size = Callable[[str], tuple[int, int] | None]  # file_name -> width and height of the picture, None: it is not there
 
 
@@ -72,9 +72,18 @@ def normalise(document: dict[str, Any], name: str, findings: list[Finding], size
 
 
 def examine(
-    document: dict[str, Any], name: str, size: Size | None = None, *, crowd_as_object: bool = False
+    document: dict[str, Any],
+    name: str,
+    size: Size | None = None,
+    *,
+    crowd_as_object: bool = False,
+    clip: bool = True,
 ) -> Examined:
-    """Apply every rule. crowd_as_object: annotations with iscrowd 1 are objects (but our own ignore regions)."""
+    """Apply every rule.
+
+    crowd_as_object: annotations with iscrowd 1 are objects (but our own ignore regions). clip=False: boxes that hang
+    over the image's edge stay as written, as COCO's own evaluation takes them; the verdict is the same.
+    """
     found = Examined(name)
     images = _images(document["images"], size, found)
     categories = _categories(document["categories"], document["annotations"], found)
@@ -83,7 +92,7 @@ def examine(
     if wrong:
         found.refuse(wrong[0], "", wrong[1])
         return found
-    annotations = _annotations(document["annotations"], images, categories, found, crowd_as_object)
+    annotations = _annotations(document["annotations"], images, categories, found, crowd_as_object, clip)
     if found.fatal:
         return found
     known = {
@@ -147,14 +156,14 @@ def _images(items: list, size: Size | None, found: Examined) -> dict[Any, dict |
 def _size(item: dict, file_name: str, size: Size | None, place: str, found: Examined) -> tuple[int, int] | None:
     """Width and height; None where neither the document nor the picture gives them, which leaves the image out."""
     width, height = whole(item.get("width")), whole(item.get("height"))
-    if width and height and min(width, height) > 0 and max(width, height) <= _LARGEST_IMAGE_SIDE:
+    if width and height and min(width, height) > 0 and max(width, height) <= LARGEST_IMAGE_SIDE:
         return width, height
     says = f'"{file_name}" has size {short(item.get("width"))} x {short(item.get("height"))}'
     unsaid = all(item.get(side) in (None, -1, 0) for side in ("width", "height"))
     if unsaid and size is not None and (sides := size(file_name)) is not None:
         found.say(WARNING, "B52", place, f"{says}; taken from the picture: {sides[0]} x {sides[1]}")
         return sides
-    needs = f"needs two whole numbers from 1 to {_LARGEST_IMAGE_SIDE}"
+    needs = f"needs two whole numbers from 1 to {LARGEST_IMAGE_SIDE}"
     where = ", and the picture is not there" if unsaid and size is not None else ""
     if where:
         found.say(ERROR, "B52", place, f"{says}{where}; left out")
@@ -234,7 +243,12 @@ def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:
 
 
 def _annotations(
-    items: list, images: dict[Any, dict | None], categories: dict[Any, dict], found: Examined, crowd_as_object: bool
+    items: list,
+    images: dict[Any, dict | None],
+    categories: dict[Any, dict],
+    found: Examined,
+    crowd_as_object: bool,
+    clip: bool,
 ) -> list[dict]:
     kept: list[dict] = []
     seen: dict[tuple, int] = {}
@@ -275,7 +289,7 @@ def _annotations(
                 continue  # said with the image
             if crowd_as_object and item.get("label") != "__ignore__":
                 item = {**item, "iscrowd": 0}
-            result = annotation(item, image, categories[category_key]["id"], remark)
+            result = annotation(item, image, categories[category_key]["id"], remark, clip)
         except RefusedError as error:
             found.say(ERROR, error.code, place, error.text, error.mend)
             continue

@@ -83,7 +83,9 @@ def test_by_hand_iou_decides_the_threshold():
 
 def test_of_two_equal_overlaps_the_later_object_is_taken():
     # one box labelled twice, once with a small mask and once with a large one: the detection takes the second
-    twice = [[(1, 0, 0, 100, 100, {"area": 900.0}), (1, 0, 0, 100, 100, {"area": 9800.0})]]
+    # (outlines that differ make them two objects: the same in everything would be one that is labelled twice)
+    small = {"area": 900.0, "segmentation": [[0, 0, 30, 0, 30, 30, 0, 30]]}
+    twice = [[(1, 0, 0, 100, 100, small), (1, 0, 0, 100, 100, {"area": 9800.0})]]
     document = document_of(twice)
     detections = [detection(1, 1, 0, 0, 100, 100, 0.9)]
     result = coco_metrics(document, detections)

@@ -21,7 +21,7 @@ def repeated(document: dict, detections: list, weights: list[int]) -> tuple[dict
     for image, times in zip(document["images"], weights):
         for _ in range(times):
             new = len(out["images"]) + 1
-            out["images"].append({**image, "id": new})
+            out["images"].append({**image, "id": new, "file_name": f"{new}.jpg"})
             for a in document["annotations"]:
                 if a["image_id"] == image["id"]:
                     out["annotations"].append({**copy.deepcopy(a), "image_id": new, "id": len(out["annotations"]) + 1})

@@ -80,8 +80,7 @@ def test_what_is_judged_can_be_written(tmp_path):
 
     nan = float("nan")
     document = document_of([[(1, 10, 10, 30, 30, {"area": nan, "note": nan, "segmentation": "?"})], []])
-    document["images"][0].update(file_name="a\x00/../b.jpg", width=nan, depth=nan)
-    document["images"][1].update(file_name=None)
+    document["images"][0].update(file_name="a\x00/../b.jpg", depth=nan)
     found = [{**detection(2, 1, 10, 10, 30, 30, 0.9), "more": nan}]
     write_evaluation(tmp_path, judge(document, found, Settings(resamples=5)), tmp_path)
     assert "0.000" in write_report(tmp_path).read_text()

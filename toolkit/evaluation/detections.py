@@ -7,6 +7,7 @@ from pathlib import Path
 from label_tools.document import coco
 from label_tools.text.errors import InputError
 from label_tools.text.strict_json import loads
+from toolkit.evaluation.foreign import of_predict
 from toolkit.prediction.predict import Predictor
 
 
@@ -17,6 +18,8 @@ def read_detections(path: Path) -> list:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     found = loads(content, str(path))
+    if isinstance(found, dict) and isinstance(found.get("images"), list) and "score_thresholds" in found:
+        return of_predict(found, str(path))
     if not isinstance(found, list):
         hint = "; this is an annotations file" if isinstance(found, dict) and "images" in found else ""
         raise InputError(f"{path}: found an object at the top, needs a list of COCO results{hint}")

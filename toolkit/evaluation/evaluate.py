@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from label_tools.document import coco
+from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
@@ -157,6 +158,7 @@ def evaluate_files(
         document_name=str(annotations),
         detections_name=str(detections),
         others=further,
+        sizes=sizes_below(root),
     )
     evaluation.metrics["source"] = {"annotations": Path(annotations).name, "detections": Path(detections).name}
     write_evaluation(Path(out), evaluation, root)

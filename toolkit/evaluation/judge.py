@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from label_tools.document import coco_rules
 from label_tools.text.errors import InputError
+from label_tools.text.findings import ERROR, WARNING
+from toolkit.evaluation.foreign import shift_hint, to_our_ids
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.calibration import calibration
@@ -67,14 +71,50 @@ def coco_metrics(document: dict, detections: list) -> dict:
     "num_detections", "warnings". The same numbers as pycocotools (tests/metrics/test_coco.py).
     Raises InputError for detections that cannot be judged.
     """
+    document, detections, notes = read(document, detections, sizes=_any_size)
     tables = read_tables(document, detections)
-    return {**summary(match(tables)), "warnings": list(tables.warnings)}
+    return {**summary(match(tables)), "warnings": [*notes, *tables.warnings]}
+
+
+def _any_size(file_name: str) -> tuple[int, int]:
+    """For numbers alone, which need no size of an image that has none."""
+    return coco_rules.LARGEST_IMAGE_SIDE, coco_rules.LARGEST_IMAGE_SIDE
+
+
+def read(
+    document: dict,
+    detections: list,
+    document_name: str = "annotations",
+    detections_name: str = "detections",
+    sizes: coco_rules.Size | None = None,
+) -> tuple[dict, list, list[str]]:
+    """(document in our dialect, detections with its ids, what was repaired or matched by name). Raises InputError.
+
+    The same verdict on a document as that of `frcnn check` and of training; boxes over the edge stay as written.
+    """
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(document, dict) or not isinstance(document.get(key), list):
+            raise InputError(f'{document_name}: needs a COCO document with a list "{key}"')
+    if not isinstance(detections, list):
+        found = type(detections).__name__
+        raise InputError(f"{detections_name}: found a {found}, needs a list of COCO results")
+    found = coco_rules.examine(document, document_name, sizes, clip=False)
+    for finding in found.fatal or [f for f in found.findings if f.level == ERROR]:
+        raise coco_rules.DocumentError(finding)
+    detections, notes = to_our_ids(detections, found, detections_name)
+    repaired = Counter(f.code for f in found.findings if f.level == WARNING)
+    if sizes is _any_size:
+        repaired.pop("B52", None)
+    lines = [next(f.line() for f in found.findings if f.code == code) for code in repaired]
+    more = [f" (and {n - 1} more like it)" if n > 1 else "" for n in repaired.values()]
+    return found.document, detections, [*(line + text for line, text in zip(lines, more, strict=True)), *notes]
 
 
 def thresholds(
     document: dict, detections: list, iou: float = Settings.iou, precision: float | None = Settings.precision
 ) -> dict[str, float]:
     """{class: score}: the middle of those with a high F1, or the lowest that keeps `precision`, at one IoU."""
+    document, detections, _ = read(document, detections, sizes=_any_size)
     return curves.score_thresholds(curves.curves(match(read_tables(document, detections)), iou), precision)
 
 
@@ -88,13 +128,17 @@ def judge(
     detections_name: str = "detections",
     fixed_thresholds: dict[str, float] | None = None,
     others: tuple[list, ...] = (),
+    sizes: coco_rules.Size | None = None,
 ) -> Evaluation:
     """Everything that is said about one set of detections.
 
     fixed_thresholds: scores chosen before on other images; without them they are chosen here.
-    others: detections of further models on the same images, for the suspects alone.
+    others: detections of further models on the same images, for the suspects alone. sizes: of images without one.
     """
     settings.check()
+    given = document
+    document, detections, notes = read(given, detections, document_name, detections_name, sizes)
+    others = tuple(read(given, other, document_name, "other detections", sizes)[1] for other in others)
     tables = read_tables(document, detections, document_name, detections_name)
     matches = match(tables)
     lines = curves.curves(matches, settings.iou)
@@ -128,8 +172,12 @@ def judge(
         "error_kinds": error_kinds(matches, by_class),
         "objects": statistics.object_statistics(tables),
         "suspects": len(accused),
-        "warnings": list(tables.warnings),
+        "warnings": [*notes, *tables.warnings],
     }
+    hint = shift_hint(
+        detections, tables.category_ids, metrics["AP"], lambda d: summary(match(read_tables(document, d)))["AP"]
+    )
+    metrics["warnings"] += [hint] if hint else []
     if settings.precision is not None and not fixed_thresholds:
         metrics["warnings"] += _unreached(metrics["thresholds"], settings.precision)
     return Evaluation(metrics, document, detections, tables, matches, lines, chosen, accused)

@@ -1,18 +1,16 @@
-"""The COCO document and the detections as arrays, with everything refused that would give a wrong number.
+"""A COCO document in our dialect and detections with its ids, as arrays; detections of no use are refused.
 
-Ids become row numbers here and nowhere else, so an annotation id of 0, doubled ids or ids written as text
-cannot spoil a match (in pycocotools they do, silently).
+Ids become row numbers here, so that ids with gaps or from 0 cannot spoil a match (in pycocotools they do, silently).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
+from label_tools.document.box_format import other_format
 from label_tools.text.errors import InputError
-from toolkit.metrics.box_format import refuse_wrong_format
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Tables:
 
     image_ids: list  # [I]
     file_names: list[str]  # [I]
-    image_size: np.ndarray  # [I,2] width, height; 0 where the document has none
+    image_size: np.ndarray  # [I,2] width, height
     category_ids: list  # [K]
     class_names: list[str]  # [K]
     gt_image: np.ndarray  # [G]
@@ -44,107 +42,52 @@ def read_tables(
     detections_name: str = "detections",
     max_detections: int = 100,
 ) -> Tables:
-    """Arrays of a COCO document and a COCO results list. InputError names the first entry that is no use."""
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(document, dict) or not isinstance(document.get(key), list):
-            raise InputError(f'{document_name}: needs a COCO document with a list "{key}"')
-    if not isinstance(detections, list):
-        found = type(detections).__name__
-        raise InputError(f"{detections_name}: found a {found}, needs a list of COCO results")
+    """Arrays of a COCO document in our dialect (`evaluation.judge.read`) and of a COCO results list with its ids.
+
+    Raises InputError, naming the first detection that is no use.
+    """
+    images = sorted(document["images"], key=lambda image: image["id"])
+    categories = sorted(document["categories"], key=lambda category: category["id"])
+    image_index = {image["id"]: row for row, image in enumerate(images)}
+    class_index = {category["id"]: row for row, category in enumerate(categories)}
+    image_size = np.array([(i["width"], i["height"]) for i in images], float).reshape(-1, 2)
+    gt = _ground_truth(document["annotations"], image_index, class_index)
     warnings: list[str] = []
-    images, image_index = _by_id(document["images"], "images", document_name)
-    categories, class_index = _by_id(document["categories"], "categories", document_name)
-    sizes = [(_number(i.get("width")), _number(i.get("height"))) for i in images]
-    gt = _ground_truth(document["annotations"], image_index, class_index, document_name, warnings)
     det = _detections(detections, image_index, class_index, detections_name, warnings)
-    image_size = np.array(sizes, float).reshape(-1, 2)
-    refuse_wrong_format(gt["bbox"], image_size[gt["image"]], document_name)
-    refuse_wrong_format(det["bbox"], image_size[det["image"]], detections_name)
+    if wrong := other_format(det["bbox"], image_size[det["image"]]):
+        raise InputError(f"{detections_name}: {wrong[1]}")
     counts = np.bincount(gt["image"][~gt["is_crowd"]], minlength=1)
     crowded = np.flatnonzero(counts > max_detections)
     if len(crowded):
         most = crowded[np.argmax(counts[crowded])]
         warnings.append(
             f"{len(crowded)} image{'s' * (len(crowded) > 1)} with more than {max_detections} objects, the most in "
-            f"{_name(images[most])} ({counts[most]}): only the {max_detections} best detections of a class and image "
-            "are judged (COCO's maxDets), the rest cannot be found"
+            f"{images[most]['file_name']} ({counts[most]}): only the {max_detections} best detections of a class "
+            "and image count (COCO's maxDets), the rest cannot be found"
         )
     return Tables(
         image_ids=[image["id"] for image in images],
-        file_names=[_name(image) for image in images],
+        file_names=[image["file_name"] for image in images],
         image_size=image_size,
         category_ids=[category["id"] for category in categories],
-        class_names=_class_names(categories, document_name),
+        class_names=[category["name"] for category in categories],
         **{f"gt_{key}": value for key, value in gt.items()},
         **{f"det_{key}": value for key, value in det.items()},
         warnings=tuple(warnings),
     )
 
 
-def _by_id(entries: list, kind: str, where: str) -> tuple[list[dict], dict]:
-    """Entries sorted by id, and {id: row}. The number 7 and the text "7" are the same id."""
-    checked = []
-    for n, entry in enumerate(entries):
-        if not isinstance(entry, dict) or _plain_id(entry.get("id")) is None:
-            raise InputError(f'{where}, {kind}[{n}]: needs an object with an "id"')
-        checked.append({**entry, "id": _plain_id(entry["id"])})
-    checked.sort(key=lambda entry: (isinstance(entry["id"], str), entry["id"]))
-    index = {entry["id"]: row for row, entry in enumerate(checked)}
-    if len(index) < len(checked):
-        [(twice, times)] = Counter(entry["id"] for entry in checked).most_common(1)
-        raise InputError(f"{where}, {kind}: id {twice!r} is used {times} times, needs ids of their own")
-    return checked, index
-
-
-def _plain_id(value: object) -> int | str | None:
-    """7, "7" and 7.0 are the id 7; other text stays text; anything else is no id."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and value:
-        return int(value) if value.isascii() and value.lstrip("-").isdigit() else value
-    return None
-
-
-def _name(image: dict) -> str:
-    return str(image.get("file_name", image["id"]))
-
-
-def _class_names(categories: list[dict], where: str) -> list[str]:
-    names = [str(category.get("name", category["id"])) for category in categories]
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise InputError(f"{where}, categories: the name {twice[0]!r} is used more than once")
-    return names
-
-
-def _number(value: object) -> float:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e9
-    return float(value) if good else 0.0
-
-
 def _rows(entries: list, key: str, index: dict, where: str) -> np.ndarray:
-    """Row number of entry[key] for every entry; names the ids that are not there."""
+    """Row number of entry[key] for every entry."""
     try:
         return np.fromiter((index[entry[key]] for entry in entries), np.int64, len(entries))
-    except (KeyError, TypeError, IndexError):
-        pass  # ids as text, as floats or missing: the slow way says which
-    rows, unknown = [], {}
-    for n, entry in enumerate(entries):
-        if not isinstance(entry, dict) or _plain_id(entry.get(key)) is None:
-            raise InputError(f'{where}[{n}]: needs an object with "{key}"')
-        row = index.get(_plain_id(entry[key]))
-        if row is None:
-            unknown.setdefault(entry[key], n)
-        rows.append(row)
-    if unknown:
-        some = ", ".join(repr(item) for item in list(unknown)[:5]) + (", ..." if len(unknown) > 5 else "")
-        first = next(iter(unknown.values()))
-        raise InputError(f"{where}[{first}]: {key} {some} not in the annotations file ({len(unknown)} unknown)")
-    return np.array(rows, np.int64)
+    except (KeyError, TypeError):
+        n, value = next(
+            (n, e.get(key) if isinstance(e, dict) else e)
+            for n, e in enumerate(entries)
+            if not isinstance(e, dict) or e.get(key) not in index
+        )
+        raise InputError(f"{where}[{n}]: {key} {value!r} not in the annotations file") from None
 
 
 def _boxes(entries: list, where: str) -> np.ndarray:
@@ -174,28 +117,15 @@ def _boxes(entries: list, where: str) -> np.ndarray:
     return boxes
 
 
-def _ground_truth(entries: list, images: dict, classes: dict, where: str, warnings: list[str]) -> dict:
-    where = f"{where}, annotations"
-    image, class_ = _rows(entries, "image_id", images, where), _rows(entries, "category_id", classes, where)
-    bbox = _boxes(entries, where)
-    ids = Counter(str(entry.get("id")) for entry in entries if "id" in entry)
-    twice = sum(1 for times in ids.values() if times > 1)
-    if twice:
-        warnings.append(f"{where}: {twice} ids are used more than once; objects are counted by place instead")
-    area = np.array([_area(entry.get("area")) for entry in entries], float)
+def _ground_truth(entries: list, images: dict, classes: dict) -> dict:
     return {
-        "image": image,
-        "class": class_,
-        "bbox": bbox,
-        "area": np.where(np.isnan(area), bbox[:, 2] * bbox[:, 3], area),
-        "is_crowd": np.array([bool(entry.get("iscrowd", 0)) for entry in entries], bool),
+        "image": _rows(entries, "image_id", images, "annotations"),
+        "class": _rows(entries, "category_id", classes, "annotations"),
+        "bbox": np.array([entry["bbox"] for entry in entries], float).reshape(-1, 4),
+        "area": np.array([entry["area"] for entry in entries], float),
+        "is_crowd": np.array([bool(entry["iscrowd"]) for entry in entries], bool),
         "row": np.arange(len(entries)),
     }
-
-
-def _area(value: object) -> float:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
-    return float(value) if good else float("nan")
 
 
 def _detections(entries: list, images: dict, classes: dict, where: str, warnings: list[str]) -> dict:

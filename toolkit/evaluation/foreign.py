@@ -1,0 +1,133 @@
+"""Other people's detections: their image ids, file names and classes matched with the annotations'.
+
+A result may name its image by the annotations' id, by `file_name`, or by the name's stem (as Ultralytics does), and its
+class by id or by name. What has one meaning is taken and told; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+from label_tools.document.coco_rules import Examined, key_of
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
+
+CLASS_KEYS = ("category_name", "label", "class_name", "class", "name")
+WORTH_A_HINT = 0.1  # AP under which other class numbers are tried
+
+
+def to_our_ids(detections: list, found: Examined, where: str) -> tuple[list, list[str]]:
+    """(COCO results with the ids of `found.document`, what was done about theirs). Raises InputError."""
+    if not all(isinstance(d, dict) for d in detections):
+        number = next(n for n, d in enumerate(detections) if not isinstance(d, dict))
+        raise InputError(f"{where}[{number}]: found a {type(detections[number]).__name__}, needs an object")
+    notes: list[str] = []
+    by_id = {key: image["id"] for key, image in _keys(found.document["images"], found.image_ids)}
+    images = _matched(detections, "image_id", by_id, _by_name(found), _file_of, "file_name", where, notes)
+    classes = {key: one["id"] for key, one in _keys(found.document["categories"], found.category_ids)}
+    names = {one["name"]: one["id"] for one in found.document["categories"]}
+    categories = _matched(detections, "category_id", classes, names, _class_of, "class name", where, notes)
+    pairs = zip(detections, images, categories, strict=True)
+    return [{**d, "image_id": image, "category_id": category} for d, image, category in pairs], notes
+
+
+def _keys(entries: list[dict], theirs: dict[Any, int]) -> list[tuple[Any, dict]]:
+    of_ours = {ours: key for key, ours in theirs.items()}
+    return [(of_ours.get(entry["id"], entry["id"]), entry) for entry in entries]
+
+
+def _by_name(found: Examined) -> dict[str, int]:
+    """Image ids by file name, last part of it, and stem, as far as they are the only ones."""
+    names: dict[str, list[int]] = {}
+    for image in found.document["images"]:
+        path = PurePosixPath(image["file_name"])
+        for name in {image["file_name"], path.name, path.stem}:
+            names.setdefault(name, []).append(image["id"])
+    return {name: ids[0] for name, ids in names.items() if len(ids) == 1}
+
+
+def _file_of(detection: dict) -> str | None:
+    name = detection.get("file_name")
+    return name.replace("\\", "/") if isinstance(name, str) and name else None
+
+
+def _class_of(detection: dict) -> str | None:
+    return next((detection[key] for key in CLASS_KEYS if isinstance(detection.get(key), str)), None)
+
+
+def _matched(
+    detections: list[dict],
+    key: str,
+    ids: dict[Any, int],
+    names: dict[str, int],
+    name_of: Callable[[dict], str | None],
+    what: str,
+    where: str,
+    notes: list[str],
+) -> list[int]:
+    """Our id of each detection: its `key` where that is one of `ids`, else its name; a name that contradicts wins."""
+    result: list[int] = []
+    unknown: Counter = Counter()
+    by_name = contradicted = 0
+    first = -1
+    for n, detection in enumerate(detections):
+        value = detection.get(key)
+        number = ids.get(value if type(value) is int else key_of(value))
+        name = name_of(detection)
+        named = None if name is None else names.get(name, names.get(PurePosixPath(name).name))
+        if number is None and named is None and isinstance(value, str):
+            named = names.get(value, names.get(PurePosixPath(value).stem))
+        if named is not None:
+            by_name += number is None
+            contradicted += number is not None and number != named
+        elif number is None:
+            unknown[repr(value) if value is not None else f"{what} {name!r}" if name else "missing"] += 1
+            first = n if first < 0 else first
+        result.append(named if named is not None else number)  # type: ignore[arg-type]
+    if unknown:
+        some = ", ".join(list(unknown)[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise InputError(
+            f"{where}[{first}]: {key} {some} not in the annotations file ({len(unknown)} unknown); "
+            f"needs its ids, or a {what} that it has"
+        )
+    total = counted(len(detections), "detection")
+    if contradicted:
+        notes.append(f"{where}: the {what} of {contradicted} of {total} contradicts their {key}; matched by {what}")
+    elif by_name:
+        notes.append(f"{where}: {by_name} of {total} matched by {what}")
+    return result
+
+
+def of_predict(content: dict, where: str) -> list[dict]:
+    """The JSON of `frcnn predict` as COCO results that name their image by `file_name`. Raises InputError."""
+    names = {c["id"]: c["name"] for c in content["categories"] if isinstance(c, dict) and {"id", "name"} <= set(c)}
+    results = []
+    for n, image in enumerate(content["images"]):
+        name = image.get("file_name") if isinstance(image, dict) else None
+        if not isinstance(name, str) or not isinstance(image.get("detections", []), list):
+            raise InputError(f"{where}, images[{n}]: needs file_name and a list of detections")
+        for d in image.get("detections", []):
+            label = d.get("label", names.get(d.get("category_id"))) if isinstance(d, dict) else None
+            if label is None:
+                raise InputError(f"{where}, images[{n}]: a detection without a label")
+            results.append({"file_name": name, "category_name": label, "bbox": d.get("bbox"), "score": d.get("score")})
+    return results
+
+
+def shift_hint(
+    detections: list, category_ids: list[int], ap: float | None, ap_of: Callable[[list], float | None]
+) -> str:
+    """A line where class numbers one higher or lower would give a far better AP, or ""."""
+    if ap is None or ap >= WORTH_A_HINT or not detections or len(category_ids) < 2:
+        return ""
+    order = sorted(category_ids)
+    for step, word in ((1, "higher"), (-1, "lower")):
+        moved = {a: order[k + step] for k, a in enumerate(order) if 0 <= k + step < len(order)}
+        shifted = [{**d, "category_id": moved[d["category_id"]]} for d in detections if d["category_id"] in moved]
+        other = ap_of(shifted) if shifted else None
+        if other is not None and other > ap + WORTH_A_HINT:
+            return f"AP {ap:.3f}; with every class one {word} it would be {other:.3f}: are the class numbers shifted?"
+    return ""
