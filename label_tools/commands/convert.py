@@ -62,6 +62,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     yolo.add_argument("--images", type=Path, metavar="DIR", help="default: SRC/images or SRC")
     other = _add_format(formats, "coco", "another COCO file: repaired, its images looked at, ids from 1", run_coco)
     other.add_argument("--image-root", type=Path, metavar="DIR", help="default: what SRC says, or its folder")
+    other.add_argument("--crowd-as-object", action="store_true", help="iscrowd 1 is an object like others (CVAT)")
     for name, text in PROGRAMS.items():
         program = _add_format(formats, name, text, run_program)
         program.add_argument("--image-root", type=Path, metavar="DIR", help="default: SRC/images or SRC")
@@ -216,7 +217,8 @@ def run_coco(args: argparse.Namespace) -> int:
     out = args.out or default_folder(args.source) / coco.FILE_NAME
     if out.exists() and args.source.exists() and out.samefile(args.source):
         raise InputError(f"{out}: is the input itself; choose another --out")
-    return finish(convert_coco(args.source, image_root=args.image_root, **_common(args)), args)
+    reading = {"image_root": args.image_root, "crowd_as_object": args.crowd_as_object}
+    return finish(convert_coco(args.source, **reading, **_common(args)), args)
 
 
 def default_folder(source: Path) -> Path:

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -27,10 +28,11 @@ from label_tools.document.coco_rules import Size, normalise
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.fast_json import numbers
-from label_tools.text.findings import ERROR, Finding
+from label_tools.text.findings import ERROR, WARNING, Finding, one_a_rule
 from label_tools.text.messages import near_paths
 from label_tools.text.strict_json import loads
 
+log = logging.getLogger(__name__)
 Document = dict[str, Any]
 FILE_NAME = "annotations.json"  # in a folder that is given in the place of a file
 
@@ -47,7 +49,7 @@ def read(
     Repaired without asking, because only one meaning is possible: ids that are strings, 0 or used twice,
     missing area or iscrowd, boxes that hang over the image's edge. Annotations that cannot be used (no such
     image, NaN, no extent, ...) are left out and added to `findings` as errors; without a list to add them to
-    they raise InputError, so that nothing is lost silently. Images keep their ids, categories theirs.
+    they raise InputError, so that nothing is lost silently, and repairs are logged. Ids of images and categories stay.
     sizes: `pictures.images.sizes_below`, for files that lack them; images: in place of the file's own image root.
 
     Raises InputError when the file is no COCO document, or repeats an image, a category or a name.
@@ -65,6 +67,9 @@ def read(
             f"{bad[0].file}, {bad[0].place}: {bad[0].text}{more}; "
             f"`frcnn check {path} --fix --out OUT.json` writes a copy without them"
         )
+    else:
+        for line in one_a_rule(f for f in found if f.level == WARNING or f.code == "B58"):
+            log.warning(line)
     return document
 
 

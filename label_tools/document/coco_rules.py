@@ -7,6 +7,7 @@ The document that was given is left as it was.
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
@@ -20,10 +21,11 @@ from label_tools.document.box_format import other_format
 from label_tools.document.values import are_numbers, short, whole
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError, one_line
-from label_tools.text.findings import ERROR, WARNING, Finding
+from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.messages import counted
 
 LARGEST_IMAGE_SIDE = 1_000_000
+MANY_CROWDS = 0.1  # share of the objects; COCO's own sets have a hundredth
 Size = Callable[[str], tuple[int, int] | None]  # file_name -> width and height of the picture, None: it is not there
 
 
@@ -59,12 +61,19 @@ class Examined:
         self.fatal.append(self.findings[-1])
 
 
-def normalise(document: dict[str, Any], name: str, findings: list[Finding], size: Size | None = None) -> dict[str, Any]:
+def normalise(
+    document: dict[str, Any],
+    name: str,
+    findings: list[Finding],
+    size: Size | None = None,
+    *,
+    crowd_as_object: bool = False,
+) -> dict[str, Any]:
     """The document in our dialect. Adds a finding for every repair (warning) and for all left out (error).
 
     size: gives the sizes that the document lacks. Raises DocumentError where the document has several meanings.
     """
-    found = examine(document, name, size)
+    found = examine(document, name, size, crowd_as_object=crowd_as_object)
     if found.document is None:
         raise DocumentError(found.fatal[0])
     findings += found.findings
@@ -95,6 +104,7 @@ def examine(
     annotations = _annotations(document["annotations"], images, categories, found, crowd_as_object, clip)
     if found.fatal:
         return found
+    _say_crowds(annotations, found)
     known = {
         "info": document["info"] if isinstance(document.get("info"), dict) else {},
         "images": list(kept_images.values()),
@@ -221,12 +231,27 @@ def _categories(items: list, annotations: list, found: Examined) -> dict[Any, di
         by_name[clean] = key
         text_id = text_id or (place if isinstance(key, str) else "")
         categories[key] = {**item, "id": key, "name": clean}
+    _say_roots(categories, annotations, found)
     if text_id:
         found.say(WARNING, "B49", text_id, "ids of categories are texts; categories numbered")
         found.category_ids = {key: number for number, key in enumerate(categories, start=1)}
         for key, category in categories.items():
             category["id"] = found.category_ids[key]
     return categories
+
+
+def _say_roots(categories: dict[Any, dict], annotations: list, found: Examined) -> None:
+    """Name a category without objects that only groups the others, as Roboflow's category 0 does."""
+    groups = {c["name"]: key for key, c in categories.items() if len(categories) > 1}
+    if not groups:
+        return
+    for name, key in groups.items():
+        if any(c.get("supercategory") != name for other, c in categories.items() if other != key):
+            continue
+        if not any(isinstance(a, dict) and key_of(a.get("category_id")) == key for a in annotations):
+            text = f'"{name}" groups the others (it is their supercategory) and has no object, but counts as a class'
+            mend = f"drop it: frcnn rename {shlex.quote(found.name)} {shlex.quote(name + '=')} --out NEW.json"
+            found.say(NOTE, "B44", f'categories "{name}"', text, mend)
 
 
 def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:
@@ -240,6 +265,15 @@ def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:
             boxes.append(box)
             sizes.append((image["width"], image["height"]))
     return other_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))
+
+
+def _say_crowds(annotations: list[dict], found: Examined) -> None:
+    """Say that crowds are neither learned nor counted, where there are so many that they may be meant as objects."""
+    crowds = sum(a["iscrowd"] and a.get("label") != "__ignore__" for a in annotations)
+    if crowds and crowds >= MANY_CROWDS * len(annotations):
+        text = f"{crowds} of {counted(len(annotations), 'object')} have iscrowd 1: not learned, not counted in AP"
+        mend = "if they are objects (CVAT's brush and SAM tools mark them so): frcnn convert coco --crowd-as-object"
+        found.say(NOTE, "B58", "annotations", text, mend)
 
 
 def _annotations(

@@ -60,18 +60,20 @@ def read_coco(
     image_root: str | os.PathLike | None = None,
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
+    crowd_as_object: bool = False,
     progress: Progress | None = None,
     **_: object,
 ) -> tuple[Reading, list[str]]:
     """(a COCO file of any maker, its images looked at; its class names in the order of their ids).
 
-    image_root: default: what the file itself says, else its folder. Raises InputError.
+    image_root: default: what the file itself says, else its folder. crowd_as_object: iscrowd 1 is an object.
+    Raises InputError.
     """
     source = Path(source)
     raw = coco.read_raw(source)
     findings: list[Finding] = []
     root = _folder(image_root if image_root is not None else coco.image_root(raw, source))
-    document = coco_rules.normalise(raw, str(source), findings, sizes_below(root))
+    document = coco_rules.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
     images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
     left_out = Counter(f.code for f in findings if f.level == ERROR)
     copies = sum(f.code == "B12" for f in findings)

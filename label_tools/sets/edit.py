@@ -33,13 +33,13 @@ class Edited:
 
 
 def read_pairs(pairs: Sequence[str]) -> dict[str, str | None]:
-    """{old: new} of words `old=new`. Raises InputError."""
+    """{old: new} of words `old=new`, {old: None} of `old=`. Raises InputError."""
     mapping: dict[str, str | None] = {}
     for pair in pairs:
         old, equals, new = pair.partition("=")
-        if not equals or not old.strip() or not new.strip():
-            raise InputError(f"{pair!r}: needs OLD=NEW, for example hexnut=hex_nut (`frcnn remap` drops classes)")
-        _enter(mapping, old.strip(), new.strip(), "rename")
+        if not equals or not old.strip():
+            raise InputError(f"{pair!r}: needs OLD=NEW, for example hexnut=hex_nut, or OLD= to drop a class")
+        _enter(mapping, old.strip(), new.strip() or None, "rename")
     return mapping
 
 

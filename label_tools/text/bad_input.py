@@ -306,6 +306,12 @@ ROWS = (
         "repair: the upright box around the turned one",
     ),
     Row(
+        "B58",
+        "crowds that may be objects",
+        "COCO: iscrowd 1 at a tenth of the objects or more, as CVAT's brush writes it",
+        "accept, as crowds, with a warning; `convert coco --crowd-as-object` makes objects of them",
+    ),
+    Row(
         "B60",
         "EXIF rotation",
         "orientation 2 to 8 in JPEG, PNG, TIFF, WebP",

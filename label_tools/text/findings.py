@@ -55,6 +55,17 @@ def count_levels(findings: Iterable[Finding]) -> dict[str, int]:
     return {level: counts[level] for level in LEVELS}
 
 
+def one_a_rule(findings: Iterable[Finding]) -> list[str]:
+    """The first finding of each rule without its level, and how many more there are like it."""
+    first: dict[str, Finding] = {}
+    count: Counter[str] = Counter()
+    for finding in findings:
+        first.setdefault(finding.code, finding)
+        count[finding.code] += 1
+    more = {code: f" (and {n - 1} more like it)" if n > 1 else "" for code, n in count.items()}
+    return [f.line().removeprefix(f"{f.level} ") + more[code] for code, f in first.items()]
+
+
 def short_lines(findings: Sequence[Finding], where: str) -> Iterator[str]:
     """A line for each finding, of one rule at most SHOWN, then how many more there are and `where`."""
     totals = Counter((f.level, f.code) for f in findings)

@@ -139,7 +139,7 @@ COCO = [
     Case("B50", "no iscrowd", coco(without(annotation(), "iscrowd")), "accept", 1),
     Case("B50", "no bbox", coco(annotation(bbox=None, segmentation=[[10, 10, 30, 10, 30, 30]])), "repair", 1),
     Case("B51", "good RLE", coco(_rle(HALF)), "accept", 1),
-    Case("B51", "crowd", coco(_rle(HALF, iscrowd=1)), "accept", 1),
+    Case("B58", "one crowd of two", coco(_rle(HALF, iscrowd=1)), "note", 1, "--crowd-as-object"),
     Case("B51", "iscrowd 7", coco(annotation(iscrowd=7)), "leave out"),
     *(
         Case("B51", name, coco(_rle(counts, size)), "repair", 1, "the box is kept")

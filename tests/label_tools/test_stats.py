@@ -126,7 +126,7 @@ def test_picture_and_its_numbers(file, tmp_path, capsys, kind):
 
 
 def test_pictures_of_odd_sets(tmp_path):
-    names = ["$x^2$", "ünï<&>", "a" * 200, "\x1b[31m", *(f"class {k}" for k in range(60))]
+    names = ["$x^2$", "ünï<&>", "a" * 200, "\u202eabc", *(f"class {k}" for k in range(60))]
     doc = document([(1, 1 + k % 64, (0, 0, 1 + k, 1)) for k in range(80)], [(100, 100)])
     doc["categories"] = [{"id": k, "name": name} for k, name in enumerate(names, 1)]
     coco.write(doc, tmp_path / "many.json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from label_tools.document import coco_rules
 from label_tools.text.errors import InputError
-from label_tools.text.findings import ERROR, WARNING
+from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from toolkit.evaluation.foreign import shift_hint, to_our_ids
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.arrays import Tables, read_tables
@@ -102,12 +101,9 @@ def read(
     for finding in found.fatal or [f for f in found.findings if f.level == ERROR]:
         raise coco_rules.DocumentError(finding)
     detections, notes = to_our_ids(detections, found, detections_name)
-    repaired = Counter(f.code for f in found.findings if f.level == WARNING)
-    if sizes is _any_size:
-        repaired.pop("B52", None)
-    lines = [next(f.line() for f in found.findings if f.code == code) for code in repaired]
-    more = [f" (and {n - 1} more like it)" if n > 1 else "" for n in repaired.values()]
-    return found.document, detections, [*(line + text for line, text in zip(lines, more, strict=True)), *notes]
+    repaired = [f for f in found.findings if f.level == WARNING or f.code == "B58"]
+    repaired = [f for f in repaired if not (sizes is _any_size and f.code == "B52")]
+    return found.document, detections, [*one_a_rule(repaired), *notes]
 
 
 def thresholds(
