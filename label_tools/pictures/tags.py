@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from label_tools.pictures.letters import Letters, shorten
 from label_tools.pictures.palette import Colour, ink
 
+Box = tuple[float, float, float, float]
 SMALLEST = 9  # pixels of a letter that can still be read
 _MOST_COVERED = 0.12  # of an object, by one tag
 _LITTLE_COVERED = 0.02
@@ -26,7 +27,7 @@ class Tag:
     """The text of one object. box: XYXY in pixels of the picture. short: what is left of it in a crowd. kind: what the
     legend says of its colour."""
 
-    box: tuple[float, float, float, float]
+    box: Box
     text: str
     colour: Colour
     short: str = ""
@@ -37,19 +38,18 @@ def write_tags(picture: Image.Image, tags: Sequence[Tag]) -> bool:
     """Write the tags onto the picture. Returns whether all of them stand there with their whole text."""
     tags = sorted((tag for tag in tags if tag.text), key=lambda tag: (tag.box[1], tag.box[0]))
     full = round(max(10, min(26, max(picture.size) / 48)))
-    placed: list[tuple[Tag, str, tuple[float, float, float, float]]] = []
+    placed: list[tuple[Tag, str, Box]] = []
+    size, whole = full, False
     for size in dict.fromkeys((full, max(SMALLEST, round(0.75 * full)), max(SMALLEST, round(0.55 * full)))):
-        letters = Letters(size, bold=True)
-        placed = _places(tags, letters, picture.size)
-        if len(placed) == len(tags) and all(text != tag.short for tag, text, _ in placed if tag.short != tag.text):
+        placed = _places(tags, Letters(size, bold=True), picture.size)
+        whole = len(placed) == len(tags) and all(text != tag.short or tag.short == tag.text for tag, text, _ in placed)
+        if whole:
             break
-    draw = ImageDraw.Draw(picture)
+    draw, letters = ImageDraw.Draw(picture), Letters(size, bold=True)
     for tag, text, place in placed:
         draw.rounded_rectangle(place, radius=size / 4, fill=tag.colour, outline=(0, 0, 0))
         letters.write(picture, ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2), text, ink(tag.colour), "mm")
-    return len(placed) == len(tags) and all(
-        text == "…" or text != tag.short or text == tag.text for tag, text, _ in placed
-    )
+    return whole
 
 
 def with_legend(picture: Image.Image, kinds: Sequence[tuple[str, Colour]]) -> Image.Image:
@@ -81,7 +81,7 @@ def legend(kinds: Sequence[tuple[str, Colour]], width: int, size: int = 14) -> I
     return strip
 
 
-def _places(tags: Sequence[Tag], letters: Letters, size: tuple[int, int]) -> list:
+def _places(tags: Sequence[Tag], letters: Letters, size: tuple[int, int]) -> list[tuple[Tag, str, Box]]:
     """[(tag, its text, XYXY of its chip)] of those that have a place."""
     boxes = np.array([tag.box for tag in tags], dtype=float).reshape(-1, 4)
     taken = np.empty((0, 4))
