@@ -15,6 +15,7 @@ Place: Faster R-CNN Eq. 1 and 3.3, Fast R-CNN Eq. 1.
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import dataclass, field
 
 import torch
@@ -45,10 +46,16 @@ class Record:
 
     lines: list[str] = field(default_factory=list)
     data: dict = field(default_factory=dict)
+    count: int = 0
 
     def step(self, title: str, text: str, **data) -> None:
-        self.lines.append(f"{len(self.lines) + 1:2}  {title:<14} {text}")
+        self.count += 1
+        self.lines.append(f"{self.count:2}  {title:<14} {text}")
         self.data |= data
+
+    def explain(self, text: str) -> None:
+        """A remark on the step before, in lines below it."""
+        self.lines += textwrap.wrap(text, 100, initial_indent=" " * 19, subsequent_indent=" " * 19)
 
 
 def convolutions(plan: tuple[int | str, ...]) -> nn.Sequential:
@@ -127,7 +134,7 @@ def train_rpn(record: Record, picture: Picture, objectness: Tensor, deltas: Tens
 
 
 def propose(record: Record, anchors: Tensor, deltas: Tensor, scores: Tensor) -> Tensor:
-    """The training road of proposals.propose, with a count after each step."""
+    """What proposals.propose does in training, with a count after each step."""
     found = candidates(anchors, deltas, scores, IMAGE_SIZE, num_pre_nms=PRE_NMS, min_size=MIN_SIZE)
     keep = nms(found.boxes, found.scores, NMS_THRESH, max_keep=POST_NMS)
     counts = [len(anchors), len(found.boxes), len(keep)]
@@ -152,6 +159,8 @@ def head_losses(record: Record, picture: Picture, features: Tensor, proposals: T
     reach = float(box_iou(picture.boxes, proposals).amax()) if len(proposals) else 0.0
     words = f"{rois[0]} foreground + {rois[1]} background, of the proposals (best IoU {reach:.3f}) and the true boxes"
     record.step("RoIs", words, rois=rois)
+    if reach < FG_THRESH:
+        record.explain(why_zero(foreground, len(picture.boxes)))
     with_image = torch.cat((torch.zeros(len(sample.rois), 1), sample.rois), dim=1)
     pooled = roi_pool(features, with_image, BINS, 1 / STRIDE)
     flat = pooled.flatten(1)
@@ -170,6 +179,16 @@ def head_losses(record: Record, picture: Picture, features: Tensor, proposals: T
     record.data["losses"] |= {"loss_classifier": float(cls_loss), "loss_box_reg": float(box_loss)}
     guess = float(torch.tensor(float(num_classes)).log())
     record.step("head losses", f"class {cls_loss:.4f} (ln {num_classes} = {guess:.4f} is guessing), box {box_loss:.4f}")
+
+
+def why_zero(foreground: int, num_objects: int) -> str:
+    """Why the box loss of the head is about 0 when no proposal reaches an object."""
+    objects = "the true box" if num_objects == 1 else "the true boxes"
+    return (
+        f"No proposal of this untrained RPN reaches IoU {FG_THRESH:g} with an object, so the {foreground} foreground "
+        f"come from {objects} alone, which have the deltas 0 to learn. The head's first deltas are nearly 0 as well: "
+        "its box loss below is about 0. That says nothing about how well it finds boxes."
+    )
 
 
 def practice(image: str | None, labels: str | None, *, seed: int, small: bool, as_json: bool) -> int:

@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+from PIL import Image
 
 from anchors.__main__ import main
 from anchors.practice import convolutions, four_losses
@@ -56,6 +57,19 @@ def test_the_command_prints_the_steps_and_the_four_losses(record, capsys):
     assert printed.splitlines()[-4].split() == ["loss_objectness", f"{record.data['losses']['loss_objectness']:.4f}"]
     assert main(["practice", "--small", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(record.data))
+
+
+def test_a_box_loss_of_zero_is_explained(tmp_path, capsys):
+    # seed 0's proposals do not reach this small box: the only foreground is the box itself, its deltas are 0
+    (tmp_path / "a.json").write_text(
+        '{"shapes": [{"label": "a", "points": [[10, 10], [40, 30]]}], "imagePath": "a.png"}'
+    )
+    Image.new("RGB", (800, 800), (90, 120, 30)).save(tmp_path / "a.png")
+    assert main(["practice", "--small", "--labels", str(tmp_path / "a.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "RoIs           1 foreground" in printed
+    assert "No proposal of this untrained RPN reaches IoU 0.5 with an object" in printed
+    assert printed.splitlines()[-1].split() == ["loss_box_reg", "0.0000"]
 
 
 def test_a_file_without_boxes_is_one_line(tmp_path, capsys):
