@@ -33,7 +33,8 @@ def _mask(label: int, box: Tensor, size: int) -> Tensor:
 def draw_scene(
     seed: int, *, size: int = 96, max_objects: int = 3, smallest: int = 20, largest: int = 48
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Image [3,size,size] float32 in 0..1, and {"boxes" [N,4] XYXY, "labels" [N] int64 in 1..3}.
+    """Image [3,size,size] float32 in 0..1, and {"boxes" [N,4] XYXY, "labels" [N] int64 in 1..3,
+    "masks" [N,size,size] bool}: the pixels of an object that no later one covers.
 
     Objects hardly overlap (IoU <= 0.1), so that each can be seen. Boxes have whole-number corners.
     """
@@ -47,7 +48,7 @@ def draw_scene(
 
     ground = torch.rand(3, 1, 1, generator=random) * 0.6 + 0.2
     image = ground + torch.randn(3, size, size, generator=random) * 0.04
-    boxes, labels = torch.zeros(0, 4), []
+    boxes, labels, masks = torch.zeros(0, 4), [], torch.zeros(0, size, size, dtype=torch.bool)
     for _ in range(whole(1, max_objects)):
         for _ in range(50):  # tries to find a free place; a full scene has one object less
             w, h = whole(smallest, largest), whole(smallest, largest)
@@ -64,8 +65,8 @@ def draw_scene(
         mask = _mask(label, box[0], size)
         texture = torch.randn(3, int(mask.sum()), generator=random) * 0.04
         image[:, mask] = colour[:, None] + texture
-        boxes, labels = torch.cat((boxes, box)), [*labels, label]
-    return image.clamp(0, 1), {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64)}
+        boxes, labels, masks = torch.cat((boxes, box)), [*labels, label], torch.cat((masks & ~mask, mask[None]))
+    return image.clamp(0, 1), {"boxes": boxes, "labels": torch.tensor(labels, dtype=torch.int64), "masks": masks}
 
 
 def draw_scenes(first_seed: int, count: int, **options) -> list[tuple[Tensor, dict[str, Tensor]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from anchors.exercises import boxes, grids, head, losses, matching, pooling, slips, suppression
+from anchors.exercises import boxes, grids, head, losses, masks, matching, pooling, slips, suppression
 from anchors.exercises.task import Bug, Task
 
 FOLDER = Path(__file__).parent
@@ -27,6 +27,7 @@ EXERCISES = (
     pooling.ALIGN,
     head.DETECTION_LOSS,
     suppression.POSTPROCESS,
+    masks.MASK_LOSS,
 )
 ONLY_IN_BUGS = (slips.ANCHOR_COUNT, slips.HEAD, slips.RECALL, slips.SPLIT, slips.FREEZE, slips.MEAN_AP)
 TASKS: dict[str, Task] = {task.name: task for task in (*EXERCISES, *ONLY_IN_BUGS)}

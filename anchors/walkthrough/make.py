@@ -11,7 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 from anchors.arguments import check_count
-from anchors.walkthrough import example, figures_anchors, figures_head, figures_proposals, figures_training
+from anchors.walkthrough import (
+    example,
+    figures_anchors,
+    figures_head,
+    figures_mask,
+    figures_proposals,
+    figures_training,
+)
 from anchors.walkthrough.learn import Learned, learn
 from anchors.walkthrough.page import page
 from anchors.walkthrough.picture import Picture, read_picture
@@ -33,6 +40,7 @@ FROM_TRAINING = {
     "12_roi_pooling": figures_head.bins,
     "13_losses": figures_head.losses,
     "14_detections": figures_head.detections,
+    "15_mask": figures_mask.mask,
 }
 FILES = [f"{name}.png" for name in (*FROM_BOXES, *FROM_TRAINING)]
 
@@ -72,11 +80,17 @@ def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict
             **example.numbers(found),
         },
         "training": of_training(picture, learned),
+        "mask": of_mask(picture),
     }
     text = json.dumps(numbers, indent=1, sort_keys=True) + "\n"
     (folder / "numbers.json").write_text(text, encoding="utf-8")
     (folder / "index.html").write_text(page(numbers, folder, FILES), encoding="utf-8")
     return numbers
+
+
+def of_mask(picture: Picture) -> dict:
+    found = figures_mask.round_trip(picture)
+    return {"object": picture.names[found.index], "size": figures_mask.SIZE, "iou": round(found.iou, 4)}
 
 
 def of_training(picture: Picture, learned: Learned) -> dict:

@@ -60,6 +60,8 @@ def words(numbers: dict) -> dict[str, str]:
     return {
         "rule": rule,
         "learnt": learnt(training),
+        "mask_iou": f"{numbers['mask']['iou']:.3f}",
+        "mask_object": numbers["mask"]["object"],
         **{name: count(value) for name, value in plain.items() if isinstance(value, int)},
     }
 

@@ -18,15 +18,26 @@ MOST_BOXES = 200
 
 @dataclass(frozen=True)
 class Picture:
-    """pixels [3,800,800] float in 0..1; boxes [M,4] XYXY in those pixels; names: of each box, and of the classes."""
+    """pixels [3,800,800] float in 0..1; of each object: boxes [M,4] XYXY in those pixels, names, outlines [P,2] of x, y
+    (the box's corners where the labels have no outline)."""
 
     pixels: Tensor
     boxes: Tensor
     names: tuple[str, ...]
+    outlines: tuple[Tensor, ...]
 
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(sorted(set(self.names)))
+
+    def mask(self, index: int) -> Tensor:
+        """[800,800] bool: the pixels inside the outline of an object."""
+        import numpy as np
+        from PIL import Image, ImageDraw
+
+        canvas = Image.new("1", (SIDE, SIDE))
+        ImageDraw.Draw(canvas).polygon([(x - 0.5, y - 0.5) for x, y in self.outlines[index].tolist()], fill=1)
+        return torch.from_numpy(np.array(canvas))
 
     @property
     def labels(self) -> Tensor:
@@ -47,9 +58,10 @@ def read_picture(image: str | Path | None, labels: str | Path | None) -> Picture
     if image is None:
         image = Path(labels).parent / image_of(document, labels)
     pixels, (width, height) = read_pixels(Path(image))
-    names, boxes = boxes_of(document, str(labels), (width, height))
+    names, boxes, outlines = objects_of(document, str(labels), (width, height))
     scale = torch.tensor([SIDE / width, SIDE / height] * 2)
-    return Picture(pixels, torch.tensor(boxes, dtype=torch.float32) * scale, tuple(names))
+    scaled = tuple(torch.tensor(outline) * scale[:2] for outline in outlines)
+    return Picture(pixels, torch.tensor(boxes, dtype=torch.float32) * scale, tuple(names), scaled)
 
 
 def read_pixels(path: Path) -> tuple[Tensor, tuple[int, int]]:
@@ -85,8 +97,11 @@ def image_of(document, labels: str | Path) -> str:
     return name.replace("\\", "/")
 
 
-def boxes_of(document, file: str, size: tuple[int, int]) -> tuple[list[str], list[list[float]]]:
-    """Names and boxes, cut at the picture's edges, of a LabelMe document or of [[label, x1, y1, x2, y2], ...]."""
+Outline = list[tuple[float, float]]
+
+
+def objects_of(document, file: str, size: tuple[int, int]) -> tuple[list[str], list[list[float]], list[Outline]]:
+    """Names, boxes (cut at the picture's edges), outlines of a LabelMe document or [[label, x1, y1, x2, y2], ...]."""
     width, height = size
     if isinstance(document, dict):
         claimed = (document.get("imageWidth", width), document.get("imageHeight", height))
@@ -95,30 +110,38 @@ def boxes_of(document, file: str, size: tuple[int, int]) -> tuple[list[str], lis
         shapes = document.get("shapes")
         if not isinstance(shapes, list):
             raise ValueError(f"{file}: found no list of shapes, needed a LabelMe file")
-        rows = [shape_box(shape, f"{file}, shapes[{i}]") for i, shape in enumerate(shapes)]
+        rows = [shape_outline(shape, f"{file}, shapes[{i}]") for i, shape in enumerate(shapes)]
     elif isinstance(document, list):
-        rows = [listed_box(row, f"{file}, entry {i}") for i, row in enumerate(document)]
+        rows = [listed_outline(row, f"{file}, entry {i}") for i, row in enumerate(document)]
     else:
         raise ValueError(f"{file}: found {type(document).__name__}, needed a LabelMe file or a list of boxes")
-    names, boxes = [], []
-    for name, (x1, y1, x2, y2) in rows:
+    names, boxes, outlines = [], [], []
+    for name, outline in rows:
+        xs, ys = zip(*outline)
+        x1, y1, x2, y2 = min(xs), min(ys), max(xs), max(ys)
         box = [min(max(x1, 0), width), min(max(y1, 0), height), min(max(x2, 0), width), min(max(y2, 0), height)]
         if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:  # points and lines have no box
             names.append(name)
             boxes.append(box)
+            outlines.append(outline)
     if not 1 <= len(boxes) <= MOST_BOXES:
         raise ValueError(f"{file}: found {len(boxes)} boxes inside the picture, needed 1 to {MOST_BOXES}")
-    return names, boxes
+    return names, boxes, outlines
 
 
-def listed_box(row, place: str) -> tuple[str, list[float]]:
+def listed_outline(row, place: str) -> tuple[str, Outline]:
     if not isinstance(row, list) or len(row) != 5 or not isinstance(row[0], str):
         raise ValueError(f"{place}: found {row!r}, needed [label, x1, y1, x2, y2]")
-    return row[0], numbers(row[1:], place)
+    x1, y1, x2, y2 = numbers(row[1:], place)
+    return row[0], corners(x1, y1, x2, y2)
 
 
-def shape_box(shape, place: str) -> tuple[str, list[float]]:
-    """The box around a LabelMe shape; a circle is given by its centre and a point of its rim."""
+def corners(x1: float, y1: float, x2: float, y2: float) -> Outline:
+    return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+
+
+def shape_outline(shape, place: str) -> tuple[str, Outline]:
+    """The outline of a LabelMe shape; a circle is given by its centre and a point of its rim."""
     points = shape.get("points") if isinstance(shape, dict) else None
     name = shape.get("label") if isinstance(shape, dict) else None
     if not isinstance(name, str) or not isinstance(points, list) or not points:
@@ -127,9 +150,12 @@ def shape_box(shape, place: str) -> tuple[str, list[float]]:
     if shape.get("shape_type") == "circle" and len(pairs) == 2:
         (x, y), rim = pairs[0], pairs[1]
         radius = math.dist((x, y), rim)
-        return name, [x - radius, y - radius, x + radius, y + radius]
+        turns = [(math.cos(k * math.pi / 32), math.sin(k * math.pi / 32)) for k in range(64)]
+        return name, [(x + radius * u, y + radius * v) for u, v in turns]
+    if shape.get("shape_type") == "polygon" and len(pairs) >= 3:
+        return name, [(x, y) for x, y in pairs]
     xs, ys = zip(*pairs)
-    return name, [min(xs), min(ys), max(xs), max(ys)]
+    return name, corners(min(xs), min(ys), max(xs), max(ys))
 
 
 def numbers(values, place: str, count: int = 4) -> list[float]:

@@ -22,6 +22,7 @@ LESSONS = [
     "roi_pool",
     "roi_align",
     "postprocess",
+    "mask",
 ]
 
 

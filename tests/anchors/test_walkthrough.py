@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -24,7 +25,7 @@ from anchors.walkthrough.figures_proposals import NMS_THRESH, suppressed_by, two
 from anchors.walkthrough.learn import copies, small
 from anchors.walkthrough.make import FILES
 from anchors.walkthrough.page import breakable, learnt
-from anchors.walkthrough.picture import DEFAULT_IMAGE, boxes_of, read_picture
+from anchors.walkthrough.picture import DEFAULT_IMAGE, objects_of, read_picture
 
 
 @pytest.fixture(scope="module")
@@ -251,9 +252,15 @@ def test_boxes_of_labelme_shapes():
         {"label": "c", "shape_type": "rectangle", "points": [[90, 80], [60, -20]]},  # any two corners; cut at 0
         {"label": "d", "shape_type": "point", "points": [[1, 1]]},  # no box
     ]
-    names, boxes = boxes_of({"shapes": shapes, "imageWidth": 100, "imageHeight": 100}, "x.json", (100, 100))
+    document = {"shapes": shapes, "imageWidth": 100, "imageHeight": 100}
+    names, boxes, outlines = objects_of(document, "x.json", (100, 100))
     assert names == ["a", "b", "c"]
-    assert boxes == [[10, 5, 30, 40], [45, 45, 55, 55], [60, 0, 90, 80]]
+    torch.testing.assert_close(
+        torch.tensor(boxes), torch.tensor([[10.0, 5, 30, 40], [45, 45, 55, 55], [60, 0, 90, 80]])
+    )
+    assert outlines[0] == [(10, 5), (30, 20), (12, 40)]
+    assert len(outlines[1]) == 64
+    assert outlines[2] == [(60, -20), (90, -20), (90, 80), (60, 80)]
 
 
 BAD_LABELS = {
@@ -280,6 +287,15 @@ def test_bad_labels_are_one_line_and_nothing_is_written(kind, tmp_path, capsys):
     assert complaint in err
     assert err.count("\n") == 1
     assert not (tmp_path / "o").exists()
+
+
+def test_the_mask_of_an_outline():
+    picture = read_picture(None, None)
+    disc = picture.mask(1)  # the washer: radius 100 around (500, 400)
+    assert disc.shape == (800, 800)
+    assert int(disc.sum()) == pytest.approx(math.pi * 100**2, rel=0.01)
+    y, x = disc.nonzero().T
+    assert (x.min(), x.max(), y.min(), y.max()) == (400, 599, 300, 499)  # pixels inside [400, 300, 600, 500]
 
 
 def test_bad_pictures_are_one_line(tmp_path, capsys):

@@ -1,0 +1,91 @@
+"""Figure 15: the mask of an object, its 28 x 28 target, and what comes back when that is pasted into the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from anchors.mask import mask_targets, paste_masks
+from anchors.walkthrough.figures_head import THIRDS
+from anchors.walkthrough.learn import Learned
+from anchors.walkthrough.picture import SIDE, Picture
+from anchors.walkthrough.style import (
+    NEGATIVE,
+    POSITIVE,
+    QUIET,
+    bare,
+    draw_box,
+    note,
+    show_picture,
+    square,
+    titled_figure,
+)
+
+SIZE = 28
+
+
+class RoundTrip(NamedTuple):
+    """An object's mask [800,800] bool, its target [28,28], the mask that the target gives back, and their IoU."""
+
+    index: int
+    mask: Tensor
+    target: Tensor
+    pasted: Tensor
+    iou: float
+
+
+def round_trip(picture: Picture) -> RoundTrip:
+    """Of the object that fills its box least: the one for which a mask says most beyond the box."""
+    masks = [picture.mask(i) for i in range(len(picture.boxes))]
+    sides = (picture.boxes[:, 2:] - picture.boxes[:, :2]).prod(dim=1)
+    index = int((torch.tensor([float(mask.sum()) for mask in masks]) / sides).argmin())
+    box, mask = picture.boxes[index : index + 1], masks[index]
+    target = mask_targets(mask[None], box, torch.tensor([0]), size=SIZE)
+    pasted = paste_masks(target, box, (SIDE, SIDE))[0] >= 0.5
+    union = int((mask | pasted).sum())
+    return RoundTrip(index, mask, target[0], pasted, int((mask & pasted).sum()) / max(union, 1))
+
+
+def mask(path: Path, picture: Picture, learned: Learned) -> None:
+    found = round_trip(picture)
+    box = picture.boxes[found.index]
+    width, height = (round(float(side)) for side in box[2:] - box[:2])
+    sentence = (
+        "Mask R-CNN adds one map of 28 x 28 logits for each class; only the map of the RoI's own class is trained."
+    )
+    with titled_figure(path, "15  A mask for each object", sentence, THIRDS) as figure:
+        axes = [square(figure, 0.035 + 0.315 * i, 0.26, 0.53) for i in range(3)]
+        titles = ("the object's mask, and the RoI", f"target: RoIAlign to {SIZE} x {SIZE}", "pasted back, at 0.5")
+        for panel, title in zip(axes, titles):
+            panel.set_title(title, loc="left", pad=10, weight="bold", fontsize=14)
+        show_picture(axes[0], picture.pixels, strength=0.5)
+        axes[0].imshow(painted({POSITIVE: found.mask}), extent=(0, SIDE, SIDE, 0), zorder=4)
+        draw_box(axes[0], box, NEGATIVE, width=2.5, zorder=6)
+        axes[1].imshow(found.target.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        bare(axes[1])
+        show_picture(axes[2], picture.pixels, strength=0.5)
+        both, off = found.mask & found.pasted, found.mask ^ found.pasted
+        axes[2].imshow(painted({POSITIVE: both, NEGATIVE: off}), extent=(0, SIDE, SIDE, 0), zorder=4)
+        middle, half = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) / 2 + 12
+        axes[2].set_xlim(float(middle[0]) - half, float(middle[0]) + half)  # close up: the difference is thin
+        axes[2].set_ylim(float(middle[1]) + half, float(middle[1]) - half)
+        words = (
+            f"{picture.names[found.index]:.20}: {width} x {height} pixels.",
+            "White 0, black 1; cells that the\nedge crosses are between.",
+            f"Blue: both. Orange: one of the two.\nIoU with the true mask {found.iou:.3f}.",
+        )
+        for i, text in enumerate(words):
+            note(figure, 0.035 + 0.315 * i, 0.205, text, size=13, colour=QUIET)
+
+
+def painted(masks: dict[str, Tensor], alpha: float = 0.7):
+    """[800,800,4]: each mask in its colour, half transparent."""
+    from matplotlib.colors import to_rgb
+
+    layer = torch.zeros(SIDE, SIDE, 4)  # the colour of a pixel
+    for colour, mask in masks.items():
+        layer[mask] = torch.tensor([*to_rgb(colour), alpha])
+    return layer.numpy()
