@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from anchors.boxes import box_area
 from anchors.mask import mask_targets, paste_masks
 from anchors.walkthrough.figures_head import THIRDS
 from anchors.walkthrough.learn import Learned
@@ -39,10 +40,9 @@ class RoundTrip(NamedTuple):
 
 def round_trip(picture: Picture) -> RoundTrip:
     """Of the object that fills its box least: the one for which a mask says most beyond the box."""
-    masks = [picture.mask(i) for i in range(len(picture.boxes))]
-    sides = (picture.boxes[:, 2:] - picture.boxes[:, :2]).prod(dim=1)
-    index = int((torch.tensor([float(mask.sum()) for mask in masks]) / sides).argmin())
-    box, mask = picture.boxes[index : index + 1], masks[index]
+    areas = torch.tensor([picture.area(i) for i in range(len(picture.boxes))])
+    index = int((areas / box_area(picture.boxes)).argmin())
+    box, mask = picture.boxes[index : index + 1], picture.mask(index)
     target = mask_targets(mask[None], box, torch.tensor([0]), size=SIZE)
     pasted = paste_masks(target, box, (SIDE, SIDE))[0] >= 0.5
     union = int((mask | pasted).sum())

@@ -294,6 +294,7 @@ def test_the_mask_of_an_outline():
     disc = picture.mask(1)  # the washer: radius 100 around (500, 400)
     assert disc.shape == (800, 800)
     assert int(disc.sum()) == pytest.approx(math.pi * 100**2, rel=0.01)
+    assert picture.area(1) == pytest.approx(math.pi * 100**2, rel=0.01)
     y, x = disc.nonzero().T
     assert (x.min(), x.max(), y.min(), y.max()) == (400, 599, 300, 499)  # pixels inside [400, 300, 600, 500]
 
