@@ -30,10 +30,7 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: 
     if segmentation and (box is None or box == []):
         remark(WARNING, "B50", "no bbox; taken from the segmentation")
         box = _box_of(segmentation)
-    whole_box = box
-    box, clipped = _box(box, image, remark, _rotation(item))
-    if clipped and not clip:
-        box, clipped = whole_box, False
+    box, clipped = _box(box, image, remark, _rotation(item), clip)
     if clipped and isinstance(segmentation, list):
         pieces = [geometry.clip_polygon(p, image["width"], image["height"]) for p in segmentation]
         segmentation = [p for p in pieces if len(p) >= 6]
@@ -71,8 +68,8 @@ def _rotation(item: dict) -> float:
     return float(angle) % 360 if is_number(angle) and abs(angle) < 1e6 else 0.0
 
 
-def _box(box: Any, image: dict, remark: Remark, rotation: float = 0.0) -> tuple[list, bool]:
-    """(the box within the image, whether that cut something off). Raises RefusedError."""
+def _box(box: Any, image: dict, remark: Remark, rotation: float, clip: bool) -> tuple[list, bool]:
+    """(the box, with `clip` within the image, whether that cut something off). Raises RefusedError."""
     if not are_numbers(box, 4):
         raise RefusedError("B26", f"bbox {short(box)}, needs four numbers")
     width, height = image["width"], image["height"]
@@ -100,7 +97,7 @@ def _box(box: Any, image: dict, remark: Remark, rotation: float = 0.0) -> tuple[
         clipped = max(left[0] - x, left[1] - y, x + w - left[0] - left[2], y + h - left[1] - left[3]) > 0
         cut_by_edge(left[2] * left[3], w * h, max(-x, -y, x + w - width, y + h - height), remark)
     check_sides(left[2], left[3], remark)
-    return (list(left), True) if clipped else ([x, y, w, h], False)
+    return (list(left), True) if clipped and clip else ([x, y, w, h], False)
 
 
 def _around(x: float, y: float, w: float, h: float, degrees: float) -> tuple[float, float, float, float]:

@@ -250,3 +250,16 @@ def test_refused_by_all(name, tmp_path):
 
 def test_there_are_some_sixty():
     assert len(ACCEPTED) + len(LEFT_OUT) + len(REFUSED) >= 60
+
+
+def test_a_turned_box_is_evaluated_as_it_is_learned(tmp_path):
+    """CVAT gives the box before the turn: 60 x 10 around (50, 25), turned by 90 degrees, is 10 x 60 around it."""
+    document = sound()
+    document["annotations"] = [{**OBJECT, "bbox": [20, 20, 60, 10], "attributes": {"rotation": 90.0}}]
+    path = written(document, tmp_path)
+    # above the image's edge: clipped for training, as written for evaluation
+    assert read_index(path).boxes.tolist() == [[45, 0, 55, 55]]
+    detection = {"image_id": 1, "category_id": 1, "bbox": [45, -5, 10, 60], "score": 0.9}
+    (tmp_path / "detections.json").write_text(json.dumps([detection]))
+    metrics = evaluate_files(path, tmp_path / "detections.json", tmp_path / "e", settings=Settings(resamples=0))
+    assert metrics["AP"] == 1.0
