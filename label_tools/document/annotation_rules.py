@@ -39,6 +39,8 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: 
         area = _area_of(segmentation) or box[2] * box[3]
         if not clipped:
             remark(WARNING, "B50", f"area {short(item.get('area'))}; computed as {area:g}")
+    if _rotation(item):  # said once: who reads the result must not turn it again
+        item = {**item, "attributes": {k: v for k, v in item["attributes"].items() if k != "rotation"}}
     return {
         **item,
         "image_id": image["id"],

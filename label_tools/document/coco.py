@@ -20,7 +20,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,6 +36,8 @@ from label_tools.text.strict_json import loads
 log = logging.getLogger(__name__)
 Document = dict[str, Any]
 FILE_NAME = "annotations.json"  # in a folder that is given in the place of a file
+OTHER_NAMES = ("_annotations.coco.json", "annotations/instances_default.json")  # Roboflow's and CVAT's
+_LOOKED_AT = 3  # images, to find the folder of all
 
 
 def read(
@@ -95,19 +98,17 @@ def read_raw(path: str | os.PathLike) -> Document:
 
 
 def file_of(path: str | os.PathLike) -> Path:
-    """The COCO file that a person means by `path`: the file itself, or the annotations.json of a folder.
+    """The COCO file that a person means by `path`: the file itself, or the one of a folder, by its name.
 
     Raises InputError for a folder without one.
     """
     path = Path(path)
     if not path.is_dir():
         return path
-    inside = path / FILE_NAME
-    if not inside.is_file():
-        raise InputError(
-            f"{path}: no {FILE_NAME} in it; make it first, for example: frcnn convert labelme {path} --out {inside}"
-        )
-    return inside
+    inside = [file for name in (FILE_NAME, *OTHER_NAMES) if (file := path / name).is_file()]
+    if not inside:
+        raise InputError(f"{path}: no {FILE_NAME} in it; make it first: frcnn convert {shlex.quote(str(path))}")
+    return inside[0]
 
 
 def write(document: Document, path: str | os.PathLike) -> None:
@@ -173,12 +174,28 @@ def annotation_line(
 
 
 def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
-    """The folder that `file_name` starts from: `info.image_root`, seen from the folder of the COCO file."""
-    info = document.get("info")
-    root = info.get("image_root", ".") if isinstance(info, dict) else "."
+    """The folder that `file_name` starts from: `info.image_root`, seen from the folder of the COCO file.
+
+    Where the file does not say it: its own folder, or that of the usual layouts in which the first images lie.
+    """
+    info, path = document.get("info"), Path(annotations_path)
+    root = info.get("image_root") if isinstance(info, dict) else None
+    if root is None:
+        names = [i.get("file_name") for i in document.get("images", [])[:_LOOKED_AT] if isinstance(i, dict)]
+        names = [name for name in names if isinstance(name, str) and is_inside(name)]
+        likely = (root for root in _likely_roots(path) if any((path.parent / root / n).is_file() for n in names))
+        root = next(likely, ".")
     if not isinstance(root, str) or "\0" in root:
         raise InputError(f"{annotations_path}, info.image_root: {root!r} is no path")
-    return Path(os.path.normpath(Path(annotations_path).parent / root))
+    return Path(os.path.normpath(path.parent / root))
+
+
+def _likely_roots(path: Path) -> Iterator[str]:
+    """For annotations/instances_train2017.json: annotations, images, images/train2017, train2017, or beside it."""
+    part = path.stem.removeprefix("instances_")
+    for base in (".", ".."):
+        for below in ("", "images", f"images/{part}", part):
+            yield f"{base}/{below}"
 
 
 def image_path(document: Document, annotations_path: str | os.PathLike, image: dict) -> Path:

@@ -46,6 +46,21 @@ def part_of_file(path: Path, source: Path) -> str | None:
     return match[1] if match else next((p for name in reversed(label.parts[:-1]) if (p := part_named(name))), None)
 
 
+def parts_in(folder: Path) -> dict[str, Path]:
+    """{part: its COCO file} in a folder of the usual layouts; {} where there is none.
+
+    train.json, val.json, test.json as `split` writes them; train/_annotations.coco.json (Roboflow);
+    annotations/instances_train2017.json (COCO, CVAT).
+    """
+    files = {part: file for part in PARTS if (file := folder / f"{part}.json").is_file()}
+    for pattern in () if "train" in files else ("*/_annotations.coco.json", "annotations/instances_*.json"):
+        found = [(part_of_file(file, folder), file) for file in sorted(folder.glob(pattern))]
+        of_part = {part: file for part, file in found if part is not None}
+        if "train" in of_part and len(of_part) == len(found):
+            return {part: of_part[part] for part in PARTS if part in of_part}
+    return files
+
+
 def _of_folders(record: ImageRecord, source: Path) -> str | None:
     """The part by the innermost folder that has the name of one, of the image, else of the label file; or by a COCO
     file's name."""

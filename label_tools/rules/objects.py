@@ -5,6 +5,7 @@ They run on a document as `coco.read` gives it; what is wrong with a single anno
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -27,11 +28,31 @@ def objects(document: dict, name: str, places: Places | None = None) -> Iterator
     places: annotation id -> (file, place), where the objects do not stand in the document itself but in files
     that it was made from.
     """
-    if places is None:
-        files = {image["id"]: image["file_name"] for image in document["images"]}
-        places = {a["id"]: (name, f"annotation {a['id']} of {files[a['image_id']]}") for a in document["annotations"]}
+    places = _Places(document, name) if places is None else places
     yield from near_duplicates(document, places)
     yield from contradictions(document, name, places)
+
+
+class _Places(dict):
+    """Annotation id -> (file, place), made when it is asked for.
+
+    The id is for who edits the COCO file. Who edits the VOC or LabelMe file that it was made from needs the object's
+    number there (the same unless an earlier one was left out) and where its corner lies.
+    """
+
+    def __init__(self, document: dict, name: str) -> None:
+        super().__init__()
+        self._document, self._name = document, name
+
+    def __missing__(self, annotation_id: int) -> tuple[str, str]:
+        files = {image["id"]: image["file_name"] for image in self._document["images"]}
+        count: Counter[int] = Counter()
+        for a in self._document["annotations"]:
+            count[a["image_id"]] += 1
+            x, y = a["bbox"][:2]
+            where = f"object {count[a['image_id']]}, at {x:g}, {y:g}"
+            self[a["id"]] = self._name, f"annotation {a['id']} of {files[a['image_id']]} ({where})"
+        return self[annotation_id]
 
 
 def near_duplicates(document: dict, places: Places) -> Iterator[Finding]:

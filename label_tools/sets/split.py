@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco
 from label_tools.document.split import PARTS, SHARES, check_fractions, split_document
+from label_tools.pictures.images import sizes_below
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -55,7 +56,7 @@ def split_file(
     annotations = coco.file_of(Path(annotations))
     out = annotations.parent if out is None else Path(out)
     _refuse_overwriting(annotations, out)
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=sizes_below, images=image_root)
     if image_root is not None:  # the file says none, or a wrong one
         relative = Path(os.path.relpath(image_root, annotations.parent)).as_posix()
         document = {**document, "info": {**document["info"], "image_root": relative}}

@@ -46,7 +46,7 @@ def test_a_folder_without_annotations_says_how_to_make_them(labelled, tmp_path, 
     assert main([*words, str(labelled), *more, "--out", str(tmp_path / "o.json")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and f"{labelled}: no annotations.json in it" in error
-    assert f"frcnn convert labelme {labelled} --out {labelled}/annotations.json" in error
+    assert f"make it first: frcnn convert {labelled}" in error
     assert not (tmp_path / "o.json").exists()
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco
+from label_tools.pictures.images import sizes_below
+from label_tools.readers.parts import parts_in
 from label_tools.text.errors import InputError
 from toolkit.data.dataset import Index, index_of
 
@@ -43,8 +45,8 @@ Labels = dict[str, Split]  # by name, those that exist; train is always there
 def find_files(data: Path, val: Path | None, test: Path | None) -> dict[str, Path]:
     """{train, val, test: COCO file}, those that exist."""
     if data.is_dir():
-        files = {name: data / f"{name}.json" for name in SPLITS}
-        if not files["train"].is_file():
+        files = parts_in(data)
+        if "train" not in files:
             raise InputError(f"{data}: holds no train.json; `frcnn convert` and `frcnn split` make one")
     elif data.is_file():
         files = {"train": data}
@@ -63,7 +65,7 @@ def read_labels(files: dict[str, Path], images: Path | None) -> Labels:
     """Read each file once. images: folder that file names start from, where the file does not say it rightly."""
     labels = {}
     for name, path in files.items():
-        document = coco.read(path)
+        document = coco.read(path, sizes=sizes_below, images=images)
         root = images if images else coco.image_root(document, path)
         labels[name] = Split(name, path, index_of(document, root, str(path)), document)
     return labels

@@ -1,0 +1,93 @@
+"""COCO files where programs put them: which file of a folder is meant, where its images lie, and what is turned once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from label_tools.__main__ import main
+from label_tools.document import coco
+from label_tools.readers.parts import parts_in
+from label_tools.text.errors import InputError
+from tests.label_tools.bad_input_makers import picture
+
+
+def write(path: Path, file_name: str = "a.jpg", **annotation) -> Path:
+    """A COCO file of one image, 64 x 48, with one object."""
+    one = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20], "area": 400, "iscrowd": 0, **annotation}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"id": 1, "file_name": file_name, "width": 64, "height": 48}]
+    path.write_text(
+        json.dumps({"images": images, "annotations": [one], "categories": [{"id": 1, "name": "carp"}]}),
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "image"),
+    [
+        ("_annotations.coco.json", "a.jpg", "a.jpg"),  # Roboflow
+        ("annotations/instances_default.json", "a.jpg", "images/default/a.jpg"),  # CVAT
+        ("annotations/instances_Train.json", "Data/a.jpg", "images/Train/Data/a.jpg"),  # CVAT, a subset of its own
+        ("annotations/instances_train2017.json", "a.jpg", "train2017/a.jpg"),  # COCO's own
+        ("annotations/instances_train2017.json", "a.jpg", "images/train2017/a.jpg"),
+        ("annotations/a.json", "a.jpg", "images/a.jpg"),
+        ("annotations/a.json", "images/a.jpg", "images/a.jpg"),
+        ("result.json", "a.jpg", "images/a.jpg"),  # Label Studio
+    ],
+)
+def test_images_are_found(tmp_path, file, name, image):
+    (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+    picture(tmp_path / image)
+    path = write(tmp_path / file, name)
+    document = coco.read(path)
+    assert coco.image_path(document, path, document["images"][0]) == tmp_path / image
+    assert main(["check", str(path)]) == 0
+    assert main(["convert", "coco", str(path), "--out", str(tmp_path / "out" / "annotations.json")]) == 0
+    made = coco.read(tmp_path / "out" / "annotations.json")
+    assert coco.image_path(made, tmp_path / "out" / "annotations.json", made["images"][0]).samefile(tmp_path / image)
+
+
+def test_what_the_file_says_counts(tmp_path):
+    path = write(tmp_path / "annotations" / "x.json")
+    picture(tmp_path / "images" / "a.jpg")
+    document = {**coco.read(path), "info": {"image_root": "elsewhere"}}
+    assert coco.image_root(document, path) == tmp_path / "annotations" / "elsewhere"
+    document["info"] = {}
+    document["images"][0]["file_name"] = "../images/a.jpg"  # never followed outwards
+    assert coco.image_root(document, path) == tmp_path / "annotations"
+
+
+def test_the_file_of_a_folder(tmp_path):
+    with pytest.raises(InputError, match="no annotations.json in it; make it first: frcnn convert"):
+        coco.file_of(tmp_path)
+    roboflow = write(tmp_path / "_annotations.coco.json")
+    assert coco.file_of(tmp_path) == roboflow
+    ours = write(tmp_path / "annotations.json")
+    assert coco.file_of(tmp_path) == ours
+
+
+def test_the_parts_of_a_folder(tmp_path):
+    assert parts_in(tmp_path) == {}
+    files = {part: write(tmp_path / "a" / part / "_annotations.coco.json") for part in ("train", "valid", "test")}
+    assert parts_in(tmp_path / "a") == {"train": files["train"], "val": files["valid"], "test": files["test"]}
+    train = write(tmp_path / "b" / "annotations" / "instances_train2017.json")
+    assert parts_in(tmp_path / "b") == {"train": train}
+    write(tmp_path / "b" / "annotations" / "instances_train2014.json")  # two for one part: neither
+    assert parts_in(tmp_path / "b") == {}
+    ours = write(tmp_path / "a" / "train.json")  # what `split` wrote counts
+    assert parts_in(tmp_path / "a") == {"train": ours}
+
+
+def test_a_turned_box_is_turned_once(tmp_path, capsys):
+    # CVAT: 16 x 8 at (20, 20) before the quarter turn, centre (28, 24); after it 8 x 16: (24, 16)
+    attributes = {"occluded": False, "rotation": 90.0}
+    path = write(tmp_path / "in.json", bbox=[20, 20, 16, 8], area=128, attributes=attributes)
+    picture(tmp_path / "a.jpg")
+    out = tmp_path / "annotations.json"
+    assert main(["convert", "coco", str(path), "--out", str(out)]) == 0
+    for file in (path, out):
+        (one,) = coco.read(file)["annotations"]
+        assert one["bbox"] == [24, 16, 8, 16] and one["attributes"] == {"occluded": False}
