@@ -30,7 +30,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = "COCO files, or folders: their LabelMe files, else annotations.json"
+    what = "COCO files, or folders: their LabelMe files, else their COCO files"
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help=what)
     parser.add_argument("--decode", action="store_true", help="read every pixel, not only headers")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the classes that LabelMe files may hold")
@@ -44,14 +44,14 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.readers.sources import labels_at
+    from label_tools.readers.sources import label_files_at
     from label_tools.rules.check import examine_files, write_repaired
 
-    if args.fix and len(args.paths) > 1:
-        raise InputError(f"--fix repairs one file at a time, {len(args.paths)} are given")
     if args.out and not args.fix:
         raise InputError("--out names the copy that --fix writes; give --fix too")
-    paths = [labels_at(path) for path in args.paths]
+    paths = [file for path in args.paths for file in label_files_at(path)]
+    if args.fix and len(paths) > 1:
+        raise InputError(f"--fix repairs one file at a time, here are {len(paths)}: {', '.join(map(str, paths))}")
     results = examine_files(
         paths,
         decode=args.decode,

@@ -105,10 +105,15 @@ def file_of(path: str | os.PathLike) -> Path:
     path = Path(path)
     if not path.is_dir():
         return path
-    inside = [file for name in (FILE_NAME, *OTHER_NAMES) if (file := path / name).is_file()]
+    inside = files_in(path)
     if not inside:
         raise InputError(f"{path}: no {FILE_NAME} in it; make it first: frcnn convert {shlex.quote(str(path))}")
     return inside[0]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The COCO files of a folder that have one of the usual names, ours first."""
+    return [file for name in (FILE_NAME, *OTHER_NAMES) if (file := folder / name).is_file()]
 
 
 def write(document: Document, path: str | os.PathLike) -> None:

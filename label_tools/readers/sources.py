@@ -9,6 +9,7 @@ from pathlib import Path
 from label_tools.document import coco
 from label_tools.pictures.image_paths import walk
 from label_tools.pictures.images import sizes_below
+from label_tools.readers.parts import parts_in
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
 from label_tools.text.strict_json import loads
@@ -47,19 +48,28 @@ def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> S
 
 
 def labels_at(path: str | os.PathLike) -> Path:
-    """`path` itself, but for a folder without LabelMe files the annotations.json in it.
+    """`path` itself, but for a folder without LabelMe files the COCO file in it.
 
-    Label files come first: they are what a person changes. Raises InputError for a folder with neither.
+    Label files come first: they are what a person changes. Raises InputError for a folder with neither, or with
+    several COCO files.
     """
+    files = label_files_at(path)
+    if len(files) > 1:
+        raise InputError(f"{path}: holds {', '.join(map(str, files))}; name one of them")
+    return files[0]
+
+
+def label_files_at(path: str | os.PathLike) -> list[Path]:
+    """`labels_at`, but for a folder with a COCO file for each part all of them, in the order train, val, test."""
     path = Path(path)
     if not path.is_dir():
-        return path
-    inside = path / coco.FILE_NAME
+        return [path]
     others = [Path(folder, name) for folder, name in walk(path, (".json",))]
     if not others:
         raise InputError(f"{path}: no LabelMe file (*.json) and no {coco.FILE_NAME} in it")
-    if not inside.is_file() or any(_may_be_labelme(file) for file in others if file != inside):
-        return path
+    inside = coco.files_in(path)[:1] or list(parts_in(path).values())
+    if not inside or any(_may_be_labelme(file) for file in others if file not in inside):
+        return [path]
     return inside
 
 

@@ -114,7 +114,11 @@ def test_corner_and_fraction_boxes_are_recognised():
 def test_near_duplicates():
     # 20x20 and 20x19 inside it: IoU 380/400 = 0.95; 20x17: 0.85, below the limit
     (finding,) = check_document(sound(boxes=((10, 10, 20, 20), (10, 10, 20, 19)), count=1), None)
-    assert (finding.code, finding.level, finding.place) == ("B12", "warning", "annotation 2 of 0.png (object 2, at 10, 10)")
+    assert (finding.code, finding.level, finding.place) == (
+        "B12",
+        "warning",
+        "annotation 2 of 0.png (object 2, at 10, 10)",
+    )
     assert '"b" covers the same place as "a", annotation 1 of 0.png (object 1, at 10, 10) (IoU 0.95)' in finding.text
     assert check_document(sound(boxes=((10, 10, 20, 20), (10, 10, 20, 17)), count=1), None) == []
 

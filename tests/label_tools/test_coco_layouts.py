@@ -1,4 +1,4 @@
-"""COCO files where programs put them: which file of a folder is meant, where its images lie, and what is turned once."""
+"""COCO files where programs put them: which file of a folder is meant, and where its images lie."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_the_file_says_counts(tmp_path):
 
 
 def test_the_file_of_a_folder(tmp_path):
-    with pytest.raises(InputError, match="no annotations.json in it; make it first: frcnn convert"):
+    with pytest.raises(InputError, match=r"no annotations\.json in it; make it first: frcnn convert"):
         coco.file_of(tmp_path)
     roboflow = write(tmp_path / "_annotations.coco.json")
     assert coco.file_of(tmp_path) == roboflow
@@ -91,3 +91,16 @@ def test_a_turned_box_is_turned_once(tmp_path, capsys):
     for file in (path, out):
         (one,) = coco.read(file)["annotations"]
         assert one["bbox"] == [24, 16, 8, 16] and one["attributes"] == {"occluded": False}
+
+
+def test_check_takes_all_parts_of_a_folder(tmp_path, capsys):
+    for part in ("train", "valid"):
+        write(tmp_path / part / "_annotations.coco.json", f"{part}.jpg")
+        picture(tmp_path / part / f"{part}.jpg")
+    assert main(["check", str(tmp_path)]) == 0
+    assert "in 2 images with 2 annotations" in capsys.readouterr().out
+    assert main(["stats", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "train/_annotations.coco.json" in error and "name one of them" in error
+    assert main(["stats", str(tmp_path / "train")]) == 0
+    assert main(["check", str(tmp_path), "--fix"]) == 2
