@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 
 FORMAT = 1
@@ -57,7 +57,7 @@ def save(folder: Path, meta: dict[str, Any], weights: dict[str, torch.Tensor], s
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
     fresh = parent / f".{folder.name}.tmp"
-    shutil.rmtree(fresh, ignore_errors=True)
+    _remove(fresh)
     try:
         fresh.mkdir()
         digests = {}
@@ -69,11 +69,11 @@ def save(folder: Path, meta: dict[str, Any], weights: dict[str, torch.Tensor], s
         _sync(fresh)
         _swap_in(fresh, folder)
     except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
+        _remove(fresh)
         raise
     _sync(parent)
     for name in (folder.name, "previous"):
-        shutil.rmtree(_aside(parent / name), ignore_errors=True)
+        _remove(_aside(parent / name))
 
 
 def _swap_in(fresh: Path, folder: Path) -> None:
@@ -87,13 +87,18 @@ def _swap_in(fresh: Path, folder: Path) -> None:
         for source, target in moves:
             if source.exists():
                 if target == _aside(source):
-                    shutil.rmtree(target, ignore_errors=True)
-                os.rename(source, target)
+                    _remove(target)
+                own_folders.move(source, target)
                 done.append((source, target))
     except OSError:
         for source, target in reversed(done):
-            os.rename(target, source)
+            own_folders.move(target, source)
         raise
+
+
+def _remove(folder: Path) -> None:
+    """Delete a checkpoint. What somebody else put into its folder stays, beside it."""
+    own_folders.remove_folder(folder, (WEIGHTS, STATE, META, f".{META}.tmp", ".*.part"))
 
 
 def _aside(folder: Path) -> Path:
@@ -123,7 +128,7 @@ def update_meta(folder: Path, **changes: Any) -> None:
     meta = {**read_meta(folder), **changes}
     fresh = folder / f".{META}.tmp"
     _write(fresh, _sealed(meta))
-    os.replace(fresh, folder / META)
+    own_folders.move(fresh, folder / META)
     _sync(folder)
 
 
@@ -132,15 +137,14 @@ def sweep(run: Path) -> None:
     held: to a run that goes on these files belong."""
     for name in ("previous", "best"):
         if _aside(run / name).exists() and not (run / name).exists():
-            os.rename(_aside(run / name), run / name)
-    left = [*run.glob(".*.tmp"), *run.glob(".*.old")]
+            own_folders.move(_aside(run / name), run / name)
+    for name in NAMES:
+        _remove(run / f".{name}.tmp")
+        _remove(_aside(run / name))
     for room in (".", *NAMES, "val", "test"):
-        left += [*(run / room).glob(".*.part"), *(run / room).glob(f".{META}.tmp")]
-    for path in left:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        own_folders.sweep(run / room, age=0)
+        if not (run / room).is_symlink():
+            own_folders.remove_file(run / room / f".{META}.tmp")
 
 
 def drop_damaged_last(run: Path) -> None:
@@ -149,7 +153,7 @@ def drop_damaged_last(run: Path) -> None:
         try:
             load(run / "last")
         except InputError:
-            shutil.rmtree(run / "last", ignore_errors=True)
+            _remove(run / "last")
 
 
 def find(path: Path, prefer: str = "best") -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -167,7 +166,7 @@ def _nothing_left(folder: Path, processes: runtime.Processes) -> Iterator[None]:
         yield
     except InputError:
         if processes.first and not (folder / "last").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+            run_folder.discard(folder)
         raise
 
 

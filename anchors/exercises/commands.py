@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,11 +52,13 @@ def write_exercises(out: Path) -> tuple[list[str], list[str]]:
     names = [*(task.name for task in EXERCISES), *BUGS_BY_NAME]
     files = {"README.md": guide, **{file_name(name): original(name) for name in names}}
     out.mkdir(parents=True, exist_ok=True)
-    kept = [name for name in files if (out / name).exists()]
-    for name in files.keys() - set(kept):
-        temporary = out / f".{name}.part"
-        temporary.write_text(files[name], encoding="utf-8")
-        os.replace(temporary, out / name)
+    kept: list[str] = []
+    for name in files:
+        try:
+            with open(out / name, "x", encoding="utf-8") as file:  # never through a link, never over a file
+                file.write(files[name])
+        except FileExistsError:
+            kept.append(name)
     return sorted(files.keys() - set(kept)), kept
 
 

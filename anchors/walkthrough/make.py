@@ -50,6 +50,7 @@ def walkthrough(image: str | None, labels: str | None, out: str, *, seed: int, q
     check_count(seed, "seed")
     picture = read_picture(image, labels)
     folder = Path(out)
+    refuse_foreign_files(folder)
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(dir=folder, prefix=".walkthrough-") as temporary:
@@ -63,6 +64,20 @@ def walkthrough(image: str | None, labels: str | None, out: str, *, seed: int, q
     print("sample: {positive} + {negative}".format(**found["sample"]))
     print(folder / "index.html")
     return 0
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """Raise ValueError where a file of the walkthrough's name is there that no walkthrough wrote, or a link."""
+    names = [name for name in [*FILES, "numbers.json", "index.html"] if os.path.lexists(folder / name)]
+    try:
+        ours = json.loads((folder / "numbers.json").read_bytes()).keys() >= {"lecture", "picture", "training"}
+    except (OSError, ValueError, RecursionError, AttributeError):
+        ours = False
+    foreign = [name for name in names if not ours or (folder / name).is_symlink()]
+    if foreign:
+        raise ValueError(
+            f"{folder / foreign[0]}: was not written by a walkthrough, and is never overwritten; use --out"
+        )
 
 
 def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 
 FileText = Callable[[dict, list[dict]], tuple[bytes, int]]  # image, its annotations -> content, objects in it
@@ -248,8 +249,8 @@ def _copies(document: dict, annotations: Path, folder: Path, wanted: bool) -> li
 
 def _copy(copies: list[tuple[str, Path]]) -> None:
     for path, target in copies:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        with open(path, "rb") as source, atomic_write(target, durable=False) as file:  # a link there is replaced
+            shutil.copyfileobj(source, file)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -317,8 +318,6 @@ def _ignore_copies(document: dict) -> int:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from label_tools.text.atomic import atomic_write
-
     with atomic_write(path, durable=False) as file:
         file.write(content)
 

@@ -17,9 +17,7 @@ import base64
 import binascii
 import math
 import os
-import unicodedata
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from label_tools.formats.labelme_shapes import Options, to_instance
@@ -29,9 +27,10 @@ from label_tools.pictures.own_files import is_ours
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, join, without_copies
 from label_tools.text import strict_json
 from label_tools.text.atomic import atomic_write
-from label_tools.text.errors import InputError, one_line
+from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.text.limits import LEAST_IMAGE_SIDE, LONGEST_LABEL, MOST_IMAGE_ASPECT
+from label_tools.text.labels import clean_label
+from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
 from label_tools.text.strict_json import TextError
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
@@ -164,19 +163,6 @@ def read_label(shape: Any, remark) -> str:
     if clean != label:
         remark(WARNING, "B36", f'label "{label}" read as "{clean}"')
     return clean
-
-
-@lru_cache(maxsize=10_000)
-def clean_label(label: str) -> tuple[str, str]:
-    """(the label without blanks around it, composed; why it cannot be used, or "")."""
-    clean = unicodedata.normalize("NFC", label.strip())
-    if not clean:
-        return clean, "the label is empty"
-    if len(clean) > LONGEST_LABEL:
-        return clean, f"the label has {len(clean)} characters, at most {LONGEST_LABEL} are possible"
-    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in clean):
-        return clean, f'the label "{one_line(clean)}" holds control characters'
-    return clean, ""
 
 
 def _find_image(

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from label_tools.formats.labelme import check_image_shape, clean_label
+from label_tools.formats.labelme import check_image_shape
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.shapes.instances import (
     ImageRecord,
@@ -30,6 +30,7 @@ from label_tools.shapes.instances import (
 )
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
+from label_tools.text.labels import clean_label
 from label_tools.text.messages import counted
 from label_tools.text.strict_json import decode
 

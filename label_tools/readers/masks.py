@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from label_tools.formats.labelme import check_image_shape, clean_label
+from label_tools.formats.labelme import check_image_shape
 from label_tools.formats.masks import MaskOptions, read_mask
 from label_tools.pictures.image_paths import ImageFolder, walk
 from label_tools.pictures.images import SUFFIXES, ImageInfo
@@ -23,6 +23,7 @@ from label_tools.readers.labelme import UNLABELED
 from label_tools.shapes.instances import ImageRecord, RefusedError, Tally, without_copies
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
+from label_tools.text.labels import clean_label
 
 Progress = Callable[[Iterable, int], Iterable]
 DEFAULT_SUFFIXES = ("", "_mask")

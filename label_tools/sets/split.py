@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from label_tools.document import coco
 from label_tools.document.split import PARTS, SHARES, check_fractions, split_document
 from label_tools.pictures.images import sizes_below
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
+from label_tools.text.own_folders import refuse_foreign, together
 from label_tools.text.strict_json import loads
 
 MANIFEST = "split.json"
@@ -55,7 +55,7 @@ def split_file(
     fractions = check_fractions(SHARES if fractions is None else fractions)
     annotations = coco.file_of(Path(annotations))
     out = annotations.parent if out is None else Path(out)
-    _refuse_overwriting(annotations, out)
+    refuse_foreign(out, "split", [MANIFEST, *(f"{name}.json" for name in PARTS)], [annotations])
     document = coco.read(annotations, sizes=sizes_below, images=image_root)
     if image_root is not None:  # the file says none, or a wrong one
         relative = Path(os.path.relpath(image_root, annotations.parent)).as_posix()
@@ -75,25 +75,11 @@ def split_file(
         "kept_together": _describe(document, ties),
         "files": dict(sorted((i["file_name"], name) for name, part in parts.items() for i in part["images"])),
     }
-    for name, part in parts.items():
-        coco.write({**part, "info": {**part.get("info", {}), "image_root": root}}, out / f"{name}.json")
-    with atomic_write(out / MANIFEST) as file:
-        file.write((json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
-    for name in set(PARTS) - set(parts):  # a part of an earlier split would be mistaken for one of this split
-        (out / f"{name}.json").unlink(missing_ok=True)
+    with together(out, "split", inputs=[annotations]) as made:
+        for name, part in parts.items():
+            coco.write({**part, "info": {**part.get("info", {}), "image_root": root}}, made / f"{name}.json")
+        (made / MANIFEST).write_bytes((json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     return manifest
-
-
-def _refuse_overwriting(annotations: Path, out: Path) -> None:
-    """Only files of an earlier split are replaced, never the input and never what somebody else wrote."""
-    manifest = out / MANIFEST
-    earlier = _read_manifest(manifest)["parts"] if manifest.exists() else ()
-    for name in PARTS:
-        target = out / f"{name}.json"
-        if target.exists() and target.samefile(annotations):
-            raise InputError(f"{annotations}: the split would overwrite its own input; use --out DIR")
-        if target.exists() and name not in earlier:
-            raise InputError(f"{target}: exists and is of no earlier split; move it away or use --out DIR")
 
 
 def group_by_name(names: Sequence[str], pattern: str) -> list[Hashable]:

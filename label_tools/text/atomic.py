@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import cannot_write
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def atomic_write(path: str | os.PathLike, *, durable: bool = True) -> Iterator[B
         os.replace(temporary, path)
         temporary = ""
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)

@@ -211,8 +211,8 @@ ROWS = (
         "B37",
         "label that is no name",
         "empty, over 200 characters, with control characters; __ignore__, _background_",
-        "leave out; __ignore__ is an ignore region, _background_ no object. A label is never used as a path, and never "
-        "printed raw",
+        "leave out; the name of a class in a COCO file, for which many objects stand: refuse; __ignore__ is an ignore "
+        "region, _background_ no object. A label is never used as a path, and never printed raw",
     ),
     Row(
         "B38",

@@ -1,16 +1,18 @@
 """What a user did or has that we cannot work with, and the one place that turns it into a line and an exit code.
 
 Exit codes of every command: 0 fine, 1 findings, 2 wrong use or input, 3 an extra is missing,
-130 and 143 stopped by SIGINT and SIGTERM.
+4 the machine gave out (memory, disk), 130 and 143 stopped by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 
-FINE, FINDINGS, BAD_INPUT, MISSING_EXTRA = 0, 1, 2, 3
+FINE, FINDINGS, BAD_INPUT, MISSING_EXTRA, MACHINE = 0, 1, 2, 3, 4
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # full, or failing; anything else is about the place
 
 
 class InputError(Exception):
@@ -26,6 +28,18 @@ class MissingExtra(InputError):
     """A program or package that is not installed; the message ends with the command that installs it."""
 
     exit_code = MISSING_EXTRA
+
+
+class MachineError(InputError):
+    """Memory, a disk or a worker process gave out; the input is not to blame."""
+
+    exit_code = MACHINE
+
+
+def cannot_write(path: str | os.PathLike, error: OSError) -> InputError:
+    """Why `path` could not be written: a MachineError where the disk is full or fails."""
+    kind = MachineError if error.errno in _DISK else InputError
+    return kind(f"{path}: cannot be written: {error.strerror or error}")
 
 
 def one_line(text: object) -> str:

@@ -122,6 +122,10 @@ COCO = [
     Case(
         "B44", "id twice", coco(categories=[{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]), "refuse", text="id 1"
     ),
+    *(
+        Case("B37", f"COCO {ord(sign):x}", coco(annotation(), categories=[{"id": 1, "name": f"a{sign}b"}]), "refuse")
+        for sign in "\n\r\t\x1b\x85\u2028"
+    ),
     Case("B36", "blanks", coco(annotation(), categories=[{"id": 1, "name": " cat"}]), "repair", 1),
     Case(
         "B47",

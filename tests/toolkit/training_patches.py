@@ -86,8 +86,9 @@ def kill_at_event(number: int, only: str = "last") -> None:
 def faulty_calls(checkpoint, step) -> None:
     """Let every call to the disk inside `checkpoint` pass through `step()`, which may raise or kill."""
     import builtins
-    import shutil
     import types
+
+    from label_tools.text import own_folders
 
     class File:
         def __init__(self, file):
@@ -127,10 +128,11 @@ def faulty_calls(checkpoint, step) -> None:
 
     checkpoint.open = opened
     shim = types.SimpleNamespace(**{name: getattr(os, name) for name in ("open", "close", "name", "O_RDONLY")})
-    for name in ("fsync", "rename", "replace"):
-        setattr(shim, name, wrapped(getattr(os, name)))
+    shim.fsync = wrapped(os.fsync)
     checkpoint.os = shim
-    checkpoint.shutil = types.SimpleNamespace(rmtree=wrapped(shutil.rmtree))
+    ours = types.SimpleNamespace(**vars(own_folders))
+    ours.move, ours.remove_folder = wrapped(own_folders.move), wrapped(own_folders.remove_folder)
+    checkpoint.own_folders = ours
 
 
 def bad_loss(number: int, value: float = float("nan"), times: int = 1, validation: bool = False) -> None:

@@ -8,15 +8,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, MachineError
 from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, Key, Unreadable
 from toolkit.stopping import be_deaf, deaf_children
-
-
-class MachineError(InputError):
-    """The machine gave out: memory, disk, a worker process. Nothing saved before is lost."""
-
-    exit_code = 4
 
 
 def collate(batch: list) -> tuple[list, list, list[str]]:
@@ -150,4 +144,4 @@ def cache_share(cache_mb: int, workers: int) -> int:
     return cache_mb * 2**20 // max(1, workers)
 
 
-__all__ = ["Batches", "EpochBatches", "MachineError", "cache_share", "collate", "in_order", "worker_lost"]
+__all__ = ["Batches", "EpochBatches", "cache_share", "collate", "in_order", "worker_lost"]

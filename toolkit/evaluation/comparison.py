@@ -7,6 +7,7 @@ from pathlib import Path
 
 from label_tools.document import coco
 from label_tools.text.files import write_json
+from label_tools.text.own_folders import together
 from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.judge import DEFAULTS, Settings
 from toolkit.metrics.arrays import read_tables
@@ -33,5 +34,6 @@ def compare_with(
     resamples = settings.resamples or Settings.resamples
     found = compare(a, b, resamples, settings.seed)
     metrics["compare"] = {**found, "name": other.name or str(other), "split": metrics.get("split", "")}
-    write_json(folder / "metrics.json", metrics)
+    with together(folder, "evaluation", keep=True) as made:
+        write_json(made / "metrics.json", metrics)
     return metrics

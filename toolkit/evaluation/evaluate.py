@@ -12,7 +12,7 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
 from toolkit.evaluation.detections import detections_of, read_detections
-from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.evaluation.evaluation_folder import check_place, write_evaluation
 from toolkit.evaluation.judge import DEFAULTS, Settings, judge
 from toolkit.metrics.arrays import Tables
 from toolkit.networks.view import View, coverage, view_of
@@ -50,6 +50,7 @@ def evaluate_run(
     annotations = Path(data) if data else run / f"{split}.json"
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
+    check_place(run / split, [annotations])
     document = coco.read(annotations)
     return evaluate_split(
         Predictor(run, device),
@@ -148,6 +149,8 @@ def evaluate_files(
 ) -> dict:
     """Judge anybody's COCO results against a COCO file and write `out`. -> the metrics."""
     settings.check()
+    inputs = (annotations, detections, *others)
+    check_place(Path(out), inputs)
     document = coco.read_raw(annotations)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
     further = tuple(detections_of(path, document, root, Path(out).name) for path in others)
@@ -161,7 +164,7 @@ def evaluate_files(
         sizes=sizes_below(root),
     )
     evaluation.metrics["source"] = {"annotations": Path(annotations).name, "detections": Path(detections).name}
-    write_evaluation(Path(out), evaluation, root)
+    write_evaluation(Path(out), evaluation, root, inputs)
     return evaluation.metrics
 
 

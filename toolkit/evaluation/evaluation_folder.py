@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from label_tools.document import coco
 from label_tools.text.files import write_csv, write_json
+from label_tools.text.own_folders import refuse_foreign, together, written
 from toolkit.evaluation.judge import Evaluation
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
@@ -27,30 +29,42 @@ from toolkit.report.suspect_files import write_suspect_files
 IMAGE = ("id", "file_name", "width", "height")
 ANNOTATION = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 DETECTION = ("image_id", "category_id", "bbox", "score")
+FILES = (
+    *(f"{name}.json" for name in ("annotations", "detections", "metrics", "suspects", "gallery")),
+    *(f"{name}.csv" for name in ("classes", "precision_recall_50", "precision_recall_75", "precision", "recall", "f1")),
+    *(f"{name}.csv" for name in ("calibration", "confusion", "error_kinds", "objects")),
+)
 GRID = np.linspace(0, 1, 101)  # score thresholds of the curves' tables
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path) -> None:
-    """Write every file of an evaluation into `folder`. Older files of the same names are replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_annotations(folder, evaluation.document, image_root)
-    write_json(folder / "detections.json", [_only(DETECTION, d) for d in evaluation.detections], lines=True)
-    write_tables(folder, evaluation)
-    write_json(folder / "suspects.json", [_suspect(s) for s in evaluation.suspects], lines=True)
-    write_gallery(folder, evaluation, image_root)
-    write_suspect_files(folder / "suspects", evaluation, image_root)
-    # last: whoever sees metrics.json sees a whole evaluation
-    write_json(folder / "metrics.json", evaluation.metrics)
+def check_place(folder: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raise InputError, before the work begins, when an evaluation in `folder` would replace what is not its own."""
+    refuse_foreign(folder, "evaluation", [*FILES, *written(folder, "evaluation")], inputs)
 
 
-def _write_annotations(folder: Path, document: dict, image_root: Path) -> None:
+def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inputs: Iterable[Path] = ()) -> None:
+    """Write every file of an evaluation into `folder`, where they appear together in place of an older one's.
+
+    Raises InputError when something there is in the way that an evaluation did not write, or is one of `inputs`.
+    """
+    with together(folder, "evaluation", inputs=inputs) as made:
+        _write_annotations(made, folder, evaluation.document, image_root)
+        write_json(made / "detections.json", [_only(DETECTION, d) for d in evaluation.detections], lines=True)
+        write_tables(made, evaluation)
+        write_json(made / "suspects.json", [_suspect(s) for s in evaluation.suspects], lines=True)
+        write_gallery(made, evaluation, image_root)
+        write_suspect_files(made / "suspects", folder / "suspects", evaluation, image_root)
+        write_json(made / "metrics.json", evaluation.metrics)
+
+
+def _write_annotations(made: Path, folder: Path, document: dict, image_root: Path) -> None:
     slim = {
         "info": {"image_root": os.path.relpath(image_root.resolve(), folder.resolve())},
         "images": [_only(IMAGE, image) for image in document["images"]],
         "annotations": [_only(ANNOTATION, annotation) for annotation in document["annotations"]],
         "categories": [_only(("id", "name"), category) for category in document["categories"]],
     }
-    coco.write(slim, folder / "annotations.json")
+    coco.write(slim, made / "annotations.json")
 
 
 def _only(keys: tuple[str, ...], entry: dict) -> dict:

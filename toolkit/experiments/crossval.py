@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from label_tools.document import coco
+from label_tools.text import own_folders
 from label_tools.text.errors import InputError
+from label_tools.text.files import write_json
 from toolkit.evaluation.detections import read_detections
 from toolkit.evaluation.evaluate import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.evaluation.judge import DEFAULTS, Settings, judge
 from toolkit.run import Run, train
+from toolkit.training import run_folder
 
 log = logging.getLogger(__name__)
 LEAST_FOLDS = 3  # one to judge, one to choose on, one to learn from
@@ -47,6 +49,7 @@ def crossval(
         raise InputError(
             f"--folds: found {folds}, needs {LEAST_FOLDS} or more: one to judge, one to choose on, the rest"
         )
+    own_folders.claim(out, "cross-validation")
     names = _write_folds(annotations, out / "labels", folds, seed, image_root, group_by)
     rows, detections = [], []
     for i, name in enumerate(names):
@@ -78,24 +81,24 @@ def _write_folds(
         if json.loads(record.read_bytes()) != plan:
             raise InputError(f"{labels.parent}: holds a cross-validation of other labels, folds or seed; use --name")
         return names
-    shutil.rmtree(labels, ignore_errors=True)
-    split_file(
-        annotations,
-        fractions=dict.fromkeys(names, 1 / folds),
-        seed=seed,
-        group_by=group_by,
-        duplicates="near",
-        out=labels / "parts",
-    )
-    parts = [coco.read(labels / "parts" / f"{name}.json") for name in names]
-    root = image_root or coco.image_root(parts[0], labels / "parts" / "fold1.json")
-    for i, name in enumerate(names):
-        roles = {"test": [i], "val": [(i + 1) % folds]}
-        roles["train"] = [j for j in range(folds) if j not in (i, (i + 1) % folds)]
-        for role, members in roles.items():
-            joined = _joined([parts[j] for j in members], os.path.relpath(root.resolve(), (labels / name).resolve()))
-            coco.write(joined, labels / name / f"{role}.json")
-    record.write_text(json.dumps(plan))
+    with own_folders.new_folder(labels) as made:
+        split_file(
+            annotations,
+            fractions=dict.fromkeys(names, 1 / folds),
+            seed=seed,
+            group_by=group_by,
+            duplicates="near",
+            out=made / "parts",
+        )
+        parts = [coco.read(made / "parts" / f"{name}.json") for name in names]
+        root = image_root or coco.image_root(parts[0], made / "parts" / "fold1.json")
+        for i, name in enumerate(names):
+            roles = {"test": [i], "val": [(i + 1) % folds]}
+            roles["train"] = [j for j in range(folds) if j not in (i, (i + 1) % folds)]
+            for role, members in roles.items():
+                joined = _joined([parts[j] for j in members], os.path.relpath(root.resolve(), (made / name).resolve()))
+                coco.write(joined, made / name / f"{role}.json")
+        write_json(made / "plan.json", plan)
     return names
 
 
@@ -122,7 +125,7 @@ def train_or_resume(run: Path, labels: Path, options: dict[str, Any]) -> None:
         if (run / "last" / "checkpoint.json").is_file():
             Run(run).resume()
         else:
-            shutil.rmtree(run, ignore_errors=True)  # our own, stopped before its first checkpoint
+            run_folder.discard(run)
             train(labels, runs=run.parent, name=run.name, **options)
     except BaseException:
         log.warning(f"{run}: training did not end; the same command again goes on")

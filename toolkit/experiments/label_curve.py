@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco
+from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 from label_tools.text.files import write_csv, write_json
 from toolkit.experiments.crossval import train_or_resume
@@ -36,6 +37,7 @@ def label_curve(
     for name in ("train", "val"):
         if not (data / f"{name}.json").is_file():
             raise InputError(f"{data}: holds no {name}.json; `frcnn split` makes one")
+    own_folders.claim(out, "curve")
     document = coco.read(data / "train.json")
     root = image_root or coco.image_root(document, data / "train.json")
     split = "test" if (data / "test.json").is_file() else "val"
@@ -60,9 +62,10 @@ def label_curve(
             )
     defined = [p for p in points if p["AP"] is not None]
     result = {"points": points, "split": split, "fit": learning_curve(defined)}
-    write_json(out / "curve.json", result)
-    write_csv(out / "curve.csv", list(points[0]), [p.values() for p in points])
-    write_page(out, result)
+    with own_folders.together(out, "curve") as made:
+        write_json(made / "curve.json", result)
+        write_csv(made / "curve.csv", list(points[0]), [p.values() for p in points])
+        write_page(made, result)
     return result
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
+from label_tools.text.own_folders import together
 from toolkit.training import run_folder
 
 SPLITS = ("test", "val")  # which one comes first when a run has several
@@ -41,14 +41,14 @@ def write_report(folder: Path, split: str | None = None) -> Path:
     else:
         path = folder / "report.html"
     html = render(folder, found, main, path.parent)
-    with atomic_write(path) as file:
-        file.write(html.encode())
+    with together(path.parent, "report") as made:
+        (made / path.name).write_bytes(html.encode())
     return path
 
 
 def find_evaluations(folder: Path) -> dict[str, Path]:
     """{split: folder of its metrics.json}, test before val before others; "" for an evaluation without a run."""
-    found = {path.parent.name: path.parent for path in sorted(folder.glob("*/metrics.json"))}
+    found = {path.parent.name: path.parent for path in sorted(folder.glob("[!.]*/metrics.json"))}
     if (folder / "metrics.json").is_file():
         found[""] = folder
     order = sorted(found, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))

@@ -7,7 +7,6 @@ object is still seen. When an image cannot be opened the report says so instead 
 from __future__ import annotations
 
 import io
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +40,6 @@ def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
     galleries = choose(evaluation)
     wanted = dict.fromkeys((item.image, item.crop) for items in galleries.values() for item in items)
     pictures, lost = _pictures(list(wanted), evaluation.tables.file_names, image_root)
-    shutil.rmtree(folder / "pictures", ignore_errors=True)
     spent, made = 0, {}
     for key in wanted:  # the first galleries have the first claim on the budget
         if key in pictures and spent < PICTURE_BUDGET:

@@ -8,7 +8,6 @@ it lies.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from label_tools.document.coco import is_inside
@@ -24,9 +23,11 @@ what is left of "suspect", save, and put the file where your labels are.
 """
 
 
-def write_suspect_files(folder: Path, evaluation, image_root: Path) -> None:
-    """Write folder/NNN_<image>.json for each image with suspects, worst first; nothing when there is none."""
-    shutil.rmtree(folder, ignore_errors=True)
+def write_suspect_files(made: Path, folder: Path, evaluation, image_root: Path) -> None:
+    """Write made/NNN_<image>.json for each image with suspects, worst first; nothing when there is none.
+
+    The files will lie in `folder`, from where they point at the images.
+    """
     by_image: dict = {}
     for suspect in evaluation.suspects:
         by_image.setdefault(suspect.image_id, []).append(suspect)
@@ -40,10 +41,10 @@ def write_suspect_files(folder: Path, evaluation, image_root: Path) -> None:
 
         written += 1
         stem = Path(found[0].file_name).stem[:80]
-        with atomic_write(folder / f"{written:03d}_{stem}.json") as file:
+        with atomic_write(made / f"{written:03d}_{stem}.json") as file:
             file.write(file_bytes(content))
     if written:
-        with atomic_write(folder / "README.txt") as file:
+        with atomic_write(made / "README.txt") as file:
             file.write(README.encode())
 
 

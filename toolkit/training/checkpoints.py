@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, MachineError
 from toolkit import checkpoint
-from toolkit.data.loader import MachineError
 from toolkit.training.progress import Progress
 from toolkit.training.run_folder import MetricsLog
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, MachineError
 from toolkit import runtime
-from toolkit.data.loader import MachineError
 from toolkit.stopping import SIGNALS
 
 

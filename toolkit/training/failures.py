@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, MachineError
 from toolkit import runtime
-from toolkit.data.loader import MachineError, worker_lost
+from toolkit.data.loader import worker_lost
 from toolkit.training.task import Task
 
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, MachineError
 from label_tools.text.messages import counted
 from toolkit import checkpoint, runtime
 from toolkit.config import Config
-from toolkit.data.loader import MachineError
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training.checkpoints import Keeper, State
 from toolkit.training.failures import explain

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from label_tools.text import own_folders
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.files import write_json
@@ -60,6 +61,12 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CONFIG, RUN, METRICS, "best", "last", "previous"))
 
 
+def discard(folder: Path) -> None:
+    """Delete a run that was stopped before its first checkpoint; what frcnn did not write stays."""
+    files = (RUN, CONFIG, METRICS, RESULTS, LOCK, "train.log", "*.jpg", "curves.png", "train.json", "val.json")
+    own_folders.remove_folder(folder, (*files, "test.json", ".last.tmp", ".*.part", "tensorboard"))
+
+
 class Lock:
     """One process writes a run folder at a time.
 
@@ -77,6 +84,7 @@ class Lock:
             raise InputError(f"{self.path.parent}: this process is writing this run already")
         while True:
             try:
+                own_folders.refuse_links_in(self.path.parent)  # a log behind a link would be cut off there
                 handle = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o666)
             except OSError as error:
                 raise InputError(f"{self.path.parent}: cannot be written: {error.strerror}") from None
@@ -97,7 +105,7 @@ class Lock:
     def __exit__(self, *exception: object) -> None:
         self._held.discard(self.path)
         if os.name == "posix":
-            self.path.unlink(missing_ok=True)
+            own_folders.remove_file(self.path)
         os.close(self.handle)
 
     def _still_there(self, handle: int) -> bool:

@@ -1,0 +1,249 @@
+"""Which files of a folder are ours: the only place that deletes, renames or replaces what lies in an output folder.
+
+A folder that a command writes into may hold the user's files, too. What we wrote stands in its marker, `.frcnn.json`:
+{"split": {"complete": true, "files": {"train.json": [SHA-256]}}, "evaluation": ...}. A command replaces and deletes
+only files of its own kind that are still as it wrote them, never through a link, never one of its inputs. Files that
+belong together become visible together: `complete` is false while they move.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError, cannot_write
+
+MARKER = ".frcnn.json"
+_LEFT_BEHIND = re.compile(r"\..*\.[a-z0-9_]{8}\.part")  # what a killed command leaves; names of `tempfile`
+_STALE = 3600  # seconds: a command that still runs touches its files more often
+
+
+@contextmanager
+def together(folder: Path, kind: str, *, inputs: Iterable[Path] = (), keep: bool = False) -> Iterator[Path]:
+    """A place to write the files of `folder` in; they move there when the block ends well, none of them otherwise.
+
+    Older files of this kind that are not among the new ones are deleted (keep: they stay). While files move the marker
+    is incomplete, which `check_whole` refuses and the next `together` puts right. inputs: files that the command reads.
+    Raises InputError, with everything as it was, when a file that is not ours is in the way, and for a failing disk.
+    """
+    folder = Path(folder)
+    refuse_link(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        stage = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=".part", dir=folder))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield stage
+        try:
+            _publish(stage, folder, kind, list(inputs), keep)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _publish(stage: Path, folder: Path, kind: str, inputs: list[Path], keep: bool) -> None:
+    found = sorted((p for p in stage.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns)
+    new = {path.relative_to(stage).as_posix(): [sha256(path)] for path in found}  # in the order they were written
+    refuse_foreign(folder, kind, new, inputs)
+    old = _of_kind(folder, kind)["files"]
+    gone = {} if keep else {name: hashes for name, hashes in old.items() if name not in new}
+    both = {name: [*old.get(name, []), *new.get(name, [])] for name in {**old, **new}}
+    _mark(folder, kind, both, complete=False)
+    for name in new:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(stage / name, folder / name)
+    for name, hashes in gone.items():
+        if not _link_on_the_way(folder, name) and (folder / name).is_file() and sha256(folder / name) in hashes:
+            (folder / name).unlink()
+            for parent in (folder / name).relative_to(folder).parents[:-1]:
+                with suppress(OSError):  # not empty
+                    (folder / parent).rmdir()
+    _mark(folder, kind, {**(old if keep else {}), **new}, complete=True)
+
+
+def refuse_foreign(folder: Path, kind: str, names: Iterable[str], inputs: Iterable[Path] = ()) -> None:
+    """Raise InputError when `names` in `folder` would replace files that are not ours and of this kind, or inputs."""
+    folder, inputs = Path(folder), [Path(one) for one in inputs if Path(one).exists()]
+    refuse_link(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, needs a folder")
+    ours = _of_kind(folder, kind)["files"]
+    for name in names:
+        path = folder / name
+        if link := _link_on_the_way(folder, name):
+            refuse_link(link)
+        if not path.exists():
+            continue
+        if any(path.samefile(one) for one in inputs):
+            raise InputError(f"{path}: is an input of this command, and is never overwritten; use another --out")
+        if not path.is_file() or sha256(path) not in ours.get(name, ()):
+            what = "was changed since frcnn wrote it" if name in ours else f"exists and is of no earlier {kind}"
+            raise InputError(f"{path}: {what}, and is never overwritten; move it away or use another --out")
+
+
+def refuse_link(path: Path) -> None:
+    """Raise InputError when `path` is a link, which an output is never written through."""
+    if Path(path).is_symlink():
+        raise InputError(f"{path}: is a link, and nothing is written through one; needs a folder or file of its own")
+
+
+def _link_on_the_way(folder: Path, name: str) -> Path | None:
+    steps = [folder / name, *(folder / parent for parent in PurePosixPath(name).parents[:-1])]
+    return next((step for step in steps if step.is_symlink()), None)
+
+
+def refuse_links_in(folder: Path) -> None:
+    """Raise InputError when something directly in `folder`, which is ours, is a link."""
+    for path in sorted(folder.iterdir()):
+        refuse_link(path)
+
+
+def claim(folder: Path, kind: str) -> None:
+    """Make `folder` ours: it is new, empty, or has our marker of this kind. Raises InputError otherwise."""
+    refuse_link(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if kind in _read(folder):
+            return
+        if any(folder.iterdir()):
+            raise InputError(f"{folder}: holds files that are of no {kind}; use another name")
+        _mark(folder, kind, {}, complete=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder that is not there until the block ends well, and then is there whole. Raises InputError if it exists."""
+    if folder.exists() or folder.is_symlink():
+        raise InputError(f"{folder}: exists and was not written by this command; use another name")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        sweep(folder.parent)
+        stage = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=".part", dir=folder.parent))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield stage
+        os.chmod(stage, 0o777 & ~_umask())
+        os.rename(stage, folder)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def check_whole(folder: Path, kind: str, names: Iterable[str] = ()) -> None:
+    """Raise InputError when a command was killed while files moved into `folder`, or one of `names` in it is not the
+    one that was written with the others. A folder without a marker is somebody else's, and passes."""
+    content = _of_kind(folder, kind)
+    if not content["complete"]:
+        raise InputError(f"{folder}: a {kind} was stopped while it wrote here, and is not whole; run it again")
+    for name in names:
+        hashes = content["files"].get(name)
+        if hashes and (not (folder / name).is_file() or sha256(folder / name) not in hashes):
+            raise InputError(f"{folder / name}: was not written with the files beside it; run the command again")
+
+
+def written(folder: Path, kind: str) -> list[str]:
+    """Names of the files of this kind that we wrote in `folder`."""
+    return list(_of_kind(Path(folder), kind)["files"])
+
+
+def sweep(folder: Path, age: float = _STALE) -> None:
+    """Delete the unfinished files of killed commands in `folder`: those untouched for `age` seconds."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        left = [Path(entry.path) for entry in entries if _LEFT_BEHIND.fullmatch(entry.name) and not entry.is_symlink()]
+    for path in left:
+        with suppress(OSError):
+            newest = max(one.lstat().st_mtime for one in [path, *(path.rglob("*") if path.is_dir() else ())])
+            if time.time() - newest >= age:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file of ours if it is there; a link or a folder stays."""
+    if not path.is_symlink() and not path.is_dir():
+        path.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path, names: Collection[str]) -> None:
+    """Delete what we write in a folder (patterns of names) and the folder with it. Where anything else lies in it,
+    that stays, in NAME-kept; a link stays as it is."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if any(fnmatch(path.name, name) for name in names) and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError:
+        kept = folder.with_name(f"{folder.name.strip('.')}-kept")
+        number = 2
+        while kept.exists():
+            kept, number = folder.with_name(f"{folder.name.strip('.')}-kept-{number}"), number + 1
+        with suppress(OSError):
+            os.rename(folder, kept)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder of ours; a file there is replaced. Raises OSError, also where one of them is a link."""
+    for path in (source, target):
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "is a link", os.fspath(path))
+    os.replace(source, target)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _mark(folder: Path, kind: str, files: dict[str, list[str]], *, complete: bool) -> None:
+    content = {**_read(folder), kind: {"complete": complete, "files": dict(sorted(files.items()))}}
+    with atomic_write(folder / MARKER) as file:
+        file.write(json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def _of_kind(folder: Path, kind: str) -> dict:
+    return _read(folder).get(kind, {"complete": True, "files": {}})
+
+
+def _read(folder: Path) -> dict[str, dict]:
+    """The marker: {kind: {"complete": bool, "files": {name: hashes}}}; of a folder without one, nothing is ours."""
+    path = folder / MARKER
+    refuse_link(path)
+    if not path.exists():
+        return {}
+    found = {}
+    try:
+        for kind, content in json.loads(path.read_bytes()).items():
+            files = {str(name): [str(one) for one in hashes] for name, hashes in content["files"].items()}
+            found[kind] = {"complete": content["complete"] is True, "files": files}
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path}: cannot be read as a list of our files; delete it, or use another folder") from None
+    for name in (name for content in found.values() for name in content["files"]):
+        if not name or name.startswith(("/", "\\")) or ":" in name or ".." in re.split(r"[/\\]", name):
+            raise InputError(f"{path}: names {name!r}, which lies outside the folder; delete it")
+    return found
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
