@@ -27,7 +27,7 @@ def check_tensor(value: object, name: str, shape: Sequence[int | str]) -> Tensor
 
 
 def check_real(value: Tensor, name: str) -> None:
-    """Floating point and finite: one NaN in a box or a score makes every comparison with it false."""
+    """Floating point and finite: every comparison with a NaN is false, so one would pass unnoticed."""
     if not value.is_floating_point():
         raise ValueError(f"{name}: found dtype {value.dtype}, needed a floating-point dtype")
     if not bool(torch.isfinite(value).all()):
@@ -55,14 +55,14 @@ def check_boxes(boxes: object, name: str, *, order: str = "any", integers: bool 
 
 
 def check_scores(scores: object, name: str, length: int, of: str) -> Tensor:
-    """One finite floating-point number for each of the `length` rows of the argument called `of`."""
+    """One finite floating-point number for each of the `length` rows of the argument `of`."""
     scores = check_vector(scores, name, length, of)
     check_real(scores, name)
     return scores
 
 
 def check_labels(labels: object, name: str, length: int, of: str) -> Tensor:
-    """One integer for each of the `length` rows of the argument called `of`."""
+    """One integer for each of the `length` rows of the argument `of`."""
     labels = check_vector(labels, name, length, of)
     if labels.is_floating_point() or labels.dtype == torch.bool or labels.dtype.is_complex:
         raise ValueError(f"{name}: found dtype {labels.dtype}, needed int64")
@@ -77,7 +77,7 @@ def check_vector(value: object, name: str, length: int, of: str) -> Tensor:
 
 
 def check_number(value: object, name: str, low: float = 0.0, high: float = math.inf) -> float:
-    """A number in [low, high]; NaN is in no interval."""
+    """A number in [low, high]; not NaN."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         upper = f"{high:g}]" if math.isfinite(high) else "infinity)"
         raise ValueError(f"{name}: found {value!r}, needed a number in [{low:g}, {upper}")

@@ -33,14 +33,14 @@ FORMATS = ("xyxy", "xywh", "cxcywh")
 
 
 def upcast(boxes: Tensor) -> Tensor:
-    """Small types overflow in a product of sides: half precision -> float32, integers -> int64."""
+    """Half precision -> float32, integers -> int64: smaller types overflow in a product of sides."""
     if boxes.is_floating_point():
         return boxes if boxes.dtype in (torch.float32, torch.float64) else boxes.float()
     return boxes.long()
 
 
 def box_area(boxes: Tensor, name: str = "boxes") -> Tensor:
-    """Areas [N] of boxes [N,4] XYXY. Inverted boxes: ValueError, which calls the argument `name`."""
+    """Areas [N] of boxes [N,4] XYXY. Inverted boxes: ValueError that names the argument `name`."""
     boxes = upcast(check_boxes(boxes, name, order="weak", integers=True))
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 

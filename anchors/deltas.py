@@ -67,7 +67,7 @@ def decode(
     *,
     max_log_ratio: float | None = MAX_LOG_RATIO,
 ) -> Tensor:
-    """Boxes [N,K,4] that deltas [N,4K] (K sets for each anchor, one for each class) make of anchors [N,4]."""
+    """Boxes [N,K,4]: anchors [N,4] moved by deltas [N,4K], K sets of four, one for each class."""
     check_boxes(anchors, "anchors", order="weak")
     if not isinstance(deltas, Tensor) or deltas.ndim != 2 or deltas.shape[1] % 4:
         found = list(deltas.shape) if isinstance(deltas, Tensor) else type(deltas).__name__

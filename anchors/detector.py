@@ -112,7 +112,7 @@ class TinyFasterRCNN(nn.Module):
         return self._run(images, targets)[0]
 
     def trace(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None):
-        """(what forward gives, {"features", "images": [one dict of every intermediate for each image]}).
+        """(the result of forward, {"features", "images": [a dict with every intermediate, for each image]}).
 
         Boxes in it are in pixels of the network's input, which is the image unless it was shrunk ("scale").
         """
@@ -223,7 +223,7 @@ class TinyFasterRCNN(nn.Module):
         return {"loss_classifier": classifier, "loss_box_reg": box}
 
     def _head(self, features: Tensor, boxes: list[Tensor], records: list[dict]) -> tuple[Tensor, Tensor]:
-        """Pool the boxes of all images from the features, ask the head once, and share out what it says."""
+        """Pool the boxes of all images from the features, run the head once, and split its output by image."""
         counts = [len(b) for b in boxes]
         rois = torch.cat([torch.cat((b.new_full((len(b), 1), i), b), dim=1) for i, b in enumerate(boxes)])
         if self.pooling == "pool":

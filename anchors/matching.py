@@ -45,7 +45,7 @@ def match_anchors(
     strict: bool = False,
     force_zero_iou: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Of iou [M gt, N anchors]: each anchor's gt [N] (0 if there is none) and label [N] in 1, 0, -1; int64.
+    """From iou [M gt, N anchors]: each anchor's gt [N] (0 if there is none) and label [N] in 1, 0, -1; int64.
 
     low_quality: the best anchors of each gt are positive however small their IoU. (Faster R-CNN 3.1.2)
     """
@@ -72,7 +72,7 @@ def match_anchors(
 
 
 def to_matched_idxs(gt_idxs: Tensor, labels: Tensor) -> Tensor:
-    """torchvision's one vector for both: the gt's index where positive, -1 background, -2 between."""
+    """Both in one vector, as torchvision has it: the gt's index where positive, -1 background, -2 ignored."""
     return torch.where(labels == 1, gt_idxs, torch.where(labels == 0, BELOW, BETWEEN))
 
 

@@ -29,7 +29,7 @@ from anchors.nms import batched_nms
 
 
 class Detections(NamedTuple):
-    """Best first: boxes [D,4] XYXY, labels [D] int64 in 1..K, scores [D] in 0..1, roi_idxs [D] (whence)."""
+    """Best first: boxes [D,4] XYXY, labels [D] int64 in 1..K, scores [D] in 0..1, roi_idxs [D] (the RoI of each)."""
 
     boxes: Tensor
     labels: Tensor

@@ -42,7 +42,7 @@ NUM_ROIS, FG_FRACTION, FG_THRESH, BINS = 128, 0.25, 0.5, 7
 
 @dataclass
 class Record:
-    """The steps as they are printed, and the same as data."""
+    """The steps, as printed lines and as data."""
 
     lines: list[str] = field(default_factory=list)
     data: dict = field(default_factory=dict)
@@ -79,7 +79,7 @@ def shape(tensor: Tensor) -> str:
 
 @torch.no_grad()
 def four_losses(picture: Picture, *, seed: int, small: bool) -> Record:
-    """Every step on the way to the four losses."""
+    """Run every step to the four losses, and record it."""
     record = Record()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

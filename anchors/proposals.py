@@ -33,7 +33,7 @@ from anchors.fast.nms import nms
 
 
 class Candidates(NamedTuple):
-    """Before NMS, best first: boxes [C,4] XYXY, scores [C], anchor_idxs [C] int64 (whence)."""
+    """Before NMS, best first: boxes [C,4] XYXY, scores [C], anchor_idxs [C] int64 (the anchor of each)."""
 
     boxes: Tensor
     scores: Tensor

@@ -52,7 +52,7 @@ def sample_labels(
 
 
 class RoISample(NamedTuple):
-    """What the head trains on: rois [R,4] XYXY, labels [R] int64 (0 background), target_deltas [R,4],
+    """The head's training sample: rois [R,4] XYXY, labels [R] int64 (0 background), target_deltas [R,4],
     gt_idxs [R] int64 (the best gt of each, background too; 0 where there is no gt)."""
 
     rois: Tensor

@@ -1,4 +1,4 @@
-"""Exercises on what the head learns: the labels and targets of its RoIs, and its losses."""
+"""Exercises on the head's training: the labels and targets of its RoIs, and its losses."""
 
 from __future__ import annotations
 

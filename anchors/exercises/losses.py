@@ -1,4 +1,4 @@
-"""Exercises on the RPN's losses: smooth L1, and who counts in them by which number."""
+"""Exercises on the RPN's losses: smooth L1, which anchors count, and the normaliser."""
 
 from __future__ import annotations
 

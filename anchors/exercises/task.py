@@ -33,7 +33,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Task:
-    """name: of the stub and on the command line. function: what the learner's file defines. canonical: turns an
+    """name: of the stub and on the command line. function: defined by the learner's file. canonical: turns an
     answer into what is compared, for answers that are right in many ways; ValueError for a malformed one."""
 
     name: str

@@ -71,7 +71,7 @@ def anchoring(boxes: Tensor, seed: int) -> Anchoring:
 
 
 def other_counts() -> dict[str, list[int]]:
-    """Inside per template for the two other right answers: torchvision's grid, 9,321, and the paper's code, 9,132."""
+    """Counts inside for each shape, for two other grids: torchvision's, 9,321 in all, and the paper's code, 9,132."""
     torchvision = grid_anchors(generate_cell_anchors(SIZES, RATIOS, rounded=True), GRID, STRIDE, offset=0.0)
     legacy = grid_anchors(legacy_cell_anchors((8, 16, 32), RATIOS, base_size=16), GRID, STRIDE, offset=0.0)
     masks = {
@@ -82,7 +82,7 @@ def other_counts() -> dict[str, list[int]]:
 
 
 def fits_along_a_side() -> dict[str, int]:
-    """For each length of a side: at how many of the 50 places of one axis it fits. The count per template is a
+    """For each length of a side: at how many of the 50 places along an axis it fits. The count of a shape is a
     product of two of these."""
     cell = generate_cell_anchors(SIZES, RATIOS, dtype=torch.float64)
     lengths = sorted({round(float(length), 1) for length in (cell[:, 2:] - cell[:, :2]).flatten()})
@@ -103,7 +103,7 @@ def transposed_best(found: Anchoring) -> list[int]:
 
 
 def numbers(found: Anchoring) -> dict:
-    """All of it as plain numbers, for numbers.json and its tests."""
+    """All counts as plain numbers, for numbers.json and its tests."""
     positive = found.labels == 1
     other = other_counts()
     tied = (found.iou == found.best[:, None]) & (found.best[:, None] > 0)

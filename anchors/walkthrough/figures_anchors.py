@@ -47,7 +47,7 @@ def templates() -> list[tuple[str, float, float]]:
 def grid(path: Path, picture: Picture, found: Anchoring) -> None:
     title, sentence = (
         "1  The feature map is a grid over the picture",
-        "800 pixels at stride 16 are 50 cells: each cell speaks for 16 x 16 pixels.",
+        "800 pixels at stride 16 are 50 cells: each cell stands for 16 x 16 pixels.",
     )
     with titled_figure(path, title, sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
@@ -170,7 +170,7 @@ def centres(path: Path, picture: Picture, found: Anchoring) -> None:
             0.27,
             "The anchors run over (y, x, anchor), as the network's\n"
             "output does. With x outside and y inside, targets and\n"
-            "predictions are transposed: no square picture shows it.",
+            "predictions are transposed; a square picture hides it.",
             size=13,
         )
 

@@ -45,7 +45,7 @@ LOSSES = {
 
 
 def example_roi(picture: Picture) -> torch.Tensor:
-    """A proposal as they come: the smallest object's box, a little off, with corners that lie on no whole cells."""
+    """A typical proposal: the smallest object's box, a little off, with corners between cells."""
     sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
     box = picture.boxes[int(sides.prod(dim=1).argmin())]
     size = (box[2:] - box[:2]).clamp(min=120)
@@ -216,7 +216,7 @@ def total(losses: dict[str, float]) -> float:
 
 
 def running_mean(values: torch.Tensor, reach: int = 15) -> torch.Tensor:
-    """The mean of up to `reach` values before and with each one."""
+    """The mean of each value and up to reach - 1 values before it."""
     total = torch.cat((torch.zeros(1), values.cumsum(0)))
     end = torch.arange(1, len(values) + 1)
     start = (end - reach).clamp(min=0)

@@ -33,7 +33,7 @@ NMS_THRESH = 0.7
 
 
 def suppressed_by(boxes: Tensor, keep: Tensor) -> Tensor:
-    """[C]: the kept one that suppressed each candidate (best first); itself where kept, -1 beyond the limit."""
+    """[C]: for each candidate (best first) the kept one that suppressed it; itself if kept, -1 beyond the limit."""
     answer = torch.full((len(boxes),), -1)
     iou = box_iou(boxes[keep], boxes)
     for place_, kept in enumerate(keep.tolist()):
@@ -171,7 +171,7 @@ def rois(path: Path, picture: Picture, learned: Learned) -> None:
         drawn = int((box_iou(picture.boxes, boxes).amax(dim=1) > 0.999).sum())
         words = (
             "The true boxes joined the proposals before the draw\n"
-            f"(IoU 1; it took {drawn} of {len(picture.boxes)}): at first no proposal comes\n"
+            f"(IoU 1; {drawn} of {len(picture.boxes)} were drawn): at first no proposal comes\n"
             "near an object, and the head would never see one.\n"
             "The paper draws 128: 32 + 96."
         )

@@ -32,7 +32,7 @@ from anchors.walkthrough.style import (
 def labels(path: Path, picture: Picture, found: Anchoring) -> None:
     counts = {label: int((found.labels == label).sum()) for label in (1, 0, -1)}
     sentence = (
-        f"IoU below {LOW:g}: background. At least {HIGH:g}, or the best of some object: positive. Between: no part."
+        f"IoU below {LOW:g}: background. At least {HIGH:g}, or the best of some object: positive. Between: ignored."
     )
     with titled_figure(path, "6  Positive, negative, ignored", sentence) as figure:
         axes = square(figure, 0.035, 0.05, 0.79)
@@ -114,7 +114,7 @@ def sample(path: Path, picture: Picture, found: Anchoring) -> None:
             figure,
             0.56,
             0.29,
-            "128 positives are the most, not the rule.\nAll others are labelled -1 in this step: in no loss.",
+            "128 positives are the most, not the rule.\nThe others get label -1 in this step: no loss.",
             size=13,
             colour=QUIET,
         )
@@ -165,7 +165,7 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
 
 
 def window(axes, anchors, box) -> None:
-    """Look only at where the anchors' centres and the box's centre are."""
+    """Zoom in on the centres of the anchors and of the box."""
     middle = torch.cat((0.5 * (anchors[:, :2] + anchors[:, 2:]), 0.5 * (box[None, :2] + box[None, 2:])))
     low, high = middle.amin(dim=0), middle.amax(dim=0)
     half = max(float((high - low).max()) / 2 + 12, 24)

@@ -1,4 +1,4 @@
-"""A TinyFasterRCNN learns the picture by heart, in half a minute, so that there is something to see.
+"""Train a TinyFasterRCNN on the picture for half a minute, so that there is something to see.
 
 It sees the picture at a quarter of its size (200 x 200), with the nine anchors at a quarter of their sizes, and
 mirrored, shifted, brighter and darker copies. That shows how training goes; it says nothing about other pictures.
@@ -41,7 +41,7 @@ def small(picture: Picture) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def copies(picture: Picture, count: int, seed: int) -> list[tuple[Tensor, dict[str, Tensor]]]:
-    """The small picture, and others of it: mirrored, moved by up to an eighth, brighter or darker."""
+    """The small picture and changed copies of it: mirrored, moved by up to an eighth, brighter or darker."""
     pixels, target = small(picture)
     random = torch.Generator().manual_seed(seed)
     made = [(pixels, target)]
@@ -70,7 +70,7 @@ def copies(picture: Picture, count: int, seed: int) -> list[tuple[Tensor, dict[s
 
 
 def learn(picture: Picture, *, seed: int, quick: bool) -> Learned:
-    """Train, and look at the picture now and then. The same seed gives the same figures on one machine."""
+    """Train, and run detection on the picture now and then. One seed gives the same figures on one machine."""
     steps = QUICK_STEPS if quick else STEPS
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
@@ -99,7 +99,7 @@ def learn(picture: Picture, *, seed: int, quick: bool) -> Learned:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """The layers are small: more threads mostly wait for each other, and sums would depend on their number."""
+    """The layers are small: more threads mostly wait, and the sums would depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

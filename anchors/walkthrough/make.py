@@ -109,7 +109,7 @@ def of_mask(picture: Picture) -> dict:
 
 
 def of_training(picture: Picture, learned: Learned) -> dict:
-    """What the tiny network did; the same seed gives the same numbers on one machine."""
+    """The numbers of the tiny network's training; one seed gives the same numbers on one machine."""
     sample = learned.train["roi_sample"]
     foreground = int((sample.labels > 0).sum())
     return {

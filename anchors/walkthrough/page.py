@@ -27,7 +27,7 @@ def count(value: int) -> str:
 
 
 def chapters(numbers: dict, files: list[str]) -> list[Chapter]:
-    """The chapters of story.txt with their numbers, which are those of numbers.json."""
+    """The chapters of story.txt, filled with the numbers of numbers.json."""
     story = (HERE / "story.txt").read_text(encoding="utf-8").format_map(words(numbers))
     return [chapter(file, part) for file, part in zip(files, story.split("# ")[1:], strict=True)]
 
@@ -43,7 +43,7 @@ def chapter(file: str, part: str) -> Chapter:
 
 
 def words(numbers: dict) -> dict[str, str]:
-    """Every number of the story, as it is written."""
+    """The numbers and sentences that story.txt refers to, as text."""
     picture, training = numbers["picture"], numbers["training"]
     anchors, labels, sample = picture["anchors"], picture["labels"], picture["sample"]
     best = ", ".join(f"{value:.3f}" for value in labels["best_iou"][:6])
@@ -67,7 +67,7 @@ def words(numbers: dict) -> dict[str, str]:
 
 
 def learnt(training: dict) -> str:
-    """What the snapshots show, whatever that is."""
+    """How many objects the network finds before and after training, in a sentence."""
     first, last = training["detections"][0], training["detections"][-1]
     objects, steps = training["objects"], count(training["steps"])
     text = f"Before training it finds {first['found']} of {objects}, after {steps} steps {last['found']} of {objects}."

@@ -127,7 +127,7 @@ def draw_boxes(axes, boxes: Tensor, colour: str, *, width: float = 1.0, alpha: f
 
 
 def draw_truth(axes, boxes: Tensor, names=(), *, width: float = 3.0) -> None:
-    """The true boxes: black on a white seam, with their names."""
+    """The true boxes: black with a white border, with their names."""
     for i, box in enumerate(boxes):
         draw_box(axes, box, "white", width=width + 2.5, zorder=6)
         draw_box(axes, box, GT, width=width, zorder=7)
@@ -162,7 +162,7 @@ def note(
 def fact(
     figure, x: float, y: float, number: str, words: str, colour: str = INK, *, gap: float = 0.052, mark: str = ""
 ) -> None:
-    """A large number with a line below it, which starts with the mark that the figure draws it with."""
+    """A large number, and below it the mark that stands for it in the figure and a few words."""
     figure.text(x, y, number, fontsize=30, weight="bold", color=colour, va="center")
     figure.text(x, y - gap, mark, fontsize=13, color=colour, va="center")
     figure.text(x + (0.018 if mark else 0), y - gap, words, fontsize=13, color=QUIET, va="center")
