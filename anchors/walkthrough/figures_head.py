@@ -268,7 +268,7 @@ def detections(path: Path, picture: Picture, learned: Learned) -> None:
         note(
             figure,
             0.73,
-            0.20,
+            y - 0.08,
             "Half a million weights that have\nseen one picture and copies of it:\na demonstration, not a detector.",
             size=13,
             colour=QUIET,

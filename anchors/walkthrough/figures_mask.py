@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from anchors.boxes import box_area
@@ -58,7 +59,11 @@ def mask(path: Path, picture: Picture, learned: Learned) -> None:
     )
     with titled_figure(path, "15  A mask for each object", sentence, THIRDS) as figure:
         axes = [square(figure, 0.035 + 0.315 * i, 0.26, 0.53) for i in range(3)]
-        titles = ("the object's mask, and the RoI", f"target: RoIAlign to {SIZE} x {SIZE}", "pasted back, at 0.5")
+        titles = (
+            "the object's mask, and the RoI",
+            f"target: RoIAlign to {SIZE} x {SIZE}",
+            "pasted back, at 0.5: close up",
+        )
         for panel, title in zip(axes, titles):
             panel.set_title(title, loc="left", pad=10, weight="bold", fontsize=14)
         show_picture(axes[0], picture.pixels, strength=0.5)
@@ -69,9 +74,10 @@ def mask(path: Path, picture: Picture, learned: Learned) -> None:
         show_picture(axes[2], picture.pixels, strength=0.5)
         both, off = found.mask & found.pasted, found.mask ^ found.pasted
         axes[2].imshow(painted({POSITIVE: both, NEGATIVE: off}), extent=(0, SIDE, SIDE, 0), zorder=4)
-        middle, half = (box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) / 2 + 12
-        axes[2].set_xlim(float(middle[0]) - half, float(middle[0]) + half)  # close up: the difference is thin
-        axes[2].set_ylim(float(middle[1]) + half, float(middle[1]) - half)
+        window = max(int(0.3 * float((box[2:] - box[:2]).max())), 8)  # close up, where most differs: it is thin
+        x, y = where_most(off, window)
+        axes[2].set_xlim(x, x + window)
+        axes[2].set_ylim(y + window, y)
         words = (
             f"{picture.names[found.index]:.20}: {width} x {height} pixels.",
             "White 0, black 1; cells that the\nedge crosses are between.",
@@ -79,6 +85,13 @@ def mask(path: Path, picture: Picture, learned: Learned) -> None:
         )
         for i, text in enumerate(words):
             note(figure, 0.035 + 0.315 * i, 0.205, text, size=13, colour=QUIET)
+
+
+def where_most(mask: Tensor, window: int) -> tuple[int, int]:
+    """The corner (x, y) of the window that holds most of a mask."""
+    place = int(F.avg_pool2d(mask[None, None].double(), window, stride=1).argmax())
+    y, x = divmod(place, SIDE - window + 1)
+    return x, y
 
 
 def painted(masks: dict[str, Tensor], alpha: float = 0.7):
