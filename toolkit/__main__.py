@@ -1,4 +1,4 @@
-"""frcnn: label images, fine-tune Faster R-CNN on them, and know how good it is.
+"""Label images, fine-tune Faster R-CNN on them, and know how good it is.
 
 exit codes: 0 fine, 1 findings, 2 wrong use or input, 3 an extra is missing, 4 the machine gave out (memory, disk),
 130 and 143 stopped by SIGINT and SIGTERM
@@ -11,23 +11,18 @@ import importlib
 import sys
 
 from label_tools.text import log_lines
-from label_tools.text.command_line import Parser
+from label_tools.text.command_line import Parser, group_commands
 from label_tools.text.errors import exit_code_of
 from toolkit.stopping import Stopped
 
-COMMANDS = (
-    "advise",
-    "train",
-    "evaluate",
-    "report",
-    "crossval",
-    "curve",
-    "predict",
-    "prelabel",
-    "baseline",
-    "doctor",
-    "demo",
-)
+COMMANDS = ("advise", "train", "evaluate", "report", "crossval", "curve", "predict", "prelabel", "baseline")
+COMMANDS += ("doctor", "demo")  # of this package, in commands/; those on labels are in label_tools/commands/
+GROUPS = {  # as help lists them
+    "Labels": "label convert check split draw stats merge rename remap export",
+    "Training": "advise train crossval curve",
+    "Results": "evaluate report predict prelabel",
+    "Begin, and learn": "demo doctor anchors baseline",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         importlib.import_module(f"toolkit.commands.{name}").add(subparsers)
     lesson_parser = subparsers.add_parser("anchors", help="the lesson: walkthrough and exercises")
     lesson.add_commands(lesson_parser.add_subparsers(dest="lesson", required=True, metavar="COMMAND"))
+    group_commands(subparsers, {title: names.split() for title, names in GROUPS.items()})
     return top
 
 

@@ -21,7 +21,7 @@ from label_tools.text.messages import counted
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "stats",
-        help="counts, box sizes and aspect ratios, as a table and a picture",
+        help="counts, box sizes, aspect ratios",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -111,6 +111,16 @@ class Parser(argparse.ArgumentParser):
         return " ".join(words)
 
 
+def group_commands(subparsers: argparse._SubParsersAction, groups: dict[str, list[str]]) -> None:
+    """List the commands of a parser under titles, in the order of `groups`, which name each of them once."""
+    listed = {action.dest: action for action in subparsers._choices_actions}
+    assert sorted(listed) == sorted(name for names in groups.values() for name in names)
+    rows = []
+    for title, names in groups.items():
+        rows += [argparse._SubParsersAction._ChoicesPseudoAction(f"{title}:", [], None), *(listed[n] for n in names)]
+    subparsers._choices_actions = rows
+
+
 class HelpAll(argparse.Action):
     """`--help-all`: the help with every option."""
 

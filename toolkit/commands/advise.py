@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("advise", help="do the anchors reach your boxes? image size, anchor sizes, tiling")
+    parser = subparsers.add_parser("advise", help="do the anchors reach your boxes?")
     parser.add_argument("annotations", type=Path, help="a COCO file, or the folder that holds annotations.json")
     parser.add_argument("--model", default="fasterrcnn_resnet50_fpn", help="detector (default: %(default)s)")
     parser.add_argument("--image-size", "--size", type=int, help="shorter side seen by the network (default: recipe)")

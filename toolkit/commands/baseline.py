@@ -9,7 +9,7 @@ from toolkit.commands.baseline_train import RUNS, add_budget, add_data, add_trai
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("baseline", help="single-object baselines: train, table, beside Faster R-CNN")
+    parser = subparsers.add_parser("baseline", help="single-object networks beside Faster R-CNN")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="name, data, exact number of parameters, reported result")
     listing.add_argument("--json", action="store_true", help="for machines")

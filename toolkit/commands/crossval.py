@@ -12,7 +12,7 @@ from toolkit.commands import recipe_flags
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "crossval",
-        help="cross-validation: a network per fold, results pooled; for small sets",
+        help="cross-validation, for small sets",
         description="DATA is one COCO file. Fold i is judged, the next chooses the best epoch, the others are "
         "learned from. Started again, it goes on where it was stopped. All flags of `frcnn train` apply.",
     )

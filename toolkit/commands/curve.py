@@ -12,7 +12,7 @@ from toolkit.commands.crossval import training_options
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "curve",
-        help="would more labels help? AP against the number of labelled images, with a fit",
+        help="would more labels help?",
         description="Trains on parts of DATA/train.json and judges each on test.json, else val.json. Started again, "
         "it goes on where it was stopped. All flags of `frcnn train` apply, --seed aside.",
     )

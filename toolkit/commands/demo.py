@@ -13,7 +13,7 @@ STEPS = 7
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("demo", help="the whole job on the sample data: convert to report, in minutes")
+    parser = subparsers.add_parser("demo", help="the whole job on the sample data, in minutes")
     parser.add_argument("--sample", type=Path, default=_sample(), metavar="DIR", help="folder with labelme/ and masks/")
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="where it goes (default: demo)")
     parser.add_argument("--epochs", type=int, help="fewer for a quick look")

@@ -12,7 +12,7 @@ from label_tools.text.errors import InputError
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "evaluate",
-        help="COCO's mAP with intervals, error kinds, likely label errors; of a run or of any detector's results",
+        help="mAP with intervals, errors, report: of a run, or of any results",
         description="Evaluate a run on one of its splits, or detections of any detector against a COCO file "
         "(--annotations A --detections D --out DIR). Writes metrics.json and report.html; RUN/report.html stays about "
         "the run's own test split, else val, and other pages lie beside their numbers, RUN/<split>/report.html.",

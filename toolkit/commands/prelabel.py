@@ -9,7 +9,7 @@ from pathlib import Path
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "prelabel",
-        help="draft LabelMe files for new pictures, to correct instead of drawing",
+        help="draft LabelMe files, to correct instead of drawing",
         description="Pictures that have a LabelMe file already are left alone. Correct the drafts with "
         "`frcnn label images --labels labels.txt --out DIR`; the pictures to look at first are printed first.",
     )

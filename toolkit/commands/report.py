@@ -9,7 +9,7 @@ from pathlib import Path
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "report",
-        help="write report.html again from a run's folder; --markdown and --latex print its table",
+        help="write report.html again; --markdown, --latex: its table",
         description="Needs the folder alone: no images, no network, no GPU. Works for interrupted runs too.",
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="run folder, or the --out folder of frcnn evaluate")
