@@ -162,6 +162,7 @@ _COMPACT = {
     "epochs": 24,
     "patience": 0,
 }
+ON_BACKBONE = "fasterrcnn/"  # how a --model begins that --backbone NAME stands for
 MODEL_RECIPES: dict[str, dict[str, Any]] = {
     "fasterrcnn_efficientnet_lite0_fpn": {
         **_COMPACT,

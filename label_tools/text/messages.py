@@ -20,6 +20,12 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"{what} {name}: unknown; {f'did you mean {near[0]}? ' if near else ''}known: {', '.join(known)}"
 
 
+def near_names(name: str, known: Iterable[str]) -> str:
+    """`; did you mean resnet18 or resnet101?` where there are too many known names to list; "" where none is near."""
+    near = get_close_matches(name, list(known), n=2)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
 def near_paths(path: str | os.PathLike) -> str:
     """`; did you mean photos/val.json?` for a path where nothing lies, or "" where no other name is like it."""
     path = missing = Path(path)

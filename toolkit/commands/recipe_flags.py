@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.text.command_line import HelpAll
+from label_tools.text.errors import InputError
 from toolkit import config
 
 
@@ -28,6 +29,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         choices=("auto", *config.PRESETS),
         default="auto",
         help=f"recipe by number of images: few (to {few}), some (to {some:,}), many (default: by the number of images)",
+    )
+    recipe.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="in place of --model: Faster R-CNN on any classification network of torchvision (resnet18, "
+        "efficientnet_b0, convnext_tiny, swin_t ...) or, with the extra timm, on timm/NAME",
     )
     more = {s.name: parser.add_argument_group(s.name, s.default.__doc__) for s in dataclasses.fields(config.Config)}
     for name, (section, option) in config.fields().items():
@@ -66,4 +73,9 @@ def default_text(name: str) -> str:
 
 def flags_given(args: argparse.Namespace) -> dict[str, Any]:
     """The options that the command line named."""
-    return {name: getattr(args, name) for name in config.fields() if getattr(args, name, None) is not None}
+    given = {name: getattr(args, name) for name in config.fields() if getattr(args, name, None) is not None}
+    if args.backbone is not None:
+        if "model" in given:
+            raise InputError(f"--backbone {args.backbone} is a --model of its own; leave --model {given['model']} out")
+        given["model"] = f"{config.ON_BACKBONE}{args.backbone}"
+    return given

