@@ -175,9 +175,10 @@ def fetch(enum: Any, weights: str) -> dict[str, torch.Tensor]:
         return enum.get_state_dict(progress=False, check_hash=True)
     except (urllib.error.URLError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(getattr(error, "reason", error)).splitlines()[0][:120]
+        how = "on a machine with internet: `frcnn doctor --fetch`" if weights == "coco" else f"it is at {enum.url}"
         raise InputError(
             f"--weights {weights}: {path.name} is neither in {path.parent} nor could it be fetched ({reason}); {aside}"
-            f"either put the file there (on a machine with internet: `frcnn doctor --fetch`), "
+            f"either put the file there ({how}), "
             f"or give one with --weights FILE, or take --model fasterrcnn_tiny_fpn, whose weights are here, "
             f"or --weights none"
         ) from None

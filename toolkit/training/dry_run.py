@@ -28,6 +28,7 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
     Never touches the network: weights that are not here yet are named, with the ways to get them.
     """
     absent = first_weights.to_download(config.model.model, config.model.weights)
+    weights = first_weights.chosen(config.model.model, config.model.weights)
     device = runtime.choose_device(config.run.device)
     dtype = runtime.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
     model, architecture, about = build_model(config, train.classes, load=absent is None)
@@ -68,7 +69,7 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
         lines.append("hint       long on a CPU: --model fasterrcnn_tiny_fpn is many times as fast; or use a GPU")
     if absent:
         wrong = "damaged" if absent.exists() else "not here yet"
-        now = "" if config.model.weights == "imagenet" else ", or now frcnn doctor --fetch"
+        now = "" if weights == "imagenet" else ", or now frcnn doctor --fetch"
         lines.append(
             f"weights    {absent.name} is {wrong}: frcnn train fetches it when it starts{now}; "
             f"without internet put it into {absent.parent}, or give --weights FILE"
