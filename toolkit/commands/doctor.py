@@ -133,10 +133,11 @@ def _packaged_weights() -> list[Check]:
     """Weights that come as an installed package: there and whole, where they are from, their licence."""
     from label_tools.text.errors import InputError, MissingExtra
     from toolkit.networks import first_weights, registry
+    from toolkit.networks.detector import Packaged
 
     checks = []
     for name, detector in registry.REGISTRY.items():
-        if not isinstance(detector.imagenet, registry.Packaged):
+        if not isinstance(detector.imagenet, Packaged):
             continue
         found = f"of {name}: {detector.imagenet.origin}"
         try:

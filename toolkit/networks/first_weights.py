@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from label_tools.text.errors import InputError, MissingExtra
-from toolkit.networks.registry import Detector, Fetched, Packaged, find
+from toolkit.networks.detector import Detector, Fetched, Packaged
+from toolkit.networks.registry import find
 from toolkit.networks.weight_files import Weights, read, weights_of
 
 log = logging.getLogger(__name__)

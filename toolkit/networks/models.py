@@ -17,8 +17,9 @@ from torchvision.ops.poolers import MultiScaleRoIAlign, initLevelMapper
 from label_tools.text.errors import InputError
 from toolkit.checkpoint import Checkpoint
 from toolkit.networks import first_weights, view
+from toolkit.networks.detector import Detector
 from toolkit.networks.pooling import TableRoIAlign
-from toolkit.networks.registry import Detector, find
+from toolkit.networks.registry import find
 from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
 
 

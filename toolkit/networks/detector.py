@@ -1,0 +1,47 @@
+"""What is known of a detector that can be trained: how it is built, its weights, its norms and stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """Weights of a backbone that an installed package holds as a torch file; its name holds digits of its SHA-256."""
+
+    package: str  # to import
+    file: str  # below the package's folder
+    rename: Callable[[dict], dict]  # its state dict under the names of our body
+    origin: str  # what a checkpoint that began with them says
+    extra: str = "pretrained"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Weights of a backbone that its own library fetches into its own cache."""
+
+    place: Path  # where they lie when they are there
+    load: Callable[[], dict]  # the state dict under the names of our body
+    origin: str
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A registered network. `build(num_classes=, **sizes)` makes it with random weights."""
+
+    build: Callable[..., nn.Module]
+    about: str
+    coco: Any = None  # torchvision's weights enum of the whole detector
+    imagenet: Any = None  # of the backbone alone
+    norm: str = "frozen"  # what torchvision uses with weights
+    eps: float = 1e-5  # of the norm with torchvision's COCO weights
+    body_eps: float = 1e-5  # of the norm with ImageNet weights
+    compact: bool = False
+    num_layers: int = 5
+    fixed_anchors: bool = False  # no --anchor-scale
+    only_shrinks: bool = False  # images that are smaller than max_size keep their size
