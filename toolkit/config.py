@@ -170,7 +170,6 @@ MODEL_RECIPES: dict[str, dict[str, Any]] = {
         "norm": "auto",
         "trainable_layers": 3,
         "backbone_lr": 0.1,
-        "epochs": 6,
         "channels_last": True,
         "image_size": 224,
         "max_size": 320,
@@ -179,6 +178,18 @@ MODEL_RECIPES: dict[str, dict[str, Any]] = {
     "anchors_tiny": {**_COMPACT, "image_size": 160, "max_size": 256, "lr": 1e-3},
     "fasterrcnn_mobilenet_v3_large_320_fpn": {"image_size": 320, "max_size": 640},
 }
+
+# Where few epochs of many images are enough: epochs for about so many images seen in all, between two limits.
+IMAGES_SEEN: dict[str, int] = {"fasterrcnn_efficientnet_lite0_fpn": 960}
+FEWEST_EPOCHS, MOST_EPOCHS = 6, 60
+
+
+def model_recipe(name: str, num_images: int) -> dict[str, Any]:
+    """What a network needs beside the defaults, for so many training images."""
+    recipe = dict(MODEL_RECIPES.get(name, {}))
+    if name in IMAGES_SEEN:
+        recipe["epochs"] = min(max(round(IMAGES_SEEN[name] / max(num_images, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+    return recipe
 
 
 def preset_for(num_images: int) -> str:
@@ -293,7 +304,7 @@ def resolve(num_images: int, flags: dict[str, Any], file: dict[str, Any] | None 
     name = flags.get("model", file.get("model", Model.model))
     values = {
         **PRESETS[preset_for(num_images) if preset == "auto" else preset],
-        **MODEL_RECIPES.get(name, {}),
+        **model_recipe(name, num_images),
         **(PRESETS[preset] if preset != "auto" else {}),  # asked for by name: it wins over the model's recipe
         **file,
         **flags,
