@@ -6,13 +6,13 @@
              binary_cross_entropy(sigmoid(logit of the RoI's own class), target)
     paste    sigmoid of the predicted class's map, resized to the box, put in its place; 0.5 or more is the object
 
-Every class has a map of its own and a sigmoid, so classes do not compete for a pixel: which class it is says the box
-head. The maps of the other classes get no gradient.
+Every class has a map and a sigmoid of its own, so classes do not compete for a pixel; the box head decides the class.
+The maps of the other classes get no gradient.
 
 Limits: a RoI inside the object has target 1 everywhere, one beside it 0. Logits 0 have loss ln 2. No foreground: loss
 0. 28 x 28 cells lose what is thinner than a cell: in a box of 400 pixels, 14 pixels.
 
-Worked example: 128 RoIs of which 18 are foreground train 18 * 28 * 28 = 14,112 cells.
+Worked example: of 128 RoIs 32 are foreground; they train 32 * 28 * 28 = 25,088 cells.
 
 Place: Mask R-CNN 3 and 3.1. The mask loss is added to the four others with weight 1. At test the masks of the final
 detections are computed, not those of all proposals.

@@ -68,9 +68,10 @@ def walkthrough(image: str | None, labels: str | None, out: str, *, seed: int, q
 
 def refuse_foreign_files(folder: Path) -> None:
     """Raise ValueError where a file of the walkthrough's name is there that no walkthrough wrote, or a link."""
-    names = [name for name in [*FILES, "numbers.json", "index.html"] if os.path.lexists(folder / name)]
+    parts = [path.name for name in FILES for path in folder.glob(f"{Path(name).stem}_?.png")]
+    names = [name for name in [*FILES, *parts, "numbers.json", "index.html"] if os.path.lexists(folder / name)]
     try:
-        ours = json.loads((folder / "numbers.json").read_bytes()).keys() >= {"lecture", "picture", "training"}
+        ours = json.loads((folder / "numbers.json").read_bytes()).keys() >= {"example", "picture", "training"}
     except (OSError, ValueError, RecursionError, AttributeError):
         ours = False
     foreign = [name for name in names if not ours or (folder / name).is_symlink()]

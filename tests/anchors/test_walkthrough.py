@@ -23,7 +23,7 @@ from anchors.walkthrough import example
 from anchors.walkthrough.figures_head import free_corner, objects_found, running_mean, sigma_inverted
 from anchors.walkthrough.figures_proposals import NMS_THRESH, suppressed_by, two_apart
 from anchors.walkthrough.learn import copies, small
-from anchors.walkthrough.make import FILES
+from anchors.walkthrough.make import FILES, refuse_foreign_files
 from anchors.walkthrough.page import breakable, learnt
 from anchors.walkthrough.picture import DEFAULT_IMAGE, objects_of, read_picture
 
@@ -192,6 +192,13 @@ def test_the_same_seed_gives_the_same_numbers(made, numbers):
     assert torch.equal(found.positives, example.anchoring(example.BOXES, 0).positives)
     assert not torch.equal(found.negatives, example.anchoring(example.BOXES, 1).negatives)
     assert not list(made.glob(".walkthrough-*"))
+
+
+def test_a_walkthrough_is_written_again_and_nothing_else_is_overwritten(made, tmp_path):
+    refuse_foreign_files(made)  # our own folder: no error
+    (tmp_path / "01_grid_a.png").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"01_grid_a.png: was not written by a walkthrough"):
+        refuse_foreign_files(tmp_path)
 
 
 def test_one_box_of_its_own_picture(tmp_path, monkeypatch, capsys):
