@@ -27,6 +27,7 @@ from typing import Any
 
 from label_tools.document.coco_rules import Size, normalise
 from label_tools.text.atomic import atomic_write
+from label_tools.text.collector import collector_paused
 from label_tools.text.errors import InputError
 from label_tools.text.fast_json import numbers
 from label_tools.text.findings import ERROR, WARNING, Finding, one_a_rule
@@ -88,7 +89,8 @@ def read_raw(path: str | os.PathLike) -> Document:
         raise InputError(f"{path}: is a folder, a COCO file is needed") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    document = loads(data, os.fspath(path))
+    with collector_paused():
+        document = loads(data, os.fspath(path))
     if not isinstance(document, dict):
         raise InputError(f"{path}: a JSON {type(document).__name__} at the top, a COCO file is an object")
     for key in ("images", "annotations", "categories"):

@@ -20,6 +20,7 @@ from label_tools.document.annotation_rules import annotation
 from label_tools.document.box_format import other_format
 from label_tools.document.values import are_numbers, short, whole
 from label_tools.shapes.instances import RefusedError
+from label_tools.text.collector import collector_paused
 from label_tools.text.errors import InputError, one_line
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.messages import counted
@@ -80,6 +81,7 @@ def normalise(
     return found.document
 
 
+@collector_paused()
 def examine(
     document: dict[str, Any],
     name: str,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
 from label_tools.pictures.own_files import is_drawing
 from label_tools.readers.conversion import Reading
 from label_tools.shapes.instances import ImageRecord, RefusedError, Tally
+from label_tools.text.collector import collector_paused
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
 
@@ -77,18 +76,6 @@ def read_folder(
         add_unlabeled(records, images, unlabeled_is_negative, tally)
     records.sort(key=lambda r: r.file_name.split("/"))
     return Reading(source, root, records, tally)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Python's cycle collector off: it would walk all records again and again, and they hold no cycles."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives: bool, tally: Tally) -> None:

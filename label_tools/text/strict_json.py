@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from typing import Any
 
@@ -70,8 +69,6 @@ def decode(data: bytes, name: str) -> tuple[str, str]:
 
 def parse(text: str, name: str) -> Any:
     """The value in `text`; errors as in `loads`."""
-    collects = gc.isenabled()
-    gc.disable()  # JSON has no cycles, and looking for them takes 40 % of the time of a large file
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -83,9 +80,6 @@ def parse(text: str, name: str) -> Any:
         raise TextError("B25", name, "", "nested too deeply") from error
     except ValueError as error:  # int() refuses numbers of more than 4300 digits
         raise TextError("B25", name, "", "holds a number of thousands of digits") from error
-    finally:
-        if collects:
-            gc.enable()
     if "\\u" in text and _has_half_surrogate(text, value):
         raise TextError("B25", name, "", "holds half a surrogate pair, which is no text")
     return value
