@@ -30,7 +30,8 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: 
     if segmentation and (box is None or box == []):
         remark(WARNING, "B50", "no bbox; taken from the segmentation")
         box = _box_of(segmentation)
-    box, clipped = _box(box, image, remark, _rotation(item), clip)
+    rotation = _rotation(item)
+    box, clipped = _box(box, image, remark, rotation, clip)
     if clipped and isinstance(segmentation, list):
         pieces = [geometry.clip_polygon(p, image["width"], image["height"]) for p in segmentation]
         segmentation = [p for p in pieces if len(p) >= 6]
@@ -39,7 +40,7 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: 
         area = _area_of(segmentation) or box[2] * box[3]
         if not clipped:
             remark(WARNING, "B50", f"area {short(item.get('area'))}; computed as {area:g}")
-    if _rotation(item):  # said once: who reads the result must not turn it again
+    if rotation:  # said once: who reads the result must not turn it again
         item = {**item, "attributes": {k: v for k, v in item["attributes"].items() if k != "rotation"}}
     return {
         **item,

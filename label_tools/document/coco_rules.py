@@ -274,7 +274,8 @@ def _say_crowds(annotations: list[dict], found: Examined) -> None:
     crowds = sum(a["iscrowd"] and a.get("label") != "__ignore__" for a in annotations)
     if crowds and crowds >= MANY_CROWDS * len(annotations):
         text = f"{crowds} of {counted(len(annotations), 'object')} have iscrowd 1: not learned, not counted in AP"
-        mend = "if they are objects (CVAT's brush and SAM tools mark them so): frcnn convert coco --crowd-as-object"
+        command = f"frcnn convert coco {shlex.quote(found.name)} --crowd-as-object --out NEW.json"
+        mend = f"if they are objects (CVAT's brush and SAM tools mark them so): {command}"
         found.say(NOTE, "B58", "annotations", text, mend)
 
 

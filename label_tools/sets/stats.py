@@ -7,6 +7,7 @@ size = sqrt(width x height), aspect ratio = height / width. The size classes are
 from __future__ import annotations
 
 import json
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +21,7 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 KEYS = ("min", "q05", "q25", "median", "q75", "q95", "max")
 
 
+@cache  # most images have one of a few sizes
 def model_scale(width: int, height: int, min_size: int, max_size: int) -> tuple[float, float]:
     """Factors (x, y) by which torchvision's transform enlarges an image of this size before the network.
 

@@ -37,15 +37,11 @@ def decode(data: bytes) -> Any:
 
 def _keys(value: dict | list) -> int:
     """How many keys all objects in `value` have."""
-    number, inner = (len(value), list(value.values())) if type(value) is dict else (0, value)
-    kinds = set(map(type, inner))
-    while kinds == {list}:  # points, lists of points
-        inner = list(chain.from_iterable(inner))
-        kinds = set(map(type, inner))
-    if dict in kinds or list in kinds:
-        for one in inner:
-            if type(one) is list or type(one) is dict:
-                number += _keys(one)
+    number, level = 0, [value]
+    while level:
+        number += sum([len(one) for one in level if type(one) is dict])
+        inner = chain.from_iterable([one.values() if type(one) is dict else one for one in level])
+        level = [one for one in inner if type(one) is list or type(one) is dict]
     return number
 
 
