@@ -20,7 +20,7 @@ from label_tools.document.split import PARTS, SHARES, check_fractions, split_doc
 from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from label_tools.text.own_folders import refuse_foreign, together
+from label_tools.text.own_folders import adopt, refuse_foreign, together
 from label_tools.text.strict_json import loads
 
 MANIFEST = "split.json"
@@ -55,6 +55,7 @@ def split_file(
     fractions = check_fractions(SHARES if fractions is None else fractions)
     annotations = coco.file_of(Path(annotations))
     out = annotations.parent if out is None else Path(out)
+    _adopt_older(out)
     refuse_foreign(out, "split", [MANIFEST, *(f"{name}.json" for name in PARTS)], [annotations])
     document = coco.read(annotations, sizes=sizes_below, images=image_root)
     if image_root is not None:  # the file says none, or a wrong one
@@ -173,6 +174,22 @@ def _read_manifest(path: Path) -> dict:
     if not known or not set(map(str, files.values())) <= set(parts):
         raise InputError(f'{path}: no manifest of a split ("parts", and "files": {{file name: part}})')
     return manifest
+
+
+def _adopt_older(out: Path) -> None:
+    """Take a split that an older version wrote, without a marker, as ours: its parts hold what split.json says."""
+    try:
+        manifest = _read_manifest(out / MANIFEST)
+        parts = {name: out / f"{name}.json" for name in manifest["parts"] if name in PARTS}
+        files = {name: loads(path.read_bytes(), os.fspath(path)) for name, path in parts.items()}
+        listed = {image["file_name"]: name for name, document in files.items() for image in document["images"]}
+        whole = listed == manifest["files"] and all(
+            _summary(document) == manifest["parts"][name] for name, document in files.items()
+        )
+    except (InputError, OSError, LookupError, TypeError, AttributeError):
+        return  # none, or not whole: what lies there is refused as somebody else's
+    if whole:
+        adopt(out, "split", [MANIFEST, *(path.name for path in parts.values())])
 
 
 def _summary(part: dict) -> dict:

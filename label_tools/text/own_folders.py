@@ -157,6 +157,18 @@ def check_whole(folder: Path, kind: str, names: Iterable[str] = ()) -> None:
             raise InputError(f"{folder / name}: was not written with the files beside it; run the command again")
 
 
+def adopt(folder: Path, kind: str, names: Iterable[str]) -> None:
+    """Take the files `names` in `folder`, where nothing is marked as of this kind, as written by us.
+
+    The caller has made sure of it: older versions wrote no marker. What is not there, or a link, is passed over.
+    """
+    if folder.is_symlink() or not folder.is_dir() or kind in _read(folder):
+        return
+    paths = {name: folder / name for name in names if not _link_on_the_way(folder, name)}
+    if found := {name: [sha256(path)] for name, path in paths.items() if path.is_file()}:
+        _mark(folder, kind, found, complete=True)
+
+
 def written(folder: Path, kind: str) -> list[str]:
     """Names of the files of this kind that we wrote in `folder`."""
     return list(_of_kind(Path(folder), kind)["files"])

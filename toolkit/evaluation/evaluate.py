@@ -12,7 +12,7 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
 from toolkit.evaluation.detections import detections_of, read_detections
-from toolkit.evaluation.evaluation_folder import check_place, write_evaluation
+from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
 from toolkit.evaluation.judge import DEFAULTS, Settings, judge
 from toolkit.metrics.arrays import Tables
 from toolkit.networks.view import View, coverage, view_of
@@ -50,6 +50,7 @@ def evaluate_run(
     annotations = Path(data) if data else run / f"{split}.json"
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
+    adopt_older(run, split)
     check_place(run / split, [annotations])
     document = coco.read(annotations)
     return evaluate_split(

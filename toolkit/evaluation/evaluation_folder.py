@@ -19,7 +19,7 @@ import numpy as np
 
 from label_tools.document import coco
 from label_tools.text.files import write_csv, write_json
-from label_tools.text.own_folders import refuse_foreign, together, written
+from label_tools.text.own_folders import adopt, refuse_foreign, together, written
 from toolkit.evaluation.judge import Evaluation
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
@@ -40,6 +40,20 @@ GRID = np.linspace(0, 1, 101)  # score thresholds of the curves' tables
 def check_place(folder: Path, inputs: Iterable[Path] = ()) -> None:
     """Raise InputError, before the work begins, when an evaluation in `folder` would replace what is not its own."""
     refuse_foreign(folder, "evaluation", [*FILES, *written(folder, "evaluation")], inputs)
+
+
+def adopt_older(run: Path, split: str) -> None:
+    """Take the evaluation of a run's split as ours where an older version wrote it, without a marker.
+
+    Suspect files that were saved after it may be corrected labels: they are not among these.
+    """
+    folder = run / split
+    if not ((run / "config.yaml").is_file() and (run / "run.json").is_file() and (folder / "metrics.json").is_file()):
+        return
+    last = (folder / "metrics.json").stat().st_mtime + 60  # written last; a copy of the run may have taken a while
+    made = [*folder.glob("pictures/[0-9][0-9][0-9].jpg"), *folder.glob("suspects/[0-9][0-9][0-9]_*.json")]
+    made = [path.relative_to(folder).as_posix() for path in made if path.stat().st_mtime <= last]
+    adopt(folder, "evaluation", [*FILES, "suspects/README.txt", *made])
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inputs: Iterable[Path] = ()) -> None:

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from label_tools.text.errors import InputError
-from label_tools.text.own_folders import together
+from label_tools.text.own_folders import adopt, together
 from toolkit.training import run_folder
 
 SPLITS = ("test", "val")  # which one comes first when a run has several
@@ -41,9 +41,17 @@ def write_report(folder: Path, split: str | None = None) -> Path:
     else:
         path = folder / "report.html"
     html = render(folder, found, main, path.parent)
+    if path.is_file() and _is_page(path):
+        adopt(path.parent, "report", [path.name])
     with together(path.parent, "report") as made:
         (made / path.name).write_bytes(html.encode())
     return path
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of ours, of any version."""
+    head = path.read_bytes()[:1000]
+    return b"<!DOCTYPE html>" in head and b"Content-Security-Policy" in head
 
 
 def find_evaluations(folder: Path) -> dict[str, Path]:
