@@ -34,7 +34,10 @@ class Model:
     """Which network, from which weights, and which part of it learns."""
 
     model: str = _field(
-        "fasterrcnn_resnet50_fpn", "detector; `frcnn train --list-models` shows them", where=FIRST, unit="NAME"
+        "fasterrcnn_resnet50_fpn",
+        "detector, of `frcnn train --list-models`; auto: by the machine",
+        where=FIRST,
+        unit="NAME",
     )
     weights: str = _field(
         "auto",

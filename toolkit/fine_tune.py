@@ -59,7 +59,12 @@ class Recipe:
     preset: str = "auto"
 
     def resolve(self, num_images: int) -> Config:
-        return recipes.resolve(num_images, self.options, self.file, self.preset)
+        options = self.options
+        if {**self.file, **options}.get("model") == "auto":
+            name, why = first_weights.automatic(runtime.choose_device(self.device))
+            log.info(f"--model auto: {name} ({why}); --dry-run tells how long it takes")
+            options = {**options, "model": name}
+        return recipes.resolve(num_images, options, self.file, self.preset)
 
     @property
     def device(self) -> str:

@@ -238,3 +238,16 @@ def test_what_a_network_does_not_have_is_refused():
     for option in ({"multi_scale": 0.3}, {"anchor_scale": 2.0}):
         with pytest.raises(InputError, match="--" + next(iter(option)).replace("_", "-")):
             build_model(config.resolve(10, {"model": "anchors_tiny", **option}), ["nut"])
+
+
+def test_model_auto_takes_what_the_machine_can_train(monkeypatch, caplog):
+    from toolkit.fine_tune import Recipe
+
+    assert first_weights.automatic(torch.device("cuda"))[0] == "fasterrcnn_resnet50_fpn"
+    caplog.set_level("INFO")
+    for path, name in (("here", "fasterrcnn_efficientnet_lite0_fpn"), (None, "fasterrcnn_tiny_fpn")):
+        monkeypatch.setattr(first_weights, "packaged_file", lambda _, path=path: path)
+        config = Recipe({"device": "cpu"}, {"model": "auto"}).resolve(10)
+        assert config.model.model == name and config.model.image_size == 224  # with that network's own recipe
+        assert f"--model auto: {name} (no GPU here" in caplog.text
+    assert "pip install 'frcnn-toolkit[pretrained]'" in caplog.text

