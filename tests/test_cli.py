@@ -144,7 +144,7 @@ def test_doctor_names_versions_and_mends(capsys):
     names = {c["name"] for c in checks}
     assert {"python", "torch", "gpu", "disk", "weights", "opencv", "labelme"} <= names
     assert code == (1 if any(c["state"] == "problem" for c in checks) else 0)
-    assert all(c["mend"] for c in checks if c["state"] == "problem")
+    assert all(c["fix"] for c in checks if c["state"] == "problem")
     main(["doctor"])
     assert "torchvision" in capsys.readouterr().out
 
@@ -157,7 +157,7 @@ def test_doctor_and_label_give_one_line_to_install_labelme(monkeypatch, capsys, 
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     main(["doctor", "--json"])
     (check,) = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "labelme"]
-    assert check["state"] == "note" and label.install_line(sys.version_info[:2]) in check["mend"]
+    assert check["state"] == "note" and label.install_line(sys.version_info[:2]) in check["fix"]
 
 
 @pytest.mark.parametrize("bf16", [True, False])
@@ -165,7 +165,7 @@ def test_doctor_says_whether_the_cpu_has_bf16(bf16, monkeypatch, capsys):
     monkeypatch.setattr("toolkit.runtime.cpu_has_bf16", lambda: bf16)
     main(["doctor", "--json"])
     (check,) = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "cpu"]
-    assert check["state"] == ("ok" if bf16 else "note") and ("--precision" in check["mend"]) != bf16
+    assert check["state"] == ("ok" if bf16 else "note") and ("--precision" in check["fix"]) != bf16
 
 
 def test_doctor_finds_a_second_cv2(monkeypatch):
@@ -175,4 +175,4 @@ def test_doctor_finds_a_second_cv2(monkeypatch):
 
     monkeypatch.setattr(metadata, "version", lambda name: "4.1")
     (check,) = doctor._opencv()
-    assert check.state == "problem" and "uninstall" in check.mend
+    assert check.state == "problem" and "uninstall" in check.fix

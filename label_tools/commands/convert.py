@@ -33,7 +33,7 @@ PROGRAMS = {  # in words, as importing their readers would take numpy
 class _FormatOrSource(argparse._SubParsersAction):
     """`convert FORMAT SRC`, and `convert SRC` for "any"."""
 
-    others_too = True  # a source is no format
+    others_too = True  # a source is not a format
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         if values[0] not in self._name_parser_map:
@@ -107,7 +107,7 @@ def _add_masks(formats: argparse._SubParsersAction) -> None:
     parser.add_argument("--masks", type=Path, metavar="DIR", help="default: SRC/masks")
     parser.add_argument("--mask-suffix", metavar="TEXT", help='a.jpg belongs to aTEXT.png (default: "" or _mask)')
     parser.add_argument("--colors", type=Path, metavar="FILE", help="class mode: lines `R G B name`")
-    parser.add_argument("--void", type=int, metavar="V", help="a value that is no object, as 255 in Pascal VOC")
+    parser.add_argument("--void", type=int, metavar="V", help="a value that is not an object, as 255 in Pascal VOC")
     parser.add_argument("--components", action="store_true", help="unconnected parts are objects of their own")
 
 

@@ -193,7 +193,7 @@ def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
         likely = (root for root in _likely_roots(path) if any((path.parent / root / n).is_file() for n in names))
         root = next(likely, ".")
     if not isinstance(root, str) or "\0" in root:
-        raise InputError(f"{annotations_path}, info.image_root: {root!r} is no path")
+        raise InputError(f"{annotations_path}, info.image_root: {root!r} is not a path")
     return Path(os.path.normpath(path.parent / root))
 
 

@@ -35,7 +35,7 @@ class DocumentError(InputError):
 
     def __init__(self, finding: Finding) -> None:
         where = f"{finding.file}, {finding.place}" if finding.place else finding.file
-        super().__init__(f"{where}: {finding.text}" + (f"; {finding.mend}" if finding.mend else ""))
+        super().__init__(f"{where}: {finding.text}" + (f"; {finding.fix}" if finding.fix else ""))
         self.code = finding.code
 
 
@@ -54,11 +54,11 @@ class Examined:
     image_ids: dict[Any, int] = field(default_factory=dict)
     category_ids: dict[Any, int] = field(default_factory=dict)
 
-    def say(self, level: str, code: str, place: str, text: str, mend: str = "") -> None:
-        self.findings.append(Finding(code, level, self.name, place, text, mend))
+    def say(self, level: str, code: str, place: str, text: str, fix: str = "") -> None:
+        self.findings.append(Finding(code, level, self.name, place, text, fix))
 
-    def refuse(self, code: str, place: str, text: str, mend: str = "") -> None:
-        self.say(ERROR, code, place, text, mend)
+    def refuse(self, code: str, place: str, text: str, fix: str = "") -> None:
+        self.say(ERROR, code, place, text, fix)
         self.fatal.append(self.findings[-1])
 
 
@@ -118,7 +118,7 @@ def examine(
 
 
 def key_of(value: Any) -> Any:
-    """An id as it is compared: 7, 7.0 and "7" are 7; other texts stay; None: this is no id."""
+    """An id as it is compared: 7, 7.0 and "7" are 7; other texts stay; None: this is not an id."""
     if type(value) is int:
         return value
     number = whole(value)
@@ -209,8 +209,8 @@ def _categories(items: list, annotations: list, found: Examined) -> dict[Any, di
             found.say(WARNING, "B44", place, f"id {short(item['id'])}, name {short(clean)} a second time; read once")
             continue
         if key in categories:
-            mend = "every class needs one id and one name"
-            found.refuse("B44", place, f"the id {short(item['id'])} is already that of another category", mend)
+            fix = "every class needs one id and one name"
+            found.refuse("B44", place, f"the id {short(item['id'])} is already that of another category", fix)
             continue
         if clean in by_name:
             if used is None:
@@ -252,8 +252,8 @@ def _say_roots(categories: dict[Any, dict], annotations: list, found: Examined) 
             continue
         if not any(isinstance(a, dict) and key_of(a.get("category_id")) == key for a in annotations):
             text = f'"{name}" groups the others (it is their supercategory) and has no object, but counts as a class'
-            mend = f"drop it: frcnn rename {shlex.quote(found.name)} {shlex.quote(name + '=')} --out NEW.json"
-            found.say(NOTE, "B44", f'categories "{name}"', text, mend)
+            fix = f"drop it: frcnn rename {shlex.quote(found.name)} {shlex.quote(name + '=')} --out NEW.json"
+            found.say(NOTE, "B44", f'categories "{name}"', text, fix)
 
 
 def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:
@@ -275,8 +275,8 @@ def _say_crowds(annotations: list[dict], found: Examined) -> None:
     if crowds and crowds >= MANY_CROWDS * len(annotations):
         text = f"{crowds} of {counted(len(annotations), 'object')} have iscrowd 1: not learned, not counted in AP"
         command = f"frcnn convert coco {shlex.quote(found.name)} --crowd-as-object --out NEW.json"
-        mend = f"if they are objects (CVAT's brush and SAM tools mark them so): {command}"
-        found.say(NOTE, "B58", "annotations", text, mend)
+        fix = f"if they are objects (CVAT's brush and SAM tools mark them so): {command}"
+        found.say(NOTE, "B58", "annotations", text, fix)
 
 
 def _annotations(
@@ -305,7 +305,7 @@ def _annotations(
                 raise RefusedError("B26", f"{type(item).__name__} found, needs an object")
             image_key, category_key = key_of(item.get("image_id")), key_of(item.get("category_id"))
             if image_key not in images:
-                raise RefusedError("B43", f"image_id {short(item.get('image_id'))} is no image of this file")
+                raise RefusedError("B43", f"image_id {short(item.get('image_id'))} is not an image of this file")
             if category_key is None and item.get("category_id") is None:
                 if only is None:
                     raise RefusedError("B43", "category_id is missing or null, and there are several categories")
@@ -328,7 +328,7 @@ def _annotations(
                 item = {**item, "iscrowd": 0}
             result = annotation(item, image, categories[category_key]["id"], remark, clip)
         except RefusedError as error:
-            found.say(ERROR, error.code, place, error.text, error.mend)
+            found.say(ERROR, error.code, place, error.text, error.fix)
             continue
         key = (result["image_id"], result["category_id"], result["iscrowd"], *result["bbox"])
         twin = seen.setdefault(key, len(kept))
@@ -344,7 +344,7 @@ def _annotations(
             result["id"] = number
         kept.append(result)
     for category, where in lost.items():
-        text = f"category_id {category!r} of {counted(len(where), 'annotation')} is no category of this file"
+        text = f"category_id {category!r} of {counted(len(where), 'annotation')} is not a category of this file"
         found.refuse("B43", f"annotations[{where[0]}]", text, "add the category, or correct the id")
     if renumber:
         code, place, text = renumber

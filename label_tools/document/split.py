@@ -179,7 +179,7 @@ def _classes_of(document: dict, groups: Sequence[Sequence[dict]]) -> list[Counte
     """Per group: how many of its images hold each class (by category id; NO_OBJECT where there is none)."""
     held: dict[int, set] = {}
     for annotation in document["annotations"]:
-        if not annotation.get("iscrowd"):  # an ignore region is no object
+        if not annotation.get("iscrowd"):  # an ignore region is not an object
             held.setdefault(annotation["image_id"], set()).add(annotation["category_id"])
     return [Counter(c for image in group for c in held.get(image["id"], {NO_OBJECT})) for group in groups]
 

@@ -8,7 +8,7 @@ _NUMBERS = frozenset((int, float))
 
 
 def whole(value: Any) -> int | None:
-    """`value` as an int where it can only mean one: 7, 7.0, "7"; True and False are no numbers."""
+    """`value` as an int where it can only mean one: 7, 7.0, "7"; True and False are not numbers."""
     if type(value) is int:
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:

@@ -61,7 +61,7 @@ def _image(image: ElementTree.Element, i: int) -> Described:
     shapes = [e for e in image if e.tag in SHAPES]
     one.objects = [Drawn(f"{e.tag}[{k}]", e.get("label"), _make(e), _extra(e), _group(e)) for k, e in enumerate(shapes)]
     if tags := sum(e.tag == "tag" for e in image):
-        one.said.append((NOTE, "B14", f"tags: {tags}; they say something of the whole image and are no objects"))
+        one.said.append((NOTE, "B14", f"tags: {tags}; they say something of the whole image and are not objects"))
     return one
 
 
@@ -80,7 +80,7 @@ def _frames(root: ElementTree.Element) -> Iterator[Described]:
                 here.append(Drawn(place, track.get("label"), _make(element), _extra(element)))
     for number in sorted(frames):
         stem = f"frame_{number:06d}"
-        yield Described([stem + e for e in _ENDINGS], frames[number], size, f"frame {number}", mend=_MEND)
+        yield Described([stem + e for e in _ENDINGS], frames[number], size, f"frame {number}", fix=_MEND)
 
 
 def _size(width: str | None, height: str | None) -> tuple[float, float] | None:

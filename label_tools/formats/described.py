@@ -40,7 +40,7 @@ class Described:
     """One picture as written. names: what it may be called, the best first. size: (width, height) or None.
 
     place: where in the file. said: findings on the picture: (level, code, text). refusal: why it cannot be used.
-    mend: what to do where there is no such picture; "": as for every format.
+    fix: what to do where there is no such picture; "": as for every format.
     """
 
     names: Sequence[str]
@@ -49,7 +49,7 @@ class Described:
     place: str = ""
     said: list[tuple[str, str, str]] = field(default_factory=list)
     refusal: RefusedError | None = None
-    mend: str = ""
+    fix: str = ""
 
 
 def read_pictures(
@@ -101,8 +101,8 @@ def to_record(one: Described, path: str, images: ImageFolder, tally: Tally) -> I
         record = ImageRecord(images.file_name(image), info.width, info.height, [], _source(path, one.place))
         tally.refused_images.pop()
     except RefusedError as error:
-        if error.code == "B32" and one.mend:
-            error = RefusedError(error.code, error.text, one.mend)
+        if error.code == "B32" and one.fix:
+            error = RefusedError(error.code, error.text, one.fix)
         unlabelled = error.code == "B34"  # no loss: nobody has labelled it yet
         tally.skipped["images that nobody labelled" if unlabelled else "images left out"] += 1
         tally.drop(error, path, one.place, len(one.objects), level=NOTE if unlabelled else ERROR)
@@ -174,11 +174,11 @@ def read_numbers(values: Sequence[object], what: str) -> list[float]:
     return numbers
 
 
-def left_out(kind: str, why: str = "has no area", mend: str = "") -> Make:
-    """What stands for a shape that is no object: a point, a line, key points (B14)."""
+def left_out(kind: str, why: str = "has no area", fix: str = "") -> Make:
+    """What stands for a shape that is not an object: a point, a line, key points (B14)."""
 
     def make(*_: object) -> Instance:
-        raise RefusedError("B14", f"{kind} {why}", mend)
+        raise RefusedError("B14", f"{kind} {why}", fix)
 
     return make
 

@@ -6,7 +6,7 @@
          "value": {"x": 10, "y": 12, "width": 31, "height": 43, "rotation": 0, "rectanglelabels": ["cat"]}}]}]}]
 
 `rotation` is in degrees, clockwise, about the corner (x, y). An ellipse has x, y, radiusX, radiusY; a polygon its
-points; a brush stroke an RLE of RGBA pixels (below). Key points and choices are no objects.
+points; a brush stroke an RLE of RGBA pixels (below). Key points and choices are not objects.
 
 The RLE is thi.ng's rle-pack of the bytes of an RGBA picture, as a list of bytes read as bits: 32 bits, how many
 values; 5 bits + 1, the bits of a value; four times 4 bits + 1, the bits of a length. Then blocks: 1 bit, whether one

@@ -176,8 +176,8 @@ def _find_image(
         if not isinstance(embedded, str) or error.code not in ("B30", "B32"):
             raise
         if options.extract_to is None:
-            mend = "--extract-images DIR writes out the image that the label file holds"
-            raise RefusedError(error.code, error.text, mend) from error
+            fix = "--extract-images DIR writes out the image that the label file holds"
+            raise RefusedError(error.code, error.text, fix) from error
     try:
         data = base64.b64decode(embedded)
         suffix = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
@@ -199,8 +199,8 @@ def _find_image(
 def _check_reviewed(content: dict, options: Options) -> None:
     flags = content.get("flags")
     if not options.include_unreviewed and isinstance(flags, dict) and flags.get("reviewed") is False:
-        mend = "set its flag `reviewed` in labelme, or convert with --include-unreviewed"
-        raise RefusedError(NOT_REVIEWED, "labelled by a model and not yet reviewed by a person", mend)
+        fix = "set its flag `reviewed` in labelme, or convert with --include-unreviewed"
+        raise RefusedError(NOT_REVIEWED, "labelled by a model and not yet reviewed by a person", fix)
 
 
 def _compare_sizes(content: dict, info: ImageInfo, remark) -> int:

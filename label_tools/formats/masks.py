@@ -118,7 +118,7 @@ def _binary_ids(values: np.ndarray, path: str, remark: Remark) -> np.ndarray:
         remark(NOTE, "B83", f"binary mask with {len(found)} grey values; {THRESHOLD} and more is the object")
         return values >= THRESHOLD
     listed = ", ".join(map(str, found[:8])) + (" ..." if len(found) > 8 else "")
-    raise InputError(f"{path}: values {listed} are no binary mask (0 and one other); --mode instance or class?")
+    raise InputError(f"{path}: values {listed} are not a binary mask (0 and one other); --mode instance or class?")
 
 
 def _color_ids(values: np.ndarray, path: str, options: MaskOptions) -> tuple[np.ndarray, MaskOptions]:
@@ -164,7 +164,7 @@ def _objects(
                 objects.append(from_runs(name, runs, width, height, said))
                 objects[-1].place = place
             except RefusedError as error:
-                refused.append(RefusedError(error.code, f"{place}: {error.text}", error.mend))
+                refused.append(RefusedError(error.code, f"{place}: {error.text}", error.fix))
     return objects, refused
 
 
@@ -192,7 +192,7 @@ def _check_values(ids: np.ndarray, found: list[int], path: str, options: MaskOpt
         if unknown := [v for v in found if v not in options.names]:
             listed = ", ".join(map(str, unknown[:8])) + (" ..." if len(unknown) > 8 else "")
             raise InputError(
-                f"{path}: values {listed} are no class; the labels give 1 to {len(options.names)}"
+                f"{path}: values {listed} are not classes; the labels give 1 to {len(options.names)}"
                 + ("; --void 255 leaves out the border of Pascal VOC's masks" if 255 in unknown else "")
             )
         return

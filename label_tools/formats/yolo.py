@@ -151,7 +151,7 @@ def _read_row(row: list[str], number: int, record: ImageRecord, classes: Classes
                 raise RefusedError("B09", f"{counted(len(row), 'number')}, needs {needed}")
             fractions = fractions[:4]
         if max(map(abs, fractions)) > 10:
-            raise RefusedError("B07", f"{max(fractions, key=abs):g} is no fraction of the image; YOLO needs 0 to 1")
+            raise RefusedError("B07", f"{max(fractions, key=abs):g} is not a fraction of the image; YOLO needs 0 to 1")
         if len(fractions) == 4:
             cx, cy, w, h = fractions
             if w <= 0 or h <= 0:
@@ -294,7 +294,7 @@ def _key_points(node: object, path: Path | None) -> int:
 
 
 def checked_names(names: Mapping[int, str], path: Path) -> dict[int, str]:
-    """The names without blanks around them. Raises InputError: one that is no line of text, one twice, none."""
+    """The names without blanks around them. Raises InputError: one that is not a line of text, one twice, none."""
     clean: dict[int, str] = {}
     seen: set[str] = set()
     for number, name in names.items():

@@ -219,7 +219,7 @@ _COPY = re.compile(
 def photograph_of(file_name: str) -> str | None:
     """The photograph of which a file is a copy by its name, or None: `a/IMG_1_jpg.rf.0f3c9a12.jpg` -> `a/IMG_1`.
 
-    Known are Roboflow's names and NAME_aug3.jpg. The photograph itself, NAME.jpg, is no copy by its name.
+    Known are Roboflow's names and NAME_aug3.jpg. The photograph itself, NAME.jpg, is not a copy by its name.
     """
     path = PurePosixPath(file_name)
     found = _COPY.fullmatch(path.stem)

@@ -164,7 +164,7 @@ class ImageFolder:
         return f"if that is meant, name the folder of all images: --image-root {shlex.quote(root)}"
 
     def file_name(self, path: str) -> str:
-        """`path` as file_name in a COCO file: from the root, with slashes. Raises RefusedError if it is no text."""
+        """`path` as file_name in a COCO file: from the root, with slashes. Raises RefusedError if it is not text."""
         name = path[len(self._inside) :].replace(os.sep, "/")
         try:
             name.encode()
@@ -173,7 +173,7 @@ class ImageFolder:
         return name
 
     def info(self, path: str) -> ImageInfo:
-        """The image's header. Raises RefusedError (B64 to B67) for what is no readable image."""
+        """The image's header. Raises RefusedError (B64 to B67) for what is not a readable image."""
         try:
             return image_info(path, max_pixels=self.max_pixels)
         except ImageError as error:
@@ -184,8 +184,8 @@ class ImageFolder:
         if self.follow_links:
             return
         if not self._folder_is_inside(os.path.dirname(path)) or (os.path.islink(path) and not self._is_inside(path)):
-            mend = "pass --follow-links if the links in this folder are your own"
-            raise RefusedError("B31", f'image "{written}" is a link that leads out of the image root', mend)
+            fix = "pass --follow-links if the links in this folder are your own"
+            raise RefusedError("B31", f'image "{written}" is a link that leads out of the image root', fix)
 
     def _is_inside(self, path: str) -> bool:
         real = os.path.realpath(path)

@@ -48,8 +48,8 @@ def alike_finding(
         for rare, other in pairs
     )
     change = " ".join(shlex.quote(one_line(f"{rare}={other}")) for rare, other in pairs)
-    mend = f"one class? mend the labels, or frcnn rename {annotations} {change} --out NEW.json"
-    yield Finding("B36", WARNING, file, place, f"class names that are nearly alike: {listed}", mend)
+    fix = f"one class? fix the labels, or frcnn rename {annotations} {change} --out NEW.json"
+    yield Finding("B36", WARNING, file, place, f"class names that are nearly alike: {listed}", fix)
 
 
 def _same_word(a: str, b: str) -> bool:

@@ -1,7 +1,7 @@
 """Which labels are classes, in which order, and under which spelling (rows B35 to B37).
 
 A labels file has one label a line, as labelme takes it with --labels. `__ignore__` marks regions in which nothing
-is judged, `_background_` is no class; both may stand in the file and get no id.
+is judged, `_background_` is not a class; both may stand in the file and get no id.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _refuse_unknown(
         listed.append(f'"{one_line(label)}" ({n}{place})' + (f', did you mean "{near}"?' if near else ""))
     raise InputError(
         f"{where}{counted(len(unknown), 'label')} that the labels file does not have: "
-        f"{'; '.join(listed[:20])}{' ...' * (len(listed) > 20)}; mend the label in these files (or "
+        f"{'; '.join(listed[:20])}{' ...' * (len(listed) > 20)}; fix the label in these files (or "
         "convert without --labels, then frcnn rename), "
         "add it to the labels file, or leave it out with --skip-labels"
     )

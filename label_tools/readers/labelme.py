@@ -104,4 +104,4 @@ def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives:
             records.append(ImageRecord(file_name, info.width, info.height, [], path))
         except RefusedError as error:
             tally.skipped["images left out"] += 1
-            tally.findings.append(Finding(error.code, ERROR, path, "", error.text, error.mend))
+            tally.findings.append(Finding(error.code, ERROR, path, "", error.text, error.fix))

@@ -123,12 +123,12 @@ class ImageRules:
         prints = [one for _, one in self.prints]
         yield from duplicate_findings(self.name, files, prints, near=near)
 
-    def _say(self, level: str, code: str, image: dict, text: str, mend: str = "") -> None:
+    def _say(self, level: str, code: str, image: dict, text: str, fix: str = "") -> None:
         place = f'image {image["id"]} "{image["file_name"]}"'
-        self.findings.append(Finding(code, level, self.name, place, text, mend))
+        self.findings.append(Finding(code, level, self.name, place, text, fix))
 
-    def _bad(self, image: dict, code: str, text: str, mend: str = "") -> None:
-        self._say(ERROR, code, image, text, mend)
+    def _bad(self, image: dict, code: str, text: str, fix: str = "") -> None:
+        self._say(ERROR, code, image, text, fix)
 
 
 def duplicate_findings(

@@ -64,8 +64,8 @@ def near_duplicates(document: dict, places: Places) -> Iterator[Finding]:
         file, place = places[objects[j]["id"]]
         _, other = places[objects[i]["id"]]
         text = f'"{two}" covers the same place as "{one}", {other} (IoU {iou:.2f})'
-        mend = "delete one" if one == two else "one object in two classes? keep the right one"
-        yield Finding("B12", WARNING, file, place, text, mend)
+        fix = "delete one" if one == two else "one object in two classes? keep the right one"
+        yield Finding("B12", WARNING, file, place, text, fix)
 
 
 def _near_pairs(objects: list[dict]) -> list[tuple[int, int, float]]:
@@ -131,5 +131,5 @@ def _hidden_one(wider: list[tuple[float, float]], name: str) -> Iterator[Finding
     median = np.median(excess, axis=0)
     if (median >= 0.5).all() and np.mean(((excess > 0) & (excess < 2.01)).all(axis=1)) >= 0.8:
         text = f"boxes are larger than their outlines, by {median[0]:.2g} x {median[1]:.2g} pixels in the median"
-        mend = "a hidden +1: width is right - left; convert again from the labels"
-        yield Finding("B16", WARNING, name, "annotations", text, mend)
+        fix = "a hidden +1: width is right - left; convert again from the labels"
+        yield Finding("B16", WARNING, name, "annotations", text, fix)

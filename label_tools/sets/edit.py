@@ -102,7 +102,7 @@ def remap(
     """Classes under new names; equal new names become one class, None drops a class with its objects.
 
     All names change at once, so {a: b, b: a} swaps. Images stay, also those that hold nothing any more.
-    Raises InputError: a name that is no class of the document, nothing left.
+    Raises InputError: a name that is not a class of the document, nothing left.
     """
     old_names = {c["id"]: c["name"] for c in sorted(document["categories"], key=lambda c: c["id"])}
     unknown = [old for old in mapping if old not in old_names.values()]
@@ -223,8 +223,8 @@ class _Merge:
     def _category(self, category: dict, name: str) -> int:
         for known in self.ids:
             if known != category["name"] and known.casefold() == category["name"].casefold():
-                mend = f"first: frcnn rename {name} '{category['name']}={known}' --out NEW.json"
-                raise InputError(f'{name}: class "{category["name"]}" beside "{known}" of another file; {mend}')
+                fix = f"first: frcnn rename {name} '{category['name']}={known}' --out NEW.json"
+                raise InputError(f'{name}: class "{category["name"]}" beside "{known}" of another file; {fix}')
         if category["name"] not in self.ids:
             self.ids[category["name"]] = len(self.ids) + 1
             self.categories.append({**category, "id": len(self.ids)})

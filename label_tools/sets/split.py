@@ -134,14 +134,14 @@ def _ties(
         raise InputError(f"--near-distance {distance}: a number of bits from 0 to 64")
     paths = [coco.image_path(document, annotations, image) for image in images]
     if missing := next((path for path in paths if not path.is_file()), None):
-        mend = "--image-root DIR names the folder of the images, --duplicates off splits without opening them"
-        raise InputError(f"{missing}: no such file; {mend}")
+        fix = "--image-root DIR names the folder of the images, --duplicates off splits without opening them"
+        raise InputError(f"{missing}: no such file; {fix}")
     try:
         # disable=None: a bar only where a person watches
         prints = list(tqdm(fingerprint_files(paths, jobs), "duplicates", len(paths), disable=None))
     except InputError as error:
-        mend = f"`frcnn check {annotations} --decode --fix` writes a copy without it"
-        raise InputError(f"{error} ({mend}; --duplicates off splits without opening the images)") from error
+        fix = f"`frcnn check {annotations} --decode --fix` writes a copy without it"
+        raise InputError(f"{error} ({fix}; --duplicates off splits without opening the images)") from error
     ties += [Tie("same pixels", tuple(group)) for group in same_pixels(prints)]
     if duplicates == "near":
         ties += [Tie("look alike", (pair.i, pair.j)) for pair in look_alike(prints, distance)]

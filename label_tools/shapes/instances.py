@@ -26,9 +26,9 @@ Remark = Callable[[str, str, str], None]  # level, code, text: said of the objec
 class RefusedError(Exception):
     """This object cannot be used. args: the row of `bad_input.py`, what was found, what to do about it."""
 
-    def __init__(self, code: str, text: str, mend: str = "") -> None:
-        super().__init__(code, text, mend)
-        self.code, self.text, self.mend = code, text, mend
+    def __init__(self, code: str, text: str, fix: str = "") -> None:
+        super().__init__(code, text, fix)
+        self.code, self.text, self.fix = code, text, fix
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class Tally:
         """`count` objects are left out, for one reason. level: NOTE where that is the rule and no loss."""
         if count:
             self.dropped[error.code] += count
-        self.findings.append(Finding(error.code, level, file, place, error.text, error.mend))
+        self.findings.append(Finding(error.code, level, file, place, error.text, error.fix))
 
 
 def from_polygon(label: str, flat: list[float], width: int, height: int, remark: Remark) -> Instance:

@@ -78,7 +78,7 @@ def to_text(runs: np.ndarray) -> str:
 def _runs_of_text(text: bytes) -> np.ndarray:
     raw = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - 48
     if len(raw) == 0 or (raw < 0).any() or (raw > 63).any() or raw[-1] & 32:
-        raise RleError("counts are no compressed run lengths")
+        raise RleError("counts are not compressed run lengths")
     ends = np.flatnonzero((raw & 32) == 0)
     starts = np.concatenate(([0], ends[:-1] + 1))
     length = ends - starts + 1

@@ -94,7 +94,7 @@ ROWS = (
     Row(
         "B13",
         "groups",
-        "LabelMe group_id: pieces of one object; group_id that is no whole number; two labels in a group",
+        "LabelMe group_id: pieces of one object; group_id that is not a whole number; two labels in a group",
         "pieces of one label and group become one object; no whole number: leave out; two labels: warned, kept apart",
     ),
     Row(
@@ -133,7 +133,7 @@ ROWS = (
     Row(
         "B21",
         "another kind of file",
-        "JSON without shapes, XML that is no annotation",
+        "JSON without shapes, XML that is not an annotation",
         "note: skipped. What our own commands leave in the folder is passed over without a word, drawings too",
     ),
     Row("B22", "UTF-8 with BOM", "a byte order mark at the start", "repair: read all the same"),
@@ -159,7 +159,7 @@ ROWS = (
     Row(
         "B27",
         "sizes disagree",
-        "imageWidth and imageHeight are not those of the image; imageData is no image",
+        "imageWidth and imageHeight are not those of the image; imageData is not an image",
         "leave out; the size before EXIF rotation: see B60. Broken imageData beside a good file: note",
     ),
     Row("B28", "embedded image differs", "imageData and the image file differ in size", "leave out"),
@@ -209,7 +209,7 @@ ROWS = (
     ),
     Row(
         "B37",
-        "label that is no name",
+        "label that is not a name",
         "empty, over 200 characters, with control characters; __ignore__, _background_",
         "leave out; the name of a class in a COCO file, for which many objects stand: refuse; __ignore__ is an ignore "
         "region, _background_ no object. A label is never used as a path, and never printed raw",
@@ -413,7 +413,7 @@ _BY_CODE = {row.code: row for row in ROWS}
 
 
 def title(code: str) -> str:
-    """The row's few words, or "" for a reason that is no row."""
+    """The row's few words, or "" for a reason that is not a row."""
     return _BY_CODE[code].title if code in _BY_CODE else ""
 
 

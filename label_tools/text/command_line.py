@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
         for word in sys.argv[1:] if args is None else args:
             name = word.partition("=")[0]
             if word == "--" or (self._subparsers and not word.startswith("-")):
-                break  # what follows are no options, or those of a sub-command
+                break  # what follows are not options, or those of a sub-command
             if name.startswith("--") and " " not in name and name not in self._option_string_actions:
                 self._refuse(name)
         return super().parse_known_args(args, namespace)

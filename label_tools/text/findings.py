@@ -23,9 +23,9 @@ class Finding:
 
     code: "B01" to "B89", a row of `bad_input.ROWS`.
     level: "error", the item cannot be used and was left out; "warning", it was repaired or looks wrong;
-        "note", it was used as it is, or it is no label that was asked for (another file, an unreviewed draft).
+        "note", it was used as it is, or it is not a label that was asked for (another file, an unreviewed draft).
     file: as the user would type it. place: where in the file (`shapes[4] "dog"`), or "".
-    text: what was found and what is needed. mend: what to do about it, or "".
+    text: what was found and what is needed. fix: what to do about it, or "".
     """
 
     code: str
@@ -33,12 +33,12 @@ class Finding:
     file: str
     place: str
     text: str
-    mend: str = ""
+    fix: str = ""
 
     def line(self) -> str:
         """`error B08 cat_03.json, shapes[4] "dog": polygon has 2 points, needs 3 or more`, in one line."""
         where = f"{self.file}, {self.place}" if self.place else self.file
-        return one_line(f"{self.level} {self.code} {where}: {self.text}" + (f"; {self.mend}" if self.mend else ""))
+        return one_line(f"{self.level} {self.code} {where}: {self.text}" + (f"; {self.fix}" if self.fix else ""))
 
     def as_dict(self) -> dict[str, str]:
         return asdict(self)

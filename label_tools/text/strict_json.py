@@ -42,7 +42,7 @@ _BOMS = (
 def loads(data: bytes, name: str) -> Any:
     """The value in `data`. UTF-8 with or without BOM, UTF-16, UTF-32. NaN and Infinity come through as floats.
 
-    Raises TextError (an InputError), naming `name` and where possible line and column: bytes that are no text, no
+    Raises TextError (an InputError), naming `name` and where possible line and column: bytes that are not text, no
     JSON, a key given twice, nesting too deep, an integer of thousands of digits, half a surrogate pair.
     """
     return read(data, name)[0]
@@ -81,7 +81,7 @@ def parse(text: str, name: str) -> Any:
     except ValueError as error:  # int() refuses numbers of more than 4300 digits
         raise TextError("B25", name, "", "holds a number of thousands of digits") from error
     if "\\u" in text and _has_half_surrogate(text, value):
-        raise TextError("B25", name, "", "holds half a surrogate pair, which is no text")
+        raise TextError("B25", name, "", "holds half a surrogate pair, which is not text")
     return value
 
 

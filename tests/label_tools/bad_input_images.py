@@ -420,7 +420,7 @@ MASKS = [
     Case("B83", "smoothed ids", masks(_smooth), "refuse", text="anti-aliasing"),
     Case("B83", "smoothed binary", masks(_smooth, mode="binary"), "note", 1),
     Case("B84", "0 and 255 as ids", masks(ids((255, A, A))), "refuse", text="--mode binary"),
-    Case("B84", "ids as binary", masks(ids((1, A, A), (2, B, B)), mode="binary"), "refuse", text="no binary mask"),
+    Case("B84", "ids as binary", masks(ids((1, A, A), (2, B, B)), mode="binary"), "refuse", text="not a binary mask"),
     Case("B84", "0 and 255", masks(ids((255, A, A)), mode="binary"), "accept", 1),
     Case("B84", "classes", _class_masks(ids((1, A, A), (2, B, B))), "accept", 2),
     Case("B84", "unknown class", _class_masks(ids((3, A, A))), "refuse", text="values 3"),

@@ -270,7 +270,7 @@ def test_json_holds_every_finding(tmp_path, capsys):
     assert data["counts"] == {"error": 40, "warning": 0, "note": 0}  # 39 boxes, and nothing is left
     assert data["files"] == [{"file": str(path), "images": 3, "annotations": 39}]
     first = data["findings"][0]
-    assert set(first) == {"code", "level", "file", "place", "text", "mend"} and first["code"] == "B01"
+    assert set(first) == {"code", "level", "file", "place", "text", "fix"} and first["code"] == "B01"
     main(["check", str(path)])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == SHOWN["error"] + 1 + 1 + 1
@@ -362,14 +362,14 @@ def test_labelme_folder_with_two_spellings_is_looked_at_all_the_same(tmp_path, c
 
 
 def test_labelme_folder_repaired_into_a_new_one(tmp_path, capsys):
-    folder, out = tmp_path / "labels", tmp_path / "mended"
+    folder, out = tmp_path / "labels", tmp_path / "fixed"
     labelme(folder, "a", rectangle("cat", 10, 10, 40, 40), rectangle("dog", 5, 5, 5, 9))
     before = (folder / "a.json").read_bytes()
     assert main(["check", str(folder), "--fix", "--out", str(out)]) == 0
     assert (folder / "a.json").read_bytes() == before
-    mended = json.loads((out / "a.json").read_text())
-    assert [shape["label"] for shape in mended["shapes"]] == ["cat"]
-    assert (out / mended["imagePath"]).resolve() == (folder / "a.png").resolve()
+    fixed = json.loads((out / "a.json").read_text())
+    assert [shape["label"] for shape in fixed["shapes"]] == ["cat"]
+    assert (out / fixed["imagePath"]).resolve() == (folder / "a.png").resolve()
     assert main(["check", str(folder), "--fix", "--out", str(out)]) == 2  # not empty any more
     capsys.readouterr()
 

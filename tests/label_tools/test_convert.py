@@ -44,7 +44,7 @@ def test_a_second_run_over_its_own_output(tmp_path):
     argv = [*labelme(GOOD)(folder), "--out", str(folder / "annotations.json")]
     assert main(argv) == 0
     first = (folder / "annotations.json").read_bytes()
-    assert main(argv) == 0  # its own files are no labels, and may be replaced
+    assert main(argv) == 0  # its own files are not labels, and may be replaced
     assert (folder / "annotations.json").read_bytes() == first
 
 
@@ -119,7 +119,7 @@ def test_class_names_that_are_nearly_alike_are_one_warning(tmp_path, capsys):
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "alike" in line]
     assert line == (
         f'warning B36 {folder}: class names that are nearly alike: "cats" (1, in {folder / "a.json"}) and "cat" (2); '
-        "one class? mend the labels, or frcnn rename FILE cats=cat --out NEW.json"
+        "one class? fix the labels, or frcnn rename FILE cats=cat --out NEW.json"
     )
     (tmp_path / "labels.txt").write_text("cat\ncats\n")
     assert main([*argv, "--labels", str(tmp_path / "labels.txt")]) == 0  # both are wanted

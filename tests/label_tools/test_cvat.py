@@ -137,7 +137,7 @@ def test_a_video_of_another_size(tmp_path):
     assert read_program("cvat", tmp_path).tally.dropped == {"B52": 1}
     (tmp_path / "frame_000000.png").unlink()
     (lost,) = read_program("cvat", tmp_path).tally.findings
-    assert lost.code == "B32" and "ffmpeg" in lost.mend
+    assert lost.code == "B32" and "ffmpeg" in lost.fix
 
 
 def test_a_subset_is_a_folder(tmp_path):

@@ -38,7 +38,7 @@ def quick(data: bytes) -> object:
 def test_the_same_values(value, escaped, indent, separators):
     text = json.dumps(value, ensure_ascii=escaped, indent=indent, separators=separators)
     found = quick(text.encode("utf-8", "surrogatepass"))
-    assert repr(found) == repr(slow(text)) or "B24" in found  # half a surrogate that is not escaped is no text
+    assert repr(found) == repr(slow(text)) or "B24" in found  # half a surrogate that is not escaped is not text
 
 
 @pytest.mark.parametrize(

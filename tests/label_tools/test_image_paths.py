@@ -112,7 +112,7 @@ def test_where_was_looked_and_what_lies_near(tmp_path):
     root = pictures(tmp_path, "scene_0012.jpg", "x.jpg")
     error = refused(root, "scene_012.jpg", "zzz.json")
     assert f"looked beside the label file and among the 2 images of {root}" in error.text
-    assert '"scene_0012.jpg" lies here, is it meant?' in error.mend
+    assert '"scene_0012.jpg" lies here, is it meant?' in error.fix
 
 
 def test_the_advice_about_the_root_is_quoted_and_helps(tmp_path, monkeypatch):
@@ -122,14 +122,14 @@ def test_the_advice_about_the_root_is_quoted_and_helps(tmp_path, monkeypatch):
     labels = tmp_path / "my set" / "labels"
     labels.mkdir()
     error = refused(labels, "../photos/a.jpg", "a.json")
-    assert error.code == "B31" and error.mend.endswith("--image-root 'my set'")
+    assert error.code == "B31" and error.fix.endswith("--image-root 'my set'")
     assert find(tmp_path / "my set", "../photos/a.jpg", "a.json", labels) == ("photos/a.jpg", [])
     # a name that starts from the root: the root above finds it, too, and does not ask for one more
     error = refused(labels, "../photos/a.jpg")
-    assert error.mend.endswith("--image-root 'my set'")
+    assert error.fix.endswith("--image-root 'my set'")
     assert find(tmp_path / "my set", "../photos/a.jpg")[0] == "photos/a.jpg"
     # nothing lies out there: no advice to look there
-    assert "--image-root ." not in refused(labels, "../photos/b.jpg").mend
+    assert "--image-root ." not in refused(labels, "../photos/b.jpg").fix
 
 
 def test_never_outside_the_root(tmp_path):

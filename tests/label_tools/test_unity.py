@@ -65,7 +65,7 @@ def test_solo_boxes_and_masks(tmp_path):
     assert (rle.decode(rle.to_runs(first.rle), H, W) == red).all()  # the mask, not its box again
     assert second.bbox == (30, 20, 20, 10) and third.bbox == (30, 8, 10, 12) and third.label == "barrel"
     assert any("KeypointAnnotation" in f.text for f in conversion.findings)
-    assert not conversion.tally.skipped  # the mask is no photograph without labels
+    assert not conversion.tally.skipped  # the mask is not a photograph without labels
 
 
 def test_a_colour_without_a_pixel_and_a_mask_that_is_missing(tmp_path):

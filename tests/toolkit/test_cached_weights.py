@@ -213,10 +213,10 @@ def test_doctor_shows_the_weights_of_a_package(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(first_weights, "packaged_file", lambda _: None)
     check = shown()
-    assert check["state"] == "note" and "[pretrained]" in check["mend"]
+    assert check["state"] == "note" and "[pretrained]" in check["fix"]
     assert name in check["found"] and "Apache-2.0" in check["found"]
     path = tmp_path / "lite-12345678.pth"
     path.write_bytes(CONTENT)
     monkeypatch.setattr(first_weights, "packaged_file", lambda _: path)
     check = shown()
-    assert check["state"] == "problem" and "its name says 12345678" in check["mend"]
+    assert check["state"] == "problem" and "its name says 12345678" in check["fix"]

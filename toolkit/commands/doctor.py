@@ -1,4 +1,4 @@
-"""`frcnn doctor`: what this machine has, what is missing, and how to mend it."""
+"""`frcnn doctor`: what this machine has, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Check:
-    """One line: `state` is ok, note (works without) or problem (mend it)."""
+    """One line: `state` is ok, note (works without) or problem (fix it)."""
 
     name: str
     state: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for check in checks:
             print(f"{check.state:8} {check.name:10} {check.found}")
-            if check.mend:
-                print(f"{'':19} -> {check.mend}")
+            if check.fix:
+                print(f"{'':19} -> {check.fix}")
     return 1 if any(c.state == "problem" for c in checks) else 0
 
 
@@ -62,8 +62,8 @@ def _torch() -> list[Check]:
     found = f"torch {torch.__version__}, torchvision {torchvision.__version__}, {torch.get_num_threads()} threads"
     numbers = tuple(int(n) for n in torch.__version__.split("+")[0].split(".")[:2])
     fine = numbers >= (2, 10)
-    mend = "" if fine else "older ones load files unsafely: pip install -U torch torchvision"
-    checks = [Check("torch", "ok" if fine else "problem", found, mend)]
+    fix = "" if fine else "older ones load files unsafely: pip install -U torch torchvision"
+    checks = [Check("torch", "ok" if fine else "problem", found, fix)]
     try:
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except Exception:
@@ -83,10 +83,10 @@ def _torch() -> list[Check]:
         checks.append(Check("gpu", "ok", f"{names}; precision {precision}"))
     else:
         nvidia = shutil.which("nvidia-smi")
-        mend = "training runs on the CPU: use --model fasterrcnn_tiny_fpn, or a smaller --image-size"
+        fix = "training runs on the CPU: use --model fasterrcnn_tiny_fpn, or a smaller --image-size"
         if nvidia:
-            mend = "nvidia-smi is there: install a torch that was built for its driver"
-        checks.append(Check("gpu", "problem" if nvidia else "note", "torch sees no CUDA GPU", mend))
+            fix = "nvidia-smi is there: install a torch that was built for its driver"
+        checks.append(Check("gpu", "problem" if nvidia else "note", "torch sees no CUDA GPU", fix))
         if torch.backends.mps.is_available():
             checks.append(Check("mps", "note", "not used unless --device mps: torchvision's detectors hang on it"))
     checks.append(_cpu(cpu_has_bf16()))
@@ -120,12 +120,12 @@ def _weights() -> list[Check]:
     if not os.access(probe, os.W_OK):
         checks.append(Check("cache", "problem", f"{folder} cannot be written", "set TORCH_HOME to a writable folder"))
     if damaged:
-        mend = "they are set aside and fetched again when used, or now by frcnn doctor --fetch"
-        checks.append(Check("weights", "problem", f"damaged files in {folder}: {', '.join(damaged)}", mend))
+        fix = "they are set aside and fetched again when used, or now by frcnn doctor --fetch"
+        checks.append(Check("weights", "problem", f"damaged files in {folder}: {', '.join(damaged)}", fix))
     whole = len(with_coco) - len(missing) - len(damaged)
     found = f"COCO weights in {folder}: {whole} of {len(with_coco)}"
-    mend = f"missing: {', '.join(missing)}; they are fetched when first used, or now by frcnn doctor --fetch"
-    checks.append(Check("weights", "note" if missing else "ok", found, mend if missing else ""))
+    fix = f"missing: {', '.join(missing)}; they are fetched when first used, or now by frcnn doctor --fetch"
+    checks.append(Check("weights", "note" if missing else "ok", found, fix if missing else ""))
     return [*checks, *_packaged_weights()]
 
 
@@ -153,8 +153,8 @@ def _packaged_weights() -> list[Check]:
 def _disk() -> list[Check]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     fine = free >= 5
-    mend = "" if fine else "a run of resnet50_fpn keeps about 1 GB of checkpoints; free some space"
-    return [Check("disk", "ok" if fine else "problem", f"{free:.0f} GB free here", mend)]
+    fix = "" if fine else "a run of resnet50_fpn keeps about 1 GB of checkpoints; free some space"
+    return [Check("disk", "ok" if fine else "problem", f"{free:.0f} GB free here", fix)]
 
 
 def _opencv() -> list[Check]:
@@ -168,8 +168,8 @@ def _opencv() -> list[Check]:
         except metadata.PackageNotFoundError:
             continue
     fine = len(found) == 1 and "headless" in found[0]
-    mend = "pip uninstall -y opencv-python opencv-contrib-python; pip install --force-reinstall opencv-python-headless"
-    return [Check("opencv", "ok" if fine else "problem", ", ".join(found) or "none", "" if fine else mend)]
+    fix = "pip uninstall -y opencv-python opencv-contrib-python; pip install --force-reinstall opencv-python-headless"
+    return [Check("opencv", "ok" if fine else "problem", ", ".join(found) or "none", "" if fine else fix)]
 
 
 def _labelme() -> list[Check]:
