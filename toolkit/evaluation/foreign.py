@@ -26,6 +26,10 @@ def to_our_ids(detections: list, found: Examined, where: str) -> tuple[list, lis
         raise InputError(f"{where}[{number}]: found a {type(detections[number]).__name__}, needs an object")
     notes: list[str] = []
     by_id = {key: image["id"] for key, image in _keys(found.document["images"], found.image_ids)}
+    theirs = {key_of(d.get("image_id")) for d in detections}
+    if theirs and theirs.isdisjoint(by_id) and theirs <= (numbers := _by_number(found.document["images"])).keys():
+        by_id = numbers
+        notes.append(f"{where}: no image_id is one of the annotations'; all are numbers in file names, matched by them")
     images = _matched(detections, "image_id", by_id, _by_name(found), _file_of, "file_name", where, notes)
     classes = {key: one["id"] for key, one in _keys(found.document["categories"], found.category_ids)}
     names = {one["name"]: one["id"] for one in found.document["categories"]}
@@ -91,7 +95,7 @@ def _matched(
         some = ", ".join(list(unknown)[:5]) + (", ..." if len(unknown) > 5 else "")
         raise InputError(
             f"{where}[{first}]: {key} {some} not in the annotations file ({len(unknown)} unknown); "
-            f"needs its ids, or a {what} that it has"
+            f"needs its ids, or a {what} that it has{_shifted(detections, key, ids)}"
         )
     total = counted(len(detections), "detection")
     if contradicted:
@@ -99,6 +103,17 @@ def _matched(
     elif by_name:
         notes.append(f"{where}: {by_name} of {total} matched by {what}")
     return result
+
+
+def _shifted(detections: list[dict], key: str, ids: dict[Any, int]) -> str:
+    """A hint where all class numbers one higher, or lower, would be known: who counts from 0 has such."""
+    numbers = {key_of(d.get(key)) for d in detections}
+    if key != "category_id" or not all(isinstance(number, int) for number in numbers):
+        return ""
+    for step, word in ((1, "higher"), (-1, "lower")):
+        if {number + step for number in numbers} <= ids.keys():
+            return f"; with every category_id one {word} it would have all: are the class numbers shifted?"
+    return ""
 
 
 def of_predict(content: dict, where: str) -> list[dict]:
@@ -117,17 +132,31 @@ def of_predict(content: dict, where: str) -> list[dict]:
     return results
 
 
-def shift_hint(
-    detections: list, category_ids: list[int], ap: float | None, ap_of: Callable[[list], float | None]
+def numbering_hint(
+    document: dict, detections: list[dict], ap: float | None, ap_of: Callable[[list], float | None]
 ) -> str:
-    """A line where class numbers one higher or lower would give a far better AP, or ""."""
-    if ap is None or ap >= WORTH_A_HINT or not detections or len(category_ids) < 2:
+    """A line where classes one higher or lower, or images by the number in their names, give a far better AP, or ""."""
+    if ap is None or ap >= WORTH_A_HINT or not detections:
         return ""
-    order = sorted(category_ids)
-    for step, word in ((1, "higher"), (-1, "lower")):
-        moved = {a: order[k + step] for k, a in enumerate(order) if 0 <= k + step < len(order)}
-        shifted = [{**d, "category_id": moved[d["category_id"]]} for d in detections if d["category_id"] in moved]
-        other = ap_of(shifted) if shifted else None
-        if other is not None and other > ap + WORTH_A_HINT:
-            return f"AP {ap:.3f}; with every class one {word} it would be {other:.3f}: are the class numbers shifted?"
+    order = sorted(category["id"] for category in document["categories"])
+    renumbered = {
+        f"with every class one {word}": ("category_id", dict(pairs))
+        for word, pairs in (("higher", zip(order, order[1:])), ("lower", zip(order[1:], order)))
+    }
+    numbers = _by_number(document["images"])
+    if any(number != image for number, image in numbers.items()):
+        renumbered["with image_id as the number in file_name"] = ("image_id", numbers)
+    for how, (key, other) in renumbered.items():
+        changed = [{**d, key: other[d[key]]} for d in detections if d[key] in other]
+        better = ap_of(changed) if changed else None
+        if better is not None and better > ap + WORTH_A_HINT:
+            return f"AP {ap:.3f}; {how} it would be {better:.3f}: are the detections numbered in another way?"
     return ""
+
+
+def _by_number(images: list[dict]) -> dict[int, int]:
+    """Image ids by the number that their file names are, as Ultralytics counts them: 000012.jpg is 12."""
+    stems = [(PurePosixPath(image["file_name"]).stem, image["id"]) for image in images]
+    numbers = [(int(stem), image_id) for stem, image_id in stems if stem.isascii() and stem.isdecimal()]
+    count = Counter(number for number, _ in numbers)
+    return {number: image_id for number, image_id in numbers if count[number] == 1}

@@ -11,7 +11,7 @@ import numpy as np
 from label_tools.document import coco_rules
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
-from toolkit.evaluation.foreign import shift_hint, to_our_ids
+from toolkit.evaluation.foreign import numbering_hint, to_our_ids
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.calibration import calibration
@@ -170,8 +170,8 @@ def judge(
         "suspects": len(accused),
         "warnings": [*notes, *tables.warnings],
     }
-    hint = shift_hint(
-        detections, tables.category_ids, metrics["AP"], lambda d: summary(match(read_tables(document, d)))["AP"]
+    hint = numbering_hint(
+        document, detections, metrics["AP"], lambda d: summary(match(read_tables(document, d)))["AP"]
     )
     metrics["warnings"] += [hint] if hint else []
     if settings.precision is not None and not fixed_thresholds:
