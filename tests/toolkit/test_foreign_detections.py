@@ -73,7 +73,7 @@ def test_a_name_of_several_images_is_no_name():
 def test_classes_counted_from_0_are_refused_with_a_hint():
     # 0 and 1 for 1 and 2: 0 is no category
     from_0 = [{**d, "category_id": d["category_id"] - 1} for d in perfect(made())]
-    with pytest.raises(InputError, match="category_id 0 .*with every category_id one higher it would have all"):
+    with pytest.raises(InputError, match=r"category_id 0 .*with every category_id one higher it would have all"):
         coco_metrics(made(), from_0)
 
 

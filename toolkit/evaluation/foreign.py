@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -139,9 +140,10 @@ def numbering_hint(
     if ap is None or ap >= WORTH_A_HINT or not detections:
         return ""
     order = sorted(category["id"] for category in document["categories"])
+    higher = dict(pairwise(order))
     renumbered = {
-        f"with every class one {word}": ("category_id", dict(pairs))
-        for word, pairs in (("higher", zip(order, order[1:])), ("lower", zip(order[1:], order)))
+        "with every class one higher": ("category_id", higher),
+        "with every class one lower": ("category_id", {above: below for below, above in higher.items()}),
     }
     numbers = _by_number(document["images"])
     if any(number != image for number, image in numbers.items()):
