@@ -170,9 +170,7 @@ def judge(
         "suspects": len(accused),
         "warnings": [*notes, *tables.warnings],
     }
-    hint = numbering_hint(
-        document, detections, metrics["AP"], lambda d: summary(match(read_tables(document, d)))["AP"]
-    )
+    hint = numbering_hint(document, detections, metrics["AP"], lambda d: summary(match(read_tables(document, d)))["AP"])
     metrics["warnings"] += [hint] if hint else []
     if settings.precision is not None and not fixed_thresholds:
         metrics["warnings"] += _unreached(metrics["thresholds"], settings.precision)
