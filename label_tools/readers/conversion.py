@@ -17,7 +17,7 @@ from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
 from label_tools.shapes.instances import ImageRecord, Instance, Tally
-from label_tools.text import bad_input
+from label_tools.text import bad_input, own_folders
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, Finding, count_levels, worst_first
@@ -73,6 +73,7 @@ class Conversion:
         out = Path(out)
         _refuse_to_overwrite(out, "annotations")
         _refuse_to_overwrite(account_path(out), "objects_in")
+        own_folders.remove_file(account_path(out))  # never one of an older document, when this one is stopped
         self._write_document(out)
         return _write_account(self.account(out), account_path(out))
 
@@ -86,6 +87,7 @@ class Conversion:
         for file in files.values():
             _refuse_to_overwrite(file, "annotations")
         _refuse_to_overwrite(folder / "conversion.json", "objects_in")
+        own_folders.remove_file(folder / "conversion.json")
         for name, file in files.items():
             replace(self, records=parts[name])._write_document(file)
         account = self.account(folder / "annotations.json")

@@ -291,7 +291,7 @@ ROWS = (
         "B53",
         "one picture in two parts",
         "the same pixels, or nearly, in train and val",
-        "`split` keeps them together, `check` of two files finds them",
+        "`split` keeps them together, `check` of two files finds them; training: the same file, under any name, refuse",
     ),
     Row(
         "B54",

@@ -148,13 +148,18 @@ def new_folder(folder: Path) -> Iterator[Path]:
 def check_whole(folder: Path, kind: str, names: Iterable[str] = ()) -> None:
     """Raise InputError when a command was killed while files moved into `folder`, or one of `names` in it is not the
     one that was written with the others. A folder without a marker is somebody else's, and passes."""
-    content = _of_kind(folder, kind)
-    if not content["complete"]:
+    if not _of_kind(folder, kind)["complete"]:
         raise InputError(f"{folder}: a {kind} was stopped while it wrote here, and is not whole; run it again")
-    for name in names:
-        hashes = content["files"].get(name)
-        if hashes and (not (folder / name).is_file() or sha256(folder / name) not in hashes):
-            raise InputError(f"{folder / name}: was not written with the files beside it; run the command again")
+    for one in not_whole(folder, kind, names):
+        raise InputError(f"{one}; run the command again")
+
+
+def not_whole(folder: Path, kind: str, names: Iterable[str]) -> list[str]:
+    """A line for each of the files `names` that the marker names and that is not as it was written there."""
+    files = _of_kind(folder, kind)["files"]
+    paths = {folder / name: files[name] for name in names if name in files}
+    changed = [path for path, hashes in paths.items() if not path.is_file() or sha256(path) not in hashes]
+    return [f"{path}: was not written with the files beside it, or was changed" for path in changed]
 
 
 def adopt(folder: Path, kind: str, names: Iterable[str]) -> None:

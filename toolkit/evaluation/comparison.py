@@ -7,8 +7,8 @@ from pathlib import Path
 
 from label_tools.document import coco
 from label_tools.text.files import write_json
-from label_tools.text.own_folders import together
-from toolkit.evaluation.detections import detections_of, read_detections
+from label_tools.text.own_folders import check_whole, together
+from toolkit.evaluation.detections import TOGETHER, detections_of, read_detections
 from toolkit.evaluation.judge import DEFAULTS, Settings
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.intervals import compare
@@ -24,6 +24,7 @@ def compare_with(
     detected on the same images before is used again; else its best checkpoint detects on A's images.
     """
     folder, other = Path(folder), Path(other)
+    check_whole(folder, "evaluation", TOGETHER)
     document = coco.read_raw(folder / "annotations.json")
     ours = read_detections(folder / "detections.json")
     root = coco.image_root(document, folder / "annotations.json")

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from label_tools.document import coco
 from label_tools.text.errors import InputError
+from label_tools.text.own_folders import check_whole
 from label_tools.text.strict_json import loads
 from toolkit.evaluation.foreign import of_predict
 from toolkit.prediction.predict import Predictor
+
+TOGETHER = ("annotations.json", "detections.json", "metrics.json")  # of one evaluation, or its numbers are wrong
 
 
 def read_detections(path: Path) -> list:
@@ -36,6 +39,7 @@ def detections_of(
         raise InputError(f"{other}: not found; needs a run, an evaluation's folder or a COCO results file")
     for place in (other / split, other):
         if (place / "annotations.json").is_file() and (place / "detections.json").is_file():
+            check_whole(place, "evaluation", TOGETHER)
             translated = _same_images(document, coco.read_raw(place / "annotations.json"))
             if translated:
                 return _renumbered(read_detections(place / "detections.json"), *translated)

@@ -9,6 +9,7 @@ from pathlib import Path
 from label_tools.document import coco
 from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
+from label_tools.text.own_folders import check_whole
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
 from toolkit.evaluation.detections import detections_of, read_detections
@@ -50,6 +51,7 @@ def evaluate_run(
     annotations = Path(data) if data else run / f"{split}.json"
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
+    check_whole(annotations.parent, "split")
     adopt_older(run, split)
     check_place(run / split, [annotations])
     document = coco.read(annotations)

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from label_tools.text.errors import InputError
-from label_tools.text.own_folders import adopt, together
+from label_tools.text.own_folders import adopt, check_whole, together
 from toolkit.training import run_folder
 
 SPLITS = ("test", "val")  # which one comes first when a run has several
@@ -72,6 +72,7 @@ def read_metrics(folder: Path, split: str | None = None) -> dict:
         what = f" of {split}" if split else ""
         raise InputError(f"{folder}: holds no evaluation{what}; run `frcnn evaluate {folder}` first")
     path = found[split or next(iter(found))] / "metrics.json"
+    check_whole(path.parent, "evaluation", [path.name])
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from label_tools.pictures.palette import PAGE_COLOURS
+from label_tools.text.own_folders import check_whole, not_whole, written
 from toolkit.metrics.error_kinds import KINDS
 from toolkit.metrics.small import few
 from toolkit.report import figures, tables
@@ -66,6 +67,10 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
     )
     training = read_training(folder)
     problems = list(training.problems)
+    for where in evaluations.values():
+        check_whole(where, "evaluation")
+        names = (name for name in written(where, "evaluation") if not name.startswith("suspects/"))  # to be corrected
+        problems += not_whole(where, "evaluation", names)
     loaded = {name: _load(path, problems) for name, path in evaluations.items()}
     loaded = {name: metrics for name, metrics in loaded.items() if metrics is not None}
     main = split if split in loaded else next(iter(loaded), None)

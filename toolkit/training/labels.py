@@ -13,6 +13,7 @@ from label_tools.document import coco
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.parts import parts_in
 from label_tools.text.errors import InputError
+from label_tools.text.own_folders import check_whole
 from toolkit.data.dataset import Index, index_of
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ def find_files(data: Path, val: Path | None, test: Path | None) -> dict[str, Pat
 def read_labels(files: dict[str, Path], images: Path | None) -> Labels:
     """Read each file once. images: folder that file names start from, where the file does not say it rightly."""
     labels = {}
+    for folder in dict.fromkeys(path.parent for path in files.values()):
+        check_whole(folder, "split")
     for name, path in files.items():
         document = coco.read(path, sizes=sizes_below, images=images)
         root = images if images else coco.image_root(document, path)
@@ -72,7 +75,8 @@ def read_labels(files: dict[str, Path], images: Path | None) -> Labels:
 
 
 def check_labels(labels: Labels) -> None:
-    """Refuse a training set without objects, and classes that differ between the splits."""
+    """Refuse an image in two splits, a training set without objects, and classes that differ between the splits."""
+    refuse_overlap(labels)
     path, train = labels["train"].path, labels["train"].index
     if not train.class_counts().sum():
         crowds = f" but {len(train.boxes)} crowds, which are no targets" if len(train.boxes) else ""
@@ -98,6 +102,28 @@ def check_labels(labels: Labels) -> None:
     for name, here, there in zip(train.classes, train.class_counts(), val.class_counts(), strict=True):
         if there and not here:
             log.warning(f"class {name!r} is in val but never in train")
+
+
+def refuse_overlap(labels: Labels) -> None:
+    """Raise InputError when two splits have an image file in common, whatever names lead to it."""
+    owner: dict[str, str] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    folders: dict[str, str] = {}  # folder -> without links; resolving each file takes minutes for a million
+    for name, split in labels.items():
+        for row in range(len(split.index)):
+            folder, file = os.path.split(split.index.path(row))
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder)
+            path = os.path.join(folders[folder], file)
+            path = os.path.realpath(path) if os.path.islink(path) else path
+            if (other := owner.setdefault(path, name)) != name:
+                shared.setdefault((other, name), []).append(file)
+    for (one, two), files in shared.items():
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        raise InputError(
+            f"{labels[one].path} and {labels[two].path} both have the image {files[0]}{more}: what is learned from "
+            f"cannot measure; `frcnn split` makes parts without a common image"
+        )
 
 
 def check_test(labels: Labels, classes: Sequence[str]) -> None:
