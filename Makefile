@@ -3,7 +3,7 @@
 PYTHON := .venv/bin/python
 export TORCH_BACKEND
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow lint docs clean
 .SUFFIXES:
 
 help:
@@ -12,7 +12,8 @@ help:
 	@echo "make setup      only .venv with everything in it; the other targets make it, too"
 	@echo "make test-slow  the long tests"
 	@echo "make lint       ruff"
-	@echo "make clean      remove .venv and what demo wrote"
+	@echo "make docs       the pages of docs/ as a site: site/index.html"
+	@echo "make clean      remove .venv, site and what demo wrote"
 
 setup: .venv/ready
 
@@ -33,5 +34,9 @@ lint: .venv/ready
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 
+docs: .venv/ready
+	@$(PYTHON) -m mkdocs build --quiet
+	@echo site/index.html
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site

@@ -1,4 +1,4 @@
-"""The Python of the README and the notebook, run as they stand: their numbers are those of the commands."""
+"""The Python of docs/from_python.md and the notebook, run as they stand: their numbers are those of the commands."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from toolkit.__main__ import main
 SAMPLE = ROOT / "sample_data"
 
 
-def test_the_python_of_the_readme(tmp_path, monkeypatch, capsys):
-    text = (ROOT / "README.md").read_text().partition("## From Python\n")[2].partition("\n## ")[0]
-    code = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
+def test_the_python_of_the_page(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "docs" / "from_python.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     (tmp_path / "photos").mkdir()
     for number in range(1, 21):
         for suffix in ("jpg", "json"):
@@ -26,9 +26,9 @@ def test_the_python_of_the_readme(tmp_path, monkeypatch, capsys):
     code, count = re.subn("epochs=24", "epochs=1, device='cpu', workers=0", code)
     first, later = code.split("run = Run(")
     names: dict = {}
-    exec(compile(first, "README.md", "exec"), names)
+    exec(compile(first, "from_python.md", "exec"), names)
     shutil.copytree("runs/parts", "runs/other")
-    exec(compile(f"run = Run({later}", "README.md", "exec"), names)
+    exec(compile(f"run = Run({later}", "from_python.md", "exec"), names)
     assert count == 1 and (tmp_path / "found.png").is_file() and names["labels"].findings is not None
     assert main(["evaluate", "runs/parts", "--json", "--no-report"]) == 0
     ours = {**names["run"].metrics("test"), "compare": None}
