@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from label_tools.pictures.images import sizes_below
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 
@@ -20,7 +21,7 @@ def export_labelme(annotations: str | os.PathLike, out: str | os.PathLike, *, ov
     from label_tools.formats.labelme_write import file_bytes, file_content
 
     annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=sizes_below)
     names = {c["id"]: c["name"] for c in document["categories"]}
 
     def text(image: dict, objects: list[dict]) -> tuple[bytes, int]:
@@ -46,7 +47,7 @@ def export_voc(
     from label_tools.document import coco
     from label_tools.formats import voc
 
-    document = coco.read(coco.file_of(annotations))
+    document = coco.read(coco.file_of(annotations), sizes=sizes_below)
     names = {c["id"]: c["name"] for c in document["categories"]}
 
     def text(image: dict, objects: list[dict]) -> tuple[bytes, int]:
@@ -72,7 +73,7 @@ def export_yolo(
     from label_tools.formats import yolo
 
     annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=sizes_below)
     copies = _copies(document, annotations, out / "images", copy_images)
     numbers = {c["id"]: i for i, c in enumerate(sorted(document["categories"], key=lambda c: c["id"]))}
     names = coco.class_names(document)
@@ -102,7 +103,7 @@ def export_coco(
     from label_tools.document import coco
 
     annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=sizes_below)
     copies = _copies(document, annotations, out / "images", copy_images)
     target = out / "annotations" / "instances_default.json"
     _refuse_existing(target, overwrite)
@@ -122,7 +123,7 @@ def export_cvat(
     from label_tools.formats import cvat
 
     annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=sizes_below)
     copies = _copies(document, annotations, out / "images", copy_images)
     target = out / "annotations.xml"
     _refuse_existing(target, overwrite)
@@ -154,7 +155,7 @@ def export_masks(
     from label_tools.formats import masks_write, yolo
 
     annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=sizes_below)
     copies = _copies(document, annotations, out / "images", copy_images)
     names = coco.class_names(document)
     yolo.checked_names(dict(enumerate(names)), annotations)  # a line each in label_names.txt

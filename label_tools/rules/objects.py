@@ -48,10 +48,10 @@ class _Places(dict):
         files = {image["id"]: image["file_name"] for image in self._document["images"]}
         count: Counter[int] = Counter()
         for a in self._document["annotations"]:
-            count[a["image_id"]] += 1
             x, y = a["bbox"][:2]
-            where = f"object {count[a['image_id']]}, at {x:g}, {y:g}"
+            where = f"object[{count[a['image_id']]}], at {x:g}, {y:g}"  # as the converters count
             self[a["id"]] = self._name, f"annotation {a['id']} of {files[a['image_id']]} ({where})"
+            count[a["image_id"]] += 1
         return self[annotation_id]
 
 

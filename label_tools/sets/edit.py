@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco
+from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
 from label_tools.text.strict_json import decode, parse
 
@@ -76,7 +77,7 @@ def _enter(mapping: dict[str, str | None], old: str, new: str | None, where: str
 
 def remap_file(path: Path, mapping: Mapping[str, str | None], out: Path, *, drop_others: bool = False) -> Edited:
     """`remap` of a COCO file, with the image root as it is seen from `out`."""
-    document = coco.read(path)
+    document = coco.read(path, sizes=sizes_below)
     root = Path(os.path.relpath(coco.image_root(document, path), out.parent)).as_posix()
     edited = remap(document, mapping, drop_others=drop_others, name=str(path))
     document = {**edited.document, "info": {**edited.document["info"], "image_root": root}}
@@ -175,7 +176,7 @@ def merge_files(paths: Sequence[Path], out: Path, same_image: str = "refuse") ->
     """
     if len(paths) < 2:
         raise InputError(f"merge needs two files or more, got {len(paths)}")
-    documents = [coco.read(path) for path in paths]
+    documents = [coco.read(path, sizes=sizes_below) for path in paths]
     roots = [Path(os.path.abspath(coco.image_root(d, path))) for d, path in zip(documents, paths)]
     try:
         common = Path(os.path.commonpath(roots))

@@ -117,9 +117,9 @@ def test_near_duplicates():
     assert (finding.code, finding.level, finding.place) == (
         "B12",
         "warning",
-        "annotation 2 of 0.png (object 2, at 10, 10)",
+        "annotation 2 of 0.png (object[1], at 10, 10)",
     )
-    assert '"b" covers the same place as "a", annotation 1 of 0.png (object 1, at 10, 10) (IoU 0.95)' in finding.text
+    assert '"b" covers the same place as "a", annotation 1 of 0.png (object[0], at 10, 10) (IoU 0.95)' in finding.text
     assert check_document(sound(boxes=((10, 10, 20, 20), (10, 10, 20, 17)), count=1), None) == []
 
 
@@ -146,12 +146,12 @@ def test_iou_against_counted_pixels(boxes):
 def test_box_and_outline_apart():
     document = with_(sound(), "annotations", 0, segmentation=[[10, 10, 30, 10, 30, 26, 10, 26]])
     # the box reaches to 30, the outline to 26
-    assert found(document) == [("warning", "B16", "annotation 1 of 0.png (object 1, at 10, 10)")]
+    assert found(document) == [("warning", "B16", "annotation 1 of 0.png (object[0], at 10, 10)")]
 
 
 def test_area_of_something_else():
     document = with_(sound(), "annotations", 0, segmentation=[[10, 10, 30, 10, 30, 30, 10, 30]], area=1.0)
-    assert found(document) == [("note", "B50", "annotation 1 of 0.png (object 1, at 10, 10)")]
+    assert found(document) == [("note", "B50", "annotation 1 of 0.png (object[0], at 10, 10)")]
 
 
 def test_the_hidden_plus_one():

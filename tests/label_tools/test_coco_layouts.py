@@ -104,3 +104,17 @@ def test_check_takes_all_parts_of_a_folder(tmp_path, capsys):
     assert "train/_annotations.coco.json" in error and "name one of them" in error
     assert main(["stats", str(tmp_path / "train")]) == 0
     assert main(["check", str(tmp_path), "--fix"]) == 2
+
+
+def test_sizes_come_from_the_pictures_for_every_command(tmp_path):
+    path = write(tmp_path / "in.json")
+    document = json.loads(path.read_text())
+    document["images"][0].update(width=-1, height=-1)  # as VIA writes it
+    path.write_text(json.dumps(document))
+    picture(tmp_path / "a.jpg")
+    out = tmp_path / "out.json"
+    for words in (["rename", str(path), "carp=fish"], ["merge", str(path), str(path)]):
+        assert main([*words, "--out", str(out)]) == 0
+        (image,) = coco.read(out)["images"]
+        assert (image["width"], image["height"]) == (64, 48)
+    assert main(["export", "yolo", str(path), "--out", str(tmp_path / "yolo")]) == 0

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco
+from label_tools.pictures.images import sizes_below
 from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 from label_tools.text.files import write_json
@@ -59,7 +60,7 @@ def crossval(
         metrics = json.loads((run / "test" / "metrics.json").read_bytes())
         rows.append({"fold": i + 1, **{k: metrics[k] for k in ("AP", "AP50", "AP75", "num_images", "num_objects")}})
         detections += read_detections(run / "test" / "detections.json")
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=sizes_below, images=image_root)
     evaluation = judge(document, detections, settings, document_name=str(annotations))
     evaluation.metrics["crossval"] = {"folds": rows, **_spread(rows)}
     evaluation.metrics["source"] = {"annotations": annotations.name, "detections": f"{folds} folds, pooled"}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco
+from label_tools.pictures.images import sizes_below
 from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 from label_tools.text.files import write_csv, write_json
@@ -38,7 +39,7 @@ def label_curve(
         if not (data / f"{name}.json").is_file():
             raise InputError(f"{data}: holds no {name}.json; `frcnn split` makes one")
     own_folders.claim(out, "curve")
-    document = coco.read(data / "train.json")
+    document = coco.read(data / "train.json", sizes=sizes_below, images=image_root)
     root = image_root or coco.image_root(document, data / "train.json")
     split = "test" if (data / "test.json").is_file() else "val"
     points = []
@@ -108,7 +109,7 @@ def _train_part(
     coco.write(part, labels / "train.json")
     for other in ("val", "test"):
         if (data / f"{other}.json").is_file():
-            document = coco.read(data / f"{other}.json")
+            document = coco.read(data / f"{other}.json", sizes=sizes_below, images=image_root)
             where = image_root or coco.image_root(document, data / f"{other}.json")
             document["info"] = {
                 **document.get("info", {}),

@@ -91,7 +91,7 @@ def compare(
 ) -> dict[str, Any]:
     """Evaluate both on a COCO file (default: the detector's val.json); write compare.json, compare.md, compare.png."""
     annotations = data or detector / "val.json"
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=images.sizes_below)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
     if checkpoint.read_meta(checkpoint.find(detector)).get("kind") == "single_object":
         raise InputError(f"--detector {detector}: is a single-object baseline; needs a run of `frcnn train`")

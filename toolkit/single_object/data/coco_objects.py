@@ -49,7 +49,7 @@ class Selection:
 
 def read(annotations: Path, selection: Selection) -> Samples:
     """Samples of a COCO file. Raises InputError when nothing is left; `left_out` counts the images not taken."""
-    document = coco.read(annotations)
+    document = coco.read(annotations, sizes=images.sizes_below)
     return choose(document, coco.image_root(document, annotations), selection, str(annotations))
 
 
