@@ -128,3 +128,11 @@ def test_a_damaged_or_missing_file_of_the_package_is_refused(tmp_path, monkeypat
     path.write_bytes(b"cut off")
     with pytest.raises(InputError, match="its name says 57934424"):
         build()
+
+
+def test_it_has_the_faster_memory_format_wherever_it_is_rebuilt():
+    model, architecture, _ = build("none")
+    for network in (model, models.rebuild(architecture)):
+        network.load_state_dict(model.state_dict())  # as a checkpoint's weights come in
+        weights = [m.weight for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+        assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)

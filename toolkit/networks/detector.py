@@ -45,3 +45,4 @@ class Detector:
     num_layers: int = 5
     fixed_anchors: bool = False  # no --anchor-scale
     only_shrinks: bool = False  # images that are smaller than max_size keep their size
+    channels_last: bool = False  # its memory format on a CPU: depthwise convolutions are faster so, others slower

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.misc import FrozenBatchNorm2d
@@ -92,7 +93,7 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
     freeze(model, detector, architecture["trainable_layers"])
     _pin_roi_scales(model)
     _lighten(model)
-    return model
+    return model.to(memory_format=torch.channels_last) if detector.channels_last else model
 
 
 def restored(found: Checkpoint) -> nn.Module:

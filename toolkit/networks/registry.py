@@ -85,6 +85,7 @@ def _registry() -> dict[str, Detector]:
             norm="frozen",
             body_eps=EPS,
             compact=True,
+            channels_last=True,
         ),
         "fasterrcnn_tiny_fpn": Detector(
             fasterrcnn_tiny_fpn, "1.6 M, trains on two CPU cores in minutes", norm="batch", compact=True
