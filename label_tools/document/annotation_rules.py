@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from label_tools.document.values import are_numbers, is_number, short, whole
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import RefusedError, check_range, check_sides, cut_by_edge
@@ -20,7 +22,7 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: 
     """The annotation in our dialect. Raises RefusedError."""
     crowd = crowd_flag(item.get("iscrowd", 0), remark)
     try:
-        segmentation = _segmentation(item.get("segmentation"), image, remark)
+        segmentation = outline(item.get("segmentation"), image, remark)
     except RefusedError as error:
         if crowd or not are_numbers(item.get("bbox"), 4):
             raise
@@ -111,12 +113,12 @@ def _around(x: float, y: float, w: float, h: float, degrees: float) -> tuple[flo
     return x + (w - wide) / 2, y + (h - high) / 2, wide, high
 
 
-def _segmentation(value: Any, image: dict, remark: Remark) -> list | dict:
+def outline(value: Any, image: dict, remark: Remark) -> list | dict:
     """The segmentation in our form, [] for none. Raises RefusedError for a malformed one."""
     if value is None or value == [] or value == "":
         return []
     if isinstance(value, dict):
-        return _run_lengths(value, image)
+        return rle.to_rle(run_lengths(value, image), image["height"], image["width"])
     if isinstance(value, list) and not isinstance(value[0], list) and are_numbers(value, len(value)):
         if len(value) < 6 or len(value) % 2:
             raise RefusedError("B09", f"segmentation is one list of {counted(len(value), 'number')}")
@@ -141,7 +143,8 @@ def _box_of(segmentation: list | dict) -> list:
     return list(geometry.union_box([geometry.polygon_box(p) for p in segmentation]))
 
 
-def _run_lengths(value: dict, image: dict) -> dict:
+def run_lengths(value: dict, image: dict) -> np.ndarray:
+    """Runs of an RLE that fits the image. Raises RefusedError."""
     try:
         runs = rle.to_runs(value)
     except rle.RleError as error:
@@ -150,7 +153,7 @@ def _run_lengths(value: dict, image: dict) -> dict:
     if (width, height) != (image["width"], image["height"]):
         text = f"segmentation is {width} x {height}, the image {image['width']} x {image['height']}"
         raise RefusedError("B51", text)
-    return rle.to_rle(runs, height, width)
+    return runs
 
 
 def _check_piece(piece: Any, place: str) -> None:

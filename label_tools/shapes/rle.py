@@ -4,7 +4,8 @@ pycocotools is C code that trusts its input: NaN, infinite or huge coordinates a
 process, short counts give uninitialised memory. Nothing reaches it from here that was not checked before.
 
 Runs are COCO's: columns first, starting with the number of zeros, so that [[0,1],[0,1]] is [2, 2].
-Run lengths and their compressed text are read and written here in numpy; only polygons go to pycocotools.
+Run lengths and their compressed text are read and written here in numpy; polygons, and masks for their IoU, go to
+pycocotools.
 """
 
 from __future__ import annotations
@@ -103,6 +104,17 @@ def encode(mask: np.ndarray) -> np.ndarray:
     return np.concatenate(([0], runs)) if flat.size and flat[0] else runs
 
 
+def without_empty(runs: np.ndarray) -> np.ndarray:
+    """The same mask without runs of length 0 behind the first: two masks with such a run at one place end
+    pycocotools' IoU early."""
+    if runs[1:].all():
+        return runs
+    ends = np.cumsum(runs)
+    starts, size, ends = ends[0::2][: len(runs) // 2], int(ends[-1]), ends[1::2]
+    filled = ends > starts
+    return from_intervals(starts[filled], ends[filled], size)
+
+
 def decode(runs: np.ndarray, height: int, width: int) -> np.ndarray:
     """bool [H,W] of runs that sum to height x width."""
     values = np.arange(len(runs)) % 2 == 1
@@ -162,6 +174,16 @@ def rasterize(polygons: Iterable[Sequence[float]], height: int, width: int) -> n
     from pycocotools import mask as native
 
     return _runs_of_text(native.merge(native.frPyObjects(flats, height, width))["counts"])
+
+
+def ious(a: list[dict], b: list[dict], b_is_crowd: np.ndarray) -> np.ndarray:
+    """IoU [A,B] of masks of one image, each as `to_rle(without_empty(runs))` made it. Over a crowd b: the part of a that
+    lies in b. COCO's own numbers."""
+    from pycocotools import mask as native
+
+    if not a or not b:
+        return np.zeros((len(a), len(b)))
+    return np.asarray(native.iou(a, b, b_is_crowd.astype(np.uint8).tolist()), float).reshape(len(a), len(b))
 
 
 def union(masks: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:

@@ -79,8 +79,40 @@ def random_set(seed: int, images: int = 6, classes: int = 3, most: int = 8, crow
     return document, detections
 
 
-def pycocotools_numbers(document: dict, detections: list) -> dict:
-    """The twelve numbers and AP per class by pycocotools; -1 becomes None."""
+def with_outlines(document: dict, detections: list, seed: int) -> tuple[dict, list[dict]]:
+    """The same with an outline in each box: a polygon or two, or RLE (compressed or not), also with holes; no bbox in
+    the detections."""
+    from label_tools.shapes import rle
+
+    rng = np.random.default_rng(seed)
+    sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
+
+    def outline(entry: dict, as_runs: bool) -> list | dict:
+        x, y, w, h = entry["bbox"]
+        angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(5, 12)))
+        reach = rng.uniform(0.7, 1, len(angles)) / 2
+        points = np.stack([x + w / 2 + w * reach * np.cos(angles), y + h / 2 + h * reach * np.sin(angles)], 1)
+        polygons = [points.ravel().tolist()]
+        if rng.random() < 0.2:
+            polygons.append([x, y, x + w / 3, y, x, y + h / 3])
+        if not as_runs:
+            return polygons
+        height, width = sizes[entry["image_id"]]
+        pixels = rle.decode(rle.rasterize(polygons, height, width), height, width)
+        if rng.random() < 0.5:
+            pixels[:: int(rng.integers(2, 9))] = 0  # holes
+        runs = rle.encode(pixels)
+        return {"size": [height, width], "counts": rle.to_text(runs) if rng.random() < 0.5 else runs.tolist()}
+
+    annotations = [
+        {**a, "segmentation": outline(a, bool(a["iscrowd"]) or rng.random() < 0.2)} for a in document["annotations"]
+    ]
+    found = [{**d, "segmentation": outline(d, rng.random() < 0.8)} for d in detections]
+    return {**document, "annotations": annotations}, [{k: v for k, v in d.items() if k != "bbox"} for d in found]
+
+
+def pycocotools_numbers(document: dict, detections: list, kind: str = "bbox") -> dict:
+    """The twelve numbers and AP per class by pycocotools; -1 becomes None. kind: bbox or segm."""
     import contextlib
     import copy
     import io
@@ -92,7 +124,10 @@ def pycocotools_numbers(document: dict, detections: list) -> dict:
         truth = COCO()
         truth.dataset = copy.deepcopy(document)
         truth.createIndex()
-        result = COCOeval(truth, truth.loadRes(copy.deepcopy(detections)), "bbox")
+        detections = copy.deepcopy(detections)
+        if kind == "segm":  # loadRes takes compressed RLE only
+            detections = [{**d, "segmentation": truth.annToRLE(d)} for d in detections]
+        result = COCOeval(truth, truth.loadRes(detections), kind)
         result.evaluate()
         result.accumulate()
         result.summarize()

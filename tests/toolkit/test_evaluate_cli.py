@@ -230,3 +230,43 @@ def test_inputs_are_not_touched(files):
     before = {p.name: p.read_bytes() for p in files.glob("*.json")}
     assert main(words(files)) == 0
     assert {p.name: p.read_bytes() for p in files.glob("*.json")} == before
+
+
+def test_detections_with_masks_give_both_sets_of_numbers(tmp_path, capsys):
+    from tests.toolkit.evaluation_fixtures import with_outlines
+
+    document, detections = with_outlines(*scene(3), 0)
+    (tmp_path / "gt.json").write_text(json.dumps(document))
+    (tmp_path / "dt.json").write_text(json.dumps(detections))
+    (tmp_path / "bare.json").write_text(json.dumps(scene(3)[1]))
+    assert main(words(tmp_path, "--compare", str(tmp_path / "dt.json"))) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("by boxes:") < printed.index("by masks:")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["segm"]["AP"] != metrics["AP"]
+    assert metrics["segm"]["per_class"].keys() == metrics["per_class"].keys()
+    assert metrics["compare"]["segm"]["AP"]["a"] == pytest.approx(metrics["segm"]["AP"])
+    assert f"AP     A {metrics['segm']['AP']:.3f}" in printed
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert 'id="by-masks"' in page and f"{metrics['segm']['AP']:.3f}" in page
+    assert (tmp_path / "out" / "classes_segm.csv").is_file()
+    for flag, title in (("--markdown", "by masks."), ("--latex", r"by masks.}")):
+        assert main(words(tmp_path, flag)) == 0
+        assert title in capsys.readouterr().out
+
+    # what an evaluation has written is evaluated to the same numbers, and compared with boxes alone
+    again = ["--annotations", str(tmp_path / "out/annotations.json"), "--detections", str(tmp_path / "out/detections.json")]
+    rest = ["--out", str(tmp_path / "again"), "--resamples", "50", "--compare", str(tmp_path / "bare.json")]
+    assert main(["evaluate", *again, *rest]) == 0
+    assert "n/a: B has no masks" in capsys.readouterr().out
+    written = json.loads((tmp_path / "again" / "metrics.json").read_text())
+    assert written["segm"] == metrics["segm"]
+    assert written["compare"]["segm"] is None
+
+
+def test_detections_without_masks_have_one_set_of_numbers(files, capsys):
+    assert main(words(files)) == 0
+    assert "by masks" not in capsys.readouterr().out
+    assert "segm" not in json.loads((files / "out" / "metrics.json").read_text())
+    assert "by-masks" not in (files / "out" / "report.html").read_text()
+    assert not (files / "out" / "classes_segm.csv").exists()

@@ -12,6 +12,7 @@ from toolkit.evaluation.detections import TOGETHER, detections_of, read_detectio
 from toolkit.evaluation.judge import DEFAULTS, Settings
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.intervals import compare
+from toolkit.metrics.masks import tables_by_masks, with_runs
 from toolkit.metrics.matching import match
 
 
@@ -29,11 +30,15 @@ def compare_with(
     ours = read_detections(folder / "detections.json")
     root = coco.image_root(document, folder / "annotations.json")
     theirs = detections_of(other, document, root, folder.name, device=device, batch_size=batch_size)
-    a = match(read_tables(document, ours, str(folder / "annotations.json"), str(folder / "detections.json")))
-    b = match(read_tables(document, theirs, str(folder / "annotations.json"), str(other)))
+    models = (ours, str(folder / "detections.json")), (theirs, str(other))
+    models = [(with_runs(document, detections, where)[0], where) for detections, where in models]
+    tables = [read_tables(document, found, str(folder / "annotations.json"), where) for found, where in models]
+    by_masks = [tables_by_masks(of, document, found)[0] for of, (found, _) in zip(tables, models)]
     metrics = json.loads((folder / "metrics.json").read_bytes())
     resamples = settings.resamples or Settings.resamples
-    found = compare(a, b, resamples, settings.seed)
+    found = compare(*map(match, tables), resamples, settings.seed)
+    if by_masks[0]:  # None: B has no masks
+        found["segm"] = compare(*map(match, by_masks), resamples, settings.seed) if by_masks[1] else None
     metrics["compare"] = {**found, "name": other.name or str(other), "split": metrics.get("split", "")}
     with together(folder, "evaluation", keep=True) as made:
         write_json(made / "metrics.json", metrics)

@@ -1,6 +1,6 @@
 """The files of one evaluation: what a machine reads, what a spreadsheet opens, what the report is made from.
 
-annotations.json   the labels judged against (boxes only), pointing at the images where they were
+annotations.json   the labels judged against (boxes; outlines where there are numbers by masks), pointing at the images where they were
 detections.json    COCO's results format
 metrics.json       every number
 *.csv              the numbers behind each figure
@@ -33,6 +33,7 @@ FILES = (
     *(f"{name}.json" for name in ("annotations", "detections", "metrics", "suspects", "gallery")),
     *(f"{name}.csv" for name in ("classes", "precision_recall_50", "precision_recall_75", "precision", "recall", "f1")),
     *(f"{name}.csv" for name in ("calibration", "confusion", "error_kinds", "objects")),
+    *(f"{name}_segm.csv" for name in ("classes", "confusion", "error_kinds")),
 )
 GRID = np.linspace(0, 1, 101)  # score thresholds of the curves' tables
 
@@ -62,8 +63,10 @@ def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inp
     Raises InputError when something there is in the way that an evaluation did not write, or is one of `inputs`.
     """
     with together(folder, "evaluation", inputs=inputs) as made:
-        _write_annotations(made, folder, evaluation.document, image_root)
-        write_json(made / "detections.json", [_only(DETECTION, d) for d in evaluation.detections], lines=True)
+        mask = ("segmentation",) if "segm" in evaluation.metrics else ()
+        _write_annotations(made, folder, evaluation.document, image_root, (*ANNOTATION, *mask))
+        detections = [_only((*DETECTION, *mask), d) for d in evaluation.detections]
+        write_json(made / "detections.json", detections, lines=True)
         write_tables(made, evaluation)
         write_json(made / "suspects.json", [_suspect(s) for s in evaluation.suspects], lines=True)
         write_gallery(made, evaluation, image_root)
@@ -71,11 +74,11 @@ def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inp
         write_json(made / "metrics.json", evaluation.metrics)
 
 
-def _write_annotations(made: Path, folder: Path, document: dict, image_root: Path) -> None:
+def _write_annotations(made: Path, folder: Path, document: dict, image_root: Path, keys: tuple[str, ...]) -> None:
     slim = {
         "info": {"image_root": os.path.relpath(image_root.resolve(), folder.resolve())},
         "images": [_only(IMAGE, image) for image in document["images"]],
-        "annotations": [_only(ANNOTATION, annotation) for annotation in document["annotations"]],
+        "annotations": [_only(keys, annotation) for annotation in document["annotations"]],
         "categories": [_only(("id", "name"), category) for category in document["categories"]],
     }
     coco.write(slim, made / "annotations.json")
@@ -90,9 +93,9 @@ def _only(keys: tuple[str, ...], entry: dict) -> dict:
 def write_tables(folder: Path, evaluation: Evaluation) -> None:
     """The numbers behind the figures as CSV."""
     metrics, matches, names = evaluation.metrics, evaluation.matches, evaluation.tables.class_names
-    rows = [["all classes", metrics["num_objects"], *(metrics[key] for key in KEYS)]]
-    rows += [[name, one["num_objects"], *(one[key] for key in KEYS)] for name, one in metrics["per_class"].items()]
-    write_csv(folder / "classes.csv", ["class", "num_objects", *KEYS], rows)
+    _write_numbers(folder, metrics, "")
+    if "segm" in metrics:
+        _write_numbers(folder, metrics["segm"], "_segm")
 
     for iou in (0.5, 0.75):
         lines = {name: curves.precision_recall(matches, k, iou) for k, name in enumerate(names)}
@@ -109,14 +112,21 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
     if metrics["calibration"]:
         bins = metrics["calibration"]["bins"]
         write_csv(folder / "calibration.csv", list(bins[0]), [b.values() for b in bins])
-    table = metrics["confusion"]
-    rows = [[name, *row] for name, row in zip(table["classes"], table["counts"])]
-    write_csv(folder / "confusion.csv", ["true class", *table["classes"]], rows)
-    rows = [[kind, *values.values()] for kind, values in metrics["error_kinds"]["kinds"].items()]
-    write_csv(folder / "error_kinds.csv", ["kind", "gain", "num", "num_over_threshold"], rows)
     size, aspect, class_ = statistics.sizes_and_aspects(evaluation.tables)
     rows = [[names[k], float(s), float(a)] for s, a, k in zip(size, aspect, class_)]
     write_csv(folder / "objects.csv", ["class", "size", "aspect_ratio"], rows)
+
+
+def _write_numbers(folder: Path, metrics: dict, ending: str) -> None:
+    """classes, confusion and error_kinds by boxes, or by masks with the ending _segm."""
+    rows = [["all classes", metrics["num_objects"], *(metrics[key] for key in KEYS)]]
+    rows += [[name, one["num_objects"], *(one[key] for key in KEYS)] for name, one in metrics["per_class"].items()]
+    write_csv(folder / f"classes{ending}.csv", ["class", "num_objects", *KEYS], rows)
+    table = metrics["confusion"]
+    rows = [[name, *row] for name, row in zip(table["classes"], table["counts"])]
+    write_csv(folder / f"confusion{ending}.csv", ["true class", *table["classes"]], rows)
+    rows = [[kind, *values.values()] for kind, values in metrics["error_kinds"]["kinds"].items()]
+    write_csv(folder / f"error_kinds{ending}.csv", ["kind", "gain", "num", "num_over_threshold"], rows)
 
 
 def _write_columns(path: Path, x: str, grid: np.ndarray, columns: dict[str, np.ndarray]) -> None:

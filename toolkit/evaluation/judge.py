@@ -19,6 +19,7 @@ from toolkit.metrics.coco import summary
 from toolkit.metrics.confusion import confusion
 from toolkit.metrics.error_kinds import error_kinds
 from toolkit.metrics.intervals import intervals
+from toolkit.metrics.masks import tables_by_masks, with_runs
 from toolkit.metrics.matching import MAX_DETECTIONS, Matches, match
 from toolkit.metrics.suspects import Suspect, suspects
 
@@ -64,7 +65,8 @@ def coco_metrics(document: dict, detections: list) -> dict:
     """COCO's twelve numbers of a COCO document and a list of COCO results. Prints nothing.
 
     document: with "images", "annotations", "categories"; every image counts, with detections or without.
-    detections: [{"image_id", "category_id", "bbox": [x, y, w, h] in pixels of the original image, "score"}].
+    detections: [{"image_id", "category_id", "bbox": [x, y, w, h] in pixels of the original image, "score"}]; where they
+    have a "segmentation" (RLE or polygons), "segm" holds the same numbers by masks.
     Returns AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl in 0..1, None where there is no object;
     "per_class" {name: the same and "num_objects"}, "num_images", "num_objects", "num_objects_by_size",
     "num_detections", "warnings". The same numbers as pycocotools (tests/metrics/test_coco.py).
@@ -72,7 +74,9 @@ def coco_metrics(document: dict, detections: list) -> dict:
     """
     document, detections, notes = read(document, detections, sizes=_any_size)
     tables = read_tables(document, detections)
-    return {**summary(match(tables)), "warnings": [*notes, *tables.warnings]}
+    by_masks, why_not = tables_by_masks(tables, document, detections)
+    segm = {"segm": summary(match(by_masks))} if by_masks else {}
+    return {**summary(match(tables)), **segm, "warnings": [*notes, *tables.warnings, *filter(None, [why_not])]}
 
 
 def _any_size(file_name: str) -> tuple[int, int]:
@@ -101,9 +105,10 @@ def read(
     for finding in found.fatal or [f for f in found.findings if f.level == ERROR]:
         raise coco_rules.DocumentError(finding)
     detections, notes = to_our_ids(detections, found, detections_name)
+    detections, of_masks = with_runs(found.document, detections, detections_name)
     repaired = [f for f in found.findings if f.level == WARNING or f.code == "B58"]
     repaired = [f for f in repaired if not (sizes is _any_size and f.code == "B52")]
-    return found.document, detections, [*one_a_rule(repaired), *notes]
+    return found.document, detections, [*one_a_rule(repaired), *notes, *of_masks]
 
 
 def thresholds(
@@ -137,15 +142,12 @@ def judge(
     others = tuple(read(given, other, document_name, "other detections", sizes)[1] for other in others)
     tables = read_tables(document, detections, document_name, detections_name)
     matches = match(tables)
-    lines = curves.curves(matches, settings.iou)
-    chosen = curves.score_thresholds(lines, settings.precision)
-    if fixed_thresholds:
-        chosen = {name: float(fixed_thresholds.get(name, chosen[name])) for name in chosen}
-    by_class = np.array([chosen[name] for name in tables.class_names])
+    numbers, lines, chosen = _numbers(matches, settings, fixed_thresholds)
+    by_masks, why_not = tables_by_masks(tables, document, detections)
     all_tables = tuple(read_tables(document, other, document_name, "other detections") for other in others)
     accused = suspects(tables, all_tables, settings.confident)
     metrics: dict[str, Any] = {
-        **summary(matches),
+        **numbers,
         "split": split,
         "settings": {
             **dataclasses.asdict(settings),
@@ -153,28 +155,46 @@ def judge(
             "lowest_score": float(tables.det_score.min()) if len(tables.det_score) else None,
             "thresholds_from": "elsewhere" if fixed_thresholds else "these images",
         },
+        "objects": statistics.object_statistics(tables),
+        "suspects": len(accused),
+        "warnings": [*notes, *tables.warnings, *filter(None, [why_not])],
+    }
+    if by_masks:
+        metrics["segm"] = _numbers(match(by_masks), settings, fixed_thresholds)[0]
+    hint = numbering_hint(document, detections, metrics["AP"], lambda d: summary(match(read_tables(document, d)))["AP"])
+    metrics["warnings"] += [hint] if hint else []
+    if settings.precision is not None and not fixed_thresholds:
+        metrics["warnings"] += _unreached(metrics["thresholds"], settings.precision)
+    return Evaluation(metrics, document, detections, tables, matches, lines, chosen, accused)
+
+
+def _numbers(
+    matches: Matches, settings: Settings, fixed_thresholds: dict[str, float] | None
+) -> tuple[dict[str, Any], list[curves.Curve], dict[str, float]]:
+    """(what is said by boxes and, where there are masks, by masks too; curves, score thresholds by class)."""
+    lines = curves.curves(matches, settings.iou)
+    chosen = curves.score_thresholds(lines, settings.precision)
+    if fixed_thresholds:
+        chosen = {name: float(fixed_thresholds.get(name, chosen[name])) for name in chosen}
+    names = matches.tables.class_names
+    by_class = np.array([chosen[name] for name in names])
+    numbers = {
+        **summary(matches),
         "intervals": intervals(matches, settings.resamples, settings.seed),
         "thresholds": {
             curve.name: {"threshold": chosen[curve.name], **curve.at(chosen[curve.name])} for curve in lines[:-1]
         },
         "calibration": calibration(matches, settings.iou),
         "confusion": {
-            "classes": [*tables.class_names, "background"],
+            "classes": [*names, "background"],
             "counts": confusion(matches, by_class, settings.iou).tolist(),
             "iou": settings.iou,
             "rows": "true class",
             "columns": "detected class",
         },
         "error_kinds": error_kinds(matches, by_class),
-        "objects": statistics.object_statistics(tables),
-        "suspects": len(accused),
-        "warnings": [*notes, *tables.warnings],
     }
-    hint = numbering_hint(document, detections, metrics["AP"], lambda d: summary(match(read_tables(document, d)))["AP"])
-    metrics["warnings"] += [hint] if hint else []
-    if settings.precision is not None and not fixed_thresholds:
-        metrics["warnings"] += _unreached(metrics["thresholds"], settings.precision)
-    return Evaluation(metrics, document, detections, tables, matches, lines, chosen, accused)
+    return numbers, lines, chosen
 
 
 def _unreached(found: dict[str, dict], wanted: float) -> list[str]:

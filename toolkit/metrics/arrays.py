@@ -32,7 +32,11 @@ class Tables:
     det_class: np.ndarray  # [D]
     det_bbox: np.ndarray  # [D,4] x, y, w, h
     det_score: np.ndarray  # [D]
+    det_area: np.ndarray  # [D] w * h; of the mask in tables by masks
+    det_row: np.ndarray  # [D] place in the list of detections
     warnings: tuple[str, ...]
+    gt_mask: list[dict] | None = None  # [G] RLE; with det_mask, overlap is that of the masks (`masks.by_masks`)
+    det_mask: list[dict] | None = None  # [D] RLE
 
 
 def read_tables(
@@ -145,10 +149,25 @@ def _detections(entries: list, images: dict, classes: dict, where: str, warnings
     bad = np.flatnonzero(~np.isfinite(score))
     if len(bad):
         raise InputError(f"{where}[{bad[0]}]: score is {score[bad[0]]}, needs a finite number")
-    keep = _without_copies(image, score, np.column_stack([class_, bbox]))
+    keep = _without_copies(image, score, np.column_stack([class_, bbox, _mask_numbers(entries)]))
     if len(keep) < len(image):
         warnings.append(f"{where}: {len(image) - len(keep)} exact copies of a detection left out")
-    return {"image": image[keep], "class": class_[keep], "bbox": bbox[keep], "score": score[keep]}
+    return {
+        "image": image[keep],
+        "class": class_[keep],
+        "bbox": bbox[keep],
+        "score": score[keep],
+        "area": bbox[keep, 2] * bbox[keep, 3],
+        "row": keep,
+    }
+
+
+def _mask_numbers(entries: list) -> np.ndarray:
+    """[N] the same number for the same RLE, 0 for none: other masks with one box are no copies."""
+    numbers: dict[str, int] = {"": 0}
+    masks = (entry.get("segmentation") for entry in entries)
+    texts = (mask["counts"] if isinstance(mask, dict) and isinstance(mask.get("counts"), str) else "" for mask in masks)
+    return np.fromiter((numbers.setdefault(text, len(numbers)) for text in texts), np.int64, len(entries))
 
 
 def _without_copies(image: np.ndarray, score: np.ndarray, rest: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from toolkit.metrics.curves import iou_index
 from toolkit.metrics.matching import Matches
-from toolkit.metrics.overlap import pairs_over
+from toolkit.metrics.overlap import pairs
 
 
 def confusion(matches: Matches, thresholds: np.ndarray, iou: float = 0.5) -> np.ndarray:
@@ -29,13 +29,8 @@ def confusion(matches: Matches, thresholds: np.ndarray, iou: float = 0.5) -> np.
     gt_free[matches.gt[t][right]] = False
 
     left = matches.det[kept & ~right & ~matches.ignored[0, t]]
-    pair_det, pair_gt, pair_iou = pairs_over(
-        tables.det_image[left],
-        tables.det_bbox[left],
-        tables.gt_image,
-        tables.gt_bbox,
-        tables.gt_is_crowd,
-        min(iou, 1 - 1e-10),
+    pair_det, pair_gt, pair_iou = pairs(
+        tables, left, np.arange(len(tables.gt_class)), min(iou, 1 - 1e-10), same_class=False
     )
     det_free = np.ones(len(left), bool)
     for p in np.argsort(-pair_iou, kind="stable"):

@@ -20,7 +20,7 @@ import numpy as np
 from toolkit.metrics.coco import precision_at_recalls
 from toolkit.metrics.curves import iou_index
 from toolkit.metrics.matching import Matches
-from toolkit.metrics.overlap import pairs_over
+from toolkit.metrics.overlap import pairs
 
 KINDS = ("class", "localisation", "both", "duplicate", "background", "missed")
 FOUND, TOUCHED = 0.5, 0.1
@@ -78,15 +78,7 @@ def classify(matches: Matches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     wrong = np.flatnonzero(~matches.right[0, t] & ~matches.ignored[0, t])
     rows = matches.det[wrong]
     gt = np.flatnonzero(~matches.gt_ignored[0])
-    pair_det, pair_gt, pair_iou = pairs_over(
-        tables.det_image[rows],
-        tables.det_bbox[rows],
-        tables.gt_image[gt],
-        tables.gt_bbox[gt],
-        np.zeros(len(gt), bool),
-        TOUCHED,
-    )
-    pair_gt = gt[pair_gt]
+    pair_det, pair_gt, pair_iou = pairs(tables, rows, gt, TOUCHED, same_class=False)  # gt has no crowds
     same = tables.gt_class[pair_gt] == tables.det_class[rows[pair_det]]
     iou_same, target_same = _best(len(wrong), pair_det[same], pair_gt[same], pair_iou[same])
     iou_other, target_other = _best(len(wrong), pair_det[~same], pair_gt[~same], pair_iou[~same])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.metrics.arrays import Tables
-from toolkit.metrics.overlap import pairs_over
+from toolkit.metrics.overlap import pairs
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREA_NAMES = ("all", "small", "medium", "large")
@@ -54,7 +54,6 @@ def match(tables: Tables, iou_thresholds: np.ndarray = IOU_THRESHOLDS, max_detec
     """Match all detections of `tables`. The same result as pycocotools' evaluateImg, many times as fast."""
     num_classes = len(tables.class_names)
     det_key = tables.det_image * num_classes + tables.det_class
-    gt_key = tables.gt_image * num_classes + tables.gt_class
     by_score = np.lexsort((tables.det_image, -tables.det_score, tables.det_class))
     rank = _rank_in_group(det_key[by_score])
     det, rank = by_score[rank < max_detections], rank[rank < max_detections]
@@ -63,16 +62,15 @@ def match(tables: Tables, iou_thresholds: np.ndarray = IOU_THRESHOLDS, max_detec
     thresholds = np.minimum(iou_thresholds, 1 - 1e-10)
     outside = (tables.gt_area < AREA_RANGES[:, :1]) | (tables.gt_area > AREA_RANGES[:, 1:])
     gt_ignored = outside | tables.gt_is_crowd
-    pair_det, pair_gt, pair_iou = pairs_over(
-        det_key[det], tables.det_bbox[det], gt_key, tables.gt_bbox, tables.gt_is_crowd, thresholds.min()
-    )
+    every = np.arange(len(tables.gt_class))
+    pair_det, pair_gt, pair_iou = pairs(tables, det, every, thresholds.min(), same_class=True)
     taken = _greedy(det_key[det], pair_det, pair_gt, pair_iou, thresholds, gt_ignored, tables.gt_is_crowd)
 
     matched = taken >= 0
     took_ignored = np.zeros_like(matched)
     for a in range(len(AREA_RANGES)):
         took_ignored[a] = matched[a] & np.append(gt_ignored[a], False)[taken[a]]
-    det_area = tables.det_bbox[det, 2] * tables.det_bbox[det, 3]
+    det_area = tables.det_area[det]
     det_outside = (det_area < AREA_RANGES[:, :1]) | (det_area > AREA_RANGES[:, 1:])
     ignored = took_ignored | (~matched & det_outside[:, None, :])
     return Matches(tables, iou_thresholds, det, first, rank, matched & ~took_ignored, ignored, taken[0], gt_ignored)

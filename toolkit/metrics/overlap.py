@@ -1,4 +1,4 @@
-"""IoU between boxes of the same key (image, or image and class): only the pairs that overlap enough."""
+"""IoU between boxes, or masks, of the same key (image, or image and class): only the pairs that overlap enough."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import itertools
 
 import numpy as np
 
+from label_tools.shapes import rle
+from toolkit.metrics.arrays import Tables
+
 PAIRS_AT_ONCE = 2_000_000  # bounds the memory: about 150 MB of temporaries
+MASKS_AT_ONCE = 256  # detections whose runs lie decoded in memory at a time, beside the objects of their image
 
 
 def iou_of(a: np.ndarray, b: np.ndarray, b_is_crowd: np.ndarray | None = None) -> np.ndarray:
@@ -23,6 +27,54 @@ def iou_of(a: np.ndarray, b: np.ndarray, b_is_crowd: np.ndarray | None = None) -
     if b_is_crowd is not None:
         union = np.where(b_is_crowd, area_a, union)
     return np.divide(inside, union, out=np.zeros(len(a)), where=meet & (union > 0))
+
+
+def pairs(
+    tables: Tables, det: np.ndarray, gt: np.ndarray, least: float, *, same_class: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pair of one image, with same_class also of one class, whose IoU is `least` or more.
+
+    det, gt: rows of tables.det_*, tables.gt_*; gt ascending. -> place in `det` [P], row of tables.gt_* [P], iou [P], in
+    the order of `pairs_over`. By masks where the tables have them, else by boxes.
+    """
+    det_key, gt_key = tables.det_image[det], tables.gt_image[gt]
+    if same_class:
+        classes = len(tables.class_names)
+        det_key, gt_key = det_key * classes + tables.det_class[det], gt_key * classes + tables.gt_class[gt]
+    crowd = tables.gt_is_crowd[gt]
+    if tables.gt_mask is None or tables.det_mask is None:
+        place, g, iou = pairs_over(det_key, tables.det_bbox[det], gt_key, tables.gt_bbox[gt], crowd, least)
+    else:
+        masks = [tables.det_mask[d] for d in det], [tables.gt_mask[g] for g in gt]
+        place, g, iou = masks_over(det_key, masks[0], gt_key, masks[1], crowd, least)
+    return place, gt[g], iou
+
+
+def masks_over(
+    det_key: np.ndarray,
+    det_mask: list[dict],
+    gt_key: np.ndarray,
+    gt_mask: list[dict],
+    gt_is_crowd: np.ndarray,
+    least: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`pairs_over` with masks, as RLE."""
+    by_det, by_gt = np.argsort(det_key, kind="stable"), np.argsort(gt_key, kind="stable")
+    keys = np.intersect1d(det_key, gt_key)
+    bounds = [
+        (np.searchsorted(sorted_key, keys, side="left"), np.searchsorted(sorted_key, keys, side="right"))
+        for sorted_key in (det_key[by_det], gt_key[by_gt])
+    ]
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for begin, end, gt_begin, gt_end in zip(*bounds[0], *bounds[1]):
+        gt = by_gt[gt_begin:gt_end]
+        masks = [gt_mask[g] for g in gt]
+        for start in range(begin, end, MASKS_AT_ONCE):
+            det = by_det[start : min(start + MASKS_AT_ONCE, end)]
+            iou = rle.ious([det_mask[d] for d in det], masks, gt_is_crowd[gt])
+            row, column = np.nonzero(iou >= least)
+            found.append((det[row], gt[column], iou[row, column]))
+    return _best_first(*(np.concatenate(part) for part in zip(*found)))
 
 
 def pairs_over(
@@ -53,9 +105,12 @@ def pairs_over(
         found.append((det[keep], gt[keep], iou[keep]))
     if not found:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    det, gt, iou = (np.concatenate(part) for part in zip(*found))
-    best_first = np.lexsort((-gt, -iou, det))
-    return det[best_first], gt[best_first], iou[best_first]
+    return _best_first(*(np.concatenate(part) for part in zip(*found)))
+
+
+def _best_first(det: np.ndarray, gt: np.ndarray, iou: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    order = np.lexsort((-gt, -iou, det))
+    return det[order], gt[order], iou[order]
 
 
 def _chunks(count: np.ndarray) -> list[tuple[int, int]]:

@@ -60,6 +60,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
         number=tables.number,
         objects_of=tables.objects_of,
         interval=tables.interval,
+        sets=tables.sets,
         with_interval=tables.with_interval,
         mean_and_sd=tables.mean_and_sd,
         whisker=whisker,
@@ -123,9 +124,11 @@ def _load(path: Path, problems: list[str]) -> dict | None:
     try:
         metrics = json.loads((path / "metrics.json").read_bytes())
         order = metrics["confusion"]["classes"][:-1]
-        kinds = metrics["error_kinds"]["kinds"]
-        metrics["error_kinds"]["kinds"] = {kind: kinds[kind] for kind in KINDS}
-        for owner in (metrics, metrics["objects"]):
+        numbers = [one for _, one in tables.sets(metrics)]
+        for one in numbers:
+            kinds = one["error_kinds"]["kinds"]
+            one["error_kinds"]["kinds"] = {kind: kinds[kind] for kind in KINDS}
+        for owner in (*numbers, metrics["objects"]):
             owner["per_class"] = {name: owner["per_class"][name] for name in order}
         return metrics
     except (OSError, ValueError, KeyError, TypeError) as error:

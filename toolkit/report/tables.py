@@ -56,27 +56,46 @@ def terminal(metrics: dict) -> str:
         lines += [folds(metrics["crossval"]), "", "Pooled over the folds:"]
     if metrics.get("split"):
         lines.append(f"{metrics['split']} split: {metrics['num_images']} images")
-    for key in KEYS:
-        ends = interval(metrics, key)
-        found = f"  95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics[key] is not None else ""
-        lines.append(f"{key:6} {number(metrics[key], objects_of(metrics, key)):6}  {MEANING[key]}{found}")
+    for heading, one in sets(metrics):
+        lines += [*([f"{heading}:"] if heading else []), *_twelve(one)]
     lines.append(
         f"       {metrics['num_objects']} objects, {metrics['num_detections']} detections, "
         f"{metrics['num_images']} images, at most 100 detections of a class and image"
     )
-    classes = metrics["per_class"]
-    if 1 < len(classes) <= 20:
-        width = max(map(len, classes))
-        lines += ["", f"{'class':{width}}  objects  AP     AP50   score threshold"]
-        for name, one in classes.items():
-            threshold = metrics["thresholds"][name]["threshold"]
-            lines.append(
-                f"{name:{width}}  {one['num_objects']:7d}  {number(one['AP']):5}  {number(one['AP50']):5}  "
-                f"{threshold:.3f}"
-            )
+    for heading, one in sets(metrics):
+        lines += _classes(one, heading)
     if metrics.get("compare"):
         lines += ["", comparison(metrics["compare"])]
     return "\n".join(lines)
+
+
+def sets(metrics: dict) -> list[tuple[str, dict]]:
+    """[("by boxes", numbers), ("by masks", numbers)], or [("", numbers)] where there are no masks."""
+    return [("by boxes", metrics), ("by masks", metrics["segm"])] if metrics.get("segm") else [("", metrics)]
+
+
+def _twelve(metrics: dict) -> list[str]:
+    lines = []
+    for key in KEYS:
+        ends = interval(metrics, key)
+        found = f"  95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics[key] is not None else ""
+        lines.append(f"{key:6} {number(metrics[key], objects_of(metrics, key)):6}  {MEANING[key]}{found}")
+    return lines
+
+
+def _classes(metrics: dict, heading: str) -> list[str]:
+    classes = metrics["per_class"]
+    if not 1 < len(classes) <= 20:
+        return []
+    width = max(map(len, classes))
+    title = f"{'class':{width}}  objects  AP     AP50   score threshold"
+    lines = ["", f"{title}, {heading}" if heading else title]
+    for name, one in classes.items():
+        threshold = metrics["thresholds"][name]["threshold"]
+        lines.append(
+            f"{name:{width}}  {one['num_objects']:7d}  {number(one['AP']):5}  {number(one['AP50']):5}  {threshold:.3f}"
+        )
+    return lines
 
 
 def comparison(compare: dict) -> str:
@@ -85,6 +104,14 @@ def comparison(compare: dict) -> str:
     lines = [f"compared with B = {compare['name']} on the same {compare['num_images']} images{split}"]
     if split and compare["split"] == "val":
         lines[0] += ", which chose epoch and thresholds of A: a test split would not flatter it"
+    if "segm" not in compare:
+        return "\n".join([*lines, *_differences(compare)])
+    by_masks = _differences(compare["segm"]) if compare["segm"] else ["n/a: B has no masks"]
+    return "\n".join([*lines, "by boxes:", *_differences(compare), "by masks:", *by_masks])
+
+
+def _differences(compare: dict) -> list[str]:
+    lines = []
     for key in ("AP", "AP50", "AP75"):
         one = compare[key]
         if one is None:
@@ -95,7 +122,7 @@ def comparison(compare: dict) -> str:
             f"{key:6} A {one['a']:.3f}  B {one['b']:.3f}  B - A {one['difference']:+.3f}  "
             f"95 % interval {low:+.3f} to {high:+.3f}  p {one['p']:.3f}  {one['verdict']}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
@@ -115,28 +142,36 @@ def counts(metrics: dict) -> str:
     return f"{counted(metrics['num_objects'], 'object')} in {counted(metrics['num_images'], 'image')}"
 
 
-def _caption(metrics: dict) -> str:
+def _caption(metrics: dict, heading: str) -> str:
     ends = interval(metrics, "AP")
     text = f"AP {number(metrics['AP'])}"
     text += f", 95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics["AP"] is not None else ""
     split = f" of the {metrics['split']} split" if metrics.get("split") else ""
-    return f"{text}; {counts(metrics)}{split}; COCO metrics"
+    return f"{text}; {counts(metrics)}{split}; COCO metrics{f' {heading}' if heading else ''}"
 
 
 def markdown(metrics: dict) -> str:
-    """A table per class for a README or an issue."""
+    """A table per class for a README or an issue; one by boxes and one by masks where there are masks."""
+    return "\n\n".join(_markdown({"split": metrics.get("split"), **one}, heading) for heading, one in sets(metrics))
+
+
+def _markdown(metrics: dict, heading: str) -> str:
     lines = ["| class | objects | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * (len(COLUMNS) + 1)]
     for name, cells in _rows(metrics):
         lines.append(f"| {_escape_markdown(name)} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", _caption(metrics) + "."])
+    return "\n".join([*lines, "", _caption(metrics, heading) + "."])
 
 
 def latex(metrics: dict) -> str:
-    """A table for a paper; needs the package booktabs."""
+    """A table for a paper, two where there are masks; needs the package booktabs."""
+    return "\n\n".join(_latex({"split": metrics.get("split"), **one}, heading) for heading, one in sets(metrics))
+
+
+def _latex(metrics: dict, heading: str) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_escape_latex(_caption(metrics))}.}}",
+        rf"\caption{{{_escape_latex(_caption(metrics, heading))}.}}",
         r"\begin{tabular}{l" + "r" * (len(COLUMNS) + 1) + "}",
         r"\toprule",
         "class & objects & " + " & ".join(_latex_key(key) for key in COLUMNS) + r" \\",
