@@ -94,7 +94,9 @@ def test_a_ring_is_its_box_but_not_its_square():
 
 def test_over_a_crowd_the_part_of_the_detection_counts():
     crowd = {"iscrowd": 1, "segmentation": pixels(0, 0, 40, 30), "area": 1200}
-    document = document_of([[(1, 0, 0, 5, 5, {"segmentation": square(0, 0, 5)}), (1, 0, 0, 40, 30, crowd)]], size=(40, 30))
+    document = document_of(
+        [[(1, 0, 0, 5, 5, {"segmentation": square(0, 0, 5)}), (1, 0, 0, 40, 30, crowd)]], size=(40, 30)
+    )
     # the second lies within the crowd as a whole: neither right nor wrong, though IoU with it is 100 / 1200
     result = coco_metrics(document, [found(pixels(20, 10, 10, 10), 0.9), found(pixels(0, 0, 5, 5), 0.8)])
     assert result["segm"]["AP"] == 1.0

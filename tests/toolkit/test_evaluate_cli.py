@@ -255,7 +255,12 @@ def test_detections_with_masks_give_both_sets_of_numbers(tmp_path, capsys):
         assert title in capsys.readouterr().out
 
     # what an evaluation has written is evaluated to the same numbers, and compared with boxes alone
-    again = ["--annotations", str(tmp_path / "out/annotations.json"), "--detections", str(tmp_path / "out/detections.json")]
+    again = [
+        "--annotations",
+        str(tmp_path / "out/annotations.json"),
+        "--detections",
+        str(tmp_path / "out/detections.json"),
+    ]
     rest = ["--out", str(tmp_path / "again"), "--resamples", "50", "--compare", str(tmp_path / "bare.json")]
     assert main(["evaluate", *again, *rest]) == 0
     assert "n/a: B has no masks" in capsys.readouterr().out

@@ -56,7 +56,7 @@ def _runs(value: object, image: dict, place: str, detections: list) -> np.ndarra
     if not value:
         number = sum(bool(d.get("segmentation")) for d in detections)
         raise InputError(
-            f"{place}: no segmentation, but {number} of {len(detections)} detections have one; needs one in each, or none"
+            f"{place}: no segmentation, but {number} of {len(detections)} detections have one; needs all or none"
         )
     height, width = image["height"], image["width"]
     try:
@@ -72,7 +72,7 @@ def _runs(value: object, image: dict, place: str, detections: list) -> np.ndarra
 
 
 def by_masks(tables: Tables, document: dict, detections: list) -> Tables:
-    """`tables` with the masks of the annotations and of the detections (`with_runs`); every annotation has an outline."""
+    """`tables` with the masks of the annotations, which all have an outline, and of the detections (`with_runs`)."""
     images = {image["id"]: image for image in document["images"]}
     annotations = [document["annotations"][row] for row in tables.gt_row]
     det_mask = [detections[row]["segmentation"] for row in tables.det_row]
@@ -101,7 +101,7 @@ def tables_by_masks(tables: Tables, document: dict, detections: list) -> tuple[T
     bare = [annotation for annotation in annotations if not annotation.get("segmentation")]
     if bare:
         return None, (
-            f"the detections have masks, but {len(bare)} of {counted(len(annotations), 'annotation')} have no outline, the "
-            f"first with id {bare[0].get('id')}: evaluated by boxes alone"
+            f"the detections have masks, but {len(bare)} of {counted(len(annotations), 'annotation')} have no outline, "
+            f"the first with id {bare[0].get('id')}: evaluated by boxes alone"
         )
     return by_masks(tables, document, detections), ""
