@@ -105,8 +105,10 @@ def encode(mask: np.ndarray) -> np.ndarray:
 
 
 def without_empty(runs: np.ndarray) -> np.ndarray:
-    """The same mask without runs of length 0 behind the first: two masks with such a run at one place end
-    pycocotools' IoU early."""
+    """The same mask without runs of length 0 behind the first.
+
+    pycocotools' IoU stops where two masks have such a run at the same place.
+    """
     if runs[1:].all():
         return runs
     ends = np.cumsum(runs)
@@ -177,8 +179,10 @@ def rasterize(polygons: Iterable[Sequence[float]], height: int, width: int) -> n
 
 
 def ious(a: list[dict], b: list[dict], b_is_crowd: np.ndarray) -> np.ndarray:
-    """IoU [A,B] of masks of one image, each as `to_rle(without_empty(runs))` made it. Over a crowd b: the part of a that
-    lies in b. COCO's own numbers."""
+    """IoU [A,B] of masks of one image, by COCO's own code. Over a crowd b: the part of a that lies in b.
+
+    a, b: as `to_rle(without_empty(runs))` makes them; b_is_crowd bool [B].
+    """
     from pycocotools import mask as native
 
     if not a or not b:

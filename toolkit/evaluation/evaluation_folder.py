@@ -1,6 +1,6 @@
 """The files of one evaluation: what a machine reads, what a spreadsheet opens, what the report is made from.
 
-annotations.json   the labels judged against (boxes, and outlines for numbers by masks), pointing at the images where they were
+annotations.json   the labels judged against (boxes, and outlines for numbers by masks), pointing at the images
 detections.json    COCO's results format
 metrics.json       every number
 *.csv              the numbers behind each figure
