@@ -309,7 +309,7 @@ ROWS = (
         "B58",
         "crowds that may be objects",
         "COCO: iscrowd 1 at a tenth of the objects or more, as CVAT's brush writes it",
-        "accept, as crowds, with a warning; `convert coco --crowd-as-object` makes objects of them",
+        "note, and a warning of `train` and `split`: they stay crowds; `convert coco --crowd-as-object` makes objects of them",
     ),
     Row(
         "B60",

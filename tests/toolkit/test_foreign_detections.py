@@ -10,6 +10,7 @@ import pytest
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import document_of, perfect
 from toolkit.evaluation.detections import read_detections
+from toolkit.evaluation.evaluate import evaluate_files
 from toolkit.evaluation.judge import coco_metrics, judge
 
 NAMES = ("nut", "bolt", "pin")
@@ -115,3 +116,18 @@ def test_the_file_of_predict(tmp_path):
     path.write_text(json.dumps({"images": [{"file_name": 7}], "categories": [], "score_thresholds": {}}))
     with pytest.raises(InputError, match=r"images\[0\]: needs file_name"):
         read_detections(path)
+
+
+def test_a_further_model_is_matched_when_ids_are_texts(tmp_path):
+    document, found = made(), perfect(made())
+    for one in [*document["images"], *document["categories"]]:
+        one["id"] = f"id {one['id']}"
+    for one in [*document["annotations"], *found]:
+        one["image_id"], one["category_id"] = f"id {one['image_id']}", f"id {one['category_id']}"
+    (tmp_path / "in").mkdir()
+    for name, content in (("gt", document), ("dt", found)):
+        (tmp_path / "in" / f"{name}.json").write_text(json.dumps(content))
+    gt, dt = tmp_path / "in" / "gt.json", tmp_path / "in" / "dt.json"
+    first = evaluate_files(gt, dt, tmp_path / "a")
+    second = evaluate_files(gt, dt, tmp_path / "b", others=(tmp_path / "a", dt))
+    assert first["AP"] == second["AP"] == 1.0

@@ -14,7 +14,7 @@ from toolkit import checkpoint
 from toolkit.data.boxes import corners
 from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
-from toolkit.evaluation.judge import DEFAULTS, Settings, judge
+from toolkit.evaluation.judge import DEFAULTS, Settings, judge, read
 from toolkit.metrics.arrays import Tables
 from toolkit.networks.view import View, coverage, view_of
 from toolkit.prediction.predict import Predictor
@@ -141,6 +141,16 @@ def _unfinished(run: Path, found: checkpoint.Checkpoint) -> list[str]:
     return [f"{run} {what}: these are the numbers of its best checkpoint so far, of epoch {found.meta.get('epoch')}"]
 
 
+def _named(detections: list, document: dict, source: Path) -> list:
+    """Detections of a run with the names of their images and classes, as `document` may have numbered both anew."""
+    if source.is_file():
+        return detections
+    files = {image["id"]: image["file_name"] for image in document["images"]}
+    classes = {category["id"]: category["name"] for category in document["categories"]}
+    names = ((files[d["image_id"]], classes[d["category_id"]]) for d in detections)
+    return [{**d, "file_name": file, "category_name": name} for d, (file, name) in zip(detections, names)]
+
+
 def evaluate_files(
     annotations: Path,
     detections: Path,
@@ -152,11 +162,13 @@ def evaluate_files(
 ) -> dict:
     """Judge anybody's COCO results against a COCO file and write `out`. -> the metrics."""
     settings.check()
+    annotations = coco.file_of(annotations)
     inputs = (annotations, detections, *others)
     check_place(Path(out), inputs)
     document = coco.read_raw(annotations)
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
-    further = tuple(detections_of(path, document, root, Path(out).name) for path in others)
+    known = read(document, [], str(annotations), sizes=sizes_below(root))[0] if others else {}
+    further = tuple(_named(detections_of(path, known, root, Path(out).name), known, path) for path in others)
     evaluation = judge(
         document,
         read_detections(detections),
