@@ -186,6 +186,7 @@ MODEL_RECIPES: dict[str, dict[str, Any]] = {
 # Where few epochs of many images are enough: epochs for about so many images seen in all, between two limits.
 IMAGES_SEEN: dict[str, int] = {"fasterrcnn_efficientnet_lite0_fpn": 960}
 FEWEST_EPOCHS, MOST_EPOCHS = 6, 60
+EVALUATIONS = 12  # about so many: after each of 60 epochs of ten images they take longer than the training
 
 
 def model_recipe(name: str, num_images: int) -> dict[str, Any]:
@@ -193,6 +194,7 @@ def model_recipe(name: str, num_images: int) -> dict[str, Any]:
     recipe = dict(MODEL_RECIPES.get(name, {}))
     if name in IMAGES_SEEN:
         recipe["epochs"] = min(max(round(IMAGES_SEEN[name] / max(num_images, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
+        recipe["eval_every"] = max(1, recipe["epochs"] // EVALUATIONS)
     return recipe
 
 

@@ -40,11 +40,12 @@ def test_flag_beats_file_beats_model_recipe_beats_preset_beats_default():
     assert resolve(50, tiny, {}, "many").schedule.epochs == config.PRESETS["many"]["epochs"]
 
 
-@pytest.mark.parametrize("images, epochs", [(10, 60), (40, 24), (160, 6), (1000, 6)])
-def test_a_pretrained_network_takes_epochs_by_the_number_of_images(images, epochs):
-    # 960 images seen in all: 960 / 40 = 24, 960 / 160 = 6; at least 6, at most 60
+@pytest.mark.parametrize("images, epochs, every", [(10, 60, 5), (40, 24, 2), (160, 6, 1), (1000, 6, 1)])
+def test_a_pretrained_network_takes_epochs_by_the_number_of_images(images, epochs, every):
+    # 960 images seen in all: 960 / 40 = 24, 960 / 160 = 6; at least 6, at most 60; about 12 evaluations
     lite = {"model": "fasterrcnn_efficientnet_lite0_fpn"}
     assert config.resolve(images, lite).schedule.epochs == epochs
+    assert config.resolve(images, lite).schedule.eval_every == every
     assert config.resolve(images, {**lite, "epochs": 3}).schedule.epochs == 3
     assert config.resolve(images, lite, preset="many").schedule.epochs == config.PRESETS["many"]["epochs"]
 
