@@ -17,7 +17,23 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+REAL_DATA = Path(os.environ.get("FRCNN_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+SOURCES = {  # folder of REAL_DATA -> where its content comes from
+    "raccoon": "github.com/datitran/raccoon_dataset, its photographs with `frcnn export labelme` beside them",
+    "pennfudan": "the Penn-Fudan pedestrians: PNGImages as images, PedMasks as masks",
+    "labelme_example": "examples/instance_segmentation of github.com/wkentaro/labelme",
+    "coco_official": "PythonAPI's 100 images of val2014 and their results, github.com/MiXaiLL76/faster_coco_eval",
+    "bccd": "github.com/Shenggan/BCCD_Dataset",
+    "coco128": "github.com/lightly-ai/coco128_yolo",
+}
+
+
+def needs_real_data(*names: str) -> pytest.MarkDecorator:
+    """Skips a test without these folders of real data, and says where to put what."""
+    missing = [name for name in names if not (REAL_DATA / name).is_dir()]
+    wanted = "; ".join(f"{name} ({SOURCES[name]})" for name in names if name in missing)
+    reason = f"needs real data in the folder that FRCNN_DATA names: {wanted}"
+    return pytest.mark.skipif(bool(missing), reason=reason)
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from label_tools.document import coco
 from label_tools.rules.check import check_document, examine_files
 from label_tools.rules.objects import pairwise_iou
 from label_tools.text.findings import SHOWN
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+from tests.conftest import REAL_DATA, needs_real_data
 
 
 def sound(boxes=((10, 10, 20, 20), (40, 30, 30, 20)), count: int = 2) -> dict:
@@ -169,10 +168,9 @@ def test_the_hidden_plus_one():
     assert check_document(document, None) == []
 
 
+@needs_real_data("labelme_example")
 def test_labelmes_own_script_is_caught():
-    path = SHARED / "labelme_example" / "data_dataset_coco" / "annotations.json"
-    if not path.is_file():
-        pytest.skip("labelme's example is not here")
+    path = REAL_DATA / "labelme_example" / "data_dataset_coco" / "annotations.json"
     (result,) = examine_files([path])
     assert {f.code for f in result.findings} == {"B16", "B41", "B54"}
 

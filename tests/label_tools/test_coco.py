@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from label_tools.document import coco
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
-from tests.conftest import SHARED
+from tests.conftest import REAL_DATA, needs_real_data
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 
@@ -149,9 +149,9 @@ def test_a_document_is_not_changed_by_reading_it():
     assert json.dumps(given_one) == before
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the official files are not here")
+@needs_real_data("coco_official")
 def test_the_official_ground_truth_comes_through_unchanged(tmp_path):
-    path = SHARED / "coco_official" / "instances_val2014_100.json"
+    path = REAL_DATA / "coco_official" / "instances_val2014_100.json"
     findings: list = []
     read = coco.read(path, findings)
     raw = json.loads(path.read_text())

@@ -11,7 +11,7 @@ import pytest
 from label_tools.__main__ import main
 from label_tools.readers.parts import given_parts, part_named
 from label_tools.shapes.instances import ImageRecord
-from tests.conftest import SHARED
+from tests.conftest import REAL_DATA, needs_real_data
 from tests.label_tools.bad_input_images import VOC
 from tests.label_tools.bad_input_makers import GOOD, annotation, content, picture
 
@@ -155,7 +155,7 @@ def test_a_file_of_somebody_is_not_replaced(tmp_path, capsys):
     assert (tmp_path / "out" / "val.json").read_text() == "mine" and not (tmp_path / "out" / "train.json").exists()
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real data sets are not here")
+@needs_real_data("bccd", "raccoon", "pennfudan", "coco128")
 @pytest.mark.parametrize(
     "name, code, counts",
     [
@@ -170,9 +170,9 @@ def test_a_file_of_somebody_is_not_replaced(tmp_path, capsys):
 )
 def test_real_sets_by_their_folder_alone(tmp_path, monkeypatch, name, code, counts):
     monkeypatch.chdir(tmp_path)
-    before = {p.name for p in (SHARED / name).iterdir()}
-    assert main(["convert", str(SHARED / name)]) == code
-    assert {p.name for p in (SHARED / name).iterdir()} == before
+    before = {p.name for p in (REAL_DATA / name).iterdir()}
+    assert main(["convert", str(REAL_DATA / name)]) == code
+    assert {p.name for p in (REAL_DATA / name).iterdir()} == before
     folder = tmp_path / Path(name).name
     total = counts.pop("all")
     objects = 0

@@ -14,15 +14,15 @@ from label_tools.formats.export import export_labelme, export_voc, export_yolo
 from label_tools.readers.classes import read_labels
 from label_tools.readers.convert import convert_labelme, convert_masks, convert_voc, convert_yolo
 from label_tools.shapes import rle
-from tests.conftest import SHARED
+from tests.conftest import REAL_DATA, needs_real_data
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the real data sets are not here")
+pytestmark = needs_real_data("labelme_example", "pennfudan", "raccoon")
 
 
 def test_labelme_example_agrees_with_what_labelme_made_of_it():
     """labelme's own COCO file and object masks. Its boxes come from a raster, so up to 1 px wider; ids from 0;
     `__ignore__` it leaves out; it writes group pieces in one object, as we do."""
-    example = SHARED / "labelme_example"
+    example = REAL_DATA / "labelme_example"
     ours = convert_labelme(example / "data_annotated", labels=read_labels(example / "labels.txt"))
     document = ours.document("x")
     theirs = json.loads((example / "data_dataset_coco" / "annotations.json").read_text())
@@ -60,7 +60,7 @@ def _clipped(a: dict, image: dict) -> bool:
 def test_labelme_example_masks_agree_with_its_object_masks():
     """IoU >= 0.99 where no other object lies. Its script paints an outline's own pixels too, half a pixel more all
     around (which alone takes IoU to 0.95 on the smallest object), so ours are painted the same way here."""
-    example = SHARED / "labelme_example"
+    example = REAL_DATA / "labelme_example"
     ours = convert_labelme(example / "data_annotated", labels=read_labels(example / "labels.txt"))
     for record in ours.records:
         masks = example / "data_dataset_voc" / "SegmentationObject" / (Path(record.file_name).stem + ".png")
@@ -92,7 +92,7 @@ def test_pennfudan_boxes_are_torchvisions_plus_the_last_pixel():
     torchvision = pytest.importorskip("torchvision")
     import torch
 
-    source = SHARED / "pennfudan"
+    source = REAL_DATA / "pennfudan"
     conversion = convert_masks(source, mode="instance", class_name="person")
     assert len(conversion.records) == 170 and sum(len(r.instances) for r in conversion.records) == 423
     assert conversion.tally.dropped == {}
@@ -110,7 +110,7 @@ def test_pennfudan_boxes_are_torchvisions_plus_the_last_pixel():
 def test_raccoon_through_every_format(tmp_path):
     """LabelMe -> COCO -> VOC -> COCO -> YOLO -> COCO -> LabelMe -> COCO. The corners are whole pixels, so VOC is exact;
     YOLO holds a billionth of the side, under a millionth of a pixel."""
-    source = SHARED / "raccoon"
+    source = REAL_DATA / "raccoon"
     convert_labelme(source, strict=True).write(tmp_path / "1.json")
     export_voc(tmp_path / "1.json", tmp_path / "voc")
     convert_voc(tmp_path / "voc", image_root=source, strict=True).write(tmp_path / "2.json")

@@ -14,6 +14,7 @@ from label_tools.__main__ import main
 from label_tools.document import coco
 from label_tools.sets.split import group_by_name, split_file
 from label_tools.text.errors import InputError
+from tests.conftest import REAL_DATA, needs_real_data
 
 USUAL = {"train": 0.7, "val": 0.2, "test": 0.1}
 
@@ -218,12 +219,11 @@ def test_json_on_stdout_is_the_manifest(folder, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads((folder / "split.json").read_text())
 
 
+@needs_real_data("raccoon")
 def test_raccoons(tmp_path):
     """200 photographs, four of them present twice: found, and never in two parts."""
-    shared = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "raccoon"
-    if not shared.is_dir():
-        pytest.skip("the raccoon photographs are not here")
-    names = sorted(path.name for path in shared.glob("*.jpg"))
+    raccoons = REAL_DATA / "raccoon"
+    names = sorted(path.name for path in raccoons.glob("*.jpg"))
     images = [{"id": k, "file_name": n, "width": 9, "height": 9} for k, n in enumerate(names, 1)]
     document = {
         "info": {"image_root": "r"},
@@ -231,7 +231,7 @@ def test_raccoons(tmp_path):
         "annotations": [],
         "categories": [{"id": 1, "name": "raccoon"}],
     }
-    (tmp_path / "r").symlink_to(shared)
+    (tmp_path / "r").symlink_to(raccoons)
     coco.write(document, tmp_path / "a.json")
     manifest = split_file(tmp_path / "a.json", fractions=USUAL)
     same = [t["files"] for t in manifest["kept_together"] if t["why"] == "same pixels"]

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
+from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, detection, document_of, perfect, pycocotools_numbers, random_set
 from toolkit.evaluation.judge import coco_metrics
 from toolkit.metrics.coco import KEYS
 
-official = pytest.mark.skipif(not OFFICIAL.exists(), reason="needs ../shared/data/coco_official")
+official = needs_real_data("coco_official")
 
 
 @official

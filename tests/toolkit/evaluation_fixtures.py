@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-OFFICIAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "coco_official"
+from tests.conftest import REAL_DATA
+
+OFFICIAL = REAL_DATA / "coco_official"
 
 
 def document_of(boxes_per_image: list[list[tuple]], names: tuple[str, ...] = ("nut",), size=(200, 160)) -> dict:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, made_run, scene
 from toolkit.__main__ import main
 
@@ -34,7 +35,7 @@ def words(folder, *more: str) -> list[str]:
     ]
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="needs ../shared/data/coco_official")
+@needs_real_data("coco_official")
 def test_official_numbers_are_printed(tmp_path, capsys):
     command = [
         "evaluate",
