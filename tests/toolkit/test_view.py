@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from anchors.boxes import box_iou
@@ -80,30 +79,31 @@ def test_a_size_that_nobody_knows_is_taken_as_it_is():
 
 
 @pytest.mark.parametrize("name", registry.REGISTRY)
-@pytest.mark.parametrize("size", [(60, 80), (97, 33), (150, 150)])
-def test_four_cells_a_shape_are_as_good_as_all_anchors_of_the_network(name, size):
+def test_four_cells_a_shape_are_as_good_as_all_anchors_of_the_network(name):
     """The network's own anchors on its own feature maps, as it would train with them, against `best_iou`."""
     model = registry.find(name).build(num_classes=2, min_size=100, max_size=140).eval()
     view = view_of(model)
     rng = np.random.default_rng(0)
-    corner = rng.uniform(0, 0.9, (40, 2)) * size[::-1]
-    boxes = np.concatenate([corner, np.minimum(corner + rng.uniform(2, 90, (40, 2)), size[::-1])], axis=1)
-    boxes = boxes.astype(np.float32)
-    image = torch.rand(3, *size)
-    if hasattr(model, "rpn"):
-        target = {"boxes": torch.from_numpy(boxes), "labels": torch.ones(40, dtype=torch.int64)}
-        images, [target] = model.transform([image], [target])
-        assert isinstance(images, ImageList)
-        with torch.inference_mode():
-            maps = list(model.backbone(images.tensors).values())
-        anchors, scaled = model.rpn.anchor_generator(images, maps)[0], target["boxes"]
-    else:
+    for size in ((60, 80), (97, 33), (150, 150)):
+        corner = rng.uniform(0, 0.9, (40, 2)) * size[::-1]
+        boxes = np.concatenate([corner, np.minimum(corner + rng.uniform(2, 90, (40, 2)), size[::-1])], axis=1)
+        boxes = boxes.astype(np.float32)
+        anchors, scaled = anchors_and_boxes(model, torch.rand(3, *size), torch.from_numpy(boxes))
+        expected = box_iou(scaled.double(), anchors.double()).max(dim=1).values.numpy()
+        assert view.best_iou(boxes, np.tile([size], (40, 1))) == pytest.approx(expected, abs=1e-5)
+
+
+def anchors_and_boxes(model, image: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """All anchors of the network over an image, and the boxes as the network sees them."""
+    if not hasattr(model, "rpn"):
         batch, [record] = model._batch([image])
         with torch.inference_mode():
             cells = tuple(model.backbone(batch).shape[-2:])
-        anchors, scaled = grid_anchors(model.cell_anchors, cells, 8), torch.from_numpy(boxes) * record["scale"]
-    expected = box_iou(scaled.double(), anchors.double()).max(dim=1).values.numpy()
-    assert view.best_iou(boxes, np.tile([size], (40, 1))) == pytest.approx(expected, abs=1e-5)
+        return grid_anchors(model.cell_anchors, cells, 8), boxes * record["scale"]
+    images, [target] = model.transform([image], [{"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64)}])
+    with torch.inference_mode():
+        maps = list(model.backbone(images.tensors).values())
+    return model.rpn.anchor_generator(images, maps)[0], target["boxes"]
 
 
 def test_levels_are_those_of_the_network():
