@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
         for name, detector in registry.REGISTRY.items():
             print(f"{name:40} {detector.about}")
+        print(f"{'--backbone NAME':40} Faster R-CNN on a classification network of torchvision, or on timm/NAME")
         return 0
     if args.resume:
         return _resume(args)
