@@ -147,6 +147,7 @@ def test_runs_of_length_0_change_nothing():
         ([[1, 2, 3, 4, 5, float("nan")]], "not finite"),
         ([[1, 2, 3, 4, 5, 1e12]], "out of range"),
         ("a mask", "is a str"),
+        (np.ones((30, 40)), "is a ndarray"),
         ([], "no segmentation, but 1 of 2 detections have one"),
         (None, "no segmentation, but 1 of 2"),
     ],

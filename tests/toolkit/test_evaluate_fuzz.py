@@ -74,6 +74,25 @@ def check_broken_detections(seed, detections):
 detections_of_any_kind = st.one_of(st.lists(found, max_size=4), anything)
 
 
+runs = st.one_of(st.lists(st.integers(-1, 1300), max_size=4), st.text("0PQo~ ", max_size=6), anything)
+mask = st.one_of(
+    st.fixed_dictionaries({"size": st.sampled_from([[30, 40], [40, 30], [10**9, 10**9]]), "counts": runs}),
+    st.lists(st.one_of(st.lists(number, min_size=5, max_size=8), anything), max_size=3),
+    anything,
+)
+
+
+@QUIET
+@given(st.lists(mask, max_size=3), mask)
+def test_any_mask_gives_numbers_or_one_line(found_masks, label_mask):
+    outline = {"segmentation": [[10, 10, 20, 10, 20, 20]]}
+    document = document_of(
+        [[(1, 10, 10, 10, 10, outline), (1, 0, 0, 9, 9, {"segmentation": label_mask})]], size=(40, 30)
+    )
+    detections = [{**detection(1, 1, 5, 5, 20, 20, 0.5), "segmentation": one} for one in found_masks]
+    numbers_or_one_line(document, detections)
+
+
 def test_what_is_judged_can_be_written(tmp_path):
     from toolkit.evaluation.evaluation_folder import write_evaluation
     from toolkit.report import write_report

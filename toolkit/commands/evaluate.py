@@ -21,7 +21,12 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--split", help="split of the run (default: test, else val; with --data, named after FILE)")
     parser.add_argument("--data", type=Path, metavar="FILE", help="another COCO file than the run's own split")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="COCO file with the labels")
-    parser.add_argument("--detections", type=Path, metavar="FILE", help="COCO results of any detector")
+    parser.add_argument(
+        "--detections",
+        type=Path,
+        metavar="FILE",
+        help="COCO results of any detector; with masks (RLE, polygons): numbers by boxes and by masks",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where metrics.json and report.html go")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument(

@@ -129,7 +129,8 @@ def of_predict(content: dict, where: str) -> list[dict]:
             label = d.get("label", names.get(d.get("category_id"))) if isinstance(d, dict) else None
             if label is None:
                 raise InputError(f"{where}, images[{n}]: a detection without a label")
-            results.append({"file_name": name, "category_name": label, "bbox": d.get("bbox"), "score": d.get("score")})
+            numbers = {key: d[key] for key in ("bbox", "score", "segmentation") if key in d}
+            results.append({"file_name": name, "category_name": label, **numbers})
     return results
 
 

@@ -19,11 +19,16 @@ from toolkit.metrics.arrays import Tables
 
 def has_masks(detections: list) -> bool:
     """Whether any detection has a segmentation; an empty one is none."""
-    return any(isinstance(d, dict) and d.get("segmentation") for d in detections)
+    return any(isinstance(d, dict) and _given(d.get("segmentation")) for d in detections)
+
+
+def _given(value: object) -> bool:
+    return value is not None and not (isinstance(value, (list, dict, str)) and not value)
 
 
 def with_runs(document: dict, detections: list, where: str) -> tuple[list, list[str]]:
-    """(detections with every segmentation as compressed RLE of its image's size and a bbox, what is to be said).
+    """(detections with every segmentation as compressed RLE of its image's size, its pixels as "area", and a bbox; what
+    is to be said).
 
     detections: with the ids of `document`; segmentation is RLE, compressed or not, or polygons. A missing bbox is that
     of the mask. Detections without any mask come back as they are.
@@ -38,11 +43,12 @@ def with_runs(document: dict, detections: list, where: str) -> tuple[list, list[
         if image is None:
             raise InputError(f"{where}[{n}]: image_id {detection['image_id']!r} not in the annotations file")
         runs = _runs(detection.get("segmentation"), image, f"{where}[{n}]", detections)
-        one = {**detection, "segmentation": rle.to_rle(runs, image["height"], image["width"])}
+        mask, area = rle.to_rle(runs, image["height"], image["width"]), rle.area(runs)
+        one = {**detection, "segmentation": mask, "area": area}
         if not detection.get("bbox"):
             one["bbox"] = list(rle.box(runs, image["height"]))
             no_box += 1
-        empty += rle.area(runs) == 0
+        empty += area == 0
         found.append(one)
     notes = []
     if no_box:
@@ -53,11 +59,13 @@ def with_runs(document: dict, detections: list, where: str) -> tuple[list, list[
 
 
 def _runs(value: object, image: dict, place: str, detections: list) -> np.ndarray:
-    if not value:
-        number = sum(bool(d.get("segmentation")) for d in detections)
+    if not _given(value):
+        number = sum(_given(d.get("segmentation")) for d in detections)
         raise InputError(
             f"{place}: no segmentation, but {number} of {len(detections)} detections have one; needs all or none"
         )
+    if not isinstance(value, (dict, list)):
+        raise InputError(f"{place}: segmentation is a {type(value).__name__}, needs RLE or a list of polygons")
     height, width = image["height"], image["width"]
     try:
         rle.check_size([height, width])
@@ -75,12 +83,12 @@ def by_masks(tables: Tables, document: dict, detections: list) -> Tables:
     """`tables` with the masks of the annotations, which all have an outline, and of the detections (`with_runs`)."""
     images = {image["id"]: image for image in document["images"]}
     annotations = [document["annotations"][row] for row in tables.gt_row]
-    det_mask = [detections[row]["segmentation"] for row in tables.det_row]
+    found = [detections[row] for row in tables.det_row]
     return replace(
         tables,
         gt_mask=[_annotated(annotation, images[annotation["image_id"]]) for annotation in annotations],
-        det_mask=det_mask,
-        det_area=np.array([rle.area(rle.to_runs(mask)) for mask in det_mask], float),
+        det_mask=[detection["segmentation"] for detection in found],
+        det_area=np.array([detection["area"] for detection in found], float),
     )
 
 
