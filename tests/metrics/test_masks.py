@@ -9,12 +9,13 @@ import pytest
 
 from label_tools.shapes import rle
 from label_tools.text.errors import InputError
+from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, document_of, pycocotools_numbers, random_set, with_outlines
 from toolkit.evaluation.judge import Settings, coco_metrics, judge
 from toolkit.metrics.coco import KEYS
 
 
-@pytest.mark.skipif(not OFFICIAL.exists(), reason="needs ../shared/data/coco_official")
+@needs_real_data("coco_official")
 def test_official_numbers_to_three_decimals():
     document = json.loads((OFFICIAL / "instances_val2014_100.json").read_text())
     result = coco_metrics(document, json.loads((OFFICIAL / "segmentations.json").read_text()))
