@@ -62,7 +62,7 @@ def split_file(
         relative = Path(os.path.relpath(image_root, annotations.parent)).as_posix()
         document = {**document, "info": {**document["info"], "image_root": relative}}
     ties = _ties(document, annotations, group_by, duplicates, near_distance, jobs)
-    parts = split_document(document, fractions, seed, group_keys(document, ties), _kept(document, keep))
+    parts = split_document(document, fractions, seed, group_keys(document, ties), _kept(document, annotations, keep))
     root = Path(os.path.relpath(coco.image_root(document, annotations), out)).as_posix()
     manifest = {
         "annotations": Path(os.path.relpath(annotations, out)).as_posix(),
@@ -158,10 +158,24 @@ def group_keys(document: dict, ties: Sequence[Tie]) -> dict[int, int]:
     return {image["id"]: root for image, root in zip(images, roots) if sizes[root] > 1}
 
 
-def _kept(document: dict, manifest: Path | None) -> dict[int, str]:
-    """image id -> part, from an earlier split.json, by file name."""
-    files = _read_manifest(manifest)["files"] if manifest is not None else {}
-    return {i["id"]: files[i["file_name"]] for i in document["images"] if i["file_name"] in files}
+def _kept(document: dict, annotations: Path, manifest: Path | None) -> dict[int, str]:
+    """image id -> part, from an earlier split.json: of the same file, whatever folder its name starts from, else of the
+    same name. Raises InputError where no image is known, which would be a new split."""
+    if manifest is None:
+        return {}
+    files, now, then = _read_manifest(manifest)["files"], coco.image_root(document, annotations), None
+    beside = [path for name in PARTS if (path := Path(manifest).parent / f"{name}.json").is_file()]
+    if beside:  # the manifest's own names start where those of its parts do
+        then = coco.image_root(coco.read_raw(beside[0]), beside[0])
+    paths = {os.path.abspath(then / name): part for name, part in files.items()} if then else {}
+    found = {
+        i["id"]: paths.get(os.path.abspath(now / i["file_name"]), files.get(i["file_name"])) for i in document["images"]
+    }
+    kept = {image_id: part for image_id, part in found.items() if part is not None}
+    if files and document["images"] and not kept:
+        name, theirs = document["images"][0]["file_name"], min(files)
+        raise InputError(f'{manifest}: found "{theirs}" and others, none of which is in {annotations} ("{name}", ...)')
+    return kept
 
 
 def _read_manifest(path: Path) -> dict:

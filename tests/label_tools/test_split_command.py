@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -181,6 +182,30 @@ def test_keep_leaves_images_where_they_were(folder):
     split_file(path, fractions=USUAL, seed=9, keep=folder / "a" / "split.json", out=folder / "b")
     old, new = files(folder / "a"), files(folder / "b")
     assert {name: new[name] for name in old} == old and len(new) == 20
+
+
+def test_keep_knows_an_image_by_its_file_when_names_start_from_another_folder(folder):
+    """As after `merge` with another folder: "a.jpg" has become "pictures/a.jpg". By name none would be kept."""
+    path = folder / "annotations.json"
+    split_file(path, fractions=USUAL, out=folder / "a")
+    document = coco.read(path)
+    root = coco.image_root(document, path).resolve()
+    for image in document["images"]:
+        image["file_name"] = f"{root.name}/{image['file_name']}"
+    relative = Path(os.path.relpath(root.parent, folder.resolve())).as_posix()
+    coco.write({**document, "info": {**document["info"], "image_root": relative}}, folder / "merged.json")
+    split_file(folder / "merged.json", fractions=USUAL, seed=9, keep=folder / "a" / "split.json", out=folder / "b")
+    assert files(folder / "b") == {f"{root.name}/{name}": part for name, part in files(folder / "a").items()}
+
+
+def test_keep_of_a_split_of_other_images_is_refused(folder):
+    path = folder / "annotations.json"
+    split_file(path, fractions=USUAL, out=folder / "a")
+    manifest = folder / "a" / "split.json"
+    manifest.write_text(manifest.read_text().replace('.jpg"', '.jpeg"').replace('.png"', '.jpeg"'))
+    with pytest.raises(InputError, match="none of which is in"):
+        split_file(path, fractions=USUAL, keep=manifest, out=folder / "b")
+    assert not (folder / "b").exists()
 
 
 def test_an_earlier_split_is_replaced_whole(folder):
