@@ -8,6 +8,7 @@ draw annotations.json --out pictures --sample 60 --class cat
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name} {value}: a number from {low} to {high}")
     source = open_source(args.path, image_root=args.image_root)
     pictures = choose(source, args.sample, args.seed, args.classes)
-    if not any(picture.path.is_file() for picture in pictures):
+    if not any(os.path.isfile(picture.path) for picture in pictures):
         raise InputError(
             f"{args.path}: none of the {counted(len(pictures), 'image')} is there, the first would be "
             f"{pictures[0].path}; --image-root DIR names their folder"

@@ -44,6 +44,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--near-distance", type=int, metavar="BITS", help="of 64 that may differ (default 8)")
     parser.add_argument("--keep", type=Path, metavar="SPLIT.JSON", help="images of this split stay in their part")
+    words = "train.json, val.json, test.json as the images' folders are named: a set that is split already"
+    parser.add_argument("--keep-given", action="store_true", help=words)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the folder of the COCO file")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
     parser.add_argument("--jobs", type=int, default=1, help="processes that decode images (default 1)")
@@ -62,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         duplicates=args.duplicates,
         near_distance=args.near_distance,
         keep=args.keep,
+        keep_given=args.keep_given,
         out=args.out,
         image_root=args.image_root,
         jobs=args.jobs,

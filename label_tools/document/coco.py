@@ -72,7 +72,7 @@ def read(
             f"`frcnn check {path} --fix --out OUT.json` writes a copy without them"
         )
     else:
-        for line in one_a_rule(f for f in found if f.level == WARNING or f.code == "B58"):
+        for line in one_a_rule(f for f in found if f.level == WARNING or f.code in ("B44", "B58")):
             log.warning(line)
     return document
 
@@ -190,7 +190,7 @@ def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
     if root is None:
         names = [i.get("file_name") for i in document.get("images", [])[:_LOOKED_AT] if isinstance(i, dict)]
         names = [name for name in names if isinstance(name, str) and is_inside(name)]
-        likely = (root for root in _likely_roots(path) if any((path.parent / root / n).is_file() for n in names))
+        likely = (root for root in _likely_roots(path) if any(os.path.isfile(path.parent / root / n) for n in names))
         root = next(likely, ".")
     if not isinstance(root, str) or "\0" in root:
         raise InputError(f"{annotations_path}, info.image_root: {root!r} is not a path")

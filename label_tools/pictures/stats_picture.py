@@ -35,8 +35,8 @@ def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO,
         every = numbers["all"]
         said = f"{counted(numbers['images'], 'image')}, {counted(every['objects'], 'object')}"
         said = f"{heading}: {said}, {counted(len(numbers['classes']), 'class', 'classes')}"
-        latin = len(plot_families([heading])) == 1  # other fonts may have no bold face
-        figure.suptitle(said, fontsize=13, fontweight="bold" if latin else "normal")
+        families = plot_families([heading])  # not those of the classes: other fonts may have no bold face
+        figure.suptitle(said, fontsize=13, fontfamily=families, fontweight="bold" if len(families) == 1 else "normal")
         _classes(panels[0, 0], numbers, texts)
         _sizes(panels[0, 1], boxes["size"], every, "", "Box size in the file", (32, 96))
         model = f"Box size in the model ({numbers['min_size']}, at most {numbers['max_size']})"

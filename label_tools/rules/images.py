@@ -7,6 +7,7 @@ image cannot be used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class ImageRules:
         if not coco.is_inside(image["file_name"]):
             return self._bad(image, "B31", "file_name leads out of the image root", "use a relative path")
         path = self.root / image["file_name"]
-        if not path.is_file():
+        if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
             try:
                 said: list[tuple[str, str, str]] = []
                 path = Path(self._images.find(image["file_name"], self._images.root, lambda *one: said.append(one)))

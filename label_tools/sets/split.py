@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from label_tools.document import coco
 from label_tools.document.split import PARTS, SHARES, check_fractions, split_document
 from label_tools.pictures.images import sizes_below
+from label_tools.readers.parts import part_named
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from label_tools.text.own_folders import adopt, refuse_foreign, together
@@ -43,15 +44,18 @@ def split_file(
     duplicates: str = "near",
     near_distance: int | None = None,
     keep: Path | None = None,
+    keep_given: bool = False,
     out: Path | None = None,
     image_root: Path | None = None,
     jobs: int = 1,
 ) -> dict:
     """Split the COCO file `annotations`, or that of a folder, into `out`/{train,val,test,split}.json. -> the manifest.
 
-    fractions: shares of the parts, by default SHARES. image_root: in place of the file's own. Raises InputError before
-    anything is written.
+    fractions: shares of the parts, by default SHARES. image_root: in place of the file's own. keep_given: the parts
+    are those that the folders of the images name. Raises InputError before anything is written.
     """
+    if keep_given and (keep is not None or group_by is not None):
+        raise InputError(f"--keep-given decides for every image; leave out {'--keep' if keep else '--group-by'}")
     fractions = check_fractions(SHARES if fractions is None else fractions)
     annotations = coco.file_of(Path(annotations))
     out = annotations.parent if out is None else Path(out)
@@ -61,8 +65,22 @@ def split_file(
     if image_root is not None:  # the file says none, or a wrong one
         relative = Path(os.path.relpath(image_root, annotations.parent)).as_posix()
         document = {**document, "info": {**document["info"], "image_root": relative}}
-    ties = _ties(document, annotations, group_by, duplicates, near_distance, jobs)
-    parts = split_document(document, fractions, seed, group_keys(document, ties), _kept(document, annotations, keep))
+    given = given_parts([image["file_name"] for image in document["images"]])
+    counts = Counter(part for part in given if part is not None)
+    if keep_given:
+        if None in given or not given:
+            outside = next((i["file_name"] for i, part in zip(document["images"], given) if part is None), "no image")
+            raise InputError(f'--keep-given: "{outside}" lies in no folder that is named after a part (train, val, test)')
+        fractions = {name: counts[name] / len(given) for name in PARTS if counts[name]}
+    ties = [] if keep_given else _ties(document, annotations, group_by, duplicates, near_distance, jobs)
+    fixed = _kept(document, annotations, keep)
+    if keep_given:
+        fixed = {image["id"]: part for image, part in zip(document["images"], given)}
+    parts = split_document(document, fractions, seed, group_keys(document, ties), fixed)
+    warnings = warnings_of(parts, fractions)
+    if not keep_given and keep is None and None not in given and len(counts) > 1:
+        says = ", ".join(f"{name} {counts[name]}" for name in PARTS if counts[name])
+        warnings.append(f"the set is split already, its folders say ({says}); --keep-given keeps that")
     root = Path(os.path.relpath(coco.image_root(document, annotations), out)).as_posix()
     manifest = {
         "annotations": Path(os.path.relpath(annotations, out)).as_posix(),
@@ -72,7 +90,7 @@ def split_file(
         "group_by": group_by,
         "duplicates": duplicates,
         "parts": {name: _summary(part) for name, part in parts.items()},
-        "warnings": warnings_of(parts, fractions),
+        "warnings": warnings,
         "kept_together": _describe(document, ties),
         "files": dict(sorted((i["file_name"], name) for name, part in parts.items() for i in part["images"])),
     }
@@ -133,7 +151,7 @@ def _ties(
     if not 0 <= distance <= 64:
         raise InputError(f"--near-distance {distance}: a number of bits from 0 to 64")
     paths = [coco.image_path(document, annotations, image) for image in images]
-    if missing := next((path for path in paths if not path.is_file()), None):
+    if missing := next((path for path in paths if not os.path.isfile(path)), None):
         fix = "--image-root DIR names the folder of the images, --duplicates off splits without opening them"
         raise InputError(f"{missing}: no such file; {fix}")
     try:
@@ -242,7 +260,14 @@ def warnings_of(parts: dict[str, dict], fractions: dict[str, float]) -> list[str
         if everywhere:
             what = "the model cannot learn it" if name == "train" else "nothing there measures it"
             found.append(f"{name} holds no object of {', '.join(everywhere)}: {what}; label more images of it")
+    if not any(s["objects"] for s in summaries.values()):
+        found.append("no object at all: nothing can be learned from these parts")
     return found
+
+
+def given_parts(names: Sequence[str]) -> list[str | None]:
+    """The part that each file name's folders give, the innermost first: "images/val/a.jpg" is of val."""
+    return [next((p for f in reversed(PurePosixPath(n).parts[:-1]) if (p := part_named(f))), None) for n in names]
 
 
 def _describe(document: dict, ties: Sequence[Tie]) -> list[dict]:

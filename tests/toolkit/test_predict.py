@@ -55,8 +55,8 @@ def test_thresholds_come_from_the_checkpoint_unless_given(run, pictures, tmp_pat
     predictor = predict.Predictor(run)
     assert predictor.thresholds(None) == {1: 0.2, 2: 0.5}
     assert predictor.thresholds(0.9) == {1: 0.9, 2: 0.9}
-    everything = list(predict.predict(run, [pictures], score=0.0))
-    nothing = list(predict.predict(run, [pictures], score=1.0))
+    everything = list(predict.predict(run, predict.find_images([pictures]), score=0.0))
+    nothing = list(predict.predict(run, predict.find_images([pictures]), score=1.0))
     assert any(found for _, _, found, _ in everything) and not any(found for _, _, found, _ in nothing)
     assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "o"), "--no-pictures"]) == 0
     written = json.loads((tmp_path / "o" / "detections.json").read_text())

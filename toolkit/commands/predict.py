@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     meta = checkpoint.read_meta(checkpoint.find(args.checkpoint))
     records, bad, below = [], 0, {}
     # before a folder is made: a damaged checkpoint or an unknown device leaves none
-    results = predict.predict(args.checkpoint, args.images, score=args.score, device=args.device, below=below)
+    results = predict.predict(args.checkpoint, files, score=args.score, device=args.device, below=below)
     out = args.out or run_folder.create(Path(), "predictions")
     drawings = {} if args.no_pictures else drawing_paths(out, {name.as_posix(): path for path, name in files})
     progress = Progress()

@@ -7,6 +7,7 @@ order of its categories; 0 is background.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def index_of(document: dict[str, Any], image_root: Path, where: str, check_files
     )
     if check_files:
         for row in range(len(index)):
-            if not index.path(row).is_file():
+            if not os.path.isfile(index.path(row)):
                 raise InputError(
                     f"{where}, image {index.image_ids[row]}: {index.path(row)} not found; "
                     f"needs the file there, or --images with its folder"

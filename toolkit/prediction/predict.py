@@ -131,19 +131,19 @@ def find_images(sources: list[Path]) -> list[tuple[Path, Path]]:
 
 def predict(
     run: Path,
-    sources: list[Path],
+    files: list[tuple[Path, Path]],
     *,
     score: float | None = None,
     device: str = "auto",
     below: dict[Path, tuple[float, str]] | None = None,
 ) -> Iterator[tuple[Path, Path, list[dict[str, Any]], str]]:
-    """(file, name, detections over the thresholds, error text or "") for every picture.
+    """(file, name, detections over the thresholds, error text or "") for every picture that `find_images` gave.
 
     detections: [{"label", "category_id", "score", "bbox": [x, y, w, h] in pixels}], best first. below: receives
     (score, label) of the best detection under its threshold for each picture that shows none. The checkpoint is
     loaded by the call itself, the pictures one by one.
     """
-    return _each_picture(Predictor(run, device), find_images(sources), score, below)
+    return _each_picture(Predictor(run, device), files, score, below)
 
 
 def _each_picture(
