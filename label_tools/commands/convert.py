@@ -255,9 +255,8 @@ def finish(conversion, args: argparse.Namespace) -> int:
         named = ", ".join(f"{folder / name}.json ({n} images)" for name, n in account.get("parts", {}).items())
         print(f"{named or out}: " + "\n".join(report_lines(account)))
         if parts and not named:
-            print(
-                f"  the set is split already ({', '.join(parts)}); --out DIR instead of a file keeps that, or `split --keep-given`"
-            )
+            said = f"the set is split already ({', '.join(parts)})"
+            print(f"  {said}; --out DIR instead of a file keeps that, or `split --keep-given`")
     if not account["findings_by_level"][ERROR]:
         return FINE
     print(f"warning: left out: {losses(account)}; the rest is written (exit code 1)", file=sys.stderr)

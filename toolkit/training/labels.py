@@ -105,7 +105,10 @@ def check_labels(labels: Labels) -> None:
 
 
 def refuse_overlap(labels: Labels) -> None:
-    """Raise InputError when two splits have an image file in common, whatever names lead to it."""
+    """Raise InputError when two splits have an image file in common, whatever names lead to it.
+
+    Exactly the same images are nobody's accident (can it learn four pictures by heart?), so they are a warning.
+    """
     owner: dict[str, str] = {}
     shared: dict[tuple[str, str], list[str]] = {}
     folders: dict[str, str] = {}  # folder -> without links; resolving each file takes minutes for a million
@@ -119,6 +122,9 @@ def refuse_overlap(labels: Labels) -> None:
             if (other := owner.setdefault(path, name)) != name:
                 shared.setdefault((other, name), []).append(file)
     for (one, two), files in shared.items():
+        if len(files) == len(labels[one].index) == len(labels[two].index):
+            log.warning(f"{two} has exactly the images of {one}: AP says how well they are remembered, no more")
+            continue
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         raise InputError(
             f"{labels[one].path} and {labels[two].path} both have the image {files[0]}{more}: what is learned from "
