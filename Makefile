@@ -11,7 +11,7 @@ help:
 	@echo "make test       the test suite"
 	@echo "make setup      only .venv with everything in it; the other targets make it, too"
 	@echo "make test-slow  the long tests"
-	@echo "make lint       ruff"
+	@echo "make lint       format, ruff and types (mypy)"
 	@echo "make docs       the pages of docs/ as a site: site/index.html"
 	@echo "make clean      remove .venv, site and what demo wrote"
 
@@ -33,6 +33,7 @@ test-slow: .venv/ready
 lint: .venv/ready
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m mypy
 
 docs: .venv/ready
 	@$(PYTHON) -m mkdocs build --quiet

@@ -114,7 +114,7 @@ def one_line_errors(command: Callable[[argparse.Namespace], int]) -> Callable[[a
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m anchors", description=__doc__)
     exact = partial(argparse.ArgumentParser, allow_abbrev=False)
-    add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=exact))
+    add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=exact))  # type: ignore[call-overload] # the stub wants a class, argparse any callable
     args = parser.parse_args(argv)
     return args.run(args)
 

@@ -102,14 +102,13 @@ def check_pair(value: object, name: str, low: float = 1) -> tuple:
 
 
 def check_weights(weights: object, name: str = "weights") -> tuple[float, ...]:
-    fits = (
+    if (
         isinstance(weights, Sequence)
         and len(weights) == 4
         and all(isinstance(weight, int | float) and 0 < weight < math.inf for weight in weights)
-    )
-    if not fits:
-        raise ValueError(f"{name}: found {weights!r}, needed four positive numbers for dx, dy, dw, dh")
-    return tuple(weights)
+    ):
+        return tuple(weights)
+    raise ValueError(f"{name}: found {weights!r}, needed four positive numbers for dx, dy, dw, dh")
 
 
 def check_features(features: object, name: str = "features") -> Tensor:

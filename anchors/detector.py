@@ -23,6 +23,7 @@ way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +103,7 @@ class TinyFasterRCNN(nn.Module):
         self.rpn_nms_thresh = check_number(rpn_nms_thresh, "rpn_nms_thresh", 0, 1)
         self.min_size, self.score_thresh, self.nms_thresh = min_size, score_thresh, nms_thresh
         self.max_detections = max_detections
+        self.cell_anchors: Tensor
         self.register_buffer("cell_anchors", generate_cell_anchors(sizes, aspect_ratios), persistent=False)
         self.backbone = backbone(channels)
         self.rpn_head = RPNHead(channels[-1], len(self.cell_anchors))
@@ -134,6 +136,7 @@ class TinyFasterRCNN(nn.Module):
         trace = {"features": features, "images": records}
         if not self.training:
             return self._detect(features, records), trace
+        assert targets is not None  # checked above
         for record, target in zip(records, targets):
             record["gt_boxes"] = target["boxes"].float() * record["scale"]
             record["gt_labels"] = target["labels"]
@@ -143,7 +146,8 @@ class TinyFasterRCNN(nn.Module):
 
     def _batch(self, images: list[Tensor]) -> tuple[Tensor, list[dict]]:
         """Shrink what is too large, pad to one size (a multiple of the stride) with 0, the mean."""
-        shrunk, records = [], []
+        shrunk: list[Tensor] = []
+        records: list[dict[str, Any]] = []
         for image in images:
             height, width = image.shape[-2:]
             factor = min(1.0, self.max_side / max(height, width))

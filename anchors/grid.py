@@ -55,10 +55,10 @@ def generate_cell_anchors(
 
     rounded: half sides rounded to whole pixels, as torchvision does. (Faster R-CNN 3.1.1)
     """
-    sizes = torch.tensor(_positive(sizes, "sizes"), dtype=dtype, device=device)
+    sides = torch.tensor(_positive(sizes, "sizes"), dtype=dtype, device=device)
     root = torch.tensor(_positive(aspect_ratios, "aspect_ratios"), dtype=dtype, device=device).sqrt()
-    w = ((1 / root)[:, None] * sizes).flatten()
-    h = (root[:, None] * sizes).flatten()
+    w = ((1 / root)[:, None] * sides).flatten()
+    h = (root[:, None] * sides).flatten()
     cell_anchors = torch.stack((-w, -h, w, h), dim=1) / 2
     return cell_anchors.round() if rounded else cell_anchors
 
@@ -77,11 +77,11 @@ def legacy_cell_anchors(
     offset 0.
     """
     check_count(base_size, "base_size", low=1)
-    scales = torch.tensor(_positive(scales, "scales"), dtype=dtype, device=device)
+    factors = torch.tensor(_positive(scales, "scales"), dtype=dtype, device=device)
     ratios = torch.tensor(_positive(aspect_ratios, "aspect_ratios"), dtype=dtype, device=device)
     base_w = (base_size**2 / ratios).sqrt().round()
     base_h = (base_w * ratios).round()
-    w, h = ((side[:, None] * scales).flatten() for side in (base_w, base_h))
+    w, h = ((side[:, None] * factors).flatten() for side in (base_w, base_h))
     centre = (base_size - 1) / 2
     return torch.stack((-(w - 1), -(h - 1), w - 1, h - 1), dim=1) / 2 + centre
 

@@ -31,7 +31,8 @@ from anchors.arguments import check_count, check_number
 
 def _start(layer: nn.Linear | nn.Conv2d, std: float) -> None:
     nn.init.normal_(layer.weight, std=std)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def to_anchor_order(output: Tensor, num_anchors: int) -> Tensor:

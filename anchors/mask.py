@@ -48,9 +48,10 @@ class MaskHead(nn.Sequential):
         layers["logits"] = nn.Conv2d(hidden, num_classes, 1)
         super().__init__(layers)
         for layer in self:
-            if not isinstance(layer, nn.ReLU):
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 def mask_targets(gt_masks: Tensor, rois: Tensor, gt_idxs: Tensor, *, size: int = 28) -> Tensor:

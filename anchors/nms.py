@@ -37,7 +37,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_thresh: float, max_keep: int | None =
     boxes, order = checked_and_sorted(boxes, scores, iou_thresh, max_keep)
     iou_thresh = thresh_in(boxes.dtype, iou_thresh)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    keep = []
+    keep: list[Tensor] = []
     while len(order) and (max_keep is None or len(keep) < max_keep):
         best, rest = order[:1], order[1:]
         keep.append(best)

@@ -63,12 +63,14 @@ def convolutions(plan: tuple[int | str, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
     before = 3
     for entry in plan:
-        if entry == "M":
+        if isinstance(entry, str):  # "M"
             layers.append(nn.MaxPool2d(2))
             continue
-        layers += [nn.Conv2d(before, entry, 3, padding=1), nn.ReLU()]
-        nn.init.kaiming_normal_(layers[-2].weight, mode="fan_in", nonlinearity="relu")  # keeps the values' size
-        nn.init.zeros_(layers[-2].bias)
+        layer = nn.Conv2d(before, entry, 3, padding=1)
+        assert layer.bias is not None
+        nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")  # keeps the values' size
+        nn.init.zeros_(layer.bias)
+        layers += [layer, nn.ReLU()]
         before = entry
     return nn.Sequential(*layers)
 

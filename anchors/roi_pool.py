@@ -23,6 +23,7 @@ map before it divides. Here, as in the paper's code and torchvision, the whole R
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,9 +61,7 @@ class Bins(NamedTuple):
     x_end: Tensor
 
 
-def pool_bins(
-    rois: Tensor, map_size: tuple[int, int], output_size: int | tuple[int, int], spatial_scale: float
-) -> Bins:
+def pool_bins(rois: Tensor, map_size: Sequence[int], output_size: int | tuple[int, int], spatial_scale: float) -> Bins:
     """The cells of each bin of rois [K,5] (batch index, XYXY in pixels) on a map of (height, width) cells."""
     x1, y1, x2, y2 = round_half_away(rois[:, 1:] * spatial_scale).unbind(1)
 

@@ -48,7 +48,8 @@ def draw_scene(
 
     ground = torch.rand(3, 1, 1, generator=random) * 0.6 + 0.2
     image = ground + torch.randn(3, size, size, generator=random) * 0.04
-    boxes, labels, masks = torch.zeros(0, 4), [], torch.zeros(0, size, size, dtype=torch.bool)
+    labels: list[int] = []
+    boxes, masks = torch.zeros(0, 4), torch.zeros(0, size, size, dtype=torch.bool)
     for _ in range(whole(1, max_objects)):
         for _ in range(50):  # tries to find a free place; a full scene has one object less
             w, h = whole(smallest, largest), whole(smallest, largest)

@@ -15,7 +15,17 @@ from label_tools.text.command_line import Parser, group_commands
 from label_tools.text.errors import exit_code_of
 from toolkit.stopping import Stopped
 
-COMMANDS = ("advise", "train", "evaluate", "report", "crossval", "curve", "predict", "prelabel", "baseline")
+COMMANDS: tuple[str, ...] = (
+    "advise",
+    "train",
+    "evaluate",
+    "report",
+    "crossval",
+    "curve",
+    "predict",
+    "prelabel",
+    "baseline",
+)
 COMMANDS += ("doctor", "demo")  # of this package, in commands/; those on labels are in label_tools/commands/
 GROUPS = {  # as help lists them
     "Labels": "label convert check split draw stats merge rename remap export",

@@ -42,6 +42,12 @@ class Checkpoint:
     def classes(self) -> list[str]:
         return [c["name"] for c in self.meta["classes"]]
 
+    def needed_state(self) -> dict[str, Any]:
+        """The state for resume; InputError where the checkpoint has none."""
+        if self.state is None:
+            raise InputError(f"{self.folder}: holds no state to go on from; needs the checkpoint `last` of a training")
+        return self.state
+
 
 class NotFinite(ValueError):
     """Weights or an optimiser's state hold NaN or infinity; such a checkpoint is never written."""

@@ -206,8 +206,9 @@ def preset_for(num_images: int) -> str:
 def fields() -> dict[str, tuple[str, dataclasses.Field]]:
     """{option name: (section, field)} over all sections; names are unique."""
     found: dict[str, tuple[str, dataclasses.Field]] = {}
-    for section in dataclasses.fields(Config):
-        for option in dataclasses.fields(section.default):
+    whole = Config()
+    for section in dataclasses.fields(whole):
+        for option in dataclasses.fields(getattr(whole, section.name)):
             assert option.name not in found, option.name
             found[option.name] = (section.name, option)
     return found

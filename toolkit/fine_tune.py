@@ -230,7 +230,7 @@ def _fit(
             folder,
             labels["train"].index,
             val.index if val else None,
-            lambda detections: coco_metrics(val.document, detections),
+            (lambda detections: coco_metrics(val.whole(), detections)) if val else None,
             resume=found,
             processes=processes,
             progress=progress,
@@ -277,7 +277,7 @@ def _evaluate(folder: Path, config: Config, labels: Labels) -> None:
         if name in labels:
             split = labels[name]
             metrics = evaluate_split(
-                predictor, folder, name, split.document, split.index.image_root, seen=seen, where=str(split.path)
+                predictor, folder, name, split.whole(), split.index.image_root, seen=seen, where=str(split.path)
             )
             if small := few(metrics):
                 log.warning(f"{name}: {small}")

@@ -188,10 +188,11 @@ class Run:
         if isinstance(pictures, (str, os.PathLike)) and Path(pictures).is_dir():
             pictures = [path for path, _ in find_images([Path(pictures)])]
         many = isinstance(pictures, (list, tuple))
+        wanted: Sequence[Any] = pictures if isinstance(pictures, (list, tuple)) else [pictures]
         predictor = self._predictor(device)
         thresholds = predictor.thresholds(score)
         found = []
-        for one in pictures if many else [pictures]:
+        for one in wanted:
             source, picture = open_source(one)
             results = [d for d in predictor.picture(picture) if d["score"] >= thresholds[d["category_id"]]]
             found.append(Detections.of(results, predictor.categories, source))

@@ -41,7 +41,7 @@ def main(file: str, function: str, names: list[str], questions: Path, replies: P
         faulthandler.dump_traceback_later(seconds, exit=True, file=late)
         learner, complaint = load(file, function, names)
         send({"unusable": complaint})
-        if complaint:
+        if learner is None:
             return None
         for line in questions.read_text(encoding="utf-8").splitlines():
             arguments = {name: decode(value) for name, value in json.loads(line).items()}
@@ -70,6 +70,8 @@ def load(file: str, function: str, names: list[str]) -> tuple[Callable | None, s
     """(the learner's function, None) or (None, why there is none)."""
     try:
         spec = importlib.util.spec_from_file_location("learner", file)
+        if spec is None or spec.loader is None:
+            return None, "is not a Python file"
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except SystemExit:
@@ -115,6 +117,8 @@ if __name__ == "__main__":
         sys.argv[1],
         sys.argv[2],
         sys.argv[3].split(","),
-        *(Path(name) for name in sys.argv[4:7]),
+        Path(sys.argv[4]),
+        Path(sys.argv[5]),
+        Path(sys.argv[6]),
         float(sys.argv[7]),
     )

@@ -92,8 +92,8 @@ def _best_of(table: Tensor, images: Tensor, corners) -> Tensor:
     """The maximum [n,C] of the rows of table [B,H,W,C] at each of the (y, x) corners."""
     _, height, width, num_channels = table.shape
     table = table.reshape(-1, num_channels)
-    best = None
-    for y, x in corners:
-        found = table.index_select(0, (images * height + y) * width + x)
-        best = found if best is None else torch.maximum(best, found, out=best)
+    rows = (table.index_select(0, (images * height + y) * width + x) for y, x in corners)
+    best = next(rows)
+    for found in rows:
+        torch.maximum(best, found, out=best)
     return best

@@ -32,7 +32,7 @@ SIZE = 28
 class RoundTrip(NamedTuple):
     """An object's mask [800,800] bool, its target [28,28], the mask that the target gives back, and their IoU."""
 
-    index: int
+    row: int
     mask: Tensor
     target: Tensor
     pasted: Tensor
@@ -52,7 +52,7 @@ def round_trip(picture: Picture) -> RoundTrip:
 
 def mask(path: Path, picture: Picture, learned: Learned) -> None:
     found = round_trip(picture)
-    box = picture.boxes[found.index]
+    box = picture.boxes[found.row]
     width, height = (round(float(side)) for side in box[2:] - box[:2])
     sentence = (
         "Mask R-CNN adds one map of 28 x 28 logits for each class; only the map of the RoI's own class is trained."
@@ -79,7 +79,7 @@ def mask(path: Path, picture: Picture, learned: Learned) -> None:
         axes[2].set_xlim(x, x + window)
         axes[2].set_ylim(y + window, y)
         words = (
-            f"{picture.names[found.index]:.20}: {width} x {height} pixels.",
+            f"{picture.names[found.row]:.20}: {width} x {height} pixels.",
             "White 0, black 1; cells that the\nedge crosses are between.",
             f"Blue: both. Orange: one of the two.\nIoU with the true mask {found.iou:.3f}.",
         )

@@ -86,8 +86,8 @@ def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict
     for name, draw in FROM_BOXES.items():
         draw(folder / f"{name}.png", picture, found)
     learned = learn(picture, seed=seed, quick=quick)
-    for name, draw in FROM_TRAINING.items():
-        draw(folder / f"{name}.png", picture, learned)
+    for name, draw_learned in FROM_TRAINING.items():
+        draw_learned(folder / f"{name}.png", picture, learned)
     numbers = {
         "example": example.numbers(example.anchoring(example.BOXES, seed)),
         "picture": {
@@ -106,7 +106,7 @@ def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict
 
 def of_mask(picture: Picture) -> dict:
     found = figures_mask.round_trip(picture)
-    return {"object": picture.names[found.index], "size": figures_mask.SIZE, "iou": round(found.iou, 4)}
+    return {"object": picture.names[found.row], "size": figures_mask.SIZE, "iou": round(found.iou, 4)}
 
 
 def of_training(picture: Picture, learned: Learned) -> dict:

@@ -139,7 +139,7 @@ def breakable(formula: str) -> str:
 def figure(number: int, part: Chapter, folder: Path) -> str:
     """The figure for wide screens; on narrow ones its parts, one below the other, and its sentence as text."""
     with Image.open(folder / part.file) as opened:
-        sentence, (width, height) = opened.text["Description"], opened.size
+        sentence, (width, height) = opened.info["Description"], opened.size
     alt = escape(f"Figure {number}: {part.heading}. {sentence}")
     images = "\n".join(image(path, alt, width) for path in sorted(folder.glob(f"{Path(part.file).stem}_?.png")))
     return f"""<figure>

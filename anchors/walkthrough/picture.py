@@ -55,10 +55,8 @@ def read_picture(image: str | Path | None, labels: str | Path | None) -> Picture
 
     Without both: the lesson's own picture. ValueError for a file that is no picture, has no box, or does not fit.
     """
-    if image is None and labels is None:
-        image, labels = DEFAULT_IMAGE, DEFAULT_LABELS
-    elif labels is None:
-        labels = Path(image).with_suffix(".json")
+    if labels is None:
+        image, labels = (DEFAULT_IMAGE, DEFAULT_LABELS) if image is None else (image, Path(image).with_suffix(".json"))
     document = read_json(Path(labels))
     if image is None:
         image = Path(labels).parent / image_of(document, labels)

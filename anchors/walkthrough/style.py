@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ INK, QUIET = "#1B1B1B", "#5A5A5A"
 WIDE, HIGH, DPI = 12.8, 7.2, 125  # 1600 x 900 pixels
 HALVES = ((0.02, 0.03, 0.515, 0.862), (0.515, 0.03, 0.985, 0.862))  # left, bottom, right, top; in shares
 Parts = Sequence[tuple[float, float, float, float]]
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 13,
     "axes.titlesize": 13,

@@ -71,7 +71,7 @@ def table(numbers: dict) -> str:
         "in the model: median",
         "5 to 95 %",
     )
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     groups = {**numbers["classes"], "all": numbers["all"]} if len(numbers["classes"]) != 1 else numbers["classes"]
     for name, group in groups.items():
         cells = [one_line(name), str(group["images"]), str(group["objects"])]

@@ -21,7 +21,7 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -143,7 +143,7 @@ def write_parts(
 
     An annotation may come as the line that it is to be (`annotation_line`).
     """
-    lists = {"annotations": annotations, "categories": categories, "images": images}
+    lists: dict[str, Iterable[dict | str]] = {"annotations": annotations, "categories": categories, "images": images}
     try:
         with atomic_write(path) as file:
             file.write(b"{")
@@ -153,7 +153,7 @@ def write_parts(
                 if key in lists:
                     _write_list(file, lists[key])
                 else:
-                    file.write(_json(info if key == "info" else other[key]))
+                    file.write(_json(info if key == "info" else (other or {})[key]))
             file.write(b"\n}\n")
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: a name that is not valid text ({error.reason}) cannot be written") from error
@@ -188,9 +188,9 @@ def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
     info, path = document.get("info"), Path(annotations_path)
     root = info.get("image_root") if isinstance(info, dict) else None
     if root is None:
-        names = [i.get("file_name") for i in document.get("images", [])[:_LOOKED_AT] if isinstance(i, dict)]
-        names = [name for name in names if isinstance(name, str) and is_inside(name)]
-        likely = (root for root in _likely_roots(path) if any(os.path.isfile(path.parent / root / n) for n in names))
+        first = [i.get("file_name") for i in document.get("images", [])[:_LOOKED_AT] if isinstance(i, dict)]
+        names = [name for name in first if isinstance(name, str) and is_inside(name)]
+        likely = (place for place in _likely_roots(path) if any(os.path.isfile(path.parent / place / n) for n in names))
         root = next(likely, ".")
     if not isinstance(root, str) or "\0" in root:
         raise InputError(f"{annotations_path}, info.image_root: {root!r} is not a path")
@@ -219,7 +219,7 @@ def is_inside(file_name: str) -> bool:
     return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in file_name and "\\" not in file_name
 
 
-def is_ignore_region(annotation: dict) -> bool:
+def is_ignore_region(annotation: Mapping[str, Any]) -> bool:
     """Whether an annotation is one of the copies, one per class, of a region in which nothing is judged."""
     return annotation.get("label") == "__ignore__" and annotation.get("iscrowd") == 1
 
@@ -236,7 +236,7 @@ def _json(value: object) -> bytes:
     return _ENCODER.encode(value).encode()
 
 
-def _write_list(file, items: Iterable[dict]) -> None:
+def _write_list(file, items: Iterable[dict | str]) -> None:
     file.write(b"[")
     first = True
     for item in items:

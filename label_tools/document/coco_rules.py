@@ -54,6 +54,12 @@ class Examined:
     image_ids: dict[Any, int] = field(default_factory=dict)
     category_ids: dict[Any, int] = field(default_factory=dict)
 
+    def usable(self) -> dict[str, Any]:
+        """The document; DocumentError with the first reason where it has several meanings."""
+        if self.document is None:
+            raise DocumentError(self.fatal[0])
+        return self.document
+
     def say(self, level: str, code: str, place: str, text: str, fix: str = "") -> None:
         self.findings.append(Finding(code, level, self.name, place, text, fix))
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -175,7 +175,7 @@ def _tie_break(seed: int, names: Sequence[str]) -> str:
     return hashlib.sha256(f"{seed}\n{min(names)}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _classes_of(document: dict, groups: Sequence[Sequence[dict]]) -> list[Counter]:
+def _classes_of(document: dict, groups: Collection[Sequence[dict]]) -> list[Counter]:
     """Per group: how many of its images hold each class (by category id; NO_OBJECT where there is none)."""
     held: dict[int, set] = {}
     for annotation in document["annotations"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 _NUMBERS = frozenset((int, float))
 
@@ -19,11 +19,11 @@ def whole(value: Any) -> int | None:
     return None
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     return type(value) in _NUMBERS
 
 
-def are_numbers(value: Any, count: int) -> bool:
+def are_numbers(value: Any, count: int) -> TypeGuard[list[float]]:
     """Whether `value` is a list of `count` numbers."""
     return isinstance(value, list) and len(value) == count and _NUMBERS.issuperset(map(type, value))
 

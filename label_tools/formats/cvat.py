@@ -78,9 +78,9 @@ def _frames(root: ElementTree.Element) -> Iterator[Described]:
             if element.get("outside") != "1":
                 place = f"track {track.get('id')}, {element.tag}"
                 here.append(Drawn(place, track.get("label"), _make(element), _extra(element)))
-    for number in sorted(frames):
-        stem = f"frame_{number:06d}"
-        yield Described([stem + e for e in _ENDINGS], frames[number], size, f"frame {number}", fix=_MEND)
+    for index in sorted(frames):
+        stem = f"frame_{index:06d}"
+        yield Described([stem + e for e in _ENDINGS], frames[index], size, f"frame {index}", fix=_MEND)
 
 
 def _size(width: str | None, height: str | None) -> tuple[float, float] | None:
@@ -121,7 +121,8 @@ def _angle(element: ElementTree.Element) -> float:
 def _box(element: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
     corners = _values(element, "xtl", "ytl", "xbr", "ybr")
     check_range(corners, width, height)
-    x, y, w, h = sorted_box(*corners, remark)
+    x1, y1, x2, y2 = corners
+    x, y, w, h = sorted_box(x1, y1, x2, y2, remark)
     if angle := _angle(element):
         flat = geometry.turned_box(x + w / 2, y + h / 2, w, h, angle)
         return from_polygon(label, flat, width, height, remark)

@@ -188,8 +188,10 @@ def export_masks(
     if overlays:
         for image in document["images"]:
             objects = kept[image["id"]]
-            values = [number_of[a["category_id"]] for a in objects] if mode == "class" else range(1, len(objects) + 1)
-            pixels, _ = masks_write.paint_values(image, objects, list(values))
+            values = (
+                [number_of[a["category_id"]] for a in objects] if mode == "class" else [*range(1, len(objects) + 1)]
+            )
+            pixels, _ = masks_write.paint_values(image, objects, values)
             file = (out / "overlays" / image["file_name"]).with_suffix(".jpg")
             _write(file, masks_write.overlay(coco.image_path(document, annotations, image), pixels))
     _copy(copies)

@@ -20,6 +20,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from label_tools.document.values import is_number
 from label_tools.formats.labelme_shapes import Options, to_instance
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import ImageInfo, image_info, image_size
@@ -251,8 +252,8 @@ def _flag(shape: dict, key: str) -> bool:
 def _anylabeling(shape: dict) -> dict | None:
     """What X-AnyLabeling says of a shape beside its outline: that it is difficult, the score of a model."""
     score = shape.get("score")
-    kept = {"difficult": 1} if shape["difficult"] is True else {}
-    if type(score) in (int, float) and math.isfinite(score):
+    kept: dict[str, Any] = {"difficult": 1} if shape["difficult"] is True else {}
+    if is_number(score) and math.isfinite(score):
         kept["score"] = score
     return kept or None
 

@@ -112,7 +112,7 @@ def read_points(points: Any, width: int, height: int) -> list[float]:
         pairs = set(map(len, points)) == {2}
     except TypeError:
         pairs = False
-    kinds = set(map(type, flat)) if pairs else ()
+    kinds: set[type] = set(map(type, flat)) if pairs else set()
     if not pairs or not kinds <= _NUMBERS:
         at = next(k for k, p in enumerate(points) if not is_point(p))
         raise RefusedError("B26", f"points[{at}] is {points[at]!r:.60}, needs two numbers")
@@ -221,7 +221,7 @@ def read_mask_png(text: Any, width: int, height: int) -> np.ndarray:
     except ImageError as error:
         raise RefusedError("B15", f"mask cannot be read: {error.text}") from error
     if pixels.ndim == 3:
-        pixels = pixels[:, :, : pixels.shape[2] - (pixels.shape[2] in (2, 4))].any(axis=2)  # without alpha
+        pixels = np.any(pixels[:, :, : pixels.shape[2] - (pixels.shape[2] in (2, 4))], axis=2)  # without alpha
     return pixels != 0
 
 
@@ -232,7 +232,8 @@ def _line(
         raise RefusedError("B14", f"{kind} has no area", "--thicken-lines PX makes it an object")
     if len(flat) < 4:
         raise RefusedError("B14", f"{kind} has {len(flat) // 2} point, needs 2 or more")
-    segments = [geometry.thick_segment(*flat[k : k + 4], thickness) for k in range(0, len(flat) - 2, 2)]
+    ends = (flat[k : k + 4] for k in range(0, len(flat) - 2, 2))
+    segments = [geometry.thick_segment(x1, y1, x2, y2, thickness) for x1, y1, x2, y2 in ends]
     return _pieces([lambda s=s: from_polygon(label, s, width, height, remark) for s in segments], width, height)
 
 

@@ -145,7 +145,8 @@ def _rect(shape: dict, label: str, width: int, height: int, remark: Remark) -> I
 
 
 def _circle(shape: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
-    return from_circle(label, *_values(shape, "cx", "cy", "r"), width, height, remark)
+    cx, cy, radius = _values(shape, "cx", "cy", "r")
+    return from_circle(label, cx, cy, radius, width, height, remark)
 
 
 def _ellipse(shape: dict, label: str, width: int, height: int, remark: Remark) -> Instance:

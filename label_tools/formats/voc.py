@@ -55,8 +55,8 @@ def read_file(path: str, images: ImageFolder, *, one_based: bool = False) -> tup
 
 def _described(root: ElementTree.Element, one_based: bool) -> Described:
     name = (root.findtext("filename") or "").strip()
-    size = [_number(root.findtext(f"size/{side}")) for side in ("width", "height")]
-    one = Described([name] if name else [], [], None if None in size else tuple(size))
+    width, height = (_number(root.findtext(f"size/{side}")) for side in ("width", "height"))
+    one = Described([name] if name else [], [], None if width is None or height is None else (width, height))
     if not name:
         one.refusal = RefusedError("B26", "no <filename>")
     for i, element in enumerate(root.iterfind("object")):
@@ -74,7 +74,8 @@ def _make(element: ElementTree.Element, one_based: bool) -> Make:
         keys = ("xmin", "ymin", "xmax", "ymax")
         corners = read_numbers([element.findtext(f"bndbox/{key}") for key in keys], "bndbox (xmin, ymin, xmax, ymax)")
         check_range(corners, width, height)
-        x, y, w, h = sorted_box(*corners, remark)
+        x1, y1, x2, y2 = corners
+        x, y, w, h = sorted_box(x1, y1, x2, y2, remark)
         if one_based:
             x, y, w, h = x - 1, y - 1, w + 1, h + 1
         if angle := _rotation(element):

@@ -171,7 +171,7 @@ def _read_row(row: list[str], number: int, record: ImageRecord, classes: Classes
         tally.drop(error, path, place)
 
 
-def settled_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, ...]:
+def settled_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, float, float, float]:
     """A box whose edges, if they miss the image's edge only by rounding of the fractions, lie on it."""
     x1, y1, x2, y2 = box[0], box[1], box[0] + box[2], box[1] + box[3]
     slack = 1e-4

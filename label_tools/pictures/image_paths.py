@@ -269,7 +269,7 @@ def walk(root: str | os.PathLike, suffixes: tuple[str, ...]) -> list[tuple[str, 
     Folders and files whose name starts with a dot are passed over, links to folders are not entered.
     """
     found = []
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(os.fspath(root)):
         folders[:] = [f for f in folders if not f.startswith(".")]
         parts = Path(folder).relative_to(root).parts
         found += [(parts, n, folder) for n in names if n.lower().endswith(suffixes) and n[0] != "."]

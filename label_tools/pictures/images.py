@@ -35,8 +35,8 @@ from label_tools.pictures.other_files import HAS_HEIC, HEIC_REMEDY, HEIC_SUFFIXE
 from label_tools.pictures.pixels import BITS_TAG, NoWayError, bits_of, to_rgb
 from label_tools.text.errors import InputError
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "MPO")
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".mpo")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "MPO")
+SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".mpo")
 if HAS_HEIC:
     from pillow_heif import register_heif_opener
 
@@ -144,7 +144,7 @@ def open_image(path: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         image.load()
         upright = _turned(image)
         if upright is not image:
-            upright.tag_v2 = getattr(image, "tag_v2", {})  # what the values mean
+            vars(upright)["tag_v2"] = getattr(image, "tag_v2", {})  # what the values mean
         return _to_rgb(upright, _name(path))
 
 

@@ -182,8 +182,10 @@ def _main_path(bold: bool) -> str:
 
 
 @lru_cache(maxsize=64)
-def _font(path: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # the default one is, too, when a size is asked for
+    return font
 
 
 @lru_cache(maxsize=2)

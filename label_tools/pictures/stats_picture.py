@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO,
     names = class_texts(dict(enumerate(numbers["classes"], start=1)))
     texts = {name: plot_text(names[k], f"class {k}") for k, name in enumerate(numbers["classes"], start=1)}
     heading = plot_text(title, "these labels")
-    style = {"font.family": plot_families([heading, *texts.values()]), "font.size": 9}
+    style: dict[Any, Any] = {"font.family": plot_families([heading, *texts.values()]), "font.size": 9}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "stats"}
     with rc_context(style):
         figure = Figure(figsize=(13, 7.6), layout="constrained")
@@ -49,7 +49,12 @@ def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO,
 
 
 def _no_clock(kind: str) -> dict:
-    return {"png": {"Software": None, "Comment": DRAWN}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+    known: dict[str, dict] = {
+        "png": {"Software": None, "Comment": DRAWN},
+        "svg": {"Date": None},
+        "pdf": {"CreationDate": None},
+    }
+    return known[kind]
 
 
 def _classes(panel, numbers: dict, texts: dict[str, str]) -> None:

@@ -141,7 +141,8 @@ def read_colors(path: Path) -> dict[tuple[int, int, int], str]:
             continue
         if len(parts) != 4 or not all(p.isdecimal() and int(p) < 256 for p in parts[:3]):
             raise InputError(f"{path}, line {number}: {line!r}, needs `R G B name` with numbers from 0 to 255")
-        colors[tuple(map(int, parts[:3]))] = parts[3].strip()
+        red, green, blue = map(int, parts[:3])
+        colors[red, green, blue] = parts[3].strip()
     if not colors:
         raise InputError(f"{path}: no colour in it; lines are `R G B name`")
     return colors

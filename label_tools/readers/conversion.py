@@ -159,7 +159,7 @@ class Conversion:
             if one.extra or one.rle or one.label == IGNORE_LABEL:
                 yield _annotation(number, image_id, category_id, one)
             else:
-                polygons = [p.tolist() for p in one.polygons]
+                polygons = [list(p) for p in one.polygons]
                 yield coco.annotation_line(number, image_id, category_id, one.bbox, one.area, int(one.crowd), polygons)
 
     def _numbered(self) -> Iterator[tuple[int, int, Instance]]:
@@ -267,7 +267,7 @@ def _annotation(number: int, image_id: int, category_id: int, one: Instance) -> 
         "bbox": list(one.bbox),
         "area": one.area,
         "iscrowd": int(one.crowd),
-        "segmentation": one.rle or [p.tolist() for p in one.polygons],
+        "segmentation": one.rle or [list(p) for p in one.polygons],
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from label_tools.pictures.images import MAX_PIXELS
 from label_tools.text.errors import InputError
@@ -134,7 +135,7 @@ def convert_program(
     return convert(read, labels=labels, merge_case=merge_case, strict=strict)
 
 
-CONVERTERS = {
+CONVERTERS: dict[str, Callable[..., Any]] = {
     "labelme": convert_labelme,
     "masks": convert_masks,
     "voc": convert_voc,

@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from label_tools.document import coco, coco_rules
 from label_tools.formats import voc
@@ -100,7 +101,7 @@ def read_coco(
 
 
 def read_coco_files(
-    source: str | os.PathLike, files: Sequence[str | os.PathLike], **reading: object
+    source: str | os.PathLike, files: Sequence[str | os.PathLike], **reading: Any
 ) -> tuple[Reading, list[str]]:
     """Several COCO files below `source`, such as one a part, as one set: (its labels, all class names in order).
 
@@ -143,9 +144,10 @@ def _coco_instance(annotation: dict, names: dict[int, str]) -> Instance:
     extra = {k: v for k, v in annotation.items() if k not in ours}
     ignored = coco.is_ignore_region(annotation)
     shape = annotation["segmentation"]
+    x, y, w, h = map(float, annotation["bbox"])
     return Instance(
         IGNORE_LABEL if ignored else names[annotation["category_id"]],
-        tuple(map(float, annotation["bbox"])),
+        (x, y, w, h),
         float(annotation["area"]),
         () if isinstance(shape, dict) else tuple(array("d", p) for p in shape),
         shape if isinstance(shape, dict) else None,

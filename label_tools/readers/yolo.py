@@ -18,7 +18,7 @@ from label_tools.pictures.image_paths import ImageFolder, walk
 from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
 from label_tools.readers.conversion import Reading
 from label_tools.readers.labelme import add_unlabeled
-from label_tools.shapes.instances import Tally
+from label_tools.shapes.instances import ImageRecord, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 
@@ -51,7 +51,8 @@ def read_yolo(
     found = [os.path.join(folder, name) for folder, name in walk(image_root, SUFFIXES)]
     if not found:
         raise InputError(f"{image_root}: no image in it; --images DIR names the folder of the images")
-    records, taken = [], {}
+    records: list[ImageRecord] = []
+    taken: dict[str, str] = {}
     for path in progress(found, len(found)) if progress else found:
         labels = _labels_of(path, source, image_root)
         if labels is None:

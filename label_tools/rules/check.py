@@ -116,9 +116,10 @@ def examine_files(
         root = (image_root or coco.image_root(document, path)) if images else None
         results.append(examine(document, root, os.fspath(path), decode=decode))
     whole = {r.name: r for r in results if r.document is not None}
+    documents = {r.name: r.document for r in results if r.document is not None}
     if len(whole) > 1:
-        shared = [*sets.parts({name: r.document for name, r in whole.items()})]
-        shared += sets.same_files({name: (r.root or Path(), r.document) for name, r in whole.items()})
+        shared = [*sets.parts(documents)]
+        shared += sets.same_files({name: (whole[name].root or Path(), one) for name, one in documents.items()})
         shared += sets.leaks({name: r.prints for name, r in whole.items()})
         for finding in shared:
             whole[finding.file].findings.append(finding)

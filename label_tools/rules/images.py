@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -104,7 +105,8 @@ class ImageRules:
             self._say(NOTE, "B62", image, "has transparency, which is dropped")
 
     def _dark(self, image: dict, info: ImageInfo, picture: Image.Image) -> None:
-        highest = max(high for _, high in picture.getextrema())
+        extrema: Any = picture.getextrema()  # of RGB, a pair a channel
+        highest = max(high for _, high in extrema)
         if info.bits > 8 and 0 < highest <= DARK:
             text = f"nearly black: its values use little of the {info.bits} bits, the highest becomes {highest} of 255"
             remedy = "save it with 8 bits, scaled (magick in.tif -auto-level -depth 8 out.png)"
@@ -128,8 +130,9 @@ class ImageRules:
         place = f'image {image["id"]} "{image["file_name"]}"'
         self.findings.append(Finding(code, level, self.name, place, text, fix))
 
-    def _bad(self, image: dict, code: str, text: str, fix: str = "") -> None:
+    def _bad(self, image: dict, code: str, text: str, fix: str = "") -> dict | None:
         self._say(ERROR, code, image, text, fix)
+        return None
 
 
 def duplicate_findings(

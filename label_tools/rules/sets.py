@@ -41,8 +41,8 @@ def same_files(roots: dict[str, tuple[Path, dict]]) -> Iterator[Finding]:
                 yield Finding("B53", ERROR, name, f"image {image['id']}", text, "an image belongs to one part")
     files = [(name, image["file_name"]) for name, (_, document) in roots.items() for image in document["images"]]
     # a part may be a folder of its own: the names count, not the folders
-    torn = copies_by_name([PurePosixPath(file).name for _, file in files])
-    torn = [[files[k] for k in group] for group in torn if len({files[k][0] for k in group}) > 1]
+    copies = copies_by_name([PurePosixPath(file).name for _, file in files])
+    torn = [[files[k] for k in group] for group in copies if len({files[k][0] for k in group}) > 1]
     if torn:
         shown = ", ".join(f"{file} ({name})" for name, file in torn[0][:3])
         text = f"{counted(len(torn), 'photograph')} with copies in two parts, by their names; the first: {shown}"

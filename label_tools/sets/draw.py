@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from label_tools.pictures.images import open_image
 from label_tools.pictures.own_files import DRAWN, drawing_paths
@@ -78,7 +79,7 @@ class Painter:
             return None
         longer = max(image.size)
         scale = min(longest / longer, max(1.0, shortest / longer))
-        shown = {"scale": scale, "labels": labels, "ids": self.ids, "legend": legend}
+        shown: dict[str, Any] = {"scale": scale, "labels": labels, "ids": self.ids, "legend": legend}
         return paint(image, picture.annotations, self.names, self.colours, **shown)
 
 

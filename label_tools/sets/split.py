@@ -204,8 +204,7 @@ def _read_manifest(path: Path) -> dict:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     files, parts = (manifest.get(key) if isinstance(manifest, dict) else None for key in ("files", "parts"))
-    known = isinstance(files, dict) and isinstance(parts, dict)
-    if not known or not set(map(str, files.values())) <= set(parts):
+    if not isinstance(files, dict) or not isinstance(parts, dict) or not set(map(str, files.values())) <= set(parts):
         raise InputError(f'{path}: no manifest of a split ("parts", and "files": {{file name: part}})')
     return manifest
 

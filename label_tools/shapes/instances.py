@@ -151,9 +151,9 @@ def from_runs(label: str, runs: np.ndarray, width: int, height: int, remark: Rem
     area = rle.area(runs)
     if area == 0:
         raise RefusedError("B86", "mask without a pixel", "delete it")
-    box = rle.box(runs, height)
-    check_sides(box[2], box[3], remark)
-    return Instance(label, tuple(map(float, box)), float(area), (), rle.to_rle(runs, height, width))
+    x, y, w, h = map(float, rle.box(runs, height))
+    check_sides(w, h, remark)
+    return Instance(label, (x, y, w, h), float(area), (), rle.to_rle(runs, height, width))
 
 
 def join(pieces: list[Instance], width: int, height: int) -> Instance:

@@ -18,14 +18,14 @@ class Parser(argparse.ArgumentParser):
     Usage is `PROG POSITIONALS [options]`. Options whose action has `hidden = True` are in `--help-all` alone.
     """
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         words = sys.argv[1:] if args is None else args
         if not words and self._subparsers:  # `frcnn` alone
             self.print_help()
             self.exit(BAD_INPUT)
         return super().parse_args(args, namespace)
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         # before argparse, which would take a beginning for the option, or speak first of what is required and missing
         for word in sys.argv[1:] if args is None else args:
             name = word.partition("=")[0]
@@ -52,17 +52,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"error: {self.prog}: {text}; help: {self.prog} --help\n")
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
-        need = {int: "a whole number", float: "a number"}.get(action.type)
-        if need is None:
+        if action.type is not int and action.type is not float:
             return super()._get_value(action, text)
+        need = "a whole number" if action.type is int else "a number"
         try:
-            return action.type(text)
+            return int(text) if action.type is int else float(text)
         except ValueError:
             raise argparse.ArgumentError(action, f"found {text!r}, needs {need}") from None
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices and not getattr(action, "others_too", False):
-            what = "/".join(action.option_strings) or (action.metavar or action.dest).lower()
+            what = "/".join(action.option_strings) or str(action.metavar or action.dest).lower()
             raise argparse.ArgumentError(None, unknown(what, str(value), map(str, action.choices)))
 
     def format_usage(self) -> str:
@@ -100,7 +100,7 @@ class Parser(argparse.ArgumentParser):
             if isinstance(action, argparse._SubParsersAction):
                 words.append(f"{value} ...")
             elif not action.option_strings:
-                many = {"?": "[{}]", "*": "[{} ...]", "+": "{} [{} ...]"}.get(action.nargs, "{}")
+                many = {"?": "[{}]", "*": "[{} ...]", "+": "{} [{} ...]"}.get(str(action.nargs), "{}")
                 words.append(many.replace("{}", str(value)))
             elif action.required:
                 words.append(action.option_strings[-1] + ("" if action.nargs == 0 else f" {value}"))

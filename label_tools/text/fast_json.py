@@ -13,7 +13,7 @@ from typing import Any
 try:
     from msgspec import json as native
 except ImportError:  # works without, at half the speed
-    native = None
+    native = None  # type: ignore[assignment] # mypy gives a module one type
 
 _KEY = re.compile(rb'"\s*:')  # the end of a key; within a text a quote has a backslash before it
 

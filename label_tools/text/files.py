@@ -8,11 +8,12 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from label_tools.text.atomic import atomic_write
 
 
-def write_json(path: Path, content: object, *, lines: bool = False) -> None:
+def write_json(path: Path, content: Any, *, lines: bool = False) -> None:
     """Whole or not at all; NaN is refused. lines: a list with one entry a line."""
     if lines:
         rows = [json.dumps(row, sort_keys=True, allow_nan=False) for row in content]

@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError, cannot_write
@@ -247,7 +248,7 @@ def _read(folder: Path) -> dict[str, dict]:
     refuse_link(path)
     if not path.exists():
         return {}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     try:
         for kind, content in json.loads(path.read_bytes()).items():
             files = {str(name): [str(one) for one in hashes] for name, hashes in content["files"].items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from label_tools.text import fast_json
@@ -24,8 +25,7 @@ class _TwiceError(ValueError):
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen: set[str] = set()
-        raise _TwiceError(next(k for k, _ in pairs if k in seen or seen.add(k)))
+        raise _TwiceError(next(key for key, times in Counter(k for k, _ in pairs).items() if times > 1))
     return result
 
 

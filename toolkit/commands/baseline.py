@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from toolkit.commands.baseline_train import RUNS, add_budget, add_data, add_train
 
@@ -51,7 +52,7 @@ def list_baselines(args: argparse.Namespace) -> int:
 
     from toolkit.single_object import registry
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for baseline in registry.REGISTRY.values():
         rows.append(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from label_tools.text.errors import FINDINGS, FINE, InputError
 from label_tools.text.findings import ERROR
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     work = out / "labels"
     if not _make_labels(sample, work):
         return FINDINGS
-    options = {"model": "fasterrcnn_tiny_fpn"}
+    options: dict[str, Any] = {"model": "fasterrcnn_tiny_fpn"}
     if args.short or args.epochs:
         options["epochs"] = 2 if args.short else args.epochs
     words = " ".join(f"--{name} {value}" for name, value in options.items())

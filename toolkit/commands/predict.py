@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -37,14 +38,15 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--score: found {args.score}, needs 0 to 1")
     files = predict.find_images(args.images)
     meta = checkpoint.read_meta(checkpoint.find(args.checkpoint))
-    records, bad, below = [], 0, {}
+    records, bad = [], 0
+    below: dict[Path, tuple[float, str]] = {}
     # before a folder is made: a damaged checkpoint or an unknown device leaves none
     results = predict.predict(args.checkpoint, files, score=args.score, device=args.device, below=below)
     out = args.out or run_folder.create(Path(), "predictions")
     drawings = {} if args.no_pictures else drawing_paths(out, {name.as_posix(): path for path, name in files})
     progress = Progress()
     for done, (path, name, detections, error) in enumerate(results, 1):
-        record = {"file_name": name.as_posix(), "detections": detections}
+        record: dict[str, Any] = {"file_name": name.as_posix(), "detections": detections}
         if error:
             bad += 1
             record["error"] = error

@@ -62,7 +62,7 @@ def _add(group: argparse._ArgumentGroup, name: str, option: dataclasses.Field, *
             default=None,
             help=text,
         )
-    added.hidden = hidden
+    vars(added)["hidden"] = hidden  # what `Parser` leaves out of --help
 
 
 def default_text(name: str) -> str:

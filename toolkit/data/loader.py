@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class Batches:
     def __init__(
         self,
         dataset: DetectionDataset,
-        sampler: object,
+        sampler: Iterable[list[Any]],
         workers: int,
         device: torch.device,
         max_bad: int | None = None,

@@ -53,8 +53,8 @@ def adopt_older(run: Path, split: str) -> None:
         return
     last = (folder / "metrics.json").stat().st_mtime + 60  # written last; a copy of the run may have taken a while
     made = [*folder.glob("pictures/[0-9][0-9][0-9].jpg"), *folder.glob("suspects/[0-9][0-9][0-9]_*.json")]
-    made = [path.relative_to(folder).as_posix() for path in made if path.stat().st_mtime <= last]
-    adopt(folder, "evaluation", [*FILES, "suspects/README.txt", *made])
+    ours = [path.relative_to(folder).as_posix() for path in made if path.stat().st_mtime <= last]
+    adopt(folder, "evaluation", [*FILES, "suspects/README.txt", *ours])
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inputs: Iterable[Path] = ()) -> None:
@@ -105,9 +105,9 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
             RECALLS,
             {name: line for name, line in lines.items() if line is not None},
         )
-    lines = {curve.name: curves.sampled(curve, GRID) for curve in evaluation.curves}
+    sampled = {curve.name: curves.sampled(curve, GRID) for curve in evaluation.curves}
     for key in ("precision", "recall", "f1"):
-        _write_columns(folder / f"{key}.csv", "score_threshold", GRID, {n: line[key] for n, line in lines.items()})
+        _write_columns(folder / f"{key}.csv", "score_threshold", GRID, {n: line[key] for n, line in sampled.items()})
 
     if metrics["calibration"]:
         bins = metrics["calibration"]["bins"]

@@ -26,14 +26,15 @@ def to_our_ids(detections: list, found: Examined, where: str) -> tuple[list, lis
         number = next(n for n, d in enumerate(detections) if not isinstance(d, dict))
         raise InputError(f"{where}[{number}]: found a {type(detections[number]).__name__}, needs an object")
     notes: list[str] = []
-    by_id = {key: image["id"] for key, image in _keys(found.document["images"], found.image_ids)}
+    document = found.usable()
+    by_id = {key: image["id"] for key, image in _keys(document["images"], found.image_ids)}
     theirs = {key_of(d.get("image_id")) for d in detections}
-    if theirs and theirs.isdisjoint(by_id) and theirs <= (numbers := _by_number(found.document["images"])).keys():
+    if theirs and theirs.isdisjoint(by_id) and theirs <= (numbers := _by_number(document["images"])).keys():
         by_id = numbers
         notes.append(f"{where}: no image_id is one of the annotations'; all are numbers in file names, matched by them")
     images = _matched(detections, "image_id", by_id, _by_name(found), _file_of, "file_name", where, notes)
-    classes = {key: one["id"] for key, one in _keys(found.document["categories"], found.category_ids)}
-    names = {one["name"]: one["id"] for one in found.document["categories"]}
+    classes = {key: one["id"] for key, one in _keys(document["categories"], found.category_ids)}
+    names = {one["name"]: one["id"] for one in document["categories"]}
     categories = _matched(detections, "category_id", classes, names, _class_of, "class name", where, notes)
     pairs = zip(detections, images, categories, strict=True)
     return [{**d, "image_id": image, "category_id": category} for d, image, category in pairs], notes
@@ -47,7 +48,7 @@ def _keys(entries: list[dict], theirs: dict[Any, int]) -> list[tuple[Any, dict]]
 def _by_name(found: Examined) -> dict[str, int]:
     """Image ids by file name, last part of it, and stem, as far as they are the only ones."""
     names: dict[str, list[int]] = {}
-    for image in found.document["images"]:
+    for image in found.usable()["images"]:
         path = PurePosixPath(image["file_name"])
         for name in {image["file_name"], path.name, path.stem}:
             names.setdefault(name, []).append(image["id"])

@@ -105,10 +105,10 @@ def read(
     for finding in found.fatal or [f for f in found.findings if f.level == ERROR]:
         raise coco_rules.DocumentError(finding)
     detections, notes = to_our_ids(detections, found, detections_name)
-    detections, of_masks = with_runs(found.document, detections, detections_name)
+    detections, of_masks = with_runs(found.usable(), detections, detections_name)
     repaired = [f for f in found.findings if f.level == WARNING or f.code == "B58"]
     repaired = [f for f in repaired if not (sizes is _any_size and f.code == "B52")]
-    return found.document, detections, [*one_a_rule(repaired), *notes, *of_masks]
+    return found.usable(), detections, [*one_a_rule(repaired), *notes, *of_masks]
 
 
 def thresholds(

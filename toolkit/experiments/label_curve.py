@@ -81,7 +81,8 @@ def part_of(document: dict, fraction: float, seed: int) -> dict:
     for annotation in document["annotations"]:
         classes.setdefault(annotation["image_id"], set()).add(annotation["category_id"])
     seen: set = set()
-    first, rest = [], []
+    first: list[dict] = []
+    rest: list[dict] = []
     for image in images:
         new = classes.get(image["id"], set()) - seen
         (first if new else rest).append(image)

@@ -136,6 +136,6 @@ def _mean_ap(
             rows = by_score[(kept & (class_ == k))[by_score]]
             nothing = np.zeros(len(rows), bool)
             values.append(float(precision_at_recalls(right[rows], nothing, int(number)).mean()))
-        elif asked is not None and asked[k]:
+        elif empty is not None and asked is not None and asked[k]:
             values.append(empty)
     return float(np.mean(values)) if values else None

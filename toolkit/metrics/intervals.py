@@ -71,7 +71,8 @@ def _class_ap(
     ap = np.zeros((len(weights), len(right)))
     some = num_objects > 0
     weight = weights[some].astype(np.int32)[:, image]  # [R,D]
-    last_ignored, seen = None, None
+    last_ignored: np.ndarray | None = None
+    seen = np.zeros(weight.shape, np.int32)
     for t in range(len(right)):
         hits = np.flatnonzero(right[t])
         if not len(hits):

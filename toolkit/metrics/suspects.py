@@ -122,8 +122,8 @@ def _without_label(tables: Tables, touching: np.ndarray, confident: float) -> li
         box = np.repeat(tables.det_bbox[[d]], len(here), axis=0)
         if not here or iou_of(box, tables.det_bbox[here]).max() < SAME:
             here.append(int(d))
-    rows = [d for here in kept.values() for d in here]
-    return [_accusation(tables, "no label", float(tables.det_score[d]), d, None, None) for d in rows]
+    chosen = [d for here in kept.values() for d in here]
+    return [_accusation(tables, "no label", float(tables.det_score[d]), d, None, None) for d in chosen]
 
 
 def _not_found(tables: Tables, touched: np.ndarray) -> list[Suspect]:
@@ -149,7 +149,7 @@ def _accusation(
         suspicion=suspicion,
         image_id=tables.image_ids[image],
         file_name=tables.file_names[image],
-        class_name=tables.class_names[tables.det_class[d]] if d is not None else label_class,
+        class_name=tables.class_names[tables.det_class[d] if d is not None else tables.gt_class[g]],
         label_class=label_class,
         bbox=None if d is None else [float(v) for v in tables.det_bbox[d]],
         label_bbox=None if g is None else [float(v) for v in tables.gt_bbox[g]],

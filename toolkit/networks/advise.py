@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from label_tools.text.errors import InputError
 from toolkit.data.dataset import Index
 from toolkit.networks import registry
 from toolkit.networks import view as views
@@ -83,7 +84,10 @@ def advise(index: Index, model: str, image_size: int, max_size: int) -> dict:
 def registered_view(model: str, image_size: int, max_size: int) -> View:
     """How the registered detector of this name sees images at this size."""
     sizes = {"min_size": image_size, "max_size": max_size}
-    return views.view_of(registry.find(model).build(num_classes=2, **sizes))
+    view = views.view_of(registry.find(model).build(num_classes=2, **sizes))
+    if view is None:
+        raise InputError(f"{model}: has no anchors to advise on; needs a detector with an RPN")
+    return view
 
 
 def _advice(index: Index, view: View, now: Coverage, tried: list[dict], fixed_anchors: bool) -> list[str]:

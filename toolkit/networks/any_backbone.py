@@ -123,11 +123,12 @@ def _timm_detector(backbone: str) -> Detector:
     else:
         raise _no_maps(backbone, reason)
     found = [_level(module, m) for module, m in zip(network.feature_info.module_name(), maps, strict=True)]
-    levels = [level for level in found if level and level.stride in STRIDES]
-    if len(levels) < 2 or None in found:
+    whole = [level for level in found if level is not None]
+    levels = [level for level in whole if level.stride in STRIDES]
+    if len(levels) < 2 or len(whole) < len(found):
         raise _no_maps(backbone)
-    indices = [number for number, level in enumerate(found) if level in levels]
-    stages = _stages(network, [level.module for level in found])
+    indices = [number for number, level in enumerate(whole) if level in levels]
+    stages = _stages(network, [level.module for level in whole])
     config = network.default_cfg
 
     def build(num_classes: int, **sizes: Any) -> nn.Module:

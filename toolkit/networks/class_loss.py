@@ -6,6 +6,8 @@ and the logits, and put our value of `loss_classifier` in the place of its own.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -17,7 +19,7 @@ def install(model: nn.Module, weight: torch.Tensor | None, label_smoothing: floa
     """Let `model.roi_heads` report CE(logits, labels; weight [num_classes], label_smoothing) as its loss_classifier."""
     if not hasattr(model, "roi_heads"):
         raise InputError("--label-smoothing and --class-weights: only for torchvision's detectors, not anchors_tiny")
-    roi_heads = model.roi_heads
+    roi_heads: Any = model.roi_heads
     seen: dict[str, torch.Tensor] = {}
     select = roi_heads.select_training_samples
 

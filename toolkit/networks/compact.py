@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -65,7 +66,7 @@ def compact_detector(
 ) -> FasterRCNN:
     """torchvision's FasterRCNN on a backbone with levels "0", "1", "2" of strides 8, 16, 32, made for a CPU: one anchor
     size a level, few proposals, a head of 256."""
-    channels = backbone.out_channels
+    channels: Any = backbone.out_channels
     return FasterRCNN(
         backbone,
         rpn_anchor_generator=AnchorGenerator(anchor_sizes, (ASPECT_RATIOS,) * len(anchor_sizes)),

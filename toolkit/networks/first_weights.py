@@ -113,7 +113,8 @@ def origin(detector: Detector, weights: str) -> str:
 def packaged_file(weights: Packaged) -> Path | None:
     """The file of a package's weights; None where the package is not installed."""
     found = importlib.util.find_spec(weights.package)
-    return Path(found.submodule_search_locations[0], weights.file) if found else None
+    places = found.submodule_search_locations if found else None  # None of a module that is not a package
+    return Path(places[0], weights.file) if places else None
 
 
 def packaged(weights: Packaged) -> dict[str, torch.Tensor]:

@@ -53,7 +53,8 @@ def _spread_sizes(model: nn.Module, config: Config) -> nn.Module:
         if not hasattr(model, "transform"):
             raise InputError(f"--multi-scale: {m.model} has no resize that could vary")
         low, high = m.image_size * (1 - m.multi_scale), m.image_size * (1 + m.multi_scale)
-        model.transform.min_size = (*np.linspace(low, high, 7).round().astype(int).tolist(), m.image_size)
+        transform: Any = model.transform
+        transform.min_size = (*np.linspace(low, high, 7).round().astype(int).tolist(), m.image_size)
     return model
 
 

@@ -79,7 +79,7 @@ def build(
 def rebuild(architecture: dict[str, Any]) -> nn.Module:
     """The network that `architecture` describes, with random weights, its lower stages frozen as it says."""
     detector = find(architecture["name"])
-    model = detector.build(num_classes=architecture["num_classes"], **architecture["sizes"])
+    model: Any = detector.build(num_classes=architecture["num_classes"], **architecture["sizes"])
     for parameter in model.parameters():  # torchvision freezes by default; `freeze` is ours
         parameter.requires_grad_(True)
     set_norm(model.backbone, architecture["norm"], architecture["eps"])
@@ -107,10 +107,10 @@ def restored(found: Checkpoint) -> nn.Module:
     return model.eval()
 
 
-def _pin_roi_scales(model: nn.Module) -> None:
+def _pin_roi_scales(model: Any) -> None:
     """Set the strides that RoIAlign divides by. torchvision guesses them from the first batch and keeps them; where
     padding adds much to a small image (45 px to 64) it guesses half the stride, for every batch that follows."""
-    pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
+    pool: Any = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
     if not hasattr(pool, "map_levels"):
         return
     levels = view.strides(model.backbone)
@@ -120,7 +120,7 @@ def _pin_roi_scales(model: nn.Module) -> None:
     pool.map_levels = initLevelMapper(low, high, pool.canonical_scale, pool.canonical_level)
 
 
-def _lighten(model: nn.Module) -> None:
+def _lighten(model: Any) -> None:
     """Let a CPU compute RoIAlign and the backward of the RPN's convolutions in our way: same numbers, same state."""
     pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
     if type(pool) is MultiScaleRoIAlign:
@@ -161,7 +161,7 @@ def freeze(model: nn.Module, detector: Detector, trainable_layers: int) -> None:
             parameter.requires_grad_(name not in frozen)
         return
     if hasattr(body, "layer4"):
-        stages = [[body.conv1, body.bn1], [body.layer1], [body.layer2], [body.layer3], [body.layer4]]
+        stages: list[list[Any]] = [[body.conv1, body.bn1], *([body.get_submodule(f"layer{k}")] for k in (1, 2, 3, 4))]
     else:
         children = list(body.children())
         # mobilenet: a stage begins where the image is halved (torchvision's `_is_cn`), and with the last layer
@@ -175,7 +175,8 @@ def freeze(model: nn.Module, detector: Detector, trainable_layers: int) -> None:
 
 def body_of(model: nn.Module) -> nn.Module:
     """The part of the backbone that pretrained weights fill: without the FPN."""
-    return getattr(model.backbone, "body", model.backbone)
+    backbone: Any = model.backbone
+    return getattr(backbone, "body", backbone)
 
 
 def freeze_norms(model: nn.Module) -> None:

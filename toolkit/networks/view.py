@@ -7,6 +7,7 @@ advice on memory give one answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,13 +122,14 @@ def view_of(model: nn.Module) -> View | None:
     generator = getattr(getattr(model, "rpn", None), "anchor_generator", None)
     if generator is None:
         return None
+    detector: Any = model  # torchvision's
     levels = tuple(
         Level(stride, tuple(sizes), tuple(ratios))
         for stride, sizes, ratios in zip(
-            strides(model.backbone).values(), generator.sizes, generator.aspect_ratios, strict=True
+            strides(detector.backbone).values(), generator.sizes, generator.aspect_ratios, strict=True
         )
     )
-    transform = model.transform
+    transform = detector.transform
     return View(transform.min_size[-1], transform.max_size, levels, transform.size_divisible)
 
 

@@ -21,7 +21,7 @@ TRUTH, ANSWER, OTHER = rgb(PAGE_COLOURS[2]), rgb(PAGE_COLOURS[0]), rgb(PAGE_COLO
 
 def draw_boxes(image: Image.Image, boxes: Sequence, texts: Sequence[str], colours: Sequence[Colour]) -> Image.Image:
     """A copy of `image` with XYXY boxes, each with its text and in its colour."""
-    corners = [tuple(float(v) for v in box) for box in boxes]
+    corners = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in boxes]
     shapes = [{"bbox": bbox(box)} for box in corners]
     picture = paint_shapes(image, shapes, colours)
     write_tags(picture, [Tag(*tag) for tag in zip(corners, texts, colours, strict=True)])

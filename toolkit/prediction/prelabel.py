@@ -26,7 +26,8 @@ def prelabel(
     NAME keeps the picture's folder below its source. Shapes are rectangles over the thresholds of `predict`. Refuses
     pictures whose drafts would have one name.
     """
-    todo, done = [], []
+    todo: list[tuple[Path, Path, Path, Path | None]] = []
+    done: list[tuple[Path, Path, Path, Path | None]] = []
     for path, name in predict.find_images(sources):
         target = out / name.with_suffix(".json")
         labelled = next((p for p in (path.with_suffix(".json"), target) if p.exists()), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from markupsafe import Markup, escape
 
@@ -60,7 +61,7 @@ def line_chart(
         parts.append(f'<path class="guide" d="M{at},{TOP}V{HEIGHT - BOTTOM}"><title>{escape(text)}</title></path>')
     for line in lines:
         if line.low is not None and line.high is not None:
-            parts.append(_band(axes, line))
+            parts.append(_band(axes, line, line.low, line.high))
     for line in sorted(lines, key=lambda one: one.strong):
         parts.append(_curve(axes, line))
     return _svg(parts, f"{y_label} against {x_label}")
@@ -95,9 +96,9 @@ def _path(points: list[tuple[float, float]], step: bool) -> str:
     return drawn
 
 
-def _band(axes: _Axes, line: Line) -> str:
-    up = [f"{axes.x(x)},{axes.y(y)}" for x, y in zip(line.x, line.high)]
-    down = [f"{axes.x(x)},{axes.y(y)}" for x, y in zip(line.x, line.low)][::-1]
+def _band(axes: _Axes, line: Line, low: Sequence[float], high: Sequence[float]) -> str:
+    up = [f"{axes.x(x)},{axes.y(y)}" for x, y in zip(line.x, high)]
+    down = [f"{axes.x(x)},{axes.y(y)}" for x, y in zip(line.x, low)][::-1]
     return f'<path class="band c{line.colour % NUM_COLOURS}" d="M{"L".join(up + down)}Z"/>'
 
 
@@ -141,7 +142,7 @@ def bar_chart(
 def histogram(groups: Sequence[tuple[str, Sequence[int]]], edges: Sequence[float], x_label: str) -> Markup:
     """Stacked counts per bin of equal drawn width; the edges are written below."""
     totals = [sum(counts[b] for _, counts in groups) for b in range(len(edges) - 1)]
-    top = max([1, *totals])
+    top: float = max([1, *totals])
     ticks = [t for t in _ticks(0, top, 4) if t == int(t)]
     top = max(top, ticks[-1])
     width = (WIDTH - LEFT - RIGHT) / max(1, len(totals))
@@ -152,14 +153,14 @@ def histogram(groups: Sequence[tuple[str, Sequence[int]]], edges: Sequence[float
         parts.append(f'<path class="grid" d="M{LEFT},{y}H{WIDTH - RIGHT}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{int(tick)}</text>')
     for b, total in enumerate(totals):
-        y, x = HEIGHT - BOTTOM, LEFT + b * width
+        base, x = float(HEIGHT - BOTTOM), LEFT + b * width
         bounds = f"{_short(edges[b])} to {_short(edges[b + 1])}"
         for g, (name, counts) in enumerate(groups):
             tall = counts[b] * scale
-            y -= tall
+            base -= tall
             if counts[b]:
                 text = f"{escape(name)}, {bounds}: {counts[b]} of {total}"
-                spot = f'x="{x + 1:.1f}" y="{y:.1f}" width="{width - 2:.1f}" height="{tall:.1f}"'
+                spot = f'x="{x + 1:.1f}" y="{base:.1f}" width="{width - 2:.1f}" height="{tall:.1f}"'
                 parts.append(f'<rect class="bar c{g % NUM_COLOURS}" {spot}><title>{text}</title></rect>')
     for b, edge in enumerate(edges):
         if len(edges) <= 12 or b % 2 == 0:
@@ -207,10 +208,10 @@ def matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
             0, f'<g class="cell"><rect x="{left}" y="{top}" width="{n * cell}" height="{n * cell}" rx="2"/></g>'
         )
     for j, name in enumerate(names):
-        x = left + j * cell + cell / 2 + 4
+        at_x = left + j * cell + cell / 2 + 4
         turn = -45 if cell >= 22 else -90
         parts.append(
-            f'<text class="name" transform="translate({x},{top - 6}) rotate({turn})"{small}>{_clip(name)}</text>'
+            f'<text class="name" transform="translate({at_x},{top - 6}) rotate({turn})"{small}>{_clip(name)}</text>'
         )
     return _svg(parts, "confusion matrix", height, width + min(60, 5 * longest))
 
@@ -296,7 +297,7 @@ def _span(values: Sequence[float], zero: bool = False) -> tuple[float, float]:
     return low, high if not zero else high * 1.04
 
 
-def _finite(value: float | None) -> bool:
+def _finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 

@@ -6,9 +6,10 @@ import base64
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -69,8 +70,8 @@ class EvaluationFigures:
     def _columns(self, name: str) -> tuple[list[float], dict[str, list[float | None]], tuple[str, str]]:
         """First column, {heading: column} of the others, link; an empty cell is None."""
         header, rows, link = self._table(name)
-        columns = [[float(row[i]) if row[i] else None for row in rows] for i in range(len(header))]
-        return columns[0], dict(zip(header[1:], columns[1:])), link
+        columns = [[float(row[i]) if row[i] else None for row in rows] for i in range(1, len(header))]
+        return [float(row[0]) for row in rows], dict(zip(header[1:], columns)), link
 
     def _some(self) -> str:
         more = len(self.metrics["per_class"]) - len(self.shown)
@@ -217,9 +218,9 @@ def losses(training: Training) -> Figure | None:
         lines.append(Line("training, per step", x[::every], values[::every], 0))
     train, val = _epoch_losses(training, "train_loss"), _epoch_losses(training, "val_loss")
     if train and not steps:
-        lines.append(Line("training, per epoch", *zip(*train), colour=0, points=True))
+        lines.append(_through("training, per epoch", train, colour=0, points=True))
     if val:
-        lines.append(Line("validation, per epoch", *zip(*val), colour=1, strong=True, points=True))
+        lines.append(_through("validation, per epoch", val, colour=1, strong=True, points=True))
     if not lines:
         return None
     by_step = dict(val)
@@ -227,7 +228,7 @@ def losses(training: Training) -> Figure | None:
     rows = rows or [[s, v, by_step.get(s)] for s, v in train]
     rows += [[s, None, v] for s, v in val if s not in {r[0] for r in rows}]
     link = table_link(["step", "train_loss", "val_loss"], rows, "losses.csv")
-    top = max(max(line.y) for line in lines)
+    top = max(v for line in lines for v in line.y if v is not None)
     chart = line_chart(lines, "step", "loss", y_range=(0, min(top, _calm_top(lines)) * 1.05))
     caption = (
         "Sum of the four losses of Faster R-CNN on the train split"
@@ -238,9 +239,14 @@ def losses(training: Training) -> Figure | None:
     return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
 
 
+def _through(name: str, pairs: Sequence[tuple[float, float]], **style: Any) -> Line:
+    """The curve through pairs (x, y); style: the other fields of `Line`."""
+    return Line(name, [x for x, _ in pairs], [y for _, y in pairs], **style)
+
+
 def _calm_top(lines: list[Line]) -> float:
     """The top of the axis: a first spike must not flatten the rest."""
-    values = sorted(v for line in lines for v in line.y)
+    values = sorted(v for line in lines for v in line.y if v is not None)
     return max(values[int(0.98 * (len(values) - 1))] * 1.3, 1e-6)
 
 
@@ -264,7 +270,7 @@ def ap_per_epoch(training: Training) -> Figure | None:
     for i, key in enumerate(keys):
         points = [(r["epoch"], r[key]) for r in records if _good(r.get(key))]
         if points:
-            lines.append(Line(key, *zip(*points), colour=i, strong=key == "AP", points=len(points) <= 60))
+            lines.append(_through(key, points, colour=i, strong=key == "AP", points=len(points) <= 60))
     link = table_link(["epoch", *keys], [[r["epoch"], *(r.get(k) for k in keys)] for r in records], "epochs.csv")
     chart = line_chart(lines, "epoch", "AP", y_range=(0, 1), whole_x=True)
     best = max((r for r in records if _good(r.get("AP"))), key=lambda r: r["AP"], default=None)
@@ -299,7 +305,7 @@ def label_curve_figure(result: dict) -> Figure:
         lines.append(Line("fit", grid["num_images"], grid["AP"], 0, strong=True, low=grid["low"], high=grid["high"]))
     for i, seed in enumerate(sorted({p["seed"] for p in points})):
         mine = sorted((p["num_images"], p["AP"]) for p in points if p["seed"] == seed)
-        lines.append(Line(f"seed {seed}", *zip(*mine), colour=1 + i % 7, points=True, dashed=True))
+        lines.append(_through(f"seed {seed}", mine, colour=1 + i % 7, points=True, dashed=True))
     link = table_link(
         ["num_images", "seed", "AP"], [[p["num_images"], p["seed"], p["AP"]] for p in points], "curve.csv"
     )

@@ -40,7 +40,8 @@ def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
     galleries = choose(evaluation)
     wanted = dict.fromkeys((item.image, item.crop) for items in galleries.values() for item in items)
     pictures, lost = _pictures(list(wanted), evaluation.tables.file_names, image_root)
-    spent, made = 0, {}
+    spent = 0
+    made: dict[tuple, dict] = {}
     for key in wanted:  # the first galleries have the first claim on the budget
         if key in pictures and spent < PICTURE_BUDGET:
             content, view, size = pictures[key]
@@ -135,10 +136,10 @@ def choose(evaluation) -> dict[str, list[_Item]]:
         return _Item(int(i), title, view.boxes(int(i)))
 
     size = tables.gt_bbox[:, 2] * tables.gt_bbox[:, 3]
-    lost = np.flatnonzero(missed)
-    lost = _spread(lost[np.argsort(-size[lost], kind="stable")], tables.gt_image)
-    false = np.flatnonzero(wrong)
-    false = _spread(false[np.argsort(-tables.det_score[matches.det[false]], kind="stable")], image_of)
+    rows = np.flatnonzero(missed)
+    lost = _spread(rows[np.argsort(-size[rows], kind="stable")], tables.gt_image)
+    rows = np.flatnonzero(wrong)
+    false = _spread(rows[np.argsort(-tables.det_score[matches.det[rows]], kind="stable")], image_of)
     return {
         "best": [whole(i) for i in best],
         "worst": [whole(i) for i in worst],
@@ -151,7 +152,8 @@ def choose(evaluation) -> dict[str, list[_Item]]:
 def _spread(rows: np.ndarray, image_of: np.ndarray, most: int = 2) -> list[int]:
     """The first MANY_CROPS rows, at most `most` of an image while other images have some."""
     taken: dict[int, int] = {}
-    first, later = [], []
+    first: list[int] = []
+    later: list[int] = []
     for row in rows.tolist():
         image = int(image_of[row])
         taken[image] = taken.get(image, 0) + 1

@@ -27,8 +27,8 @@ def run_html(folder: Path) -> str:
         lines.append("<p>Not evaluated yet.</p>")
     if (folder / "curves.png").is_file():
         content = base64.b64encode((folder / "curves.png").read_bytes()).decode()
-        about = 'alt="losses and AP over the epochs" style="max-width:800px"'
-        lines.append(f'<img {about} src="data:image/png;base64,{content}">')
+        how = 'alt="losses and AP over the epochs" style="max-width:800px"'
+        lines.append(f'<img {how} src="data:image/png;base64,{content}">')
     if (folder / "report.html").is_file():
         link = quote(Path(os.path.relpath(folder / "report.html")).as_posix())
         lines.append(f'<p><a href="{link}">report.html</a></p>')

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -72,11 +73,11 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
         check_whole(where, "evaluation")
         names = (name for name in written(where, "evaluation") if not name.startswith("suspects/"))  # to be corrected
         problems += not_whole(where, "evaluation", names)
-    loaded = {name: _load(path, problems) for name, path in evaluations.items()}
-    loaded = {name: metrics for name, metrics in loaded.items() if metrics is not None}
+    found = {name: _load(path, problems) for name, path in evaluations.items()}
+    loaded = {name: metrics for name, metrics in found.items() if metrics is not None}
     main = split if split in loaded else next(iter(loaded), None)
-    metrics = loaded.get(main)
-    page = {
+    metrics = loaded[main] if main is not None else None
+    page: dict[str, Any] = {
         "style": Markup((HERE / "style.css").read_text(encoding="utf-8") + _palette()),
         "script": Markup((HERE / "sort.js").read_text(encoding="utf-8")),
         "title": _title(folder, metrics, training),
@@ -106,7 +107,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
         "gallery_note": "",
         "num_suspects": 0,
     }
-    if metrics is not None:
+    if main is not None and metrics is not None:
         where = evaluations[main]
         relative = Path(os.path.relpath(where, place))
         page["figures"] = _figures(where, metrics, relative)
@@ -149,7 +150,7 @@ def _status(training: Training) -> str:
     if not training.exists or status == "finished":
         return ""
     last = training.epochs[-1]["epoch"] if training.epochs else 0
-    what = {"stopped": "was stopped", "failed": "failed"}.get(status, "has not ended or was cut off")
+    what = {"stopped": "was stopped", "failed": "failed"}.get(str(status), "has not ended or was cut off")
     return f"This run {what}; {last} epochs are complete. What follows is what it left behind."
 
 

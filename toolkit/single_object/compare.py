@@ -95,7 +95,10 @@ def compare(
     root = Path(image_root) if image_root else coco.image_root(document, annotations)
     if checkpoint.read_meta(checkpoint.find(detector)).get("kind") == "single_object":
         raise InputError(f"--detector {detector}: is a single-object baseline; needs a run of `frcnn train`")
-    sides = {"baseline": SingleObjectPredictor(run, device), "detector": Predictor(detector, device)}
+    sides: dict[str, SingleObjectPredictor | Predictor] = {
+        "baseline": SingleObjectPredictor(run, device),
+        "detector": Predictor(detector, device),
+    }
     truth = main_objects(document)
     paths = {image["id"]: root / image["file_name"] for image in document["images"]}
     if not paths:
@@ -170,7 +173,8 @@ def _groups(document: coco.Document, truth: dict[int, dict | None]) -> dict[str,
         counts[annotation["image_id"]] += not annotation["iscrowd"]
     share = {}
     for image in document["images"]:
-        box = truth[image["id"]]["bbox"] if truth[image["id"]] else (0, 0, 0, 0)
+        largest = truth[image["id"]]
+        box = largest["bbox"] if largest else (0, 0, 0, 0)
         share[image["id"]] = box[2] * box[3] / (image["width"] * image["height"])
     return {
         "with objects": [i for i in truth if counts[i]],
@@ -186,10 +190,11 @@ def _numbers(rows: list[int], truth: dict[int, dict | None], found: dict[int, Fo
     confident answer, which for images without objects is the share of false alarms."""
     if not rows:
         return {"num_images": 0, "accuracy": None, "mean_iou": None, "iou50": None, "says_something": None}
-    with_object = [i for i in rows if truth[i]]
     right, ious = [], []
-    for image_id in with_object:
+    for image_id in rows:
         answer, true = found[image_id].main(), truth[image_id]
+        if not true:
+            continue
         right.append(answer is not None and answer["category_id"] == true["category_id"])
         ious.append(_iou(answer["bbox"], true["bbox"]) if answer else 0.0)
     return {
@@ -226,7 +231,10 @@ def as_text(numbers: dict[str, Any]) -> str:
     for group in next(iter(sides.values()))["groups"]:
         parts = [side["groups"][group] for side in sides.values()]
         count = parts[0]["num_images"]
-        rows = (("accuracy", "class of the largest object"), ("mean_iou", "mean IoU of the largest object"))
+        rows: tuple[tuple[str, str], ...] = (
+            ("accuracy", "class of the largest object"),
+            ("mean_iou", "mean IoU of the largest object"),
+        )
         if group == "no object":
             rows = (("says_something", "false alarms"),)
         for key, name in rows if count else ():

@@ -26,7 +26,8 @@ def read(output: Any, form: str) -> Answer:
     pair: (logits, box) or (logits, box, presence); presence_box_class: [B,1+4+K]; box_class: [B,4+K].
     """
     if form == "pair":  # losses are computed in float32 whatever the network's precision
-        return Answer(*(None if part is None else part.float() for part in output))
+        parts: list[Any] = [None if part is None else part.float() for part in output]
+        return Answer(*parts)
     output = output.float()
     if form == "presence_box_class":
         return Answer(output[:, 5:], output[:, 1:5], output[:, 0])

@@ -82,10 +82,17 @@ class Baseline:
         return dict(self.fixed) if self.grid else {"num_classes": num_classes, **self.fixed}
 
 
-_SHAPES = {"data": "shapes5", "form": "pair", "code": "inclusive", "loss": "ce + mse", "optimizer": "sgd", "raw": True}
-_DIGITS = {"data": "digits", "form": "presence_box_class", "code": "centre", "loss": "bce + 4*mse + ce"}
-_GRID = {"data": "digit_grid", "form": "grid", "code": "centre", "loss": "grid_document"}
-_HW5 = {"data": "dominant", "form": "pair", "code": "corners", "betas": (0.9, 0.99), "size": 256}
+_SHAPES: dict[str, Any] = {
+    "data": "shapes5",
+    "form": "pair",
+    "code": "inclusive",
+    "loss": "ce + mse",
+    "optimizer": "sgd",
+    "raw": True,
+}
+_DIGITS: dict[str, Any] = {"data": "digits", "form": "presence_box_class", "code": "centre", "loss": "bce + 4*mse + ce"}
+_GRID: dict[str, Any] = {"data": "digit_grid", "form": "grid", "code": "centre", "loss": "grid_document"}
+_HW5: dict[str, Any] = {"data": "dominant", "form": "pair", "code": "corners", "betas": (0.9, 0.99), "size": 256}
 _KAK = "000: LOADnet2, lecture on detection and localisation"
 _SAHIN = "001: HW5Net, homework report"
 _POST = "002: ResNet-34 on the largest object, post"
@@ -94,7 +101,10 @@ _OURS = "ours"
 
 # the document's SGD is still on the first plateau after most of an epoch; Adam leaves it earlier, with larger batches
 # too late for two epochs
-_LOADNET = {"budget": Budget(2, 4, 1e-4, 10_000, 1_000), "scaled": Budget(2, 8, 5e-4, 10_000, 1_000, "adam", "cosine")}
+_LOADNET: dict[str, Any] = {
+    "budget": Budget(2, 4, 1e-4, 10_000, 1_000),
+    "scaled": Budget(2, 8, 5e-4, 10_000, 1_000, "adam", "cosine"),
+}
 # the document's pictures, few times instead of a hundred: fresh handwriting in fresh places is worth more than the same
 # again. The networks with norms need many steps at first, so a quarter of the batch, and a rate that rises
 _LOCALISE = {100: Budget(100, 64, 1e-3, 59_400, 6_600), 50: Budget(50, 64, 1e-3, 59_400, 6_600)}
@@ -109,11 +119,11 @@ _DETECT_SCALED = {
     100: Budget(12, 64, 1e-3, 4_000, 1_000, schedule="onecycle"),
     25: Budget(3, 64, 1e-3, 4_000, 1_000, schedule="onecycle"),
 }
-_DOMINANT = {"budget": Budget(30, 16, 1e-3, 3_789, 1_972), "scaled": Budget(15, 16, 1e-3, 0, 0)}
+_DOMINANT: dict[str, Any] = {"budget": Budget(30, 16, 1e-3, 3_789, 1_972), "scaled": Budget(15, 16, 1e-3, 0, 0)}
 # 100 steps of 211 million weights: what two cores can pay for
-_FULL = {**_DOMINANT, "drawn": Budget(2, 16, 1e-3, 800, 300, schedule="cosine")}
+_FULL: dict[str, Any] = {**_DOMINANT, "drawn": Budget(2, 16, 1e-3, 800, 300, schedule="cosine")}
 # 64 pixels cost half of what 96 do; after five epochs class and box are learned, after fifteen the losses differ
-_LIGHT = {**_DOMINANT, "drawn": Budget(15, 16, 1e-3, 2_000, 1_000, schedule="cosine", size=64)}
+_LIGHT: dict[str, Any] = {**_DOMINANT, "drawn": Budget(15, 16, 1e-3, 2_000, 1_000, schedule="cosine", size=64)}
 _LARGEST = Budget(0, 0, 0.0, 5_011, 0)
 
 

@@ -64,7 +64,7 @@ class Source:
 
     def moved(self, folder: Path, to_run: bool) -> Source:
         """With paths as seen from a run folder (to_run), so that a resume finds them from anywhere; or back."""
-        paths = {}
+        paths: dict[str, Any] = {}
         for key in ("data", "val"):
             path = getattr(self, key)
             here = path if to_run else path and folder / path

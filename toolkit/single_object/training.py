@@ -93,10 +93,11 @@ class SingleObject(Task):
         self.first_weights = pretrained if resume is None else resume.meta.get("first_weights", "none")
         self.recipe = recipe = dataclasses.replace(recipe, options=options)
         # channels last: the same numbers up to rounding, a fifth faster on a CPU
-        network = make_network(baseline, options, pretrained).to(self.device, memory_format=torch.channels_last)
+        network = make_network(baseline, options, pretrained).to(self.device)
+        network.to(memory_format=torch.channels_last)
         self.learner = Learner(network, _optimizer(network, recipe, baseline.betas))
         self.targets, self.val_targets = Targets(baseline, train, recipe), Targets(baseline, val, recipe)
-        self.loss_names, self.unreadable = self.targets.loss_names, []
+        self.loss_names = self.targets.loss_names
         self.count_of_batches = _batch_count(len(train), recipe.batch)
         self.log_every = max(1, min(recipe.log_every, self.count_of_batches * recipe.epochs // 50))
         self.fingerprints = fingerprint(train), fingerprint(val)

@@ -41,7 +41,9 @@ def outputs(network: nn.Module, baseline: Baseline, images: Tensor, device: torc
 def answer_all(parts: list[Any], form: str) -> Answer:
     """Batches of outputs -> one Answer."""
     answers = [read(part, form) for part in parts]
-    presence = None if answers[0].presence is None else torch.cat([a.presence for a in answers])
+    presence = (
+        None if answers[0].presence is None else torch.cat([a.presence for a in answers if a.presence is not None])
+    )
     return Answer(torch.cat([a.logits for a in answers]), torch.cat([a.values for a in answers]), presence)
 
 
@@ -73,6 +75,7 @@ def document_numbers(baseline: Baseline, samples: Samples, answer: Answer, predi
     """The numbers that the baseline's own document computes, its way."""
     truth = samples.one()
     if baseline.data == "digits":
+        assert answer.presence is not None  # these networks answer it
         rows = torch.cat((answer.presence[:, None], answer.values, answer.logits), 1)
         coded = box_codes.encode(truth.boxes, "centre", samples.size)
         labels = torch.cat((truth.present[:, None].float(), coded, truth.labels[:, None].float()), 1)

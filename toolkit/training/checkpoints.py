@@ -39,7 +39,7 @@ class State:
     def of(cls, found: checkpoint.Checkpoint) -> State:
         """The state in a checkpoint."""
         try:
-            return cls(**found.state["progress"])
+            return cls(**found.needed_state()["progress"])
         except (KeyError, TypeError):
             raise InputError(
                 f"{found.folder}: was saved by another version of this toolkit, which alone can go on with it; "

@@ -47,7 +47,7 @@ class Detection(Task):
         self.config, self.train, self.val, self.evaluate = config, train, val, evaluate
         self.processes, self.validates = processes, val is not None
         self._make_network(resume)
-        self._make_batches(resume.state["progress"]["unreadable"] if resume else [])
+        self._make_batches(resume.needed_state()["progress"]["unreadable"] if resume else [])
 
     def _make_network(self, resume: checkpoint.Checkpoint | None) -> None:
         config, run = self.config, self.config.run
@@ -56,14 +56,16 @@ class Detection(Task):
         self.dtype = runtime.choose_precision(run.precision, self.device, registry.find(config.model.model).compact)
         known = resume.meta["architecture"] if resume else None
         model, self.architecture, self.about = build_model(config, self.train.classes, known)
-        model.to(self.device, memory_format=torch.channels_last if run.channels_last else torch.preserve_format)
+        model.to(self.device)
+        model.to(memory_format=torch.channels_last if run.channels_last else torch.preserve_format)
         averaged = optim.averaged(model, config.optimizer.ema) if config.optimizer.ema else None
         for network in (model, averaged.module if averaged else None):  # after the copy: hooks cannot be copied
             if network is not None:
                 set_class_loss(network, config, self.train.class_counts())
         optimizer = optim.make_optimizer(model, config.optimizer)
         if run.compile:
-            model.backbone.compile()
+            backbone: Any = model.backbone
+            backbone.compile()
         wrapped: nn.Module = model
         if self.processes.world_size > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None
@@ -163,6 +165,7 @@ class Detection(Task):
 
     def validate(self, stop: StopSignal) -> tuple[dict[str, Any], int]:
         """Validation loss and AP of the evaluated weights, over all processes."""
+        assert self.val is not None and self.val_loader is not None and self.evaluate is not None  # `validates` says so
         model, processes = self.learner.evaluated, self.processes
         runtime.agree_buffers(model, processes)
         stopped = lambda: bool(stop)  # noqa: E731

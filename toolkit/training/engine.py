@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ def total(losses: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, floa
     values = dict(zip(losses, torch.stack([v.detach().float() for v in losses.values()]).tolist(), strict=True))
     if not math.isfinite(sum(values.values())):
         raise NonFiniteLoss(values)
-    return sum(losses.values()), values
+    return reduce(torch.add, losses.values()), values
 
 
 def update(optimizer: torch.optim.Optimizer, clip_norm: float) -> None:

@@ -29,11 +29,18 @@ class Split:
     index: Index
     document: dict[str, Any] | None
 
+    def whole(self) -> dict[str, Any]:
+        """The document; RuntimeError after `forget`."""
+        if self.document is None:
+            raise RuntimeError(f"{self.name}: its document was let go of")
+        return self.document
+
     def keep(self, folder: Path) -> None:
         """Copy the file into a run, its image_root pointing at the images where they are."""
         root = os.path.relpath(self.index.image_root.resolve(), folder.resolve())
-        info = {**self.document.get("info", {}), "image_root": root}
-        coco.write({**self.document, "info": info}, folder / f"{self.name}.json")
+        document = self.whole()
+        info = {**document.get("info", {}), "image_root": root}
+        coco.write({**document, "info": info}, folder / f"{self.name}.json")
 
     def forget(self) -> None:
         """Let go of the document: with a million labels it is gigabytes, which training does not need."""

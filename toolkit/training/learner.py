@@ -36,7 +36,7 @@ class Learner:
 
     def restore(self, found: checkpoint.Checkpoint) -> None:
         """Be exactly what was when `found` was saved."""
-        state = found.state
+        state = found.needed_state()
         self.model.load_state_dict(state.get("model", found.weights))
         if self.averaged is not None:
             self.averaged.module.load_state_dict(found.weights)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -53,7 +55,7 @@ def prepare_step(
 def averaged(model: nn.Module, decay: float) -> torch.optim.swa_utils.AveragedModel:
     """Exponential moving average of weights and buffers; its decay grows from 2/11 so that short runs count too."""
 
-    def average(means: list[torch.Tensor], current: list[torch.Tensor], count: int | torch.Tensor) -> None:
+    def average(means: Sequence[torch.Tensor], current: Sequence[torch.Tensor], count: int | torch.Tensor) -> None:
         n = float(count)
         now = min(decay, (1 + n) / (10 + n))
         for mean, value in zip(means, current, strict=True):

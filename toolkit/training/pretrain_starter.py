@@ -60,7 +60,8 @@ def pretrain(out: Path, steps: int, batch_size: int, lr: float, side: int, seed:
     loader = torch.utils.data.DataLoader(
         Scenes(steps * batch_size, side, seed), batch_size, num_workers=workers, collate_fn=collate
     )
-    progress, started, means = Progress(every=30), time.monotonic(), {}
+    progress, started = Progress(every=30), time.monotonic()
+    means: dict[str, float] = {}
     for step, (images, targets) in enumerate(loader, 1):
         for group in optimizer.param_groups:
             group["lr"] = lr * schedule.factor("onecycle", step - 1, steps, 0)

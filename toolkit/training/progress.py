@@ -48,7 +48,8 @@ class Progress:
     def __init__(self, log: Path | None = None, quiet: bool = False, every: float = 10.0) -> None:
         self.terminal = sys.stderr.isatty() and not quiet
         self.quiet = quiet
-        self.notebook, self.bar = in_notebook() and not quiet, None
+        self.notebook = in_notebook() and not quiet
+        self.bar: Any = None  # of tqdm
         self.every = every
         self.log = open(log, "a", encoding="utf-8") if log else None  # noqa: SIM115
         self._last = 0.0
@@ -90,7 +91,8 @@ class Progress:
     def _close_log(self) -> None:
         log, self.log = self.log, None
         with contextlib.suppress(OSError):  # it flushes again
-            log.close()
+            if log:
+                log.close()
 
     def _plain(self, text: str) -> None:
         self.only_log(text)

@@ -15,6 +15,7 @@ import errno
 import io
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -133,7 +134,7 @@ def is_locked(folder: Path) -> bool:
 def _take(handle: int) -> bool:
     """Lock an open file; False when another process has it."""
     try:
-        if os.name == "posix":
+        if sys.platform != "win32":
             import fcntl
 
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: loader processes would inherit it

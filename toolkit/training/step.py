@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from label_tools.text.errors import InputError
 from toolkit import runtime
 from toolkit.config import Config
@@ -44,8 +46,11 @@ class Stepper:
         skips = self.config.run.on_nan == "skip"
         before = [b.clone() for b in self.learner.model.buffers()] if skips else []
         # gradients of the processes are added up only with the last batch of a step
-        alone = self.processes.world_size == 1
-        with contextlib.nullcontext() if alone or full else self.learner.wrapped.no_sync():
+        wrapped = self.learner.wrapped
+        waits = contextlib.nullcontext()
+        if isinstance(wrapped, nn.parallel.DistributedDataParallel) and not full:
+            waits = wrapped.no_sync()
+        with waits:
             try:
                 found = task.losses(batch)
             except engine.NonFiniteLoss as error:
@@ -54,7 +59,7 @@ class Stepper:
             losses = {name: value * weight for name, value in found[1].items()} if found else {}
             mine = Agreed(losses, found is None, signal, time_is_up)
             agreed = agree_on_batch(mine, self.processes, task.loss_names, task.device)
-            if not agreed.bad:
+            if found is not None and not agreed.bad:
                 (found[0] * (weight / in_step)).backward()
         state.unreadable = task.unreadable
         if agreed.bad:

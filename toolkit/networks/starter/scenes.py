@@ -74,7 +74,7 @@ def visible(solid: Sequence[np.ndarray]) -> list[tuple[tuple[int, int, int, int]
     """Masks [H,W] bool, later ones over earlier ones -> of each (XYXY of what is visible, its pixels, the mask's
     pixels); the box of something hidden is all zeros."""
     found = []
-    covered = np.zeros_like(solid[0]) if solid else None
+    covered = np.zeros(solid[0].shape if solid else (), bool)
     for mask in reversed(solid):
         ys, xs = np.nonzero(mask & ~covered)
         box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1) if len(xs) else (0, 0, 0, 0)
@@ -186,7 +186,7 @@ def _paint(
     """Put a shaded body and its shadow onto `image`, in place."""
     side = len(image)
     reach = rng.uniform(1, 6)
-    shift = np.float32([[1, 0, -light[0] * reach], [0, 1, -light[1] * reach]])
+    shift = np.array([[1, 0, -light[0] * reach], [0, 1, -light[1] * reach]], np.float32)
     shadow = cv2.GaussianBlur(cv2.warpAffine(mask, shift, (side, side)), (0, 0), rng.uniform(1, 4))
     image *= (1 - rng.uniform(0.2, 0.6) * shadow)[..., None]
     body = np.ones((side, side, 3), np.float32)

@@ -63,7 +63,8 @@ def choose(document: coco.Document, root: Path, selection: Selection, name: str)
         if not annotation["iscrowd"] and annotation["category_id"] in wanted:
             by_image.setdefault(annotation["image_id"], []).append(annotation)
     left_out: Counter = Counter()
-    pixels, files, owner, labels, boxes = [], [], [], [], []
+    files: list[str] = []
+    pixels, owner, labels, boxes = [], [], [], []
     for image in sorted(document["images"], key=lambda image: image["file_name"]):
         chosen, reason = pick(by_image.get(image["id"], []), image, selection)
         if chosen is None and not (selection.keep_empty and reason == "without an object"):

@@ -87,7 +87,7 @@ def _classes(names: object, path: Path) -> tuple[str, ...]:
     numbers = list(names.values())
     if not all(type(v) is int for v in numbers) or sorted(numbers) != list(range(len(names))):
         raise InputError(f"{path}: labels are {_shown(numbers)}, needs 0 to {len(names) - 1}, each once")
-    return tuple(sorted(names, key=names.get))
+    return tuple(sorted(names, key=lambda name: names[name]))
 
 
 def _entry(entry: object, num_classes: int, where: str) -> tuple[np.ndarray, tuple, int]:

@@ -45,9 +45,10 @@ def draw(kind: str, count: int, *, side: int, seed: int, keep_empty: bool = Fals
     for row in range(count):
         random = np.random.default_rng([29 if kind == "dominant" else 31, seed, row])
         if keep_empty and random.random() < _EMPTY:
-            masks, names, chosen = [], [], -1
+            layout: Layout = ([], [], -1)
         else:
-            masks, names, chosen = dominant_layout(random, side) if kind == "dominant" else largest_layout(random, side)
+            layout = dominant_layout(random, side) if kind == "dominant" else largest_layout(random, side)
+        masks, names, chosen = layout
         patterns = [look(kind, label, random, side) for label in names]
         picture, found = compose(random, side, masks, patterns)
         images[row] = picture.transpose(2, 0, 1)
