@@ -47,7 +47,7 @@ class Stepper:
         before = [b.clone() for b in self.learner.model.buffers()] if skips else []
         # gradients of the processes are added up only with the last batch of a step
         wrapped = self.learner.wrapped
-        waits = contextlib.nullcontext()
+        waits: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if isinstance(wrapped, nn.parallel.DistributedDataParallel) and not full:
             waits = wrapped.no_sync()
         with waits:
