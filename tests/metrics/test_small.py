@@ -63,7 +63,7 @@ def test_training_ends_with_it_for_each_split(monkeypatch, caplog, tmp_path):
 
     monkeypatch.setattr(fine_tune, "evaluate_split", evaluate_split)
     monkeypatch.setattr(fine_tune, "Predictor", lambda *_: None)
-    labels = {name: Split(name, tmp_path, Index(), None) for name in ("train", "val", "test")}
+    labels = {name: Split(name, tmp_path, Index(), {}) for name in ("train", "val", "test")}
     fine_tune._evaluate(tmp_path, fine_tune.Config(), labels)
     (warning,) = caplog.messages
     assert warning.startswith("val: SMALL SET: judged on 49 images, 40 objects;")

@@ -30,15 +30,17 @@ def compare_with(
     ours = read_detections(folder / "detections.json")
     root = coco.image_root(document, folder / "annotations.json")
     theirs = detections_of(other, document, root, folder.name, device=device, batch_size=batch_size)
-    models = (ours, str(folder / "detections.json")), (theirs, str(other))
-    models = [(with_runs(document, detections, where)[0], where) for detections, where in models]
+    both = (ours, str(folder / "detections.json")), (theirs, str(other))
+    models = [(with_runs(document, detections, where)[0], where) for detections, where in both]
     tables = [read_tables(document, found, str(folder / "annotations.json"), where) for found, where in models]
-    by_masks = [tables_by_masks(of, document, found)[0] for of, (found, _) in zip(tables, models)]
+    ours_by_masks, theirs_by_masks = [tables_by_masks(of, document, found)[0] for of, (found, _) in zip(tables, models)]
     metrics = json.loads((folder / "metrics.json").read_bytes())
     resamples = settings.resamples or Settings.resamples
-    found = compare(*map(match, tables), resamples, settings.seed)
-    if by_masks[0]:  # None: B has no masks
-        found["segm"] = compare(*map(match, by_masks), resamples, settings.seed) if by_masks[1] else None
+    found = compare(match(tables[0]), match(tables[1]), resamples, settings.seed)
+    if ours_by_masks:
+        found["segm"] = None  # B has no masks
+        if theirs_by_masks:
+            found["segm"] = compare(match(ours_by_masks), match(theirs_by_masks), resamples, settings.seed)
     metrics["compare"] = {**found, "name": other.name or str(other), "split": metrics.get("split", "")}
     with together(folder, "evaluation", keep=True) as made:
         write_json(made / "metrics.json", metrics)
