@@ -97,7 +97,7 @@ class SingleObject(Task):
         network.to(memory_format=torch.channels_last)
         self.learner = Learner(network, _optimizer(network, recipe, baseline.betas))
         self.targets, self.val_targets = Targets(baseline, train, recipe), Targets(baseline, val, recipe)
-        self.loss_names = self.targets.loss_names
+        self.loss_names, self.unreadable = self.targets.loss_names, []
         self.count_of_batches = _batch_count(len(train), recipe.batch)
         self.log_every = max(1, min(recipe.log_every, self.count_of_batches * recipe.epochs // 50))
         self.fingerprints = fingerprint(train), fingerprint(val)

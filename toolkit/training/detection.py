@@ -88,6 +88,7 @@ class Detection(Task):
         cache = cache_share(data.cache_mb, workers)
         dataset = DetectionDataset(train, transforms.build(data.augment), cache, copy_paste=data.copy_paste)
         self.loader = Batches(dataset, self.sampler, workers, self.device, int(data.skip_bad * len(train)), unreadable)
+        self.unreadable = self.loader.bad  # the list itself, which grows
         self.val_loader = None
         if val is not None:
             plan = in_order(val, data.batch_size, processes.rank, processes.world_size)
@@ -135,10 +136,6 @@ class Detection(Task):
 
     def weight(self, number: int) -> float:
         return self.sampler.weight(number)
-
-    @property
-    def unreadable(self) -> list[str]:
-        return self.loader.bad
 
     def count(self, batch: Batch) -> int:
         return len(batch[0])

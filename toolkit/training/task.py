@@ -27,11 +27,7 @@ class Task(ABC):
     command: str  # that takes --resume
     validates = True  # False: there is nothing to evaluate on
     log_every = 1  # steps between two records of the losses
-
-    @property
-    def unreadable(self) -> list[str]:
-        """Files left out so far, with the reason."""
-        return []
+    unreadable: list[str]  # files left out so far, with the reason
 
     @abstractmethod
     def __len__(self) -> int:
