@@ -77,7 +77,7 @@ def split_file(
     ties = [] if keep_given else _ties(document, annotations, group_by, duplicates, near_distance, jobs)
     fixed = _kept(document, annotations, keep)
     if keep_given:
-        fixed = {image["id"]: part for image, part in zip(document["images"], given)}
+        fixed = {image["id"]: part for image, part in zip(document["images"], given) if part is not None}
     parts = split_document(document, fractions, seed, group_keys(document, ties), fixed)
     warnings = warnings_of(parts, fractions)
     if not keep_given and keep is None and None not in given and len(counts) > 1:
