@@ -349,3 +349,8 @@ def test_no_source_file_can_load_code():
                         assert words.get("weights_only") == "True", where
                     assert words.get("allow_pickle", "False") == "False", where
     assert scanned > 50
+
+
+def test_a_checkpoint_without_a_state_says_that_it_cannot_be_gone_on_from(tmp_path):
+    with pytest.raises(InputError, match="holds no state to go on from"):
+        checkpoint.Checkpoint(tmp_path / "best", {}, {}, None).needed_state()

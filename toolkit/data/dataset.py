@@ -128,7 +128,7 @@ def _to_xyxy(xywh: np.ndarray, sizes: np.ndarray, annotations: list[dict], where
             raise InputError(
                 f"{where}, annotation {annotations[i]['id']}: {text.format(xywh[i].tolist())} "
                 f"(image {annotations[i]['image_id']}, {width[i]} x {height[i]} px); "
-                f"needs [x, y, w, h] in pixels inside the image; `frcnn check --fix` can mend it"
+                f"needs [x, y, w, h] in pixels inside the image; `frcnn check --fix` can repair it"
             )
     boxes = np.stack([x1.clip(0), y1.clip(0), np.minimum(x2, width), np.minimum(y2, height)], axis=1)
     return boxes.astype(np.float32)
@@ -299,7 +299,7 @@ def repeat_factors(index: Index, threshold: float) -> np.ndarray:
     if threshold <= 0:
         return factors
     owner = np.repeat(np.arange(len(index)), np.diff(index.first))
-    real = ~index.crowd  # a crowd is no target: its image, seen more often, would teach nothing of the class
+    real = ~index.crowd  # a crowd is no target: its image, seen more often, would train nothing of the class
     holds = np.zeros((len(index), len(index.classes)), dtype=bool)
     holds[owner[real], index.labels[real] - 1] = True
     share = holds.mean(axis=0)

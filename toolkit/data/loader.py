@@ -99,9 +99,9 @@ class Batches:
 
 def _too_many(bad: list[str], allowed: int | None) -> str:
     if allowed is None:
-        return f"{bad[-1]}; mend it, or remove it from the labels"
+        return f"{bad[-1]}; fix it, or remove it from the labels"
     if not allowed:
-        return f"{bad[-1]}; mend or remove it, or let --skip-bad leave out a larger share of the images (now 0 images)"
+        return f"{bad[-1]}; fix or remove it, or let --skip-bad leave out a larger share of the images (now 0 images)"
     return f"{bad[-1]}; that makes {len(bad)} images that cannot be read, --skip-bad allows {allowed}"
 
 

@@ -4,7 +4,7 @@ annotations.json   the labels judged against (boxes, and outlines for numbers by
 detections.json    COCO's results format
 metrics.json       every number
 *.csv              the numbers behind each figure
-suspects.json      likely label errors;  suspects/  the same as LabelMe files, to open and mend
+suspects.json      likely label errors;  suspects/  the same as LabelMe files, to open and fix
 gallery.json       which pictures the report shows, with boxes;  pictures/
 """
 

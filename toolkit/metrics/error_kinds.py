@@ -6,9 +6,9 @@ A wrong detection is, looked at in this order,
     duplicate      0.5 or more with an object of its class that a better detection took
     background     under 0.1 with every object
     both           what is left: over 0.1 with an object of another class only
-and an object is missed when nothing found it and no class or localisation error would find it once mended.
+and an object is missed when nothing found it and no class or localisation error would find it once fixed.
 
-The gain of a kind is AP50 after mending all of it alone, less AP50: localisation and class errors become right
+The gain of a kind is AP50 after fixing all of it alone, less AP50: localisation and class errors become right
 for the best scored detection of a free object and vanish otherwise; duplicate, background and both vanish; missed
 objects are not asked for. Gains of kinds do not add up to 1 - AP50.
 """
@@ -47,14 +47,14 @@ def error_kinds(matches: Matches, thresholds: np.ndarray) -> dict:
 
     for name in KINDS[:-1]:
         of_kind = kind == name
-        mended_class, mended_right, kept = class_, right, judged & ~of_kind
+        fixed_class, fixed_right, kept = class_, right, judged & ~of_kind
         if name in ("class", "localisation"):
             saved = _best_of_free_object(of_kind, target, score, matches.gt[t][right])
-            mended_right = right | saved
+            fixed_right = right | saved
             kept = kept | saved
-            mended_class = class_.copy()
-            mended_class[saved] = tables.gt_class[target[saved]]
-        ap = _mean_ap(mended_class, score, mended_right, kept, num_objects)
+            fixed_class = class_.copy()
+            fixed_class[saved] = tables.gt_class[target[saved]]
+        ap = _mean_ap(fixed_class, score, fixed_right, kept, num_objects)
         over = of_kind & (score >= thresholds[class_])
         result["kinds"][name] = {
             "gain": gain(ap),

@@ -1,7 +1,7 @@
 """The RPN advisor: do the anchors reach the boxes, at the size that the network sees?
 
 A box that no anchor overlaps by IoU .5 is learned only through rule (i) of Faster R-CNN 3.1.2 (the best anchor of a
-box is positive whatever its IoU), from a single anchor; at .7 several anchors teach it. For every true box, resized as
+box is positive whatever its IoU), from a single anchor; at .7 several anchors train on it. For every true box, resized as
 the network resizes its image, the best IoU over all anchors of all levels is computed (`view`); then
 other image sizes and anchor sizes are tried that keep pretrained weights usable (the same number of anchors a cell).
 Reach is not AP: on 160 raccoons anchors of twice the size raised it from 24 to 99 % and left AP as it was.
@@ -22,7 +22,7 @@ from toolkit.networks.view import View
 BANDS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}  # COCO's, original pixels
 ANCHOR_SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 IMAGE_SCALES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-GOOD_SHARE = 0.95  # of the boxes reached at IoU .5: nothing to mend
+GOOD_SHARE = 0.95  # of the boxes reached at IoU .5: nothing to improve
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ class EvaluationFigures:
         texts = [_gain_text(values) for values in kinds.values()]
         gains = [None if values["gain"] is None else 100 * values["gain"] for values in kinds.values()]
         caption = (
-            f"Points of AP50 (of 100) that mending all errors of one kind alone would give back, {self.of_split}, "
+            f"Points of AP50 (of 100) that fixing all errors of one kind alone would give back, {self.of_split}, "
             "IoU 0.50, all scores (TIDE). The kinds do not add up."
         )
         return Figure(bar_chart(list(kinds), gains, "points of AP50 given back", texts), caption, *link)

@@ -1,4 +1,4 @@
-"""Likely label errors as LabelMe files: open the folder in labelme, mend, save, done.
+"""Likely label errors as LabelMe files: open the folder in labelme, fix, save, done.
 
 One file an image. Every label of the image is there as it was, outlines and masks too; what is doubted says so in
 its description, and each detection that accuses a label is one more rectangle. `imagePath` leads to the image where
@@ -18,7 +18,7 @@ MOST_FILES = 200
 README = """LabelMe files of images whose labels are probably wrong; the number in a name is its place, worst first.
 
 Open this folder in labelme. Labels are as they were. A label in doubt says so in its description; a rectangle whose
-description starts with "suspect" is a detection that disagrees. Mend the label, or take the detection for it; delete
+description starts with "suspect" is a detection that disagrees. Fix the label, or take the detection for it; delete
 what is left of "suspect", save, and put the file where your labels are.
 """
 

@@ -29,7 +29,7 @@ def encode(boxes: Tensor, code: str, size: tuple[int, int]) -> Tensor:
 
 
 def decode(values: Tensor, code: str, size: tuple[int, int]) -> Tensor:
-    """Inverse of `encode`. What a network says may be inverted or lie outside: nothing is mended here."""
+    """Inverse of `encode`. What a network says may be inverted or lie outside: nothing is corrected here."""
     if code == "pixels":
         return values
     if code == "inclusive":
