@@ -1,7 +1,7 @@
 """The RPN advisor: do the anchors reach the boxes, at the size that the network sees?
 
 A box that no anchor overlaps by IoU .5 is learned only through rule (i) of Faster R-CNN 3.1.2 (the best anchor of a
-box is positive whatever its IoU), from a single anchor; at .7 several anchors train on it. For every true box, resized as
+box is positive whatever its IoU), from a single anchor; at .7 several anchors learn it. For every true box, resized as
 the network resizes its image, the best IoU over all anchors of all levels is computed (`view`); then
 other image sizes and anchor sizes are tried that keep pretrained weights usable (the same number of anchors a cell).
 Reach is not AP: on 160 raccoons anchors of twice the size raised it from 24 to 99 % and left AP as it was.
