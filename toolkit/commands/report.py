@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from label_tools.text.errors import InputError
+
 
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
@@ -28,7 +30,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.markdown or args.latex:
         metrics = read_metrics(args.folder, args.split)
-        print(tables.markdown(metrics) if args.markdown else tables.latex(metrics))
+        try:
+            print(tables.markdown(metrics) if args.markdown else tables.latex(metrics))
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            what = f"{type(error).__name__} {error}"
+            raise InputError(f"{args.folder}: metrics.json is not what frcnn writes ({what})") from error
         return 0
     print(f"report: {write_report(args.folder, split=args.split)}")
     return 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from label_tools.document import coco
 from label_tools.text.files import write_json
 from label_tools.text.own_folders import check_whole, together
+from label_tools.text.strict_json import loads
 from toolkit.evaluation.detections import TOGETHER, detections_of, read_detections
 from toolkit.evaluation.judge import DEFAULTS, Settings
 from toolkit.metrics.arrays import read_tables
@@ -34,7 +34,7 @@ def compare_with(
     models = [(with_runs(document, detections, where)[0], where) for detections, where in both]
     tables = [read_tables(document, found, str(folder / "annotations.json"), where) for found, where in models]
     ours_by_masks, theirs_by_masks = [tables_by_masks(of, document, found)[0] for of, (found, _) in zip(tables, models)]
-    metrics = json.loads((folder / "metrics.json").read_bytes())
+    metrics = loads((folder / "metrics.json").read_bytes(), str(folder / "metrics.json"))
     resamples = settings.resamples or Settings.resamples
     found = compare(match(tables[0]), match(tables[1]), resamples, settings.seed)
     if ours_by_masks:

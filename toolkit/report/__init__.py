@@ -11,11 +11,11 @@ tables     the numbers as text, Markdown and LaTeX
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from label_tools.text.errors import InputError
 from label_tools.text.own_folders import adopt, check_whole, together
+from label_tools.text.strict_json import loads
 from toolkit.training import run_folder
 
 SPLITS = ("test", "val")  # which one comes first when a run has several
@@ -74,6 +74,9 @@ def read_metrics(folder: Path, split: str | None = None) -> dict:
     path = found[split or next(iter(found))] / "metrics.json"
     check_whole(path.parent, "evaluation", [path.name])
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
+        metrics = loads(path.read_bytes(), str(path))
+    except (OSError, InputError) as error:
         raise InputError(f"{path}: is not valid JSON ({error}); run `frcnn evaluate` again") from None
+    if not isinstance(metrics, dict):
+        raise InputError(f"{path}: found a {type(metrics).__name__}, needs an object; run `frcnn evaluate` again")
+    return metrics

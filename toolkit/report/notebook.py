@@ -51,6 +51,6 @@ def _read(path: Path) -> dict:
     """A JSON object; empty when there is none."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

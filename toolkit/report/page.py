@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
+import csv
+import hashlib
+import math
 import os
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from label_tools.pictures.palette import PAGE_COLOURS
+from label_tools.text.errors import InputError
 from label_tools.text.own_folders import check_whole, not_whole, written
+from label_tools.text.strict_json import loads
 from toolkit.metrics.error_kinds import KINDS
 from toolkit.metrics.small import few
 from toolkit.report import figures, tables
@@ -47,7 +51,21 @@ def _palette() -> str:
 
 
 def render(folder: Path, evaluations: dict[str, Path], split: str | None, place: Path) -> str:
-    """The HTML of the page in `place`. evaluations: {split: folder with metrics.json}, the first or `split` in full."""
+    """The HTML of the page in `place`. evaluations: {split: folder with metrics.json}, the first or `split` in full.
+
+    Raises InputError when the files hold what no run and no evaluation writes.
+    """
+    import jinja2
+
+    try:
+        return _render(folder, evaluations, split, place)
+    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        files = ", ".join(f"{path}/metrics.json" for path in evaluations.values()) or f"{folder}/metrics.jsonl"
+        what = f"{type(error).__name__} {error}"
+        raise InputError(f"{files}: not what frcnn writes ({what}); `frcnn evaluate` writes it again") from error
+
+
+def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place: Path) -> str:
     import jinja2
 
     environment = jinja2.Environment(
@@ -65,7 +83,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
         with_interval=tables.with_interval,
         mean_and_sd=tables.mean_and_sd,
         whisker=whisker,
-        shot=shot,
+        tags=tags,
     )
     training = read_training(folder)
     problems = list(training.problems)
@@ -77,9 +95,11 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
     loaded = {name: metrics for name, metrics in found.items() if metrics is not None}
     main = split if split in loaded else next(iter(loaded), None)
     metrics = loaded[main] if main is not None else None
+    script = (HERE / "sort.js").read_text(encoding="utf-8")
     page: dict[str, Any] = {
         "style": Markup((HERE / "style.css").read_text(encoding="utf-8") + _palette()),
-        "script": Markup((HERE / "sort.js").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "title": _title(folder, metrics, training),
         "folder": folder.as_posix(),
         "again": f"frcnn report {folder.as_posix()}" + (f" --split {main}" if place != folder else ""),
@@ -110,7 +130,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
     if main is not None and metrics is not None:
         where = evaluations[main]
         relative = Path(os.path.relpath(where, place))
-        page["figures"] = _figures(where, metrics, relative)
+        page["figures"] = _figures(where, metrics, relative, problems)
         gallery = _gallery(where, problems)
         page["galleries"] = [(name, title, text, gallery["galleries"].get(name, [])) for name, title, text in GALLERIES]
         page["suspects"] = gallery["galleries"].get("suspects", [])
@@ -123,7 +143,7 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
 def _load(path: Path, problems: list[str]) -> dict | None:
     """metrics.json with classes and kinds in their own order again (the file has sorted keys)."""
     try:
-        metrics = json.loads((path / "metrics.json").read_bytes())
+        metrics = loads((path / "metrics.json").read_bytes(), f"{path.name}/metrics.json")
         order = metrics["confusion"]["classes"][:-1]
         numbers = [one for _, one in tables.sets(metrics)]
         for one in numbers:
@@ -132,7 +152,7 @@ def _load(path: Path, problems: list[str]) -> dict | None:
         for owner in (*numbers, metrics["objects"]):
             owner["per_class"] = {name: owner["per_class"][name] for name in order}
         return metrics
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, InputError) as error:
         problems.append(f"{path.name}/metrics.json cannot be read: {type(error).__name__} {error}")
         return None
 
@@ -154,8 +174,8 @@ def _status(training: Training) -> str:
     return f"This run {what}; {last} epochs are complete. What follows is what it left behind."
 
 
-def _figures(folder: Path, metrics: dict, where: Path) -> dict:
-    """{name: Figure}; a table that is missing leaves its figure out."""
+def _figures(folder: Path, metrics: dict, where: Path, problems: list[str]) -> dict:
+    """{name: Figure}; a table that is missing leaves its figure out, one that cannot be read becomes a problem."""
     maker = figures.EvaluationFigures(folder, metrics, where)
     wanted = {
         "pr50": lambda: maker.precision_recall(0.5),
@@ -176,47 +196,67 @@ def _figures(folder: Path, metrics: dict, where: Path) -> dict:
             made[name] = make() if make else None
         except FileNotFoundError:
             made[name] = None
+        except (OSError, csv.Error, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            problems.append(f"the numbers of the figure {name} cannot be read: {type(error).__name__} {error}")
+            made[name] = None
     return made
 
 
 def _gallery(folder: Path, problems: list[str]) -> dict:
-    """gallery.json with each picture's bytes as `address`."""
+    """gallery.json with each picture's bytes as `address`; entries that are not as written become a problem."""
+    path, galleries, odd = folder / "gallery.json", {}, 0
     try:
-        gallery = json.loads((folder / "gallery.json").read_bytes())
-    except (OSError, ValueError) as error:
+        content = loads(path.read_bytes(), path.name)
+        note, found = str(content["note"]), dict(content["galleries"])
+    except (OSError, LookupError, TypeError, ValueError, InputError) as error:
         problems.append(f"gallery.json cannot be read: {error}")
         return {"galleries": {}, "note": ""}
-    for items in gallery["galleries"].values():
-        for item in list(items):
-            path = folder / "pictures" / Path(item["file"]).name
+    for name, items in found.items():
+        galleries[name] = []
+        for item in items if isinstance(items, list) else [None]:
             try:
-                item["address"] = "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+                checked = _item(item, needs_kind=name == "suspects")
+                picture = (folder / "pictures" / Path(item["file"]).name).read_bytes()
+            except (LookupError, TypeError, ValueError):
+                odd += 1
             except OSError:
-                items.remove(item)
-    return gallery
+                continue
+            else:
+                checked["address"] = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+                galleries[name].append(checked)
+    if odd:
+        problems.append(f"gallery.json: {odd} entries are not as frcnn wrote them, and are left out")
+    return {"galleries": galleries, "note": note}
 
 
-def shot(item: dict, width: int) -> Markup:
-    """A picture with its boxes as SVG, cut to what the JPEG shows. width: about how wide the page shows it."""
+def _item(item: dict, *, needs_kind: bool) -> dict:
+    """An entry of gallery.json with numbers where there must be some. Raises LookupError, TypeError or ValueError."""
+    found: dict = {key: str(item[key]) for key in ("title", "file_name", *(("kind",) if needs_kind else ()))}
+    if needs_kind:
+        found["suspicion"] = float(item["suspicion"])
+    texts = ("kind", "text", "hint")
+    found["boxes"] = [{"bbox": _four(b["bbox"]), **{key: str(b[key]) for key in texts}} for b in item["boxes"]]
+    found["view"] = _four(item["view"])
+    if min(found["view"][2:]) <= 0:
+        raise ValueError
+    return found
+
+
+def _four(values: list) -> list[float]:
+    x, y, w, h = (float(value) for value in values)
+    if not all(map(math.isfinite, (x, y, w, h))):
+        raise ValueError
+    return [x, y, w, h]
+
+
+def tags(item: dict, width: int) -> list[dict]:
+    """Texts of a picture's boxes where they fit without covering one another: {"kind", "text", "x", "y", "size"}; the
+    others keep their hint on hover. width: about how wide the page shows the picture."""
     x, y, w, h = item["view"]
-    type_size = 12.5 * w / width  # the same size on the page, whatever part of the image is shown
-    parts = [f'<image href="{item["address"]}" x="{x}" y="{y}" width="{w}" height="{h}"/>']
-    for box in item["boxes"]:
-        bx, by, bw, bh = box["bbox"]
-        hint = f"<title>{escape(box['hint'])}</title>"
-        spot = f'x="{bx}" y="{by}" width="{bw}" height="{bh}"'
-        parts.append(f'<rect class="box {escape(box["kind"])}" {spot}>{hint}</rect>')
-    parts += _tags(item["boxes"], (x, y, w, h), type_size)
-    name = escape(item["file_name"])
-    return Markup(f'<svg class="shot" viewBox="{x} {y} {w} {h}" role="img" aria-label="{name}">{"".join(parts)}</svg>')
-
-
-def _tags(boxes: list[dict], view: tuple, size: float) -> list[str]:
-    """Texts of the boxes where they fit without covering one another; the others keep their hint on hover."""
-    x, y, w, h = view
+    size = 12.5 * w / width  # the same size on the page, whatever part of the image is shown
     placed: list[tuple[float, float, float]] = []  # left, right, baseline
     drawn = []
-    for box in boxes:
+    for box in item["boxes"]:
         bx, by, bw, bh = box["bbox"]
         if not box["text"] or not (x <= bx + bw / 2 <= x + w and y <= by + bh / 2 <= y + h):
             continue
@@ -228,10 +268,7 @@ def _tags(boxes: list[dict], view: tuple, size: float) -> list[str]:
             base = min(max(base, y + size), y + h - 0.3 * size)
             if all(left > end or left + wide < start or abs(base - b) > 1.05 * size for start, end, b in placed):
                 placed.append((left, left + wide, base))
-                drawn.append(
-                    f'<text class="tag {escape(box["kind"])}" x="{left:.1f}" y="{base:.1f}" '
-                    f'font-size="{size:.1f}">{escape(box["text"])}</text>'
-                )
+                drawn.append({"kind": box["kind"], "text": box["text"], "x": left, "y": base, "size": size})
                 break
     return drawn
 

@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from label_tools.text.errors import InputError
+from label_tools.text.strict_json import loads
+
 
 @dataclass(frozen=True)
 class Training:
@@ -28,8 +31,8 @@ def read_training(folder: Path) -> Training:
     run = {}
     if (folder / "run.json").is_file():
         try:
-            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
+            run = loads((folder / "run.json").read_bytes(), "run.json")
+        except (InputError, OSError) as error:
             problems.append(f"run.json cannot be read: {error}")
     if not isinstance(run, dict):
         run, _ = {}, problems.append("run.json is no object")
@@ -53,7 +56,7 @@ def _records(path: Path, problems: list[str]) -> list[dict]:
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             bad += 1
             continue
         if isinstance(record, dict):

@@ -153,7 +153,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path}: not found; is {path.parent} a run folder?") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
 
@@ -226,7 +226,7 @@ def each_metric(folder: Path, kind: str = "") -> Iterator[dict[str, Any]]:
     with open(path, "rb") as lines:
         for line in lines:
             if wanted in line:
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     yield json.loads(line)
 
 
