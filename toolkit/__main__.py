@@ -55,10 +55,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
+    return exit_code_of(_run, argv)
+
+
+def _run(argv: list[str] | None) -> int:
     args = parser().parse_args(argv)
     with log_lines.shown():
         try:
-            return exit_code_of(args.run, args)
+            return args.run(args)
         except Stopped as stopped:  # by a signal, with everything saved
             return stopped.exit_code
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.pictures.images import MAX_PIXELS
-from label_tools.text.errors import FINDINGS, FINE, InputError
+from label_tools.text.errors import FINDINGS, FINE, InputError, printable
 from label_tools.text.findings import ERROR, short_lines, worst_first
 from label_tools.text.messages import unknown
 
@@ -253,7 +253,7 @@ def finish(conversion, args: argparse.Namespace) -> int:
         print(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False))
     else:
         named = ", ".join(f"{folder / name}.json ({n} images)" for name, n in account.get("parts", {}).items())
-        print(f"{named or out}: " + "\n".join(report_lines(account)))
+        print(printable(f"{named or out}: " + "\n".join(report_lines(account))))
         if parts and not named:
             said = f"the set is split already ({', '.join(parts)})"
             print(f"  {said}; --out DIR instead of a file keeps that, or `split --keep-given`")

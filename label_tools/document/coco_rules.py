@@ -8,7 +8,6 @@ The document that was given is left as it was.
 from __future__ import annotations
 
 import shlex
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,11 +17,12 @@ import numpy as np
 
 from label_tools.document.annotation_rules import annotation
 from label_tools.document.box_format import other_format
-from label_tools.document.values import are_numbers, short, whole
+from label_tools.document.values import are_numbers, is_too_long, short, whole
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.collector import collector_paused
-from label_tools.text.errors import InputError, one_line
+from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.text.labels import clean_label
 from label_tools.text.messages import counted
 
 LARGEST_IMAGE_SIDE = 1_000_000
@@ -160,6 +160,10 @@ def _images(items: list, size: Size | None, found: Examined) -> dict[Any, dict |
             text_id = text_id or f"{place}: id {short(key)}"
         elif type(item["id"]) is not int:
             found.say(WARNING, "B49", place, f"id {item['id']!r} read as {key}")
+        if is_too_long(file_name):
+            found.say(ERROR, "B38", place, f"file_name {short(file_name)} is longer than any file's name; left out")
+            images[key] = None
+            continue
         sides = _size(item, file_name, size, place, found)
         images[key] = sides and {**item, "id": key, "file_name": file_name, "width": sides[0], "height": sides[1]}
     if text_id:  # all of them are numbered, so that none stands between
@@ -205,9 +209,9 @@ def _categories(items: list, annotations: list, found: Examined) -> dict[Any, di
         if key is None or not isinstance(item.get("name"), str) or not item["name"].strip():
             found.refuse("B26", place, "needs an object with id and name")
             continue
-        clean = unicodedata.normalize("NFC", item["name"].strip())
-        if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in clean):
-            found.refuse("B37", place, f'the name "{one_line(clean)}" holds control characters', "rename the class")
+        clean, wrong = clean_label(item["name"])
+        if wrong:
+            found.refuse("B37", place, wrong, "rename the class")
             continue
         if clean != item["name"]:
             found.say(WARNING, "B36", place, f"name {short(item['name'])} read as {short(clean)}")

@@ -28,6 +28,12 @@ def are_numbers(value: Any, count: int) -> TypeGuard[list[float]]:
     return isinstance(value, list) and len(value) == count and _NUMBERS.issuperset(map(type, value))
 
 
+def is_too_long(file_name: str) -> bool:
+    """Whether no disk can hold a file of this path: a part of over 255 bytes, or 4096 in all."""
+    parts = file_name.encode(errors="replace").split(b"/")
+    return max(map(len, parts)) > 255 or sum(map(len, parts)) + len(parts) > 3000  # the folder before it counts, too
+
+
 def short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -76,11 +76,17 @@ def read_coco(
     root = _folder(image_root if image_root is not None else coco.image_root(raw, source))
     document = coco_rules.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
     images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
-    left_out = Counter(f.code for f in findings if f.level == ERROR)
+    errors = [f for f in findings if f.level == ERROR]
+    left_out = Counter(f.code for f in errors if not f.place.startswith("images["))
+    images_left_out = [f.code for f in errors if f.place.startswith("images[")]  # with all their objects
     copies = sum(f.code == "B12" for f in findings)
     tally = Tally(len(raw["annotations"]), 0, left_out, findings)
     if copies:
         tally.dropped["B12"] += copies
+    if images_left_out:
+        tally.skipped["images left out"] += len(images_left_out)
+        gone = len(raw["annotations"]) - len(document["annotations"]) - tally.dropped.total()
+        tally.dropped.update({images_left_out[0]: gone} if gone else {})
     names = {c["id"]: c["name"] for c in document["categories"]}
     of_image: dict[int, list[dict]] = {}
     for annotation in document["annotations"]:

@@ -47,6 +47,11 @@ def one_line(text: object) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text).replace("\n", " "))
 
 
+def printable(text: str) -> str:
+    """`text` of several lines as it is printed: names from files can move no cursor, change no colour or direction."""
+    return "\n".join(one_line(line) for line in text.split("\n"))
+
+
 def exit_code_of(command: Callable[..., int | None], *args: object) -> int:
     """Run `command(*args)`. An InputError becomes one line on stderr and its exit code; no traceback."""
     try:

@@ -12,6 +12,8 @@ from typing import Any
 
 from label_tools.text.atomic import atomic_write
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of one
+
 
 def write_json(path: Path, content: Any, *, lines: bool = False) -> None:
     """Whole or not at all; NaN is refused. lines: a list with one entry a line."""
@@ -25,10 +27,13 @@ def write_json(path: Path, content: Any, *, lines: bool = False) -> None:
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Whole or not at all; None and NaN become empty cells, floats have five digits."""
+    """Whole or not at all; None and NaN become empty cells, floats have five digits.
+
+    A text that a spreadsheet would take for a formula, a class named =1+1 say, begins with an apostrophe.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow([_cell(value) for value in header])
     for row in rows:
         writer.writerow([_cell(value) for value in row])
     with atomic_write(path) as file:
@@ -38,4 +43,11 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> No
 def _cell(value: object) -> object:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.5g}"
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}"
     return "" if value is None else value
+
+
+def cell_text(cell: str) -> str:
+    """What `write_csv` was given for a text cell."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell

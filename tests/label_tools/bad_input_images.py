@@ -32,6 +32,10 @@ def _images(**more) -> list[dict]:
     return [{**TWO[0], **more}]
 
 
+def _and_one_of(file_name: str) -> list[dict]:
+    return [*_images(), {**TWO[0], "id": 77, "file_name": file_name}]
+
+
 def _box(*bbox, **more) -> dict:
     return annotation(bbox=list(bbox), area=1, **more)
 
@@ -73,6 +77,8 @@ COCO = [
     Case("B26", "segmentation a text", coco(annotation(segmentation="x")), "repair", 1, "the box is kept"),
     Case("B20", "no annotations", coco(drop="annotations"), "refuse", text='"annotations"'),
     Case("B29", "backslashes", coco(annotation(), images=_images(file_name=".\\good.jpg")), "repair", 1),
+    Case("B38", "file_name of 300 bytes", coco(annotation(), images=_and_one_of("a" * 296 + ".jpg")), "leave out", 1),
+    Case("B38", "path of 5000 bytes", coco(annotation(), images=_and_one_of("a/" * 2498 + "a.jpg")), "leave out", 1),
     Case("B31", "file_name leads out", coco(images=_images(file_name="../../etc/passwd")), "refuse", text="etc/passwd"),
     Case("B32", "no such image", coco(images=_images(file_name="no.jpg")), "refuse", text="no.jpg"),
     Case("B40", "ids twice", coco(annotation(id=1)), "repair", 1),

@@ -291,7 +291,7 @@ def test_pickles_in_a_checkpoint_or_in_weights_run_nothing(run, tmp_path, number
             checkpoint.load(run / "last")
     for suffix in (".pt", ".pth", ".safetensors"):
         (tmp_path / f"w{suffix}").write_bytes(content.getvalue())
-        with pytest.raises(InputError, match="cannot be read as weights"):
+        with pytest.raises(InputError, match=r"cannot be read as weights|no names with tensors"):
             weight_files.read(tmp_path / f"w{suffix}")
     assert not proof.exists()
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from label_tools.text.errors import printable
 from toolkit.commands import recipe_flags
 
 
@@ -46,6 +47,6 @@ def run(args: argparse.Namespace) -> int:
 
         print(json.dumps(metrics, sort_keys=True, indent=1))
     else:
-        print(tables.terminal(metrics))
+        print(printable(tables.terminal(metrics)))
     print(f"report: {write_report(out, '')}", file=sys.stderr if args.json else sys.stdout)
     return 0

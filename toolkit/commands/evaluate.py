@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, one_line, printable
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     from toolkit.metrics.small import few
 
     for warning in [*metrics["warnings"], *filter(None, [few(metrics)])]:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
     if args.compare:
         from toolkit.evaluation.comparison import compare_with
 
@@ -139,11 +139,11 @@ def _print(metrics: dict, args: argparse.Namespace, tables) -> None:
 
         print(json.dumps(metrics, sort_keys=True, indent=1))
     elif args.markdown:
-        print(tables.markdown(metrics))
+        print(printable(tables.markdown(metrics)))
     elif args.latex:
-        print(tables.latex(metrics))
+        print(printable(tables.latex(metrics)))
     else:
-        print(tables.terminal(metrics))
+        print(printable(tables.terminal(metrics)))
 
 
 def _progress(done: int, total: int) -> None:

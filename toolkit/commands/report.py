@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, printable
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown or args.latex:
         metrics = read_metrics(args.folder, args.split)
         try:
-            print(tables.markdown(metrics) if args.markdown else tables.latex(metrics))
+            print(printable(tables.markdown(metrics) if args.markdown else tables.latex(metrics)))
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             what = f"{type(error).__name__} {error}"
             raise InputError(f"{args.folder}: metrics.json is not what frcnn writes ({what})") from error

@@ -98,7 +98,13 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
 
 def restored(found: Checkpoint) -> nn.Module:
     """The checkpoint's network with its weights, in eval mode."""
-    model = rebuild(found.meta["architecture"])
+    try:
+        if not all(isinstance(size, (int, float)) for size in found.meta["architecture"]["sizes"].values()):
+            raise TypeError("sizes that are no numbers")
+        model = rebuild(found.meta["architecture"])
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        what = f"{type(error).__name__} {error}"
+        raise InputError(f"{found.folder}: names a network that cannot be built: {what}") from error
     try:
         model.load_state_dict(found.weights)
     except RuntimeError as error:

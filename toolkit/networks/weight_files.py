@@ -6,6 +6,8 @@ whole pickled network, one of our runs. What else lies in a file (options, an op
 
 from __future__ import annotations
 
+import pickle
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,13 +62,22 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         else:
             content = _load(path)
     except Exception as error:  # torch and safetensors raise a dozen kinds for a broken file
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        reason = _reason(path, error)
         raise InputError(f"--weights {path}: cannot be read as weights: {reason}; {SAVE}") from None
     state = _state_in(content)
     if state is None:
         raise InputError(f"--weights {path}: found {_described(content)}, no names with tensors; {SAVE}")
     state = _without_prefixes(state)
     return {name: v.detach().float() if v.is_floating_point() else v for name, v in state.items()}
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file cannot be read, without the advice of torch to load it unsafely."""
+    if path.is_file() and not path.stat().st_size:
+        return "the file is empty"
+    if isinstance(error, pickle.UnpicklingError):
+        return "damaged, or holds what is no tensor"
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 class _StandIn:
@@ -86,7 +97,8 @@ def _load(path: Path) -> Any:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (ValueError, RuntimeError):  # not a zip file: torch's format before 1.6, or none at all
         names = []
-    with torch.serialization.safe_globals([(_StandIn, name) for name in names]):
+    with torch.serialization.safe_globals([(_StandIn, name) for name in names]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, on unusual pickles: whether one can be read is said below
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

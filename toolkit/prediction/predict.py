@@ -174,7 +174,7 @@ def validation_objects(run: Path, meta: dict[str, Any]) -> dict[str, int]:
         chosen, counts = metrics["thresholds"], metrics["per_class"]
         stored = meta.get("score_thresholds", {})
         return {n: counts[n]["num_objects"] for n in stored if abs(chosen[n]["threshold"] - stored[n]) < 1e-6}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from label_tools.text.files import cell_text
 from toolkit.report.charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix
 from toolkit.report.training import Training, smooth
 
@@ -64,7 +65,7 @@ class EvaluationFigures:
 
     def _table(self, name: str) -> tuple[list[str], list[list[str]], tuple[str, str]]:
         content = (self.folder / name).read_bytes()
-        header, *rows = list(csv.reader(io.StringIO(content.decode())))
+        header, *rows = [[cell_text(cell) for cell in row] for row in csv.reader(io.StringIO(content.decode()))]
         return header, rows, _link(name, content, self.where / name)
 
     def _columns(self, name: str) -> tuple[list[float], dict[str, list[float | None]], tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 
 
@@ -37,9 +38,15 @@ class Learner:
     def restore(self, found: checkpoint.Checkpoint) -> None:
         """Be exactly what was when `found` was saved."""
         state = found.needed_state()
-        self.model.load_state_dict(state.get("model", found.weights))
-        if self.averaged is not None:
-            self.averaged.module.load_state_dict(found.weights)
-            self.averaged.n_averaged.fill_(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        runtime.set_rng_state(state["rng"])
+        try:
+            self.model.load_state_dict(state.get("model", found.weights))
+            if self.averaged is not None:
+                self.averaged.module.load_state_dict(found.weights)
+                self.averaged.n_averaged.fill_(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            runtime.set_rng_state(state["rng"])
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            what = " ".join(str(error).split())[:160]
+            raise InputError(f"{found.folder}: is no state of this training ({type(error).__name__} {what})") from error

@@ -1,0 +1,121 @@
+"""Bad files and places that ended in a traceback once: one line that says what is wrong, and exit code 2."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+
+from label_tools.text.errors import InputError
+from label_tools.text.files import cell_text, write_csv
+from tests.toolkit.evaluation_fixtures import scene
+from tests.toolkit.test_evaluate_run import save_network
+from toolkit import __main__ as command_line
+from toolkit import checkpoint
+from toolkit.networks import models, weight_files
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "the file is empty"), (pickle.dumps(print), "damaged, or"), (b"\x80\x04garbage", "damaged, or")],
+)
+def test_weights_that_are_none(tmp_path, content, said):
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        weight_files.read(path)
+    assert "weights_only" not in str(caught.value) and "torch.load" not in str(caught.value)
+
+
+ODD_META = [("num_classes", -3), ("num_classes", "x"), ("sizes", {"min_size": "x"}), ("name", ["a"])]
+
+
+@pytest.mark.parametrize(("key", "value"), [*ODD_META, ("sizes", None), ("trainable_layers", "x")])
+def test_a_checkpoint_resealed_with_another_network(tmp_path, key, value):
+    save_network(tmp_path)
+    found = checkpoint.load(tmp_path / "best")
+    architecture = {**found.meta["architecture"], key: value}
+    checkpoint.save(tmp_path / "odd", {**found.meta, "architecture": architecture}, found.weights, None)
+    with pytest.raises(InputError):
+        models.restored(checkpoint.load(tmp_path / "odd"))
+
+
+@pytest.mark.parametrize("state", [{}, {"optimizer": 3}, {"model": {"a": torch.ones(2)}}, {"optimizer": {}, "rng": 1}])
+def test_a_state_resealed_with_something_else(tmp_path, state):
+    from toolkit.training.learner import Learner
+
+    save_network(tmp_path)
+    found = checkpoint.load(tmp_path / "best")
+    model = models.restored(found)
+    learner = Learner(model, torch.optim.SGD(model.parameters(), lr=1.0))
+    checkpoint.save(tmp_path / "odd", found.meta, found.weights, state)
+    with pytest.raises(InputError, match="is no state of this training"):
+        learner.restore(checkpoint.load(tmp_path / "odd"))
+
+
+def test_ctrl_c_while_the_commands_are_imported(monkeypatch, capsys):
+    def parser():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "parser", parser)
+    assert command_line.main(["doctor"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def evaluate(folder, out) -> int:
+    words = ["--annotations", folder / "a.json", "--detections", folder / "d.json", "--out", out, "--resamples", "5"]
+    return command_line.main(["evaluate", *map(str, words), "--no-report"])
+
+
+def test_an_output_that_is_a_file(tmp_path, capsys):
+    document, detections = scene(1, images=2)
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (tmp_path / "d.json").write_text(json.dumps(detections))
+    for out in (tmp_path / "a.json", tmp_path / "a.json" / "below"):
+        assert evaluate(tmp_path, out) == 2
+    assert (tmp_path / "a.json").read_text() == json.dumps(document)
+
+
+def test_no_cell_of_a_table_is_a_formula(tmp_path):
+    names = ["=1+1", "+1", "-1", "@a", "a=b", "", "'quoted'"]
+    write_csv(tmp_path / "a.csv", names, [names, [-1, -0.5, None]])
+    with open(tmp_path / "a.csv", newline="") as file:
+        header, first, numbers = csv.reader(file)
+    assert header == first == ["'=1+1", "'+1", "'-1", "'@a", "a=b", "", "'quoted'"]
+    assert numbers == ["-1", "-0.5", ""]  # numbers stay numbers
+    assert [cell_text(cell) for cell in first] == names
+
+
+NAME = "a\x1b[31m\x9bb\u2028c\u202ed"
+
+
+def test_names_move_no_cursor(tmp_path, capsys):
+    out = tmp_path / "out"
+    document, detections = scene(1, images=2)
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (tmp_path / "d.json").write_text(json.dumps(detections))
+    assert evaluate(tmp_path, out) == 0
+    text = (out / "metrics.json").read_text().replace(document["categories"][0]["name"], json.dumps(NAME)[1:-1])
+    (out / "metrics.json").write_text(text)
+    (out / ".frcnn.json").unlink()
+    capsys.readouterr()
+    for shape in ("--markdown", "--latex"):
+        assert command_line.main(["report", str(out), shape]) == 0
+        said = capsys.readouterr().out
+        assert "[31m" in said and all(c.isprintable() for c in said.replace("\n", ""))
+
+
+def test_a_class_that_looks_like_a_formula_keeps_its_curves(tmp_path):
+    document, detections = scene(1, images=3)
+    document["categories"][0]["name"] = "=SUM(A1)"
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (tmp_path / "d.json").write_text(json.dumps(detections))
+    out = tmp_path / "out"
+    assert evaluate(tmp_path, out) == 0 and command_line.main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    assert "<title>=SUM(A1)</title>" in page  # its curve, on hover
+    shutil.rmtree(out)
