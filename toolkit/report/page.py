@@ -204,7 +204,8 @@ def _figures(folder: Path, metrics: dict, where: Path, problems: list[str]) -> d
 
 def _gallery(folder: Path, problems: list[str]) -> dict:
     """gallery.json with each picture's bytes as `address`; entries that are not as written become a problem."""
-    path, galleries, odd = folder / "gallery.json", {}, 0
+    path, odd = folder / "gallery.json", 0
+    galleries: dict[str, list[dict]] = {}
     try:
         content = loads(path.read_bytes(), path.name)
         note, found = str(content["note"]), dict(content["galleries"])
@@ -213,7 +214,7 @@ def _gallery(folder: Path, problems: list[str]) -> dict:
         return {"galleries": {}, "note": ""}
     for name, items in found.items():
         galleries[name] = []
-        for item in items if isinstance(items, list) else [None]:
+        for item in items if isinstance(items, list) else [{}]:
             try:
                 checked = _item(item, needs_kind=name == "suspects")
                 picture = (folder / "pictures" / Path(item["file"]).name).read_bytes()
