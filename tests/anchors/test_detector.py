@@ -264,7 +264,7 @@ def test_the_detector_is_made_of_this_packages_operators_only():
             for node in ast.walk(ast.parse(source))
             if isinstance(node, ast.Import | ast.ImportFrom)
         }
-        assert modules <= {"__future__", "anchors", "collections", "torch"}
+        assert modules <= {"__future__", "anchors", "collections", "torch", "typing"}
     kinds = {type(module).__name__ for module in make_model().modules() if not list(module.children())}
     assert kinds == {"Conv2d", "Linear", "GroupNorm", "ReLU", "MaxPool2d", "Flatten", "Dropout"}
     assert sample_rois.__module__ == "anchors.sampling"

@@ -269,7 +269,7 @@ def test_one_training_reads_val_once_and_builds_the_best_network_once(place, tmp
 
     read, rebuilt = [], []
     real_read, real_restored = coco.read, models.restored
-    monkeypatch.setattr(coco, "read", lambda path: read.append(path.name) or real_read(path))
+    monkeypatch.setattr(coco, "read", lambda path, **more: read.append(path.name) or real_read(path, **more))
     monkeypatch.setattr(models, "restored", lambda found: rebuilt.append(found.folder.name) or real_restored(found))
     train(place / "data", runs=tmp_path, **OPTIONS)
     assert sorted(read) == ["train.json", "val.json"] and rebuilt == ["best"]

@@ -209,6 +209,12 @@ def test_the_time_of_a_plan_has_training_judging_and_report(data, tmp_path, monk
     shutil.copytree(data, tmp_path / "data")
     document = json.loads((data / "val.json").read_text())
     document["images"] = document["images"][:2]
+    kept = {image["id"] for image in document["images"]}
+    document["annotations"] = [a for a in document["annotations"] if a["image_id"] in kept]
+    for image in document["images"]:  # one image in two parts would be refused
+        new = f"test_{image['file_name']}"
+        shutil.copy(data / image["file_name"], tmp_path / "data" / new)
+        image["file_name"] = new
     (tmp_path / "data" / "test.json").write_text(json.dumps(document))
     command = words(tmp_path / "data", tmp_path, "--epochs", "5", "--eval-every", "2", "--dry-run")
     command.remove("--no-report")
