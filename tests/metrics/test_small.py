@@ -66,4 +66,4 @@ def test_training_ends_with_it_for_each_split(monkeypatch, caplog, tmp_path):
     labels = {name: Split(name, tmp_path, Index(), {}) for name in ("train", "val", "test")}
     fine_tune._evaluate(tmp_path, fine_tune.Config(), labels)
     (warning,) = caplog.messages
-    assert warning.startswith("val: SMALL SET: judged on 49 images, 40 objects;")
+    assert warning.startswith("val: SMALL SET: evaluated on 49 images, 40 objects;")

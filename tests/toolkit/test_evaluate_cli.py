@@ -217,7 +217,7 @@ def test_warnings_go_to_stderr(files, capsys):
     captured = capsys.readouterr()
     assert "warning: " in captured.err
     assert "2 exact copies" in captured.err
-    assert "warning: SMALL SET: judged on 12 images" in captured.err
+    assert "warning: SMALL SET: evaluated on 12 images" in captured.err
     assert "warning" not in captured.out
 
 

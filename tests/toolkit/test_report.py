@@ -194,7 +194,7 @@ def test_how_it_was_made_is_complete(page):
 
 
 def test_a_small_set_is_said_in_the_head(page):
-    assert "SMALL SET: judged on 14 images" in page.sections["headline"]
+    assert "SMALL SET: evaluated on 14 images" in page.sections["headline"]
     assert "val also chose the epoch" in page.sections["headline"]
     assert "frcnn crossval" in page.sections["headline"]
 

@@ -8,7 +8,7 @@ MOST_NAMES = 3
 
 
 def few(metrics: dict) -> str:
-    """A line where fewer than 50 images, or fewer than 20 objects of a class, were judged on; else nothing.
+    """A line where fewer than 50 images, or fewer than 20 objects of a class, were evaluated; else nothing.
 
     A cross-validation has judged every image there is: its own numbers say how far they spread.
     """
@@ -19,15 +19,15 @@ def few(metrics: dict) -> str:
     ]
     if metrics["num_images"] >= FEW_IMAGES and not rare:
         return ""
-    text = f"SMALL SET: judged on {_count(metrics['num_images'], 'image')}, {_count(metrics['num_objects'], 'object')}"
+    text = f"SMALL SET: evaluated on {_count(metrics['num_images'], 'image')}, {_count(metrics['num_objects'], 'object')}"
     if rare:
         more = f" and {len(rare) - MOST_NAMES} classes more" if len(rare) > MOST_NAMES else ""
         text += f" (fewer than {FEW_OBJECTS} of a class: {', '.join(rare[:MOST_NAMES])}{more})"
-    text += "; another draw of images may give quite other numbers"
+    text += "; numbers from so few images are noisy"
     if metrics.get("checkpoint"):  # of a run, not of anybody's detections
         if metrics.get("split") == "val" and metrics["settings"]["thresholds_from"] == "these images":
             text += ", and val also chose the epoch and the thresholds, which flatters"
-        text += ". frcnn crossval, which judges every image once, is the better tool"
+        text += ". frcnn crossval, which evaluates every image once, is the better tool"
     return text + "."
 
 

@@ -307,7 +307,7 @@ def _made(training: Training, metrics: dict | None, loaded: dict[str, dict]) -> 
             add("detections", source["detections"])
         settings = metrics["settings"]
         add(
-            "judged on",
+            "evaluated on",
             f"{metrics['num_images']} images, {metrics['num_objects']} objects, {metrics['num_detections']} detections",
         )
         floor = settings.get("score_floor", settings["lowest_score"])
