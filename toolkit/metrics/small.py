@@ -19,7 +19,9 @@ def few(metrics: dict) -> str:
     ]
     if metrics["num_images"] >= FEW_IMAGES and not rare:
         return ""
-    text = f"SMALL SET: evaluated on {_count(metrics['num_images'], 'image')}, {_count(metrics['num_objects'], 'object')}"
+    text = (
+        f"SMALL SET: evaluated on {_count(metrics['num_images'], 'image')}, {_count(metrics['num_objects'], 'object')}"
+    )
     if rare:
         more = f" and {len(rare) - MOST_NAMES} classes more" if len(rare) > MOST_NAMES else ""
         text += f" (fewer than {FEW_OBJECTS} of a class: {', '.join(rare[:MOST_NAMES])}{more})"
