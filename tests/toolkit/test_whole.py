@@ -53,6 +53,14 @@ def test_train_refuses_an_image_in_two_parts(data, capsys, how):
     assert not (data / "runs").exists()
 
 
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_test_part_of_known_images_is_refused_also_where_it_is_all_of_them(data, capsys, part):
+    # val equal to train is a warning; a test part that was learned from, or that chose the epoch, measures nothing
+    (data / "test.json").write_bytes((data / f"{part}.json").read_bytes())
+    assert dry_run(data) == 2
+    assert "test.json both have the image" in capsys.readouterr().err
+
+
 def test_train_refuses_half_a_split(data, capsys):
     marker = {"split": {"complete": False, "files": {}}}
     (data / MARKER).write_text(json.dumps(marker))
