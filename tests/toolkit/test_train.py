@@ -126,11 +126,24 @@ def test_without_validation_images(data, tmp_path):
     assert checkpoint.load(tmp_path / "runs" / "train" / "best").meta["step"] == 6
 
 
+def _test_part(data, images: int) -> None:
+    """data/test.json: copies of val's first images under names of their own; one image in two parts is refused."""
+    document = json.loads((data / "val.json").read_text())
+    document["images"] = document["images"][:images]
+    kept = {image["id"] for image in document["images"]}
+    document["annotations"] = [a for a in document["annotations"] if a["image_id"] in kept]
+    for image in document["images"]:
+        new = f"test_{image['file_name']}"
+        shutil.copy(data / image["file_name"], data / new)
+        image["file_name"] = new
+    (data / "test.json").write_text(json.dumps(document))
+
+
 @pytest.mark.parametrize("case", ["classes", "images", "crowds", "broken", "augment", "option"])
 def test_what_cannot_end_well_is_said_first_and_leaves_no_run(tmp_path, case):
-    """test.json is judged when training is over: hours too late to hear that its images are not there."""
+    """test.json is evaluated when training is over: hours too late to hear that its images are not there."""
     data = draw_data(tmp_path / "data")
-    shutil.copy(data / "val.json", data / "test.json")
+    _test_part(data, 3)
     change, said, more = {
         "classes": (("test", "categories", lambda c: c.update(name=c["name"] + "s")), "squares, discs", []),
         "images": (("test", "images", lambda i: i.update(file_name=f"gone{i['id']}.png")), "gone1.png not found", []),
@@ -207,15 +220,7 @@ def test_the_time_of_a_plan_has_training_judging_and_report(data, tmp_path, monk
     """Of one image a step takes 200 s, its losses 50, its detection 30; 6 images to learn from, 3 of val, 2 of test."""
     monkeypatch.setattr(dry_run, "_time_an_image", lambda *_: (200.0, 50.0, 30.0))
     shutil.copytree(data, tmp_path / "data")
-    document = json.loads((data / "val.json").read_text())
-    document["images"] = document["images"][:2]
-    kept = {image["id"] for image in document["images"]}
-    document["annotations"] = [a for a in document["annotations"] if a["image_id"] in kept]
-    for image in document["images"]:  # one image in two parts would be refused
-        new = f"test_{image['file_name']}"
-        shutil.copy(data / image["file_name"], tmp_path / "data" / new)
-        image["file_name"] = new
-    (tmp_path / "data" / "test.json").write_text(json.dumps(document))
+    _test_part(tmp_path / "data", 2)
     command = words(tmp_path / "data", tmp_path, "--epochs", "5", "--eval-every", "2", "--dry-run")
     command.remove("--no-report")
     assert main(list(map(str, command))) == 0
