@@ -29,7 +29,7 @@ def make(folder: Path, images: int, objects: int, seed: int = 0) -> Path:
     import numpy as np
     from PIL import Image
 
-    from label_tools.document import coco
+    from label_tools.document import coco_file
 
     rng, noise = random.Random(seed), np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
@@ -60,7 +60,7 @@ def make(folder: Path, images: int, objects: int, seed: int = 0) -> Path:
         "annotations": annotations,
         "categories": [{"id": k, "name": f"class {k}"} for k in range(1, 6)],
     }
-    coco.write(document, folder / "annotations.json")
+    coco_file.write(document, folder / "annotations.json")
     return folder / "annotations.json"
 
 

@@ -102,7 +102,7 @@ def with_masks(document: dict, detections: list[dict], seed: int = 0) -> tuple[d
 
 def ours(document: dict, detections: list) -> list[float]:
     """By boxes; of detections with masks by boxes and masks, and the numbers by masks."""
-    from toolkit.evaluation.judge import coco_metrics
+    from toolkit.evaluation.compute import coco_metrics
 
     found = coco_metrics(document, detections)
     return [found.get("segm", found)[key] for key in KEYS]
@@ -167,7 +167,7 @@ def main() -> None:
 
     if args.segm:
         return
-    from toolkit.evaluation.judge import judge
+    from toolkit.evaluation.compute import compute_metrics
     from toolkit.metrics.arrays import read_tables
     from toolkit.metrics.intervals import intervals
     from toolkit.metrics.matching import match
@@ -180,10 +180,10 @@ def main() -> None:
         spent = time.perf_counter() - start
         low, high = found["AP"]
         start = time.perf_counter()
-        judge(document, detections)
+        compute_metrics(document, detections)
         print(
             f"bootstrap, {few} images, {len(detections)} detections, 1,000 resamples: {spent:.2f} s, "
-            f"AP {low:.3f} to {high:.3f}; all that is judged: {time.perf_counter() - start:.2f} s"
+            f"AP {low:.3f} to {high:.3f}; all that is evaluated: {time.perf_counter() - start:.2f} s"
         )
 
 

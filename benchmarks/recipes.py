@@ -4,8 +4,8 @@
     python benchmarks/recipes.py --labels demo/labels '{"weights": "none"}' '{"weights": "starter"}'   # its gain
 
 `--labels` is a folder with train.json and val.json (`make demo` leaves one). Every seed draws its own `--images` of the
-training images; all recipes get the same images, epochs and seed, and are judged once, at the end, on all of val. The
-first recipe is what the others are held against.
+training images; all recipes get the same images, epochs and seed, and are evaluated once, at the end, on all of val.
+The first recipe is what the others are held against.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from toolkit import config
 from toolkit.data import dataset
-from toolkit.evaluation.judge import coco_metrics
-from toolkit.training import train
+from toolkit.evaluation.compute import coco_metrics
+from toolkit.training import fit
 
 
 def subset(document: dict, count: int, seed: int) -> dict:
@@ -48,9 +48,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
-    document = coco.read(args.labels / "train.json")
-    root = coco.image_root(document, args.labels / "train.json")
-    judge = coco.read(args.labels / "val.json")
+    document = coco_file.read(args.labels / "train.json")
+    root = coco_file.image_root(document, args.labels / "train.json")
+    val_document = coco_file.read(args.labels / "val.json")
     val = dataset.read_index(args.labels / "val.json")
     found: dict[str, list[float]] = {recipe: [] for recipe in args.recipes}
     for seed in range(args.seeds):
@@ -66,8 +66,8 @@ def main() -> None:
             }
             started = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
-                trained = train.fit(
-                    config.resolve(len(index), flags), Path(folder), index, val, lambda d: coco_metrics(judge, d)
+                trained = fit.fit(
+                    config.resolve(len(index), flags), Path(folder), index, val, lambda d: coco_metrics(val_document, d)
                 )
             found[recipe].append(trained.state.best_score)
             spent = time.monotonic() - started

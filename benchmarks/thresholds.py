@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from toolkit.metrics import curves
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.curves import Curve
@@ -98,7 +98,7 @@ def main() -> None:
     args = parser.parse_args()
     print("| set | images | " + " | ".join(RULES) + " |\n|" + "---|" * (2 + len(RULES)))
     for folder in args.evaluations:
-        document = coco.read(folder / "annotations.json")
+        document = coco_file.read(folder / "annotations.json")
         matches = match(read_tables(document, json.loads((folder / "detections.json").read_bytes())))
         total = len(matches.tables.image_ids)
         for images in args.images:

@@ -31,7 +31,7 @@ from toolkit import runtime
 from toolkit.config import Config, resolve
 from toolkit.data import dataset, transforms
 from toolkit.data.loader import Batches, cache_share
-from toolkit.networks import from_config, models, registry
+from toolkit.networks import builder, from_config, registry
 from toolkit.networks.pooling import TableRoIAlign
 from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
 from toolkit.training import engine, optim
@@ -86,8 +86,8 @@ def reference(config: Config, index: dataset.Index, device: torch.device) -> Ste
     model = detector.build(num_classes=len(index.classes) + 1, min_size=m.image_size, max_size=m.max_size)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    models.set_norm(model.backbone, "frozen", 1e-5)
-    models.freeze(model, detector, m.trainable_layers)
+    builder.set_norm(model.backbone, "frozen", 1e-5)
+    builder.freeze(model, detector, m.trainable_layers)
     model.to(device).train()
     learned = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(learned, lr=1e-4, momentum=0.9, weight_decay=1e-4)
@@ -118,7 +118,7 @@ def ours(
 ) -> Step:
     """A step of the toolkit's own parts -> images in it."""
     model, _, _ = from_config.build_model(config, index.classes)
-    models.freeze(model, registry.find(config.model.model), config.model.trainable_layers)  # random weights: all learn
+    builder.freeze(model, registry.find(config.model.model), config.model.trainable_layers)  # random weights: all learn
     if operators == "torchvision":
         for module in model.modules():
             if isinstance(module, (TableRoIAlign, FewCellsConv2d)):

@@ -64,10 +64,10 @@ def test_one_set_for_both_parts_learns_by_heart(tmp_path, capsys):
 
 
 def test_a_grouping_class_is_named_before_training(tmp_path, caplog):
-    from label_tools.document import coco
+    from label_tools.document import coco_file
 
     path = labelled(tmp_path, ["a.png"], categories=("vessels", "tug"))
-    coco.read(path)
+    coco_file.read(path)
     assert '"vessels" groups the others' in caplog.text and "vessels= --out NEW.json" in caplog.text
 
 

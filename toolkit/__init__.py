@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from label_tools.readers.convert import convert
     from label_tools.sets.split import split_file as split
-    from toolkit.evaluation.judge import coco_metrics
+    from toolkit.evaluation.compute import coco_metrics
     from toolkit.prediction.detected import Detections
     from toolkit.run import Run, train
 
@@ -26,7 +26,7 @@ __all__ = ["Detections", "Run", "coco_metrics", "convert", "split", "train"]
 _HOMES = {
     "Detections": "toolkit.prediction.detected",
     "Run": "toolkit.run",
-    "coco_metrics": "toolkit.evaluation.judge",
+    "coco_metrics": "toolkit.evaluation.compute",
     "convert": "label_tools.readers.convert",
     "split": "label_tools.sets.split:split_file",
     "train": "toolkit.run",

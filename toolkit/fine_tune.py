@@ -17,18 +17,18 @@ from toolkit import config as recipes
 from toolkit.config import Config
 from toolkit.data import transforms
 from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, Unreadable
+from toolkit.evaluation.compute import coco_metrics
 from toolkit.evaluation.evaluate import evaluate_split
-from toolkit.evaluation.judge import coco_metrics
-from toolkit.metrics.small import few
+from toolkit.metrics.small_set import few
 from toolkit.networks import first_weights
 from toolkit.prediction import drawing
 from toolkit.prediction.predict import Predictor
 from toolkit.report import write_report
 from toolkit.stopping import Stopped, stop_at_once
 from toolkit.training import distributed, run_folder
+from toolkit.training import fit as training
 from toolkit.training import resume as over
-from toolkit.training import train as training
-from toolkit.training.labels import Labels, check_labels, check_test, find_files, read_labels
+from toolkit.training.label_files import Labels, check_labels, check_test, find_files, read_labels
 from toolkit.training.progress import Progress, duration, epochs_text
 
 log = logging.getLogger(__name__)

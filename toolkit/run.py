@@ -16,8 +16,8 @@ from label_tools.text.messages import unknown
 from toolkit import checkpoint, fine_tune
 from toolkit import config as recipes
 from toolkit.evaluation.comparison import compare_with
+from toolkit.evaluation.compute import Settings
 from toolkit.evaluation.evaluate import evaluate_run, name_of_split
-from toolkit.evaluation.judge import Settings
 from toolkit.prediction.detected import Detections, open_source
 from toolkit.prediction.predict import Predictor, find_images
 from toolkit.report import read_metrics, write_report
@@ -105,7 +105,7 @@ class Run:
         """Evaluate the best checkpoint on a split and write its numbers into the run. -> {"AP", "AP50", ...}.
 
         split: val, test or train; default test where there is one, else val. data: another COCO file. settings: fields
-        of `toolkit.evaluation.judge.Settings`: iou, resamples, seed, precision, confident.
+        of `toolkit.evaluation.compute.Settings`: iou, resamples, seed, precision, confident.
         """
         shown: list[Any] = []
 

@@ -154,7 +154,7 @@ def join_processes(device: str) -> Processes:
     if cuda:
         torch.cuda.set_device(local_rank)
     # A dead process is noticed at once by its closed connection; this limit is for one that hangs. It must be longer
-    # than the longest work that the first process does alone: judging an epoch, writing a checkpoint.
+    # than the longest work that the first process does alone: evaluating an epoch, writing a checkpoint.
     wait = datetime.timedelta(minutes=10)
     torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=wait)
     return Processes(rank, world_size, local_rank)

@@ -210,11 +210,11 @@ def run_yolo(args: argparse.Namespace) -> int:
 
 
 def run_coco(args: argparse.Namespace) -> int:
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.readers.convert import convert_coco
 
-    args.source = coco.file_of(args.source)
-    out = args.out or default_folder(args.source) / coco.FILE_NAME
+    args.source = coco_file.file_of(args.source)
+    out = args.out or default_folder(args.source) / coco_file.FILE_NAME
     if out.exists() and args.source.exists() and out.samefile(args.source):
         raise InputError(f"{out}: is the input itself; choose another --out")
     reading = {"image_root": args.image_root, "crowd_as_object": args.crowd_as_object}
@@ -233,9 +233,9 @@ def finish(conversion, args: argparse.Namespace) -> int:
 
     Exit code 1, as that of `check`, when there are errors: something that was labelled is left out.
     """
-    from label_tools.document.coco import FILE_NAME
-    from label_tools.readers.conversion import account_path, losses, report_lines
+    from label_tools.document.coco_file import FILE_NAME
     from label_tools.readers.parts import given_parts
+    from label_tools.readers.to_coco import account_path, losses, report_lines
 
     parts = given_parts(conversion.source, conversion.records)
     folder = args.out if args.out is not None and args.out.suffix.lower() != ".json" else None

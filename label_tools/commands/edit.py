@@ -51,26 +51,26 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_merge(args: argparse.Namespace) -> int:
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.sets.edit import merge_files
 
-    paths = [coco.file_of(path) for path in args.paths]
+    paths = [coco_file.file_of(path) for path in args.paths]
     return _finish(merge_files(paths, args.out, args.same_image), args, paths)
 
 
 def run_rename(args: argparse.Namespace) -> int:
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.sets.edit import read_pairs, remap_file
 
-    path = coco.file_of(args.annotations)
+    path = coco_file.file_of(args.annotations)
     return _finish(remap_file(path, read_pairs(args.pairs), args.out), args, [path])
 
 
 def run_remap(args: argparse.Namespace) -> int:
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.sets.edit import read_mapping, remap_file
 
-    path = coco.file_of(args.annotations)
+    path = coco_file.file_of(args.annotations)
     mapping = read_mapping(args.mapping)
     return _finish(remap_file(path, mapping, args.out, drop_others=args.drop_others), args, [path])
 

@@ -26,7 +26,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from label_tools.formats.described import Described, Drawn, Make, left_out, read_numbers, sorted_box
+from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers, sorted_box
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_polygon, from_runs
 from label_tools.text.findings import NOTE

@@ -17,16 +17,16 @@ FileText = Callable[[dict, list[dict]], tuple[bytes, int]]  # image, its annotat
 
 def export_labelme(annotations: str | os.PathLike, out: str | os.PathLike, *, overwrite: bool = False) -> dict:
     """Write a LabelMe file per image; returns the counts. Raises InputError."""
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.formats.labelme_write import file_bytes, file_content
 
-    annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations, sizes=sizes_below)
+    annotations, out = coco_file.file_of(annotations), Path(out)
+    document = coco_file.read(annotations, sizes=sizes_below)
     names = {c["id"]: c["name"] for c in document["categories"]}
 
     def text(image: dict, objects: list[dict]) -> tuple[bytes, int]:
         folder = (out / image["file_name"]).parent
-        picture = coco.image_path(document, annotations, image)
+        picture = coco_file.image_path(document, annotations, image)
         content = file_content(image, objects, names, _relative(picture, folder))
         groups = {(s["label"], s["group_id"]) for s in content["shapes"] if s["group_id"] is not None}
         single = sum(s["group_id"] is None for s in content["shapes"])
@@ -44,14 +44,14 @@ def export_voc(
     overwrite: bool = False,
 ) -> dict:
     """Write a VOC file per image; returns the counts. Raises InputError."""
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.formats import voc
 
-    document = coco.read(coco.file_of(annotations), sizes=sizes_below)
+    document = coco_file.read(coco_file.file_of(annotations), sizes=sizes_below)
     names = {c["id"]: c["name"] for c in document["categories"]}
 
     def text(image: dict, objects: list[dict]) -> tuple[bytes, int]:
-        kept = [a for a in objects if not coco.is_ignore_region(a)]
+        kept = [a for a in objects if not coco_file.is_ignore_region(a)]
         pairs = [(names[a["category_id"]], a) for a in kept]
         return voc.file_text(image, pairs, decimals=decimals, one_based=one_based).encode(), len(kept)
 
@@ -69,14 +69,14 @@ def export_yolo(
     """Write a YOLO file per image, the class names and data.yaml; returns the counts. Raises InputError."""
     import yaml
 
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.formats import yolo
 
-    annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations, sizes=sizes_below)
+    annotations, out = coco_file.file_of(annotations), Path(out)
+    document = coco_file.read(annotations, sizes=sizes_below)
     copies = _copies(document, annotations, out / "images", copy_images)
     numbers = {c["id"]: i for i, c in enumerate(sorted(document["categories"], key=lambda c: c["id"]))}
-    names = coco.class_names(document)
+    names = coco_file.class_names(document)
     yolo.checked_names(dict(enumerate(names)), annotations)
     if not overwrite and ((out / "classes.txt").exists() or (out / "data.yaml").exists()):
         raise InputError(f"{out}: holds a data set already; choose another --out, or pass --overwrite")
@@ -100,17 +100,17 @@ def export_coco(
 
     Returns the counts. Raises InputError.
     """
-    from label_tools.document import coco
+    from label_tools.document import coco_file
 
-    annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations, sizes=sizes_below)
+    annotations, out = coco_file.file_of(annotations), Path(out)
+    document = coco_file.read(annotations, sizes=sizes_below)
     copies = _copies(document, annotations, out / "images", copy_images)
     target = out / "annotations" / "instances_default.json"
     _refuse_existing(target, overwrite)
     keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
-    kept = [{key: a[key] for key in keys} for a in document["annotations"] if not coco.is_ignore_region(a)]
+    kept = [{key: a[key] for key in keys} for a in document["annotations"] if not coco_file.is_ignore_region(a)]
     target.parent.mkdir(parents=True, exist_ok=True)
-    coco.write({**document, "info": {}, "annotations": kept}, target)
+    coco_file.write({**document, "info": {}, "annotations": kept}, target)
     _copy(copies)
     return _counts(document, 1, len(kept), _ignored(document, crowds=False))
 
@@ -119,18 +119,18 @@ def export_cvat(
     annotations: str | os.PathLike, out: str | os.PathLike, *, copy_images: bool = False, overwrite: bool = False
 ) -> dict:
     """Write out/annotations.xml, CVAT 1.1 for images; returns the counts. Raises InputError."""
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.formats import cvat
 
-    annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations, sizes=sizes_below)
+    annotations, out = coco_file.file_of(annotations), Path(out)
+    document = coco_file.read(annotations, sizes=sizes_below)
     copies = _copies(document, annotations, out / "images", copy_images)
     target = out / "annotations.xml"
     _refuse_existing(target, overwrite)
     names = {c["id"]: c["name"] for c in document["categories"]}
     kept = _of_images(document)
     images = [(i, [(names[a["category_id"]], a) for a in kept[i["id"]]]) for i in document["images"]]
-    _write(target, cvat.document_text(images, coco.class_names(document)).encode())
+    _write(target, cvat.document_text(images, coco_file.class_names(document)).encode())
     _copy(copies)
     return _counts(document, 1, sum(map(len, kept.values())), _ignored(document, crowds=True))
 
@@ -151,13 +151,13 @@ def export_masks(
     where the k-th class is k. bits: 8, with a palette, or 16; None: 8 where the values fit. An image without objects
     has an empty mask (of the first class). Raises InputError.
     """
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.formats import masks_write, yolo
 
-    annotations, out = coco.file_of(annotations), Path(out)
-    document = coco.read(annotations, sizes=sizes_below)
+    annotations, out = coco_file.file_of(annotations), Path(out)
+    document = coco_file.read(annotations, sizes=sizes_below)
     copies = _copies(document, annotations, out / "images", copy_images)
-    names = coco.class_names(document)
+    names = coco_file.class_names(document)
     yolo.checked_names(dict(enumerate(names)), annotations)  # a line each in label_names.txt
     if mode not in ("instance", "class"):
         raise InputError(f"mode {mode!r}, needs instance or class")
@@ -193,7 +193,7 @@ def export_masks(
             )
             pixels, _ = masks_write.paint_values(image, objects, values)
             file = (out / "overlays" / image["file_name"]).with_suffix(".jpg")
-            _write(file, masks_write.overlay(coco.image_path(document, annotations, image), pixels))
+            _write(file, masks_write.overlay(coco_file.image_path(document, annotations, image), pixels))
     _copy(copies)
     dropped = _ignored(document, crowds=True)
     if hidden:
@@ -223,7 +223,7 @@ def _copies(document: dict, annotations: Path, folder: Path, wanted: bool) -> li
     Raises InputError for what is missing or no image, and for what lies outside the folder of the images, by its name,
     by a link, or by an absolute image_root: a file from elsewhere could name anything on this machine.
     """
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.pictures.image_paths import ImageFolder
     from label_tools.pictures.images import MAX_PIXELS
     from label_tools.shapes.instances import RefusedError
@@ -235,12 +235,12 @@ def _copies(document: dict, annotations: Path, folder: Path, wanted: bool) -> li
         raise InputError(
             f"{annotations}: info.image_root {info['image_root']} is absolute; nothing is copied from there"
         )
-    root = coco.image_root(document, annotations)
+    root = coco_file.image_root(document, annotations)
     images = ImageFolder(root, max_pixels=MAX_PIXELS)
     copies = []
     for image in document["images"]:
         name = image["file_name"]
-        path = os.path.abspath(coco.image_path(document, annotations, image))
+        path = os.path.abspath(coco_file.image_path(document, annotations, image))
         try:
             images.check_links(path, name)
             images.info(path)
@@ -283,7 +283,7 @@ def _write_all(
 
 
 def _targets(document: dict, out: Path, suffix: str, overwrite: bool) -> Iterator[Path]:
-    from label_tools.document.coco import is_inside
+    from label_tools.document.coco_file import is_inside
 
     taken: dict[str, str] = {}
     for image in document["images"]:
@@ -300,7 +300,7 @@ def _targets(document: dict, out: Path, suffix: str, overwrite: bool) -> Iterato
 
 def _ignored(document: dict, *, crowds: bool) -> dict[str, int]:
     """What a format without crowd and ignore regions leaves out, counted as objects."""
-    from label_tools.document.coco import is_ignore_region
+    from label_tools.document.coco_file import is_ignore_region
 
     regions = sum(map(is_ignore_region, document["annotations"])) - _ignore_copies(document)
     crowd = sum(a["iscrowd"] and not is_ignore_region(a) for a in document["annotations"]) if crowds else 0
@@ -310,7 +310,7 @@ def _ignored(document: dict, *, crowds: bool) -> dict[str, int]:
 
 def _ignore_copies(document: dict) -> int:
     """How many annotations repeat an ignore region for a further class."""
-    from label_tools.document.coco import is_ignore_region
+    from label_tools.document.coco_file import is_ignore_region
 
     regions = [
         (a["image_id"], json.dumps([a["bbox"], a["segmentation"]]))

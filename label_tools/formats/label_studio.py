@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from label_tools.formats.described import Described, Drawn, Make, left_out, read_numbers
+from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers
 from label_tools.formats.yolo import settled_box
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_polygon, from_runs

@@ -24,7 +24,7 @@ from label_tools.document.values import is_number
 from label_tools.formats.labelme_shapes import Options, to_instance
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import ImageInfo, image_info, image_size
-from label_tools.pictures.own_files import is_ours
+from label_tools.pictures.our_outputs import is_ours
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, join, without_copies
 from label_tools.text import strict_json
 from label_tools.text.atomic import atomic_write

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.document.coco import is_ignore_region
+from label_tools.document.coco_file import is_ignore_region
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.shapes import rle
 

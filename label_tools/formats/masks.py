@@ -37,7 +37,7 @@ class MaskOptions:
     """mode: one of MODES. class_name: the class of all objects (instance, binary).
 
     names: class mode: value -> class. colors: class mode, RGB masks: colour -> class. void: a value that means
-    "not judged" and is read as background (255 in Pascal VOC's masks). components: unconnected parts are objects
+    "ignore" and is read as background (255 in Pascal VOC's masks). components: unconnected parts are objects
     of their own (8-connected).
     """
 

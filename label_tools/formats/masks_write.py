@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from label_tools.pictures.images import open_image
-from label_tools.pictures.own_files import DRAWN
+from label_tools.pictures.our_outputs import DRAWN
 from label_tools.shapes import geometry, rle
 
 LARGEST_8_BIT, LARGEST_16_BIT = 255, 65_535

@@ -31,9 +31,9 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document.coco import is_inside
-from label_tools.formats.described import Described, Drawn, Make, read_numbers
+from label_tools.document.coco_file import is_inside
 from label_tools.formats.masks import intervals_by_id
+from label_tools.formats.parsed_file import Described, Drawn, Make, read_numbers
 from label_tools.pictures.images import ImageError, open_mask
 from label_tools.shapes import rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_runs

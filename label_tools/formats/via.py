@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from label_tools.formats.described import Described, Drawn, Make, left_out, read_numbers
+from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers
 from label_tools.shapes import geometry
 from label_tools.shapes.instances import (
     Instance,

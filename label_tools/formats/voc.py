@@ -19,7 +19,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from label_tools.formats.described import Described, Drawn, Make, file_finding, read_numbers, sorted_box, to_record
+from label_tools.formats.parsed_file import Described, Drawn, Make, file_finding, read_numbers, sorted_box, to_record
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.shapes import geometry
 from label_tools.shapes.instances import (

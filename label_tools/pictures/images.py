@@ -30,9 +30,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from label_tools.document.coco import is_inside
-from label_tools.pictures.other_files import HAS_HEIC, HEIC_REMEDY, HEIC_SUFFIXES
+from label_tools.document.coco_file import is_inside
 from label_tools.pictures.pixels import BITS_TAG, NoWayError, bits_of, to_rgb
+from label_tools.pictures.unread_files import HAS_HEIC, HEIC_REMEDY, HEIC_SUFFIXES
 from label_tools.text.errors import InputError
 
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "MPO")
@@ -175,7 +175,7 @@ def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
     """Pillow's image, its header read and within limits; whatever Pillow raises in the block is an ImageError."""
     name = _name(path)
     try:
-        # Pillow warns about what we judge ourselves: large images, broken EXIF, transparency in palettes
+        # Pillow warns about what we check ourselves: large images, broken EXIF, transparency in palettes
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             source = BytesIO(path) if isinstance(path, bytes) else path

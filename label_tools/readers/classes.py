@@ -1,7 +1,7 @@
 """Which labels are classes, in which order, and under which spelling (rows B35 to B37).
 
 A labels file has one label a line, as labelme takes it with --labels. `__ignore__` marks regions in which nothing
-is judged, `_background_` is not a class; both may stand in the file and get no id.
+is evaluated, `_background_` is not a class; both may stand in the file and get no id.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ def convert_labelme(
     reading: the keywords of `labelme_folder.read_folder` (image_root, unlabeled_is_negative, ...).
     Raises InputError when there is nothing to convert, or under the rules that stop a run.
     """
-    from label_tools.readers.conversion import convert
     from label_tools.readers.labelme import read_folder
+    from label_tools.readers.to_coco import convert
 
     read = read_folder(source, options=options, **reading)
     return convert(read, labels=labels, merge_case=merge_case, strict=strict)
@@ -55,8 +55,8 @@ def convert_masks(
     """
     from label_tools.formats.masks import MODES, MaskOptions
     from label_tools.readers.classes import NO_CLASSES
-    from label_tools.readers.conversion import convert
     from label_tools.readers.masks import read_folder
+    from label_tools.readers.to_coco import convert
 
     if mode not in MODES:
         raise InputError(f"mode {mode!r}, needs one of {', '.join(MODES)}")
@@ -76,8 +76,8 @@ def convert_voc(
     **reading,
 ):
     """A folder of VOC files as a Conversion. reading: the keywords of `other_folders.read_voc`."""
-    from label_tools.readers.conversion import convert
-    from label_tools.readers.others import read_voc
+    from label_tools.readers.to_coco import convert
+    from label_tools.readers.voc_and_coco import read_voc
 
     return convert(read_voc(source, **reading), labels=labels, merge_case=merge_case, strict=strict)
 
@@ -87,7 +87,7 @@ def convert_yolo(source: str | os.PathLike, *, labels: Sequence[str] | None = No
 
     reading: the keywords of `readers.yolo.read_yolo`.
     """
-    from label_tools.readers.conversion import convert
+    from label_tools.readers.to_coco import convert
     from label_tools.readers.yolo import read_yolo
 
     read, names = read_yolo(source, names=labels, **reading)
@@ -108,8 +108,8 @@ def convert_coco(
     files: several files in the folder `source`, such as train/_annotations.coco.json and valid/..., which are read as
     one set. reading: the keywords of `readers.others.read_coco`.
     """
-    from label_tools.readers.conversion import convert
-    from label_tools.readers.others import read_coco, read_coco_files
+    from label_tools.readers.to_coco import convert
+    from label_tools.readers.voc_and_coco import read_coco, read_coco_files
 
     read, names = read_coco_files(source, files, **reading) if files else read_coco(source, **reading)
     return convert(read, labels=names if labels is None else labels, merge_case=merge_case, strict=strict)
@@ -128,8 +128,8 @@ def convert_program(
 
     reading: the keywords of `programs.read_program`.
     """
-    from label_tools.readers.conversion import convert
-    from label_tools.readers.programs import read_program
+    from label_tools.readers.labelling_programs import read_program
+    from label_tools.readers.to_coco import convert
 
     read = read_program(program, source, **reading)
     return convert(read, labels=labels, merge_case=merge_case, strict=strict)

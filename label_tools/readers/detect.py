@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.formats import cvat, foreign, label_studio, unity, via, yolo
+from label_tools.formats import cvat, label_studio, unity, unsupported, via, yolo
 from label_tools.pictures.image_paths import walk
 from label_tools.pictures.images import SUFFIXES, ImageError, open_mask
-from label_tools.pictures.own_files import is_ours
+from label_tools.pictures.our_outputs import is_ours
 from label_tools.readers.classes import read_labels
 from label_tools.readers.parts import part_of_file
 from label_tools.text.errors import InputError
@@ -91,8 +91,8 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
     for kind, files in read.items():
         return _as_read(kind, [path for path, _ in files], source, f"{_relative(files[0][0], source)}: {files[0][1]}")
     for kind, files in found.items():
-        if kind in foreign.WAYS_OUT:
-            raise NotRead(foreign.way_out(kind, str(files[0][0])))
+        if kind in unsupported.WAYS_OUT:
+            raise NotRead(unsupported.way_out(kind, str(files[0][0])))
     if "ours" in found:
         return _as_read("coco", [path for path, _ in found["ours"]], source, "a COCO file that frcnn wrote")
     if source.is_dir() and (masks := _masks(source)) is not None:
@@ -150,7 +150,7 @@ def _kind_of_json(content: Any) -> tuple[str, str]:
     ):
         if test(content):
             return name, mark
-    return foreign.foreign_json(content) or "", ""
+    return unsupported.foreign_json(content) or "", ""
 
 
 def _kind_of_xml(path: str) -> tuple[str, str]:
@@ -168,7 +168,7 @@ def _kind_of_csv(path: str) -> tuple[str, str]:
         head = file.readline().strip().removeprefix("#")
     if head == via.CSV_HEAD:
         return "via", "the heads of VIA's table"
-    return foreign.foreign_csv(head) or "", ""
+    return unsupported.foreign_csv(head) or "", ""
 
 
 def _kind_of_txt(path: str) -> tuple[str, str]:

@@ -11,12 +11,12 @@ from label_tools.formats.labelme import check_image_shape, read_file
 from label_tools.formats.labelme_shapes import Options
 from label_tools.pictures.image_paths import ImageFolder, walk
 from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
-from label_tools.pictures.own_files import is_drawing
-from label_tools.readers.conversion import Reading
+from label_tools.pictures.our_outputs import is_drawing
+from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, RefusedError, Tally
-from label_tools.text.collector import collector_paused
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
+from label_tools.text.pause_gc import collector_paused
 
 Progress = Callable[[Iterable, int], Iterable]  # tqdm-like: wraps an iterable of known length
 UNLABELED = "images without labels (--unlabeled-is-negative uses them as images without objects)"

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures.image_paths import walk
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.parts import parts_in
@@ -30,7 +30,7 @@ class Source:
 
     def path_of(self, image: dict) -> Path:
         """The file of an entry of document["images"]. InputError when its name leads out of the root."""
-        return coco.image_path({"info": {"image_root": "."}}, self.image_root / self.name, image)
+        return coco_file.image_path({"info": {"image_root": "."}}, self.image_root / self.name, image)
 
 
 def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> Source:
@@ -43,8 +43,8 @@ def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> S
     if path.is_dir():
         return labelme_source(path, read_labelme(path, image_root, include_unreviewed=True))
     findings: list[Finding] = []
-    document = coco.read(path, findings, sizes=sizes_below, images=image_root)
-    return Source(path.name, document, image_root or coco.image_root(document, path), findings)
+    document = coco_file.read(path, findings, sizes=sizes_below, images=image_root)
+    return Source(path.name, document, image_root or coco_file.image_root(document, path), findings)
 
 
 def labels_at(path: str | os.PathLike) -> Path:
@@ -66,8 +66,8 @@ def label_files_at(path: str | os.PathLike) -> list[Path]:
         return [path]
     others = [Path(folder, name) for folder, name in walk(path, (".json",))]
     if not others:
-        raise InputError(f"{path}: no LabelMe file (*.json) and no {coco.FILE_NAME} in it")
-    inside = coco.files_in(path)[:1] or list(parts_in(path).values())
+        raise InputError(f"{path}: no LabelMe file (*.json) and no {coco_file.FILE_NAME} in it")
+    inside = coco_file.files_in(path)[:1] or list(parts_in(path).values())
     if not inside or any(_may_be_labelme(file) for file in others if file not in inside):
         return [path]
     return inside
@@ -100,7 +100,7 @@ def read_labelme(folder: Path, image_root: Path | None = None, *, include_unrevi
 def labelme_source(folder: Path, reading, labels: list[str] | None = None, *, merge_case: bool = False) -> Source:
     """A Reading as one document. Raises InputError: unknown labels, two spellings, one image labelled twice."""
     from label_tools.formats.labelme import IGNORE_LABEL
-    from label_tools.readers.conversion import convert
+    from label_tools.readers.to_coco import convert
 
     conversion = convert(reading, labels=labels, merge_case=merge_case)
     document = conversion.document(folder / "annotations.json")

@@ -16,8 +16,8 @@ from pathlib import Path
 from label_tools.formats import yolo
 from label_tools.pictures.image_paths import ImageFolder, walk
 from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
-from label_tools.readers.conversion import Reading
 from label_tools.readers.labelme import add_unlabeled
+from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding, worst_first
 from label_tools.text.messages import counted
@@ -56,13 +56,13 @@ def examine(
     """
     from tqdm import tqdm
 
-    from label_tools.document import coco_rules
+    from label_tools.document import coco_reader
     from label_tools.pictures.images import sizes_below
-    from label_tools.rules import document as document_rules
+    from label_tools.rules import class_statistics as document_rules
     from label_tools.rules import objects
     from label_tools.rules.images import ImageRules
 
-    read = coco_rules.examine(document, name, sizes_below(root) if root is not None else None)
+    read = coco_reader.examine(document, name, sizes_below(root) if root is not None else None)
     result = Examined(name, root, read.findings)
     result.images, result.objects = len(document["images"]), len(document["annotations"])
     if read.document is None:
@@ -112,8 +112,8 @@ def examine_files(
         if path.is_dir():
             results.append(_examine_folder(path, decode, image_root, images, labels))
             continue
-        document = coco.read_raw(path)
-        root = (image_root or coco.image_root(document, path)) if images else None
+        document = coco_file.read_raw(path)
+        root = (image_root or coco_file.image_root(document, path)) if images else None
         results.append(examine(document, root, os.fspath(path), decode=decode))
     whole = {r.name: r for r in results if r.document is not None}
     documents = {r.name: r.document for r in results if r.document is not None}
@@ -173,10 +173,10 @@ def write_repaired(result: Examined, source: Path, out: Path | None = None) -> t
         raise InputError(f"{out}: is the input, which is never overwritten; name another file with --out")
     if result.document is None:
         raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
-    root = result.root or coco.image_root(result.document, source)
+    root = result.root or coco_file.image_root(result.document, source)
     relative = Path(os.path.relpath(root, out.parent)).as_posix()
     document = {**result.document, "info": {**result.document["info"], "image_root": relative}}
-    coco.write(document, out)
+    coco_file.write(document, out)
     lost_images = result.images - len(document["images"])
     lost_objects = result.objects - len(document["annotations"])
     account = f"{out}: left out {counted(lost_images, 'image')} and {counted(lost_objects, 'annotation')}"
@@ -196,7 +196,7 @@ def _write_repaired_folder(result: Examined, source: Path, out: Path) -> tuple[l
     with TemporaryDirectory() as folder:
         made = Path(folder) / "annotations.json"
         document = {**result.document, "info": {"image_root": os.path.relpath(root, folder)}}
-        coco.write(document, made)
+        coco_file.write(document, made)
         counts = export_labelme(made, out)
     left_out = result.objects - counts["objects_out"]
     shapes = counted(left_out, "shape")

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures.duplicates import Fingerprint, fingerprint, look_alike, same_pixels
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import MAX_PIXELS, ImageError, ImageInfo, image_info, may_be_cut_off, open_image
@@ -49,7 +49,7 @@ class ImageRules:
     def check(self, image: dict) -> dict | None:
         """The entry of one image, repaired where that is safe, or None when the image cannot be used."""
         self.checked += 1
-        if not coco.is_inside(image["file_name"]):
+        if not coco_file.is_inside(image["file_name"]):
             return self._bad(image, "B31", "file_name leads out of the image root", "use a relative path")
         path = self.root / image["file_name"]
         if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.pictures.images import open_image
-from label_tools.pictures.own_files import DRAWN, drawing_paths
+from label_tools.pictures.our_outputs import DRAWN, drawing_paths
 from label_tools.readers.sources import Source
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
 from label_tools.text.strict_json import decode, parse
@@ -77,8 +77,8 @@ def _enter(mapping: dict[str, str | None], old: str, new: str | None, where: str
 
 def remap_file(path: Path, mapping: Mapping[str, str | None], out: Path, *, drop_others: bool = False) -> Edited:
     """`remap` of a COCO file, with the image root as it is seen from `out`."""
-    document = coco.read(path, sizes=sizes_below)
-    root = Path(os.path.relpath(coco.image_root(document, path), out.parent)).as_posix()
+    document = coco_file.read(path, sizes=sizes_below)
+    root = Path(os.path.relpath(coco_file.image_root(document, path), out.parent)).as_posix()
     edited = remap(document, mapping, drop_others=drop_others, name=str(path))
     document = {**edited.document, "info": {**edited.document["info"], "image_root": root}}
     return replace(edited, document=document)
@@ -91,10 +91,10 @@ def write_edited(edited: Edited, out: Path, inputs: Sequence[Path]) -> None:
             raise InputError(f"{out}: is an input, which is never overwritten; choose another --out")
     if out.exists():
         try:
-            coco.read_raw(out)
+            coco_file.read_raw(out)
         except InputError as error:
             raise InputError(f"{out}: exists and is not a COCO file; move it away or choose another --out") from error
-    coco.write(edited.document, out)
+    coco_file.write(edited.document, out)
 
 
 def remap(
@@ -118,7 +118,7 @@ def remap(
     kept, dropped, repeated = [], 0, 0
     seen: set[str] = set()
     for annotation in folded:
-        if not coco.is_ignore_region(annotation):
+        if not coco_file.is_ignore_region(annotation):
             new = new_names[annotation["category_id"]]
             if new is None:
                 dropped += 1
@@ -140,7 +140,7 @@ def _fold(annotations: Sequence[dict]) -> list[dict]:
     """Ignore regions once instead of once per class, with category_id 0."""
     kept, seen = [], set()
     for annotation in annotations:
-        if coco.is_ignore_region(annotation):
+        if coco_file.is_ignore_region(annotation):
             annotation = {**annotation, "category_id": 0}
             key = _said(annotation)
             if key in seen:
@@ -154,7 +154,7 @@ def _unfold(annotations: Sequence[dict], category_ids: Sequence[int]) -> list[di
     """Ignore regions once per class again, as COCO's evaluation needs them; ids from 1."""
     result: list[dict] = []
     for annotation in annotations:
-        ids = category_ids if coco.is_ignore_region(annotation) else [annotation["category_id"]]
+        ids = category_ids if coco_file.is_ignore_region(annotation) else [annotation["category_id"]]
         result += [{**annotation, "category_id": one, "id": len(result) + k} for k, one in enumerate(ids, 1)]
     return result
 
@@ -176,8 +176,8 @@ def merge_files(paths: Sequence[Path], out: Path, same_image: str = "refuse") ->
     """
     if len(paths) < 2:
         raise InputError(f"merge needs two files or more, got {len(paths)}")
-    documents = [coco.read(path, sizes=sizes_below) for path in paths]
-    roots = [Path(os.path.abspath(coco.image_root(d, path))) for d, path in zip(documents, paths)]
+    documents = [coco_file.read(path, sizes=sizes_below) for path in paths]
+    roots = [Path(os.path.abspath(coco_file.image_root(d, path))) for d, path in zip(documents, paths)]
     try:
         common = Path(os.path.commonpath(roots))
     except ValueError as error:  # Windows: another drive
@@ -206,7 +206,7 @@ class _Merge:
         of_image: dict[int, list[dict]] = {}
         folded = _fold(document["annotations"])
         for annotation in folded:
-            if not coco.is_ignore_region(annotation):
+            if not coco_file.is_ignore_region(annotation):
                 annotation = {**annotation, "category_id": new_ids[annotation["category_id"]]}
             of_image.setdefault(annotation["image_id"], []).append(annotation)
         self.count += len(folded)

@@ -15,7 +15,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.document.split import PARTS, SHARES, check_fractions, split_document
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.parts import part_named
@@ -57,11 +57,11 @@ def split_file(
     if keep_given and (keep is not None or group_by is not None):
         raise InputError(f"--keep-given decides for every image; leave out {'--keep' if keep else '--group-by'}")
     fractions = check_fractions(SHARES if fractions is None else fractions)
-    annotations = coco.file_of(Path(annotations))
+    annotations = coco_file.file_of(Path(annotations))
     out = annotations.parent if out is None else Path(out)
     _adopt_older(out)
     refuse_foreign(out, "split", [MANIFEST, *(f"{name}.json" for name in PARTS)], [annotations])
-    document = coco.read(annotations, sizes=sizes_below, images=image_root)
+    document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
     if image_root is not None:  # the file says none, or a wrong one
         relative = Path(os.path.relpath(image_root, annotations.parent)).as_posix()
         document = {**document, "info": {**document["info"], "image_root": relative}}
@@ -83,7 +83,7 @@ def split_file(
     if not keep_given and keep is None and None not in given and len(counts) > 1:
         says = ", ".join(f"{name} {counts[name]}" for name in PARTS if counts[name])
         warnings.append(f"the set is split already, its folders say ({says}); --keep-given keeps that")
-    root = Path(os.path.relpath(coco.image_root(document, annotations), out)).as_posix()
+    root = Path(os.path.relpath(coco_file.image_root(document, annotations), out)).as_posix()
     manifest = {
         "annotations": Path(os.path.relpath(annotations, out)).as_posix(),
         "annotations_sha256": hashlib.sha256(annotations.read_bytes()).hexdigest(),
@@ -98,7 +98,7 @@ def split_file(
     }
     with together(out, "split", inputs=[annotations]) as made:
         for name, part in parts.items():
-            coco.write({**part, "info": {**part.get("info", {}), "image_root": root}}, made / f"{name}.json")
+            coco_file.write({**part, "info": {**part.get("info", {}), "image_root": root}}, made / f"{name}.json")
         (made / MANIFEST).write_bytes((json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     return manifest
 
@@ -152,7 +152,7 @@ def _ties(
     distance = NEAR_DISTANCE if near_distance is None else near_distance
     if not 0 <= distance <= 64:
         raise InputError(f"--near-distance {distance}: a number of bits from 0 to 64")
-    paths = [coco.image_path(document, annotations, image) for image in images]
+    paths = [coco_file.image_path(document, annotations, image) for image in images]
     if missing := next((path for path in paths if not os.path.isfile(path)), None):
         fix = "--image-root DIR names the folder of the images, --duplicates off splits without opening them"
         raise InputError(f"{missing}: no such file; {fix}")
@@ -183,10 +183,10 @@ def _kept(document: dict, annotations: Path, manifest: Path | None) -> dict[int,
     same name. Raises InputError where no image is known, which would be a new split."""
     if manifest is None:
         return {}
-    files, now, then = _read_manifest(manifest)["files"], coco.image_root(document, annotations), None
+    files, now, then = _read_manifest(manifest)["files"], coco_file.image_root(document, annotations), None
     beside = [path for name in PARTS if (path := Path(manifest).parent / f"{name}.json").is_file()]
     if beside:  # the manifest's own names start where those of its parts do
-        then = coco.image_root(coco.read_raw(beside[0]), beside[0])
+        then = coco_file.image_root(coco_file.read_raw(beside[0]), beside[0])
     paths = {os.path.abspath(then / name): part for name, part in files.items()} if then else {}
     found = {
         i["id"]: paths.get(os.path.abspath(now / i["file_name"]), files.get(i["file_name"])) for i in document["images"]

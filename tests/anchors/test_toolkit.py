@@ -11,7 +11,7 @@ from anchors.detector import TinyFasterRCNN
 from tests.toolkit.training_fixtures import TINY, draw_data, frcnn, records
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.networks import models
+from toolkit.networks import builder
 
 EPOCHS = 4
 CHANGED = {"--model": "anchors_tiny", "--epochs": str(EPOCHS), "--norm": "auto"}
@@ -45,7 +45,7 @@ def test_it_trains_and_its_four_losses_fall(run):
 
 def test_the_checkpoint_gives_the_network_back(run):
     found = checkpoint.load(run / "best")
-    network = models.rebuild(found.meta["architecture"])
+    network = builder.rebuild(found.meta["architecture"])
     network.load_state_dict(found.weights)
     assert isinstance(network, TinyFasterRCNN)
     assert network.num_classes == 3  # square, disc, background

@@ -21,16 +21,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.formats import voc, yolo
-from label_tools.formats.described import read_pictures
 from label_tools.formats.label_studio import encode_rle
 from label_tools.formats.labelme import Options, read_file
 from label_tools.formats.masks import MaskOptions, read_mask
+from label_tools.formats.parsed_file import read_pictures
 from label_tools.formats.via import CSV_HEAD
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import MAX_PIXELS, image_info, image_size, open_image, open_pixels
-from label_tools.readers.programs import PROGRAMS
+from label_tools.readers.labelling_programs import PROGRAMS
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
@@ -123,7 +123,7 @@ def readers(folder: Path) -> dict[str, tuple[list[bytes], str, Callable[[Path], 
 
     def read_coco(path: Path) -> object:
         findings: list[Finding] = []
-        return coco.read(path, findings)
+        return coco_file.read(path, findings)
 
     def read_masks(path: Path) -> object:
         try:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.rules.check import check_document, examine_files
 from label_tools.rules.objects import pairwise_iou
 from label_tools.text.findings import SHOWN
@@ -186,7 +186,7 @@ def write(folder: Path, name: str, document: dict) -> Path:
             rng = np.random.default_rng(list(image["file_name"].encode()))
             small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
             small.resize((image["width"], image["height"])).save(path)
-    coco.write(document, folder / name)
+    coco_file.write(document, folder / name)
     return folder / name
 
 
@@ -287,9 +287,9 @@ def test_fix_writes_a_copy_that_is_clean(tmp_path, capsys):
     assert main(["check", str(path), "--fix", "--out", str(out)]) == 0
     assert "left out 1 image and 1 annotation" in capsys.readouterr().err
     assert path.read_bytes() == before
-    copy = coco.read(out)
+    copy = coco_file.read(out)
     assert [a["id"] for a in copy["annotations"]] == [1, 2, 3, 4, 5] and len(copy["images"]) == 3
-    assert coco.image_path(copy, out, copy["images"][0]).is_file()
+    assert coco_file.image_path(copy, out, copy["images"][0]).is_file()
     assert main(["check", str(out)]) == 0
     assert main(["check", str(path), "--fix"]) == 0
     assert (tmp_path / "a.repaired.json").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from label_tools.__main__ import main
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.readers.parts import parts_in
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import picture
@@ -42,31 +42,33 @@ def test_images_are_found(tmp_path, file, name, image):
     (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
     picture(tmp_path / image)
     path = write(tmp_path / file, name)
-    document = coco.read(path)
-    assert coco.image_path(document, path, document["images"][0]) == tmp_path / image
+    document = coco_file.read(path)
+    assert coco_file.image_path(document, path, document["images"][0]) == tmp_path / image
     assert main(["check", str(path)]) == 0
     assert main(["convert", "coco", str(path), "--out", str(tmp_path / "out" / "annotations.json")]) == 0
-    made = coco.read(tmp_path / "out" / "annotations.json")
-    assert coco.image_path(made, tmp_path / "out" / "annotations.json", made["images"][0]).samefile(tmp_path / image)
+    made = coco_file.read(tmp_path / "out" / "annotations.json")
+    assert coco_file.image_path(made, tmp_path / "out" / "annotations.json", made["images"][0]).samefile(
+        tmp_path / image
+    )
 
 
 def test_what_the_file_says_counts(tmp_path):
     path = write(tmp_path / "annotations" / "x.json")
     picture(tmp_path / "images" / "a.jpg")
-    document = {**coco.read(path), "info": {"image_root": "elsewhere"}}
-    assert coco.image_root(document, path) == tmp_path / "annotations" / "elsewhere"
+    document = {**coco_file.read(path), "info": {"image_root": "elsewhere"}}
+    assert coco_file.image_root(document, path) == tmp_path / "annotations" / "elsewhere"
     document["info"] = {}
     document["images"][0]["file_name"] = "../images/a.jpg"  # never followed outwards
-    assert coco.image_root(document, path) == tmp_path / "annotations"
+    assert coco_file.image_root(document, path) == tmp_path / "annotations"
 
 
 def test_the_file_of_a_folder(tmp_path):
     with pytest.raises(InputError, match=r"no annotations\.json in it; make it first: frcnn convert"):
-        coco.file_of(tmp_path)
+        coco_file.file_of(tmp_path)
     roboflow = write(tmp_path / "_annotations.coco.json")
-    assert coco.file_of(tmp_path) == roboflow
+    assert coco_file.file_of(tmp_path) == roboflow
     ours = write(tmp_path / "annotations.json")
-    assert coco.file_of(tmp_path) == ours
+    assert coco_file.file_of(tmp_path) == ours
 
 
 def test_the_parts_of_a_folder(tmp_path):
@@ -89,7 +91,7 @@ def test_a_turned_box_is_turned_once(tmp_path, capsys):
     out = tmp_path / "annotations.json"
     assert main(["convert", "coco", str(path), "--out", str(out)]) == 0
     for file in (path, out):
-        (one,) = coco.read(file)["annotations"]
+        (one,) = coco_file.read(file)["annotations"]
         assert one["bbox"] == [24, 16, 8, 16] and one["attributes"] == {"occluded": False}
 
 
@@ -115,6 +117,6 @@ def test_sizes_come_from_the_pictures_for_every_command(tmp_path):
     out = tmp_path / "out.json"
     for words in (["rename", str(path), "carp=fish"], ["merge", str(path), str(path)]):
         assert main([*words, "--out", str(out)]) == 0
-        (image,) = coco.read(out)["images"]
+        (image,) = coco_file.read(out)["images"]
         assert (image["width"], image["height"]) == (64, 48)
     assert main(["export", "yolo", str(path), "--out", str(tmp_path / "yolo")]) == 0

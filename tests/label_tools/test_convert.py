@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.readers.convert import convert_labelme
 from tests.label_tools.bad_input_makers import BOX, GOOD, H, W, content, labelme, picture, png, shape
 
@@ -172,9 +172,9 @@ def test_embedded_images_are_extracted_on_request(tmp_path):
     (folder / "b.json").write_text(json.dumps(content([shape(BOX)], imageData=png(np.zeros((H, W))))))
     conversion = convert_labelme(folder, extract_images=tmp_path / "images", strict=True)
     conversion.write(tmp_path / "out" / "annotations.json")
-    document = coco.read(tmp_path / "out" / "annotations.json")
+    document = coco_file.read(tmp_path / "out" / "annotations.json")
     assert [i["file_name"] for i in document["images"]] == ["images/b.png", "images/sub/a.jpg"]
-    paths = [coco.image_path(document, tmp_path / "out" / "annotations.json", i) for i in document["images"]]
+    paths = [coco_file.image_path(document, tmp_path / "out" / "annotations.json", i) for i in document["images"]]
     assert all(p.is_file() for p in paths) and paths[1].read_bytes() == (tmp_path / "x.jpg").read_bytes()
     assert sorted(os.listdir(folder)) == ["b.json", "sub"]
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures.letters import Letters, shorten
 from label_tools.pictures.paint import FILL, paint
 from label_tools.pictures.palette import PAGE_COLOURS, class_colour, ink, rgb
@@ -257,7 +257,9 @@ def folder(tmp_path: Path) -> Path:
     ]
     images = [{"id": k, "file_name": f, "width": s[0], "height": s[1]} for k, (f, s) in enumerate(zip(files, sizes), 1)]
     document = {"info": {"image_root": "images"}, "images": images, "annotations": annotations}
-    coco.write({**document, "categories": [{"id": 1, "name": "nut"}, {"id": 2, "name": "bolt"}]}, tmp_path / "a.json")
+    coco_file.write(
+        {**document, "categories": [{"id": 1, "name": "nut"}, {"id": 2, "name": "bolt"}]}, tmp_path / "a.json"
+    )
     return tmp_path
 
 
@@ -351,9 +353,9 @@ def test_when_no_picture_is_there_nothing_is_drawn(folder, capsys):
 
 
 def test_many_pictures_that_cannot_be_opened_are_not_a_page_each(folder, capsys):
-    document = coco.read(folder / "a.json")
+    document = coco_file.read(folder / "a.json")
     more = [{"id": 100 + k, "file_name": f"gone{k}.jpg", "width": 9, "height": 9} for k in range(30)]
-    coco.write({**document, "images": document["images"] + more}, folder / "a.json")
+    coco_file.write({**document, "images": document["images"] + more}, folder / "a.json")
     assert main(["draw", str(folder / "a.json"), "--out", str(folder / "out"), "--sheet-only"]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 21 and lines[-1] == "warning: ... and 10 more pictures that cannot be opened"
@@ -362,8 +364,8 @@ def test_many_pictures_that_cannot_be_opened_are_not_a_page_each(folder, capsys)
 def test_the_images_themselves_are_never_overwritten(folder):
     original = (folder / "images" / "a.jpg").read_bytes()
     (folder / "images").rename(folder / "overlays")
-    document = coco.read(folder / "a.json")
-    coco.write({**document, "info": {"image_root": "overlays"}}, folder / "a.json")
+    document = coco_file.read(folder / "a.json")
+    coco_file.write({**document, "info": {"image_root": "overlays"}}, folder / "a.json")
     assert main(["draw", str(folder / "a.json"), "--out", str(folder)]) == 2
     assert (folder / "overlays" / "a.jpg").read_bytes() == original
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_tools.__main__ import main
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.sets.edit import merge_files, read_mapping, remap
 from label_tools.text.errors import InputError
 
@@ -39,7 +39,7 @@ def document(files: dict[str, list[str]], classes: list[str], root: str = "image
 
 
 def save(path: Path, content: dict) -> Path:
-    coco.write(content, path)
+    coco_file.write(content, path)
     return path
 
 
@@ -65,7 +65,7 @@ def test_merge_by_name_with_roots_of_their_own(tmp_path):
     b = save(tmp_path / "two" / "b.json", document({"x.jpg": ["dog"], "y.jpg": ["emu"]}, ["dog", "emu"], "."))
     out = tmp_path / "out" / "merged.json"
     assert main(["merge", str(a), str(b), "--out", str(out)]) == 0
-    merged = coco.read(out)
+    merged = coco_file.read(out)
     assert_ids_from_one(merged)
     assert merged["info"]["image_root"] == ".."  # the folder that holds one/photos and two
     assert [c["name"] for c in merged["categories"]] == ["cat", "dog", "emu"]
@@ -86,9 +86,9 @@ def test_merge_finds_the_images_again(tmp_path):
         save(tmp_path / folder / "a.json", document({"x.png": ["cat"]}, ["cat"]))
     out = tmp_path / "deep" / "down" / "m.json"
     merge = merge_files([tmp_path / "one" / "a.json", tmp_path / "two" / "a.json"], out)
-    coco.write(merge.document, out)
+    coco_file.write(merge.document, out)
     for image in merge.document["images"]:
-        assert coco.image_path(merge.document, out, image).is_file()
+        assert coco_file.image_path(merge.document, out, image).is_file()
 
 
 def test_same_image_said_twice_is_kept_once(tmp_path, capsys):
@@ -96,7 +96,7 @@ def test_same_image_said_twice_is_kept_once(tmp_path, capsys):
     b = save(tmp_path / "b.json", document({"x.jpg": ["cat"], "z.jpg": ["dog"]}, ["dog", "cat"]))
     assert main(["merge", str(a), str(b), "--out", str(tmp_path / "m.json")]) == 0
     assert "objects in 4 = out 3 + dropped 0 + said twice 1" in capsys.readouterr().out
-    assert len(coco.read(tmp_path / "m.json")["images"]) == 3
+    assert len(coco_file.read(tmp_path / "m.json")["images"]) == 3
 
 
 def test_same_image_by_another_way(tmp_path):
@@ -114,10 +114,10 @@ def test_files_that_disagree(tmp_path, capsys):
     assert main(["merge", str(a), str(b), "--out", str(out)]) == 2
     assert "image x.jpg is in" in capsys.readouterr().err and not out.exists()
     assert main(["merge", str(a), str(b), "--out", str(out), "--same-image", "first"]) == 0
-    assert [label for _, label, _, _ in said(coco.read(out))] == ["cat"]
+    assert [label for _, label, _, _ in said(coco_file.read(out))] == ["cat"]
     assert "objects in 3 = out 1 + dropped 1 + said twice 1" in capsys.readouterr().out
     assert main(["merge", str(a), str(b), "--out", str(out), "--same-image", "join"]) == 0
-    assert Counter(label for _, label, _, _ in said(coco.read(out))) == {"cat": 1, "dog": 1}
+    assert Counter(label for _, label, _, _ in said(coco_file.read(out))) == {"cat": 1, "dog": 1}
 
 
 def test_two_spellings_are_refused_with_the_way_out(tmp_path, capsys):
@@ -203,7 +203,7 @@ def test_dropping():
 def test_the_image_root_follows_the_file(tmp_path):
     a = save(tmp_path / "a.json", document({"x.jpg": ["cat"]}, ["cat"], "pictures"))
     assert main(["rename", str(a), "cat=lion", "--out", str(tmp_path / "deep" / "b.json")]) == 0
-    assert coco.read(tmp_path / "deep" / "b.json")["info"]["image_root"] == "../pictures"
+    assert coco_file.read(tmp_path / "deep" / "b.json")["info"]["image_root"] == "../pictures"
 
 
 @pytest.mark.parametrize(

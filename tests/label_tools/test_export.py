@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.formats.export import (
     export_coco,
     export_cvat,
@@ -19,7 +19,7 @@ from label_tools.formats.export import (
 )
 from label_tools.formats.masks_write import voc_colours
 from label_tools.pictures.images import image_info
-from label_tools.pictures.own_files import is_drawing
+from label_tools.pictures.our_outputs import is_drawing
 from label_tools.readers.convert import convert, convert_yolo
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import annotation, picture, save_coco
@@ -34,7 +34,7 @@ def test_exports_refuse_to_overwrite_and_to_collide(tmp_path):
         export(start, tmp_path / export.__name__, overwrite=True)
     document = json.loads(start.read_text())
     document["images"].append({**document["images"][0], "id": 2, "file_name": "sub/a.png"})
-    coco.write(document, start)
+    coco_file.write(document, start)
     with pytest.raises(InputError, match=r"sub/a\.json"):
         export_labelme(start, tmp_path / "new")
     assert not (tmp_path / "new").exists()

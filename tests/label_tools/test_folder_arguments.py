@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from label_tools.__main__ import main
-from label_tools.document import coco
+from label_tools.document import coco_file
 from tests.label_tools.bad_input_makers import GOOD, content, ids, masks, picture
 
 
@@ -35,7 +35,7 @@ def masked(tmp_path) -> Path:
 def test_split_takes_the_folder(labelled, capsys):
     assert main(["convert", "labelme", str(labelled), "--out", str(labelled / "annotations.json")]) == 0
     assert main(["split", str(labelled)]) == 0
-    assert len(coco.read(labelled / "train.json")["images"]) == 1
+    assert len(coco_file.read(labelled / "train.json")["images"]) == 1
     assert json.loads((labelled / "split.json").read_text())["annotations"] == "annotations.json"
 
 
@@ -60,9 +60,9 @@ def test_export_rename_remap_and_merge_take_the_folder(masked, labelled, tmp_pat
     ):
         out = tmp_path / f"{words[0]}.json"
         assert main([*words, "--out", str(out)]) == 0
-        document = coco.read(out)
+        document = coco_file.read(out)
         assert len(document["images"]) == expected
-        assert all(coco.image_path(document, out, image).is_file() for image in document["images"])
+        assert all(coco_file.image_path(document, out, image).is_file() for image in document["images"])
     assert main(["export", "voc", str(masked), "--out", str(tmp_path / "voc")]) == 0
     with pytest.raises(SystemExit):  # wrong use stays wrong use
         main(["rename", str(masked)])
@@ -75,7 +75,7 @@ def test_check_draw_and_stats_of_masks(masked, tmp_path, capsys):
     assert "2 images (0 without objects)" in capsys.readouterr().out
     assert main(["draw", str(masked), "--out", str(tmp_path / "pictures"), "--sheet-only"]) == 0
     assert main(["check", str(masked), "--fix", "--out", str(tmp_path / "fixed.json")]) == 0
-    assert len(coco.read(tmp_path / "fixed.json")["annotations"]) == 2
+    assert len(coco_file.read(tmp_path / "fixed.json")["annotations"]) == 2
 
 
 def test_labelme_files_come_before_annotations(labelled, capsys):

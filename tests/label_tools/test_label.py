@@ -184,10 +184,10 @@ def test_the_real_labelme_opens_and_saves_what_we_wrote(tmp_path, monkeypatch, c
 
     import numpy as np
 
-    from label_tools.document import coco
+    from label_tools.document import coco_file
     from label_tools.formats.export import export_labelme
-    from label_tools.readers.conversion import convert
     from label_tools.readers.labelme import read_folder
+    from label_tools.readers.to_coco import convert
     from label_tools.shapes import rle
 
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)).save(tmp_path / "a.png")
@@ -220,7 +220,7 @@ def test_the_real_labelme_opens_and_saves_what_we_wrote(tmp_path, monkeypatch, c
         "annotations": annotations,
         "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
     }
-    coco.write(document, tmp_path / "annotations.json")
+    coco_file.write(document, tmp_path / "annotations.json")
     labels = tmp_path / "labels"
     export_labelme(tmp_path / "annotations.json", labels)
     written = json.loads((labels / "a.json").read_text())

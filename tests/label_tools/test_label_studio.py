@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_tools.formats.label_studio import decode_rle, encode_rle
-from label_tools.readers.conversion import convert
-from label_tools.readers.programs import read_program
+from label_tools.readers.labelling_programs import read_program
+from label_tools.readers.to_coco import convert
 from label_tools.shapes import rle
 from label_tools.shapes.instances import RefusedError
 from tests.label_tools.bad_input_makers import H, W, picture

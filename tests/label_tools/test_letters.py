@@ -96,7 +96,7 @@ def test_a_formula_sign_and_a_line_break_do_not_reach_matplotlib():
 def test_matplotlib_does_not_warn(tmp_path):
     """Every glyph that is asked for is there: its warning would be an error here."""
     from label_tools.__main__ import main
-    from label_tools.document import coco
+    from label_tools.document import coco_file
 
     names = ["cat", *SCRIPTS.values()]
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
@@ -107,6 +107,6 @@ def test_matplotlib_does_not_warn(tmp_path):
         "annotations": [{**box, "id": k, "category_id": k} for k in range(1, len(names) + 1)],
         "categories": [{"id": k, "name": name} for k, name in enumerate(names, start=1)],
     }
-    coco.write(document, tmp_path / "猫.json")
+    coco_file.write(document, tmp_path / "猫.json")
     assert main(["stats", str(tmp_path / "猫.json"), "--out", str(tmp_path / "s.png")]) == 0
     assert (tmp_path / "s.png").stat().st_size > 10_000

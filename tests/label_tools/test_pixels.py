@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from label_tools.pictures.images import ImageError, image_info, open_image
-from label_tools.pictures.other_files import HAS_HEIC, not_read
+from label_tools.pictures.unread_files import HAS_HEIC, not_read
 from label_tools.rules.images import ImageRules
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.formats.export import export_labelme, export_voc, export_yolo
 from label_tools.readers.classes import read_labels
 from label_tools.readers.convert import convert_labelme, convert_masks, convert_voc, convert_yolo
@@ -32,7 +32,9 @@ def test_labelme_example_agrees_with_what_labelme_made_of_it():
     total = 0
     for image in document["images"]:
         (their_id,) = [i["id"] for i in theirs["images"] if Path(i["file_name"]).name == image["file_name"]]
-        mine = [a for a in document["annotations"] if a["image_id"] == image["id"] and not coco.is_ignore_region(a)]
+        mine = [
+            a for a in document["annotations"] if a["image_id"] == image["id"] and not coco_file.is_ignore_region(a)
+        ]
         yours = [a for a in theirs["annotations"] if a["image_id"] == their_id]
         assert sorted(our_names[a["category_id"]] for a in mine) == sorted(their_names[a["category_id"]] for a in yours)
         for a in mine:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.sets.split import group_by_name, split_file
 from label_tools.text.errors import InputError
 from tests.conftest import REAL_DATA, needs_real_data
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
         )
     categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
     document = {"info": {"image_root": "images"}, "images": images, "annotations": annotations}
-    coco.write({**document, "categories": categories}, tmp_path / "data" / "annotations.json")
+    coco_file.write({**document, "categories": categories}, tmp_path / "data" / "annotations.json")
     return tmp_path / "data"
 
 
@@ -61,27 +61,27 @@ def test_parts_lie_beside_the_input_and_find_their_images(folder, capsys):
     out = capsys.readouterr().out
     assert out.splitlines()[1].split() == ["images", "14", "4", "2"]
     for name, count in (("train", 14), ("val", 4), ("test", 2)):
-        part = coco.read(folder / f"{name}.json")
+        part = coco_file.read(folder / f"{name}.json")
         assert len(part["images"]) == count
         for image in part["images"]:
-            assert coco.image_path(part, folder / f"{name}.json", image).is_file()
+            assert coco_file.image_path(part, folder / f"{name}.json", image).is_file()
 
 
 def test_another_folder_keeps_the_image_root_right(folder, tmp_path):
     out = tmp_path / "elsewhere" / "deep"
     split_file(folder / "annotations.json", fractions=USUAL, out=out)
-    part = coco.read(out / "val.json")
+    part = coco_file.read(out / "val.json")
     assert part["info"]["image_root"] == "../../data/images"
-    assert coco.image_path(part, out / "val.json", part["images"][0]).is_file()
+    assert coco_file.image_path(part, out / "val.json", part["images"][0]).is_file()
 
 
 def test_image_root_in_place_of_the_files_own(folder, tmp_path):
-    document = coco.read(folder / "annotations.json")
-    coco.write({**document, "info": {}}, tmp_path / "foreign" / "instances.json")
+    document = coco_file.read(folder / "annotations.json")
+    coco_file.write({**document, "info": {}}, tmp_path / "foreign" / "instances.json")
     arguments = ["split", str(tmp_path / "foreign" / "instances.json"), "--out", str(tmp_path / "out")]
     assert main(arguments) == 2
     assert main([*arguments, "--image-root", str(folder / "images")]) == 0
-    part = coco.read(tmp_path / "out" / "test.json")
+    part = coco_file.read(tmp_path / "out" / "test.json")
     assert part["info"]["image_root"] == "../data/images"
 
 
@@ -100,9 +100,9 @@ def test_copies_and_likes_stay_together(folder, jobs):
     root = folder / "images"
     picture(3).save(root / "clip0_20.png")  # the same pixels as clip3_03.png
     picture(4).save(root / "clip4_19.jpg", quality=60)  # looks like clip4_04.png
-    document = coco.read(folder / "annotations.json")
+    document = coco_file.read(folder / "annotations.json")
     document["images"][18]["file_name"] = "clip4_19.jpg"
-    coco.write(document, folder / "annotations.json")
+    coco_file.write(document, folder / "annotations.json")
     for seed in range(5):
         manifest = split_file(folder / "annotations.json", fractions=USUAL, seed=seed, jobs=jobs)
         where = manifest["files"]
@@ -147,11 +147,11 @@ def test_group_by_name():
 
 
 def test_a_class_that_train_lacks_is_said(folder):
-    document = coco.read(folder / "annotations.json")
+    document = coco_file.read(folder / "annotations.json")
     for annotation in document["annotations"]:
         annotation["category_id"] = 1
     document["annotations"][7]["category_id"] = 2
-    coco.write(document, folder / "annotations.json")
+    coco_file.write(document, folder / "annotations.json")
     manifest = split_file(folder / "annotations.json", fractions=USUAL)
     assert manifest["files"]["clip3_08.png"] == "train"  # the only one of its class is for learning
     assert [w for w in manifest["warnings"] if "holds no object of b" in w] == [
@@ -175,9 +175,9 @@ def test_a_picture_that_cannot_be_opened_says_what_to_do(folder, capsys):
 
 def test_keep_leaves_images_where_they_were(folder):
     path = folder / "annotations.json"
-    document = coco.read(path)
+    document = coco_file.read(path)
     first = {**document, "images": document["images"][:10], "annotations": document["annotations"][:10]}
-    coco.write(first, folder / "first.json")
+    coco_file.write(first, folder / "first.json")
     split_file(folder / "first.json", fractions=USUAL, out=folder / "a")
     split_file(path, fractions=USUAL, seed=9, keep=folder / "a" / "split.json", out=folder / "b")
     old, new = files(folder / "a"), files(folder / "b")
@@ -188,12 +188,12 @@ def test_keep_knows_an_image_by_its_file_when_names_start_from_another_folder(fo
     """As after `merge` with another folder: "a.jpg" has become "pictures/a.jpg". By name none would be kept."""
     path = folder / "annotations.json"
     split_file(path, fractions=USUAL, out=folder / "a")
-    document = coco.read(path)
-    root = coco.image_root(document, path).resolve()
+    document = coco_file.read(path)
+    root = coco_file.image_root(document, path).resolve()
     for image in document["images"]:
         image["file_name"] = f"{root.name}/{image['file_name']}"
     relative = Path(os.path.relpath(root.parent, folder.resolve())).as_posix()
-    coco.write({**document, "info": {**document["info"], "image_root": relative}}, folder / "merged.json")
+    coco_file.write({**document, "info": {**document["info"], "image_root": relative}}, folder / "merged.json")
     split_file(folder / "merged.json", fractions=USUAL, seed=9, keep=folder / "a" / "split.json", out=folder / "b")
     assert files(folder / "b") == {f"{root.name}/{name}": part for name, part in files(folder / "a").items()}
 
@@ -257,7 +257,7 @@ def test_raccoons(tmp_path):
         "categories": [{"id": 1, "name": "raccoon"}],
     }
     (tmp_path / "r").symlink_to(raccoons)
-    coco.write(document, tmp_path / "a.json")
+    coco_file.write(document, tmp_path / "a.json")
     manifest = split_file(tmp_path / "a.json", fractions=USUAL)
     same = [t["files"] for t in manifest["kept_together"] if t["why"] == "same pixels"]
     assert [[name.removeprefix("raccoon-") for name in group] for group in same] == [
@@ -281,7 +281,7 @@ def test_augmented_copies_stay_together(tmp_path, capsys):
         "annotations": [{**box, "id": k, "image_id": k} for k in range(1, 31)],
         "categories": [{"id": 1, "name": "x"}],
     }
-    coco.write(document, tmp_path / "annotations.json")
+    coco_file.write(document, tmp_path / "annotations.json")
     for k, name in enumerate(names):
         picture(k).save(tmp_path / name)
     assert main(["split", str(tmp_path), "--duplicates", "off"]) == 0
@@ -293,6 +293,6 @@ def test_augmented_copies_stay_together(tmp_path, capsys):
     for part, images in (("one", document["images"][0::3]), ("two", document["images"][1::3])):
         held = {image["id"] for image in images}
         annotations = [a for a in document["annotations"] if a["image_id"] in held]
-        coco.write({**document, "images": images, "annotations": annotations}, tmp_path / f"{part}.json")
+        coco_file.write({**document, "images": images, "annotations": annotations}, tmp_path / f"{part}.json")
     assert main(["check", str(tmp_path / "one.json"), str(tmp_path / "two.json")]) == 0  # a warning
     assert "10 photographs with copies in two parts, by their names" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from PIL import Image
 
 from label_tools.__main__ import main
 from label_tools.commands.stats import table
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.readers.sources import Source
 from label_tools.sets.stats import measure, model_scale, summarise
 
@@ -101,7 +101,7 @@ def test_nothing_in_it():
 @pytest.fixture
 def file(tmp_path) -> Path:
     boxes = [(1 + k % 3, 1 + k % 2, (k, k, 5.0 + 3 * k, 10.0 + k)) for k in range(20)]
-    coco.write(document(boxes, [(200, 150), (150, 200), (640, 480), (99, 99)]), tmp_path / "a.json")
+    coco_file.write(document(boxes, [(200, 150), (150, 200), (640, 480), (99, 99)]), tmp_path / "a.json")
     return tmp_path / "a.json"
 
 
@@ -129,9 +129,9 @@ def test_pictures_of_odd_sets(tmp_path):
     names = ["$x^2$", "ünï<&>", "a" * 200, "\u202eabc", *(f"class {k}" for k in range(60))]
     doc = document([(1, 1 + k % 64, (0, 0, 1 + k, 1)) for k in range(80)], [(100, 100)])
     doc["categories"] = [{"id": k, "name": name} for k, name in enumerate(names, 1)]
-    coco.write(doc, tmp_path / "many.json")
+    coco_file.write(doc, tmp_path / "many.json")
     assert main(["stats", str(tmp_path / "many.json"), "--out", str(tmp_path / "many_picture.png")]) == 0
-    coco.write(document([], [(10, 10)]), tmp_path / "none.json")
+    coco_file.write(document([], [(10, 10)]), tmp_path / "none.json")
     assert main(["stats", str(tmp_path / "none.json"), "--out", str(tmp_path / "none_picture.png")]) == 0
 
 

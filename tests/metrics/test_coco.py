@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, detection, document_of, perfect, pycocotools_numbers, random_set
-from toolkit.evaluation.judge import coco_metrics
+from toolkit.evaluation.compute import coco_metrics
 from toolkit.metrics.coco import KEYS
 
 official = needs_real_data("coco_official")

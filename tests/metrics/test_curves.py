@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, random_set, scene
-from toolkit.evaluation.judge import judge, thresholds
+from toolkit.evaluation.compute import compute_metrics, thresholds
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.confusion import confusion
@@ -81,13 +81,13 @@ def test_a_wanted_precision_gives_the_lowest_threshold_that_keeps_it():
 
 
 def test_a_precision_that_no_threshold_reaches_is_said():
-    from toolkit.evaluation.judge import Settings
+    from toolkit.evaluation.compute import Settings
 
     document, detections = four()
     detections = [*detections, detection(1, 1, 150, 100, 10, 10, 0.95)]  # a wrong one first
-    (text,) = judge(document, detections, Settings(precision=0.9, resamples=0)).metrics["warnings"]
+    (text,) = compute_metrics(document, detections, Settings(precision=0.9, resamples=0)).metrics["warnings"]
     assert "class nut: no threshold reaches precision 0.90" in text
-    assert judge(document, detections, Settings(precision=0.3, resamples=0)).metrics["warnings"] == []
+    assert compute_metrics(document, detections, Settings(precision=0.3, resamples=0)).metrics["warnings"] == []
 
 
 def test_equal_scores_are_kept_or_dropped_together():
@@ -190,24 +190,24 @@ def test_confusion_adds_up(seed):
 
 def test_perfect_detections_are_a_diagonal():
     document, _ = scene(2)
-    everything = judge(document, perfect(document)).metrics
+    everything = compute_metrics(document, perfect(document)).metrics
     counts = np.array(everything["confusion"]["counts"])
     assert counts.sum() == np.trace(counts) == len(document["annotations"])
 
 
 def test_another_iou_is_stated_and_used():
-    from toolkit.evaluation.judge import Settings
+    from toolkit.evaluation.compute import Settings
 
     document = document_of([[(1, 0, 0, 10, 10)]])
     detections = [detection(1, 1, 0, 0, 10, 7.0, 0.9)]  # IoU 0.7
-    assert judge(document, detections, Settings(iou=0.7)).metrics["confusion"]["counts"] == [[1, 0], [0, 0]]
-    assert judge(document, detections, Settings(iou=0.75)).metrics["confusion"]["counts"] == [[0, 1], [1, 0]]
+    assert compute_metrics(document, detections, Settings(iou=0.7)).metrics["confusion"]["counts"] == [[1, 0], [0, 0]]
+    assert compute_metrics(document, detections, Settings(iou=0.75)).metrics["confusion"]["counts"] == [[0, 1], [1, 0]]
 
 
 @pytest.mark.parametrize("bad", [{"iou": 0.4}, {"iou": 0.52}, {"resamples": -1}, {"precision": 0.0}, {"precision": 2}])
 def test_settings_that_cannot_be_are_refused(bad):
     from label_tools.text.errors import InputError
-    from toolkit.evaluation.judge import Settings
+    from toolkit.evaluation.compute import Settings
 
     with pytest.raises(InputError, match=f"{next(iter(bad))}: found"):
-        judge(*scene(1), Settings(**bad))
+        compute_metrics(*scene(1), Settings(**bad))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import document_of, perfect, random_set, ranked_scene, scene
-from toolkit.evaluation.judge import coco_metrics
+from toolkit.evaluation.compute import coco_metrics
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.intervals import compare, draw_weights, half_samples, intervals, resampled_ap
 from toolkit.metrics.matching import match

@@ -11,7 +11,7 @@ from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, document_of, pycocotools_numbers, random_set, with_outlines
-from toolkit.evaluation.judge import Settings, coco_metrics, judge
+from toolkit.evaluation.compute import Settings, coco_metrics, compute_metrics
 from toolkit.metrics.coco import KEYS
 
 
@@ -199,7 +199,7 @@ def test_masks_that_fill_their_boxes_say_what_boxes_say():
             corners = [x, y, x + w, y, x + w, y + h, x, y + h]
             made.append({**entry, "bbox": [x, y, w, h], "area": w * h, "segmentation": [corners]})
         whole.append(made)
-    metrics = judge({**document, "annotations": whole[0]}, whole[1], Settings(resamples=20)).metrics
+    metrics = compute_metrics({**document, "annotations": whole[0]}, whole[1], Settings(resamples=20)).metrics
     segm = metrics["segm"]
     assert {key: segm[key] for key in KEYS} == {key: pytest.approx(metrics[key]) for key in KEYS}
     for key in ("intervals", "thresholds", "confusion", "error_kinds", "per_class", "calibration"):

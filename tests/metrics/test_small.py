@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.metrics.small import few
+from toolkit.metrics.small_set import few
 
 
 def metrics_of(images: int, objects: dict[str, int], split: str = "test", **more) -> dict:
@@ -50,7 +50,7 @@ def test_crossval_is_named_for_a_run_alone():
 
 def test_training_ends_with_it_for_each_split(monkeypatch, caplog, tmp_path):
     from toolkit import fine_tune
-    from toolkit.training.labels import Split
+    from toolkit.training.label_files import Split
 
     sizes = {"val": 49, "test": 50}
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.networks import first_weights, models
+from toolkit.networks import builder, first_weights
 from toolkit.single_object.networks import backbones
 from toolkit.single_object.recipe import restored
 from toolkit.training import run_folder
@@ -22,7 +22,7 @@ SIDE = 64
 
 def detector(weights: str) -> torch.nn.Module:
     sizes = {"min_size": SIDE, "max_size": 2 * SIDE}
-    return models.build(BODY, 3, weights=weights, trainable_layers=5, norm="auto", batch_size=8, sizes=sizes)[0].eval()
+    return builder.build(BODY, 3, weights=weights, trainable_layers=5, norm="auto", batch_size=8, sizes=sizes)[0].eval()
 
 
 def loadhead(weights: str) -> backbones.LoadHead:
@@ -129,7 +129,7 @@ def test_starter_run_is_kept_restored_resumed_and_named_in_the_comparison(tmp_pa
     torch.testing.assert_close(weight, loadhead("starter").features[1][2][0].weight, atol=1e-5, rtol=0)
     assert main(["baseline", "train", "--resume", str(folder), "--epochs", "2"]) == 0
     assert run_folder.read_json(folder / "result.json")["first_weights"] == "starter"
-    model, architecture, _ = models.build(
+    model, architecture, _ = builder.build(
         BODY,
         3,
         weights="starter",

@@ -224,10 +224,10 @@ def test_checkpoint_of_something_else_is_refused(tmp_path):
 
 def detector_run(tmp_path, document: dict) -> object:
     """A run folder of an untrained compact Faster R-CNN."""
-    from toolkit.networks import models
+    from toolkit.networks import builder
 
     sizes = {"min_size": 64, "max_size": 96, "box_score_thresh": 0.01, "box_detections_per_img": 5}
-    model, architecture, _ = models.build(
+    model, architecture, _ = builder.build(
         "fasterrcnn_tiny_fpn", 3, weights="none", trainable_layers=5, norm="auto", batch_size=8, sizes=sizes
     )
     folder = tmp_path / "detector"

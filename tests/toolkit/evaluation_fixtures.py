@@ -264,16 +264,16 @@ def write_training_log(run: Path, epochs: int = 8, steps: int = 12) -> None:
 
 def made_run(folder: Path, images: int = 12, seed: int = 0) -> Path:
     """A run folder as training and evaluation leave it, with drawn pictures; no checkpoint. -> the run."""
+    from toolkit.evaluation.compute import Settings, compute_metrics
     from toolkit.evaluation.evaluate import anchor_coverage
     from toolkit.evaluation.evaluation_folder import write_evaluation
-    from toolkit.evaluation.judge import Settings, judge
     from toolkit.networks.view import Level, View
 
     document, detections = scene(seed, images)
     draw_images(document, folder / "images")
     run = folder / "runs" / "made"
     write_training_log(run)
-    evaluation = judge(document, detections, Settings(resamples=200), split="val")
+    evaluation = compute_metrics(document, detections, Settings(resamples=200), split="val")
     levels = tuple(Level(stride, (size,), (0.5, 1.0, 2.0)) for stride, size in ((8, 24), (16, 48), (32, 96)))
     evaluation.metrics["anchors"] = anchor_coverage(evaluation.tables, View(160, 256, levels))
     evaluation.metrics["settings"]["score_floor"] = 0.01

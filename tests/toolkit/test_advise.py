@@ -9,7 +9,7 @@ import numpy as np
 
 from toolkit.__main__ import main
 from toolkit.data.dataset import read_index
-from toolkit.networks import advise, models
+from toolkit.networks import advise, builder
 
 
 def test_bands_and_missing_objects(toy_set):
@@ -45,11 +45,11 @@ def test_large_objects_get_larger_anchors(toy_set, capsys):
 def test_anchor_scale_keeps_weights_usable():
     sizes = {"min_size": 64, "max_size": 96}
     words = {"weights": "none", "trainable_layers": 5, "norm": "group", "batch_size": 1, "sizes": sizes}
-    plain, _, _ = models.build("fasterrcnn_tiny_fpn", 3, **words)
-    half, architecture, _ = models.build("fasterrcnn_tiny_fpn", 3, **words, anchor_scale=0.5)
+    plain, _, _ = builder.build("fasterrcnn_tiny_fpn", 3, **words)
+    half, architecture, _ = builder.build("fasterrcnn_tiny_fpn", 3, **words, anchor_scale=0.5)
     half.load_state_dict(plain.state_dict())
     assert half.rpn.anchor_generator.sizes == ((12,), (24,), (48,))
-    assert models.rebuild(architecture).rpn.anchor_generator.sizes == ((12,), (24,), (48,))
+    assert builder.rebuild(architecture).rpn.anchor_generator.sizes == ((12,), (24,), (48,))
 
 
 def test_the_folder_and_the_option_that_it_proposes_are_taken(toy_set, capsys):
@@ -61,7 +61,7 @@ def test_the_folder_and_the_option_that_it_proposes_are_taken(toy_set, capsys):
     by_file = capsys.readouterr().out
     assert main(["advise", str(folder), "--image-size", "64"]) == 0
     assert capsys.readouterr().out == by_file
-    assert by_file.startswith("judged for fasterrcnn_resnet50_fpn\n")
+    assert by_file.startswith("model: fasterrcnn_resnet50_fpn\n")
 
 
 def test_it_proposes_nothing_that_training_refuses(toy_set, capsys):

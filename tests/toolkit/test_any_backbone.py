@@ -13,7 +13,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.__main__ import main
-from toolkit.networks import first_weights, models, registry
+from toolkit.networks import builder, first_weights, registry
 from toolkit.networks.view import view_of
 
 SIZES = {"min_size": 64, "max_size": 96}
@@ -21,7 +21,7 @@ SIZES = {"min_size": 64, "max_size": 96}
 
 def build(backbone: str, weights: str = "none", layers: int = 2, norm: str = "auto"):
     words = {"trainable_layers": layers, "norm": norm, "batch_size": 2, "sizes": SIZES}
-    return models.build(f"fasterrcnn/{backbone}", 3, weights=weights, **words)
+    return builder.build(f"fasterrcnn/{backbone}", 3, weights=weights, **words)
 
 
 # smallest of each family; the channels are those of the papers' tables
@@ -54,7 +54,7 @@ def test_each_family_is_asked_for_its_maps_learns_and_can_be_copied(backbone):
     parameters = {name for name, _ in model.backbone.body.named_parameters()}
     assert set().union(*model.backbone.stages) == parameters  # each belongs to one stage
     assert sum(map(len, model.backbone.stages)) == len(parameters)
-    twin = models.rebuild(architecture)
+    twin = builder.rebuild(architecture)
     twin.load_state_dict(model.state_dict())
     for other in (twin, copy.deepcopy(model)):  # of a checkpoint, for averaged weights
         for a, b in zip(model.eval()([image]), other.eval()([image]), strict=True):

@@ -15,7 +15,7 @@ from torchvision.models._api import Weights, WeightsEnum
 
 from label_tools.text.errors import InputError
 from toolkit.__main__ import main
-from toolkit.networks import first_weights, models, registry
+from toolkit.networks import builder, first_weights, registry
 
 
 def whole_file() -> bytes:
@@ -114,10 +114,10 @@ def test_the_plan_without_the_weights_is_the_plan_with_them(monkeypatch):
         "fasterrcnn_mobilenet_v3_large_320_fpn",
         {"trainable_layers": 2, "norm": "auto", "batch_size": 2, "sizes": {"min_size": 64, "max_size": 64}},
     )
-    planned, architecture, _ = models.build(name, 3, weights="auto", load=False, **words)
+    planned, architecture, _ = builder.build(name, 3, weights="auto", load=False, **words)
     whole = registry.find(name).build(num_classes=91).state_dict()
     monkeypatch.setattr(first_weights, "fetch", lambda enum, weights: whole)
-    real, expected, _ = models.build(name, 3, weights="auto", **words)
+    real, expected, _ = builder.build(name, 3, weights="auto", **words)
     assert architecture == expected
     learned = [[p.shape for p in model.parameters() if p.requires_grad] for model in (planned, real)]
     assert learned[0] == learned[1] and learned[0]

@@ -22,7 +22,7 @@ from toolkit.data.dataset import EpochBatches, read_index
 from toolkit.data.loader import in_order
 from toolkit.fine_tune import must_be_one
 from toolkit.training import distributed
-from toolkit.training.labels import Split
+from toolkit.training.label_files import Split
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from label_tools.text.errors import InputError, MissingExtra
-from toolkit.networks import first_weights, models
+from toolkit.networks import builder, first_weights
 from toolkit.networks.efficientnet_lite import EfficientNetLiteFPN, rename
 from toolkit.networks.registry import REGISTRY
 
@@ -23,7 +23,7 @@ needs_package = pytest.mark.skipif(
 
 def build(weights: str = "auto", norm: str = "auto"):
     sizes = {"min_size": 64, "max_size": 96}
-    return models.build(NAME, 3, weights=weights, trainable_layers=3, norm=norm, batch_size=2, sizes=sizes)
+    return builder.build(NAME, 3, weights=weights, trainable_layers=3, norm=norm, batch_size=2, sizes=sizes)
 
 
 def written_out(state: dict, x: torch.Tensor) -> list[torch.Tensor]:
@@ -104,7 +104,7 @@ def test_a_frozen_norm_folded_into_the_weights_is_the_same():
     folded.norm.running_var.uniform_(0.5, 2)
     x = torch.randn(1, 3, 32, 32)
     expected = folded.eval()(x)
-    models.set_norm(folded, "frozen", folded.norm.eps)
+    builder.set_norm(folded, "frozen", folded.norm.eps)
     assert isinstance(folded.norm, FrozenBatchNorm2d)
     assert torch.allclose(folded(x), expected, atol=1e-5)
     x.requires_grad_(True)
@@ -132,7 +132,7 @@ def test_a_damaged_or_missing_file_of_the_package_is_refused(tmp_path, monkeypat
 
 def test_it_has_the_faster_memory_format_wherever_it_is_rebuilt():
     model, architecture, _ = build("none")
-    for network in (model, models.rebuild(architecture)):
+    for network in (model, builder.rebuild(architecture)):
         network.load_state_dict(model.state_dict())  # as a checkpoint's weights come in
         weights = [m.weight for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
         assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)

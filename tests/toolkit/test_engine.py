@@ -16,7 +16,7 @@ from torch import nn
 from label_tools.text.errors import InputError
 from toolkit import config
 from toolkit.data.dataset import EpochBatches, Index, repeat_factors
-from toolkit.networks import from_config, models
+from toolkit.networks import builder, from_config
 from toolkit.training import engine, optim
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 def tiny(norm="batch", **sizes):
     torch.manual_seed(0)
     sizes = {"min_size": 64, "max_size": 96, "box_batch_size_per_image": 16, **sizes}
-    model, _, _ = models.build(
+    model, _, _ = builder.build(
         "fasterrcnn_tiny_fpn", 3, weights="none", trainable_layers=5, norm=norm, batch_size=2, sizes=sizes
     )
     return model
@@ -198,7 +198,7 @@ def test_average_takes_the_buffers_along():
 @pytest.mark.parametrize("training", [True, False])
 def test_validation_loss_touches_nothing(training):
     model = tiny("batch").train(training)
-    models.freeze_norms(model.backbone.body[0])
+    builder.freeze_norms(model.backbone.body[0])
     before, modes = state(model), [m.training for m in model.modules()]
     generator = torch.get_rng_state()
     batches = [batch(2, 1), batch(1, 2)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, random_set
-from toolkit.evaluation.judge import Settings, coco_metrics, judge
+from toolkit.evaluation.compute import Settings, coco_metrics, compute_metrics
 from toolkit.metrics.coco import KEYS
 
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -53,7 +53,7 @@ broken_document = st.one_of(
 
 def numbers_or_one_line(document, detections) -> None:
     try:
-        metrics = judge(document, detections, Settings(resamples=5)).metrics
+        metrics = compute_metrics(document, detections, Settings(resamples=5)).metrics
     except InputError as error:
         assert str(error)
         return
@@ -101,7 +101,7 @@ def test_what_is_judged_can_be_written(tmp_path):
     document = document_of([[(1, 10, 10, 30, 30, {"area": nan, "note": nan, "segmentation": "?"})], []])
     document["images"][0].update(file_name="a\x00/../b.jpg", depth=nan)
     found = [{**detection(2, 1, 10, 10, 30, 30, 0.9), "more": nan}]
-    write_evaluation(tmp_path, judge(document, found, Settings(resamples=5)), tmp_path)
+    write_evaluation(tmp_path, compute_metrics(document, found, Settings(resamples=5)), tmp_path)
     assert "0.000" in write_report(tmp_path).read_text()
 
 

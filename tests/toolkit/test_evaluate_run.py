@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from toolkit.__main__ import main
 from toolkit.data.loader import MachineError
+from toolkit.evaluation.compute import Settings, coco_metrics, compute_metrics
 from toolkit.evaluation.evaluate import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
-from toolkit.evaluation.judge import Settings, coco_metrics, judge
 from toolkit.experiments import crossval as crossval_module
 from toolkit.experiments.crossval import crossval
 from toolkit.experiments.label_curve import label_curve, part_of
@@ -27,11 +27,11 @@ def save_network(run: Path, classes=CLASSES) -> None:
     import torch
 
     from toolkit import checkpoint
-    from toolkit.networks import models
+    from toolkit.networks import builder
 
     torch.manual_seed(0)
     sizes = {"min_size": 64, "max_size": 96, "box_score_thresh": 0.05, "box_detections_per_img": 20}
-    model, architecture, _ = models.build(
+    model, architecture, _ = builder.build(
         "fasterrcnn_tiny_fpn",
         len(classes) + 1,
         weights="none",
@@ -56,7 +56,7 @@ def run(tmp_path) -> Path:
     document, _ = scene(1, images=5)
     draw_images(document, tmp_path / "images")
     for part in ("val", "test"):
-        coco.write({**document, "info": {"image_root": "../images"}}, tmp_path / "run" / f"{part}.json")
+        coco_file.write({**document, "info": {"image_root": "../images"}}, tmp_path / "run" / f"{part}.json")
     save_network(tmp_path / "run")
     return tmp_path / "run"
 
@@ -65,7 +65,7 @@ def test_a_run_is_judged_and_written_and_its_thresholds_kept(run, capsys):
     assert main(["evaluate", str(run), "--split", "val", "--resamples", "20"]) == 0
     metrics = json.loads((run / "val" / "metrics.json").read_text())
     detections = json.loads((run / "val" / "detections.json").read_text())
-    assert metrics["AP"] == coco_metrics(coco.read(run / "val.json"), detections)["AP"]
+    assert metrics["AP"] == coco_metrics(coco_file.read(run / "val.json"), detections)["AP"]
     assert metrics["num_images"] == 5
     meta = json.loads((run / "best" / "checkpoint.json").read_text())
     assert meta["score_thresholds"] == {k: v["threshold"] for k, v in metrics["thresholds"].items()}
@@ -115,7 +115,7 @@ def test_e15_detections_are_in_pixels_of_the_original_image(run, tmp_path, monke
     ]
     categories = [{"id": i, "name": n} for i, n in enumerate(CLASSES, 1)]
     document = {"info": {"image_root": "."}, "images": images, "annotations": annotations, "categories": categories}
-    coco.write(document, tmp_path / "sizes.json")
+    coco_file.write(document, tmp_path / "sizes.json")
     metrics = evaluate_run(run, "sizes", data=tmp_path / "sizes.json", settings=Settings(resamples=0))
     detections = json.loads((run / "sizes" / "detections.json").read_text())
     for d in detections:
@@ -125,14 +125,14 @@ def test_e15_detections_are_in_pixels_of_the_original_image(run, tmp_path, monke
 
 
 def test_e17_classes_go_by_name_not_by_id(run, tmp_path):
-    document = coco.read(run / "val.json")
+    document = coco_file.read(run / "val.json")
     wanted = evaluate_run(run, "val", settings=Settings(resamples=0))
     new = {1: 30, 2: 10, 3: 20}
     for category in document["categories"]:
         category["id"] = new[category["id"]]
     for annotation in document["annotations"]:
         annotation["category_id"] = new[annotation["category_id"]]
-    coco.write({**document, "info": {"image_root": "images"}}, tmp_path / "other.json")
+    coco_file.write({**document, "info": {"image_root": "images"}}, tmp_path / "other.json")
     found = evaluate_run(run, "other", data=tmp_path / "other.json", settings=Settings(resamples=0))
     for name in CLASSES:
         assert found["per_class"][name] == wanted["per_class"][name]
@@ -141,9 +141,9 @@ def test_e17_classes_go_by_name_not_by_id(run, tmp_path):
 def test_other_data_never_takes_the_place_of_the_runs_own_split(run, tmp_path, capsys):
     assert main(["evaluate", str(run), "--split", "val", "--resamples", "0", "--no-report"]) == 0
     before = (run / "val" / "metrics.json").read_bytes()
-    document = coco.read(run / "val.json")
+    document = coco_file.read(run / "val.json")
     for name in ("holdout", "val"):
-        coco.write({**document, "info": {"image_root": "../images"}}, tmp_path / "more" / f"{name}.json")
+        coco_file.write({**document, "info": {"image_root": "../images"}}, tmp_path / "more" / f"{name}.json")
         command = ["evaluate", str(run), "--data", str(tmp_path / "more" / f"{name}.json"), "--resamples", "0"]
         assert main([*command, "--also", str(run), "--compare", str(run)]) == 0
     assert (run / "holdout" / "metrics.json").is_file()
@@ -155,9 +155,9 @@ def test_other_data_never_takes_the_place_of_the_runs_own_split(run, tmp_path, c
 
 
 def test_e17_other_classes_are_refused(run, tmp_path, capsys):
-    document = coco.read(run / "val.json")
+    document = coco_file.read(run / "val.json")
     document["categories"][0]["name"] = "screw"
-    coco.write({**document, "info": {"image_root": "images"}}, tmp_path / "other.json")
+    coco_file.write({**document, "info": {"image_root": "images"}}, tmp_path / "other.json")
     assert main(["evaluate", str(run), "--data", str(tmp_path / "other.json")]) == 2
     assert "screw" in capsys.readouterr().err
 
@@ -166,17 +166,17 @@ def test_e21_evaluation_draws_no_dice(run):
     """No augmentation, no sampling, no training mode: the same detections every time."""
     from toolkit.prediction import predict
 
-    document = coco.read(run / "val.json")
-    root = coco.image_root(document, run / "val.json")
+    document = coco_file.read(run / "val.json")
+    root = coco_file.image_root(document, run / "val.json")
     first = predict.Predictor(run, "cpu").detect(document, root)
     assert first
     assert predict.Predictor(run, "cpu").detect(document, root) == first
 
 
 def test_a_class_that_training_never_saw_is_said(run):
-    document = coco.read(run / "val.json")
+    document = coco_file.read(run / "val.json")
     document["annotations"] = [a for a in document["annotations"] if a["category_id"] != 3]
-    coco.write(document, run / "train.json")
+    coco_file.write(document, run / "train.json")
     metrics = evaluate_run(run, "val", settings=Settings(resamples=0))
     assert any("washer" in text and "none in the training images" in text for text in metrics["warnings"])
 
@@ -246,18 +246,18 @@ class MadeUp:
         self.calls.append((labels, options))
         if len(self.calls) == self.fail_at:
             raise MachineError("no memory")
-        train = coco.read(labels / "train.json")
+        train = coco_file.read(labels / "train.json")
         for split in ("val", "test"):
             if not (labels / f"{split}.json").is_file():
                 continue
-            document = coco.read(labels / f"{split}.json")
+            document = coco_file.read(labels / f"{split}.json")
             share = len(train["images"]) / 40 if self.more_is_better else 0.8
             found = [
                 {"image_id": a["image_id"], "category_id": a["category_id"], "bbox": a["bbox"], "score": 0.9}
                 for i, a in enumerate(document["annotations"])
                 if (i * 7919 % 100) / 100 < share
             ]
-            evaluation = judge(document, found, Settings(resamples=0), split=split)
+            evaluation = compute_metrics(document, found, Settings(resamples=0), split=split)
             write_evaluation(runs / name / split, evaluation, labels)
 
 
@@ -265,7 +265,7 @@ class MadeUp:
 def labelled(tmp_path) -> Path:
     document, _ = scene(2, images=20)
     draw_images(document, tmp_path / "images")
-    coco.write({**document, "info": {"image_root": "images"}}, tmp_path / "annotations.json")
+    coco_file.write({**document, "info": {"image_root": "images"}}, tmp_path / "annotations.json")
     return tmp_path / "annotations.json"
 
 
@@ -277,7 +277,7 @@ def test_every_image_is_judged_once_by_a_network_that_never_saw_it(labelled, tmp
     for labels, options in train.calls:
         assert options == {"epochs": 3}
         parts = {
-            part: {i["file_name"] for i in coco.read(labels / f"{part}.json")["images"]}
+            part: {i["file_name"] for i in coco_file.read(labels / f"{part}.json")["images"]}
             for part in ("train", "val", "test")
         }
         assert not parts["train"] & parts["test"]

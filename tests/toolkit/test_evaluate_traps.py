@@ -10,8 +10,8 @@ import pytest
 
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, pycocotools_numbers, random_set, scene
+from toolkit.evaluation.compute import coco_metrics, compute_metrics
 from toolkit.evaluation.evaluate import evaluate_files
-from toolkit.evaluation.judge import coco_metrics, judge
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.coco import KEYS, summary
 from toolkit.metrics.matching import match
@@ -31,7 +31,7 @@ def test_e02_no_detections_is_zero_not_an_exception():
     document = document_of([[(1, 0, 0, 20, 20), (1, 30, 30, 50, 50), (1, 5, 5, 120, 120)]])
     result = coco_metrics(document, [])
     assert [result[key] for key in KEYS] == [0.0] * 12
-    everything = judge(document, []).metrics
+    everything = compute_metrics(document, []).metrics
     assert everything["AP"] == 0.0
     assert everything["error_kinds"]["kinds"]["missed"]["num"] == 3
     assert everything["thresholds"]["nut"]["threshold"] == 0.5
@@ -42,7 +42,7 @@ def test_e03_no_objects_is_not_defined_and_never_averaged():
     detections = [detection(1, 1, 0, 0, 10, 10, 0.9)]
     result = coco_metrics(document, detections)
     assert [result[key] for key in KEYS] == [None] * 12
-    everything = judge(document, detections).metrics
+    everything = compute_metrics(document, detections).metrics
     assert everything["error_kinds"]["AP50"] is None
     assert everything["confusion"]["counts"][1][0] == 1  # the detection is on background
     json.dumps(everything, allow_nan=False)
@@ -52,7 +52,7 @@ def test_e04_no_objects_of_a_size_says_so_with_its_count():
     from toolkit.report.tables import terminal
 
     document = document_of([[(1, 0, 0, 50, 50)]])  # 2500 square pixels: medium
-    everything = judge(document, perfect(document)).metrics
+    everything = compute_metrics(document, perfect(document)).metrics
     assert (everything["APs"], everything["APm"], everything["APl"]) == (None, 1.0, None)
     assert everything["num_objects_by_size"] == {"small": 0, "medium": 1, "large": 0}
     text = terminal(everything)
@@ -243,7 +243,7 @@ def test_e18_images_without_detections_count():
 
 
 def test_e19_results_are_plain_numbers():
-    everything = judge(*scene(2)).metrics
+    everything = compute_metrics(*scene(2)).metrics
     assert type(everything["AP"]) is float
 
     def plain(value) -> bool:
@@ -277,7 +277,7 @@ def test_e22_one_evaluator_for_everybody(tmp_path):
 def test_crowds_are_ignored_not_missed():
     document = document_of([[(1, 0, 0, 20, 20), (1, 50, 50, 100, 100, {"iscrowd": 1})]])
     inside = [detection(1, 1, 60 + 20 * i, 60, 15, 15, 0.95) for i in range(3)]  # all inside the crowd
-    everything = judge(document, [*perfect(document)[:1], *inside]).metrics
+    everything = compute_metrics(document, [*perfect(document)[:1], *inside]).metrics
     assert everything["AP"] == 1.0
     assert everything["num_objects"] == 1
     assert everything["confusion"]["counts"] == [[1, 0], [0, 0]]
@@ -297,7 +297,7 @@ def test_class_names_used_twice_are_refused():
 def test_scores_over_one_are_ranked_and_not_calibrated():
     document, detections = scene(4)
     scaled = [{**d, "score": 100 * d["score"]} for d in detections]
-    everything = judge(document, scaled).metrics
+    everything = compute_metrics(document, scaled).metrics
     assert everything["calibration"] is None
     assert everything["AP"] == coco_metrics(document, detections)["AP"]
     assert np.isfinite(everything["thresholds"]["nut"]["threshold"])

@@ -19,7 +19,7 @@ from toolkit import checkpoint, runtime
 from toolkit.data import transforms
 from toolkit.data.dataset import DetectionDataset, read_index
 from toolkit.data.loader import Batches, MachineError, _start_worker, collate, worker_lost
-from toolkit.networks import weight_files
+from toolkit.networks import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -385,4 +385,4 @@ def test_tensorboard_is_an_extra(data, tmp_path):
 def test_a_truncated_download_is_not_used(tmp_path):
     shutil.copy(__file__, tmp_path / "weights.pth")
     with pytest.raises(InputError, match="cannot be read as weights"):
-        weight_files.read(tmp_path / "weights.pth")
+        read_weights.read(tmp_path / "weights.pth")

@@ -9,9 +9,9 @@ import pytest
 
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import document_of, perfect
+from toolkit.evaluation.compute import coco_metrics, compute_metrics
 from toolkit.evaluation.detections import read_detections
 from toolkit.evaluation.evaluate import evaluate_files
-from toolkit.evaluation.judge import coco_metrics, judge
 
 NAMES = ("nut", "bolt", "pin")
 
@@ -81,7 +81,7 @@ def test_classes_counted_from_0_are_refused_with_a_hint():
 def test_classes_that_are_shifted_within_the_file_get_a_hint():
     # 2 and 3 for 1 and 2: no detection has its object's class; one lower all have
     shifted = [{**d, "category_id": d["category_id"] + 1} for d in perfect(made())]
-    metrics = judge(made(), shifted).metrics
+    metrics = compute_metrics(made(), shifted).metrics
     assert metrics["AP"] == 0.0
     assert any("AP 0.000; with every class one lower it would be 1.000" in line for line in metrics["warnings"])
 
@@ -90,10 +90,10 @@ def test_images_numbered_by_their_names_get_a_hint():
     document = made()
     for image in document["images"]:  # ids 1 and 2 are called 002.jpg and 001.jpg
         image["file_name"] = f"{3 - image['id']:03d}.jpg"
-    metrics = judge(document, [{**d, "image_id": 3 - d["image_id"]} for d in perfect(document)]).metrics
+    metrics = compute_metrics(document, [{**d, "image_id": 3 - d["image_id"]} for d in perfect(document)]).metrics
     assert metrics["AP"] < 0.1
     assert any("with image_id as the number in file_name it would be 1.000" in line for line in metrics["warnings"])
-    right = judge(document, perfect(document)).metrics
+    right = compute_metrics(document, perfect(document)).metrics
     assert right["AP"] == 1.0 and not any("it would be" in line for line in right["warnings"])
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
-from toolkit.networks import models
+from toolkit.networks import builder
 from toolkit.networks.pooling import TableRoIAlign
 from toolkit.networks.sparse_rpn_conv import FEW, FewCellsConv2d
 
@@ -181,7 +181,7 @@ def losses_and_gradients(model):
 )
 def test_a_detectors_losses_and_gradients_are_torchvisions(name):
     torch.manual_seed(0)
-    ours, _, _ = models.build(name, 3, weights="none", trainable_layers=3, norm="group", batch_size=2, sizes=SIZES)
+    ours, _, _ = builder.build(name, 3, weights="none", trainable_layers=3, norm="group", batch_size=2, sizes=SIZES)
     assert isinstance(ours.roi_heads.box_roi_pool, TableRoIAlign)
     assert any(isinstance(m, FewCellsConv2d) for m in ours.rpn.modules())
     theirs = copy.deepcopy(ours)

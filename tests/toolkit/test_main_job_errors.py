@@ -10,7 +10,7 @@ from PIL import Image
 
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.networks import models
+from toolkit.networks import builder
 
 
 def refused(words, capsys, *parts):
@@ -102,7 +102,7 @@ def test_val_with_other_classes(toy_set, tmp_path, capsys):
 
 def test_a_checkpoint_of_other_classes(toy_set, tmp_path, capsys):
     words = {"weights": "none", "trainable_layers": 5, "norm": "group", "batch_size": 1}
-    model, architecture, _ = models.build("fasterrcnn_tiny_fpn", 3, **words, sizes={"min_size": 64, "max_size": 96})
+    model, architecture, _ = builder.build("fasterrcnn_tiny_fpn", 3, **words, sizes={"min_size": 64, "max_size": 96})
     meta = {"classes": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}], "architecture": architecture}
     checkpoint.save(tmp_path / "run" / "best", meta, model.state_dict(), None)
     words = ["evaluate", tmp_path / "run", "--data", toy_set("val")]

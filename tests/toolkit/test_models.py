@@ -9,14 +9,14 @@ from torchvision.models import detection as zoo
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from label_tools.text.errors import InputError
-from toolkit.networks import class_loss, first_weights, models, registry
+from toolkit.networks import builder, class_loss, first_weights, registry
 
 SIZES = {"min_size": 64, "max_size": 96}
 TORCHVISION = [name for name, d in registry.REGISTRY.items() if d.coco is not None]
 
 
 def build(name="fasterrcnn_tiny_fpn", num_classes=3, weights="none", layers=5, norm="auto", batch_size=8, **sizes):
-    return models.build(
+    return builder.build(
         name,
         num_classes,
         weights=weights,
@@ -171,7 +171,7 @@ def test_trainable_layers_freeze_what_torchvision_freezes(name, monkeypatch):
             starts = [0] + [i for i, b in enumerate(body.values()) if getattr(b, "_is_cn", False)] + [len(body) - 1]
             before = len(body) if layers == 0 else starts[len(starts) - layers]
             frozen = {k for k, _ in body.named_parameters() if int(k.split(".")[0]) < before}
-        models.freeze(ours, detector, layers)
+        builder.freeze(ours, detector, layers)
         assert {k for k, p in ours.backbone.body.named_parameters() if not p.requires_grad} == frozen, layers
     del backbone
 
@@ -196,7 +196,7 @@ def test_norm_from_nothing_follows_the_batch_size():
 @pytest.mark.parametrize("norm", ["group", "batch", "frozen"])
 def test_architecture_rebuilds_the_same_network(norm):
     model, architecture, _ = build(norm=norm)
-    again = models.rebuild(architecture)
+    again = builder.rebuild(architecture)
     again.load_state_dict(model.state_dict())
     image = [torch.rand(3, 64, 64)]
     for a, b in zip(model.eval()(image), again.eval()(image), strict=True):

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from label_tools.text.errors import InputError
-from label_tools.text.files import cell_text, write_csv
+from label_tools.text.json_csv import cell_text, write_csv
 from tests.toolkit.evaluation_fixtures import scene
 from tests.toolkit.test_evaluate_run import save_network
 from toolkit import __main__ as command_line
 from toolkit import checkpoint
-from toolkit.networks import models, weight_files
+from toolkit.networks import builder, read_weights
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_weights_that_are_none(tmp_path, content, said):
     path = tmp_path / "w.pth"
     path.write_bytes(content)
     with pytest.raises(InputError, match=said) as caught:
-        weight_files.read(path)
+        read_weights.read(path)
     assert "weights_only" not in str(caught.value) and "torch.load" not in str(caught.value)
 
 
@@ -41,7 +41,7 @@ def test_a_checkpoint_resealed_with_another_network(tmp_path, key, value):
     architecture = {**found.meta["architecture"], key: value}
     checkpoint.save(tmp_path / "odd", {**found.meta, "architecture": architecture}, found.weights, None)
     with pytest.raises(InputError):
-        models.restored(checkpoint.load(tmp_path / "odd"))
+        builder.restored(checkpoint.load(tmp_path / "odd"))
 
 
 @pytest.mark.parametrize("state", [{}, {"optimizer": 3}, {"model": {"a": torch.ones(2)}}, {"optimizer": {}, "rng": 1}])
@@ -50,7 +50,7 @@ def test_a_state_resealed_with_something_else(tmp_path, state):
 
     save_network(tmp_path)
     found = checkpoint.load(tmp_path / "best")
-    model = models.restored(found)
+    model = builder.restored(found)
     learner = Learner(model, torch.optim.SGD(model.parameters(), lr=1.0))
     checkpoint.save(tmp_path / "odd", found.meta, found.weights, state)
     with pytest.raises(InputError, match="is no state of this training"):

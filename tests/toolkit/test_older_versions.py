@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.text.own_folders import MARKER
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from tests.toolkit.test_evaluate_run import save_network
@@ -20,7 +20,7 @@ def old_run(tmp_path):
     document, _ = scene(1, images=4)
     draw_images(document, tmp_path / "images")
     run = tmp_path / "run"
-    coco.write({**document, "info": {"image_root": "../images"}}, run / "val.json")
+    coco_file.write({**document, "info": {"image_root": "../images"}}, run / "val.json")
     save_network(run)
     (run / "config.yaml").write_text("epochs: 3\n")
     (run / "run.json").write_text('{"status": "finished"}')

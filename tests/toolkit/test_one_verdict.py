@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from label_tools.document.coco_rules import DocumentError
+from label_tools.document.coco_reader import DocumentError
 from label_tools.readers.convert import convert_coco
 from label_tools.rules.check import examine_files
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR
 from toolkit.data.dataset import read_index
+from toolkit.evaluation.compute import Settings
 from toolkit.evaluation.evaluate import evaluate_files
-from toolkit.evaluation.judge import Settings
 
 W, H = 100, 80
 NAN, INF = float("nan"), float("inf")

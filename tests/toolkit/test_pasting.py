@@ -174,7 +174,7 @@ def test_training_and_its_picture_paste_but_judging_does_not(toy_set, tmp_path, 
     from toolkit.data import dataset
     from toolkit.fine_tune import describe_run
     from toolkit.training.detection import Detection
-    from toolkit.training.labels import Split
+    from toolkit.training.label_files import Split
 
     index = read_index(toy_set(num_images=7))
     config = resolve(7, {"model": "fasterrcnn_tiny_fpn", "copy_paste": 0.5, "workers": 0, "device": "cpu"})

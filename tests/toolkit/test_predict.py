@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit.__main__ import main
@@ -115,17 +115,17 @@ def test_wrong_use(run, pictures, tmp_path, case, capsys):
 
 def test_detect_maps_category_ids_by_name(run, toy_set):
     path = toy_set(num_images=3)
-    document = coco.read(path)
-    straight = predict.Predictor(run).detect(document, coco.image_root(document, path))
+    document = coco_file.read(path)
+    straight = predict.Predictor(run).detect(document, coco_file.image_root(document, path))
     document["categories"] = [{"id": 40, "name": "disc"}, {"id": 50, "name": "square"}]
     for a in document["annotations"]:
         a["category_id"] = {1: 50, 2: 40}[a["category_id"]]
-    turned = predict.Predictor(run).detect(document, coco.image_root(document, path))
+    turned = predict.Predictor(run).detect(document, coco_file.image_root(document, path))
     assert [{1: 50, 2: 40}[d["category_id"]] for d in straight] == [d["category_id"] for d in turned]
     assert [d["bbox"] for d in straight] == [d["bbox"] for d in turned] and straight
     document["categories"][0]["name"] = "ring"
     with pytest.raises(InputError, match="square, disc"):
-        predict.Predictor(run).detect(document, coco.image_root(document, path))
+        predict.Predictor(run).detect(document, coco_file.image_root(document, path))
 
 
 def test_what_is_found_depends_on_the_image_alone_not_on_its_batch(run, tmp_path):
@@ -162,7 +162,7 @@ def test_boxes_come_back_in_the_pictures_own_pixels(run, tmp_path):
 
 def test_what_is_not_read_in_a_folder_is_said(tmp_path, caplog):
     """A telephone's folder: HEIC and a film beside one JPEG, and HEIC alone."""
-    from label_tools.pictures.other_files import HAS_HEIC
+    from label_tools.pictures.unread_files import HAS_HEIC
     from toolkit.prediction.predict import find_images
 
     (tmp_path / "only").mkdir()

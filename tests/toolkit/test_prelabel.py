@@ -8,16 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.networks import models
+from toolkit.networks import builder
 
 
 @pytest.fixture
 def run(tmp_path):
     torch.manual_seed(3)
-    model, architecture, _ = models.build(
+    model, architecture, _ = builder.build(
         "fasterrcnn_tiny_fpn",
         3,
         weights="none",
@@ -48,7 +48,7 @@ def test_drafts_read_back_as_labels_and_keep_what_a_person_drew(run, tmp_path, c
     convert = ["convert", "labelme", str(drafts), "--out", str(tmp_path / "o.json"), "--image-root", str(pictures)]
     assert main(convert) == 2 and "not yet reviewed" in capsys.readouterr().err  # drafts are no labels by themselves
     assert main([*convert, "--include-unreviewed"]) == 0
-    document = coco.read(tmp_path / "o.json")
+    document = coco_file.read(tmp_path / "o.json")
     drawn = sum(len(json.loads(p.read_text())["shapes"]) for p in drafts.rglob("*.json"))
     assert 0 < len(document["annotations"]) <= drawn and len(document["images"]) == 2
     # a second run drafts nothing anew

@@ -14,9 +14,9 @@ import pytest
 
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import document_of, made_run, perfect, scene, write_training_log
+from toolkit.evaluation.compute import Settings, compute_metrics
 from toolkit.evaluation.evaluate import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
-from toolkit.evaluation.judge import Settings, judge
 from toolkit.report import read_metrics, write_report
 
 SECTIONS = [
@@ -272,7 +272,7 @@ def test_names_cannot_break_the_page(tmp_path):
     document["categories"][0]["name"] = evil
     document["categories"][1]["name"] = "\u202e{{ 7*7 }}"
     document["images"][0]["file_name"] = "<img src=x onerror=alert(2)>.jpg"
-    evaluation = judge(document, detections, Settings(resamples=20), split="val")
+    evaluation = compute_metrics(document, detections, Settings(resamples=20), split="val")
     write_evaluation(tmp_path / "val", evaluation, tmp_path)
     html = write_report(tmp_path).read_text()
     assert "<script>alert" not in html
@@ -283,7 +283,7 @@ def test_names_cannot_break_the_page(tmp_path):
 
 def test_pictures_that_are_gone_are_said(tmp_path):
     document, detections = scene(2, images=4)
-    write_evaluation(tmp_path, judge(document, detections, Settings(resamples=20)), tmp_path / "nowhere")
+    write_evaluation(tmp_path, compute_metrics(document, detections, Settings(resamples=20)), tmp_path / "nowhere")
     page = Page(write_report(tmp_path).read_text())
     assert "could not be opened" in page.sections["galleries"]
     assert "svg.shot" not in page.tags["galleries"]
@@ -296,7 +296,7 @@ def test_a_file_name_cannot_lead_out_of_the_image_root(tmp_path):
     document = document_of([[(1, 10, 10, 50, 50)]])
     document["images"][0]["file_name"] = "../secret.jpg"
     (tmp_path / "root").mkdir()
-    evaluation = judge(document, perfect(document), Settings(resamples=0))
+    evaluation = compute_metrics(document, perfect(document), Settings(resamples=0))
     write_evaluation(tmp_path / "out", evaluation, tmp_path / "root")
     assert list((tmp_path / "out").glob("pictures/*")) == []
 
@@ -306,7 +306,7 @@ def test_a_file_name_cannot_lead_out_of_the_image_root(tmp_path):
 def test_nothing_labelled_or_nothing_detected(tmp_path, boxes, detected):
     document = document_of(boxes)
     found = [{"image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20], "score": 0.9}] if detected else []
-    write_evaluation(tmp_path, judge(document, found), tmp_path)
+    write_evaluation(tmp_path, compute_metrics(document, found), tmp_path)
     page = Page(write_report(tmp_path).read_text())
     assert list(page.sections) == SECTIONS
     assert "-1" not in page.sections["headline"]
@@ -316,14 +316,14 @@ def test_nothing_labelled_or_nothing_detected(tmp_path, boxes, detected):
 
 def test_one_image_has_no_interval(tmp_path):
     document = document_of([[(1, 10, 10, 20, 20)]])
-    write_evaluation(tmp_path, judge(document, perfect(document)), tmp_path)
+    write_evaluation(tmp_path, compute_metrics(document, perfect(document)), tmp_path)
     assert "needs two images or more" in Page(write_report(tmp_path).read_text()).sections["headline"]
 
 
 def test_many_classes_stay_readable(tmp_path):
     names = tuple(f"class {i}" for i in range(40))
     document = document_of([[(i + 1, 10.0, 10.0, 50.0, 50.0)] for i in range(40)], names)
-    write_evaluation(tmp_path, judge(document, perfect(document), Settings(resamples=20)), tmp_path)
+    write_evaluation(tmp_path, compute_metrics(document, perfect(document), Settings(resamples=20)), tmp_path)
     page = Page(write_report(tmp_path).read_text())
     assert "the table has 33 more" in page.sections["curves"]
     assert all(name in page.sections["classes"] for name in names)
@@ -334,7 +334,7 @@ def test_folds_say_which_number_to_quote(tmp_path):
     from toolkit.report.tables import folds
 
     document, detections = scene(9, images=5)
-    evaluation = judge(document, detections, Settings(resamples=20))
+    evaluation = compute_metrics(document, detections, Settings(resamples=20))
     rows = [
         {"fold": i, "AP": ap, "AP50": ap, "AP75": None, "num_images": 3, "num_objects": 9}
         for i, ap in enumerate((0.2, 0.4, 0.6), 1)
@@ -354,7 +354,7 @@ def test_two_splits_in_one_run(run, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     document, detections = scene(9, images=5)
-    evaluation = judge(document, detections, Settings(resamples=20), split="test")
+    evaluation = compute_metrics(document, detections, Settings(resamples=20), split="test")
     write_evaluation(copy / "test", evaluation, tmp_path)
     page = Page(write_report(copy).read_text())
     assert "evaluated on the test split" in page.sections["headline"]  # test comes first
@@ -387,7 +387,7 @@ def test_two_splits_in_one_run(run, tmp_path):
 def test_the_runs_report_never_depends_on_the_last_command(tmp_path, splits, last, about):
     document, detections = scene(9, images=5)
     for split in splits:
-        evaluation = judge(document, detections, Settings(resamples=0), split=split)
+        evaluation = compute_metrics(document, detections, Settings(resamples=0), split=split)
         write_evaluation(tmp_path / split, evaluation, tmp_path)
         write_report(tmp_path, split)
     if about is None:
@@ -420,7 +420,7 @@ def test_suspects_become_labelme_files_with_every_label_as_it_was(tmp_path):
     outline = [[20.0, 20.0, 60.0, 24.0, 40.0, 70.0], [80.0, 20.0, 90.0, 20.0, 85.0, 50.0]]
     document["annotations"][0].update(segmentation=outline, bbox=[20.0, 20.0, 70.0, 50.0])
     draw_images(document, tmp_path / "images")
-    evaluation = judge(document, [d for d in detections if d["image_id"] != 1], Settings(resamples=0))
+    evaluation = compute_metrics(document, [d for d in detections if d["image_id"] != 1], Settings(resamples=0))
     write_evaluation(tmp_path / "out", evaluation, tmp_path / "images")
     files = sorted((tmp_path / "out" / "suspects").glob("*.json"))
     contents = [json.loads(path.read_text()) for path in files]

@@ -264,12 +264,12 @@ def test_other_bad_input(run, tmp_path):
 
 
 def test_one_training_reads_val_once_and_builds_the_best_network_once(place, tmp_path, monkeypatch):
-    from label_tools.document import coco
-    from toolkit.networks import models
+    from label_tools.document import coco_file
+    from toolkit.networks import builder
 
     read, rebuilt = [], []
-    real_read, real_restored = coco.read, models.restored
-    monkeypatch.setattr(coco, "read", lambda path, **more: read.append(path.name) or real_read(path, **more))
-    monkeypatch.setattr(models, "restored", lambda found: rebuilt.append(found.folder.name) or real_restored(found))
+    real_read, real_restored = coco_file.read, builder.restored
+    monkeypatch.setattr(coco_file, "read", lambda path, **more: read.append(path.name) or real_read(path, **more))
+    monkeypatch.setattr(builder, "restored", lambda found: rebuilt.append(found.folder.name) or real_restored(found))
     train(place / "data", runs=tmp_path, **OPTIONS)
     assert sorted(read) == ["train.json", "val.json"] and rebuilt == ["best"]

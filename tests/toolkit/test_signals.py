@@ -91,7 +91,7 @@ def test_a_second_ctrl_c_leaves_at_once(data, tmp_path):
 
 def test_sigterm_while_the_report_is_written(data, tmp_path):
     command = [w for w in words(data, tmp_path) if w != "--no-report"]
-    # coco_metrics judges the two epochs; the third evaluation, of the best checkpoint, goes through `judge`
+    # coco_metrics judges the two epochs; the third evaluation, of the best checkpoint, goes through `compute_metrics`
     process = Command(command, tmp_path / "out.txt", "sigterm_in_report")
     code, run = process.wait(), tmp_path / "runs" / "train"
     assert code == 143 and "Traceback" not in process.text(), process.text()

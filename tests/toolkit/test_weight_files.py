@@ -13,9 +13,9 @@ from torch import nn
 from label_tools.text.errors import InputError
 from tests.toolkit.test_models import build
 from toolkit import checkpoint
-from toolkit.networks import weight_files
+from toolkit.networks import read_weights
 from toolkit.networks.first_weights import PREDICTORS, load_into
-from toolkit.networks.weight_files import Weights, read
+from toolkit.networks.read_weights import Weights, read
 
 
 class Network(nn.Module):
@@ -111,7 +111,7 @@ def test_a_file_without_weights_gets_a_whole_sentence(tmp_path, content, found):
     torch.save(content, path)
     with pytest.raises(InputError) as error:
         read(path)
-    assert str(error.value) == f"--weights {path}: found {found}, no names with tensors; {weight_files.SAVE}"
+    assert str(error.value) == f"--weights {path}: found {found}, no names with tensors; {read_weights.SAVE}"
 
 
 def test_a_file_that_is_none_gets_a_whole_sentence(tmp_path):
@@ -120,7 +120,7 @@ def test_a_file_that_is_none_gets_a_whole_sentence(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match="cannot be read as weights") as error:
             read(path)
-        assert weight_files.SAVE in str(error.value) and "\n" not in str(error.value)
+        assert read_weights.SAVE in str(error.value) and "\n" not in str(error.value)
 
 
 def detector(classes: list[str], seed: int, **words) -> nn.Module:
@@ -164,9 +164,9 @@ def test_a_run_gives_its_classes_its_norm_and_where_it_began(tmp_path):
     meta = {"classes": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}], "architecture": architecture}
     checkpoint.save(tmp_path / "a" / "best", {**meta, "epoch": 1}, model.state_dict(), None)
     words = {"trainable_layers": 5, "batch_size": 8, "sizes": {"min_size": 64, "max_size": 96}}
-    from toolkit.networks import models
+    from toolkit.networks import builder
 
-    again, its, about = models.build(
+    again, its, about = builder.build(
         "fasterrcnn_tiny_fpn", 3, weights=str(tmp_path / "a"), norm="auto", classes=["cat", "dog"], **words
     )
     assert its["norm"] == "group" and its["eps"] == architecture["eps"]

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.text.own_folders import MARKER
 from tests.label_tools.bad_input_makers import GOOD, labelme
 from tests.toolkit.evaluation_fixtures import draw_images, made_run, scene
@@ -108,6 +108,6 @@ def test_a_conversion_that_is_stopped_leaves_no_older_account(tmp_path, monkeypa
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(coco, "write_parts", killed)
+    monkeypatch.setattr(coco_file, "write_parts", killed)
     assert main([*argv, "--out", str(out)]) == 130
     assert out.is_file() and not (out.parent / "conversion.json").exists()

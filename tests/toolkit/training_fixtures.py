@@ -35,10 +35,10 @@ def untrained_run(folder: Path, score_thresholds: dict[str, float]) -> Path:
     import torch
 
     from toolkit import checkpoint
-    from toolkit.networks import models
+    from toolkit.networks import builder
 
     torch.manual_seed(3)
-    model, architecture, _ = models.build(
+    model, architecture, _ = builder.build(
         "fasterrcnn_tiny_fpn",
         len(NAMES) + 1,
         weights="none",

@@ -7,6 +7,6 @@ import torch
 
 import toolkit.fine_tune
 import toolkit.training.dry_run
-import toolkit.training.train  # noqa: F401
+import toolkit.training.fit  # noqa: F401
 
 torch.set_num_threads(1)

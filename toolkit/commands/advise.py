@@ -32,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
         flags["max_size"] = round(args.image_size * 1333 / 800)
     recipe = config.resolve(len(index), flags).model
     result = advise.advise(index, args.model, recipe.image_size, recipe.max_size)
-    print(json.dumps(result, indent=1) if args.json else f"judged for {args.model}\n{advise.as_text(result)}")
+    print(json.dumps(result, indent=1) if args.json else f"model: {args.model}\n{advise.as_text(result)}")
     return 0

@@ -1,4 +1,4 @@
-"""`frcnn crossval DATA`: train a network per fold, judge every image by one that never saw it, pool the folds."""
+"""`frcnn crossval DATA`: train a network per fold, evaluate every image by one that never saw it, pool the folds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "crossval",
         help="cross-validation, for small sets",
-        description="DATA is one COCO file. Fold i is judged, the next chooses the best epoch, the others are "
+        description="DATA is one COCO file. Fold i is evaluated, the next chooses the best epoch, the others are "
         "learned from. Started again, it goes on where it was stopped. All flags of `frcnn train` apply.",
     )
     parser.add_argument("data", type=Path, metavar="DATA", help="COCO file of all labelled images")

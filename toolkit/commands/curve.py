@@ -13,7 +13,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "curve",
         help="would more labels help?",
-        description="Trains on parts of DATA/train.json and judges each on test.json, else val.json. Started again, "
+        description="Trains on parts of DATA/train.json and evaluates each on test.json, else val.json. Started again, "
         "it goes on where it was stopped. All flags of `frcnn train` apply, --seed aside.",
     )
     parser.add_argument("data", type=Path, metavar="DATA", help="folder with train.json and val.json")

@@ -64,8 +64,8 @@ def _make_labels(sample: Path, work: Path) -> bool:
     from label_tools.commands.check import as_text
     from label_tools.commands.split import table
     from label_tools.readers.classes import read_labels
-    from label_tools.readers.conversion import report_lines
     from label_tools.readers.convert import convert
+    from label_tools.readers.to_coco import report_lines
     from label_tools.rules.check import examine_files
     from label_tools.sets.edit import merge_files, write_edited
     from label_tools.sets.split import split_file
@@ -97,13 +97,13 @@ def _make_labels(sample: Path, work: Path) -> bool:
 
 def _draw(trained, out: Path) -> None:
     """The validation pictures with what the trained detector finds."""
-    from label_tools.document import coco
-    from label_tools.pictures.own_files import drawing_paths
+    from label_tools.document import coco_file
+    from label_tools.pictures.our_outputs import drawing_paths
     from toolkit.prediction.drawing import save_jpeg
 
     file = trained.folder / "val.json"
-    document = coco.read(file)
-    root = coco.image_root(document, file)
+    document = coco_file.read(file)
+    root = coco_file.image_root(document, file)
     paths = {image["file_name"]: root / image["file_name"] for image in document["images"]}
     found = dict(zip(paths, trained.predict(list(paths.values())), strict=True))
     for name, path in drawing_paths(out, paths).items():

@@ -57,7 +57,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The flags of toolkit.evaluation.judge.Settings, whose defaults are written there."""
+    """The flags of toolkit.evaluation.compute.Settings, whose defaults are written there."""
     parser.add_argument("--iou", type=float, help="IoU of curves, thresholds and confusion (default: 0.5)")
     parser.add_argument(
         "--min-precision",
@@ -71,8 +71,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace):
-    """toolkit.evaluation.judge.Settings with the flags that were given."""
-    from toolkit.evaluation.judge import Settings
+    """toolkit.evaluation.compute.Settings with the flags that were given."""
+    from toolkit.evaluation.compute import Settings
 
     names = ("iou", "precision", "resamples", "seed")
     return Settings(**{name: getattr(args, name) for name in names if getattr(args, name) is not None})
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             settings=settings,
             others=tuple(args.also),
         )
-    from toolkit.metrics.small import few
+    from toolkit.metrics.small_set import few
 
     for warning in [*metrics["warnings"], *filter(None, [few(metrics)])]:
         print(f"warning: {one_line(warning)}", file=sys.stderr)

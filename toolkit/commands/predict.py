@@ -25,7 +25,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.pictures.own_files import drawing_paths
+    from label_tools.pictures.our_outputs import drawing_paths
     from label_tools.text.atomic import atomic_write
     from label_tools.text.errors import FINDINGS, InputError
     from label_tools.text.messages import counted

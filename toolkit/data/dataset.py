@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures import images
 from label_tools.text.errors import InputError
 from toolkit.data import pasting
@@ -67,8 +67,8 @@ class Index:
 
 def read_index(annotations: Path, image_root: Path | None = None, check_files: bool = True) -> Index:
     """Read, check and flatten a COCO file. Refuses what would poison training, naming file and annotation."""
-    document = coco.read(annotations, sizes=images.sizes_below, images=image_root)
-    root = Path(image_root) if image_root else coco.image_root(document, annotations)
+    document = coco_file.read(annotations, sizes=images.sizes_below, images=image_root)
+    root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     return index_of(document, root, str(annotations), check_files)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from label_tools.document import coco
-from label_tools.text.files import write_json
+from label_tools.document import coco_file
+from label_tools.text.json_csv import write_json
 from label_tools.text.own_folders import check_whole, together
 from label_tools.text.strict_json import loads
+from toolkit.evaluation.compute import DEFAULTS, Settings
 from toolkit.evaluation.detections import TOGETHER, detections_of, read_detections
-from toolkit.evaluation.judge import DEFAULTS, Settings
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.intervals import compare
 from toolkit.metrics.masks import tables_by_masks, with_runs
@@ -26,9 +26,9 @@ def compare_with(
     """
     folder, other = Path(folder), Path(other)
     check_whole(folder, "evaluation", TOGETHER)
-    document = coco.read_raw(folder / "annotations.json")
+    document = coco_file.read_raw(folder / "annotations.json")
     ours = read_detections(folder / "detections.json")
-    root = coco.image_root(document, folder / "annotations.json")
+    root = coco_file.image_root(document, folder / "annotations.json")
     theirs = detections_of(other, document, root, folder.name, device=device, batch_size=batch_size)
     both = (ours, str(folder / "detections.json")), (theirs, str(other))
     models = [(with_runs(document, detections, where)[0], where) for detections, where in both]

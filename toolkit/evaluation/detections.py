@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from label_tools.text.own_folders import check_whole
 from label_tools.text.strict_json import loads
-from toolkit.evaluation.foreign import of_predict
+from toolkit.evaluation.foreign_detections import of_predict
 from toolkit.prediction.predict import Predictor
 
 TOGETHER = ("annotations.json", "detections.json", "metrics.json")  # of one evaluation, or its numbers are wrong
@@ -40,7 +40,7 @@ def detections_of(
     for place in (other / split, other):
         if (place / "annotations.json").is_file() and (place / "detections.json").is_file():
             check_whole(place, "evaluation", TOGETHER)
-            translated = _same_images(document, coco.read_raw(place / "annotations.json"))
+            translated = _same_images(document, coco_file.read_raw(place / "annotations.json"))
             if translated:
                 return _renumbered(read_detections(place / "detections.json"), *translated)
     return Predictor(other, device).detect(document, image_root, batch_size=batch_size)

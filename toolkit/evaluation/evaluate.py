@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
 from label_tools.text.own_folders import check_whole
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
+from toolkit.evaluation.compute import DEFAULTS, Settings, compute_metrics, read
 from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
-from toolkit.evaluation.judge import DEFAULTS, Settings, judge, read
 from toolkit.metrics.arrays import Tables
 from toolkit.networks.view import View, coverage, view_of
 from toolkit.prediction.predict import Predictor
@@ -54,13 +54,13 @@ def evaluate_run(
     check_whole(annotations.parent, "split")
     adopt_older(run, split)
     check_place(run / split, [annotations])
-    document = coco.read(annotations)
+    document = coco_file.read(annotations)
     return evaluate_split(
         Predictor(run, device),
         run,
         split,
         document,
-        Path(image_root) if image_root else coco.image_root(document, annotations),
+        Path(image_root) if image_root else coco_file.image_root(document, annotations),
         own=data is None,
         settings=settings,
         batch_size=batch_size,
@@ -104,7 +104,7 @@ def evaluate_split(
     chosen = own and split == "val"
     device = str(predictor.device)
     further = tuple(detections_of(o, document, image_root, split, device=device, batch_size=batch_size) for o in others)
-    evaluation = judge(
+    evaluation = compute_metrics(
         document,
         detections,
         settings,
@@ -162,14 +162,14 @@ def evaluate_files(
 ) -> dict:
     """Judge anybody's COCO results against a COCO file and write `out`. -> the metrics."""
     settings.check()
-    annotations = coco.file_of(annotations)
+    annotations = coco_file.file_of(annotations)
     inputs = (annotations, detections, *others)
     check_place(Path(out), inputs)
-    document = coco.read_raw(annotations)
-    root = Path(image_root) if image_root else coco.image_root(document, annotations)
+    document = coco_file.read_raw(annotations)
+    root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     known = read(document, [], str(annotations), sizes=sizes_below(root))[0] if others else {}
     further = tuple(_named(detections_of(path, known, root, Path(out).name), known, path) for path in others)
-    evaluation = judge(
+    evaluation = compute_metrics(
         document,
         read_detections(detections),
         settings,
@@ -187,7 +187,7 @@ def _seen(run: Path) -> set[str] | None:
     """Names of the classes that have objects in the run's train.json; None where there is none."""
     if not (run / "train.json").is_file():
         return None
-    train = coco.read_raw(run / "train.json")
+    train = coco_file.read_raw(run / "train.json")
     names = {c["id"]: c["name"] for c in train["categories"]}
     return {names[a["category_id"]] for a in train["annotations"] if a["category_id"] in names}
 

@@ -1,6 +1,6 @@
 """The files of one evaluation: what a machine reads, what a spreadsheet opens, what the report is made from.
 
-annotations.json   the labels judged against (boxes, and outlines for numbers by masks), pointing at the images
+annotations.json   the labels evaluated against (boxes, and outlines for numbers by masks), pointing at the images
 detections.json    COCO's results format
 metrics.json       every number
 *.csv              the numbers behind each figure
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from label_tools.document import coco
-from label_tools.text.files import write_csv, write_json
+from label_tools.document import coco_file
+from label_tools.text.json_csv import write_csv, write_json
 from label_tools.text.own_folders import adopt, refuse_foreign, together, written
-from toolkit.evaluation.judge import Evaluation
+from toolkit.evaluation.compute import Evaluation
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
 from toolkit.report.gallery import write_gallery
@@ -81,7 +81,7 @@ def _write_annotations(made: Path, folder: Path, document: dict, image_root: Pat
         "annotations": [_only(keys, annotation) for annotation in document["annotations"]],
         "categories": [_only(("id", "name"), category) for category in document["categories"]],
     }
-    coco.write(slim, made / "annotations.json")
+    coco_file.write(slim, made / "annotations.json")
 
 
 def _only(keys: tuple[str, ...], entry: dict) -> dict:

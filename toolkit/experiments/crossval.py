@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
 from label_tools.text import own_folders
 from label_tools.text.errors import InputError
-from label_tools.text.files import write_json
+from label_tools.text.json_csv import write_json
+from toolkit.evaluation.compute import DEFAULTS, Settings, compute_metrics
 from toolkit.evaluation.detections import read_detections
 from toolkit.evaluation.evaluate import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
-from toolkit.evaluation.judge import DEFAULTS, Settings, judge
 from toolkit.run import Run, train
 from toolkit.training import run_folder
 
 log = logging.getLogger(__name__)
-LEAST_FOLDS = 3  # one to judge, one to choose on, one to learn from
+LEAST_FOLDS = 3  # one to evaluate on, one to choose on, one to train on
 
 
 def crossval(
@@ -48,7 +48,7 @@ def crossval(
     seed = options.get("seed", 0)
     if folds < LEAST_FOLDS:
         raise InputError(
-            f"--folds: found {folds}, needs {LEAST_FOLDS} or more: one to judge, one to choose on, the rest"
+            f"--folds: found {folds}, needs {LEAST_FOLDS} or more: one to evaluate on, one to choose on, the rest"
         )
     own_folders.claim(out, "cross-validation")
     names = _write_folds(annotations, out / "labels", folds, seed, image_root, group_by)
@@ -60,11 +60,11 @@ def crossval(
         metrics = json.loads((run / "test" / "metrics.json").read_bytes())
         rows.append({"fold": i + 1, **{k: metrics[k] for k in ("AP", "AP50", "AP75", "num_images", "num_objects")}})
         detections += read_detections(run / "test" / "detections.json")
-    document = coco.read(annotations, sizes=sizes_below, images=image_root)
-    evaluation = judge(document, detections, settings, document_name=str(annotations))
+    document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
+    evaluation = compute_metrics(document, detections, settings, document_name=str(annotations))
     evaluation.metrics["crossval"] = {"folds": rows, **_spread(rows)}
     evaluation.metrics["source"] = {"annotations": annotations.name, "detections": f"{folds} folds, pooled"}
-    root = image_root or coco.image_root(document, annotations)
+    root = image_root or coco_file.image_root(document, annotations)
     write_evaluation(out, evaluation, root)
     return evaluation.metrics
 
@@ -91,14 +91,14 @@ def _write_folds(
             duplicates="near",
             out=made / "parts",
         )
-        parts = [coco.read(made / "parts" / f"{name}.json") for name in names]
-        root = image_root or coco.image_root(parts[0], made / "parts" / "fold1.json")
+        parts = [coco_file.read(made / "parts" / f"{name}.json") for name in names]
+        root = image_root or coco_file.image_root(parts[0], made / "parts" / "fold1.json")
         for i, name in enumerate(names):
             roles = {"test": [i], "val": [(i + 1) % folds]}
             roles["train"] = [j for j in range(folds) if j not in (i, (i + 1) % folds)]
             for role, members in roles.items():
                 joined = _joined([parts[j] for j in members], os.path.relpath(root.resolve(), (made / name).resolve()))
-                coco.write(joined, made / name / f"{role}.json")
+                coco_file.write(joined, made / name / f"{role}.json")
         write_json(made / "plan.json", plan)
     return names
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
 from label_tools.text import own_folders
 from label_tools.text.errors import InputError
-from label_tools.text.files import write_csv, write_json
+from label_tools.text.json_csv import write_csv, write_json
 from toolkit.experiments.crossval import train_or_resume
 from toolkit.metrics.learning import learning_curve
 
@@ -39,8 +39,8 @@ def label_curve(
         if not (data / f"{name}.json").is_file():
             raise InputError(f"{data}: holds no {name}.json; `frcnn split` makes one")
     own_folders.claim(out, "curve")
-    document = coco.read(data / "train.json", sizes=sizes_below, images=image_root)
-    root = image_root or coco.image_root(document, data / "train.json")
+    document = coco_file.read(data / "train.json", sizes=sizes_below, images=image_root)
+    root = image_root or coco_file.image_root(document, data / "train.json")
     split = "test" if (data / "test.json").is_file() else "val"
     points = []
     for seed in seeds:
@@ -107,16 +107,16 @@ def _train_part(
 ) -> None:
     labels = out / "labels" / name
     part = {**part, "info": {**part.get("info", {}), "image_root": os.path.relpath(root.resolve(), labels.resolve())}}
-    coco.write(part, labels / "train.json")
+    coco_file.write(part, labels / "train.json")
     for other in ("val", "test"):
         if (data / f"{other}.json").is_file():
-            document = coco.read(data / f"{other}.json", sizes=sizes_below, images=image_root)
-            where = image_root or coco.image_root(document, data / f"{other}.json")
+            document = coco_file.read(data / f"{other}.json", sizes=sizes_below, images=image_root)
+            where = image_root or coco_file.image_root(document, data / f"{other}.json")
             document["info"] = {
                 **document.get("info", {}),
                 "image_root": os.path.relpath(where.resolve(), labels.resolve()),
             }
-            coco.write(document, labels / f"{other}.json")
+            coco_file.write(document, labels / f"{other}.json")
     train_or_resume(out / name, labels, options)
 
 

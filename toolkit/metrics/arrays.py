@@ -46,7 +46,7 @@ def read_tables(
     detections_name: str = "detections",
     max_detections: int = 100,
 ) -> Tables:
-    """Arrays of a COCO document in our dialect (`evaluation.judge.read`) and of a COCO results list with its ids.
+    """Arrays of a COCO document in our dialect (`evaluation.compute.read`) and of a COCO results list with its ids.
 
     Raises InputError, naming the first detection that is no use.
     """

@@ -21,9 +21,9 @@ def calibration(matches: Matches, iou: float = 0.5, floor: float = 0.05) -> dict
     Detections under `floor` are left out.
     """
     t = iou_index(matches, iou)
-    judged = ~matches.ignored[0, t]
-    score = matches.tables.det_score[matches.det][judged]
-    right = matches.right[0, t][judged]
+    evaluated = ~matches.ignored[0, t]
+    score = matches.tables.det_score[matches.det][evaluated]
+    right = matches.right[0, t][evaluated]
     if len(score) and (score.min() < 0 or score.max() > 1):
         return None
     right, score = right[score >= floor], score[score >= floor]

@@ -37,9 +37,9 @@ def error_kinds(matches: Matches, thresholds: np.ndarray) -> dict:
     class_ = tables.det_class[matches.det]
     score = tables.det_score[matches.det]
     right = matches.right[0, t]
-    judged = ~matches.ignored[0, t]
+    evaluated = ~matches.ignored[0, t]
     num_objects = matches.num_objects()[0]
-    base = _mean_ap(class_, score, right, judged, num_objects)
+    base = _mean_ap(class_, score, right, evaluated, num_objects)
     result: dict = {"AP50": base, "kinds": {}}
 
     def gain(ap: float | None) -> float | None:
@@ -47,7 +47,7 @@ def error_kinds(matches: Matches, thresholds: np.ndarray) -> dict:
 
     for name in KINDS[:-1]:
         of_kind = kind == name
-        fixed_class, fixed_right, kept = class_, right, judged & ~of_kind
+        fixed_class, fixed_right, kept = class_, right, evaluated & ~of_kind
         if name in ("class", "localisation"):
             saved = _best_of_free_object(of_kind, target, score, matches.gt[t][right])
             fixed_right = right | saved
@@ -62,11 +62,11 @@ def error_kinds(matches: Matches, thresholds: np.ndarray) -> dict:
             "num_over_threshold": int(over.sum()),
         }
     num_missed = np.bincount(tables.gt_class[missed], minlength=len(num_objects))
-    ap = _mean_ap(class_, score, right, judged, num_objects - num_missed, empty=1.0, asked=num_objects > 0)
+    ap = _mean_ap(class_, score, right, evaluated, num_objects - num_missed, empty=1.0, asked=num_objects > 0)
     result["kinds"]["missed"] = {"gain": gain(ap), "num": len(missed), "num_over_threshold": None}
-    result["false_positives"] = {"gain": gain(_mean_ap(class_, score, right, judged & right, num_objects))}
+    result["false_positives"] = {"gain": gain(_mean_ap(class_, score, right, evaluated & right, num_objects))}
     num_found = np.bincount(class_[right], minlength=len(num_objects))
-    ap = _mean_ap(class_, score, right, judged, num_found, empty=1.0, asked=num_objects > 0)
+    ap = _mean_ap(class_, score, right, evaluated, num_found, empty=1.0, asked=num_objects > 0)
     result["false_negatives"] = {"gain": gain(ap)}
     return result
 

@@ -21,8 +21,8 @@ from torch import nn
 
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.networks.detector import Detector, Fetched, Packaged
+from toolkit.networks.read_weights import Weights, read, weights_of
 from toolkit.networks.registry import find
-from toolkit.networks.weight_files import Weights, read, weights_of
 
 log = logging.getLogger(__name__)
 

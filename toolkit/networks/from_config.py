@@ -11,7 +11,7 @@ from torch import nn
 
 from label_tools.text.errors import InputError
 from toolkit.config import Config
-from toolkit.networks import class_loss, models
+from toolkit.networks import builder, class_loss
 
 
 def build_model(
@@ -23,7 +23,7 @@ def build_model(
     """
     m = config.model
     if architecture is not None:
-        return _spread_sizes(models.rebuild(architecture), config), architecture, "weights: of the checkpoint"
+        return _spread_sizes(builder.rebuild(architecture), config), architecture, "weights: of the checkpoint"
     sizes = {
         "min_size": m.image_size,
         "max_size": m.max_size,
@@ -31,7 +31,7 @@ def build_model(
         "box_detections_per_img": m.max_detections,
         "box_batch_size_per_image": m.roi_batch,
     }
-    model, architecture, about = models.build(
+    model, architecture, about = builder.build(
         m.model,
         len(classes) + 1,
         weights=m.weights,

@@ -17,7 +17,7 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.data.dataset import DetectionDataset, coco_results, index_of
 from toolkit.data.loader import Batches, in_order
-from toolkit.metrics.small import FEW_OBJECTS
+from toolkit.metrics.small_set import FEW_OBJECTS
 from toolkit.training import engine
 
 _LOG = logging.getLogger(__name__)
@@ -34,11 +34,11 @@ class Predictor:
     """A loaded checkpoint on a device."""
 
     def __init__(self, run: Path, device: str = "auto", precision: str = "auto") -> None:
-        from toolkit.networks import models, registry
+        from toolkit.networks import builder, registry
 
         self.checkpoint = checkpoint.load(checkpoint.find(run))
         self.device = runtime.choose_device(device)
-        self.model = models.restored(self.checkpoint).to(self.device)
+        self.model = builder.restored(self.checkpoint).to(self.device)
         compact = registry.find(self.checkpoint.meta["architecture"]["name"]).compact
         self.dtype = runtime.choose_precision(precision, self.device, compact)
         self.categories = self.checkpoint.meta["classes"]
@@ -103,8 +103,8 @@ def find_images(sources: list[Path]) -> list[tuple[Path, Path]]:
 
     Pictures that `frcnn predict` or `frcnn draw` left in a folder are no photographs.
     """
-    from label_tools.pictures.other_files import not_read
-    from label_tools.pictures.own_files import is_drawing
+    from label_tools.pictures.our_outputs import is_drawing
+    from label_tools.pictures.unread_files import not_read
 
     passed_over = not_read(path for source in sources if source.is_dir() for path in source.rglob("*"))
     found: list[tuple[Path, Path]] = []

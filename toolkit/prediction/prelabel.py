@@ -13,7 +13,7 @@ from pathlib import Path
 from label_tools.formats import labelme_write
 from label_tools.pictures import images
 from label_tools.text.errors import InputError
-from label_tools.text.files import write_json
+from label_tools.text.json_csv import write_json
 from toolkit.prediction import predict
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from label_tools.text.files import cell_text
+from label_tools.text.json_csv import cell_text
 from toolkit.report.charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix
-from toolkit.report.training import Training, smooth
+from toolkit.report.run_logs import Training, smooth
 
 MOST_LINES = 7  # classes that get a curve of their own; the table beside has all
 DATA_LIMIT = 250_000  # bytes; a longer table lies beside the report instead of in it

@@ -14,7 +14,7 @@ import numpy as np
 
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
-from label_tools.text.files import write_json
+from label_tools.text.json_csv import write_json
 from toolkit.data.boxes import corners
 from toolkit.metrics.curves import iou_index
 from toolkit.metrics.overlap import iou_of
@@ -69,7 +69,7 @@ def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
 
 def _pictures(wanted: list[tuple], file_names: list[str], image_root: Path) -> tuple[dict, list[str]]:
     """{(image, crop): (JPEG, view, size)} of what can be opened, each image once, and why others cannot."""
-    from label_tools.document.coco import is_inside
+    from label_tools.document.coco_file import is_inside
     from label_tools.pictures.images import open_image
 
     pictures, lost = {}, []

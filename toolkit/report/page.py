@@ -17,10 +17,10 @@ from label_tools.text.errors import InputError
 from label_tools.text.own_folders import check_whole, not_whole, written
 from label_tools.text.strict_json import loads
 from toolkit.metrics.error_kinds import KINDS
-from toolkit.metrics.small import few
+from toolkit.metrics.small_set import few
 from toolkit.report import figures, tables
 from toolkit.report.charts import whisker
-from toolkit.report.training import Training, read_training
+from toolkit.report.run_logs import Training, read_training
 
 HERE = Path(__file__).parent
 GALLERIES = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from label_tools.document.coco import is_inside
+from label_tools.document.coco_file import is_inside
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 

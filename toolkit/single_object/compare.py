@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures import images
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
-from label_tools.text.files import write_json
+from label_tools.text.json_csv import write_json
 from toolkit import checkpoint, runtime
 from toolkit.data.boxes import corners
-from toolkit.evaluation.judge import coco_metrics
+from toolkit.evaluation.compute import coco_metrics
 from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
 from toolkit.prediction.predict import Predictor
 from toolkit.single_object import validation
@@ -91,8 +91,8 @@ def compare(
 ) -> dict[str, Any]:
     """Evaluate both on a COCO file (default: the detector's val.json); write compare.json, compare.md, compare.png."""
     annotations = data or detector / "val.json"
-    document = coco.read(annotations, sizes=images.sizes_below)
-    root = Path(image_root) if image_root else coco.image_root(document, annotations)
+    document = coco_file.read(annotations, sizes=images.sizes_below)
+    root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     if checkpoint.read_meta(checkpoint.find(detector)).get("kind") == "single_object":
         raise InputError(f"--detector {detector}: is a single-object baseline; needs a run of `frcnn train`")
     sides: dict[str, SingleObjectPredictor | Predictor] = {
@@ -134,7 +134,7 @@ def compare(
     return numbers
 
 
-def main_objects(document: coco.Document) -> dict[int, dict | None]:
+def main_objects(document: coco_file.Document) -> dict[int, dict | None]:
     """{image id: its largest annotation, or None}. Crowds do not count."""
     objects: dict[int, list[dict]] = {image["id"]: [] for image in document["images"]}
     for annotation in document["annotations"]:
@@ -144,7 +144,7 @@ def main_objects(document: coco.Document) -> dict[int, dict | None]:
 
 
 def _answers(
-    side: SingleObjectPredictor | Predictor, paths: dict[int, Path], document: coco.Document, where: str
+    side: SingleObjectPredictor | Predictor, paths: dict[int, Path], document: coco_file.Document, where: str
 ) -> dict[int, Found]:
     """{image id: Found}; category ids of the checkpoint become those of the document, by name."""
     theirs = {c["name"]: c["id"] for c in document["categories"]}
@@ -167,7 +167,7 @@ def _answers(
     return found
 
 
-def _groups(document: coco.Document, truth: dict[int, dict | None]) -> dict[str, list[int]]:
+def _groups(document: coco_file.Document, truth: dict[int, dict | None]) -> dict[str, list[int]]:
     counts = dict.fromkeys(truth, 0)
     for annotation in document["annotations"]:
         counts[annotation["image_id"]] += not annotation["iscrowd"]

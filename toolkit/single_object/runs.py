@@ -18,7 +18,7 @@ from label_tools.text.messages import counted
 from toolkit import checkpoint, runtime
 from toolkit.config import Schedule
 from toolkit.single_object import registry, training
-from toolkit.single_object.answers import draw_answers
+from toolkit.single_object.answer_picture import draw_answers
 from toolkit.single_object.data.coco_objects import Selection
 from toolkit.single_object.data.samples import Samples, fingerprint, shared
 from toolkit.single_object.data.sources import is_drawn, open_data

@@ -14,7 +14,7 @@ from toolkit.config import Config, flat
 from toolkit.data import transforms
 from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, coco_results, repeat_factors
 from toolkit.data.loader import Batches, cache_share, in_order
-from toolkit.networks import models, registry
+from toolkit.networks import builder, registry
 from toolkit.networks.from_config import build_model, set_class_loss
 from toolkit.stopping import StopSignal
 from toolkit.training import engine, optim, out_of_memory
@@ -124,9 +124,9 @@ class Detection(Task):
         model = self.learner.model
         model.train()
         if self.config.model.freeze_bn:
-            models.freeze_norms(model)
+            builder.freeze_norms(model)
         elif epoch < self.config.optimizer.head_epochs and hasattr(model, "backbone"):
-            models.freeze_norms(models.body_of(model))  # a body that does not learn does not follow batches either
+            builder.freeze_norms(builder.body_of(model))  # a body that does not learn does not follow batches either
 
     def losses(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]] | None:
         images, targets = batch

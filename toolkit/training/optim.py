@@ -9,13 +9,13 @@ from torch import nn
 
 from label_tools.text.errors import InputError
 from toolkit import config
-from toolkit.networks import models
+from toolkit.networks import builder
 from toolkit.training import schedule
 
 
 def make_optimizer(model: nn.Module, options: config.Optimizer) -> torch.optim.Optimizer:
     """SGD or AdamW over up to four groups: body or not (backbone_lr), decayed or not (norms and biases are not)."""
-    body = {id(p) for p in models.body_of(model).parameters()}
+    body = {id(p) for p in builder.body_of(model).parameters()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:

@@ -16,7 +16,7 @@ import torch
 
 from label_tools.text.errors import exit_code_of
 from toolkit import runtime
-from toolkit.networks import first_weights, models
+from toolkit.networks import builder, first_weights
 from toolkit.networks.starter.scenes import SHAPES, scene
 from toolkit.training import engine, schedule
 from toolkit.training.progress import Progress, duration
@@ -45,7 +45,7 @@ def pretrain(out: Path, steps: int, batch_size: int, lr: float, side: int, seed:
     """Train from nothing for `steps` and write `out`."""
     runtime.seed_everything(seed)
     device = runtime.choose_device(device_name)
-    model, _, _ = models.build(
+    model, _, _ = builder.build(
         "fasterrcnn_tiny_fpn",
         len(SHAPES) + 1,
         weights="none",

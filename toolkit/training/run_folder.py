@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from label_tools.text import own_folders
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
-from label_tools.text.files import write_json
+from label_tools.text.json_csv import write_json
 from label_tools.text.messages import near_paths
 
 RUN, CONFIG, METRICS, RESULTS, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", ".lock"

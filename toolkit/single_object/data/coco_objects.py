@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures import images
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -49,11 +49,11 @@ class Selection:
 
 def read(annotations: Path, selection: Selection) -> Samples:
     """Samples of a COCO file. Raises InputError when nothing is left; `left_out` counts the images not taken."""
-    document = coco.read(annotations, sizes=images.sizes_below)
-    return choose(document, coco.image_root(document, annotations), selection, str(annotations))
+    document = coco_file.read(annotations, sizes=images.sizes_below)
+    return choose(document, coco_file.image_root(document, annotations), selection, str(annotations))
 
 
-def choose(document: coco.Document, root: Path, selection: Selection, name: str) -> Samples:
+def choose(document: coco_file.Document, root: Path, selection: Selection, name: str) -> Samples:
     """The same from a document in memory, `file_name` starting from `root`."""
     wanted = _wanted(document, selection.classes, name)
     classes = tuple(wanted.values())
@@ -74,7 +74,7 @@ def choose(document: coco.Document, root: Path, selection: Selection, name: str)
             owner.append(len(files))
             labels.append(label_of[chosen["category_id"]])
             boxes.append(scaled(chosen["bbox"], image, selection.size))
-        if not coco.is_inside(image["file_name"]):
+        if not coco_file.is_inside(image["file_name"]):
             raise InputError(f'{name}, image {image["id"]}: file_name "{image["file_name"]}" leads out of the folder')
         pixels.append(square(root / image["file_name"], image, selection.size))
         files.append(image["file_name"])
@@ -134,7 +134,7 @@ def check_size(size: tuple[int, int], image: dict, path: Path) -> None:
         )
 
 
-def _wanted(document: coco.Document, names: tuple[str, ...], where: str) -> dict[int, str]:
+def _wanted(document: coco_file.Document, names: tuple[str, ...], where: str) -> dict[int, str]:
     """{category id: name} of the classes asked for, in the order of their ids."""
     known = {c["id"]: c["name"] for c in sorted(document["categories"], key=lambda c: c["id"])}
     missing = set(names) - set(known.values())

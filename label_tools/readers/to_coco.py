@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
@@ -56,7 +56,7 @@ class Conversion:
     def findings(self) -> list[Finding]:
         return self.tally.findings
 
-    def document(self, out: str | os.PathLike) -> coco.Document:
+    def document(self, out: str | os.PathLike) -> coco_file.Document:
         """The COCO document as it is to be written to `out`, which decides how it names the image root."""
         return {
             "info": self._info(out),
@@ -96,7 +96,7 @@ class Conversion:
         return _write_account(account, folder / "conversion.json")
 
     def _write_document(self, out: Path) -> None:
-        coco.write_parts(
+        coco_file.write_parts(
             out,
             info=self._info(out),
             images=self._images(),
@@ -160,7 +160,9 @@ class Conversion:
                 yield _annotation(number, image_id, category_id, one)
             else:
                 polygons = [list(p) for p in one.polygons]
-                yield coco.annotation_line(number, image_id, category_id, one.bbox, one.area, int(one.crowd), polygons)
+                yield coco_file.annotation_line(
+                    number, image_id, category_id, one.bbox, one.area, int(one.crowd), polygons
+                )
 
     def _numbered(self) -> Iterator[tuple[int, int, Instance]]:
         """(image id, category id, object); an ignore region that belongs to no class comes once per class."""

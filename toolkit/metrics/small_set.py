@@ -10,7 +10,7 @@ MOST_NAMES = 3
 def few(metrics: dict) -> str:
     """A line where fewer than 50 images, or fewer than 20 objects of a class, were evaluated; else nothing.
 
-    A cross-validation has judged every image there is: its own numbers say how far they spread.
+    A cross-validation has evaluated every image there is: its own numbers say how far they spread.
     """
     if metrics.get("crossval"):
         return ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from label_tools.document import coco
+from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.parts import parts_in
 from label_tools.text.errors import InputError
@@ -40,7 +40,7 @@ class Split:
         root = os.path.relpath(self.index.image_root.resolve(), folder.resolve())
         document = self.whole()
         info = {**document.get("info", {}), "image_root": root}
-        coco.write({**document, "info": info}, folder / f"{self.name}.json")
+        coco_file.write({**document, "info": info}, folder / f"{self.name}.json")
 
     def forget(self) -> None:
         """Let go of the document: with a million labels it is gigabytes, which training does not need."""
@@ -75,8 +75,8 @@ def read_labels(files: dict[str, Path], images: Path | None) -> Labels:
     for folder in dict.fromkeys(path.parent for path in files.values()):
         check_whole(folder, "split")
     for name, path in files.items():
-        document = coco.read(path, sizes=sizes_below, images=images)
-        root = images if images else coco.image_root(document, path)
+        document = coco_file.read(path, sizes=sizes_below, images=images)
+        root = images if images else coco_file.image_root(document, path)
         labels[name] = Split(name, path, index_of(document, root, str(path)), document)
     return labels
 

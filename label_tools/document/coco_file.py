@@ -25,13 +25,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from label_tools.document.coco_rules import Size, normalise
+from label_tools.document.coco_reader import Size, normalise
 from label_tools.text.atomic import atomic_write
-from label_tools.text.collector import collector_paused
 from label_tools.text.errors import InputError
 from label_tools.text.fast_json import numbers
 from label_tools.text.findings import ERROR, WARNING, Finding, one_a_rule
 from label_tools.text.messages import near_paths
+from label_tools.text.pause_gc import collector_paused
 from label_tools.text.strict_json import loads
 
 log = logging.getLogger(__name__)
@@ -220,7 +220,7 @@ def is_inside(file_name: str) -> bool:
 
 
 def is_ignore_region(annotation: Mapping[str, Any]) -> bool:
-    """Whether an annotation is one of the copies, one per class, of a region in which nothing is judged."""
+    """Whether an annotation is one of the copies, one per class, of a region in which nothing is evaluated."""
     return annotation.get("label") == "__ignore__" and annotation.get("iscrowd") == 1
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import coco_rules
+from label_tools.document import coco_reader
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
-from toolkit.evaluation.foreign import numbering_hint, to_our_ids
+from toolkit.evaluation.foreign_detections import numbering_hint, to_our_ids
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.calibration import calibration
@@ -70,7 +70,7 @@ def coco_metrics(document: dict, detections: list) -> dict:
     Returns AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl in 0..1, None where there is no object;
     "per_class" {name: the same and "num_objects"}, "num_images", "num_objects", "num_objects_by_size",
     "num_detections", "warnings". The same numbers as pycocotools (tests/metrics/test_coco.py).
-    Raises InputError for detections that cannot be judged.
+    Raises InputError for detections that cannot be evaluated.
     """
     document, detections, notes = read(document, detections, sizes=_any_size)
     tables = read_tables(document, detections)
@@ -81,7 +81,7 @@ def coco_metrics(document: dict, detections: list) -> dict:
 
 def _any_size(file_name: str) -> tuple[int, int]:
     """For numbers alone, which need no size of an image that has none."""
-    return coco_rules.LARGEST_IMAGE_SIDE, coco_rules.LARGEST_IMAGE_SIDE
+    return coco_reader.LARGEST_IMAGE_SIDE, coco_reader.LARGEST_IMAGE_SIDE
 
 
 def read(
@@ -89,7 +89,7 @@ def read(
     detections: list,
     document_name: str = "annotations",
     detections_name: str = "detections",
-    sizes: coco_rules.Size | None = None,
+    sizes: coco_reader.Size | None = None,
 ) -> tuple[dict, list, list[str]]:
     """(document in our dialect, detections with its ids, what was repaired or matched by name). Raises InputError.
 
@@ -101,9 +101,9 @@ def read(
     if not isinstance(detections, list):
         found = type(detections).__name__
         raise InputError(f"{detections_name}: found a {found}, needs a list of COCO results")
-    found = coco_rules.examine(document, document_name, sizes, clip=False)
+    found = coco_reader.examine(document, document_name, sizes, clip=False)
     for finding in found.fatal or [f for f in found.findings if f.level == ERROR]:
-        raise coco_rules.DocumentError(finding)
+        raise coco_reader.DocumentError(finding)
     detections, notes = to_our_ids(detections, found, detections_name)
     detections, of_masks = with_runs(found.usable(), detections, detections_name)
     repaired = [f for f in found.findings if f.level == WARNING or f.code == "B58"]
@@ -119,7 +119,7 @@ def thresholds(
     return curves.score_thresholds(curves.curves(match(read_tables(document, detections)), iou), precision)
 
 
-def judge(
+def compute_metrics(
     document: dict,
     detections: list,
     settings: Settings = DEFAULTS,
@@ -129,7 +129,7 @@ def judge(
     detections_name: str = "detections",
     fixed_thresholds: dict[str, float] | None = None,
     others: tuple[list, ...] = (),
-    sizes: coco_rules.Size | None = None,
+    sizes: coco_reader.Size | None = None,
 ) -> Evaluation:
     """Everything that is said about one set of detections.
 

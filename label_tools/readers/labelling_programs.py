@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.formats import cvat, label_studio, unity, via
-from label_tools.formats.described import Described, read_pictures
+from label_tools.formats.parsed_file import Described, read_pictures
 from label_tools.pictures.image_paths import ImageFolder, walk
 from label_tools.pictures.images import MAX_PIXELS
-from label_tools.readers.conversion import Reading
 from label_tools.readers.labelme import add_unlabeled
+from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError
 from label_tools.text.strict_json import loads

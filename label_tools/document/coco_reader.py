@@ -19,11 +19,11 @@ from label_tools.document.annotation_rules import annotation
 from label_tools.document.box_format import other_format
 from label_tools.document.values import are_numbers, is_too_long, short, whole
 from label_tools.shapes.instances import RefusedError
-from label_tools.text.collector import collector_paused
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.labels import clean_label
 from label_tools.text.messages import counted
+from label_tools.text.pause_gc import collector_paused
 
 LARGEST_IMAGE_SIDE = 1_000_000
 MANY_CROWDS = 0.1  # share of the objects; COCO's own sets have a hundredth

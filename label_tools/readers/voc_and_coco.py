@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from label_tools.document import coco, coco_rules
+from label_tools.document import coco_file, coco_reader
 from label_tools.formats import voc
 from label_tools.formats.labelme import IGNORE_LABEL, check_image_shape
 from label_tools.pictures.image_paths import ImageFolder, walk
 from label_tools.pictures.images import MAX_PIXELS, sizes_below
-from label_tools.readers.conversion import Reading
 from label_tools.readers.labelme import add_unlabeled
+from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
@@ -71,10 +71,10 @@ def read_coco(
     Raises InputError.
     """
     source = Path(source)
-    raw = coco.read_raw(source)
+    raw = coco_file.read_raw(source)
     findings: list[Finding] = []
-    root = _folder(image_root if image_root is not None else coco.image_root(raw, source))
-    document = coco_rules.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
+    root = _folder(image_root if image_root is not None else coco_file.image_root(raw, source))
+    document = coco_reader.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
     images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
     errors = [f for f in findings if f.level == ERROR]
     left_out = Counter(f.code for f in errors if not f.place.startswith("images["))
@@ -148,7 +148,7 @@ def _coco_image(image: dict, images: ImageFolder, source: str, tally: Tally) -> 
 def _coco_instance(annotation: dict, names: dict[int, str]) -> Instance:
     ours = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "label")
     extra = {k: v for k, v in annotation.items() if k not in ours}
-    ignored = coco.is_ignore_region(annotation)
+    ignored = coco_file.is_ignore_region(annotation)
     shape = annotation["segmentation"]
     x, y, w, h = map(float, annotation["bbox"])
     return Instance(
