@@ -34,6 +34,7 @@ from toolkit.data.loader import Batches, cache_share
 from toolkit.networks import builder, from_config, registry
 from toolkit.networks.pooling import TableRoIAlign
 from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
+from toolkit.processes import worker_count
 from toolkit.training import engine, optim
 
 WARM_UP = 2
@@ -95,7 +96,7 @@ def reference(config: Config, index: dataset.Index, device: torch.device) -> Ste
         ReferenceDataset(index),
         batch_sampler=dataset.EpochBatches(index, config.data.batch_size, 0),
         collate_fn=as_tuples,
-        num_workers=runtime.worker_count(config.data.workers),
+        num_workers=worker_count(config.data.workers),
     )
     batches = endless(lambda: iter(loader))
 
@@ -129,7 +130,7 @@ def ours(
         model.backbone.compile()
     optimizer = optim.make_optimizer(model, config.optimizer)
     dtype = runtime.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
-    workers = runtime.worker_count(config.data.workers)
+    workers = worker_count(config.data.workers)
     kept = cache_share(config.data.cache_mb, workers)
     pictures = dataset.DetectionDataset(index, transforms.build(config.data.augment), kept)
     loader = Batches(pictures, dataset.EpochBatches(index, config.data.batch_size, 0), workers, device)

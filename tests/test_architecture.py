@@ -50,6 +50,7 @@ FLOORS = {
     "toolkit": (
         "config",
         "stopping",
+        "processes",
         "runtime",
         "checkpoint",
         "metrics",
@@ -237,7 +238,7 @@ WHERE_A_LINE_LIVES = {
         r"mps\.is_available\(|torch\.device\(wanted",
         {"toolkit/runtime.py", "toolkit/commands/doctor.py"},
     ),
-    "asks which process it is": (r"environ.*\"(RANK|LOCAL_RANK|WORLD_SIZE)\"", {"toolkit/runtime.py"}),
+    "asks which process it is": (r"environ.*\"(RANK|LOCAL_RANK|WORLD_SIZE)\"", {"toolkit/processes.py"}),
     "reads argv": (r"sys\.argv", {"toolkit/commands/", "label_tools/text/command_line.py"}),
 }
 

@@ -22,7 +22,7 @@ from toolkit.evaluation.evaluate import evaluate_split
 from toolkit.metrics.small_set import few
 from toolkit.networks import first_weights
 from toolkit.prediction import drawing
-from toolkit.prediction.predict import Predictor
+from toolkit.prediction.predictor import Predictor
 from toolkit.report import write_report
 from toolkit.stopping import Stopped, stop_at_once
 from toolkit.training import distributed, run_folder

@@ -19,7 +19,9 @@ from toolkit.evaluation.comparison import compare_with
 from toolkit.evaluation.compute import Settings
 from toolkit.evaluation.evaluate import evaluate_run, name_of_split
 from toolkit.prediction.detected import Detections, open_source
-from toolkit.prediction.predict import Predictor, find_images
+from toolkit.prediction.detector import over, thresholds_of
+from toolkit.prediction.predictor import Predictor
+from toolkit.prediction.sources import find_images
 from toolkit.report import read_metrics, write_report
 from toolkit.report.notebook import run_html
 from toolkit.training import run_folder
@@ -190,11 +192,11 @@ class Run:
         many = isinstance(pictures, (list, tuple))
         wanted: Sequence[Any] = pictures if isinstance(pictures, (list, tuple)) else [pictures]
         predictor = self._predictor(device)
-        thresholds = predictor.thresholds(score)
+        thresholds = thresholds_of(predictor, score)
         found = []
         for one in wanted:
             source, picture = open_source(one)
-            results = [d for d in predictor.picture(picture) if d["score"] >= thresholds[d["category_id"]]]
+            results = over(predictor.detect([np.asarray(picture)])[0], thresholds)
             found.append(Detections.of(results, predictor.categories, source))
         return found if many else found[0]
 

@@ -8,13 +8,13 @@ import random
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from label_tools.text.errors import InputError
+from toolkit.processes import Processes, this_process
 
 
 def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
@@ -105,59 +105,24 @@ def set_rng_state(state: dict) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def worker_count(wanted: int) -> int:
-    """Loader processes. -1: half the cores, at most 8; on one or two cores none, the network needs them. Under
-    torchrun the cores are shared by the training processes of the machine."""
-    if wanted >= 0:
-        return wanted
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return 0 if cores <= 2 else min(8, cores // 2)
-
-
-@dataclass(frozen=True)
-class Processes:
-    """This process among those that torchrun started. One process: rank 0 of 1."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-
-def is_first() -> bool:
-    """Whether this is the first of the processes that torchrun started, or the only one; before and after they join."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
 def join_processes(device: str) -> Processes:
     """Read torchrun's environment and join the group (nccl for GPUs, gloo for CPUs); alone without it."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size == 1:
-        return Processes()
     import datetime
 
-    missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-    if missing:
-        raise InputError(
-            f"WORLD_SIZE is {world_size} but {', '.join(missing)} not set; start with torchrun "
-            f"--nproc-per-node N -m toolkit train ..., or unset WORLD_SIZE"
-        )
-    rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    processes = this_process("MASTER_ADDR", "MASTER_PORT")
+    if processes.world_size == 1:
+        return processes
     _stop_with_parent()
     if ":" in device:
-        raise InputError(f"--device {device}: names one device for {world_size} processes; use --device cuda")
+        raise InputError(f"--device {device}: names one device for {processes.world_size} processes; use --device cuda")
     cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if cuda:
-        torch.cuda.set_device(local_rank)
+        torch.cuda.set_device(processes.local_rank)
     # A dead process is noticed at once by its closed connection; this limit is for one that hangs. It must be longer
     # than the longest work that the first process does alone: evaluating an epoch, writing a checkpoint.
     wait = datetime.timedelta(minutes=10)
     torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=wait)
-    return Processes(rank, world_size, local_rank)
+    return processes
 
 
 def _stop_with_parent() -> None:

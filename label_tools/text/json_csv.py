@@ -27,17 +27,17 @@ def write_json(path: Path, content: Any, *, lines: bool = False) -> None:
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Whole or not at all; None and NaN become empty cells, floats have five digits.
+    """Whole or not at all, row by row; None and NaN become empty cells, floats have five digits.
 
     A text that a spreadsheet would take for a formula, a class named =1+1 say, begins with an apostrophe.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_cell(value) for value in header])
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
     with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([_cell(value) for value in header])
+        for row in rows:
+            writer.writerow([_cell(value) for value in row])
+        text.detach()  # flushes, and leaves the file open
 
 
 def _cell(value: object) -> object:

@@ -21,6 +21,7 @@ from toolkit.checkpoint import load
 from toolkit.data.dataset import EpochBatches, read_index
 from toolkit.data.loader import in_order
 from toolkit.fine_tune import must_be_one
+from toolkit.processes import worker_count
 from toolkit.training import distributed
 from toolkit.training.label_files import Split
 
@@ -100,10 +101,10 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
 def test_loader_processes_are_shared_by_the_ranks(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert runtime.worker_count(-1) == 8
+    assert worker_count(-1) == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert runtime.worker_count(-1) == 2  # 4 cores each, half of them
-    assert runtime.worker_count(3) == 3
+    assert worker_count(-1) == 2  # 4 cores each, half of them
+    assert worker_count(3) == 3
 
 
 def step_losses(run):

@@ -164,13 +164,14 @@ def test_e17_other_classes_are_refused(run, tmp_path, capsys):
 
 def test_e21_evaluation_draws_no_dice(run):
     """No augmentation, no sampling, no training mode: the same detections every time."""
-    from toolkit.prediction import predict
+    from toolkit.prediction.predictor import Predictor
+    from toolkit.prediction.stream import detect_document
 
     document = coco_file.read(run / "val.json")
     root = coco_file.image_root(document, run / "val.json")
-    first = predict.Predictor(run, "cpu").detect(document, root)
+    first = detect_document(Predictor(run, "cpu"), document, root)
     assert first
-    assert predict.Predictor(run, "cpu").detect(document, root) == first
+    assert detect_document(Predictor(run, "cpu"), document, root) == first
 
 
 def test_a_class_that_training_never_saw_is_said(run):

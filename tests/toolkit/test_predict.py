@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +13,9 @@ from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit.__main__ import main
-from toolkit.prediction import predict
+from toolkit.prediction.detector import thresholds_of
+from toolkit.prediction.predictor import Predictor
+from toolkit.prediction.stream import detect_document
 
 
 @pytest.fixture
@@ -28,6 +31,13 @@ def pictures(tmp_path):
     Image.new("RGB", (80, 60), "grey").save(folder / "a.png")
     Image.new("L", (60, 80), 90).save(folder / "deep" / "b.jpg")
     return folder
+
+
+def predicted(run, pictures, tmp_path, *words) -> dict:
+    """detections.json of a call without drawings."""
+    out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+    assert main(["predict", str(run), str(pictures), "--out", str(out), "--no-pictures", *words]) == 0
+    return json.loads((out / "detections.json").read_text())
 
 
 def test_predict_writes_pictures_and_one_json(run, pictures, tmp_path, capsys):
@@ -48,18 +58,18 @@ def test_predict_writes_pictures_and_one_json(run, pictures, tmp_path, capsys):
 def test_json_on_stdout_and_nothing_else(run, pictures, tmp_path, capsys):
     assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "o"), "--json", "--no-pictures"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"images", "categories", "score_thresholds"}
-    assert [p.name for p in (tmp_path / "o").iterdir()] == ["detections.json"]
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["counts.csv", "detections.csv", "detections.json"]
 
 
 def test_thresholds_come_from_the_checkpoint_unless_given(run, pictures, tmp_path):
-    predictor = predict.Predictor(run)
-    assert predictor.thresholds(None) == {1: 0.2, 2: 0.5}
-    assert predictor.thresholds(0.9) == {1: 0.9, 2: 0.9}
-    everything = list(predict.predict(run, predict.find_images([pictures]), score=0.0))
-    nothing = list(predict.predict(run, predict.find_images([pictures]), score=1.0))
-    assert any(found for _, _, found, _ in everything) and not any(found for _, _, found, _ in nothing)
-    assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "o"), "--no-pictures"]) == 0
-    written = json.loads((tmp_path / "o" / "detections.json").read_text())
+    predictor = Predictor(run)
+    assert thresholds_of(predictor) == {1: 0.2, 2: 0.5}
+    assert thresholds_of(predictor, 0.9) == {1: 0.9, 2: 0.9}
+    everything, nothing, written = (
+        predicted(run, pictures, tmp_path, *words) for words in (("--score", "0"), ("--score", "1"), ())
+    )
+    assert any(r["detections"] for r in everything["images"])
+    assert not any(r["detections"] for r in nothing["images"])
     assert written["score_thresholds"] == {"square": 0.2, "disc": 0.5}
 
 
@@ -116,16 +126,16 @@ def test_wrong_use(run, pictures, tmp_path, case, capsys):
 def test_detect_maps_category_ids_by_name(run, toy_set):
     path = toy_set(num_images=3)
     document = coco_file.read(path)
-    straight = predict.Predictor(run).detect(document, coco_file.image_root(document, path))
+    straight = detect_document(Predictor(run), document, coco_file.image_root(document, path))
     document["categories"] = [{"id": 40, "name": "disc"}, {"id": 50, "name": "square"}]
     for a in document["annotations"]:
         a["category_id"] = {1: 50, 2: 40}[a["category_id"]]
-    turned = predict.Predictor(run).detect(document, coco_file.image_root(document, path))
+    turned = detect_document(Predictor(run), document, coco_file.image_root(document, path))
     assert [{1: 50, 2: 40}[d["category_id"]] for d in straight] == [d["category_id"] for d in turned]
     assert [d["bbox"] for d in straight] == [d["bbox"] for d in turned] and straight
     document["categories"][0]["name"] = "ring"
     with pytest.raises(InputError, match="square, disc"):
-        predict.Predictor(run).detect(document, coco_file.image_root(document, path))
+        detect_document(Predictor(run), document, coco_file.image_root(document, path))
 
 
 def test_what_is_found_depends_on_the_image_alone_not_on_its_batch(run, tmp_path):
@@ -140,7 +150,8 @@ def test_what_is_found_depends_on_the_image_alone_not_on_its_batch(run, tmp_path
         "annotations": [],
         "categories": [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}],
     }
-    alone, together = (predict.Predictor(run).detect(document, tmp_path, batch_size=n, workers=0) for n in (1, 4))
+    predictor = Predictor(run)
+    alone, together = (detect_document(predictor, document, tmp_path, batch_size=n, workers=n // 2) for n in (1, 4))
     assert len(alone) == len(together) > 20
     for one, other in zip(alone, together, strict=True):
         assert one["image_id"] == other["image_id"]
@@ -153,8 +164,7 @@ def test_boxes_come_back_in_the_pictures_own_pixels(run, tmp_path):
     small = Image.effect_noise((32, 32), 80).convert("RGB").resize((96, 96), Image.Resampling.NEAREST)
     small.save(tmp_path / "s.png")
     small.resize((288, 288), Image.Resampling.NEAREST).save(tmp_path / "l.png")
-    predictor = predict.Predictor(run)
-    a, b = predictor.one(tmp_path / "s.png"), predictor.one(tmp_path / "l.png")
+    a, b = (Predictor(run).detect([np.asarray(Image.open(tmp_path / name))])[0] for name in ("s.png", "l.png"))
     assert a and b
     assert max(d["bbox"][0] + d["bbox"][2] for d in a) <= 96.01
     assert 96 < max(d["bbox"][0] + d["bbox"][2] for d in b) <= 288.01
@@ -163,7 +173,7 @@ def test_boxes_come_back_in_the_pictures_own_pixels(run, tmp_path):
 def test_what_is_not_read_in_a_folder_is_said(tmp_path, caplog):
     """A telephone's folder: HEIC and a film beside one JPEG, and HEIC alone."""
     from label_tools.pictures.unread_files import HAS_HEIC
-    from toolkit.prediction.predict import find_images
+    from toolkit.prediction.sources import find_images
 
     (tmp_path / "only").mkdir()
     for name in ("IMG_1.HEIC", "clip.mp4", "only/IMG_3.avif"):

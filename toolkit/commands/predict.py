@@ -1,78 +1,93 @@
-"""`frcnn predict RUN images/`: pictures with boxes and one JSON."""
+"""`frcnn predict RUN images/`: pictures with boxes, the detections as JSON and CSV, and counts."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("predict", help="detect objects in pictures: boxes drawn, and one JSON")
+    parser = subparsers.add_parser(
+        "predict",
+        help="detect objects in pictures: boxes drawn, detections and counts",
+        description="Writes detections.json, detections.csv, counts.csv and the pictures drawn. After a kill, the same "
+        "command with the same --out goes on where it stopped. `torchrun -m toolkit predict` shares the pictures out.",
+    )
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
-    parser.add_argument("images", type=Path, nargs="+", help="pictures or folders of pictures")
+    parser.add_argument(
+        "images", nargs="+", help='pictures, folders, "new/*.jpg", a list.txt of paths, or - (paths on standard input)'
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: predictions, or predictions-2, ...")
     parser.add_argument(
         "--score",
         type=float,
         help="show detections from this score (default: the checkpoint's own threshold of each class, else 0.5)",
     )
-    parser.add_argument("--no-pictures", action="store_true", help="only the JSON")
+    parser.add_argument("--no-pictures", action="store_true", help="only JSON and CSV")
+    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="pictures of one size at a time")
+    parser.add_argument("--workers", type=int, default=-1, metavar="N", help="threads that read pictures ahead")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
-    parser.add_argument("--json", action="store_true", help="print the JSON on stdout too")
+    parser.add_argument("--json", action="store_true", help="print detections.json on stdout too")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.pictures.our_outputs import drawing_paths
-    from label_tools.text.atomic import atomic_write
     from label_tools.text.errors import FINDINGS, InputError
     from label_tools.text.messages import counted
-    from toolkit import checkpoint
-    from toolkit.prediction import drawing, predict
+    from toolkit.prediction.notes import nothing_found
+    from toolkit.prediction.open_detector import open_detector
+    from toolkit.prediction.output import JSON
+    from toolkit.prediction.predict import predict
+    from toolkit.prediction.sources import find_images
+    from toolkit.processes import this_process, worker_count
     from toolkit.training import run_folder
     from toolkit.training.progress import Progress
 
     if args.score is not None and not 0 <= args.score <= 1:
         raise InputError(f"--score: found {args.score}, needs 0 to 1")
-    files = predict.find_images(args.images)
-    meta = checkpoint.read_meta(checkpoint.find(args.checkpoint))
-    records, bad = [], 0
-    below: dict[Path, tuple[float, str]] = {}
-    # before a folder is made: a damaged checkpoint or an unknown device leaves none
-    results = predict.predict(args.checkpoint, files, score=args.score, device=args.device, below=below)
+    if args.batch_size < 1:
+        raise InputError(f"--batch-size: found {args.batch_size}, needs 1 or more")
+    if args.out is None and this_process().world_size > 1:
+        raise InputError("--out: needs one folder for all processes of torchrun")
+    files = find_images(args.images)
+    detector = open_detector(args.checkpoint, args.device)  # before a folder is made: a damaged checkpoint leaves none
     out = args.out or run_folder.create(Path(), "predictions")
-    drawings = {} if args.no_pictures else drawing_paths(out, {name.as_posix(): path for path, name in files})
     progress = Progress()
-    for done, (path, name, detections, error) in enumerate(results, 1):
-        record: dict[str, Any] = {"file_name": name.as_posix(), "detections": detections}
+
+    def each(done: int, total: int, error: str) -> None:
         if error:
-            bad += 1
-            record["error"] = error
             progress.line(f"skipped: {error}")
-        elif not args.no_pictures:
-            drawing.save_jpeg(drawn(path, detections), drawings[name.as_posix()])
-        records.append(record)
-        progress.step(f"{done}/{counted(len(files), 'picture')}", done, len(files))
-    progress.close()
-    content = predict.to_json(records, meta["classes"], predict.thresholds_of(meta, args.score))
-    with atomic_write(out / "detections.json") as file:
-        file.write(content)
+        progress.step(f"{done}/{counted(total, 'picture')}{progress.time_left(done, total)}", done, total)
+
+    try:
+        found = predict(
+            detector,
+            files,
+            out,
+            score=args.score,
+            draw=not args.no_pictures,
+            batch_size=args.batch_size,
+            workers=worker_count(args.workers),
+            share=this_process(),
+            each=each,
+        )
+    except KeyboardInterrupt:
+        progress.line(f"what is done is kept: the same command with --out {out} goes on")
+        raise
+    finally:
+        progress.close()
+    if found is None:  # the first process of torchrun writes and speaks
+        return 0
     if args.json:
-        sys.stdout.write(content.decode())
+        with open(out / JSON, encoding="utf-8") as file:
+            for line in file:
+                sys.stdout.write(line)
     else:
-        total = sum(len(r["detections"]) for r in records)
-        print(f"{counted(total, 'object')} in {counted(len(records) - bad, 'picture')}: {out}")
-    empty = sum(not r["detections"] and "error" not in r for r in records)
-    if empty:
-        total = len(records) - bad
-        print(predict.nothing_found(args.checkpoint, meta, args.score, empty, total, below), file=sys.stderr)
-    return FINDINGS if bad else 0
-
-
-def drawn(path: Path, detections: list):
-    from label_tools.pictures import images
-    from toolkit.prediction import drawing
-
-    return drawing.draw_detections(images.open_image(path), detections)
+        went_on = f" ({found.went_on} done before)" if found.went_on else ""
+        total = counted(found.pictures - found.unreadable, "picture")
+        print(f"{counted(found.objects, 'object')} in {total}{went_on}: {out}")
+    if found.empty:
+        read = found.pictures - found.unreadable
+        print(nothing_found(args.checkpoint, detector, args.score, found.empty, read, found.below), file=sys.stderr)
+    return FINDINGS if found.unreadable else 0

@@ -107,10 +107,10 @@ def _resume(args: argparse.Namespace) -> int:
 
 def _print_end(folder: Path, report: bool) -> None:
     """The numbers of the best checkpoint, and where everything is. Of several processes the first one speaks."""
-    from toolkit import runtime
+    from toolkit.processes import is_first
     from toolkit.report import find_evaluations, read_metrics, tables
 
-    if not runtime.is_first():
+    if not is_first():
         return
     own = [split for split in find_evaluations(folder) if split in ("val", "test")] if report else []
     for split in reversed(own):

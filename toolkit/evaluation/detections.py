@@ -9,7 +9,8 @@ from label_tools.text.errors import InputError
 from label_tools.text.own_folders import check_whole
 from label_tools.text.strict_json import loads
 from toolkit.evaluation.foreign_detections import of_predict
-from toolkit.prediction.predict import Predictor
+from toolkit.prediction.open_detector import open_detector
+from toolkit.prediction.stream import detect_document
 
 TOGETHER = ("annotations.json", "detections.json", "metrics.json")  # of one evaluation, or its numbers are wrong
 
@@ -43,7 +44,7 @@ def detections_of(
             translated = _same_images(document, coco_file.read_raw(place / "annotations.json"))
             if translated:
                 return _renumbered(read_detections(place / "detections.json"), *translated)
-    return Predictor(other, device).detect(document, image_root, batch_size=batch_size)
+    return detect_document(open_detector(other, device), document, image_root, batch_size=batch_size)
 
 
 def _same_images(ours: dict, theirs: dict) -> tuple[dict, dict] | None:

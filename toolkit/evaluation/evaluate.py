@@ -17,7 +17,9 @@ from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
 from toolkit.metrics.arrays import Tables
 from toolkit.networks.view import View, coverage, view_of
-from toolkit.prediction.predict import Predictor
+from toolkit.prediction.predictor import Predictor
+from toolkit.prediction.stream import detect_document
+from toolkit.processes import worker_count
 from toolkit.training import run_folder
 
 
@@ -100,7 +102,8 @@ def evaluate_split(
     run/train.json says.
     """
     found, meta = predictor.checkpoint, predictor.checkpoint.meta
-    detections = predictor.detect(document, image_root, batch_size=batch_size, each=each)
+    workers = worker_count(-1)
+    detections = detect_document(predictor, document, image_root, batch_size=batch_size, workers=workers, each=each)
     chosen = own and split == "val"
     device = str(predictor.device)
     further = tuple(detections_of(o, document, image_root, split, device=device, batch_size=batch_size) for o in others)

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from label_tools.formats import labelme_write
-from label_tools.pictures import images
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_json
-from toolkit.prediction import predict
+from toolkit.prediction.detector import over, thresholds_of
+from toolkit.prediction.open_detector import open_detector
+from toolkit.prediction.sources import Picture, find_images
+from toolkit.prediction.stream import detect_pictures
 
 
 def prelabel(
@@ -28,7 +30,7 @@ def prelabel(
     """
     todo: list[tuple[Path, Path, Path, Path | None]] = []
     done: list[tuple[Path, Path, Path, Path | None]] = []
-    for path, name in predict.find_images(sources):
+    for path, name in find_images(sources):
         target = out / name.with_suffix(".json")
         labelled = next((p for p in (path.with_suffix(".json"), target) if p.exists()), None)
         (done if labelled else todo).append((path, name, target, labelled))
@@ -40,16 +42,16 @@ def prelabel(
         yield path, 0, 0.0, f"has {labelled}"
     if not todo:
         return
-    predictor = predict.Predictor(run, device)
-    thresholds = predictor.thresholds(score)
-    names = {c["id"]: c["name"] for c in predictor.categories}
-    for path, _, target, _ in todo:
-        try:
-            found = [d for d in predictor.one(path) if d["score"] >= thresholds[d["category_id"]]]
-            width, height = images.image_size(path)
-        except InputError as error:
-            yield path, None, 0.0, str(error)
+    detector = open_detector(run, device)
+    thresholds = thresholds_of(detector, score)
+    names = {c["id"]: c["name"] for c in detector.categories}
+    seen = detect_pictures(detector, (Picture(name.as_posix(), path) for path, name, _, _ in todo))
+    for (path, _, target, _), one in zip(todo, seen, strict=True):
+        if one.pixels is None:
+            yield path, None, 0.0, one.error
             continue
+        found = over(one.found, thresholds)
+        height, width = one.pixels.shape[:2]
         image_path = os.path.relpath(path.resolve(), target.parent.resolve()).replace(os.sep, "/")
         image = {"width": width, "height": height}
         content = labelme_write.file_content(image, found, names, image_path, {"reviewed": False})

@@ -9,6 +9,7 @@ images and apart: one object, several, none, and a small largest object (under 2
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,7 +28,7 @@ from toolkit import checkpoint, runtime
 from toolkit.data.boxes import corners
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
-from toolkit.prediction.predict import Predictor
+from toolkit.prediction.predictor import Predictor
 from toolkit.single_object import validation
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
 from toolkit.single_object.data.sheet import grid_of, save_png
@@ -72,8 +73,11 @@ class SingleObjectPredictor:
         self.model = network.to(self.device)
         self.size = int(self.checkpoint.meta["size"][0])
 
-    def one(self, path: Path) -> list[dict]:
-        picture = images.open_image(path)
+    def detect(self, pictures: Sequence[np.ndarray]) -> list[list[dict]]:
+        """As `toolkit.prediction.detector.Detector`; without score thresholds, for which nobody asks."""
+        return [self._one(Image.fromarray(picture)) for picture in pictures]
+
+    def _one(self, picture: Image.Image) -> list[dict]:
         small = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
         tensor = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
         parts = validation.outputs(self.model, self.baseline, tensor, self.device, 1)
@@ -155,11 +159,12 @@ def _answers(
             f"{', '.join(theirs)}; needs the same"
         )
     own = {c["id"]: theirs[c["name"]] for c in side.checkpoint.meta["classes"]}
-    side.one(next(iter(paths.values())))  # the first call also pays for buffers and kernels
+    first = np.asarray(images.open_image(next(iter(paths.values()))))
+    side.detect([first])  # the first call also pays for buffers and kernels
     found = {}
     for image_id, path in paths.items():
         started = time.perf_counter()
-        detections = side.one(path)
+        detections = side.detect([np.asarray(images.open_image(path))])[0]
         seconds = time.perf_counter() - started
         found[image_id] = Found(
             [{**d, "image_id": image_id, "category_id": own[d["category_id"]]} for d in detections], seconds

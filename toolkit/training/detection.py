@@ -16,6 +16,7 @@ from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, coco_res
 from toolkit.data.loader import Batches, cache_share, in_order
 from toolkit.networks import builder, registry
 from toolkit.networks.from_config import build_model, set_class_loss
+from toolkit.processes import worker_count
 from toolkit.stopping import StopSignal
 from toolkit.training import engine, optim, out_of_memory
 from toolkit.training.learner import Learner
@@ -75,7 +76,7 @@ class Detection(Task):
 
     def _make_batches(self, unreadable: list[str]) -> None:
         data, processes, train, val = self.config.data, self.processes, self.train, self.val
-        workers = runtime.worker_count(data.workers)
+        workers = worker_count(data.workers)
         self.sampler = EpochBatches(
             train,
             data.batch_size,

@@ -18,6 +18,7 @@ from label_tools.text.errors import exit_code_of
 from toolkit import runtime
 from toolkit.networks import builder, first_weights
 from toolkit.networks.starter.scenes import SHAPES, scene
+from toolkit.processes import worker_count
 from toolkit.training import engine, schedule
 from toolkit.training.progress import Progress, duration
 
@@ -56,7 +57,7 @@ def pretrain(out: Path, steps: int, batch_size: int, lr: float, side: int, seed:
     )
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-2)
-    workers = runtime.worker_count(-1)
+    workers = worker_count(-1)
     loader = torch.utils.data.DataLoader(
         Scenes(steps * batch_size, side, seed), batch_size, num_workers=workers, collate_fn=collate
     )

@@ -52,8 +52,17 @@ class Progress:
         self.bar: Any = None  # of tqdm
         self.every = every
         self.log = open(log, "a", encoding="utf-8") if log else None  # noqa: SIM115
-        self._last = 0.0
+        self._begin = self._last = 0.0
+        self._done_then = 0
         self._width = 0
+
+    def time_left(self, done: int, total: int) -> str:
+        """`, 3:20 min left` by the pace since the first call; "" before there is one and at the end."""
+        now = time.monotonic()
+        if not self._begin:
+            self._begin, self._done_then = now, done
+        pace = (now - self._begin) / max(1, done - self._done_then)
+        return f", {duration(pace * (total - done))} left" if self._done_then < done < total else ""
 
     def step(self, text: str, done: int = 0, total: int = 0) -> None:
         """A passing state, `done` of `total`: rewritten in place on a terminal, a bar in a notebook, else one plain

@@ -1,0 +1,169 @@
+"""What `frcnn predict` leaves in a folder: detections.json, detections.csv, counts.csv, and the pictures drawn.
+
+Each picture is one line of a journal as soon as it is done, so a command that was killed goes on where it stopped, and
+several processes (torchrun) write one each. At the end the journals become the files, picture by picture, in the order
+of the pictures: memory holds their names, not their detections.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from label_tools.text import own_folders
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError, cannot_write
+from label_tools.text.json_csv import write_csv
+
+_LOG = logging.getLogger(__name__)
+JSON, DETECTIONS, COUNTS = "detections.json", "detections.csv", "counts.csv"
+_JOURNAL = ".predict-{}.jsonl"
+Record = dict[str, Any]  # {"file_name", "detections": [{"label", "category_id", "score", "bbox"}], "error"}
+
+
+class Journal:
+    """The records of a folder as they come, over all processes; this one writes its own file.
+
+    settings: what the records depend on; a journal of other settings is begun anew.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], rank: int = 0) -> None:
+        self.folder, self.rank = folder, rank
+        self.head = json.dumps(settings, sort_keys=True)
+        self._places: dict[str, tuple[Path, int]] = {}  # name -> (journal, offset of its line)
+        self._read: dict[Path, int] = {}  # journal -> bytes that were looked at
+        own = folder / _JOURNAL.format(rank)
+        own_folders.refuse_link(own)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.look()
+            fresh = not self._read.get(own)
+            self._file: IO[bytes] = open(own, "wb" if fresh else "r+b")  # noqa: SIM115
+            if fresh:
+                self._file.write(self.head.encode() + b"\n")
+                self._file.flush()
+            else:
+                self._file.truncate(self._read[own])  # half a line, where the command was killed
+                self._file.seek(self._read[own])
+        except OSError as error:
+            raise cannot_write(own, error) from error
+        self._own = own
+
+    def look(self) -> int:
+        """Read what the processes have written since; -> pictures that are done."""
+        for path in sorted(self.folder.glob(_JOURNAL.format("*"))):
+            if path.is_symlink():
+                continue
+            with open(path, "rb") as file:
+                at = self._read.get(path, 0)
+                if not at:
+                    head = file.readline()
+                    if head.rstrip(b"\n").decode(errors="replace") != self.head:
+                        continue
+                    at = len(head)
+                file.seek(at)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._places[json.loads(line)["file_name"]] = (path, at)
+                    at += len(line)
+                self._read[path] = at
+        return len(self._places)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def add(self, record: Record) -> None:
+        line = json.dumps(record).encode() + b"\n"
+        self._places[record["file_name"]] = (self._own, self._file.tell())
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            raise cannot_write(self._own, error) from error
+        self._read[self._own] = self._file.tell()
+
+    def records(self, names: Iterable[str]) -> Iterator[Record]:
+        """The record of each of these pictures."""
+        files: dict[Path, IO[bytes]] = {}
+        try:
+            for name in names:
+                path, at = self._places[name]
+                file = files[path] if path in files else files.setdefault(path, open(path, "rb"))  # noqa: SIM115
+                file.seek(at)
+                yield json.loads(file.readline())
+        finally:
+            for file in files.values():
+                file.close()
+
+    def wait_for(self, names: list[str], *, pause: float = 0.5, give_up: float = 3600) -> None:
+        """Until every process has done its part. InputError where nothing came for `give_up` seconds."""
+        since, before = time.monotonic(), -1
+        while (done := self.look()) < len(names) or any(name not in self for name in names):
+            if done != before:
+                since, before = time.monotonic(), done
+            if time.monotonic() - since > give_up:
+                raise InputError(
+                    f"{self.folder}: {len(names) - done} pictures of other processes did not come; "
+                    f"needs one --out that all machines see"
+                )
+            time.sleep(pause)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def remove(self) -> None:
+        """When the files are written; the journals are no longer needed."""
+        self.close()
+        for path in self.folder.glob(_JOURNAL.format("*")):
+            own_folders.remove_file(path)
+
+
+def write_files(
+    folder: Path,
+    records: Callable[[], Iterator[Record]],
+    categories: list[dict[str, Any]],
+    thresholds: Mapping[int, float],
+) -> None:
+    """detections.json, detections.csv and counts.csv of `records()`, which is read once for each."""
+    names = {c["id"]: c["name"] for c in categories}
+    head = {"categories": categories, "score_thresholds": {names[i]: t for i, t in thresholds.items()}}
+    with atomic_write(folder / JSON) as file:
+        file.write(json.dumps(head, indent=1).encode()[:-2] + b',\n "images": [')
+        for number, record in enumerate(records()):
+            file.write((b",\n  " if number else b"\n  ") + json.dumps(record).encode())
+        file.write(b"\n ]\n}\n")
+    write_csv(folder / DETECTIONS, ("picture", *_of_frame(records), *_COLUMNS), _detection_rows(records()))
+    write_csv(folder / COUNTS, ("picture", *_of_frame(records), "class", "count"), _count_rows(records(), names))
+
+
+_COLUMNS = ("class", "score", "x", "y", "width", "height")
+_FRAME = ("frame", "time")  # seconds; of a film
+
+
+def _of_frame(records: Callable[[], Iterator[Record]]) -> tuple[str, ...]:
+    first = next(records(), {})
+    return tuple(key for key in _FRAME if key in first)
+
+
+def _place(record: Record) -> list[Any]:
+    return [record["file_name"], *(record[key] for key in _FRAME if key in record)]
+
+
+def _detection_rows(records: Iterator[Record]) -> Iterator[list[Any]]:
+    for record in records:
+        for one in record["detections"]:
+            yield [*_place(record), one["label"], one["score"], *(f"{value:.2f}" for value in one["bbox"])]
+
+
+def _count_rows(records: Iterator[Record], names: Mapping[int, str]) -> Iterator[list[Any]]:
+    """Every class of every picture, also those of which there is none; nothing of a picture that cannot be read."""
+    for record in records:
+        if "error" not in record:
+            counts = Counter(one["category_id"] for one in record["detections"])
+            yield from ([*_place(record), name, counts[number]] for number, name in names.items())

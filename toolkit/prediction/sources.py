@@ -1,0 +1,99 @@
+"""Pictures to detect in: files, folders, lists of files, patterns, standard input."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from label_tools.pictures import images
+from label_tools.pictures.our_outputs import is_drawing
+from label_tools.pictures.unread_files import not_read
+from label_tools.text.errors import InputError
+from label_tools.text.messages import near_paths
+
+_LOG = logging.getLogger(__name__)
+STANDARD_INPUT = "-"
+_PATTERN = set("*?[")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to detect in. name: how results call it; pixels: [H,W,3] uint8 RGB where it is no file of its own."""
+
+    name: str
+    path: Path | None = None
+    pixels: np.ndarray | None = None
+
+    def open(self) -> np.ndarray:
+        """[H,W,3] uint8 RGB. Raises ImageError naming the file."""
+        if self.pixels is not None:
+            return self.pixels
+        assert self.path is not None, self.name
+        return np.asarray(images.open_image(self.path))
+
+
+def find_images(sources: Sequence[str | os.PathLike]) -> list[tuple[Path, Path]]:
+    """(file, its name below the source) of every picture, in order; refused when there is none.
+
+    sources: pictures; folders, with all below them; patterns such as "new/*.jpg"; text files (.txt) with a path a line;
+    "-", such a list on standard input. Paths in a list start from the working directory, else from the list's folder,
+    and are named from the folder that they have in common. What `frcnn predict` or `frcnn draw` left in a folder is no
+    photograph.
+    """
+    found: list[tuple[Path, Path]] = []
+    passed_over = not_read(p for s in sources if Path(s).is_dir() for p in Path(s).rglob("*"))
+    for source in map(str, sources):
+        path = Path(source)
+        if source == STANDARD_INPUT:
+            found += _listed(sys.stdin, Path(), "standard input")
+        elif path.is_dir():
+            files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in images.SUFFIXES and p.is_file()]
+            found += [(p, p.relative_to(path)) for p in files if not is_drawing(p)]
+        elif path.is_file() and path.suffix.lower() == ".txt":
+            with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
+                found += _listed(lines, path.parent, str(path))
+        elif path.is_file():
+            found.append((path, Path(path.name)))
+        elif _PATTERN & set(source) and (matches := sorted(glob.glob(source, recursive=True))):
+            files = [Path(m) for m in matches if Path(m).is_file() and Path(m).suffix.lower() in images.SUFFIXES]
+            found += _named([p for p in files if not is_drawing(p)])
+        else:
+            raise InputError(f"{source}: not found; needs a picture or a folder of pictures{near_paths(path)}")
+    if not found:
+        why = f"; {passed_over}" if passed_over else ""
+        raise InputError(f"{', '.join(map(str, sources))}: holds no picture ({', '.join(images.SUFFIXES)}){why}")
+    if passed_over:
+        _LOG.warning("%s", passed_over)
+    names: dict[Path, Path] = {}
+    for path, name in found:
+        if name in names:
+            raise InputError(f"{path} and {names[name]}: would both become {name}; give folders one at a time")
+        names[name] = path
+    return found
+
+
+def _listed(lines: Iterable[str], folder: Path, where: str) -> list[tuple[Path, Path]]:
+    paths = []
+    for number, line in enumerate(lines, 1):
+        if not (text := line.strip()):
+            continue
+        path = next((p for p in (Path(text), folder / text) if p.is_file()), None)
+        if path is None:
+            raise InputError(f"{where}, line {number}: {text[:200]}: not found; needs the path of a picture")
+        paths.append(path)
+    return _named(list(dict.fromkeys(paths)))
+
+
+def _named(paths: list[Path]) -> list[tuple[Path, Path]]:
+    """Each with its name below the folder that all have in common."""
+    if not paths:
+        return []
+    common = os.path.commonpath([path.absolute().parent for path in paths])
+    return [(path, path.absolute().relative_to(common)) for path in paths]
