@@ -124,169 +124,74 @@ _DOMINANT: dict[str, Any] = {"budget": Budget(30, 16, 1e-3, 3_789, 1_972), "scal
 _FULL: dict[str, Any] = {**_DOMINANT, "drawn": Budget(2, 16, 1e-3, 800, 300, schedule="cosine")}
 # 64 pixels cost half of what 96 do; after five epochs class and box are learned, after fifteen the losses differ
 _LIGHT: dict[str, Any] = {**_DOMINANT, "drawn": Budget(15, 16, 1e-3, 2_000, 1_000, schedule="cosine", size=64)}
-_LARGEST = Budget(0, 0, 0.0, 5_011, 0)
+_PHOTOGRAPH: dict[str, Any] = {"data": "largest", "size": 224, "augment": True, "schedule": "onecycle"}
 
 
-def _all() -> list[Baseline]:
-    return [
-        Baseline(
-            "loadnet2",
-            "skip blocks for the class, two convolutions for the box",
-            _KAK,
-            loadnet.LOADnet2,
-            **_SHAPES,
-            **_LOADNET,
-            reported={"accuracy": 0.88},
-        ),
-        Baseline(
-            "loadnet2_noskip",
-            "the same without skip connections",
-            _KAK,
-            loadnet.LOADnet2,
-            **_SHAPES,
-            **_LOADNET,
-            fixed={"skip_connections": False},
-        ),
-        Baseline(
-            "loadnet2_deep",
-            "the same with depth 16",
-            _KAK,
-            loadnet.LOADnet2,
-            **_SHAPES,
-            **_LOADNET,
-            fixed={"depth": 16},
-        ),
-        Baseline(
-            "cnn1",
-            "two convolutions",
-            _VEGA,
-            digit_networks.CNNModel1,
-            **_DIGITS,
-            budget=_LOCALISE[100],
-            scaled=_LOCALISE_SCALED[1],
-            reported={"accuracy": 0.7595, "document_iou": 0.7313},
-        ),
-        Baseline(
-            "cnn2",
-            "three with norms, dropout",
-            _VEGA,
-            digit_networks.CNNModel2,
-            **_DIGITS,
-            budget=_LOCALISE[100],
-            scaled=_LOCALISE_SCALED[2],
-            reported={"accuracy": 0.9398, "document_iou": 0.6863},
-        ),
-        Baseline(
-            "cnn3",
-            "residual blocks",
-            _VEGA,
-            digit_networks.CNNModel3,
-            **_DIGITS,
-            budget=_LOCALISE[50],
-            scaled=_LOCALISE_SCALED[3],
-            reported={"accuracy": 0.9594, "document_iou": 0.7331},
-        ),
-        Baseline(
-            "grid1",
-            "five convolutions",
-            _VEGA,
-            grid_networks.Grid1,
-            **_GRID,
-            budget=_DETECT[100],
-            scaled=_DETECT_SCALED[100],
-            reported={"accuracy": 0.9373, "document_iou": 0.7708},
-        ),
-        Baseline(
-            "grid2",
-            "with norms and larger kernels",
-            _VEGA,
-            grid_networks.Grid2,
-            **_GRID,
-            budget=_DETECT[100],
-            scaled=_DETECT_SCALED[100],
-            reported={"accuracy": 0.9808, "document_iou": 0.9187},
-        ),
-        Baseline(
-            "grid3",
-            "six convolutions",
-            _VEGA,
-            grid_networks.Grid3,
-            **_GRID,
-            budget=_DETECT[25],
-            scaled=_DETECT_SCALED[25],
-            reported={"accuracy": 0.9809, "document_iou": 0.8513},
-        ),
-        Baseline(
-            "hw5net",
-            "CIoU",
-            _SAHIN,
-            hw5net.HW5Net,
-            **_HW5,
-            loss="ce + ciou",
-            **_FULL,
-            reported={"accuracy": 0.889, "mean_iou": 0.61},
-        ),
-        Baseline(
-            "hw5net_mse",
-            "MSE",
-            _SAHIN,
-            hw5net.HW5Net,
-            **_HW5,
-            loss="ce + mse",
-            **_FULL,
-            reported={"accuracy": 0.896, "mean_iou": 0.57},
-        ),
-        Baseline(
-            "hw5net_learnable",
-            "CIoU, learnable residuals",
-            _SAHIN,
-            hw5net.HW5Net,
-            **_HW5,
-            loss="ce + ciou",
-            **_FULL,
-            fixed={"learnable_residual": True},
-        ),
-        Baseline("hw5net_light", "pooled heads, CIoU", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + ciou", **_LIGHT),
-        Baseline(
-            "hw5net_light_mse", "pooled heads, MSE", _SAHIN, hw5net.HW5NetLight, **_HW5, loss="ce + mse", **_LIGHT
-        ),
-        # from random weights a sigmoid of pixels moves slowly: 600 steps until it beats one answer for all
-        Baseline(
-            "resnet34",
-            "custom head, flips, turns, colours",
-            _POST,
-            backbones.CustomHead,
-            data="largest",
-            form="box_class",
-            code="pixels",
-            loss="l1 + 25*ce",
-            size=224,
-            augment=True,
-            budget=_LARGEST,
-            scaled=Budget(30, 16, 2e-3, 0, 0),
-            drawn=Budget(15, 16, 2e-3, 2_000, 500, size=64),
-            schedule="onecycle",
-        ),
-        Baseline(
-            "loadhead",
-            "ResNet-18, separate heads, box never inverted",
-            _OURS,
-            backbones.LoadHead,
-            data="largest",
-            form="pair",
-            code="corners",
-            loss="ce + 5*smooth_l1 + 2*giou",
-            size=224,
-            augment=True,
-            budget=Budget(30, 32, 1e-3, 0, 0),
-            scaled=Budget(30, 32, 1e-3, 0, 0),
-            drawn=Budget(8, 16, 1e-3, 2_000, 500, size=64),
-            schedule="onecycle",
-        ),
-    ]
+def _loadnet(name: str, about: str, **more: Any) -> Baseline:
+    return Baseline(name, about, _KAK, loadnet.LOADnet2, **_SHAPES, **_LOADNET, **more)
 
 
-REGISTRY = {baseline.name: baseline for baseline in _all()}
+def _localise(number: int, about: str, network: Callable, epochs: int, accuracy: float, iou: float) -> Baseline:
+    budgets = {"budget": _LOCALISE[epochs], "scaled": _LOCALISE_SCALED[number]}
+    reported = {"accuracy": accuracy, "document_iou": iou}
+    return Baseline(f"cnn{number}", about, _VEGA, network, **_DIGITS, **budgets, reported=reported)
+
+
+def _detect(number: int, about: str, network: Callable, epochs: int, accuracy: float, iou: float) -> Baseline:
+    budgets = {"budget": _DETECT[epochs], "scaled": _DETECT_SCALED[epochs]}
+    reported = {"accuracy": accuracy, "document_iou": iou}
+    return Baseline(f"grid{number}", about, _VEGA, network, **_GRID, **budgets, reported=reported)
+
+
+def _hw5(name: str, about: str, loss: str, network: Callable = hw5net.HW5Net, **more: Any) -> Baseline:
+    return Baseline(name, about, _SAHIN, network, **_HW5, loss=loss, **(_FULL | more))
+
+
+_BASELINES = (
+    _loadnet("loadnet2", "skip blocks for the class, two convolutions for the box", reported={"accuracy": 0.88}),
+    _loadnet("loadnet2_noskip", "the same without skip connections", fixed={"skip_connections": False}),
+    _loadnet("loadnet2_deep", "the same with depth 16", fixed={"depth": 16}),
+    _localise(1, "two convolutions", digit_networks.CNNModel1, 100, 0.7595, 0.7313),
+    _localise(2, "three with norms, dropout", digit_networks.CNNModel2, 100, 0.9398, 0.6863),
+    _localise(3, "residual blocks", digit_networks.CNNModel3, 50, 0.9594, 0.7331),
+    _detect(1, "five convolutions", grid_networks.Grid1, 100, 0.9373, 0.7708),
+    _detect(2, "with norms and larger kernels", grid_networks.Grid2, 100, 0.9808, 0.9187),
+    _detect(3, "six convolutions", grid_networks.Grid3, 25, 0.9809, 0.8513),
+    _hw5("hw5net", "CIoU", "ce + ciou", reported={"accuracy": 0.889, "mean_iou": 0.61}),
+    _hw5("hw5net_mse", "MSE", "ce + mse", reported={"accuracy": 0.896, "mean_iou": 0.57}),
+    _hw5("hw5net_learnable", "CIoU, learnable residuals", "ce + ciou", fixed={"learnable_residual": True}),
+    _hw5("hw5net_light", "pooled heads, CIoU", "ce + ciou", hw5net.HW5NetLight, **_LIGHT),
+    _hw5("hw5net_light_mse", "pooled heads, MSE", "ce + mse", hw5net.HW5NetLight, **_LIGHT),
+    # from random weights a sigmoid of pixels moves slowly: 600 steps until it beats one answer for all
+    Baseline(
+        "resnet34",
+        "custom head, flips, turns, colours",
+        _POST,
+        backbones.CustomHead,
+        **_PHOTOGRAPH,
+        form="box_class",
+        code="pixels",
+        loss="l1 + 25*ce",
+        budget=Budget(0, 0, 0.0, 5_011, 0),
+        scaled=Budget(30, 16, 2e-3, 0, 0),
+        drawn=Budget(15, 16, 2e-3, 2_000, 500, size=64),
+    ),
+    Baseline(
+        "loadhead",
+        "ResNet-18, separate heads, box never inverted",
+        _OURS,
+        backbones.LoadHead,
+        **_PHOTOGRAPH,
+        form="pair",
+        code="corners",
+        loss="ce + 5*smooth_l1 + 2*giou",
+        budget=Budget(30, 32, 1e-3, 0, 0),
+        scaled=Budget(30, 32, 1e-3, 0, 0),
+        drawn=Budget(8, 16, 1e-3, 2_000, 500, size=64),
+    ),
+)
+
+REGISTRY = {baseline.name: baseline for baseline in _BASELINES}
 
 
 def find(name: str) -> Baseline:
