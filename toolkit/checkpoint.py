@@ -108,7 +108,7 @@ def _remove(folder: Path) -> None:
 
 
 def _aside(folder: Path) -> Path:
-    """Where a checkpoint waits until the one in its place is there."""
+    """Temporary name of the old checkpoint while the new one is moved in."""
     return folder.with_name(f".{folder.name}.old")
 
 
@@ -211,7 +211,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: format {meta.get('format')}, this version reads {FORMAT}")
     missing = [key for key in ("classes", "architecture", "sha256") if not meta.get(key)]
     if missing:
-        raise InputError(f"{path}: has no {', '.join(missing)}; is no checkpoint of this toolkit")
+        raise InputError(f"{path}: has no {', '.join(missing)}; is not a checkpoint of this toolkit")
     return meta
 
 

@@ -190,7 +190,7 @@ EVALUATIONS = 12  # about so many: after each of 60 epochs of ten images they ta
 
 
 def model_recipe(name: str, num_images: int) -> dict[str, Any]:
-    """What a network needs beside the defaults, for so many training images."""
+    """Defaults that a network changes, for a number of training images."""
     recipe = dict(MODEL_RECIPES.get(name, {}))
     if name in IMAGES_SEEN:
         recipe["epochs"] = min(max(round(IMAGES_SEEN[name] / max(num_images, 1)), FEWEST_EPOCHS), MOST_EPOCHS)

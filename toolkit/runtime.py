@@ -1,4 +1,4 @@
-"""The machine that this run meets: device, precision, seed, processes, versions. The only place that picks them."""
+"""Device, precision, seed, processes and versions of a run. The only place that chooses them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def choose_precision(wanted: str, device: torch.device, compact: bool) -> torch.
 
 
 def precision_note(wanted: str, device: torch.device) -> str:
-    """What to say when bf16 was asked for on a CPU that only imitates it; else nothing."""
+    """A warning when bf16 was asked for on a CPU that only emulates it; else ""."""
     if wanted != "bf16" or device.type != "cpu" or cpu_has_bf16():
         return ""
     return "warning: --precision bf16: this CPU has no bf16 instructions and is many times slower with it than in fp32"

@@ -1,6 +1,6 @@
 """SIGINT and SIGTERM: the first asks to finish the step and save, a second Ctrl-C leaves at once.
 
-Loader processes must live on until the step is saved, so they never hear these signals: a terminal's Ctrl-C and a
+Loader processes must live until the step is saved, so they never get these signals: a terminal's Ctrl-C and a
 scheduler's SIGTERM go to the whole group.
 """
 

@@ -151,7 +151,7 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
         x = torch.linspace(-1.2, 1.2, 4801)
         sigma = 3
         slip = sigma_inverted(x, sigma)
-        slip[(x.abs() - 1 / 9).abs() < 3e-4] = float("nan")  # the jump is no line
+        slip[(x.abs() - 1 / 9).abs() < 3e-4] = float("nan")  # the jump is not a line
         curve.axhline(0, color="#BDBDBD", lw=1)
         curve.plot(x, smooth_l1(x, beta=beta_from_sigma(sigma)), color=POSITIVE, lw=3.5)
         curve.plot(x, slip, color=NEGATIVE, lw=3, ls="--")

@@ -53,7 +53,7 @@ class Picture:
 def read_picture(image: str | Path | None, labels: str | Path | None) -> Picture:
     """The image with the boxes of its labels. Without labels: the JSON file of the same name beside the image.
 
-    Without both: the lesson's own picture. ValueError for a file that is no picture, has no box, or does not fit.
+    Without both: the lesson's own picture. ValueError for a file that is not a picture, has no box, or does not fit.
     """
     if labels is None:
         image, labels = (DEFAULT_IMAGE, DEFAULT_LABELS) if image is None else (image, Path(image).with_suffix(".json"))
@@ -78,7 +78,7 @@ def read_pixels(path: Path) -> tuple[Tensor, tuple[int, int]]:
     except (Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise ValueError(f"{path}: found no picture that can be read ({error})") from None
     except OSError as error:
-        reason = error.strerror or "it is no picture, or cut short"
+        reason = error.strerror or "it is not a picture, or it is cut short"
         raise ValueError(f"{path}: {reason}; needed a picture") from None
     resized = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1).float() / 255, image.size

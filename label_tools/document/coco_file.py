@@ -56,7 +56,7 @@ def read(
     they raise InputError, so that nothing is lost silently, and repairs are logged. Ids of images and categories stay.
     sizes: `pictures.images.sizes_below`, for files that lack them; images: in place of the file's own image root.
 
-    Raises InputError when the file is no COCO document, or repeats an image, a category or a name.
+    Raises InputError when the file is not a COCO document, or repeats an image, a category or a name.
     """
     path = Path(path)
     found: list[Finding] = []

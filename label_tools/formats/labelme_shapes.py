@@ -217,7 +217,7 @@ def read_mask_png(text: Any, width: int, height: int) -> np.ndarray:
         data = base64.b64decode(text, validate=False)
         pixels = open_pixels(data, max_pixels=4 * width * height + 4096)
     except (binascii.Error, ValueError) as error:
-        raise RefusedError("B15", f"mask is no base64: {error}") from error
+        raise RefusedError("B15", f"mask is not base64: {error}") from error
     except ImageError as error:
         raise RefusedError("B15", f"mask cannot be read: {error.text}") from error
     if pixels.ndim == 3:

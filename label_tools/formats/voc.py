@@ -48,7 +48,7 @@ def read_file(path: str, images: ImageFolder, *, one_based: bool = False) -> tup
         return None, tally
     if root.tag != "annotation":
         tally.skipped["XML files that are not VOC's"] += 1
-        tally.findings.append(Finding("B21", NOTE, path, "", f"<{root.tag[:40]}> is no VOC annotation, skipped"))
+        tally.findings.append(Finding("B21", NOTE, path, "", f"<{root.tag[:40]}> is not a VOC annotation, skipped"))
         return None, tally
     return to_record(_described(root, one_based), path, images, tally), tally
 

@@ -222,7 +222,7 @@ def account_path(out: str | os.PathLike) -> Path:
 def losses(account: dict) -> str:
     """What could not be used, counted: `1 image, 2 objects`; "" when nothing was lost.
 
-    What is left out by wish (--skip-labels, unreviewed drafts, copies) has no error and is no loss.
+    What is left out by wish (--skip-labels, unreviewed drafts, copies) has no error and is not a loss.
     """
     errors = {f["code"] for f in account["findings"] if f["level"] == ERROR}
     lost = Counter(object=sum(n for why, n in account["dropped"].items() if why in errors))

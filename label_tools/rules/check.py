@@ -103,7 +103,7 @@ def examine_files(
     image_root: in place of the documents' own. images: False looks at the documents alone. labels: the classes
     that LabelMe files may hold.
 
-    Findings about several stand with the file that they name. InputError: a file that is no COCO document.
+    Findings about several stand with the file that they name. InputError: a file that is not a COCO document.
     """
     from label_tools.rules import sets
 

@@ -44,7 +44,7 @@ def to_runs(rle: object) -> np.ndarray:
     Raises RleError for anything else: no or negative counts, counts that do not fill the image, broken text.
     """
     if not isinstance(rle, dict):
-        raise RleError(f"{type(rle).__name__} is no RLE")
+        raise RleError(f"{type(rle).__name__} is not RLE")
     height, width = check_size(rle.get("size"))
     counts = rle.get("counts")
     if isinstance(counts, (str, bytes)):

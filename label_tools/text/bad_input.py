@@ -218,7 +218,7 @@ ROWS = (
         "B38",
         "unusual file names",
         "Unicode, blanks, emoji, 245 characters, a leading minus",
-        "accept; bytes that are no UTF-8, a name of over 255 bytes: leave out",
+        "accept; bytes that are not UTF-8, a name of over 255 bytes: leave out",
     ),
     Row(
         "B39",

@@ -403,7 +403,7 @@ def test_table_names_a_result_that_is_none(tmp_path, capsys, content):
     (tmp_path / "cnn1").mkdir()
     (tmp_path / "cnn1" / "result.json").write_text(content)
     assert main(["baseline", "table", "--read", "--runs", str(tmp_path), "--out", str(tmp_path)]) == 2
-    assert "cnn1/result.json: is no result of" in capsys.readouterr().err
+    assert "cnn1/result.json: is not a result of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "-1"])

@@ -195,7 +195,7 @@ def test_pickle_that_asks_for_anything_is_refused_and_runs_nothing(tmp_path, mon
         ([[entry(label=5)], NAMES], "image 0: label 5, needs 0 to 4"),
         ([[entry(), entry(box=(5, 5, 2, 9))], NAMES], "image 1: box .* is inverted or outside"),
         ([[entry(box=(0, 0, 32, 5))], NAMES], "inverted or outside"),
-        ([[entry(red=256)], NAMES], "image 0: R is no list of 1024"),
+        ([[entry(red=256)], NAMES], "image 0: R is not a list of 1024"),
         ([[entry()[:4]], NAMES], "no list of five"),
         ([[entry(box=(0, 0, 1.5, 5))], NAMES], "four whole numbers"),
     ],

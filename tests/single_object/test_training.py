@@ -218,7 +218,7 @@ def test_sheet(tmp_path, capsys):
 
 
 def test_checkpoint_of_something_else_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is no single-object baseline"):
+    with pytest.raises(InputError, match="is not a single-object baseline"):
         recipe_of({"kind": "detector"}, tmp_path)
 
 

@@ -53,7 +53,7 @@ def test_a_state_resealed_with_something_else(tmp_path, state):
     model = builder.restored(found)
     learner = Learner(model, torch.optim.SGD(model.parameters(), lr=1.0))
     checkpoint.save(tmp_path / "odd", found.meta, found.weights, state)
-    with pytest.raises(InputError, match="is no state of this training"):
+    with pytest.raises(InputError, match="does not fit this training"):
         learner.restore(checkpoint.load(tmp_path / "odd"))
 
 

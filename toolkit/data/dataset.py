@@ -157,7 +157,7 @@ class DetectionDataset(torch.utils.data.Dataset):
     """dataset[(row, seed)] -> (image uint8 [3,H,W], target).
 
     target: boxes [n,4] float32 XYXY pixels, labels [n] int64 1..K, image_id int. Images without objects give
-    boxes [0,4]. Crowds are no targets. `transform(image HWC uint8, boxes, seed) -> image, boxes, rows kept`.
+    boxes [0,4]. Crowds are not targets. `transform(image HWC uint8, boxes, seed) -> image, boxes, rows kept`.
     With probability `copy_paste` the image gets objects of others first, chosen by (row, seed) alone.
     """
 
@@ -299,7 +299,7 @@ def repeat_factors(index: Index, threshold: float) -> np.ndarray:
     if threshold <= 0:
         return factors
     owner = np.repeat(np.arange(len(index)), np.diff(index.first))
-    real = ~index.crowd  # a crowd is no target: its image, seen more often, would train nothing of the class
+    real = ~index.crowd  # a crowd is not a target: its image, seen more often, would train nothing of the class
     holds = np.zeros((len(index), len(index.classes)), dtype=bool)
     holds[owner[real], index.labels[real] - 1] = True
     share = holds.mean(axis=0)

@@ -18,7 +18,7 @@ from label_tools.text.errors import InputError
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 LEVELS = ("none", "light", "medium", "strong")
-MIN_VISIBLE = 0.3  # a box of which less than this stays inside is no target any more
+MIN_VISIBLE = 0.3  # a box of which less than this stays inside is no longer a target
 MIN_SIZE = 2.0  # pixels
 
 

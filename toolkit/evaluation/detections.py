@@ -16,7 +16,7 @@ TOGETHER = ("annotations.json", "detections.json", "metrics.json")  # of one eva
 
 
 def read_detections(path: Path) -> list:
-    """A file in COCO's results format. InputError when it is no list."""
+    """A file in COCO's results format. InputError when it is not a list."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:

@@ -1,6 +1,6 @@
 """Cross-validation: every image is evaluated once, by a network that never saw it, and the folds are pooled.
 
-Of K folds, fold i is evaluated, the next one chooses the best epoch and the score thresholds, the others are
+Of K folds, fold i is evaluated, the next one chooses the best epoch and the score thresholds, and the others are
 learned from. Choosing the epoch on the fold that is evaluated would flatter the result.
 """
 

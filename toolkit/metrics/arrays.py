@@ -48,7 +48,7 @@ def read_tables(
 ) -> Tables:
     """Arrays of a COCO document in our dialect (`evaluation.compute.read`) and of a COCO results list with its ids.
 
-    Raises InputError, naming the first detection that is no use.
+    Raises InputError, naming the first detection that cannot be used.
     """
     images = sorted(document["images"], key=lambda image: image["id"])
     categories = sorted(document["categories"], key=lambda category: category["id"])
@@ -163,7 +163,7 @@ def _detections(entries: list, images: dict, classes: dict, where: str, warnings
 
 
 def _mask_numbers(entries: list) -> np.ndarray:
-    """[N] the same number for the same RLE, 0 for none: other masks with one box are no copies."""
+    """[N] the same number for the same RLE, 0 for none: different masks with the same box are not copies."""
     numbers: dict[str, int] = {"": 0}
     masks = (entry.get("segmentation") for entry in entries)
     texts = (mask["counts"] if isinstance(mask, dict) and isinstance(mask.get("counts"), str) else "" for mask in masks)

@@ -1,4 +1,4 @@
-"""Does a score mean what it says? Of detections with a score near 0.8, about 8 of 10 should be right.
+"""Calibration: of detections with a score near 0.8, about 8 of 10 should be right.
 
 Expected calibration error: the gap between mean score and share of right detections, in ten bins of equal width,
 weighed by the number of detections. Right means COCO's match at the stated IoU; ignored detections do not count.
@@ -16,7 +16,7 @@ BINS = 10
 
 
 def calibration(matches: Matches, iou: float = 0.5, floor: float = 0.05) -> dict | None:
-    """{"error", "max_error", "bins": [{"low", "high", "num", "score", "right"}]}; None: scores are no probabilities.
+    """{"error", "max_error", "bins": [{"low", "high", "num", "score", "right"}]}; None: scores are not probabilities.
 
     Detections under `floor` are left out.
     """

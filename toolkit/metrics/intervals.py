@@ -1,4 +1,4 @@
-"""How sure is an AP? 95 % intervals over images, and whether run B is better than run A.
+"""95 % intervals of AP over images, and whether run B is better than run A.
 
 The images of a split are a sample; another sample would have given another AP. An interval comes from half samples:
 AP of half of the images, drawn without replacement, moves around AP of all as AP of all moves around the true one
@@ -11,7 +11,7 @@ objects decide, as Agresti and Coull (1998) do for a share. On drawn sets of 30,
 detectors, 1 and 4 classes, it holds the true AP and AP50 in 93 to 98 of 100 (benchmarks/intervals.py); the bootstrap
 held it in 84 to 93.
 
-`compare` is a paired bootstrap: what an easy or a hard image does to both runs cancels out.
+`compare` is a paired bootstrap: easy and hard images affect both runs alike and cancel out.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def _means(ap: np.ndarray, iou_thresholds: np.ndarray, threshold: float | None) 
 def compare(a: Matches, b: Matches, resamples: int = 1000, seed: int = 0) -> dict:
     """Paired bootstrap of B - A on the same images: {"AP": {a, b, difference, interval, p, verdict}, "AP50": ...}.
 
-    Both are weighed by the same draws, so what an easy or a hard image does to both cancels out. p is the
+    Both use the same draws, so easy and hard images cancel out. p is the
     two-sided share of draws on the other side of zero. The matches must be of the same images, in the same order.
     """
     if a.tables.image_ids != b.tables.image_ids:

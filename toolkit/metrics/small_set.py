@@ -1,4 +1,4 @@
-"""Is a set too small for its numbers? One line that says so, from metrics.json alone."""
+"""Warn when a set is too small for its numbers, from metrics.json alone."""
 
 from __future__ import annotations
 

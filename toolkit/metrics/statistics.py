@@ -11,7 +11,7 @@ from toolkit.metrics.arrays import Tables
 
 
 def object_statistics(tables: Tables) -> dict:
-    """Counts, sizes and aspect ratios over all labelled objects that are no crowds, and per class."""
+    """Counts, sizes and aspect ratios over all labelled objects that are not crowds, and per class."""
     names = tables.class_names
     return {
         **_describe(tables, np.ones(len(tables.gt_class), bool)),
@@ -36,7 +36,7 @@ def _describe(tables: Tables, chosen: np.ndarray) -> dict:
 
 
 def sizes_and_aspects(tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """size [N], aspect_ratio [N], class [N] of the objects that are no crowds and have an area."""
+    """size [N], aspect_ratio [N], class [N] of the objects that are not crowds and have an area."""
     good = ~tables.gt_is_crowd & (tables.gt_bbox[:, 2:] > 0).all(1)
     box = tables.gt_bbox[good]
     return np.sqrt(box[:, 2] * box[:, 3]), box[:, 3] / box[:, 2], tables.gt_class[good]

@@ -100,7 +100,7 @@ def restored(found: Checkpoint) -> nn.Module:
     """The checkpoint's network with its weights, in eval mode."""
     try:
         if not all(isinstance(size, (int, float)) for size in found.meta["architecture"]["sizes"].values()):
-            raise TypeError("sizes that are no numbers")
+            raise TypeError("sizes that are not numbers")
         model = rebuild(found.meta["architecture"])
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
         what = f"{type(error).__name__} {error}"
@@ -127,7 +127,7 @@ def _pin_roi_scales(model: Any) -> None:
 
 
 def _lighten(model: Any) -> None:
-    """Let a CPU compute RoIAlign and the backward of the RPN's convolutions in our way: same numbers, same state."""
+    """Use our CPU versions of RoIAlign and of the backward of the RPN's convolutions: same numbers, same state."""
     pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
     if type(pool) is MultiScaleRoIAlign:
         pool.__class__ = TableRoIAlign
@@ -137,7 +137,7 @@ def _lighten(model: Any) -> None:
 
 
 def set_norm(module: nn.Module, kind: str, eps: float) -> None:
-    """Turn every BatchNorm2d under `module` into `kind`: frozen, batch or group. Statistics are kept where both
+    """Replace every BatchNorm2d under `module` by `kind`: frozen, batch or group. Statistics are kept where both
     have them. From nothing torchvision builds a BatchNorm that learns, with weights a frozen one."""
     for name, child in module.named_children():
         if not isinstance(child, (nn.BatchNorm2d, FrozenBatchNorm2d)):
@@ -186,7 +186,7 @@ def body_of(model: nn.Module) -> nn.Module:
 
 
 def freeze_norms(model: nn.Module) -> None:
-    """Put every BatchNorm that should not follow small batches into eval mode; call after `model.train()`."""
+    """Keep BatchNorms that should not adapt to small batches in eval mode; call after `model.train()`."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()

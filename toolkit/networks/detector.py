@@ -1,4 +1,4 @@
-"""What is known of a detector that can be trained: how it is built, its weights, its norms and stages."""
+"""Description of a trainable detector: how to build it, its weights, norms and stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a network's first weights come from: torchvision's cache or the network, our starter, a file, a run.
+"""First weights of a network: torchvision's cache or download, a package, our starter weights, a file or a run.
 
 A damaged file is never used, and weights of another network are refused.
 """
@@ -54,7 +54,7 @@ def automatic(device: torch.device) -> tuple[str, str]:
 
 
 def ensure(name: str, weights: str) -> None:
-    """Refuse an unknown network or weights that cannot be had, before a run folder is made for them."""
+    """Refuse an unknown network or unavailable weights before a run folder is made."""
     weights = chosen(name, weights)
     if _torchvisions(name, weights) is None or to_download(name, weights):
         source(name, find(name), weights)
@@ -67,7 +67,7 @@ def _torchvisions(name: str, weights: str) -> Any:
 
 
 def to_download(name: str, weights: str) -> Path | None:
-    """What a cache lacks and training would have to fetch first; None when nothing is missing."""
+    """The weights file that training would have to download first; None when it is in the cache."""
     weights = chosen(name, weights)
     own = find(name).imagenet
     if weights == "imagenet" and isinstance(own, Fetched):

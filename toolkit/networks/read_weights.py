@@ -76,12 +76,12 @@ def _reason(path: Path, error: Exception) -> str:
     if path.is_file() and not path.stat().st_size:
         return "the file is empty"
     if isinstance(error, pickle.UnpicklingError):
-        return "damaged, or holds what is no tensor"
+        return "damaged, or holds something that is not a tensor"
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 class _StandIn:
-    """In the place of every object in a file that is no tensor, list, dict or number. Holds its attributes as data."""
+    """Stand-in for any object in a file but tensors, lists, dicts and numbers; keeps its attributes as data."""
 
     def __new__(cls, *_args: Any, **_options: Any) -> _StandIn:
         return super().__new__(cls)

@@ -35,7 +35,7 @@ def read_training(folder: Path) -> Training:
         except (InputError, OSError) as error:
             problems.append(f"run.json cannot be read: {error}")
     if not isinstance(run, dict):
-        run, _ = {}, problems.append("run.json is no object")
+        run, _ = {}, problems.append("run.json is not an object")
     records = _records(folder / "metrics.jsonl", problems)
     config = ""
     if (folder / "config.yaml").is_file():

@@ -1,4 +1,4 @@
-"""answers.png: what a trained baseline answers to the first validation pictures."""
+"""answers.png: predictions of a trained baseline on the first validation pictures."""
 
 from __future__ import annotations
 

@@ -42,13 +42,13 @@ SMALL = 0.02  # share of the image
 
 @dataclass(frozen=True)
 class Found:
-    """What one side said about one image: COCO results, and seconds from the file to the boxes."""
+    """Predictions of one model for one image: COCO results, and seconds from file to boxes."""
 
     detections: list[dict]
     seconds: float
 
     def main(self) -> dict | None:
-        """The answer to "what is the main object, and where": the largest confident one, else the best."""
+        """The main object of a prediction: the largest confident one, else the best scored one."""
         confident = [d for d in self.detections if d["score"] >= CONFIDENT]
         if confident:
             return max(confident, key=lambda d: d["bbox"][2] * d["bbox"][3])

@@ -41,7 +41,7 @@ class WeightedSum:
 
     @classmethod
     def parse(cls, text: str) -> WeightedSum:
-        """From `25*ce + l1`. InputError names a term that is unknown, repeated, or has a weight that is no number."""
+        """From `25*ce + l1`. InputError names a term that is unknown, repeated or without a numeric weight."""
         weights: dict[str, float] = {}
         for part in text.split("+"):
             found = re.fullmatch(r"\s*(?:(\d+(?:\.\d*)?|\.\d+)\s*\*\s*)?([a-z0-9_]+)\s*", part)

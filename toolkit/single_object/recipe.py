@@ -69,7 +69,7 @@ def restored(found: checkpoint.Checkpoint) -> tuple[Baseline, torch.nn.Module]:
 
 def recipe_of(meta: dict[str, Any], where: Path) -> tuple[Baseline, Recipe]:
     if meta.get("kind") != "single_object":
-        raise InputError(f"{where}: is no single-object baseline; needs a run of `frcnn baseline train`")
+        raise InputError(f"{where}: is not a single-object baseline; needs a run of `frcnn baseline train`")
     try:
         recipe = Recipe(**meta["recipe"])
     except (KeyError, TypeError):

@@ -50,7 +50,7 @@ def finished(root: Path, name: str, budget: str, seed: int | None = None) -> lis
     for path in sorted(root.glob(f"*/{RESULT}")):
         result = run_folder.read_json(path)
         if not isinstance(result, dict) or _NEEDED - set(result):
-            raise InputError(f"{path}: is no result of `frcnn baseline train`; needs {', '.join(sorted(_NEEDED))}")
+            raise InputError(f"{path}: is not a result of `frcnn baseline train`; needs {', '.join(sorted(_NEEDED))}")
         recipe = result["recipe"]
         if result["baseline"] == name and recipe.get("budget") == budget and seed in (None, recipe.get("seed")):
             found.append({**result, "folder": path.parent.name})

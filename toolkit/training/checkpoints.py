@@ -18,7 +18,7 @@ from toolkit.training.run_folder import MetricsLog
 
 @dataclass
 class State:
-    """Where a run stands; everything that resume needs beside weights, optimiser and generators."""
+    """Progress of a run: what resume needs besides weights, optimiser and random generators."""
 
     step: int = 0  # optimiser steps done
     epoch: int = 0  # epochs done: trained and evaluated
@@ -77,7 +77,7 @@ class Keeper:
         weights: dict[str, torch.Tensor],
         resume: dict[str, Any] | None,
     ) -> bool:
-        """-> whether it is on the disk. Weights that are not finite are refused with an InputError."""
+        """Save; False when the disk refused it. InputError for weights that are not finite."""
         try:
             state.log_bytes = self.log.sync()
             if resume is not None:
@@ -100,7 +100,7 @@ class Keeper:
         return True
 
     def check_room(self) -> None:
-        """After the first checkpoint: refuse a disk that cannot hold the others, now rather than at night."""
+        """After the first checkpoint: raise now if the disk has no room for the next ones."""
         if self.failed:
             raise MachineError(f"{self.folder}: no checkpoint can be written: {self.failed[-1]}")
         size = checkpoint.size(self.folder / "last")

@@ -16,7 +16,7 @@ from toolkit.stopping import SIGNALS
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[runtime.Processes]:
-    """Join the processes that torchrun started and leave them at the end. A lost one is a MachineError."""
+    """Join torchrun's process group and leave it at the end. MachineError when a process is lost."""
     processes = runtime.join_processes(device)
     try:
         yield processes
@@ -29,7 +29,7 @@ def joined(device: str) -> Iterator[runtime.Processes]:
 
 
 def agree(processes: runtime.Processes, labels: Any, options: Any) -> None:
-    """Refuse machines whose labels or options differ: they would train something else, or wait for each other."""
+    """Refuse processes whose labels or options differ: they would train different things or deadlock."""
     for what, mine in (("labels", labels), ("options", options)):
         found = runtime.gather_objects(mine, processes)
         for rank, other in enumerate(found):
@@ -41,7 +41,7 @@ def agree(processes: runtime.Processes, labels: Any, options: Any) -> None:
 
 
 def once(make: Callable[[], Any], processes: runtime.Processes) -> Any:
-    """What the first process makes, for all; an InputError of it ends all."""
+    """Run `make` in the first process and share its result; its InputError is raised in all."""
     made = None
     if processes.first:
         try:
@@ -56,7 +56,7 @@ def once(make: Callable[[], Any], processes: runtime.Processes) -> Any:
 
 @dataclass(frozen=True)
 class Agreed:
-    """What a process knows of a batch, then all of them: mean losses, whether any cannot use it, a signal, the time."""
+    """State of a batch, agreed on by all processes: mean losses, unusable or not, a signal, time over."""
 
     losses: dict[str, float]
     bad: bool
@@ -65,7 +65,7 @@ class Agreed:
 
 
 def agree_on_batch(mine: Agreed, processes: runtime.Processes, names: Sequence[str], device: torch.device) -> Agreed:
-    """One exchange for every batch, so that all processes step, stop and skip together. names: of the losses."""
+    """Exchange the state of a batch, so that all processes step, stop or skip together. names: of the losses."""
     if processes.world_size == 1:
         return mine
     values = [mine.losses.get(name, 0.0) for name in names]

@@ -19,7 +19,7 @@ SECONDS_BETWEEN_CURVES = 10.0  # drawing takes half a second, an epoch of a comp
 
 @dataclass
 class Journal:
-    """Of a run in `folder` that goes on from `state`; `resumed` forgets what came after its checkpoint."""
+    """Log of the run in `folder`, from `state` on. `resumed`: drop records written after its checkpoint."""
 
     folder: Path
     progress: Progress
@@ -70,7 +70,7 @@ class Journal:
             state.recent, state.recent_counted = {}, 0
 
     def draw(self) -> None:
-        """After the record of an epoch: the table, and now and then the curves."""
+        """Rewrite results.csv after an epoch, and curves.png at intervals."""
         self.stale = True
         self._write(draw=time.monotonic() - self.drawn > SECONDS_BETWEEN_CURVES)
 
@@ -82,7 +82,7 @@ class Journal:
             self.events.close()
 
     def _write(self, draw: bool) -> None:
-        """A disk that refuses them does not end the run."""
+        """Write; a full disk does not end the run."""
         try:
             run_folder.write_results(self.folder)
             if draw:

@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass
 class Split:
-    """Its name and file, what training sees of it, and its document, until `forget` lets go of it."""
+    """One split: name, file, index for training, and the COCO document until `forget` frees it."""
 
     name: str
     path: Path
@@ -43,7 +43,7 @@ class Split:
         coco_file.write({**document, "info": info}, folder / f"{self.name}.json")
 
     def forget(self) -> None:
-        """Let go of the document: with a million labels it is gigabytes, which training does not need."""
+        """Free the document: a million labels take gigabytes, and training does not need them."""
         self.document = None
 
 
@@ -86,7 +86,7 @@ def check_labels(labels: Labels) -> None:
     refuse_overlap(labels)
     path, train = labels["train"].path, labels["train"].index
     if not train.class_counts().sum():
-        crowds = f" but {len(train.boxes)} crowds, which are no targets" if len(train.boxes) else ""
+        crowds = f" but {len(train.boxes)} crowds, which are not targets" if len(train.boxes) else ""
         raise InputError(f"{path}: has no object in {len(train)} images{crowds}; needs at least one")
     check_test(labels, train.classes)
     if "val" not in labels:

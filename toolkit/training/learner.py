@@ -1,4 +1,4 @@
-"""The network that learns, its optimiser and its averaged weights: what a checkpoint saves and resume restores."""
+"""Network, optimiser and averaged weights (EMA): what a checkpoint saves and resume restores."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Learner:
         return state
 
     def restore(self, found: checkpoint.Checkpoint) -> None:
-        """Be exactly what was when `found` was saved."""
+        """Restore the exact state in which `found` was saved."""
         state = found.needed_state()
         try:
             self.model.load_state_dict(state.get("model", found.weights))
@@ -49,4 +49,4 @@ class Learner:
             raise
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             what = " ".join(str(error).split())[:160]
-            raise InputError(f"{found.folder}: is no state of this training ({type(error).__name__} {what})") from error
+            raise InputError(f"{found.folder}: does not fit this training ({type(error).__name__} {what})") from error

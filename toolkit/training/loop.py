@@ -1,4 +1,4 @@
-"""The training loop: epochs, evaluation, checkpoints, and every reason to stop. What is trained is a `Task`."""
+"""The training loop: epochs, evaluation, checkpoints, stopping. It trains any `Task`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from toolkit.training.task import Task
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run leaves: its best checkpoint, why it ended, and what the disk refused on the way."""
+    """Result of a run: its best checkpoint, why it ended, and which writes failed."""
 
     folder: Path
     state: State
@@ -176,7 +176,7 @@ class _Loop:
     # --- after an epoch ---------------------------------------------------------------------------------------
 
     def _validate(self) -> dict[str, Any]:
-        """Metrics of the weights; whatever ends the evaluation, the epoch before it is not lost."""
+        """Evaluate; save first, so that a failure in here cannot lose the epoch."""
         try:
             self.metrics, signum = self.task.validate(self.stop)
         except Exception:
@@ -265,5 +265,5 @@ class _Loop:
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, float | None]:
-    """The plain numbers among metrics: what a line of a log or of a table holds."""
+    """The scalar metrics: one row of a log or table."""
     return {name: value for name, value in metrics.items() if value is None or isinstance(value, int | float)}

@@ -1,4 +1,4 @@
-"""What moves the weights: the optimiser with its groups, and the averaged weights (EMA)."""
+"""The optimiser with its parameter groups, and the averaged weights (EMA)."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Progress:
         return f", {duration(pace * (total - done))} left" if self._done_then < done < total else ""
 
     def step(self, text: str, done: int = 0, total: int = 0) -> None:
-        """A passing state, `done` of `total`: rewritten in place on a terminal, a bar in a notebook, else one plain
+        """Show `done` of `total`: rewritten in place on a terminal, a bar in a notebook, else one plain
         line in `every` seconds and the last one."""
         if self.notebook and total:
             self.bar = self.bar or bar(total)
@@ -80,14 +80,14 @@ class Progress:
             self._plain(text)
 
     def line(self, text: str) -> None:
-        """A lasting line."""
+        """Print a line that stays."""
         if self.terminal:
             sys.stderr.write("\r" + " " * self._width + "\r")
             self._width = 0
         self._plain(text)
 
     def only_log(self, text: str) -> None:
-        """A line for the log file: who reads the terminal gets it from the command."""
+        """Write a line to the log file only; the command prints it itself."""
         if not self.log:
             return
         try:

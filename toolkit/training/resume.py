@@ -17,7 +17,7 @@ _TAKES_UP = {"finished": "epochs", "early stop": "patience", "--max-time": "max_
 
 
 def why_over(folder: Path, record: Mapping[str, Any], changed: Collection[str]) -> str:
-    """Reason why a run is over, by its run.json; "" where there is something left to do.
+    """Why a run is finished, by its run.json; "" when training can go on.
 
     changed: names of the options that the caller gives another value. InputError when one of them would take up a run
     again that ended for another reason.

@@ -46,7 +46,7 @@ def create(runs: Path, name: str, flag: str = "--name") -> Path:
 
 
 def check(folder: Path) -> None:
-    """Refuse what is no run folder, with what it is instead."""
+    """Refuse a folder that is not a run, and say what it is instead."""
     if not folder.is_dir():
         raise InputError(f"{folder}: not found; needs a run folder (runs/NAME)" + near_paths(folder))
     if not is_run(folder):
@@ -205,7 +205,7 @@ class MetricsLog:
             self.waiting, self.size = self.waiting[written:], self.size + written
 
     def sync(self) -> int:
-        """Everything is on the disk, or OSError; -> bytes so far."""
+        """Flush to disk, or raise OSError; -> bytes written so far."""
         self._flush()
         os.fsync(self.file.fileno())
         return self.size

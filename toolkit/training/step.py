@@ -24,7 +24,7 @@ MOST_NAMED = 8  # images of a batch in a message
 
 @dataclass
 class Stepper:
-    """Runs batches and updates of a task; every process does the same, for they meet in the backward pass."""
+    """Runs batches and updates of a task, in step with the other processes."""
 
     task: Task
     config: Config
@@ -38,7 +38,7 @@ class Stepper:
         self.total = -(-len(self.task) // self.accumulate) * self.config.schedule.epochs  # steps of the whole run
 
     def batch(self, batch: Any, full: bool, signal: int, time_is_up: bool) -> Agreed:
-        """Forward and backward of the next batch. full: the last one of its step. -> what all processes know of it."""
+        """Forward and backward of the next batch. full: it is the last one before an update. -> its agreed state."""
         task, state = self.task, self.state
         in_step = min(self.accumulate, len(task) - state.batch // self.accumulate * self.accumulate)
         found, problem = None, None

@@ -1,4 +1,4 @@
-"""The interface between the training loop and what it trains: detection and single-object are such tasks."""
+"""The interface between the training loop and what it trains."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Task(ABC):
 
     @abstractmethod
     def train_mode(self, epoch: int) -> None:
-        """Put the network into training mode, whatever of it is frozen in this epoch left out."""
+        """Put the network into training mode, except for what is frozen in this epoch."""
 
     @abstractmethod
     def losses(self, batch: Any) -> tuple[torch.Tensor, dict[str, float]] | None:
@@ -51,7 +51,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, metrics: dict[str, Any]) -> float | None:
-        """The number that is better when higher; None where it is undefined."""
+        """The number to maximise; None where it is undefined."""
 
     @abstractmethod
     def meta(self) -> dict[str, Any]:
@@ -78,4 +78,4 @@ class Task(ABC):
         return 1.0
 
     def close(self) -> None:  # noqa: B027
-        """End what was started; most tasks have nothing to end."""
+        """Release resources; most tasks have none."""

@@ -205,7 +205,7 @@ def _paint(
 
 
 def _clutter(image: np.ndarray, rng: np.random.Generator) -> None:
-    """A stroke, a smear or a crumb that is no object, in place."""
+    """A stroke, a smear or a crumb that is not an object, in place."""
     side = len(image)
     colour = tuple(float(v) for v in rng.uniform(0, 1, 3))
     if rng.random() < 0.6:

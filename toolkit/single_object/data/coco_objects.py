@@ -127,7 +127,7 @@ def square(path: Path, image: dict, size: int) -> np.ndarray:
 
 
 def check_size(size: tuple[int, int], image: dict, path: Path) -> None:
-    """Refuse a picture that is not as large as its labels say: its boxes would mean other places."""
+    """Refuse a picture whose size differs from its labels': its boxes would be misplaced."""
     if size != (image["width"], image["height"]):
         raise InputError(
             f"{path}: is {size[0]} x {size[1]} pixels, its labels say {image['width']} x {image['height']}"

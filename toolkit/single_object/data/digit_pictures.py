@@ -9,7 +9,7 @@ from label_tools.text.errors import MissingExtra
 
 HEIGHT, WIDTH = 48, 60
 _BASE = 28  # pixels of a digit's side at scale 1, as MNIST's
-_INK = 60  # of 255: darker is no part of the digit's box
+_INK = 60  # of 255: darker is not part of the digit's box
 
 
 def handwriting(part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -83,7 +83,7 @@ def _plain(path: Path) -> object:
 
 def _classes(names: object, path: Path) -> tuple[str, ...]:
     if not isinstance(names, dict) or not names or not all(isinstance(n, str) for n in names):
-        raise InputError(f"{path}: label names are no dict of strings")
+        raise InputError(f"{path}: label names are not a dict of strings")
     numbers = list(names.values())
     if not all(type(v) is int for v in numbers) or sorted(numbers) != list(range(len(names))):
         raise InputError(f"{path}: labels are {_shown(numbers)}, needs 0 to {len(names) - 1}, each once")
@@ -98,9 +98,9 @@ def _entry(entry: object, num_classes: int, where: str) -> tuple[np.ndarray, tup
     for name, values in zip("RGB", colours, strict=True):
         plain = isinstance(values, (list, tuple)) and len(values) == SIDE * SIDE
         if not plain or not all(type(v) is int and 0 <= v <= 255 for v in values):
-            raise InputError(f"{where}: {name} is no list of {SIDE * SIDE} whole numbers 0 to 255")
+            raise InputError(f"{where}: {name} is not a list of {SIDE * SIDE} whole numbers 0 to 255")
     if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(type(v) is int for v in box):
-        raise InputError(f"{where}: box is no list of four whole numbers")
+        raise InputError(f"{where}: box is not a list of four whole numbers")
     x1, y1, x2, y2 = box
     if not (0 <= x1 <= x2 < SIDE and 0 <= y1 <= y2 < SIDE):
         raise InputError(f"{where}: box {_shown(list(box))} is inverted or outside of {SIDE} x {SIDE} pixels")

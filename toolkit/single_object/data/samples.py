@@ -1,4 +1,4 @@
-"""The form that every data set of a baseline takes: pictures of one size and their objects, in memory."""
+"""Data of a baseline in memory: pictures of one size and their objects."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Samples:
 
 
 def shared(a: Samples, b: Samples) -> int:
-    """How many pictures of `b` are in `a`, too, pixel by pixel."""
+    """Number of pictures of `b` that are also in `a`, pixel by pixel."""
     import hashlib
 
     def digests(samples: Samples) -> list[bytes]:

@@ -1,6 +1,6 @@
 """dominant and largest, drawn: shaded shapes on textured grounds, from the scenes of the starter weights.
 
-They stand in where nobody has labelled pictures at hand; `--data DIR` is the way to the user's own.
+For use without labelled pictures; `--data DIR` takes the user's own.
 
     dominant   three classes, each with a shape, a texture and a hue that it tends to; exactly one object whose box
                takes 200 * 200 / (640 * 480) of the picture or more, and up to three smaller ones of the same classes.
