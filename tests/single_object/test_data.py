@@ -191,7 +191,7 @@ def test_pickle_that_asks_for_anything_is_refused_and_runs_nothing(tmp_path, mon
         ([[], NAMES], "holds no images"),
         ([[entry()], {"a": 1}], "labels are"),
         ([[entry()], {"a": True, "b": 1}], "labels are"),
-        ([[entry()], ["a"]], "no dict of strings"),
+        ([[entry()], ["a"]], "not a dict of strings"),
         ([[entry(label=5)], NAMES], "image 0: label 5, needs 0 to 4"),
         ([[entry(), entry(box=(5, 5, 2, 9))], NAMES], "image 1: box .* is inverted or outside"),
         ([[entry(box=(0, 0, 32, 5))], NAMES], "inverted or outside"),
