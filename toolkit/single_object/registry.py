@@ -132,13 +132,13 @@ def _loadnet(name: str, about: str, **more: Any) -> Baseline:
 
 
 def _localise(number: int, about: str, network: Callable, epochs: int, accuracy: float, iou: float) -> Baseline:
-    budgets = {"budget": _LOCALISE[epochs], "scaled": _LOCALISE_SCALED[number]}
+    budgets: dict[str, Any] = {"budget": _LOCALISE[epochs], "scaled": _LOCALISE_SCALED[number]}
     reported = {"accuracy": accuracy, "document_iou": iou}
     return Baseline(f"cnn{number}", about, _VEGA, network, **_DIGITS, **budgets, reported=reported)
 
 
 def _detect(number: int, about: str, network: Callable, epochs: int, accuracy: float, iou: float) -> Baseline:
-    budgets = {"budget": _DETECT[epochs], "scaled": _DETECT_SCALED[epochs]}
+    budgets: dict[str, Any] = {"budget": _DETECT[epochs], "scaled": _DETECT_SCALED[epochs]}
     reported = {"accuracy": accuracy, "document_iou": iou}
     return Baseline(f"grid{number}", about, _VEGA, network, **_GRID, **budgets, reported=reported)
 
