@@ -1,10 +1,14 @@
-"""Does an option help on few labelled images? Recipes against each other, seed by seed, on the starter weights.
+"""Recipes against each other on few labelled images: sets x numbers of images x seeds, one training after the other.
 
-    python benchmarks/recipes.py --labels demo/labels '{}' '{"augment": "medium"}'
-    python benchmarks/recipes.py --labels demo/labels '{"weights": "none"}' '{"weights": "starter"}'   # its gain
+    python benchmarks/recipes.py '{}' '{"augment": "medium"}' --labels demo/labels
+    python benchmarks/recipes.py '{"weights": "none"}' '{"weights": "starter"}' --labels demo/labels   # its gain
+    python benchmarks/recipes.py '{"model": "fasterrcnn_efficientnet_lite0_fpn"}' '{}' --labels raccoon bccd \\
+        --images 10 40 160 --seeds 0 1 2 --out rows.jsonl
 
-`--labels` is a folder with train.json and val.json (`make demo` leaves one). Every seed draws its own `--images` of the
-training images; all recipes get the same images, epochs and seed, and are evaluated once, at the end, on all of val.
+Each of `--labels` is a folder with train.json and val.json (`make demo` leaves one). Every seed draws its own images of
+the training images (`--images` 0: all; a set with fewer is left out); all recipes get the same images and seed, the
+model's own epochs unless they say otherwise, and are evaluated once, at the end, on all of val. Seconds are CPU time of
+training and that evaluation. `--out` gets a line of JSON for each training; what stands in it already is not run again.
 The first recipe is what the others are held against.
 """
 
@@ -21,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import torch
 
 from label_tools.document import coco_file
 from toolkit import config
@@ -40,47 +45,60 @@ def subset(document: dict, count: int, seed: int) -> dict:
     }
 
 
+def train(labels: Path, images: int, seed: int, recipe: dict) -> dict:
+    """One training -> its AP, AP50, AP75 of the last weights, epochs and CPU seconds."""
+    document, val_document = (coco_file.read(labels / name) for name in ("train.json", "val.json"))
+    root = coco_file.image_root(document, labels / "train.json")
+    val = dataset.read_index(labels / "val.json")
+    index = dataset.index_of(subset(document, images or len(document["images"]), seed), root, "train.json")
+    flags = {"model": "fasterrcnn_tiny_fpn", "seed": seed, "workers": 0, **recipe}
+    flags["eval_every"] = config.resolve(len(index), flags).schedule.epochs
+    started = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = config.resolve(len(index), flags)
+        trained = fit.fit(chosen, Path(folder), index, val, lambda d: coco_metrics(val_document, d))
+    spent = time.process_time() - started
+    metrics = {name: round(trained.metrics[name], 4) for name in ("AP", "AP50", "AP75")}
+    return {**metrics, "epochs": chosen.schedule.epochs, "cpu_s": round(spent, 1)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", help="options as JSON")
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--labels", type=Path, nargs="+", required=True)
+    parser.add_argument("--images", type=int, nargs="+", default=[40])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    document = coco_file.read(args.labels / "train.json")
-    root = coco_file.image_root(document, args.labels / "train.json")
-    val_document = coco_file.read(args.labels / "val.json")
-    val = dataset.read_index(args.labels / "val.json")
-    found: dict[str, list[float]] = {recipe: [] for recipe in args.recipes}
-    for seed in range(args.seeds):
-        index = dataset.index_of(subset(document, args.images, seed), root, "train.json")
-        for recipe in found:
-            flags = {
-                "model": "fasterrcnn_tiny_fpn",
-                "epochs": args.epochs,
-                "seed": seed,
-                "workers": 0,
-                "eval_every": args.epochs,
-                **json.loads(recipe),
-            }
-            started = time.monotonic()
-            with tempfile.TemporaryDirectory() as folder:
-                trained = fit.fit(
-                    config.resolve(len(index), flags), Path(folder), index, val, lambda d: coco_metrics(val_document, d)
-                )
-            found[recipe].append(trained.state.best_score)
-            spent = time.monotonic() - started
+    torch.set_num_threads(1)
+    sizes = {folder: len(coco_file.read(folder / "train.json")["images"]) for folder in args.labels}
+    cells = [(folder, n) for n in args.images for folder in args.labels if n <= sizes[folder]]
+    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out and args.out.exists() else []
+    found = {(row["set"], row["images"], row["seed"], row["recipe"]): row for row in rows}
+    for seed in args.seeds:
+        for folder, images in cells:
+            for recipe in args.recipes:
+                key = (folder.name, images, seed, recipe)
+                if key in found:
+                    continue
+                about = dict(zip(("set", "images", "seed", "recipe"), key, strict=True))
+                found[key] = {**about, **train(folder, images, seed, json.loads(recipe))}
+                line = json.dumps(found[key])
+                print(line, flush=True)
+                if args.out:
+                    with args.out.open("a") as file:
+                        file.write(line + "\n")
+    for folder, images in cells:
+        runs = [[found[folder.name, images, seed, recipe] for seed in args.seeds] for recipe in args.recipes]
+        base = [row["AP"] for row in runs[0]]
+        for recipe, mine in zip(args.recipes, runs, strict=True):
+            values = [row["AP"] for row in mine]
+            gain = [a - b for a, b in zip(values, base, strict=True)]
             print(
-                f"seed {seed}  AP {trained.state.best_score:.4f}  {recipe}  {spent:.0f} s with evaluation", flush=True
+                f"{folder.name} {images or 'all'}: AP mean {statistics.mean(values):.3f} from {min(values):.3f} to "
+                f"{max(values):.3f}  gain {statistics.mean(gain):+.3f} from {min(gain):+.3f} to {max(gain):+.3f}  "
+                f"{statistics.mean(row['cpu_s'] for row in mine):.0f} s  {recipe}"
             )
-    base = found[args.recipes[0]]
-    for recipe, values in found.items():
-        gain = [a - b for a, b in zip(values, base, strict=True)]
-        print(
-            f"AP mean {statistics.mean(values):.3f}  from {min(values):.3f} to {max(values):.3f}   gain "
-            f"{statistics.mean(gain):+.3f}  from {min(gain):+.3f} to {max(gain):+.3f}   {recipe}"
-        )
 
 
 if __name__ == "__main__":
