@@ -9,6 +9,7 @@ missing; what it meant then lies under `previous` or `.best.old`, where `find`, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -22,6 +23,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from label_tools.text import own_folders
+from label_tools.text.atomic import PART, atomic_write
 from label_tools.text.errors import InputError
 
 FORMAT = 1
@@ -62,7 +64,7 @@ def save(folder: Path, meta: dict[str, Any], weights: dict[str, torch.Tensor], s
     _check_finite({k: v for k, v in (state or {}).items() if k != "rng"}, "state")
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
-    fresh = parent / f".{folder.name}.tmp"
+    fresh = _unfinished(folder)
     _remove(fresh)
     try:
         fresh.mkdir()
@@ -103,8 +105,16 @@ def _swap_in(fresh: Path, folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Delete a checkpoint. What somebody else put into its folder stays, beside it."""
-    own_folders.remove_folder(folder, (WEIGHTS, STATE, META, f".{META}.tmp", ".*.part"))
+    """Delete an unfinished checkpoint, or what the sealed JSON of a finished one names. Anything else stays, beside it."""
+    names = {WEIGHTS, STATE, META} if folder.name.endswith(PART) else set()
+    with contextlib.suppress(InputError):
+        names |= {META, *({WEIGHTS, STATE} & set(read_meta(folder)["sha256"]))}
+    own_folders.remove_folder(folder, {*names, f".*{PART}"})
+
+
+def _unfinished(folder: Path) -> Path:
+    """Where a checkpoint is written before it takes the place of `folder`."""
+    return folder.with_name(f".{folder.name}{PART}")
 
 
 def _aside(folder: Path) -> Path:
@@ -132,9 +142,8 @@ def size(folder: Path) -> int:
 def update_meta(folder: Path, **changes: Any) -> None:
     """Change fields of checkpoint.json in place (thresholds found by an evaluation), atomically."""
     meta = {**read_meta(folder), **changes}
-    fresh = folder / f".{META}.tmp"
-    _write(fresh, _sealed(meta))
-    own_folders.move(fresh, folder / META)
+    with atomic_write(folder / META) as file:
+        file.write(_sealed(meta))
     _sync(folder)
 
 
@@ -145,12 +154,10 @@ def sweep(run: Path) -> None:
         if _aside(run / name).exists() and not (run / name).exists():
             own_folders.move(_aside(run / name), run / name)
     for name in NAMES:
-        _remove(run / f".{name}.tmp")
+        _remove(_unfinished(run / name))
         _remove(_aside(run / name))
     for room in (".", *NAMES, "val", "test"):
         own_folders.sweep(run / room, age=0)
-        if not (run / room).is_symlink():
-            own_folders.remove_file(run / room / f".{META}.tmp")
 
 
 def drop_damaged_last(run: Path) -> None:

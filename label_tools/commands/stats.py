@@ -43,9 +43,6 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)}: a number of pixels above 0")
     if args.out and args.out.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InputError(f"--out {args.out}: needs the ending .png, .svg or .pdf")
-    beside = args.out.with_suffix(".json") if args.out else None
-    if beside is not None and beside.exists() and args.path.is_file() and beside.samefile(args.path):
-        raise InputError(f"--out {args.out}: its numbers would overwrite {args.path}; choose another name")
     source = open_source(args.path)
     boxes = measure(source.document, args.min_size, args.max_size)
     numbers = summarise(source, boxes, args.min_size, args.max_size)

@@ -31,6 +31,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.fast_json import numbers
 from label_tools.text.findings import ERROR, WARNING, Finding, one_a_rule
 from label_tools.text.messages import near_paths
+from label_tools.text.own_folders import check_settled
 from label_tools.text.pause_gc import collector_paused
 from label_tools.text.strict_json import loads
 
@@ -80,6 +81,7 @@ def read(
 def read_raw(path: str | os.PathLike) -> Document:
     """The JSON object in `path`, with the four lists in place and nothing else looked at. Raises InputError."""
     path = Path(path)
+    check_settled(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:

@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 from label_tools.pictures.images import sizes_below
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
+from label_tools.text.own_folders import together
 
+KIND = "export"  # in the marker of a folder
 FileText = Callable[[dict, list[dict]], tuple[bytes, int]]  # image, its annotations -> content, objects in it
 
 
@@ -32,7 +34,8 @@ def export_labelme(annotations: str | os.PathLike, out: str | os.PathLike, *, ov
         single = sum(s["group_id"] is None for s in content["shapes"])
         return file_bytes(content), single + len(groups)
 
-    return _write_all(document, out, ".json", text, overwrite, {})
+    with together(out, KIND, inputs=[annotations], keep=True) as made:
+        return _write_all(document, out, made, ".json", text, overwrite, {})
 
 
 def export_voc(
@@ -47,7 +50,8 @@ def export_voc(
     from label_tools.document import coco_file
     from label_tools.formats import voc
 
-    document = coco_file.read(coco_file.file_of(annotations), sizes=sizes_below)
+    annotations, out = coco_file.file_of(annotations), Path(out)
+    document = coco_file.read(annotations, sizes=sizes_below)
     names = {c["id"]: c["name"] for c in document["categories"]}
 
     def text(image: dict, objects: list[dict]) -> tuple[bytes, int]:
@@ -55,7 +59,8 @@ def export_voc(
         pairs = [(names[a["category_id"]], a) for a in kept]
         return voc.file_text(image, pairs, decimals=decimals, one_based=one_based).encode(), len(kept)
 
-    return _write_all(document, Path(out), ".xml", text, overwrite, _ignored(document, crowds=False))
+    with together(out, KIND, inputs=[annotations], keep=True) as made:
+        return _write_all(document, out, made, ".xml", text, overwrite, _ignored(document, crowds=False))
 
 
 def export_yolo(
@@ -74,7 +79,7 @@ def export_yolo(
 
     annotations, out = coco_file.file_of(annotations), Path(out)
     document = coco_file.read(annotations, sizes=sizes_below)
-    copies = _copies(document, annotations, out / "images", copy_images)
+    copies = _copies(document, annotations, copy_images)
     numbers = {c["id"]: i for i, c in enumerate(sorted(document["categories"], key=lambda c: c["id"]))}
     names = coco_file.class_names(document)
     yolo.checked_names(dict(enumerate(names)), annotations)
@@ -85,11 +90,13 @@ def export_yolo(
         kept = [(numbers[a["category_id"]], a) for a in objects if not a["iscrowd"]]
         return yolo.file_text(image, kept, outlines=outlines).encode(), len(kept)
 
-    counts = _write_all(document, out / "labels", ".txt", text, overwrite, _ignored(document, crowds=True))
-    _write(out / "classes.txt", "".join(f"{name}\n" for name in names).encode())
     data = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(names))}
-    _write(out / "data.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())
-    _copy(copies)
+    with together(out, KIND, inputs=[annotations], keep=True) as made:
+        dropped = _ignored(document, crowds=True)
+        counts = _write_all(document, out / "labels", made / "labels", ".txt", text, overwrite, dropped)
+        _write(made / "classes.txt", "".join(f"{name}\n" for name in names).encode())
+        _write(made / "data.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())
+        _copy(copies, made / "images")
     return counts
 
 
@@ -104,14 +111,14 @@ def export_coco(
 
     annotations, out = coco_file.file_of(annotations), Path(out)
     document = coco_file.read(annotations, sizes=sizes_below)
-    copies = _copies(document, annotations, out / "images", copy_images)
-    target = out / "annotations" / "instances_default.json"
-    _refuse_existing(target, overwrite)
+    copies = _copies(document, annotations, copy_images)
+    target = Path("annotations") / "instances_default.json"
+    _refuse_existing(out / target, overwrite)
     keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
     kept = [{key: a[key] for key in keys} for a in document["annotations"] if not coco_file.is_ignore_region(a)]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    coco_file.write({**document, "info": {}, "annotations": kept}, target)
-    _copy(copies)
+    with together(out, KIND, inputs=[annotations], keep=True) as made:
+        coco_file.write({**document, "info": {}, "annotations": kept}, made / target)
+        _copy(copies, made / "images")
     return _counts(document, 1, len(kept), _ignored(document, crowds=False))
 
 
@@ -124,14 +131,14 @@ def export_cvat(
 
     annotations, out = coco_file.file_of(annotations), Path(out)
     document = coco_file.read(annotations, sizes=sizes_below)
-    copies = _copies(document, annotations, out / "images", copy_images)
-    target = out / "annotations.xml"
-    _refuse_existing(target, overwrite)
+    copies = _copies(document, annotations, copy_images)
+    _refuse_existing(out / "annotations.xml", overwrite)
     names = {c["id"]: c["name"] for c in document["categories"]}
     kept = _of_images(document)
     images = [(i, [(names[a["category_id"]], a) for a in kept[i["id"]]]) for i in document["images"]]
-    _write(target, cvat.document_text(images, coco_file.class_names(document)).encode())
-    _copy(copies)
+    with together(out, KIND, inputs=[annotations], keep=True) as made:
+        _write(made / "annotations.xml", cvat.document_text(images, coco_file.class_names(document)).encode())
+        _copy(copies, made / "images")
     return _counts(document, 1, sum(map(len, kept.values())), _ignored(document, crowds=True))
 
 
@@ -156,7 +163,7 @@ def export_masks(
 
     annotations, out = coco_file.file_of(annotations), Path(out)
     document = coco_file.read(annotations, sizes=sizes_below)
-    copies = _copies(document, annotations, out / "images", copy_images)
+    copies = _copies(document, annotations, copy_images)
     names = coco_file.class_names(document)
     yolo.checked_names(dict(enumerate(names)), annotations)  # a line each in label_names.txt
     if mode not in ("instance", "class"):
@@ -180,21 +187,20 @@ def export_masks(
     if most > (masks_write.LARGEST_8_BIT if bits == 8 else masks_write.LARGEST_16_BIT):
         raise InputError(f"{annotations}: a mask would need the value {most}, more than {bits} bits hold")
     hidden = 0
-    for image, file, objects, values in plans:
-        pixels, lost = masks_write.paint_values(image, objects, values)
-        hidden += len(lost)
-        _write(file, masks_write.png(pixels, bits))
-    _write(out / "label_names.txt", "".join(f"{name}\n" for name in ("_background_", *names)).encode())
-    if overlays:
-        for image in document["images"]:
+    with together(out, KIND, inputs=[annotations], keep=True) as made:
+        for image, file, objects, values in plans:
+            pixels, lost = masks_write.paint_values(image, objects, values)
+            hidden += len(lost)
+            _write(made / file.relative_to(out), masks_write.png(pixels, bits))
+        _write(made / "label_names.txt", "".join(f"{name}\n" for name in ("_background_", *names)).encode())
+        for image in document["images"] if overlays else ():
             objects = kept[image["id"]]
-            values = (
-                [number_of[a["category_id"]] for a in objects] if mode == "class" else [*range(1, len(objects) + 1)]
-            )
+            by_class = [number_of[a["category_id"]] for a in objects]
+            values = by_class if mode == "class" else [*range(1, len(objects) + 1)]
             pixels, _ = masks_write.paint_values(image, objects, values)
-            file = (out / "overlays" / image["file_name"]).with_suffix(".jpg")
+            file = (made / "overlays" / image["file_name"]).with_suffix(".jpg")
             _write(file, masks_write.overlay(coco_file.image_path(document, annotations, image), pixels))
-    _copy(copies)
+        _copy(copies, made / "images")
     dropped = _ignored(document, crowds=True)
     if hidden:
         dropped["objects of which nothing is to be seen below smaller ones"] = hidden
@@ -217,8 +223,8 @@ def _folder_name(name: str) -> str:
     return name
 
 
-def _copies(document: dict, annotations: Path, folder: Path, wanted: bool) -> list[tuple[str, Path]]:
-    """(image, its place below `folder`) of what --copy-images is to copy; nothing is copied yet.
+def _copies(document: dict, annotations: Path, wanted: bool) -> dict[str, str]:
+    """{file_name: the image} of what --copy-images is to copy; nothing is copied yet.
 
     Raises InputError for what is missing or no image, and for what lies outside the folder of the images, by its name,
     by a link, or by an absolute image_root: a file from elsewhere could name anything on this machine.
@@ -229,7 +235,7 @@ def _copies(document: dict, annotations: Path, folder: Path, wanted: bool) -> li
     from label_tools.shapes.instances import RefusedError
 
     if not wanted:
-        return []
+        return {}
     info = document.get("info")
     if isinstance(info, dict) and os.path.isabs(str(info.get("image_root", ""))):
         raise InputError(
@@ -237,7 +243,7 @@ def _copies(document: dict, annotations: Path, folder: Path, wanted: bool) -> li
         )
     root = coco_file.image_root(document, annotations)
     images = ImageFolder(root, max_pixels=MAX_PIXELS)
-    copies = []
+    copies = {}
     for image in document["images"]:
         name = image["file_name"]
         path = os.path.abspath(coco_file.image_path(document, annotations, image))
@@ -246,13 +252,13 @@ def _copies(document: dict, annotations: Path, folder: Path, wanted: bool) -> li
             images.info(path)
         except RefusedError as error:
             raise InputError(f'{annotations}, image {image["id"]} "{name}": {error.text}') from error
-        copies.append((path, folder / name))
+        copies[name] = path
     return copies
 
 
-def _copy(copies: list[tuple[str, Path]]) -> None:
-    for path, target in copies:
-        with open(path, "rb") as source, atomic_write(target, durable=False) as file:  # a link there is replaced
+def _copy(copies: dict[str, str], folder: Path) -> None:
+    for name, path in copies.items():
+        with open(path, "rb") as source, atomic_write(folder / name, durable=False) as file:
             shutil.copyfileobj(source, file)
 
 
@@ -267,9 +273,9 @@ def _counts(document: dict, files: int, written: int, dropped: dict[str, int]) -
 
 
 def _write_all(
-    document: dict, out: Path, suffix: str, text: FileText, overwrite: bool, dropped: dict[str, int]
+    document: dict, out: Path, made: Path, suffix: str, text: FileText, overwrite: bool, dropped: dict[str, int]
 ) -> dict:
-    """One file per image. All names are looked at before the first is written."""
+    """One file per image, written to `made` for `out`. All names are looked at before the first is written."""
     targets = list(_targets(document, out, suffix, overwrite))
     of_image: dict[int, list[dict]] = {}
     for annotation in document["annotations"]:
@@ -277,7 +283,7 @@ def _write_all(
     written = 0
     for image, target in zip(document["images"], targets):
         content, objects = text(image, of_image.get(image["id"], []))
-        _write(target, content)
+        _write(made / target.relative_to(out), content)
         written += objects
     return _counts(document, len(targets), written, dropped)
 

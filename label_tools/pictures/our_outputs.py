@@ -57,7 +57,13 @@ def drawing_paths(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]
         low = name.lower()
         keeps = low.endswith(".jpeg") or (low.endswith(".jpg") and low.removesuffix(".jpg") not in names)
         path = paths[name] = folder / (name if keeps else f"{name}.jpg")
-        if path.exists() and (path.samefile(source) or not is_drawing(path)):
-            what = "is the image itself" if path.samefile(source) else "was not drawn by frcnn"
-            raise InputError(f"{path}: {what}, and is never overwritten; use another --out")
+        if path.exists() and path.samefile(source):
+            raise InputError(f"{path}: is the image itself, and is never overwritten; use another --out")
+        refuse_undrawn(path)
     return paths
+
+
+def refuse_undrawn(path: Path) -> None:
+    """Raise InputError when something lies at `path` that is none of our drawings."""
+    if path.exists() and not is_drawing(path):
+        raise InputError(f"{path}: was not drawn by frcnn, and is never overwritten; use another --out")

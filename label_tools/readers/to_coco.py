@@ -16,6 +16,7 @@ from label_tools.document import coco_file
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
+from label_tools.readers.parts import PARTS
 from label_tools.shapes.instances import ImageRecord, Instance, Tally
 from label_tools.text import bad_input, own_folders
 from label_tools.text.atomic import atomic_write
@@ -23,6 +24,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, Finding, count_levels, worst_first
 from label_tools.text.messages import counted
 
+KIND = "conversion"  # in the marker of a folder
 _LOST = {  # what is skipped with an error -> its noun
     "images left out": "image",
     "label files that cannot be read": "file",
@@ -68,14 +70,14 @@ class Conversion:
     def write(self, out: str | os.PathLike) -> dict:
         """Write `out` and its account beside it (`account_path`). Returns the account. Raises InputError.
 
-        An existing `out` is only replaced when it is a COCO file itself.
+        An existing `out` is only replaced when an earlier conversion wrote it, and nobody changed it since.
         """
         out = Path(out)
-        _refuse_to_overwrite(out, "annotations")
-        _refuse_to_overwrite(account_path(out), "objects_in")
-        own_folders.remove_file(account_path(out))  # never one of an older document, when this one is stopped
-        self._write_document(out)
-        return _write_account(self.account(out), account_path(out))
+        if out.is_dir():
+            raise InputError(f"{out}: is a folder, a file name is needed: --out {out / 'annotations.json'}")
+        with own_folders.one_file(out, KIND, inputs=[self.source]) as made:
+            self._write_document(out, made)
+            return _write_account(self.account(out), account_path(made))
 
     def write_parts(self, folder: str | os.PathLike, parts: Mapping[str, list[ImageRecord]]) -> dict:
         """Write folder/train.json, ... with the images of each part, all with the same classes, and one account.
@@ -83,21 +85,19 @@ class Conversion:
         parts: as `parts.given_parts` has them. Returns the account. Raises InputError.
         """
         folder = Path(folder)
-        files = {name: folder / f"{name}.json" for name in parts}
-        for file in files.values():
-            _refuse_to_overwrite(file, "annotations")
-        _refuse_to_overwrite(folder / "conversion.json", "objects_in")
-        own_folders.remove_file(folder / "conversion.json")
-        for name, file in files.items():
-            replace(self, records=parts[name])._write_document(file)
+        files = {name: f"{name}.json" for name in parts}
         account = self.account(folder / "annotations.json")
-        account["annotations"] = {name: file.name for name, file in files.items()}
+        account["annotations"] = files
         account["parts"] = {name: len(some) for name, some in parts.items()}
-        return _write_account(account, folder / "conversion.json")
+        others = set(own_folders.written(folder, KIND)) - {f"{part}.json" for part in PARTS}
+        with own_folders.together(folder, KIND, inputs=[self.source], keep=others) as made:
+            for name, file in files.items():
+                replace(self, records=parts[name])._write_document(folder / file, made / file)
+            return _write_account(account, made / "conversion.json")
 
-    def _write_document(self, out: Path) -> None:
+    def _write_document(self, out: Path, made: Path) -> None:
         coco_file.write_parts(
-            out,
+            made,
             info=self._info(out),
             images=self._images(),
             annotations=self._lines(),
@@ -281,20 +281,6 @@ def _refuse_one_image_twice(reading: Reading) -> None:
                 f'{other} and {record.source} both label the image "{record.file_name}"; delete or merge one'
             )
         seen[record.file_name] = record.source
-
-
-def _refuse_to_overwrite(path: Path, key: str) -> None:
-    """Raise InputError when `path` exists and is not what this command writes: it may be somebody's labels."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, a file name is needed: --out {path / 'annotations.json'}")
-    if not path.exists():
-        return
-    try:
-        ours = f'"{key}"'.encode() in path.read_bytes()
-    except OSError:
-        ours = False
-    if not ours:
-        raise InputError(f"{path}: exists and was not written by this command; move it away or choose another --out")
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -11,6 +11,7 @@ from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding, worst_first
 from label_tools.text.messages import counted
+from label_tools.text.own_folders import one_file
 
 
 @dataclass
@@ -169,14 +170,13 @@ def write_repaired(result: Examined, source: Path, out: Path | None = None) -> t
     if source.is_dir():
         return _write_repaired_folder(result, source, out or source.with_name(f"{source.name}.repaired"))
     out = out or source.with_name(f"{source.stem}.repaired.json")
-    if out.exists() and out.samefile(source):
-        raise InputError(f"{out}: is the input, which is never overwritten; name another file with --out")
     if result.document is None:
         raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
     root = result.root or coco_file.image_root(result.document, source)
     relative = Path(os.path.relpath(root, out.parent)).as_posix()
     document = {**result.document, "info": {**result.document["info"], "image_root": relative}}
-    coco_file.write(document, out)
+    with one_file(out, "repair", inputs=[source]) as made:
+        coco_file.write(document, made)
     lost_images = result.images - len(document["images"])
     lost_objects = result.objects - len(document["annotations"])
     account = f"{out}: left out {counted(lost_images, 'image')} and {counted(lost_objects, 'annotation')}"

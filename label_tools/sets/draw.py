@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.pictures.images import open_image
-from label_tools.pictures.our_outputs import DRAWN, drawing_paths
+from label_tools.pictures.our_outputs import DRAWN, drawing_paths, refuse_undrawn
 from label_tools.readers.sources import Source
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
@@ -176,6 +176,7 @@ def _kinds(painter: Painter, pictures: Iterable[Picture]) -> list[tuple[str, tup
 
 
 def _save(image, path: Path) -> None:
+    refuse_undrawn(path)
     buffer = BytesIO()
     # no chroma subsampling: coloured letters and thin lines would smear
     image.save(buffer, "JPEG", quality=90, subsampling=0, comment=DRAWN)

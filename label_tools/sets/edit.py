@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
+from label_tools.text.own_folders import one_file
 from label_tools.text.strict_json import decode, parse
 
 SAME_IMAGE = ("refuse", "first", "join")
@@ -85,16 +86,9 @@ def remap_file(path: Path, mapping: Mapping[str, str | None], out: Path, *, drop
 
 
 def write_edited(edited: Edited, out: Path, inputs: Sequence[Path]) -> None:
-    """Write the new document. Raises InputError where `out` is an input, or a file that is not COCO."""
-    for path in inputs:
-        if out.exists() and out.samefile(path):
-            raise InputError(f"{out}: is an input, which is never overwritten; choose another --out")
-    if out.exists():
-        try:
-            coco_file.read_raw(out)
-        except InputError as error:
-            raise InputError(f"{out}: exists and is not a COCO file; move it away or choose another --out") from error
-    coco_file.write(edited.document, out)
+    """Write the new document. Raises InputError where `out` is an input, or a file that no such command wrote."""
+    with one_file(out, "edit", inputs=inputs) as made:
+        coco_file.write(edited.document, made)
 
 
 def remap(

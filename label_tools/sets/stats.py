@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from label_tools.readers.sources import Source
-from label_tools.text.atomic import atomic_write
+from label_tools.text.own_folders import one_file
 
 SMALL, LARGE = 32.0, 96.0  # COCO's area limits 32^2 and 96^2, as sizes
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -109,7 +109,6 @@ def save(name: str, boxes: dict[str, np.ndarray], numbers: dict, out: Path) -> N
 
     buffer = BytesIO()
     draw(name, boxes, numbers, buffer, out.suffix[1:].lower())
-    with atomic_write(out) as file:
-        file.write(buffer.getvalue())
-    with atomic_write(out.with_suffix(".json")) as file:
-        file.write((json.dumps(numbers, indent=1, ensure_ascii=False) + "\n").encode())
+    with one_file(out, "stats") as made:
+        made.write_bytes(buffer.getvalue())
+        made.with_suffix(".json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from label_tools.text.errors import cannot_write
+from label_tools.text.errors import InputError, cannot_write
+
+PART = ".frcnn-part"  # the end of an unfinished file's name: it says whose it is
+
+
+def refuse_link(path: Path) -> None:
+    """Raise InputError when `path` is a link, which an output is never written through."""
+    if Path(path).is_symlink():
+        raise InputError(f"{path}: is a link, and nothing is written through one; needs a folder or file of its own")
 
 
 @contextmanager
@@ -21,10 +29,11 @@ def atomic_write(path: str | os.PathLike, *, durable: bool = True) -> Iterator[B
     cannot be written.
     """
     path = Path(path)
+    refuse_link(path)
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=".part", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:60]}.", suffix=PART, dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             yield file
             if durable:

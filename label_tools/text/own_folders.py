@@ -16,54 +16,93 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from label_tools.text.atomic import atomic_write
+from label_tools.text.atomic import PART, atomic_write, refuse_link
 from label_tools.text.errors import InputError, cannot_write
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 MARKER = ".frcnn.json"
-_LEFT_BEHIND = re.compile(r"\..*\.[a-z0-9_]{8}\.part")  # what a killed command leaves; names of `tempfile`
+_LEFT_BEHIND = re.compile(rf"\..*\.[a-z0-9_]{{8}}{PART}")  # what a killed command of ours leaves
 _STALE = 3600  # seconds: a command that still runs touches its files more often
 
 
 @contextmanager
-def together(folder: Path, kind: str, *, inputs: Iterable[Path] = (), keep: bool = False) -> Iterator[Path]:
+def together(
+    folder: Path, kind: str, *, inputs: Iterable[Path] = (), keep: Collection[str] | bool = False
+) -> Iterator[Path]:
     """A place to write the files of `folder` in; they move there when the block ends well, none of them otherwise.
 
-    Older files of this kind that are not among the new ones are deleted (keep: they stay). While files move the marker
+    Older files of this kind that are not among the new ones are deleted (keep: they stay, all or those it names). While files move the marker
     is incomplete, which `check_whole` refuses and the next `together` puts right. inputs: files that the command reads.
     Raises InputError, with everything as it was, when a file that is not ours is in the way, and for a failing disk.
     """
     folder = Path(folder)
     refuse_link(folder)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        stage = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=".part", dir=folder))
+        stage = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=PART, dir=folder))
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
         yield stage
         try:
-            _publish(stage, folder, kind, list(inputs), keep)
+            with _alone(folder):
+                _publish(stage, folder, kind, list(inputs), keep)
         except OSError as error:
             raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        with suppress(OSError):  # where nothing came into it
+            for path in new:
+                path.rmdir()
 
 
-def _publish(stage: Path, folder: Path, kind: str, inputs: list[Path], keep: bool) -> None:
+@contextmanager
+def one_file(path: Path, kind: str, *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
+    """Where to write the file that is to become `path`, by the rules of `together`; its neighbours stay."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, needs the name of a file")
+    folder = path.parent.resolve() if path.parent.is_symlink() else path.parent  # the user named that link
+    with together(folder, kind, inputs=inputs, keep=True) as made:
+        yield made / path.name
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time moves files into `folder`: two would lose entries of each other's in the marker."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a network's disk without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _publish(stage: Path, folder: Path, kind: str, inputs: list[Path], keep: Collection[str] | bool) -> None:
     found = sorted((p for p in stage.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns)
     new = {path.relative_to(stage).as_posix(): [sha256(path)] for path in found}  # in the order they were written
     refuse_foreign(folder, kind, new, inputs)
     old = _of_kind(folder, kind)["files"]
-    gone = {} if keep else {name: hashes for name, hashes in old.items() if name not in new}
+    kept = {name: hashes for name, hashes in old.items() if keep is True or (keep and name in keep)}
+    gone = {name: hashes for name, hashes in old.items() if name not in new and name not in kept}
     both = {name: [*old.get(name, []), *new.get(name, [])] for name in {**old, **new}}
-    _mark(folder, kind, both, complete=False)
+    _mark(folder, kind, both, complete=len(new) == 1 and not gone)  # one file alone is whole, before and after
     for name in new:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(stage / name, folder / name)
@@ -73,16 +112,22 @@ def _publish(stage: Path, folder: Path, kind: str, inputs: list[Path], keep: boo
             for parent in (folder / name).relative_to(folder).parents[:-1]:
                 with suppress(OSError):  # not empty
                     (folder / parent).rmdir()
-    _mark(folder, kind, {**(old if keep else {}), **new}, complete=True)
+    _mark(folder, kind, {**kept, **new}, complete=True)
 
 
-def refuse_foreign(folder: Path, kind: str, names: Iterable[str], inputs: Iterable[Path] = ()) -> None:
-    """Raise InputError when `names` in `folder` would replace files that are not ours and of this kind, or inputs."""
+def refuse_foreign(
+    folder: Path, kind: str, names: Iterable[str] | Mapping[str, list[str]], inputs: Iterable[Path] = ()
+) -> None:
+    """Raise InputError when `names` in `folder` would replace files that are not ours and of this kind, or inputs.
+
+    names: may have the hashes of the new content; what is there with the same content is not lost.
+    """
     folder, inputs = Path(folder), [Path(one) for one in inputs if Path(one).exists()]
     refuse_link(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, needs a folder")
     ours = _of_kind(folder, kind)["files"]
+    same: Mapping[str, list[str]] = names if isinstance(names, Mapping) else {}
     for name in names:
         path = folder / name
         if link := _link_on_the_way(folder, name):
@@ -91,15 +136,9 @@ def refuse_foreign(folder: Path, kind: str, names: Iterable[str], inputs: Iterab
             continue
         if any(path.samefile(one) for one in inputs):
             raise InputError(f"{path}: is an input of this command, and is never overwritten; use another --out")
-        if not path.is_file() or sha256(path) not in ours.get(name, ()):
+        if not path.is_file() or sha256(path) not in (*ours.get(name, ()), *same.get(name, ())):
             what = "was changed since frcnn wrote it" if name in ours else f"exists and is of no earlier {kind}"
             raise InputError(f"{path}: {what}, and is never overwritten; move it away or use another --out")
-
-
-def refuse_link(path: Path) -> None:
-    """Raise InputError when `path` is a link, which an output is never written through."""
-    if Path(path).is_symlink():
-        raise InputError(f"{path}: is a link, and nothing is written through one; needs a folder or file of its own")
 
 
 def _link_on_the_way(folder: Path, name: str) -> Path | None:
@@ -135,7 +174,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         sweep(folder.parent)
-        stage = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=".part", dir=folder.parent))
+        stage = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=PART, dir=folder.parent))
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
@@ -161,6 +200,13 @@ def not_whole(folder: Path, kind: str, names: Iterable[str]) -> list[str]:
     paths = {folder / name: files[name] for name in names if name in files}
     changed = [path for path, hashes in paths.items() if not path.is_file() or sha256(path) not in hashes]
     return [f"{path}: was not written with the files beside it, or was changed" for path in changed]
+
+
+def check_settled(path: Path) -> None:
+    """Raise InputError when a command was killed while it put `path` and others in their place."""
+    for kind, content in _read(Path(path).parent).items():
+        if not content["complete"] and Path(path).name in content["files"]:
+            check_whole(Path(path).parent, kind)
 
 
 def adopt(folder: Path, kind: str, names: Iterable[str]) -> None:

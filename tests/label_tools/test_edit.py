@@ -243,7 +243,7 @@ def test_commands_refuse(tmp_path, capsys):
     (tmp_path / "notes.json").write_text('{"my": "notes"}')
     for arguments, message in (
         (["rename", str(a), "cat=dog", "--out", str(a)], "never overwritten"),
-        (["rename", str(a), "cat=dog", "--out", str(tmp_path / "notes.json")], "is not a COCO file"),
+        (["rename", str(a), "cat=dog", "--out", str(tmp_path / "notes.json")], "is of no earlier edit"),
         (["rename", str(a), "cat", "--out", str(tmp_path / "b.json")], "needs OLD=NEW"),
         (["rename", str(a), "cat=a", "cat=b", "--out", str(tmp_path / "b.json")], "mapped twice"),
         (["remap", str(a), str(tmp_path / "none"), "--out", str(tmp_path / "b.json")], "cannot be read"),

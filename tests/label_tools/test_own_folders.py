@@ -88,7 +88,7 @@ def test_what_is_not_ours_is_never_replaced(tmp_path, what):
     before = tree(tmp_path)
     with pytest.raises(InputError, match=r"part"):
         write(out, {"b.json": "new", "part/a.json": "new"}, inputs=inputs)
-    assert tree(tmp_path) == before and not list(out.glob("*.part"))
+    assert tree(tmp_path) == before and not list(out.glob(".*-part"))
 
 
 def test_commands_of_two_kinds_leave_each_other_alone(tmp_path):
@@ -211,15 +211,15 @@ def test_removing_a_folder_keeps_what_is_not_ours(tmp_path):
 
 def test_unfinished_files_of_killed_commands_are_swept(tmp_path):
     old = time.time() - 7200
-    for name in (".a.json.abcd1234.part", ".a.json.zzzz1234.part", "a.part", ".mine.part", ".b.ABCD1234.part"):
+    for name in (".a.json.abcd1234.frcnn-part", ".a.json.zzzz1234.frcnn-part", "a.part", ".mine.abcd1234.part", ".b.ABCD1234.frcnn-part"):
         (tmp_path / name).write_text("half")
         os.utime(tmp_path / name, (old, old))
-    os.utime(tmp_path / ".a.json.zzzz1234.part")  # just written
-    (tmp_path / ".out.abcd1234.part").mkdir()
-    os.utime(tmp_path / ".out.abcd1234.part", (old, old))
-    (tmp_path / ".link.abcd1234.part").symlink_to(tmp_path / "a.part")
+    os.utime(tmp_path / ".a.json.zzzz1234.frcnn-part")  # just written
+    (tmp_path / ".out.abcd1234.frcnn-part").mkdir()
+    os.utime(tmp_path / ".out.abcd1234.frcnn-part", (old, old))
+    (tmp_path / ".link.abcd1234.frcnn-part").symlink_to(tmp_path / "a.part")
     own_folders.sweep(tmp_path)
-    left = {".a.json.zzzz1234.part", "a.part", ".mine.part", ".b.ABCD1234.part", ".link.abcd1234.part"}
+    left = {".a.json.zzzz1234.frcnn-part", "a.part", ".mine.abcd1234.part", ".b.ABCD1234.frcnn-part", ".link.abcd1234.frcnn-part"}
     assert {p.name for p in tmp_path.iterdir()} == left
 
 
@@ -243,3 +243,45 @@ def test_one_place_deletes_renames_and_replaces():
     found = {p.relative_to(ROOT).as_posix(): changing_calls(p) for p in files}
     assert {name: calls for name, calls in found.items() if calls and name not in MAY} == {}
     assert all(found[name] for name in MAY), "the list above names a file that needs it no more"
+
+
+def test_one_file_is_replaced_only_as_it_was_written(tmp_path):
+    def put(text: str, kind: str = "thing", **options) -> None:
+        with own_folders.one_file(tmp_path / "a" / "a.json", kind, **options) as made:
+            made.write_text(text)
+
+    path = tmp_path / "a" / "a.json"
+    put("1")
+    put("2")
+    path.write_text("corrected by hand")
+    with pytest.raises(InputError, match="was changed since frcnn wrote it"):
+        put("3")
+    put("corrected by hand")  # the same content: nothing is lost
+    put("4")
+    with pytest.raises(InputError, match="no earlier other"):
+        put("5", "other")
+    with pytest.raises(InputError, match="input"):
+        put("5", inputs=[path])
+    (tmp_path / "a" / "b.json").symlink_to(path)
+    with pytest.raises(InputError, match="link"), own_folders.one_file(tmp_path / "a" / "b.json", "thing") as made:
+        made.write_text("5")
+    (tmp_path / "named by the user").symlink_to(tmp_path / "a")
+    with own_folders.one_file(tmp_path / "named by the user" / "a.json", "thing") as made:
+        made.write_text("6")
+    assert path.read_text() == "6"
+
+
+def test_a_folder_that_nothing_came_into_goes_again(tmp_path):
+    with pytest.raises(ZeroDivisionError), own_folders.one_file(tmp_path / "a" / "b" / "c.json", "thing"):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_among_those_that_moved_when_the_command_was_killed_is_not_read(tmp_path):
+    write(tmp_path, {"a.json": "1", "b.json": "1"})
+    marker = json.loads((tmp_path / MARKER).read_text())
+    marker["thing"]["complete"] = False
+    (tmp_path / MARKER).write_text(json.dumps(marker))
+    own_folders.check_settled(tmp_path / "c.json")
+    with pytest.raises(InputError, match="was stopped"):
+        own_folders.check_settled(tmp_path / "a.json")

@@ -140,7 +140,7 @@ def test_pictures_of_odd_sets(tmp_path):
     [
         (["--out", "a.jpg"], "needs the ending"),
         (["--min-size", "0"], "--min-size 0"),
-        (["--out", "a.png"], "would overwrite"),
+        (["--out", "a.png"], "never overwritten"),
     ],
 )
 def test_refusals(file, capsys, monkeypatch, arguments, message):

@@ -213,7 +213,7 @@ def test_run_that_does_not_know_its_data(stopped_run, capsys, content, text):
 
 def test_a_run_that_is_being_written_is_not_tidied(stopped_run, capsys):
     folder, _ = stopped_run
-    theirs = folder / ".last.tmp"
+    theirs = folder / ".last.frcnn-part"
     theirs.mkdir()
     with run_folder.Lock(folder):
         assert main(["baseline", "train", "--resume", str(folder)]) == 2

@@ -76,7 +76,7 @@ def test_files_are_whole_and_the_same_every_time(files, capsys):
     assert {p.relative_to(files): p.read_bytes() for p in sorted((files / "out").rglob("*")) if p.is_file()} == first
     names = {str(p.relative_to("out")) for p in first}
     assert {"metrics.json", "report.html", "detections.json", "annotations.json", "suspects.json"} <= names
-    assert not [name for name in names if name.endswith(".part")]
+    assert not [name for name in names if name.endswith("-part")]
     captured = capsys.readouterr()
     assert "report: " in captured.out
 

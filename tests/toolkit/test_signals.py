@@ -143,10 +143,10 @@ def test_twenty_kills_at_any_moment(data, whole, tmp_path):
         process.wait_for(lambda run=run: (run / "last").exists())
         time.sleep(rng.uniform(0, 1.2))
         if number % 2:
-            process.wait_for(lambda run=run: (run / ".last.tmp").exists() or (run / ".best.tmp").exists())
+            process.wait_for(lambda run=run: (run / ".last.frcnn-part").exists() or (run / ".best.frcnn-part").exists())
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        in_a_save += bool(list(run.glob(".*.tmp")) + list(run.glob(".*.old")))
+        in_a_save += bool(list(run.glob(".*.frcnn-part")) + list(run.glob(".*.old")))
         survives(run, whole, place / "again.txt")
     print(f"{in_a_save} of 20 inside a save")
     assert in_a_save >= 10

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from label_tools.text import own_folders
-from label_tools.text.atomic import atomic_write
+from label_tools.text.atomic import PART, atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_json
 from label_tools.text.messages import near_paths
@@ -64,8 +64,8 @@ def is_run(folder: Path) -> bool:
 
 def discard(folder: Path) -> None:
     """Delete a run that was stopped before its first checkpoint; what frcnn did not write stays."""
-    files = (RUN, CONFIG, METRICS, RESULTS, LOCK, "train.log", "*.jpg", "curves.png", "train.json", "val.json")
-    own_folders.remove_folder(folder, (*files, "test.json", ".last.tmp", ".*.part", "tensorboard"))
+    files = (RUN, CONFIG, METRICS, RESULTS, LOCK, "train.log", "train_batch.jpg", "curves.png", "train.json", "val.json")
+    own_folders.remove_folder(folder, (*files, "test.json", f".last{PART}", f".*{PART}", "tensorboard"))
 
 
 class Lock:
