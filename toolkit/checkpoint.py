@@ -105,7 +105,7 @@ def _swap_in(fresh: Path, folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Delete an unfinished checkpoint, or what the sealed JSON of a finished one names. Anything else stays, beside it."""
+    """Delete an unfinished checkpoint, or what the sealed JSON of a finished one names. All else stays, beside it."""
     names = {WEIGHTS, STATE, META} if folder.name.endswith(PART) else set()
     with contextlib.suppress(InputError):
         names |= {META, *({WEIGHTS, STATE} & set(read_meta(folder)["sha256"]))}

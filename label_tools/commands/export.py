@@ -46,7 +46,9 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) 
     parser = formats.add_parser(name, help=text, description=text)
     parser.add_argument("annotations", metavar="FILE", type=Path, help="a COCO file, or a folder with annotations.json")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--overwrite", action="store_true", help="replace the files of an earlier export that nobody changed")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the files of an earlier export that nobody changed"
+    )
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     parser.set_defaults(run=run)
     return parser

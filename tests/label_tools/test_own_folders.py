@@ -211,7 +211,13 @@ def test_removing_a_folder_keeps_what_is_not_ours(tmp_path):
 
 def test_unfinished_files_of_killed_commands_are_swept(tmp_path):
     old = time.time() - 7200
-    for name in (".a.json.abcd1234.frcnn-part", ".a.json.zzzz1234.frcnn-part", "a.part", ".mine.abcd1234.part", ".b.ABCD1234.frcnn-part"):
+    for name in (
+        ".a.json.abcd1234.frcnn-part",
+        ".a.json.zzzz1234.frcnn-part",
+        "a.part",
+        ".mine.abcd1234.part",
+        ".b.ABCD1234.frcnn-part",
+    ):
         (tmp_path / name).write_text("half")
         os.utime(tmp_path / name, (old, old))
     os.utime(tmp_path / ".a.json.zzzz1234.frcnn-part")  # just written
@@ -219,7 +225,13 @@ def test_unfinished_files_of_killed_commands_are_swept(tmp_path):
     os.utime(tmp_path / ".out.abcd1234.frcnn-part", (old, old))
     (tmp_path / ".link.abcd1234.frcnn-part").symlink_to(tmp_path / "a.part")
     own_folders.sweep(tmp_path)
-    left = {".a.json.zzzz1234.frcnn-part", "a.part", ".mine.abcd1234.part", ".b.ABCD1234.frcnn-part", ".link.abcd1234.frcnn-part"}
+    left = {
+        ".a.json.zzzz1234.frcnn-part",
+        "a.part",
+        ".mine.abcd1234.part",
+        ".b.ABCD1234.frcnn-part",
+        ".link.abcd1234.frcnn-part",
+    }
     assert {p.name for p in tmp_path.iterdir()} == left
 
 

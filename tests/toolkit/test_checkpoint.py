@@ -157,7 +157,11 @@ def test_kill_9_at_every_call_of_a_save(tmp_path, faults, name):
 def test_stray_files_of_a_kill_are_swept(run):
     for path in (".last.frcnn-part", ".best.old", "val"):
         (run / path).mkdir()
-    for path in (".results.csv.ab12cd34.frcnn-part", "val/.metrics.json.x_y_z_0_.frcnn-part", "best/.checkpoint.json.x_y_z_0_.frcnn-part"):
+    for path in (
+        ".results.csv.ab12cd34.frcnn-part",
+        "val/.metrics.json.x_y_z_0_.frcnn-part",
+        "best/.checkpoint.json.x_y_z_0_.frcnn-part",
+    ):
         (run / path).write_text("half")
     checkpoint.sweep(run)
     assert not [p for p in run.rglob(".*")]

@@ -119,7 +119,12 @@ def linked_run(tmp_path: Path) -> tuple[Path, Path]:
     assert main([*map(str, words), "--weights", "none", "--batch-size", "6", "--image-size", "64", "--no-report"]) == 0
     run, mine = tmp_path / "runs" / "train", tmp_path / "mine"
     (mine / "pictures").mkdir(parents=True)
-    for name in (".a.json.abcd1234.frcnn-part", ".checkpoint.json.abcd1234.frcnn-part", "pictures/a.jpg", "metrics.json"):
+    for name in (
+        ".a.json.abcd1234.frcnn-part",
+        ".checkpoint.json.abcd1234.frcnn-part",
+        "pictures/a.jpg",
+        "metrics.json",
+    ):
         (mine / name).write_text("mine")
     (run / "val").symlink_to(mine)
     return run, mine

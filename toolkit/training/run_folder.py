@@ -64,7 +64,18 @@ def is_run(folder: Path) -> bool:
 
 def discard(folder: Path) -> None:
     """Delete a run that was stopped before its first checkpoint; what frcnn did not write stays."""
-    files = (RUN, CONFIG, METRICS, RESULTS, LOCK, "train.log", "train_batch.jpg", "curves.png", "train.json", "val.json")
+    files = (
+        RUN,
+        CONFIG,
+        METRICS,
+        RESULTS,
+        LOCK,
+        "train.log",
+        "train_batch.jpg",
+        "curves.png",
+        "train.json",
+        "val.json",
+    )
     own_folders.remove_folder(folder, (*files, "test.json", f".last{PART}", f".*{PART}", "tensorboard"))
 
 
