@@ -41,9 +41,10 @@ def together(
 ) -> Iterator[Path]:
     """A place to write the files of `folder` in; they move there when the block ends well, none of them otherwise.
 
-    Older files of this kind that are not among the new ones are deleted (keep: they stay, all or those it names). While files move the marker
-    is incomplete, which `check_whole` refuses and the next `together` puts right. inputs: files that the command reads.
-    Raises InputError, with everything as it was, when a file that is not ours is in the way, and for a failing disk.
+    Older files of this kind that are not among the new ones are deleted (keep: they stay, all or those it names). While
+    files move the marker is incomplete, which `check_whole` refuses and the next `together` puts right. inputs: files
+    that the command reads. Raises InputError, with everything as it was, when a file that is not ours is in the way,
+    and for a failing disk.
     """
     folder = Path(folder)
     refuse_link(folder)
