@@ -66,6 +66,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="thresholds that reach this precision, instead of the middle of those with a high F1",
     )
+    parser.add_argument(
+        "--threshold-for",
+        choices=("f1", "counts"),
+        help="what thresholds are chosen for, on val: f1 (default), or counts: as many detections as objects",
+    )
     parser.add_argument("--resamples", type=int, help="resamples for the intervals; 0: none (default: 1000)")
     parser.add_argument("--seed", type=int, help="of the resamples (default: 0)")
 
@@ -74,7 +79,7 @@ def settings_of(args: argparse.Namespace):
     """toolkit.evaluation.compute.Settings with the flags that were given."""
     from toolkit.evaluation.compute import Settings
 
-    names = ("iou", "precision", "resamples", "seed")
+    names = ("iou", "precision", "threshold_for", "resamples", "seed")
     return Settings(**{name: getattr(args, name) for name in names if getattr(args, name) is not None})
 
 

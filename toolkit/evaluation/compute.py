@@ -16,6 +16,7 @@ from toolkit.metrics import curves, statistics
 from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.coco import summary
+from toolkit.metrics.counts import agreement, count_thresholds
 from toolkit.metrics.confusion import confusion
 from toolkit.metrics.error_kinds import error_kinds
 from toolkit.metrics.intervals import intervals
@@ -32,6 +33,7 @@ class Settings:
     resamples: int = 1000  # of the intervals; 0: none
     seed: int = 0
     precision: float | None = None  # thresholds reach this precision; None: the middle of those with a high F1
+    threshold_for: str = "f1"  # or "counts": as many detections as objects
     confident: float = 0.5  # score from which a detection may accuse a label
 
     def check(self) -> None:
@@ -42,6 +44,10 @@ class Settings:
             raise InputError(f"--resamples: found {self.resamples}, needs 0 or more")
         if self.precision is not None and not 0 < self.precision <= 1:
             raise InputError(f"--min-precision: found {self.precision}, needs more than 0 and at most 1")
+        if self.threshold_for not in ("f1", "counts"):
+            raise InputError(f"--threshold-for: found {self.threshold_for}, needs f1 or counts")
+        if self.precision is not None and self.threshold_for == "counts":
+            raise InputError("--min-precision and --threshold-for counts exclude each other: a threshold serves one")
 
 
 DEFAULTS = Settings()
@@ -156,6 +162,7 @@ def compute_metrics(
             "thresholds_from": "elsewhere" if fixed_thresholds else "these images",
         },
         "objects": statistics.object_statistics(tables),
+        "counts": agreement(tables, chosen, settings.resamples, settings.seed),
         "suspects": len(accused),
         "warnings": [*notes, *tables.warnings, *filter(None, [why_not])],
     }
@@ -174,6 +181,8 @@ def _numbers(
     """(what is said by boxes and, where there are masks, by masks too; curves, score thresholds by class)."""
     lines = curves.curves(matches, settings.iou)
     chosen = curves.score_thresholds(lines, settings.precision)
+    if settings.threshold_for == "counts":
+        chosen = count_thresholds(matches.tables, chosen)
     if fixed_thresholds:
         chosen = {name: float(fixed_thresholds.get(name, chosen[name])) for name in chosen}
     names = matches.tables.class_names

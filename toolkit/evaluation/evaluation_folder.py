@@ -23,6 +23,7 @@ from label_tools.text.own_folders import adopt, refuse_foreign, together, writte
 from toolkit.evaluation.compute import Evaluation
 from toolkit.metrics import curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
+from toolkit.metrics.counts import counts
 from toolkit.report.gallery import write_gallery
 from toolkit.report.suspect_files import write_suspect_files
 
@@ -32,7 +33,7 @@ DETECTION = ("image_id", "category_id", "bbox", "score")
 FILES = (
     *(f"{name}.json" for name in ("annotations", "detections", "metrics", "suspects", "gallery")),
     *(f"{name}.csv" for name in ("classes", "precision_recall_50", "precision_recall_75", "precision", "recall", "f1")),
-    *(f"{name}.csv" for name in ("calibration", "confusion", "error_kinds", "objects")),
+    *(f"{name}.csv" for name in ("calibration", "confusion", "counts", "error_kinds", "objects")),
     *(f"{name}_segm.csv" for name in ("classes", "confusion", "error_kinds")),
 )
 GRID = np.linspace(0, 1, 101)  # score thresholds of the curves' tables
@@ -113,6 +114,13 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
         bins = metrics["calibration"]["bins"]
         write_csv(folder / "calibration.csv", list(bins[0]), [b.values() for b in bins])
     size, aspect, class_ = statistics.sizes_and_aspects(evaluation.tables)
+    labelled, counted = counts(evaluation.tables, evaluation.thresholds)
+    shown = [
+        [evaluation.tables.file_names[i], name, int(labelled[i, k]), int(counted[i, k])]
+        for i in range(len(labelled))
+        for k, name in enumerate(names)
+    ]
+    write_csv(folder / "counts.csv", ["picture", "class", "labelled", "counted"], shown)
     rows = [[names[k], float(s), float(a)] for s, a, k in zip(size, aspect, class_)]
     write_csv(folder / "objects.csv", ["class", "size", "aspect_ratio"], rows)
 
