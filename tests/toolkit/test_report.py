@@ -120,6 +120,7 @@ def test_every_figure_has_its_numbers(page):
         "recall.csv",
         "calibration.csv",
         "confusion.csv",
+        "counts.csv",
         "error_kinds.csv",
         "losses.csv",
         "epochs.csv",

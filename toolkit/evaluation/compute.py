@@ -16,8 +16,8 @@ from toolkit.metrics import curves, statistics
 from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.coco import summary
-from toolkit.metrics.counts import agreement, count_thresholds
 from toolkit.metrics.confusion import confusion
+from toolkit.metrics.counts import agreement, count_thresholds
 from toolkit.metrics.error_kinds import error_kinds
 from toolkit.metrics.intervals import intervals
 from toolkit.metrics.masks import tables_by_masks, with_runs

@@ -67,6 +67,21 @@ def line_chart(
     return _svg(parts, f"{y_label} against {x_label}")
 
 
+def scatter(groups: Sequence[tuple[str, int, dict[tuple[float, float], int]]], x_label: str, y_label: str) -> Markup:
+    """Points of (name, colour, {(x, y): how many lie there}), larger where more do, and the line on which y is x."""
+    ends = _span([value for _, _, points in groups for point in points for value in point], zero=True)
+    axes = _Axes(ends, ends)
+    parts = [axes.draw(x_label, y_label, whole_x=True)]
+    low, high = ends
+    parts.append(f'<path class="guide" d="M{axes.x(low)},{axes.y(low)}L{axes.x(high)},{axes.y(high)}"/>')
+    for name, colour, points in groups:
+        for (x, y), number in sorted(points.items()):
+            text = f"{escape(name)}: {_short(x)}, {_short(y)} ({number})"
+            spot = f'cx="{axes.x(x)}" cy="{axes.y(y)}" r="{min(9.0, 2.5 + number**0.5):.1f}" fill-opacity=".6"'
+            parts.append(f'<circle class="dot c{colour % NUM_COLOURS}" {spot}><title>{text}</title></circle>')
+    return _svg(parts, f"{y_label} against {x_label}")
+
+
 def _curve(axes: _Axes, line: Line) -> str:
     pieces, here = [], []
     for x, y in zip(line.x, line.y):

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from markupsafe import Markup
 
 from label_tools.text.json_csv import cell_text
-from toolkit.report.charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix
+from toolkit.report.charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix, scatter
 from toolkit.report.run_logs import Training, smooth
 
 MOST_LINES = 7  # classes that get a curve of their own; the table beside has all
@@ -133,6 +134,16 @@ class EvaluationFigures:
             "that was already found. Shaded by the share of the row."
         )
         return Figure(matrix(table["classes"], table["counts"]), caption, *link)
+
+    def counts(self) -> Figure:
+        _, rows, link = self._table("counts.csv")
+        groups = [(n, self.colour[n], Counter((int(r[2]), int(r[3])) for r in rows if r[1] == n)) for n in self.shown]
+        caption = (
+            f"Objects in an image, counted by the detector against counted by the labels, {self.of_split}, each class "
+            "at its own score threshold. A point is an image, a larger one several. On the dashed line the count is right."
+        )
+        chart = scatter([(n, c, dict(points)) for n, c, points in groups], "labelled", "counted")
+        return Figure(chart, caption, *link, tuple((n, c) for n, c, _ in groups))
 
     def error_kinds(self) -> Figure:
         kinds = self.metrics["error_kinds"]["kinds"]

@@ -185,6 +185,7 @@ def _figures(folder: Path, metrics: dict, where: Path, problems: list[str]) -> d
         "recall": lambda: maker.against_threshold("recall"),
         "calibration": maker.calibration if metrics.get("calibration") else None,
         "confusion": maker.confusion,
+        "counts": maker.counts if metrics.get("counts") else None,
         "error_kinds": maker.error_kinds if metrics["error_kinds"]["AP50"] is not None else None,
         "sizes": maker.sizes,
         "aspects": maker.aspects,

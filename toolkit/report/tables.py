@@ -64,9 +64,26 @@ def terminal(metrics: dict) -> str:
     )
     for heading, one in sets(metrics):
         lines += _classes(one, heading)
+    lines += counting(metrics)
     if metrics.get("compare"):
         lines += ["", comparison(metrics["compare"])]
     return "\n".join(lines)
+
+
+def counting(metrics: dict) -> list[str]:
+    """Counts of each class against the labels, for a terminal."""
+    found = metrics.get("counts") or {}
+    if not 0 < len(found) <= 20:
+        return []
+    width = max(5, *map(len, found))
+    lines = ["", f"{'class':{width}}  labelled  counted  bias an image  95 % interval     mean absolute error"]
+    for name, one in found.items():
+        if one["bias"] is not None:
+            ends = one["intervals"]["bias"] if one["intervals"] else None
+            interval = f"{ends[0]:+.2f} to {ends[1]:+.2f}" if ends else ""
+            numbers = f"{one['labelled']:8}  {one['counted']:7}  {one['bias']:+13.2f}  {interval:16}"
+            lines.append(f"{name:{width}}  {numbers}  {one['mean_absolute_error']:.2f}")
+    return lines
 
 
 def sets(metrics: dict) -> list[tuple[str, dict]]:
