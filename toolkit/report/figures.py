@@ -140,7 +140,7 @@ class EvaluationFigures:
         groups = [(n, self.colour[n], Counter((int(r[2]), int(r[3])) for r in rows if r[1] == n)) for n in self.shown]
         caption = (
             f"Objects in an image, counted by the detector against counted by the labels, {self.of_split}, each class "
-            "at its own score threshold. A point is an image, a larger one several. On the dashed line the count is right."
+            "at its own score threshold. A point is an image, a larger one several. On the dashed line it is right."
         )
         chart = scatter([(n, c, dict(points)) for n, c, points in groups], "labelled", "counted")
         return Figure(chart, caption, *link, tuple((n, c) for n, c, _ in groups))
