@@ -67,7 +67,7 @@ def line_chart(
     return _svg(parts, f"{y_label} against {x_label}")
 
 
-def scatter(groups: Sequence[tuple[str, int, dict[tuple[float, float], int]]], x_label: str, y_label: str) -> Markup:
+def scatter(groups: Sequence[tuple[str, int, dict[tuple[int, int], int]]], x_label: str, y_label: str) -> Markup:
     """Points of (name, colour, {(x, y): how many lie there}), larger where more do, and the line on which y is x."""
     ends = _span([value for _, _, points in groups for point in points for value in point], zero=True)
     axes = _Axes(ends, ends)
