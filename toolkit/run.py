@@ -195,7 +195,7 @@ class Run:
         thresholds = thresholds_of(predictor, score)
         found = []
         for one in wanted:
-            source, picture = open_source(one)
+            source, picture = open_source(one, predictor.opening)
             results = over(predictor.detect([np.asarray(picture)])[0], thresholds)
             found.append(Detections.of(results, predictor.categories, source))
         return found if many else found[0]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,26 @@ class _FormatOrSource(argparse._SubParsersAction):
     others_too = True  # a source is not a format
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        if values[0] not in self._name_parser_map:
+        chosen = self._name_parser_map.get(values[0])
+        if chosen is not None and Path(values[0]).exists() and not _names_source(chosen, values[1:]):
+            values = ["any", *values]  # a folder that is called like a format
+        elif chosen is None:
             if not Path(values[0]).exists():
                 text = unknown("format", values[0], [n for n in self._name_parser_map if n != "any"])
                 parser.error(f"{text}; and no such file or folder")
             values = ["any", *values]
         super().__call__(parser, namespace, values, option_string)
+
+
+def _names_source(parser: argparse.ArgumentParser, words: Sequence[str]) -> bool:
+    """Whether one of the words is neither an option nor its value."""
+    value_follows = False
+    for word in words:
+        action = parser._option_string_actions.get(word)
+        if not word.startswith("-") and not value_follows:
+            return True
+        value_follows = action is not None and action.nargs is None
+    return False
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -52,6 +66,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     formats = parser.add_subparsers(dest="format", required=True, metavar="[FORMAT] SRC", action=_FormatOrSource)
     every = _add_format(formats, "any", "any of these: found out by what is in the files", run_any)
     every.add_argument("--image-root", type=Path, metavar="DIR", help="the folder of the images")
+    every.add_argument("--crowd-as-object", action="store_true", help="COCO: iscrowd 1 is an object like others (CVAT)")
     every.add_argument("--class", dest="class_name", metavar="NAME", help="masks: the class of all objects")
     _add_labelme(formats)
     _add_masks(formats)
@@ -82,7 +97,10 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) 
     parser.add_argument("--strict", action="store_true", help="stop at the first repair or loss instead of noting it")
     parser.add_argument("--unlabeled-is-negative", action="store_true", help="images without labels hold no object")
     parser.add_argument("--follow-links", action="store_true", help="allow links that lead out of the image folder")
-    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="refuse larger images")
+    larger = "refuse larger images; a higher limit holds for whatever reads the result"
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help=larger)
+    white = "the value that is white in pictures of more than 8 bits, as 4095; holds for training and prediction, too"
+    parser.add_argument("--max-value", type=_positive, metavar="N", help=white)
     parser.add_argument("--json", action="store_true", help="print the account as JSON")
     parser.set_defaults(run=run if name == "any" else partial(_with_hint, run))
     return parser
@@ -139,6 +157,8 @@ def run_any(args: argparse.Namespace) -> int:
     options = {**found.options, **{key: value for key, value in _common(args).items() if value is not None}}
     if args.image_root is not None:
         options["images" if found.format in ("yolo", "masks") else "image_root"] = args.image_root
+    if args.crowd_as_object and found.format == "coco":
+        options["crowd_as_object"] = True
     if args.class_name is not None and found.format == "masks":
         options["class_name"] = args.class_name
     if found.format == "yolo":
@@ -237,6 +257,11 @@ def finish(conversion, args: argparse.Namespace) -> int:
     from label_tools.readers.parts import given_parts
     from label_tools.readers.to_coco import account_path, losses, report_lines
 
+    if args.max_value is not None:
+        conversion.opening["max_value"] = args.max_value
+    if args.max_pixels > MAX_PIXELS:
+        conversion.opening["max_pixels"] = args.max_pixels
+    conversion.look_over()
     parts = given_parts(conversion.source, conversion.records)
     folder = args.out if args.out is not None and args.out.suffix.lower() != ".json" else None
     if args.out is None:
@@ -286,5 +311,5 @@ def _progress(items: Iterable, total: int) -> Iterable:
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: a number of pixels above 0 is needed")
+        raise argparse.ArgumentTypeError(f"{text}: a number above 0 is needed")
     return value

@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from label_tools.document.coco_reader import Size, normalise
+from label_tools.document.values import is_number, short
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.fast_json import numbers
@@ -205,6 +206,19 @@ def _likely_roots(path: Path) -> Iterator[str]:
     for base in (".", ".."):
         for below in ("", "images", f"images/{part}", part):
             yield f"{base}/{below}"
+
+
+def opening(document: Document, name: str = "info") -> dict[str, Any]:
+    """What a document says of how its pictures are opened, as keywords of `images.open_image`.
+
+    `info.max_value`: what becomes white in pictures of more than 8 bits; `info.max_pixels`: the largest one allowed.
+    """
+    info = document.get("info")
+    stated = {k: info[k] for k in ("max_value", "max_pixels") if info.get(k) is not None} if isinstance(info, dict) else {}
+    for key, value in stated.items():
+        if not is_number(value) or not 1 <= value < 2**40:
+            raise InputError(f"{name}, info.{key}: found {short(value)}, needs a number from 1 on")
+    return stated
 
 
 def image_path(document: Document, annotations_path: str | os.PathLike, image: dict) -> Path:

@@ -20,8 +20,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -84,19 +86,20 @@ def _dhash(grey: Image.Image) -> int:
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 
-def fingerprint_file(path: Path) -> Fingerprint:
-    """The fingerprint of an image file. InputError when it cannot be opened."""
-    return fingerprint(open_image(path))
+def fingerprint_file(path: Path, **opening: Any) -> Fingerprint:
+    """The fingerprint of an image file. opening: keywords of `open_image`. InputError when it cannot be opened."""
+    return fingerprint(open_image(path, **opening))
 
 
-def fingerprint_files(paths: Sequence[Path], jobs: int = 1) -> Iterator[Fingerprint]:
+def fingerprint_files(paths: Sequence[Path], jobs: int = 1, **opening: Any) -> Iterator[Fingerprint]:
     """Fingerprints in the order of `paths`, worked out in `jobs` processes."""
+    one = partial(fingerprint_file, **opening)
     if jobs <= 1 or len(paths) < 2:
-        yield from map(fingerprint_file, paths)
+        yield from map(one, paths)
         return
     # spawn, because fork is not safe in a process that already has threads (torch, tqdm)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(fingerprint_file, paths, chunksize=16)
+        yield from pool.map(one, paths, chunksize=16)
 
 
 def same_pixels(prints: Sequence[Fingerprint]) -> list[list[int]]:

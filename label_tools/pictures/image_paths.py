@@ -177,8 +177,7 @@ class ImageFolder:
         try:
             return image_info(path, max_pixels=self.max_pixels)
         except ImageError as error:
-            large = "or raise --max-pixels if it is meant to be that large" if error.code == "B66" else ""
-            raise RefusedError(error.code, f"{self.file_name(path)}: {error.text}", large) from error
+            raise RefusedError(error.code, f"{self.file_name(path)}: {error.text}") from error
 
     def check_links(self, path: str, written: str) -> None:
         if self.follow_links:

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from label_tools.document.coco_file import is_inside
-from label_tools.pictures.pixels import BITS_TAG, NoWayError, bits_of, to_rgb
+from label_tools.pictures.pixels import BITS_TAG, NoWayError, bits_of, from_16_bits, highest_value, low_bytes, to_rgb
 from label_tools.pictures.unread_files import HAS_HEIC, HEIC_REMEDY, HEIC_SUFFIXES
 from label_tools.text.errors import InputError
 
@@ -111,7 +111,7 @@ def image_info(path: Source, *, max_pixels: int = MAX_PIXELS, frames: bool = Fal
     if not frames and not isinstance(path, bytes) and (plain := _plain_jpeg(path)):
         width, height, mode = plain
         if width * height > max_pixels:
-            raise ImageError("B66", _name(path), f"{width} x {height} pixels, {_limit(max_pixels)}")
+            raise ImageError("B66", _name(path), too_large(width, height, max_pixels))
         return ImageInfo(width, height, "JPEG", mode, 1, 1)
     with _opened(path, max_pixels) as image:
         width, height = image.size
@@ -138,14 +138,24 @@ def may_be_cut_off(path: str | os.PathLike, kind: str) -> bool:
     return tail.rfind(b"\xff\xd9") <= tail.rfind(b"\xff\xda")
 
 
-def open_image(path: Source, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture as a person sees it: RGB, 8 bits, EXIF rotation applied. Raises ImageError naming the file."""
+def open_image(path: Source, *, max_pixels: int = MAX_PIXELS, max_value: float | None = None) -> Image.Image:
+    """The picture as a person sees it: RGB, 8 bits, EXIF rotation applied. Raises ImageError naming the file.
+
+    max_value: what becomes white in a picture of more than 8 bits, as 4095 for one of 12; None: what the file says.
+    """
     with _opened(path, max_pixels) as image:
+        tags = getattr(image, "tag_v2", {})  # what the values mean
+        highest = highest_value(tags, max_value)
+        if highest != 65535 and bits_of(image) == 16 and low_bytes(image):
+            image.load()
+            with _opened(path, max_pixels) as high:
+                high.load()
+                return from_16_bits(_turned(high), _turned(image), highest)
         image.load()
         upright = _turned(image)
         if upright is not image:
-            vars(upright)["tag_v2"] = getattr(image, "tag_v2", {})  # what the values mean
-        return _to_rgb(upright, _name(path))
+            vars(upright)["tag_v2"] = tags
+        return _to_rgb(upright, _name(path), max_value)
 
 
 def upright_rgb(image: Image.Image, name: str = "image") -> Image.Image:
@@ -182,14 +192,14 @@ def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
             with _pillow_limit(max_pixels), Image.open(source, formats=_PLUGINS) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise ImageError("B66", name, f"{width} x {height} pixels, {_limit(max_pixels)}")
+                    raise ImageError("B66", name, too_large(width, height, max_pixels))
                 yield image
     except (InputError, KeyboardInterrupt):
         raise
     except FileNotFoundError as error:
         raise ImageError("B32", name, "no such file") from error
     except Image.DecompressionBombError as error:
-        raise ImageError("B66", name, _limit(max_pixels)) from error
+        raise ImageError("B66", name, str(error)) from error
     except Image.UnidentifiedImageError as error:
         raise ImageError(*_why_unidentified(path, name)) from error
     except Exception as error:  # Pillow's plugins raise almost anything on a damaged file
@@ -198,8 +208,10 @@ def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError("B65", name, f"damaged image: {error or type(error).__name__}") from error
 
 
-def _limit(max_pixels: int) -> str:
-    return f"more than the limit of {max_pixels} pixels; cut it into tiles"
+def too_large(width: int, height: int, max_pixels: int) -> str:
+    """What is said of an image over the limit."""
+    fix = "cut it into tiles, or convert its labels with a higher --max-pixels"
+    return f"{width} x {height} pixels, more than the limit of {max_pixels}; {fix}"
 
 
 @contextmanager
@@ -283,9 +295,9 @@ def _late_png_exif(image: Image.Image) -> bytes | None:
     return tail[at + 4 : end] if checked else None  # unchecked: four letters among the pixels
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str, max_value: float | None = None) -> Image.Image:
     try:
-        return to_rgb(image)
+        return to_rgb(image, max_value)
     except NoWayError as error:
         raise ImageError("B62", name, str(error)) from error
 

@@ -1,10 +1,14 @@
 """From the colour modes and depths of image files to 8-bit RGB.
 
-16-bit grey is scaled by its type (65535 -> 255), or by the highest value that a TIFF says itself; 32-bit and float grey
-from its lowest to its highest value, without the value that stands for "no data", which becomes black.
+Channels of 16 bits are scaled by the highest value that the user or a TIFF itself states, else by their type
+(65535 -> 255); 32-bit and float grey by the user's highest value, else from its lowest to its highest. Pixels of the
+value that stands for "no data" become black.
 """
 
 from __future__ import annotations
+
+import sys
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,29 +18,66 @@ DARK = 16  # of 255: what no pixel of a 12-bit picture passes when it is scaled 
 _NO_DATA = (-9999.0, -99999.0, -32768.0, -32767.0)
 
 
+def nearly_black(bits: int, picture: Image.Image) -> str:
+    """What is said of a picture whose values, of `bits` bits in its file, use so little of them that it is black as
+    RGB; "" of any other."""
+    extrema: Any = picture.getextrema()  # of RGB, a pair a channel
+    highest = max(high for _, high in extrema)
+    if bits <= 8 or not 0 < highest <= DARK:
+        return ""
+    return f"nearly black: its values use little of the {bits} bits, the highest becomes {highest} of 255"
+
+
 class NoWayError(ValueError):
     """A picture that cannot become RGB; the text says why."""
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """A decoded picture as 8-bit RGB. Raises NoWayError."""
+def to_rgb(image: Image.Image, max_value: float | None = None) -> Image.Image:
+    """A decoded picture as 8-bit RGB. max_value: what becomes white where there are more than 8 bits. Raises NoWayError."""
     mode = image.mode
     if mode == "RGB":
         return image if type(image) is Image.Image else image.copy()
     tags = getattr(image, "tag_v2", {})
     if mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.float32) * (255.0 / _highest(tags))
+        grey = np.asarray(image).astype(np.float32) * (255.0 / highest_value(tags, max_value))
     elif mode in ("I", "F"):
         grey = np.asarray(image).astype(np.float64)
         if not np.isfinite(grey).all():
             raise NoWayError("pixels that are not finite numbers")
-        grey = _stretched(grey, tags)
+        grey = _stretched(grey, tags, max_value)
     else:
         try:
             return image.convert("RGB")
         except ValueError as error:
             raise NoWayError(f"no way from colour mode {mode} to RGB; save it as RGB") from error
-    return Image.fromarray(np.rint(np.minimum(grey, 255)).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(_to_bytes(grey)).convert("RGB")
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+
+
+def low_bytes(image: Image.Image) -> bool:
+    """Make a picture of 16-bit colours that is not decoded yet give the low byte of each value, where Pillow gives the
+    high one: it reads the bytes in the wrong order. False: the file holds no such colours."""
+    swapped = {"RGB;16L": "RGB;16B", "RGB;16B": "RGB;16L", "RGB;16N": f"RGB;16{'B' if sys.byteorder == 'little' else 'L'}"}
+    swapped |= {f"{x}{k[3:]}": f"{x}{v[3:]}" for x in ("RGBA", "RGBX") for k, v in list(swapped.items())}
+    if not image.tile or any(_raw_mode(tile) not in swapped for tile in image.tile):
+        return False
+    for k, tile in enumerate(image.tile):
+        raw = swapped[_raw_mode(tile)]
+        image.tile[k] = tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
+    return True
+
+
+def _raw_mode(tile) -> str:
+    return tile.args if isinstance(tile.args, str) else str(tile.args[0]) if tile.args else ""
+
+
+def from_16_bits(high: Image.Image, low: Image.Image, highest: float) -> Image.Image:
+    """RGB of colours of 16 bits, given as their high and their low bytes; `highest` becomes white."""
+    values = np.asarray(high)[..., :3].astype(np.float32) * 256 + np.asarray(low)[..., :3]
+    return Image.fromarray(_to_bytes(values * (255.0 / highest)))
 
 
 def bits_of(image: Image.Image) -> int:
@@ -54,15 +95,19 @@ def bits_of(image: Image.Image) -> int:
     return max(stated) if isinstance(stated, tuple) else int(stated)
 
 
-def _highest(tags) -> int:
-    stated = tags.get(MAX_VALUE_TAG, 65535)
-    stated = max(stated) if isinstance(stated, tuple) else stated
-    return stated if 255 < stated < 65535 else 65535
+def highest_value(tags, max_value: float | None = None) -> float:
+    """What becomes white in channels of 16 bits: what the user says, else what the TIFF says, else 65535."""
+    if max_value:
+        return max_value
+    stated, bits = (max(v) if isinstance(v, tuple) else v for v in (tags.get(MAX_VALUE_TAG, 0), tags.get(BITS_TAG, 16)))
+    return stated if 255 < stated < 65535 else 2**bits - 1 if 8 < bits < 16 else 65535
 
 
-def _stretched(grey: np.ndarray, tags) -> np.ndarray:
-    """From the lowest value, black, to the highest, white; pixels without data are black."""
+def _stretched(grey: np.ndarray, tags, max_value: float | None) -> np.ndarray:
+    """From the lowest value, black, to the highest, white; or from 0 to `max_value`. Pixels without data are black."""
     missing = _without_data(grey, tags)
+    if max_value:
+        return np.where(missing, 0.0, grey * (255.0 / max_value))
     there = grey[~missing]
     low, high = (float(there.min()), float(there.max())) if there.size else (0.0, 0.0)
     scaled = (grey - low) * (255.0 / (high - low)) if high > low else np.zeros_like(grey)

@@ -11,9 +11,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from label_tools.document import coco_file
 from label_tools.formats.labelme import IGNORE_LABEL
+from label_tools.pictures.images import MAX_PIXELS, image_info, open_image
+from label_tools.pictures.pixels import nearly_black
+from label_tools.pictures.unread_files import not_read
 from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
 from label_tools.readers.parts import PARTS
@@ -21,10 +25,11 @@ from label_tools.shapes.instances import ImageRecord, Instance, Tally
 from label_tools.text import bad_input, own_folders
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
-from label_tools.text.findings import ERROR, NOTE, Finding, count_levels, worst_first
+from label_tools.text.findings import ERROR, NOTE, WARNING, Finding, count_levels, worst_first
 from label_tools.text.messages import counted
 
 KIND = "conversion"  # in the marker of a folder
+_LOOKED_AT = 3  # pictures, to see whether they become black
 _LOST = {  # what is skipped with an error -> its noun
     "images left out": "image",
     "label files that cannot be read": "file",
@@ -41,6 +46,7 @@ class Reading:
     image_root: Path
     records: list[ImageRecord]
     tally: Tally
+    opening: dict[str, Any] = field(default_factory=dict)  # `coco_file.opening` of a COCO file that was read
 
 
 @dataclass
@@ -53,6 +59,7 @@ class Conversion:
     names: list[str]
     tally: Tally
     spelling: dict[str, str] = field(default_factory=dict)
+    opening: dict[str, Any] = field(default_factory=dict)
 
     @property
     def findings(self) -> list[Finding]:
@@ -130,6 +137,27 @@ class Conversion:
             ],
         }
 
+    def look_over(self) -> None:
+        """Add findings on the whole: nothing to learn from, pictures that become black, files beside them not read."""
+
+        def say(code: str, file: object, text: str, fix: str = "") -> None:
+            self.findings.append(Finding(code, WARNING, str(file), "", text, fix))
+
+        if not any(not one.crowd for r in self.records for one in r.instances):
+            say("B54", self.source, "no object that can be learned")
+        for record in self.records[:: max(1, len(self.records) // _LOOKED_AT)][:_LOOKED_AT]:
+            path = self.image_root / record.file_name
+            try:
+                bits = image_info(path, max_pixels=self.opening.get("max_pixels", MAX_PIXELS)).bits
+                dark = nearly_black(bits, open_image(path, **self.opening)) if bits > 8 else ""
+            except InputError as error:
+                dark = str(error)
+            if dark:
+                say("B62", path, dark, "--max-value N says what is white, as 4095 for 12 bits")
+                break
+        if text := not_read(os.path.join(d, n) for d, _, names in os.walk(self.image_root) for n in names):
+            say("B64", self.image_root, text)
+
     def class_counts(self) -> Counter[str]:
         """Objects per class name, without the ignore regions that belong to no class."""
         return Counter(
@@ -140,7 +168,7 @@ class Conversion:
         )
 
     def _info(self, out: str | os.PathLike) -> dict:
-        return {"image_root": _relative(self.image_root, Path(out).parent)}
+        return {**self.opening, "image_root": _relative(self.image_root, Path(out).parent)}
 
     def _categories(self) -> list[dict]:
         return [{"id": i, "name": name} for i, name in enumerate(self.names, start=1)]
@@ -210,7 +238,7 @@ def convert(
         for label, name in spelling.items():
             found[name] += counts[label]
         tally.findings += alike_finding(found, str(reading.source), "", annotations="FILE", files=holders)
-    return Conversion(reading.source, reading.image_root, reading.records, names, tally, spelling)
+    return Conversion(reading.source, reading.image_root, reading.records, names, tally, spelling, reading.opening)
 
 
 def account_path(out: str | os.PathLike) -> Path:

@@ -75,7 +75,8 @@ def read_coco(
     findings: list[Finding] = []
     root = _folder(image_root if image_root is not None else coco_file.image_root(raw, source))
     document = coco_reader.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
-    images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
+    stated = coco_file.opening(raw, str(source)).get("max_pixels", MAX_PIXELS)
+    images = ImageFolder(root, max_pixels=max(max_pixels, stated), follow_links=follow_links)
     errors = [f for f in findings if f.level == ERROR]
     left_out = Counter(f.code for f in errors if not f.place.startswith("images["))
     images_left_out = [f.code for f in errors if f.place.startswith("images[")]  # with all their objects
@@ -103,7 +104,8 @@ def read_coco(
         record.instances = [_coco_instance(a, names) for a in annotations]
         _join_ignore_regions(record, tally)
         records.append(record)
-    return Reading(source, root, _sorted(records), tally), [names[i] for i in sorted(names)]
+    opening = coco_file.opening(raw, str(source))
+    return Reading(source, root, _sorted(records), tally, opening), [names[i] for i in sorted(names)]
 
 
 def read_coco_files(
@@ -127,7 +129,8 @@ def read_coco_files(
         for record in one.records if below != "." else ():
             record.file_name = f"{below}/{record.file_name}"
     records = [record for one in readings for record in one.records]
-    return Reading(Path(source), root, _sorted(records), tally), list(names)
+    opening = {key: value for one in readings for key, value in one.opening.items()}
+    return Reading(Path(source), root, _sorted(records), tally, opening), list(names)
 
 
 def _coco_image(image: dict, images: ImageFolder, source: str, tally: Tally) -> ImageRecord:

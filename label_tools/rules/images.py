@@ -8,17 +8,17 @@ image cannot be used.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.pictures.duplicates import Fingerprint, fingerprint, look_alike, same_pixels
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import MAX_PIXELS, ImageError, ImageInfo, image_info, may_be_cut_off, open_image
-from label_tools.pictures.pixels import DARK
+from label_tools.pictures.pixels import nearly_black
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
@@ -37,14 +37,20 @@ _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 class ImageRules:
-    """Checks the images of one document. `findings` grows; `prints` holds fingerprints when decoding."""
+    """Checks the images of one document. `findings` grows; `prints` holds fingerprints when decoding.
 
-    def __init__(self, root: Path, name: str, *, decode: bool = False) -> None:
-        self.root, self.name, self.decode = root, name, decode
+    opening: how its pictures are opened, `coco_file.opening`.
+    """
+
+    def __init__(
+        self, root: Path, name: str, *, decode: bool = False, opening: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        self.root, self.name, self.decode, self.opening = root, name, decode, opening
+        self._limit = opening.get("max_pixels", MAX_PIXELS)
         self.findings: list[Finding] = []
         self.prints: list[tuple[str, Fingerprint]] = []
         self.checked = 0
-        self._images = ImageFolder(root, max_pixels=MAX_PIXELS, follow_links=True)  # a link is a warning
+        self._images = ImageFolder(root, max_pixels=self._limit, follow_links=True)  # a link is a warning
 
     def check(self, image: dict) -> dict | None:
         """The entry of one image, repaired where that is safe, or None when the image cannot be used."""
@@ -64,12 +70,14 @@ class ImageRules:
         elif not path.resolve().is_relative_to(self.root.resolve()):
             self._say(WARNING, "B31", image, f"is a link that leads out of {self.root}", "copy the file there")
         try:
-            info = image_info(path)
+            info = image_info(path, max_pixels=self._limit)
             if info.format in _MAY_HAVE_FRAMES or (self.decode and info.format == "PNG"):
-                info = image_info(path, frames=True)
+                info = image_info(path, max_pixels=self._limit, frames=True)
             if self.decode or info.bits > 8 or may_be_cut_off(path, info.format):
-                picture = open_image(path)
-                self._dark(image, info, picture)
+                picture = open_image(path, **self.opening)
+                if text := nearly_black(info.bits, picture):
+                    remedy = f"say what is white: frcnn convert coco {shlex.quote(self.name)} --max-value 4095 --out NEW.json"
+                    self._say(WARNING, "B62", image, text, remedy)
                 if self.decode:
                     self.prints.append((image["file_name"], fingerprint(picture)))
         except ImageError as error:
@@ -100,17 +108,10 @@ class ImageRules:
         if info.frames > 1:
             self._say(NOTE, "B63", image, f"{info.frames} frames; only the first one is used")
         if info.bits > 8:
-            self._say(NOTE, "B62", image, f"{info.bits} bits a channel; scaled to 8")
+            white = f", {self.opening['max_value']:g} as white" if "max_value" in self.opening else ""
+            self._say(NOTE, "B62", image, f"{info.bits} bits a channel; scaled to 8{white}")
         if info.mode in _ALPHA:
             self._say(NOTE, "B62", image, "has transparency, which is dropped")
-
-    def _dark(self, image: dict, info: ImageInfo, picture: Image.Image) -> None:
-        extrema: Any = picture.getextrema()  # of RGB, a pair a channel
-        highest = max(high for _, high in extrema)
-        if info.bits > 8 and 0 < highest <= DARK:
-            text = f"nearly black: its values use little of the {info.bits} bits, the highest becomes {highest} of 255"
-            remedy = "save it with 8 bits, scaled (magick in.tif -auto-level -depth 8 out.png)"
-            self._say(WARNING, "B62", image, text, remedy)
 
     def summary(self) -> list[Finding]:
         """The findings; one instead of thousands when no image at all was found."""

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from label_tools.document import coco_file
 from label_tools.pictures.images import open_image
 from label_tools.pictures.our_outputs import DRAWN, drawing_paths, refuse_undrawn
 from label_tools.readers.sources import Source
@@ -64,6 +65,7 @@ class Painter:
         categories = sorted(document["categories"], key=lambda category: category["id"])
         self.names = {category["id"]: category["name"] for category in categories}
         self.colours = {number: class_colour(number) for number in self.names}
+        self.opening = coco_file.opening(document)
         self.ids = ids
         self.problems: list[str] = []
 
@@ -72,7 +74,7 @@ class Painter:
         from label_tools.pictures.paint import paint
 
         try:
-            image = open_image(picture.path)
+            image = open_image(picture.path, **self.opening)
         except InputError as error:
             if str(error) not in self.problems:
                 self.problems.append(str(error))

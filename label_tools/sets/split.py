@@ -156,9 +156,10 @@ def _ties(
     if missing := next((path for path in paths if not os.path.isfile(path)), None):
         fix = "--image-root DIR names the folder of the images, --duplicates off splits without opening them"
         raise InputError(f"{missing}: no such file; {fix}")
+    opening = coco_file.opening(document, str(annotations))
     try:
         # disable=None: a bar only where a person watches
-        prints = list(tqdm(fingerprint_files(paths, jobs), "duplicates", len(paths), disable=None))
+        prints = list(tqdm(fingerprint_files(paths, jobs, **opening), "duplicates", len(paths), disable=None))
     except InputError as error:
         fix = f"`frcnn check {annotations} --decode --fix` writes a copy without it"
         raise InputError(f"{error} ({fix}; --duplicates off splits without opening the images)") from error

@@ -323,9 +323,10 @@ ROWS = (
         "B62",
         "colour modes",
         "grey, palette, alpha, CMYK, 16 bits, float, LAB",
-        "accept: 8-bit modes become RGB, transparency is dropped; 16-bit grey is scaled by 257 or by the highest value "
-        "that a TIFF states, 32-bit and float grey from its lowest to its highest value, pixels without data black; "
-        "`check` warns of what becomes nearly black. More than four bands, no way to RGB: leave out",
+        "accept: 8-bit modes become RGB, transparency is dropped; 16 bits a channel are scaled by the value of "
+        "--max-value, else by the highest that a TIFF states, else by 65535; 32-bit and float grey by --max-value, else from "
+        "its lowest to its highest value; pixels without data become black; `convert` and `check` warn of what becomes "
+        "nearly black. More than four bands, no way to RGB: leave out",
     ),
     Row(
         "B63",

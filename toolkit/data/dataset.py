@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Index:
     """A COCO file as flat arrays: nothing for forked workers to copy page by page (pytorch#13246).
 
     image_ids [N] int64; sizes [N,2] int32 (height, width); boxes [M,4] float32 XYXY pixels; labels [M] int64 1..K;
-    crowd [M] bool; row i owns boxes[first[i]:first[i+1]].
+    crowd [M] bool; row i owns boxes[first[i]:first[i+1]]. opening: `coco_file.opening`.
     """
 
     image_root: Path
@@ -45,6 +45,7 @@ class Index:
     names: np.ndarray  # all file names as one buffer of UTF-8 bytes
     name_ends: np.ndarray
     fingerprint: str
+    opening: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -99,8 +100,12 @@ def index_of(document: dict[str, Any], image_root: Path, where: str, check_files
         names=np.frombuffer(b"".join(names), dtype=np.uint8),
         name_ends=np.cumsum([len(n) for n in names]),
         fingerprint=_fingerprint(document),
+        opening=coco_file.opening(document, where),
     )
     if check_files:
+        most = index.opening.get("max_pixels", images.MAX_PIXELS)
+        for row in np.flatnonzero(sizes[:, 0].astype(np.int64) * sizes[:, 1] > most)[:1].tolist():
+            raise InputError(f"{index.path(row)}: {images.too_large(sizes[row, 1], sizes[row, 0], most)}")
         for row in range(len(index)):
             if not os.path.isfile(index.path(row)):
                 raise InputError(
@@ -137,6 +142,8 @@ def _to_xyxy(xywh: np.ndarray, sizes: np.ndarray, annotations: list[dict], where
 def _fingerprint(document: dict[str, Any]) -> str:
     """SHA-256 over what training sees: classes in order, images, boxes."""
     digest = hashlib.sha256()
+    if "max_value" in coco_file.opening(document):
+        digest.update(f"v{document['info']['max_value']}\n".encode())
     for c in document["categories"]:
         digest.update(f"c{c['id']}:{c['name']}\n".encode())
     for i in document["images"]:
@@ -178,7 +185,7 @@ class DetectionDataset(torch.utils.data.Dataset):
         if row in self._cache:
             return self._cache[row]
         path = self.index.path(row)
-        image = np.asarray(images.open_image(path))
+        image = np.asarray(images.open_image(path, **self.index.opening))
         height, width = (int(v) for v in self.index.sizes[row])
         if image.shape[:2] != (height, width):
             raise InputError(

@@ -77,7 +77,10 @@ def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inp
 
 def _write_annotations(made: Path, folder: Path, document: dict, image_root: Path, keys: tuple[str, ...]) -> None:
     slim = {
-        "info": {"image_root": os.path.relpath(image_root.resolve(), folder.resolve())},
+        "info": {
+            **coco_file.opening(document),
+            "image_root": os.path.relpath(image_root.resolve(), folder.resolve()),
+        },
         "images": [_only(IMAGE, image) for image in document["images"]],
         "annotations": [_only(keys, annotation) for annotation in document["annotations"]],
         "categories": [_only(("id", "name"), category) for category in document["categories"]],

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,15 @@ class Detections:
         )
 
 
-def open_source(source: Any) -> tuple[Path | Image.Image, Image.Image]:
-    """-> (what `Detections` remembers, the picture in RGB) of a path, a PIL image or an array [H,W,3] uint8."""
+def open_source(source: Any, opening: Mapping[str, Any]) -> tuple[Path | Image.Image, Image.Image]:
+    """-> (what `Detections` remembers, the picture in RGB) of a path, a PIL image or an array [H,W,3] uint8.
+
+    opening: keywords of `images.open_image`, for a path.
+    """
     if isinstance(source, (str, Path)):
         path = Path(source)
-        return path, images.open_image(path)
+        picture = images.open_image(path, **opening)
+        return picture if opening else path, picture
     if isinstance(source, Image.Image):
         picture = images.upright_rgb(source)
         return picture, picture

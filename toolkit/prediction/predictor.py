@@ -28,6 +28,7 @@ class Predictor:
         self.identity = self.checkpoint.meta["sha256"][checkpoint.WEIGHTS]
         self.categories = self.checkpoint.meta["classes"]
         self.score_thresholds = self.checkpoint.meta.get("score_thresholds", {})
+        self.opening = self.checkpoint.meta.get("opening", {})
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Found]:
         """Every detection in each image [H,W,3] uint8 RGB."""

@@ -6,9 +6,10 @@ import glob
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,18 +26,20 @@ _PATTERN = set("*?[")
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture to detect in. name: how results call it; pixels: [H,W,3] uint8 RGB where it is no file of its own."""
+    """One picture to detect in. name: how results call it; pixels: [H,W,3] uint8 RGB where it is no file of its own;
+    opening: keywords of `images.open_image` in place of the detector's own."""
 
     name: str
     path: Path | None = None
     pixels: np.ndarray | None = None
+    opening: Mapping[str, Any] = field(default_factory=dict)
 
-    def open(self) -> np.ndarray:
+    def open(self, opening: Mapping[str, Any]) -> np.ndarray:
         """[H,W,3] uint8 RGB. Raises ImageError naming the file."""
         if self.pixels is not None:
             return self.pixels
         assert self.path is not None, self.name
-        return np.asarray(images.open_image(self.path))
+        return np.asarray(images.open_image(self.path, **{**opening, **self.opening}))
 
 
 def find_images(sources: Sequence[str | os.PathLike]) -> list[tuple[Path, Path]]:

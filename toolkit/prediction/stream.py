@@ -8,14 +8,16 @@ ahead of it, whatever the number of pictures.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from toolkit.prediction.detector import Detector, Found, category_map
 from toolkit.prediction.sources import Picture
@@ -39,7 +41,7 @@ def detect_pictures(
     process. 0: read in between.
     """
     batch: list[tuple[Picture, np.ndarray]] = []
-    for picture, pixels, error in _opened(pictures, workers, batch_size):
+    for picture, pixels, error in _opened(detector, pictures, workers, batch_size):
         if batch and (pixels is None or pixels.shape != batch[0][1].shape or len(batch) == batch_size):
             yield from _detected(detector, batch)
             batch = []
@@ -58,26 +60,27 @@ def _detected(detector: Detector, batch: list[tuple[Picture, np.ndarray]]) -> It
 
 
 def _opened(
-    pictures: Iterable[Picture], workers: int, batch_size: int
+    detector: Detector, pictures: Iterable[Picture], workers: int, batch_size: int
 ) -> Iterator[tuple[Picture, np.ndarray | None, str]]:
+    open_one = partial(_open, opening=getattr(detector, "opening", {}))
     if not workers:
-        yield from map(_open, pictures)
+        yield from map(open_one, pictures)
         return
     rest = iter(pictures)
     with ThreadPoolExecutor(workers, "frcnn-pictures") as pool:
         try:
-            waiting = deque(pool.submit(_open, one) for one in islice(rest, workers + batch_size))
+            waiting = deque(pool.submit(open_one, one) for one in islice(rest, workers + batch_size))
             while waiting:
                 opened = waiting.popleft().result()
-                waiting.extend(pool.submit(_open, one) for one in islice(rest, 1))
+                waiting.extend(pool.submit(open_one, one) for one in islice(rest, 1))
                 yield opened
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _open(picture: Picture) -> tuple[Picture, np.ndarray | None, str]:
+def _open(picture: Picture, opening: Mapping[str, Any]) -> tuple[Picture, np.ndarray | None, str]:
     try:
-        return picture, picture.open(), ""
+        return picture, picture.open(opening), ""
     except InputError as error:
         return picture, None, str(error)
 
@@ -98,7 +101,8 @@ def detect_document(
     """
     ids = category_map(detector, document)
     images: Sequence[dict[str, Any]] = document["images"]
-    pictures = [Picture(str(i["file_name"]), image_root / str(i["file_name"])) for i in images]
+    opening = coco_file.opening(document)
+    pictures = [Picture(str(i["file_name"]), image_root / str(i["file_name"]), opening=opening) for i in images]
     for image, picture in zip(images, pictures, strict=True):
         if picture.path is None or not picture.path.is_file():
             raise InputError(

@@ -7,11 +7,14 @@ object is still seen. When an image cannot be opened the report says so instead 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from label_tools.document import coco_file
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_json
@@ -39,7 +42,8 @@ def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
     """Write gallery.json and pictures/ into an evaluation's folder."""
     galleries = choose(evaluation)
     wanted = dict.fromkeys((item.image, item.crop) for items in galleries.values() for item in items)
-    pictures, lost = _pictures(list(wanted), evaluation.tables.file_names, image_root)
+    opening = coco_file.opening(evaluation.document)
+    pictures, lost = _pictures(list(wanted), evaluation.tables.file_names, image_root, opening)
     spent = 0
     made: dict[tuple, dict] = {}
     for key in wanted:  # the first galleries have the first claim on the budget
@@ -67,17 +71,18 @@ def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
     write_json(folder / "gallery.json", {"galleries": shown, "note": note})
 
 
-def _pictures(wanted: list[tuple], file_names: list[str], image_root: Path) -> tuple[dict, list[str]]:
+def _pictures(
+    wanted: list[tuple], file_names: list[str], image_root: Path, opening: Mapping[str, Any]
+) -> tuple[dict, list[str]]:
     """{(image, crop): (JPEG, view, size)} of what can be opened, each image once, and why others cannot."""
-    from label_tools.document.coco_file import is_inside
     from label_tools.pictures.images import open_image
 
     pictures, lost = {}, []
     for row in sorted({image for image, _ in wanted}):
         try:
-            if not is_inside(file_names[row]):
+            if not coco_file.is_inside(file_names[row]):
                 raise InputError(f'file_name "{file_names[row]}" leads out of the image root')
-            image = open_image(image_root / file_names[row])
+            image = open_image(image_root / file_names[row], **opening)
         except (InputError, OSError, ValueError) as error:
             lost.append(str(error).replace(f"{image_root}/", ""))  # no path of this machine in a report
             continue

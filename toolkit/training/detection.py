@@ -110,6 +110,7 @@ class Detection(Task):
             "data_fingerprint": train.fingerprint,
             "val_fingerprint": val.fingerprint if val is not None else None,
             "score_thresholds": {},
+            "opening": dict(train.opening),
         }
 
     # --- training ---------------------------------------------------------------------------------------------
