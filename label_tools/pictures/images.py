@@ -199,7 +199,7 @@ def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise ImageError("B32", name, "no such file") from error
     except Image.DecompressionBombError as error:
-        raise ImageError("B66", name, str(error)) from error
+        raise ImageError("B66", name, _limit(max_pixels)) from error
     except Image.UnidentifiedImageError as error:
         raise ImageError(*_why_unidentified(path, name)) from error
     except Exception as error:  # Pillow's plugins raise almost anything on a damaged file
@@ -210,8 +210,12 @@ def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
 
 def too_large(width: int, height: int, max_pixels: int) -> str:
     """What is said of an image over the limit."""
+    return f"{width} x {height} pixels, {_limit(max_pixels)}"
+
+
+def _limit(max_pixels: int) -> str:
     fix = "cut it into tiles, or convert its labels with a higher --max-pixels"
-    return f"{width} x {height} pixels, more than the limit of {max_pixels}; {fix}"
+    return f"more than the limit of {max_pixels}; {fix}"
 
 
 @contextmanager

@@ -283,7 +283,7 @@ def _cut(path: Path) -> None:
 
 def _deep(mode: str, dtype, suffix: str = "png"):
     def write(path: Path) -> None:
-        Image.fromarray(np.arange(W * H).reshape(H, W).astype(dtype)).save(path)
+        Image.fromarray((20 * np.arange(W * H)).reshape(H, W).astype(dtype)).save(path)
 
     return with_image(write, f"a.{suffix}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from label_tools.pictures.images import ImageError, image_info, open_image
 from label_tools.pictures.unread_files import HAS_HEIC, not_read
 from label_tools.rules.images import ImageRules
+from label_tools.text.errors import InputError
 
 
 def tiff(path: Path, pixels: np.ndarray, **tags) -> Path:
@@ -80,6 +82,69 @@ def test_colours_of_16_bits_are_seen_in_a_png_and_a_tiff(tmp_path):
         assert image_info(tmp_path / name).bits == 16
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "b.png")
     assert image_info(tmp_path / "b.png").bits == 8
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_colours_of_12_bits_are_scaled_by_what_is_said_to_be_white(tmp_path, name, bands):
+    """4095 becomes 255, 2048 becomes 127.5 and 819 becomes 51; without it /256 leaves 15, 8 and 3."""
+    cv2 = pytest.importorskip("cv2")  # Pillow writes none
+    pixels = np.zeros((1, 2, bands), np.uint16)
+    pixels[0, 0, :3], pixels[0, 1, :3] = (819, 2048, 4095), 5000  # blue, green, red; more than white stays white
+    assert cv2.imwrite(str(tmp_path / name), pixels)
+    scaled = np.asarray(open_image(tmp_path / name, max_value=4095)).tolist()
+    assert scaled == [[[255, 128, 51], [255, 255, 255]]]
+    assert np.asarray(open_image(tmp_path / name)).tolist()[0][0] == [15, 8, 3]
+
+
+def test_grey_is_scaled_by_what_is_said_to_be_white(tmp_path):
+    """Of 16 bits by 4095; float from 0 to 40: 20 is half of it, below 0 and without data black. 8 bits stay."""
+    deep = tiff(tmp_path / "a.tif", np.array([[0, 819, 4095, 9000]], dtype=np.uint16))
+    assert np.asarray(open_image(deep, max_value=4095))[..., 0].tolist() == [[0, 51, 255, 255]]
+    real = tiff(tmp_path / "b.tif", np.array([[20.0, 40.0, -3.0, -9999.0]], dtype=np.float32), t42113="-9999")
+    assert np.asarray(open_image(real, max_value=40))[..., 0].tolist() == [[128, 255, 0, 0]]
+    Image.fromarray(np.full((4, 4, 3), 200, np.uint8)).save(tmp_path / "c.png")
+    assert np.asarray(open_image(tmp_path / "c.png", max_value=4095)).max() == 200
+
+
+def test_convert_says_what_is_black_and_what_it_wrote_is_read_so_everywhere(tmp_path, capsys):
+    """--max-value 4095 is in the file: `check` is silent, `draw` and a training's pixels are 3000 * 255 / 4095 = 187."""
+    from label_tools.__main__ import main
+    from toolkit.data.dataset import DetectionDataset, read_index
+
+    Image.fromarray(np.full((40, 60), 3000, np.uint16)).save(tmp_path / "a.png")
+    objects = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400, "iscrowd": 0}]
+    images = [{"id": 1, "file_name": "a.png", "width": 60, "height": 40}]
+    document = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "in.json").write_text(json.dumps(document))
+    words = ["convert", "coco", str(tmp_path / "in.json")]
+    assert main([*words, "--out", str(tmp_path / "dark.json")]) == 0
+    assert "a.png: nearly black" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "out.json"), "--max-value", "4095"]) == 0
+    assert "black" not in capsys.readouterr().err
+    assert main(["check", str(tmp_path / "out.json")]) == 0
+    assert "scaled to 8, 4095 as white" in (said := capsys.readouterr().out) and "black" not in said
+    index = read_index(tmp_path / "out.json")
+    assert (DetectionDataset(index).pixels(0) == 187).all()
+    assert index.fingerprint != read_index(tmp_path / "dark.json").fingerprint
+    assert main([words[0], words[1], str(tmp_path / "out.json"), "--out", str(tmp_path / "again.json")]) == 0
+    assert json.loads((tmp_path / "again.json").read_text())["info"]["max_value"] == 4095
+
+
+def test_a_picture_over_the_limit_is_refused_before_training_and_allowed_where_convert_was_told(tmp_path):
+    from toolkit.data.dataset import read_index
+
+    images = [{"id": 1, "file_name": "a.png", "width": 12_000, "height": 9_000}]
+    document = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    (tmp_path / "a.png").write_bytes(b"never opened")
+    with pytest.raises(InputError, match=r"a.png: 12000 x 9000 pixels, more than the limit of 100000000; cut it"):
+        read_index(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text(json.dumps({**document, "info": {"max_pixels": 108_000_000}}))
+    assert read_index(tmp_path / "a.json").opening == {"max_pixels": 108_000_000}
+    (tmp_path / "a.json").write_text(json.dumps({**document, "info": {"max_value": "white"}}))
+    with pytest.raises(InputError, match=r"info.max_value: found 'white', needs a number"):
+        read_index(tmp_path / "a.json")
 
 
 def test_too_many_bands_are_counted_and_the_way_out_is_said(tmp_path):
