@@ -214,7 +214,9 @@ def opening(document: Document, name: str = "info") -> dict[str, Any]:
     `info.max_value`: what becomes white in pictures of more than 8 bits; `info.max_pixels`: the largest one allowed.
     """
     info = document.get("info")
-    stated = {k: info[k] for k in ("max_value", "max_pixels") if info.get(k) is not None} if isinstance(info, dict) else {}
+    stated = (
+        {k: info[k] for k in ("max_value", "max_pixels") if info.get(k) is not None} if isinstance(info, dict) else {}
+    )
     for key, value in stated.items():
         if not is_number(value) or not 1 <= value < 2**40:
             raise InputError(f"{name}, info.{key}: found {short(value)}, needs a number from 1 on")

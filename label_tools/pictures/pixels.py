@@ -33,7 +33,7 @@ class NoWayError(ValueError):
 
 
 def to_rgb(image: Image.Image, max_value: float | None = None) -> Image.Image:
-    """A decoded picture as 8-bit RGB. max_value: what becomes white where there are more than 8 bits. Raises NoWayError."""
+    """A decoded picture as 8-bit RGB. max_value: what is white where there are more than 8 bits. Raises NoWayError."""
     mode = image.mode
     if mode == "RGB":
         return image if type(image) is Image.Image else image.copy()
@@ -60,7 +60,11 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
 def low_bytes(image: Image.Image) -> bool:
     """Make a picture of 16-bit colours that is not decoded yet give the low byte of each value, where Pillow gives the
     high one: it reads the bytes in the wrong order. False: the file holds no such colours."""
-    swapped = {"RGB;16L": "RGB;16B", "RGB;16B": "RGB;16L", "RGB;16N": f"RGB;16{'B' if sys.byteorder == 'little' else 'L'}"}
+    swapped = {
+        "RGB;16L": "RGB;16B",
+        "RGB;16B": "RGB;16L",
+        "RGB;16N": f"RGB;16{'B' if sys.byteorder == 'little' else 'L'}",
+    }
     swapped |= {f"{x}{k[3:]}": f"{x}{v[3:]}" for x in ("RGBA", "RGBX") for k, v in list(swapped.items())}
     if not image.tile or any(_raw_mode(tile) not in swapped for tile in image.tile):
         return False

@@ -76,8 +76,8 @@ class ImageRules:
             if self.decode or info.bits > 8 or may_be_cut_off(path, info.format):
                 picture = open_image(path, **self.opening)
                 if text := nearly_black(info.bits, picture):
-                    remedy = f"say what is white: frcnn convert coco {shlex.quote(self.name)} --max-value 4095 --out NEW.json"
-                    self._say(WARNING, "B62", image, text, remedy)
+                    command = f"frcnn convert coco {shlex.quote(self.name)} --max-value 4095 --out NEW.json"
+                    self._say(WARNING, "B62", image, text, f"say what is white: {command}")
                 if self.decode:
                     self.prints.append((image["file_name"], fingerprint(picture)))
         except ImageError as error:

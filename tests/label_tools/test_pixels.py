@@ -108,7 +108,7 @@ def test_grey_is_scaled_by_what_is_said_to_be_white(tmp_path):
 
 
 def test_convert_says_what_is_black_and_what_it_wrote_is_read_so_everywhere(tmp_path, capsys):
-    """--max-value 4095 is in the file: `check` is silent, `draw` and a training's pixels are 3000 * 255 / 4095 = 187."""
+    """The file holds --max-value 4095: `check` is silent, a training's pixels are 3000 * 255 / 4095 = 187."""
     from label_tools.__main__ import main
     from toolkit.data.dataset import DetectionDataset, read_index
 
