@@ -66,11 +66,12 @@ def low_bytes(image: Image.Image) -> bool:
         "RGB;16N": f"RGB;16{'B' if sys.byteorder == 'little' else 'L'}",
     }
     swapped |= {f"{x}{k[3:]}": f"{x}{v[3:]}" for x in ("RGBA", "RGBX") for k, v in list(swapped.items())}
-    if not image.tile or any(_raw_mode(tile) not in swapped for tile in image.tile):
+    tiles = getattr(image, "tile", [])  # what is still to be decoded
+    if not tiles or any(_raw_mode(tile) not in swapped for tile in tiles):
         return False
-    for k, tile in enumerate(image.tile):
+    for k, tile in enumerate(tiles):
         raw = swapped[_raw_mode(tile)]
-        image.tile[k] = tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
+        tiles[k] = tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
     return True
 
 
