@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from label_tools.text.errors import InputError
 from toolkit.prediction.detector import Detector
+from toolkit.prediction.onnx_detector import OnnxDetector, is_onnx
 
 
 def open_detector(place: Path, device: str = "auto", precision: str = "auto") -> Detector:
-    """The detector at `place`: a run folder, or a checkpoint in one. Raises InputError."""
+    """The detector at `place`: a run folder, a checkpoint in one, or a file of `frcnn export onnx`, which needs no torch.
+    Raises InputError."""
+    if is_onnx(place):
+        if device not in ("auto", "cpu"):
+            raise InputError(f"--device {device}: an ONNX file runs on the CPU here; needs auto or cpu")
+        return OnnxDetector(place)
     from toolkit.prediction.predictor import Predictor
 
     return Predictor(place, device, precision)

@@ -1,0 +1,54 @@
+"""`frcnn export onnx RUN --out model.onnx`: a trained detector as one file for onnxruntime, proven equal."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    """Add `onnx` to the formats of `frcnn export`."""
+    formats = next(
+        action for action in subparsers.choices["export"]._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    parser = formats.add_parser(
+        "onnx",
+        help="a trained detector for onnxruntime, proven equal (extra: onnx)",
+        description="Writes the best checkpoint of RUN as one ONNX file that takes a picture of any size and gives its "
+        "detections. The file is written only when it finds what the run finds in every validation picture, at other "
+        "sizes and in a picture without objects: boxes within .01 pixels, scores within .0001.",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write, model.onnx")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="COCO file to compare on (default: RUN/val.json)")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    parser.add_argument("--image-size", type=int, metavar="PX", help="shorter side the network sees (default: RUN's)")
+    parser.add_argument("--proposals", type=int, metavar="N", help="boxes it looks at closely (default: RUN's)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from label_tools.text.errors import InputError
+    from toolkit.deployment import export
+
+    for name in ("image_size", "proposals"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')}: found {value}, needs 1 or more")
+    result = export.export_onnx(
+        args.checkpoint,
+        args.out,
+        data=args.data,
+        image_root=args.images,
+        image_size=args.image_size,
+        proposals=args.proposals,
+        each=_progress,
+    )
+    print("\n".join(export.summary(args.out, result)))
+    return 0
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() or done == total:
+        end = "\n" if done == total else ""
+        print(f"\rcomparing: {done}/{total} images", end=end, file=sys.stderr, flush=True)
