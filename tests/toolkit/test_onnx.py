@@ -1,0 +1,155 @@
+"""An exported detector: equal to the run at every size, refused when it is not, run without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from label_tools.text.errors import InputError
+from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
+from toolkit.deployment import agreement, export, graph
+from toolkit.prediction.onnx_detector import OnnxDetector
+from toolkit.prediction.open_detector import open_detector
+from toolkit.prediction.predictor import Predictor
+
+ROOT = Path(__file__).resolve().parents[2]
+THRESHOLDS = {"square": 0.33, "disc": 0.4}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with `run`, an untrained network and val.json, and `model.onnx`, its export."""
+    folder = tmp_path_factory.mktemp("export")
+    draw_data(folder / "data")
+    run = untrained_run(folder / "run", THRESHOLDS)
+    export.export_onnx(run, folder / "model.onnx", data=folder / "data" / "val.json")
+    return folder
+
+
+def test_exported_finds_the_same_at_sizes_that_were_never_traced(place):
+    original, exported = Predictor(place / "run"), OnnxDetector(place / "model.onnx")
+    random = np.random.default_rng(1)
+    for height, width in ((17, 230), (64, 64), (199, 40), (428, 640), (301, 33)):
+        image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        (theirs,), (ours,) = original.detect([image]), exported.detect([image])
+        assert len(theirs) == len(ours) > 0
+        for one, other in zip(theirs, ours):
+            assert one["category_id"] == other["category_id"]
+            assert one["bbox"] == pytest.approx(other["bbox"], abs=0.01)
+            assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+def test_thresholds_of_each_class_lie_in_the_graph(place):
+    detector = OnnxDetector(place / "model.onnx")
+    image = np.random.default_rng(2).integers(0, 256, (80, 90, 3), dtype=np.uint8)
+    boxes, labels, scores = detector.arrays(image)
+    shown = detector.arrays(image, ("boxes", "labels", "scores"))
+    keep = scores >= np.array([2, *THRESHOLDS.values()], dtype=np.float32)[labels]
+    assert 0 < keep.sum() < len(keep)
+    for one, other in zip(shown, (boxes[keep], labels[keep], scores[keep])):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("min_size, max_size", [(320, 534), (64, 96)])
+def test_resize_is_torchvisions_to_a_rounding(min_size, max_size):
+    transform = GeneralizedRCNNTransform(min_size, max_size, [0.0] * 3, [1.0] * 3).eval()
+    random = np.random.default_rng(0)
+    # 428 and 843: traced by torchvision itself they become 319 and 533 pixels
+    for height, width in ((428, 640), (843, 602), (602, 843), (1, 1), (5, 300), (320, 320)):
+        image = torch.from_numpy(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        batch, _ = transform([image.permute(2, 0, 1).float() / 255])
+        (size,) = batch.image_sizes
+        ours = graph.resized(image, min_size, max_size)
+        assert tuple(ours.shape[:2]) == size
+        theirs = batch.tensors[0, :, : size[0], : size[1]].permute(1, 2, 0)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+
+
+def test_difference_counts_what_has_no_partner():
+    def found(*rows):
+        table = np.array(rows, dtype=float).reshape(-1, 6)
+        return table[:, :4], table[:, 4].astype(int), table[:, 5]
+
+    one = found((0, 0, 10, 10, 1, 0.9), (20, 20, 30, 30, 2, 0.8))
+    assert agreement.difference(one, one) == (0, 0, 0)
+    # changed places, .005 px and .00002 apart
+    other = found((20, 20, 30, 30.005, 2, 0.80002), (0, 0, 10, 10, 1, 0.9))
+    assert agreement.difference(one, other) == pytest.approx((0.005, 0.00002, 0))
+    assert agreement.difference(one, found((0, 0, 10, 10, 1, 0.9)))[2] == 1
+    assert agreement.difference(one, found((0, 0, 10, 10, 1, 0.9), (20, 20, 30, 30, 1, 0.8)))[2] == 1  # other class
+    assert agreement.difference(found(), found()) == (0, 0, 0)
+
+
+def test_a_graph_that_differs_is_not_written(place, tmp_path, monkeypatch):
+    right = graph.resized
+    monkeypatch.setattr(graph, "resized", lambda image, low, high: right(image, low - 1, high))  # torchvision's mistake
+    with pytest.raises(export.DisagreementError, match="not written: .* pictures differ: val1"):
+        export.export_onnx(place / "run", tmp_path / "wrong.onnx", data=place / "data" / "val.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_says_what_the_file_is(place):
+    meta = OnnxDetector(place / "model.onnx").meta
+    assert [c["name"] for c in json.loads(meta["classes"])] == list(NAMES)
+    assert json.loads(meta["score_thresholds"]) == THRESHOLDS
+    assert meta["checkpoint_sha256"] == Predictor(place / "run").identity
+    assert meta["opset"] == "17" and {"torch", "onnxruntime"} <= set(json.loads(meta["versions"]))
+    compared = json.loads(meta["agreement"])
+    assert compared["pictures_that_differ"] == 0 and compared["sizes"] >= 20
+    assert compared["largest_gap_pixels"] < 0.01 and compared["AP_original"] == compared["AP_exported"]
+
+
+def test_what_is_no_export_is_one_line(place, tmp_path):
+    import onnx
+
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(InputError, match=r"text\.onnx: is no ONNX model"):
+        open_detector(tmp_path / "text.onnx")
+    model = onnx.load(place / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(InputError, match="another program's model, needs a file of `frcnn export onnx`"):
+        open_detector(tmp_path / "other.onnx")
+    with pytest.raises(InputError, match=r"gone\.onnx: cannot be read"):
+        open_detector(tmp_path / "gone.onnx")
+    with pytest.raises(InputError, match="is there already"):
+        export.export_onnx(place / "run", place / "model.onnx", data=place / "data" / "val.json")
+    with pytest.raises(InputError, match=r"needs a file name that ends with \.onnx"):
+        export.export_onnx(place / "run", tmp_path / "model.pt", data=place / "data" / "val.json")
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse())
+from toolkit.__main__ import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def without_torch(*words: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_predict_runs_without_torch(place, tmp_path):
+    pictures = sorted((place / "data").rglob("val*.png"))
+    done = without_torch("predict", place / "model.onnx", *pictures, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "detections.json").read_bytes())
+    detector = Predictor(place / "run")
+    assert len(found["images"]) == len(pictures)
+    assert found["score_thresholds"] == THRESHOLDS and detector.score_thresholds == THRESHOLDS
