@@ -26,7 +26,11 @@ COMMANDS: tuple[str, ...] = (
     "prelabel",
     "baseline",
 )
-COMMANDS += ("export_onnx", "doctor", "demo")  # of this package, in commands/; those on labels are in label_tools/commands/
+COMMANDS += (
+    "export_onnx",
+    "doctor",
+    "demo",
+)  # of this package, in commands/; those on labels are in label_tools/commands/
 GROUPS = {  # as help lists them
     "Labels": "label convert check split draw stats merge rename remap export",
     "Training": "advise train crossval curve",

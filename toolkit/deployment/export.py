@@ -19,7 +19,7 @@ from label_tools.text.errors import InputError, MissingExtra
 from label_tools.text.messages import counted
 from toolkit import __version__, checkpoint
 from toolkit.deployment import agreement, graph
-from toolkit.deployment.agreement import Agreement, Detect
+from toolkit.deployment.agreement import Agreement
 from toolkit.networks import builder
 from toolkit.prediction.onnx_detector import ALL, EXTRA, FORMAT, INPUT, SHOWN, SUFFIX, OnnxDetector
 

@@ -10,8 +10,8 @@ from toolkit.prediction.onnx_detector import OnnxDetector, is_onnx
 
 
 def open_detector(place: Path, device: str = "auto", precision: str = "auto") -> Detector:
-    """The detector at `place`: a run folder, a checkpoint in one, or a file of `frcnn export onnx`, which needs no torch.
-    Raises InputError."""
+    """The detector at `place`: a run folder, a checkpoint in one, or an ONNX file of ours, which needs no torch. Raises
+    InputError."""
     if is_onnx(place):
         if device not in ("auto", "cpu"):
             raise InputError(f"--device {device}: an ONNX file runs on the CPU here; needs auto or cpu")
