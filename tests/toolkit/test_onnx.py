@@ -15,9 +15,11 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
 from toolkit.deployment import agreement, export, graph
+from toolkit.evaluation.compute import coco_metrics
 from toolkit.prediction.onnx_detector import OnnxDetector
 from toolkit.prediction.open_detector import open_detector
 from toolkit.prediction.predictor import Predictor
+from toolkit.prediction.stream import detect_document
 
 ROOT = Path(__file__).resolve().parents[2]
 THRESHOLDS = {"square": 0.33, "disc": 0.4}
@@ -153,3 +155,17 @@ def test_predict_runs_without_torch(place, tmp_path):
     detector = Predictor(place / "run")
     assert len(found["images"]) == len(pictures)
     assert found["score_thresholds"] == THRESHOLDS and detector.score_thresholds == THRESHOLDS
+
+
+def test_evaluate_runs_without_torch_and_gives_the_numbers_of_the_run(place, tmp_path):
+    data = place / "data" / "val.json"
+    done = without_torch("evaluate", place / "model.onnx", "--data", data, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    ours = json.loads(done.stdout)
+    document = json.loads(data.read_bytes())
+    theirs = coco_metrics(document, detect_document(Predictor(place / "run"), document, data.parent))
+    assert ours["AP"] == pytest.approx(theirs["AP"], abs=1e-9) and ours["num_detections"] == theirs["num_detections"]
+    assert {name: one["threshold"] for name, one in ours["thresholds"].items()} == THRESHOLDS
+    assert (tmp_path / "out" / "report.html").is_file()
+    done = without_torch("evaluate", place / "model.onnx")
+    assert done.returncode == 2 and "needs --data FILE" in done.stderr

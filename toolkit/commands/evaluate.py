@@ -17,7 +17,13 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         "(--annotations A --detections D --out DIR). Writes metrics.json and report.html; RUN/report.html stays about "
         "the run's own test split, else val, and other pages lie beside their numbers, RUN/<split>/report.html.",
     )
-    parser.add_argument("folder", nargs="?", type=Path, metavar="RUN", help="run folder, such as runs/train")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="RUN",
+        help="run folder, such as runs/train, or an exported model.onnx with --data",
+    )
     parser.add_argument("--split", help="split of the run (default: test, else val; with --data, named after FILE)")
     parser.add_argument("--data", type=Path, metavar="FILE", help="another COCO file than the run's own split")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="COCO file with the labels")
@@ -88,18 +94,35 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             "frcnn evaluate: needs RUN, or --annotations FILE --detections FILE --out DIR for any detector's results"
         )
-    if args.folder is not None and (args.annotations or args.detections or args.out):
+    exported = args.folder is not None and args.folder.suffix.lower() == ".onnx"
+    if exported and (args.data is None or args.split):
+        raise InputError(f"frcnn evaluate {args.folder}: needs --data FILE, the COCO file to evaluate on, and no --split")
+    if args.folder is not None and (args.annotations or args.detections or (args.out and not exported)):
         raise InputError("frcnn evaluate: RUN and --annotations, --detections, --out exclude each other")
     for path in [args.compare, *args.also]:
         if path is not None and not path.exists():
             raise InputError(f"{path}: not found; needs a run, an evaluation's folder or a COCO results file")
-    from toolkit.evaluation import evaluate
     from toolkit.report import tables, write_report
 
     settings = settings_of(args)
     settings.check()
-    split = ""
-    if args.folder is not None:
+    split, folder = "", args.out
+    if exported:  # without torch
+        from toolkit.evaluation import evaluate_exported
+
+        folder = args.out or evaluate_exported.place_of(args.folder, args.data)
+        metrics = evaluate_exported.evaluate_exported(
+            args.folder,
+            args.data,
+            folder,
+            image_root=args.images,
+            settings=settings,
+            each=_progress,
+            others=tuple(args.also),
+        )
+    elif args.folder is not None:
+        from toolkit.evaluation import evaluate
+
         split = args.split or evaluate.name_of_split(args.folder, args.data)
         folder = args.folder / split
         metrics = evaluate.evaluate_run(
@@ -114,7 +137,8 @@ def run(args: argparse.Namespace) -> int:
             others=tuple(args.also),
         )
     else:
-        folder = args.out
+        from toolkit.evaluation import evaluate
+
         metrics = evaluate.evaluate_files(
             args.annotations,
             args.detections,
@@ -133,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
         metrics = compare_with(folder, args.compare, settings, device=args.device, batch_size=args.batch_size)
     _print(metrics, args, tables)
     if not args.no_report:
-        path = write_report(args.folder or args.out, split)
+        path = write_report(folder if exported else args.folder or args.out, split)
         print(f"report: {path}", file=sys.stderr if args.json or args.markdown or args.latex else sys.stdout)
     return 0
 

@@ -23,7 +23,7 @@ BOX, SCORE = 0.01, 1e-4  # pixels of the picture; of a score in 0..1
 NUM_SIZES, SMALLEST, LARGEST = 24, 24, 1000  # pictures of other sizes, and the sides between which they are drawn
 BLANK = (240, 320)  # height, width of the picture that shows nothing
 
-Arrays = Sequence[np.ndarray]  # boxes [N,4] XYXY pixels, labels [N], scores [N]
+Arrays = list[np.ndarray]  # boxes [N,4] XYXY pixels, labels [N], scores [N]
 Detect = Callable[[np.ndarray], Arrays]  # of an image [H,W,3] uint8
 
 
@@ -115,7 +115,8 @@ def compare(
             start = time.perf_counter()
             both.append(detect(image))
             result.seconds[k] += (time.perf_counter() - start) / len(paths)
-            found[k].extend({"image_id": image_id, **d} for d in found_of(*both[k], category_ids))
+            boxes, labels, scores = both[k]
+            found[k].extend({"image_id": image_id, **d} for d in found_of(boxes, labels, scores, category_ids))
         result.add(name, image, *both)
         if each:
             each(done, len(paths))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from label_tools.document import coco_file
 from label_tools.text.atomic import atomic_write
@@ -38,13 +37,13 @@ class Loaded:
     """A checkpoint on the CPU, its network perhaps at another size or with fewer proposals than it was trained with."""
 
     found: checkpoint.Checkpoint
-    model: nn.Module
+    model: Any
     name: str
 
     @classmethod
     def of(cls, run: Path, image_size: int | None = None, proposals: int | None = None) -> Loaded:
         found = checkpoint.load(checkpoint.find(run))
-        model: Any = builder.restored(found)
+        model = builder.restored(found)
         set_speed(model, image_size, proposals)
         return cls(found, model, found.meta["architecture"]["name"])
 
@@ -134,7 +133,7 @@ def labels_of(
 def _without_detections(loaded: Loaded) -> None:
     """Where no picture was without detections, as of a network that is not trained: the same graph with a score floor
     that nothing reaches must give none, and not fail."""
-    model: Any = loaded.model
+    model = loaded.model
     floor, model.roi_heads.score_thresh = model.roi_heads.score_thresh, 2.0
     try:
         empty = with_metadata(graph.to_onnx(model, loaded.thresholds, loaded.name), metadata(loaded))

@@ -27,6 +27,7 @@ from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
 from toolkit.prediction.onnx_detector import ALL, INPUT, SHOWN
 
 OPSET = 17  # onnxruntime 1.13 and later; RoiAlign as torchvision computes it came with 16
+TORCHVISIONS: dict[type, type] = {TableRoIAlign: MultiScaleRoIAlign, FewCellsConv2d: nn.Conv2d}  # in place of ours
 EXAMPLE = (251, 333)  # height and width of the traced picture: no multiple of any stride
 
 
@@ -36,10 +37,7 @@ def exportable(model: nn.Module, name: str) -> Any:
         raise InputError(f"{name}: does not export to ONNX; needs a network of torchvision's kind (fasterrcnn_...)")
     plain = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)
     for module in plain.modules():
-        if type(module) is TableRoIAlign:
-            module.__class__ = MultiScaleRoIAlign
-        elif type(module) is FewCellsConv2d:
-            module.__class__ = nn.Conv2d
+        module.__class__ = TORCHVISIONS.get(type(module), type(module))
     return plain
 
 
@@ -49,7 +47,7 @@ class Detection(nn.Module):
     def __init__(self, model: Any, thresholds: Sequence[float]) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("thresholds", torch.tensor([2.0, *thresholds]))  # of label 0, which no detection has
+        self.thresholds = torch.tensor([2.0, *thresholds])  # of label 0, which no detection has
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         everything = detect(self.model, image)
@@ -98,7 +96,8 @@ def _neighbours(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For each pixel of a side of `new` pixels: the two of `old` that it lies between, and the share of the second.
     As torch computes it: the factor in single precision, one rounding of the product and the half together."""
     factor = (old.float() / new.float()).double()
-    at = ((torch.arange(new.long()[0]).double() + 0.5) * factor - 0.5).float().clamp(min=0)
+    count: Any = new.long()[0]  # a tensor: the tracer must not see a number
+    at = ((torch.arange(count).double() + 0.5) * factor - 0.5).float().clamp(min=0)
     low = at.floor()
     return low.long(), torch.minimum(low.long() + 1, old.long() - 1), at - low
 
@@ -109,7 +108,7 @@ def to_onnx(model: nn.Module, thresholds: Sequence[float], name: str) -> bytes:
     example = torch.randint(0, 256, (*EXAMPLE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     names = [*SHOWN, *ALL]
     axes = {INPUT: {0: "height", 1: "width"}} | {one: {0: "all" if one in ALL else "shown"} for one in names}
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # which the tracing exporter takes, other than its types say
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer's doubts about Python values: the comparison that follows settles
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)

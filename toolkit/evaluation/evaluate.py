@@ -14,6 +14,7 @@ from toolkit import checkpoint
 from toolkit.data.boxes import corners
 from toolkit.evaluation.compute import DEFAULTS, Settings, compute_metrics, read
 from toolkit.evaluation.detections import detections_of, read_detections
+from toolkit.evaluation.evaluate_exported import named_after
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
 from toolkit.metrics.arrays import Tables
 from toolkit.networks.view import View, coverage, view_of
@@ -77,8 +78,7 @@ def name_of_split(run: Path, data: Path | None = None) -> str:
     run's own splits."""
     if data is None:
         return "test" if (run / "test.json").is_file() else "val"
-    data = Path(data)
-    return f"{data.absolute().parent.name}-{data.stem}" if data.stem in ("train", "val", "test") else data.stem
+    return named_after(data)
 
 
 def evaluate_split(

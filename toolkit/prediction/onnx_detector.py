@@ -54,7 +54,11 @@ class OnnxDetector:
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
         """Every detection over the score floor in each image [H,W,3] uint8 RGB, best first."""
-        return [found_of(*self.arrays(image), self.category_ids) for image in images]
+        results = []
+        for image in images:
+            boxes, labels, scores = self.arrays(image)
+            results.append(found_of(boxes, labels, scores, self.category_ids))
+        return results
 
     def arrays(self, image: np.ndarray, outputs: Sequence[str] = ALL) -> list[np.ndarray]:
         """boxes [N,4] XYXY pixels of the image [H,W,3] uint8, labels [N] 1..K, scores [N], best first."""
