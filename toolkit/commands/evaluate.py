@@ -96,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
         )
     exported = args.folder is not None and args.folder.suffix.lower() == ".onnx"
     if exported and (args.data is None or args.split):
-        raise InputError(f"frcnn evaluate {args.folder}: needs --data FILE, the COCO file to evaluate on, and no --split")
+        raise InputError(
+            f"frcnn evaluate {args.folder}: needs --data FILE, the COCO file to evaluate on, and no --split"
+        )
     if args.folder is not None and (args.annotations or args.detections or (args.out and not exported)):
         raise InputError("frcnn evaluate: RUN and --annotations, --detections, --out exclude each other")
     for path in [args.compare, *args.also]:
