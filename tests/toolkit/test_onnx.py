@@ -14,8 +14,9 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
-from toolkit.deployment import agreement, export, graph
+from toolkit.deployment import agreement, export
 from toolkit.evaluation.compute import coco_metrics
+from toolkit.networks import traceable
 from toolkit.prediction.onnx_detector import OnnxDetector
 from toolkit.prediction.open_detector import open_detector
 from toolkit.prediction.predictor import Predictor
@@ -68,7 +69,7 @@ def test_resize_is_torchvisions_to_a_rounding(min_size, max_size):
         image = torch.from_numpy(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
         batch, _ = transform([image.permute(2, 0, 1).float() / 255])
         (size,) = batch.image_sizes
-        ours = graph.resized(image, min_size, max_size)
+        ours = traceable.resized(image, min_size, max_size)
         assert tuple(ours.shape[:2]) == size
         theirs = batch.tensors[0, :, : size[0], : size[1]].permute(1, 2, 0)
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
@@ -90,8 +91,8 @@ def test_difference_counts_what_has_no_partner():
 
 
 def test_a_graph_that_differs_is_not_written(place, tmp_path, monkeypatch):
-    right = graph.resized
-    monkeypatch.setattr(graph, "resized", lambda image, low, high: right(image, low - 1, high))  # torchvision's mistake
+    right = traceable.resized
+    monkeypatch.setattr(traceable, "resized", lambda image, low, high: right(image, low - 1, high))  # torchvision's mistake
     with pytest.raises(export.DisagreementError, match=r"not written: .* pictures differ: val1"):
         export.export_onnx(place / "run", tmp_path / "wrong.onnx", data=place / "data" / "val.json")
     assert not list(tmp_path.iterdir())
