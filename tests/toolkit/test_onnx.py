@@ -92,7 +92,9 @@ def test_difference_counts_what_has_no_partner():
 
 def test_a_graph_that_differs_is_not_written(place, tmp_path, monkeypatch):
     right = traceable.resized
-    monkeypatch.setattr(traceable, "resized", lambda image, low, high: right(image, low - 1, high))  # torchvision's mistake
+    monkeypatch.setattr(
+        traceable, "resized", lambda image, low, high: right(image, low - 1, high)
+    )  # torchvision's mistake
     with pytest.raises(export.DisagreementError, match=r"not written: .* pictures differ: val1"):
         export.export_onnx(place / "run", tmp_path / "wrong.onnx", data=place / "data" / "val.json")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""A detector's ONNX graph, by torch's tracing exporter: the newer one (dynamo) fails on the shapes that NMS leaves open."""
+"""A detector as ONNX, by torch's tracing exporter: the newer one (dynamo) fails on the shapes that NMS leaves open."""
 
 from __future__ import annotations
 
