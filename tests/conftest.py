@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from label_tools.text import links
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -34,6 +36,12 @@ def needs_real_data(*names: str) -> pytest.MarkDecorator:
     wanted = "; ".join(f"{name} ({SOURCES[name]})" for name in names if name in missing)
     reason = f"needs real data in the folder that FRCNN_DATA names: {wanted}"
     return pytest.mark.skipif(bool(missing), reason=reason)
+
+
+@pytest.fixture(autouse=True)
+def links_are_not_followed(monkeypatch):
+    """`--follow-links` of a test says nothing for the next one."""
+    monkeypatch.setenv(links.VARIABLE, "")
 
 
 @pytest.fixture

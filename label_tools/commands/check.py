@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from label_tools.text import links
 from label_tools.text.errors import FINDINGS, FINE, InputError
 from label_tools.text.findings import ERROR, Finding, count_levels, short_lines, worst_first
 from label_tools.text.messages import counted
@@ -39,6 +40,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--fix", action="store_true", help="write a repaired copy; the input stays as it is")
     parser.add_argument("--out", type=Path, metavar="FILE", help="of --fix; default: NAME.repaired.json")
     parser.add_argument("--all", action="store_true", help="print every finding, also where there are many of one rule")
+    links.add_option(parser)
     parser.add_argument("--json", action="store_true", help="print all findings as JSON")
     parser.set_defaults(run=run)
 

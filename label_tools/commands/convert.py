@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.pictures.images import MAX_PIXELS
+from label_tools.text import links
 from label_tools.text.errors import FINDINGS, FINE, InputError, printable
 from label_tools.text.findings import ERROR, short_lines, worst_first
 from label_tools.text.messages import unknown
@@ -96,7 +97,7 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) 
     parser.add_argument("--merge-case", action="store_true", help='read "Cat" and "cat" as one class')
     parser.add_argument("--strict", action="store_true", help="stop at the first repair or loss instead of noting it")
     parser.add_argument("--unlabeled-is-negative", action="store_true", help="images without labels hold no object")
-    parser.add_argument("--follow-links", action="store_true", help="allow links that lead out of the image folder")
+    links.add_option(parser)
     larger = "refuse larger images; a higher limit holds for whatever reads the result"
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help=larger)
     white = "the value that is white in pictures of more than 8 bits, as 4095; holds for training and prediction, too"

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from label_tools.text import links
 from label_tools.text.errors import FINDINGS, FINE, InputError, one_line
 from label_tools.text.messages import counted
 
@@ -35,6 +36,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--tile", type=int, default=320, metavar="PX", help="side of its pictures (default 320)")
     parser.add_argument("--ids", action="store_true", help="write annotation ids, as `check` names them")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
+    links.add_option(parser)
     parser.set_defaults(run=run)
 
 

@@ -15,6 +15,7 @@ import json
 import sys
 from pathlib import Path
 
+from label_tools.text import links
 from label_tools.text.errors import FINE, one_line
 from label_tools.text.messages import counted
 
@@ -46,6 +47,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
             parser.add_argument("mapping", type=Path, metavar="MAP", help="lines old=new, or JSON {old: new}")
             parser.add_argument("--drop-others", action="store_true", help="drop classes that MAP does not name")
         parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the COCO file to write")
+        links.add_option(parser)
         parser.add_argument("--json", action="store_true", help="print the counts as JSON")
         parser.set_defaults(run={"merge": run_merge, "rename": run_rename, "remap": run_remap}[name])
 

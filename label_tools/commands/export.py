@@ -18,6 +18,7 @@ import argparse
 import json
 from pathlib import Path
 
+from label_tools.text import links
 from label_tools.text.errors import FINE
 from label_tools.text.messages import counted
 
@@ -49,6 +50,7 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) 
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the files of an earlier export that nobody changed"
     )
+    links.add_option(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     parser.set_defaults(run=run)
     return parser

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from label_tools.document.split import SHARES
+from label_tools.text import links
 from label_tools.text.errors import one_line
 
 
@@ -49,6 +50,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the folder of the COCO file")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
     parser.add_argument("--jobs", type=int, default=1, help="processes that decode images (default 1)")
+    links.add_option(parser)
     parser.add_argument("--json", action="store_true", help="print the manifest instead of the table")
     parser.set_defaults(run=run)
 

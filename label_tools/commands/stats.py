@@ -14,6 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
+from label_tools.text import links
 from label_tools.text.errors import InputError, one_line
 from label_tools.text.messages import counted
 
@@ -30,6 +31,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--min-size", type=int, default=800, metavar="PX", help="default 800, as torchvision")
     parser.add_argument("--max-size", type=int, default=1333, metavar="PX", help="default 1333, as torchvision")
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="the picture; its numbers go to FILE.json")
+    links.add_option(parser)
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.set_defaults(run=run)
 

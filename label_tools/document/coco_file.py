@@ -22,11 +22,12 @@ import logging
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from label_tools.document.coco_reader import Size, normalise
 from label_tools.document.values import is_number, short
+from label_tools.text import links
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.fast_json import numbers
@@ -197,6 +198,8 @@ def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
         root = next(likely, ".")
     if not isinstance(root, str) or "\0" in root:
         raise InputError(f"{annotations_path}, info.image_root: {root!r} is not a path")
+    if PureWindowsPath(root).anchor and not links.followed():  # a folder of this machine, in a file from anywhere
+        raise InputError(f'{annotations_path}, info.image_root: "{root}" is absolute; {links.REMEDY}')
     return Path(os.path.normpath(path.parent / root))
 
 

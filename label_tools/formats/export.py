@@ -160,6 +160,7 @@ def export_masks(
     """
     from label_tools.document import coco_file
     from label_tools.formats import masks_write, yolo
+    from label_tools.pictures.image_paths import refuse_links_out
 
     annotations, out = coco_file.file_of(annotations), Path(out)
     document = coco_file.read(annotations, sizes=sizes_below)
@@ -168,6 +169,9 @@ def export_masks(
     yolo.checked_names(dict(enumerate(names)), annotations)  # a line each in label_names.txt
     if mode not in ("instance", "class"):
         raise InputError(f"mode {mode!r}, needs instance or class")
+    if overlays:
+        files = (image["file_name"] for image in document["images"])
+        refuse_links_out(coco_file.image_root(document, annotations), files, annotations)
     number_of = {c["id"]: names.index(c["name"]) + 1 for c in document["categories"]}
     kept = _of_images(document)
     plans = []  # (image, file, its objects, their values)
@@ -223,40 +227,27 @@ def _folder_name(name: str) -> str:
     return name
 
 
-def _copies(document: dict, annotations: Path, wanted: bool) -> dict[str, str]:
+def _copies(document: dict, annotations: Path, wanted: bool) -> dict[str, Path]:
     """{file_name: the image} of what --copy-images is to copy; nothing is copied yet.
 
     Raises InputError for what is missing or no image, and for what lies outside the folder of the images, by its name,
     by a link, or by an absolute image_root: a file from elsewhere could name anything on this machine.
     """
     from label_tools.document import coco_file
-    from label_tools.pictures.image_paths import ImageFolder
-    from label_tools.pictures.images import MAX_PIXELS
-    from label_tools.shapes.instances import RefusedError
+    from label_tools.pictures.image_paths import refuse_links_out
+    from label_tools.pictures.images import image_info
 
     if not wanted:
         return {}
-    info = document.get("info")
-    if isinstance(info, dict) and os.path.isabs(str(info.get("image_root", ""))):
-        raise InputError(
-            f"{annotations}: info.image_root {info['image_root']} is absolute; nothing is copied from there"
-        )
     root = coco_file.image_root(document, annotations)
-    images = ImageFolder(root, max_pixels=MAX_PIXELS)
-    copies = {}
-    for image in document["images"]:
-        name = image["file_name"]
-        path = os.path.abspath(coco_file.image_path(document, annotations, image))
-        try:
-            images.check_links(path, name)
-            images.info(path)
-        except RefusedError as error:
-            raise InputError(f'{annotations}, image {image["id"]} "{name}": {error.text}') from error
-        copies[name] = path
-    return copies
+    names = [image["file_name"] for image in document["images"]]
+    refuse_links_out(root, names, annotations)
+    for name in names:
+        image_info(root / name)  # a file that is no image is not copied
+    return {name: root / name for name in names}
 
 
-def _copy(copies: dict[str, str], folder: Path) -> None:
+def _copy(copies: dict[str, Path], folder: Path) -> None:
     for name, path in copies.items():
         with open(path, "rb") as source, atomic_write(folder / name, durable=False) as file:
             shutil.copyfileobj(source, file)

@@ -17,8 +17,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
-from label_tools.pictures.images import SUFFIXES, ImageError, ImageInfo, image_info
+from label_tools.document.coco_file import is_inside
+from label_tools.pictures.images import MAX_PIXELS, SUFFIXES, ImageError, ImageInfo, image_info
 from label_tools.shapes.instances import RefusedError
+from label_tools.text import links
+from label_tools.text.errors import InputError
 from label_tools.text.findings import WARNING
 from label_tools.text.messages import counted
 
@@ -37,7 +40,7 @@ class ImageFolder:
     def __init__(self, root: str | os.PathLike, *, max_pixels: int, follow_links: bool = False) -> None:
         self.root = os.path.abspath(root)
         self.max_pixels = max_pixels
-        self.follow_links = follow_links
+        self.follow_links = follow_links or links.followed()
         self._inside = self.root.rstrip(os.sep) + os.sep
         self._real_root = os.path.realpath(self.root)
         self._folder_is_inside = lru_cache(maxsize=100_000)(self._is_inside)
@@ -183,8 +186,8 @@ class ImageFolder:
         if self.follow_links:
             return
         if not self._folder_is_inside(os.path.dirname(path)) or (os.path.islink(path) and not self._is_inside(path)):
-            fix = "pass --follow-links if the links in this folder are your own"
-            raise RefusedError("B31", f'image "{written}" is a link that leads out of the image root', fix)
+            text = f'image "{written}" is a link that leads out of the image root'
+            raise RefusedError("B31", text, links.REMEDY)
 
     def _is_inside(self, path: str) -> bool:
         real = os.path.realpath(path)
@@ -196,6 +199,21 @@ class ImageFolder:
             paths = (os.path.join(folder, name)[start:] for folder, name in walk(self.root, SUFFIXES))
             self._index = _Index(tuple(path.split(os.sep)) for path in paths)
         return self._index
+
+
+def refuse_links_out(root: str | os.PathLike, names: Iterable[str], where: object = "") -> None:
+    """Raise InputError when a picture, one of `names` below `root`, lies elsewhere: by its name, or behind a link.
+
+    where: the file that names them, for the message.
+    """
+    folder = ImageFolder(root, max_pixels=MAX_PIXELS)
+    for name in names:
+        if not is_inside(name):
+            raise InputError(f'{where or root}: file_name "{name}" leads out of the image root')
+        try:
+            folder.check_links(os.path.join(folder.root, name), name)
+        except RefusedError as error:
+            raise InputError(f"{where or root}: {error.text}; {error.fix}") from error
 
 
 Entry = tuple[str, ...]  # the folders below the root and the name

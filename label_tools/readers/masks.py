@@ -52,13 +52,14 @@ def read_folder(
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; {option} DIR names it")
     finder = ImageFolder(image_root, max_pixels=options.max_pixels, follow_links=follow_links)
+    mask_folder = ImageFolder(mask_root, max_pixels=options.max_pixels, follow_links=follow_links)
     masks_of, tally = _pair(image_root, mask_root, options, mask_suffixes)
     records = []
     for image, its_masks in progress(masks_of.items(), len(masks_of)) if progress else masks_of.items():
         if not its_masks and not unlabeled_is_negative:
             tally.skipped[UNLABELED] += 1
             continue
-        record = _read_image(image, its_masks, finder, options, tally)
+        record = _read_image(image, its_masks, finder, mask_folder, options, tally)
         if record is not None:
             records.append(record)
     records.sort(key=lambda r: r.file_name.split("/"))
@@ -66,7 +67,12 @@ def read_folder(
 
 
 def _read_image(
-    image: str, masks: list[tuple[str, str]], finder: ImageFolder, options: MaskOptions, tally: Tally
+    image: str,
+    masks: list[tuple[str, str]],
+    finder: ImageFolder,
+    mask_folder: ImageFolder,
+    options: MaskOptions,
+    tally: Tally,
 ) -> ImageRecord | None:
     def remark(level: str, code: str, text: str) -> None:
         tally.findings.append(Finding(code, level, image, "", text))
@@ -87,6 +93,7 @@ def _read_image(
         return None
     for mask, class_name in masks:
         try:
+            mask_folder.check_links(os.path.abspath(mask), mask)
             _read_into(record, mask, info, replace(options, class_name=class_name), tally)
         except RefusedError as error:
             # an image with only some of its objects would teach that the others are none

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
+from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.pictures.images import open_image
 from label_tools.pictures.our_outputs import DRAWN, drawing_paths, refuse_undrawn
 from label_tools.readers.sources import Source
@@ -53,6 +54,7 @@ def choose(source: Source, sample: int | None, seed: int, classes: Sequence[str]
         chosen = sorted(order[:sample], key=lambda p: p.file_name)
     if not chosen:
         raise InputError(f"{source.name}: no image to draw")
+    refuse_links_out(source.image_root, (picture.file_name for picture in chosen), source.name)
     return chosen
 
 

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco_file
 from label_tools.document.split import PARTS, SHARES, check_fractions, split_document
+from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.parts import part_named
 from label_tools.text.errors import InputError
@@ -153,6 +154,7 @@ def _ties(
     if not 0 <= distance <= 64:
         raise InputError(f"--near-distance {distance}: a number of bits from 0 to 64")
     paths = [coco_file.image_path(document, annotations, image) for image in images]
+    refuse_links_out(coco_file.image_root(document, annotations), (i["file_name"] for i in images), annotations)
     if missing := next((path for path in paths if not os.path.isfile(path)), None):
         fix = "--image-root DIR names the folder of the images, --duplicates off splits without opening them"
         raise InputError(f"{missing}: no such file; {fix}")

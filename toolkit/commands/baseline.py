@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from label_tools.text import links
 from toolkit.commands.baseline_train import RUNS, add_budget, add_data, add_train
 
 
@@ -22,6 +23,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     comparing.add_argument("--detector", type=Path, required=True, metavar="RUN", help="run of `frcnn train`")
     comparing.add_argument("--data", type=Path, metavar="FILE", help="COCO file (default: the detector's val.json)")
     comparing.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    links.add_option(comparing)
     comparing.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/compare")
     comparing.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     comparing.add_argument("--json", action="store_true", help="print the numbers as JSON")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from label_tools.text import links
+
 RUNS = Path("runs/baselines")
 
 
@@ -80,6 +82,7 @@ def add_train(verbs: argparse._SubParsersAction) -> None:
 
 
 def add_budget(parser: argparse.ArgumentParser) -> None:
+    links.add_option(parser)
     add = parser.add_argument
     budget = "scaled to two CPU cores (default), or the document's own"
     add("--budget", choices=("scaled", "document"), help=budget)

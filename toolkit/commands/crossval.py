@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from label_tools.text import links
 from label_tools.text.errors import printable
 from toolkit.commands import recipe_flags
 
@@ -20,6 +21,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="COCO file of all labelled images")
     parser.add_argument("--folds", type=int, default=5, help="3 or more (default: 5)")
     parser.add_argument("--group-by", metavar="REGEX", help="images with the same match stay in one fold")
+    links.add_option(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument("--name", default="crossval", help="folder in --runs (default: crossval)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from label_tools.text import links
 from toolkit.commands import recipe_flags
 from toolkit.commands.crossval import training_options
 
@@ -33,6 +34,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         metavar="S",
         help="each draws other images and other weights (default: 0 1 2)",
     )
+    links.add_option(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument("--name", default="curve", help="folder in --runs (default: curve)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")

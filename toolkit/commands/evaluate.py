@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from label_tools.text import links
 from label_tools.text.errors import InputError, one_line, printable
 
 
@@ -34,6 +35,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         help="COCO results of any detector; with masks (RLE, polygons): numbers by boxes and by masks",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where metrics.json and report.html go")
+    links.add_option(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument(
         "--compare", type=Path, metavar="RUN_B", help="is B better? a run, or a COCO results file, on the same images"

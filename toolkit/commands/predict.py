@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from label_tools.text import links
+
 
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
@@ -18,6 +20,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "images", nargs="+", help='pictures, folders, "new/*.jpg", a list.txt of paths, or - (paths on standard input)'
     )
+    links.add_option(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: predictions, or predictions-2, ...")
     parser.add_argument(
         "--score",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from label_tools.text import links
+
 
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
@@ -15,6 +17,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
     parser.add_argument("images", type=Path, nargs="+", help="pictures or folders of pictures")
+    links.add_option(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the LabelMe files go")
     parser.add_argument("--score", type=float, help="draft detections from this score (default: each class's own)")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")

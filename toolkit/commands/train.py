@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from label_tools.text import links
 from label_tools.text.errors import InputError
 from toolkit import config as recipes
 from toolkit.commands import recipe_flags
@@ -24,6 +25,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--test", type=Path, metavar="FILE", help="COCO file to evaluate on at the end (default: DATA/test.json)"
     )
+    links.add_option(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument("--name", default="train", help="name of the run (default: train)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")

@@ -18,6 +18,7 @@ import torch
 
 from label_tools.document import coco_file
 from label_tools.pictures import images
+from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit.data import pasting
 from toolkit.data.boxes import bbox
@@ -103,6 +104,7 @@ def index_of(document: dict[str, Any], image_root: Path, where: str, check_files
         opening=coco_file.opening(document, where),
     )
     if check_files:
+        refuse_links_out(image_root, (str(i["file_name"]) for i in document["images"]), where)
         most = index.opening.get("max_pixels", images.MAX_PIXELS)
         for row in np.flatnonzero(sizes[:, 0].astype(np.int64) * sizes[:, 1] > most)[:1].tolist():
             raise InputError(f"{index.path(row)}: {images.too_large(sizes[row, 1], sizes[row, 0], most)}")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.pictures import images
+from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.pictures.our_outputs import is_drawing
 from label_tools.pictures.unread_files import not_read
 from label_tools.text.errors import InputError
@@ -58,7 +59,9 @@ def find_images(sources: Sequence[str | os.PathLike]) -> list[tuple[Path, Path]]
             found += _listed(sys.stdin, Path(), "standard input")
         elif path.is_dir():
             files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in images.SUFFIXES and p.is_file()]
-            found += [(p, p.relative_to(path)) for p in files if not is_drawing(p)]
+            below = [(p, p.relative_to(path)) for p in files if not is_drawing(p)]
+            refuse_links_out(path, (name.as_posix() for _, name in below))
+            found += below
         elif path.is_file() and path.suffix.lower() == ".txt":
             with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
                 found += _listed(lines, path.parent, str(path))

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from label_tools.document import coco_file
+from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit.prediction.detector import Detector, Found, category_map
 from toolkit.prediction.sources import Picture
@@ -101,6 +102,7 @@ def detect_document(
     """
     ids = category_map(detector, document)
     images: Sequence[dict[str, Any]] = document["images"]
+    refuse_links_out(image_root, (str(i["file_name"]) for i in images), "the labels")
     opening = coco_file.opening(document)
     pictures = [Picture(str(i["file_name"]), image_root / str(i["file_name"]), opening=opening) for i in images]
     for image, picture in zip(images, pictures, strict=True):

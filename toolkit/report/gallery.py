@@ -75,13 +75,13 @@ def _pictures(
     wanted: list[tuple], file_names: list[str], image_root: Path, opening: Mapping[str, Any]
 ) -> tuple[dict, list[str]]:
     """{(image, crop): (JPEG, view, size)} of what can be opened, each image once, and why others cannot."""
+    from label_tools.pictures.image_paths import refuse_links_out
     from label_tools.pictures.images import open_image
 
     pictures, lost = {}, []
     for row in sorted({image for image, _ in wanted}):
         try:
-            if not coco_file.is_inside(file_names[row]):
-                raise InputError(f'file_name "{file_names[row]}" leads out of the image root')
+            refuse_links_out(image_root, [file_names[row]], "labels")
             image = open_image(image_root / file_names[row], **opening)
         except (InputError, OSError, ValueError) as error:
             lost.append(str(error).replace(f"{image_root}/", ""))  # no path of this machine in a report

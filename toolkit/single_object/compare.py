@@ -21,6 +21,7 @@ from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.pictures import images
+from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_json
@@ -107,6 +108,7 @@ def compare(
     paths = {image["id"]: root / image["file_name"] for image in document["images"]}
     if not paths:
         raise InputError(f"{annotations}: has no images")
+    refuse_links_out(root, (image["file_name"] for image in document["images"]), annotations)
     for image in document["images"]:
         check_size(images.image_size(paths[image["id"]]), image, paths[image["id"]])
     found = {name: _answers(side, paths, document, str(annotations)) for name, side in sides.items()}

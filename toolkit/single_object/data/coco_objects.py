@@ -21,6 +21,7 @@ from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.pictures import images
+from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.single_object.data.samples import Samples
@@ -55,6 +56,7 @@ def read(annotations: Path, selection: Selection) -> Samples:
 
 def choose(document: coco_file.Document, root: Path, selection: Selection, name: str) -> Samples:
     """The same from a document in memory, `file_name` starting from `root`."""
+    refuse_links_out(root, (image["file_name"] for image in document["images"]), name)
     wanted = _wanted(document, selection.classes, name)
     classes = tuple(wanted.values())
     label_of = {category_id: label for label, category_id in enumerate(wanted)}
