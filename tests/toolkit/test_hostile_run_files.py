@@ -93,14 +93,15 @@ def test_a_foreign_gallery_brings_no_markup(made, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(made, run)
     gallery = json.loads((run / "val" / "gallery.json").read_bytes())
-    for name, items in gallery["galleries"].items():
+    for items in (gallery["images"], *gallery["crops"].values()):
         for number, item in enumerate(items):
             item["title"] = item["file_name"] = EVIL
-            if number % 2:
+            if number % 3 == 1:
                 item["boxes"][0]["bbox"][0] = EVIL
-            else:
-                item["boxes"][0] |= {"kind": EVIL, "text": EVIL, "hint": EVIL}
-            gallery["galleries"][name][number] = item
+            elif number % 3 == 2:
+                item["boxes"][0]["kind"] = EVIL
+            elif item["boxes"]:
+                item["boxes"][0]["hint"] = EVIL
     gallery["note"] = EVIL
     (run / "val" / "gallery.json").write_text(json.dumps(gallery))
     assert main(["report", str(run)]) == 0

@@ -21,16 +21,17 @@ from toolkit.report import read_metrics, write_report
 
 SECTIONS = [
     "headline",
+    "next",
     "classes",
-    "curves",
-    "calibration",
-    "confusion",
     "errors",
-    "training",
     "galleries",
     "suspects",
+    "threshold",
+    "curves",
+    "calibration",
     "objects",
     "anchors",
+    "training",
     "made",
 ]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -95,7 +96,8 @@ def page(run):
 def test_every_section_is_there_in_order_and_has_a_link(page):
     assert list(page.sections) == SECTIONS
     anchors = [link for tag, link, _ in page.links if tag == "a" and link.startswith("#")]
-    assert anchors == ["#" + name for name in SECTIONS]
+    assert anchors[: 1 + len(SECTIONS)] == ["#headline", *("#" + name for name in SECTIONS)]  # the skip link first
+    assert {link[1:] for link in anchors} <= set(page.ids)  # every step and note leads somewhere
     assert page.problems == []
     assert len(page.ids) == len(set(page.ids))
     assert "Nothing was evaluated" not in "".join(page.sections.values())
@@ -103,7 +105,8 @@ def test_every_section_is_there_in_order_and_has_a_link(page):
 
 def test_nothing_comes_from_elsewhere(page, run):
     for tag, link, _ in page.links:
-        assert link.startswith(("#", "data:", "val/")), (tag, link[:80])
+        pictures = ("./val/../../../images/",) if tag == "a" else ()  # where the images lie, to be opened
+        assert link.startswith(("#", "data:", "val/", *pictures)), (tag, link[:80])
     html = (run / "report.html").read_text()
     assert "http://" not in html
     assert "https://" not in html
@@ -118,6 +121,9 @@ def test_every_figure_has_its_numbers(page):
         "f1.csv",
         "precision.csv",
         "recall.csv",
+        "ap_by_iou.csv",
+        "ious.csv",
+        "scores.csv",
         "calibration.csv",
         "confusion.csv",
         "counts.csv",
@@ -138,10 +144,10 @@ def test_every_figure_has_its_numbers(page):
 
 
 def test_figures_say_split_iou_and_threshold(page):
-    for name in ("curves", "calibration", "confusion", "errors"):
+    for name in ("curves", "calibration", "errors", "threshold"):
         assert "val split" in page.sections[name], name
         assert "IoU 0.50" in page.sections[name], name
-    assert "own score threshold" in page.sections["confusion"]
+    assert "own score threshold" in page.sections["errors"]
     assert "all score thresholds" in page.sections["curves"]
 
 
@@ -161,20 +167,33 @@ def test_galleries_have_pictures_and_boxes(page):
     assert page.tags["galleries"]["image"] == page.tags["galleries"]["svg.shot"]
     assert page.tags["galleries"]["rect.box"] >= 20
     assert page.tags["suspects"]["svg.shot"] >= 3
-    for heading in ("Best images", "Worst images", "Missed objects", "False detections"):
+    assert page.tags["galleries"]["figure.pic"] == 14  # every image
+    for heading in ("Missed objects", "False detections"):
         assert heading in page.sections["galleries"]
 
 
+def test_each_picture_says_what_it_holds_and_links_its_file(page, run):
+    document = json.loads((run / "val" / "annotations.json").read_text())
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    for image in document["images"]:
+        held = [names[a["category_id"]] for a in document["annotations"] if a["image_id"] == image["id"]]
+        wanted = ", ".join(f"{held.count(name)} {name}" for name in names.values() if name in held)
+        assert f"holds {wanted or 'no object'}" in page.sections["galleries"]
+        (link,) = {link for tag, link, _ in page.links if tag == "a" and link.endswith("/" + image["file_name"])}
+        assert (run / link).is_file()
+
+
 def test_galleries_show_the_worst_first_and_many_images(run):
-    galleries = json.loads((run / "val" / "gallery.json").read_text())["galleries"]
+    content = json.loads((run / "val" / "gallery.json").read_text())
+    galleries, images = content["crops"], content["images"]
     scores = [float(item["title"].split()[-1]) for item in galleries["false"]]
     assert len(scores) >= 4
     first = [item["file_name"] for item in galleries["false"]][: len({i["file_name"] for i in galleries["false"]})]
     assert max(first.count(name) for name in first) <= 2
-    assert "0 false, 0 missed" in galleries["best"][0]["title"]
-    assert {box["kind"] for box in galleries["best"][0]["boxes"]} == {"true", "right"}
-    errors = [sum(map(int, item["title"].split()[2::2])) for item in galleries["worst"]]
-    assert min(errors) > 0
+    assert "0 false, 0 missed" in images[-1]["title"]
+    assert {box["kind"] for box in images[-1]["boxes"] if box["shown"]} <= {"true", "right"}
+    errors = [sum(map(int, item["title"].split()[2::2])) for item in images]
+    assert errors == sorted(errors, reverse=True)
     for item in galleries["missed"]:
         assert "missed" in {box["kind"] for box in item["boxes"]}
 
@@ -202,8 +221,8 @@ def test_a_small_set_is_said_in_the_head(page):
 
 def test_counts_that_differ_say_what_they_count(page):
     # the confusion's last row holds localisation errors and duplicates too; "missed" has two meanings
-    assert "where nothing is" not in page.sections["confusion"]
-    assert "lie on no object with IoU 0.50 or more (nothing there, or a box too far off)" in page.sections["confusion"]
+    assert "where nothing is)" not in page.sections["errors"]
+    assert "lie on no object with IoU 0.50 or more (nothing there, or a box too far off)" in page.sections["errors"]
     assert "at any score" in page.sections["errors"]
     assert "go by the thresholds" in page.sections["errors"]
     assert "counts as missed only those of them that no score finds" in page.sections["galleries"]

@@ -12,17 +12,18 @@ from label_tools.document import coco_reader
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from toolkit.evaluation.foreign_detections import numbering_hint, to_our_ids
-from toolkit.metrics import curves, statistics
+from toolkit.metrics import at_threshold, curves, statistics
 from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.coco import summary
 from toolkit.metrics.confusion import confusion
 from toolkit.metrics.counts import agreement, count_thresholds
 from toolkit.metrics.error_kinds import error_kinds
+from toolkit.metrics.histograms import histograms
 from toolkit.metrics.intervals import intervals
 from toolkit.metrics.masks import tables_by_masks, with_runs
 from toolkit.metrics.matching import MAX_DETECTIONS, Matches, match
-from toolkit.metrics.suspects import Suspect, suspects
+from toolkit.metrics.suspects import Suspect, by_kind, suspects
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def compute_metrics(
         "objects": statistics.object_statistics(tables),
         "counts": agreement(tables, chosen, settings.resamples, settings.seed),
         "suspects": len(accused),
+        "suspect_kinds": by_kind(accused, chosen),
         "warnings": [*notes, *tables.warnings, *filter(None, [why_not])],
     }
     if by_masks:
@@ -202,6 +204,8 @@ def _numbers(
             "columns": "detected class",
         },
         "error_kinds": error_kinds(matches, by_class),
+        "at_thresholds": at_threshold.overall(matches, settings.iou, by_class),
+        "histograms": histograms(matches, settings.iou, by_class),
     }
     return numbers, lines, chosen
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
+
+import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
@@ -12,16 +15,19 @@ from label_tools.text.errors import InputError
 from label_tools.text.own_folders import check_whole
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
-from toolkit.evaluation.compute import DEFAULTS, Settings, compute_metrics, read
+from toolkit.evaluation.compute import DEFAULTS, Evaluation, Settings, compute_metrics, read
 from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.evaluate_exported import named_after
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
 from toolkit.metrics.arrays import Tables
+from toolkit.metrics.curves import iou_index
 from toolkit.networks.view import View, coverage, view_of
 from toolkit.prediction.predictor import Predictor
 from toolkit.prediction.stream import detect_document
 from toolkit.processes import worker_count
 from toolkit.training import run_folder
+
+SMALL_SEEN = 16  # pixels of an object as the network sees it: about one cell of the level that finds it
 
 
 def evaluate_run(
@@ -129,6 +135,8 @@ def evaluate_split(
         )
     if view := view_of(predictor.model):
         metrics["anchors"] = anchor_coverage(evaluation.tables, view)
+        metrics["seen_size"] = seen_size(evaluation, view)
+    metrics["copies_in_train"] = [] if split == "train" else copies_in_train(run, document, image_root)
     write_evaluation(run / split, evaluation, image_root)
     if chosen:
         checkpoint.update_meta(found.folder, score_thresholds=evaluation.thresholds)
@@ -204,6 +212,46 @@ def unseen_classes(document: dict, seen: Collection[str] | None) -> list[str]:
         for name, number in sorted(count.items())
         if seen is not None and name not in seen
     ]
+
+
+def seen_size(evaluation: Evaluation, view: View) -> dict:
+    """How many objects are small as the network sees them, and which share of both is found at the thresholds."""
+    tables, matches = evaluation.tables, evaluation.matches
+    t = iou_index(matches, evaluation.metrics["settings"]["iou"])
+    scale = view.scale(tables.image_size[tables.gt_image][:, ::-1])  # [G,2] of height and width
+    size = np.sqrt((tables.gt_bbox[:, 2:] * scale[:, ::-1]).prod(axis=1))
+    least = np.array([evaluation.thresholds[name] for name in tables.class_names])
+    kept = tables.det_score[matches.det] >= least[tables.det_class[matches.det]]
+    found = np.zeros(len(size), bool)
+    found[matches.gt[t][kept & matches.right[0, t]]] = True
+    counted = ~matches.gt_ignored[0]
+    numbers: dict = {"pixels": SMALL_SEEN}
+    for name, chosen in (("small", counted & (size < SMALL_SEEN)), ("larger", counted & (size >= SMALL_SEEN))):
+        numbers[f"num_{name}"] = int(chosen.sum())
+        numbers[f"recall_{name}"] = float(found[chosen].mean()) if chosen.any() else None
+    return numbers
+
+
+def copies_in_train(run: Path, document: dict, image_root: Path) -> list[str]:
+    """File names of images whose very file is among the run's training images, under the same or another name."""
+    if not (run / "train.json").is_file():
+        return []
+    train = coco_file.read_raw(run / "train.json")
+    root = coco_file.image_root(train, run / "train.json")
+    known: dict[int, list[Path]] = {}
+    for image in train["images"]:
+        path = root / image["file_name"]
+        if coco_file.is_inside(image["file_name"]) and path.is_file():
+            known.setdefault(path.stat().st_size, []).append(path)
+
+    def is_copy(name: str) -> bool:
+        path = image_root / name
+        if not coco_file.is_inside(name) or not path.is_file():
+            return False
+        alike = known.get(path.stat().st_size, [])
+        return any(path.samefile(one) or filecmp.cmp(path, one, shallow=False) for one in alike)
+
+    return [image["file_name"] for image in document["images"] if is_copy(image["file_name"])]
 
 
 def anchor_coverage(tables: Tables, view: View) -> dict | None:

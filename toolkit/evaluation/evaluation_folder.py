@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from label_tools.document import coco_file
 from label_tools.text.json_csv import write_csv, write_json
 from label_tools.text.own_folders import adopt, refuse_foreign, together, written
 from toolkit.evaluation.compute import Evaluation
-from toolkit.metrics import curves, statistics
+from toolkit.metrics import at_threshold, curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
 from toolkit.metrics.counts import counts
 from toolkit.report.gallery import write_gallery
@@ -33,10 +33,11 @@ DETECTION = ("image_id", "category_id", "bbox", "score")
 FILES = (
     *(f"{name}.json" for name in ("annotations", "detections", "metrics", "suspects", "gallery")),
     *(f"{name}.csv" for name in ("classes", "precision_recall_50", "precision_recall_75", "precision", "recall", "f1")),
-    *(f"{name}.csv" for name in ("calibration", "confusion", "counts", "error_kinds", "objects")),
+    *(f"{name}.csv" for name in ("thresholds", "calibration", "confusion", "counts", "error_kinds", "objects")),
     *(f"{name}_segm.csv" for name in ("classes", "confusion", "error_kinds")),
 )
-GRID = np.linspace(0, 1, 101)  # score thresholds of the curves' tables
+RANGES = tuple(f"{key}{end}" for key in (*at_threshold.SHARES, "count_error") for end in ("", "_low", "_high"))
+THRESHOLDS = ("class", "threshold", *RANGES)
 
 
 def check_place(folder: Path, inputs: Iterable[Path] = ()) -> None:
@@ -70,7 +71,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inp
         write_json(made / "detections.json", detections, lines=True)
         write_tables(made, evaluation)
         write_json(made / "suspects.json", [_suspect(s) for s in evaluation.suspects], lines=True)
-        write_gallery(made, evaluation, image_root)
+        write_gallery(made, folder, evaluation, image_root)
         write_suspect_files(made / "suspects", folder / "suspects", evaluation, image_root)
         write_json(made / "metrics.json", evaluation.metrics)
 
@@ -109,9 +110,13 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
             RECALLS,
             {name: line for name, line in lines.items() if line is not None},
         )
-    sampled = {curve.name: curves.sampled(curve, GRID) for curve in evaluation.curves}
+    sampled = {curve.name: curves.sampled(curve, at_threshold.GRID) for curve in evaluation.curves}
     for key in ("precision", "recall", "f1"):
-        _write_columns(folder / f"{key}.csv", "score_threshold", GRID, {n: line[key] for n, line in sampled.items()})
+        _write_columns(
+            folder / f"{key}.csv", "score_threshold", at_threshold.GRID, {n: line[key] for n, line in sampled.items()}
+        )
+
+    write_csv(folder / "thresholds.csv", THRESHOLDS, _threshold_rows(evaluation))
 
     if metrics["calibration"]:
         bins = metrics["calibration"]["bins"]
@@ -126,6 +131,16 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
     write_csv(folder / "counts.csv", ["picture", "class", "labelled", "counted"], shown)
     rows = [[names[k], float(s), float(a)] for s, a, k in zip(size, aspect, class_)]
     write_csv(folder / "objects.csv", ["class", "size", "aspect_ratio"], rows)
+
+
+def _threshold_rows(evaluation: Evaluation) -> Iterator[list]:
+    """Precision, recall, F1 and the counting error of each class at each threshold, with intervals."""
+    for name, of_class in at_threshold.counts(
+        evaluation.matches, evaluation.metrics["settings"]["iou"], at_threshold.GRID
+    ):
+        columns = of_class.numbers().values()
+        for t, threshold in enumerate(at_threshold.GRID):
+            yield [name, float(threshold), *(v for column in columns for v in column[t] or (None,) * 3)]
 
 
 def _write_numbers(folder: Path, metrics: dict, ending: str) -> None:

@@ -123,17 +123,14 @@ def _train_part(
 def write_page(out: Path, result: dict) -> Path:
     """curve.html: the figure, the table and the answer, in the report's style. -> its path."""
     import jinja2
-    from markupsafe import Markup
 
     from label_tools.text.atomic import atomic_write
     from toolkit.report.figures import label_curve_figure
+    from toolkit.report.page import TEMPLATES, style
 
-    here = Path(__file__).parents[1] / "report"
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(here), autoescape=True)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("curve.html.j2").render(
-        result=result,
-        figure=label_curve_figure(result),
-        style=Markup((here / "style.css").read_text(encoding="utf-8")),
+        result=result, figure=label_curve_figure(result), style=style()
     )
     with atomic_write(out / "curve.html") as file:
         file.write(html.encode())

@@ -74,7 +74,7 @@ def twelve(precision: np.ndarray, recall: np.ndarray, iou_thresholds: np.ndarray
 
 
 def summary(matches: Matches) -> dict:
-    """The twelve numbers, `per_class` {name: the same and num_objects}, and the counts behind them."""
+    """The twelve numbers, AP at each IoU, `per_class` {name: the twelve, num_objects}, and the counts."""
     precision, recall = accumulate(matches)
     counts = matches.num_objects()
     names = matches.tables.class_names
@@ -87,8 +87,10 @@ def summary(matches: Matches) -> dict:
             "num_objects_by_size": {AREA_NAMES[a]: int(counted[a]) for a in (1, 2, 3)},
         }
 
+    by_iou = {f"{iou:.2f}": mean_of_defined(precision[0, t]) for t, iou in enumerate(matches.iou_thresholds)}
     return {
         **numbers_of(slice(None)),
+        "AP_by_iou": by_iou,
         "per_class": {name: numbers_of(slice(k, k + 1)) for k, name in enumerate(names)},
         "num_images": len(matches.tables.image_ids),
         "num_detections": len(matches.tables.det_score),

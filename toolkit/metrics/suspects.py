@@ -78,6 +78,19 @@ def suspects(tables: Tables, others: tuple[Tables, ...] = (), confident: float =
     return sorted(pooled, key=lambda s: (-s.suspicion, s.file_name, s.kind, s.annotation or 0, s.bbox or []))
 
 
+def by_kind(found: list[Suspect], thresholds: dict[str, float]) -> dict[str, dict[str, int]]:
+    """{kind: {"num", "num_images", "over_threshold": those whose detection reaches its class's threshold}}."""
+    return {
+        kind: {
+            "num": len(of_kind),
+            "num_images": len({s.image_id for s in of_kind}),
+            "over_threshold": sum(s.score is not None and s.score >= thresholds[s.class_name] for s in of_kind),
+        }
+        for kind in KINDS
+        for of_kind in [[s for s in found if s.kind == kind]]
+    }
+
+
 def _same_place(a: Suspect, b: Suspect) -> bool:
     """Of one kind, image and label: the same label, or two detections without a label that overlap."""
     return a.annotation is not None or iou_of(np.array([a.bbox]), np.array([b.bbox]))[0] >= SAME

@@ -44,11 +44,12 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     diagonal: bool = False,
     marks: Sequence[tuple[float, str]] = (),
+    notes: Sequence[tuple[float, float, str]] = (),
     whole_x: bool = False,
 ) -> Markup:
     """Curves over shared axes. marks: (x, text) of vertical lines. Missing values (None, NaN) break a curve.
 
-    whole_x: only whole numbers on the x axis.
+    notes: (x, y, text) written beside a place. whole_x: only whole numbers on the x axis.
     """
     xs = [x for line in lines for x in line.x if _finite(x)]
     ys = [y for line in lines for y in (*line.y, *(line.low or ()), *(line.high or ())) if _finite(y)]
@@ -64,6 +65,8 @@ def line_chart(
             parts.append(_band(axes, line, line.low, line.high))
     for line in sorted(lines, key=lambda one: one.strong):
         parts.append(_curve(axes, line))
+    for x, y, text in notes:
+        parts.append(f'<text class="tick" x="{axes.x(x) + 7}" y="{axes.y(y) + 14}">{escape(text)}</text>')
     return _svg(parts, f"{y_label} against {x_label}")
 
 
@@ -154,10 +157,17 @@ def bar_chart(
     return _svg(parts, x_label, height)
 
 
-def histogram(groups: Sequence[tuple[str, Sequence[int]]], edges: Sequence[float], x_label: str) -> Markup:
-    """Stacked counts per bin of equal drawn width; the edges are written below."""
+def histogram(
+    groups: Sequence[tuple[str, Sequence[int]]],
+    edges: Sequence[float],
+    x_label: str,
+    y_label: str = "objects",
+    cut: float | None = None,
+    colours: Sequence[int] = range(NUM_COLOURS),
+) -> Markup:
+    """Stacked counts per bin of equal drawn width; the edges are written below. cut: taller bars end there."""
     totals = [sum(counts[b] for _, counts in groups) for b in range(len(edges) - 1)]
-    top: float = max([1, *totals])
+    top: float = min(max([1, *totals]), max(cut, 1) if cut is not None else math.inf)
     ticks = [t for t in _ticks(0, top, 4) if t == int(t)]
     top = max(top, ticks[-1])
     width = (WIDTH - LEFT - RIGHT) / max(1, len(totals))
@@ -171,12 +181,12 @@ def histogram(groups: Sequence[tuple[str, Sequence[int]]], edges: Sequence[float
         base, x = float(HEIGHT - BOTTOM), LEFT + b * width
         bounds = f"{_short(edges[b])} to {_short(edges[b + 1])}"
         for g, (name, counts) in enumerate(groups):
-            tall = counts[b] * scale
+            tall = min(counts[b] * scale, base - TOP)
             base -= tall
             if counts[b]:
                 text = f"{escape(name)}, {bounds}: {counts[b]} of {total}"
                 spot = f'x="{x + 1:.1f}" y="{base:.1f}" width="{width - 2:.1f}" height="{tall:.1f}"'
-                parts.append(f'<rect class="bar c{g % NUM_COLOURS}" {spot}><title>{text}</title></rect>')
+                parts.append(f'<rect class="bar c{colours[g % len(colours)]}" {spot}><title>{text}</title></rect>')
     for b, edge in enumerate(edges):
         if len(edges) <= 12 or b % 2 == 0:
             x = round(LEFT + b * width, 1)
@@ -185,7 +195,7 @@ def histogram(groups: Sequence[tuple[str, Sequence[int]]], edges: Sequence[float
             )
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
-    parts.append(_upright(f"{TOP + (HEIGHT - TOP - BOTTOM) / 2}", "objects"))
+    parts.append(_upright(f"{TOP + (HEIGHT - TOP - BOTTOM) / 2}", y_label))
     return _svg(parts, x_label)
 
 
@@ -236,9 +246,10 @@ def whisker(value: float | None, ends: Sequence[float] | None) -> Markup:
     if value is None:
         return Markup("")
     low, high = ends or (value, value)
+    words = f"{value:.3f}, 95 % interval {low:.3f} to {high:.3f}" if ends else f"{value:.3f}"
     end = max(100 * high, 100 * low + 0.5)
     return Markup(
-        f'<svg class="whisker" viewBox="0 0 100 14" preserveAspectRatio="xMinYMid" role="img" aria-label="{value:.3f}">'
+        f'<svg class="whisker" viewBox="0 0 100 14" preserveAspectRatio="xMinYMid" role="img" aria-label="{words}">'
         f'<path class="grid" d="M0,7H100"/><path class="range" d="M{100 * low:.1f},7H{end:.1f}"/>'
         f'<circle class="dot c0" cx="{100 * value:.1f}" cy="7" r="3.4"/></svg>'
     )

@@ -111,17 +111,52 @@ class EvaluationFigures:
         chart = line_chart(lines, "score threshold", word, (0, 1), (0, 1), marks=marks)
         return Figure(chart, caption, *link, self._legend(lines))
 
+    def ap_by_iou(self) -> Figure:
+        found = {float(iou): ap for iou, ap in sorted(self.metrics["AP_by_iou"].items())}
+        link = table_link(["iou", "AP"], found.items(), "ap_by_iou.csv")
+        chart = line_chart(
+            [Line("AP", list(found), list(found.values()), 0, points=True)], "IoU", "AP", (0.5, 0.95), (0, 1)
+        )
+        caption = (
+            f"AP {self.of_split} at each IoU that a detection must reach to be right; their mean is COCO's AP. "
+            "Where it falls early, objects are found but their boxes are loose."
+        )
+        return Figure(chart, caption, *link)
+
+    def ious(self) -> Figure:
+        found = self.metrics["histograms"]["iou"]
+        link = table_link(["iou_from", "count"], zip(found["edges"], found["count"]), "ious.csv")
+        chart = histogram(
+            [("right detections", found["count"])], found["edges"], "IoU with the object found", "detections"
+        )
+        caption = f"How well the boxes fit {self.of_split}: right detections over their class's threshold, IoU 0.50."
+        return Figure(chart, caption, *link)
+
+    def scores(self) -> Figure:
+        found = self.metrics["histograms"]["score"]
+        groups = [("right", found["right"]), ("false", found["false"])]
+        link = table_link(["score_from", "right", "false"], zip(found["edges"], *(n for _, n in groups)), "scores.csv")
+        seen = [right + false for right, false in zip(found["right"], found["false"])]
+        top = sorted(seen)[-2] * 1.3 if len(seen) > 1 else None  # many of the lowest score would flatten the rest
+        chart = histogram([(n, c) for n, c in groups], found["edges"], "score", "detections", top, colours=(2, 0))
+        caption = (
+            f"Scores of right and false detections {self.of_split}, IoU {self.iou:.2f}. The less they overlap, the "
+            "better a threshold can tell them apart."
+        )
+        return Figure(chart, caption, *link, (("right", 2), ("false", 0)))
+
     def calibration(self) -> Figure:
         bins = [b for b in self.metrics["calibration"]["bins"] if b["num"]]
         _, _, link = self._table("calibration.csv")
         line = Line("right", [b["score"] for b in bins], [b["right"] for b in bins], 0, points=True)
+        notes = [(b["score"], b["right"], f"{b['num']}") for b in bins]
         one = self.metrics["calibration"]
         caption = (
             f"Share of right detections against their score {self.of_split}, IoU {one['iou']:.2f}, in ten bins, "
             f"scores of {one['floor']:.2f} or more ({one['num_detections']} detections). On the dashed line a score "
-            "means what it says; below it the detector is too sure of itself."
+            "means what it says; below it the detector is too sure of itself. Beside each point: its detections."
         )
-        chart = line_chart([line], "score", "share that is right", (0, 1), (0, 1), diagonal=True)
+        chart = line_chart([line], "score", "share that is right", (0, 1), (0, 1), diagonal=True, notes=notes)
         return Figure(chart, caption, *link)
 
     def confusion(self) -> Figure:

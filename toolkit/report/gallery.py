@@ -1,12 +1,13 @@
-"""Which pictures a report shows, and the pictures themselves: small JPEGs; boxes are kept as numbers.
+"""Which pictures a report shows, and the pictures themselves: small JPEGs; labels and detections are kept as numbers.
 
-Only pictures that a gallery needs are opened. Crops of one place are cut from the full picture, so that a small
-object is still seen. When an image cannot be opened the report says so instead of showing it.
+gallery.json has "images", whole pictures, those with the most errors first, and "crops", places cut from the full
+picture so that a small object is still seen. When an image cannot be opened the report says so instead.
 """
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco_file
+from label_tools.pictures.palette import class_colour
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_json
@@ -22,11 +24,14 @@ from toolkit.data.boxes import corners
 from toolkit.metrics.curves import iou_index
 from toolkit.metrics.overlap import iou_of
 
-WHOLE_SIDE, CROP_SIDE = 420, 240  # pixels of the longer side as shown
-MANY_WHOLE, MANY_CROPS = 6, 12
-QUALITY = 80
+WHOLE_SIDES, CROP_SIDE = (640, 520, 420, 340, 280), 240  # pixels of the longer side, as shown
+MOST_WHOLE, MOST_CROPS, MOST_SUSPECTS = 200, 12, 24
+MOST_DETECTIONS = 60  # of a picture: those with the highest scores
+LOWEST_SCORE = 0.1  # detections under it, and under their class's threshold, are not drawn
+QUALITY = 78
 MARGIN = 0.6  # a crop shows this much more than the object, on each side, as a share of its size
-PICTURE_BUDGET = 3_300_000  # bytes of JPEG in all: a report stays under 5 MB once they are base64
+WHOLE_BUDGET, CROP_BUDGET = 2_500_000, 600_000  # bytes of JPEG: a report stays under 5 MB once they are base64
+SAMPLE = 6  # pictures that tell how large all of them may be
 
 
 @dataclass
@@ -38,61 +43,91 @@ class _Item:
     extra: dict = field(default_factory=dict)
 
 
-def write_gallery(folder: Path, evaluation, image_root: Path) -> None:
-    """Write gallery.json and pictures/ into an evaluation's folder."""
-    galleries = choose(evaluation)
-    wanted = dict.fromkeys((item.image, item.crop) for items in galleries.values() for item in items)
-    opening = coco_file.opening(evaluation.document)
-    pictures, lost = _pictures(list(wanted), evaluation.tables.file_names, image_root, opening)
-    spent = 0
-    made: dict[tuple, dict] = {}
-    for key in wanted:  # the first galleries have the first claim on the budget
-        if key in pictures and spent < PICTURE_BUDGET:
-            content, view, size = pictures[key]
-            spent += len(content)
-            made[key] = {"file": f"{len(made):03d}.jpg", "view": view, "size": size}
-            with atomic_write(folder / "pictures" / made[key]["file"]) as file:
-                file.write(content)
-    shown = {
-        name: [
+def write_gallery(folder: Path, target: Path, evaluation, image_root: Path) -> None:
+    """Write gallery.json and pictures/ into `folder`; links to the images themselves start from `target`."""
+    view = _View(evaluation)
+    whole, crops = view.images()[:MOST_WHOLE], view.crops()
+    everything = [*whole, *(item for items in crops.values() for item in items)]
+    store = _Store(folder, evaluation.tables.file_names, image_root, coco_file.opening(evaluation.document))
+    store.add(list(dict.fromkeys((item.image, item.crop) for item in everything)))
+
+    def shown(items: list[_Item]) -> list[dict]:
+        return [
             {
-                **made[item.image, item.crop],
+                **store.made[item.image, item.crop],
                 "file_name": evaluation.tables.file_names[item.image],
                 "title": item.title,
                 "boxes": item.boxes,
                 **item.extra,
             }
             for item in items
-            if (item.image, item.crop) in made
+            if (item.image, item.crop) in store.made
         ]
-        for name, items in galleries.items()
+
+    tables, lost = evaluation.tables, store.lost
+    content = {
+        "images": shown(whole),
+        "crops": {name: shown(items) for name, items in crops.items()},
+        "num_images": len(tables.image_ids),
+        "image_root": Path(os.path.relpath(image_root.resolve(), target.resolve())).as_posix(),
+        "colours": [
+            [name, "#{:02x}{:02x}{:02x}".format(*class_colour(number))]
+            for name, number in zip(tables.class_names, tables.category_ids)
+        ],
+        "lowest_score": LOWEST_SCORE,
+        "note": f"{len(lost)} images could not be opened; the first: {lost[0]}" if lost else "",
     }
-    note = f"{len(lost)} images could not be opened; the first: {lost[0]}" if lost else ""
-    write_json(folder / "gallery.json", {"galleries": shown, "note": note})
+    write_json(folder / "gallery.json", content)
 
 
-def _pictures(
-    wanted: list[tuple], file_names: list[str], image_root: Path, opening: Mapping[str, Any]
-) -> tuple[dict, list[str]]:
-    """{(image, crop): (JPEG, view, size)} of what can be opened, each image once, and why others cannot."""
-    from label_tools.pictures.image_paths import refuse_links_out
-    from label_tools.pictures.images import open_image
+class _Store:
+    """The pictures of a gallery on disk, within a budget; each image is opened once."""
 
-    pictures, lost = {}, []
-    for row in sorted({image for image, _ in wanted}):
-        try:
-            refuse_links_out(image_root, [file_names[row]], "labels")
-            image = open_image(image_root / file_names[row], **opening)
-        except (InputError, OSError, ValueError) as error:
-            lost.append(str(error).replace(f"{image_root}/", ""))  # no path of this machine in a report
-            continue
+    def __init__(self, folder: Path, file_names: list[str], image_root: Path, opening: Mapping[str, Any]) -> None:
+        self.folder, self.file_names, self.image_root, self.opening = folder, file_names, image_root, opening
+        self.made: dict[tuple, dict] = {}  # (image, crop) -> {"file", "view", "size"}
+        self.lost: list[str] = []
+
+    def add(self, wanted: list[tuple]) -> None:
+        """Those wanted first have the first claim on the budget."""
+        whole = [key for key in wanted if key[1] is None]
+        self.side = WHOLE_SIDES[0]
+        sample = [len(_picture(image, None, self.side)[0]) for key in whole[:SAMPLE] if (image := self._open(key[0]))]
+        self.lost.clear()
+        if sample:
+            fits = [side for side in WHOLE_SIDES if self._total(sample, len(whole), side) < WHOLE_BUDGET]
+            self.side = fits[0] if fits else WHOLE_SIDES[-1]
+        pictures: dict[tuple, tuple] = {}
+        for row in dict.fromkeys(image for image, _ in wanted):
+            if image := self._open(row):
+                pictures |= {key: _picture(image, key[1], self.side) for key in wanted if key[0] == row}
+        spent = {True: 0, False: 0}
         for key in wanted:
-            if key[0] == row:
-                pictures[key] = _picture(image, key[1])
-    return pictures, lost
+            is_whole = key[1] is None
+            if key in pictures and spent[is_whole] < (WHOLE_BUDGET if is_whole else CROP_BUDGET):
+                content, view, size = pictures[key]
+                spent[is_whole] += len(content)
+                self.made[key] = {"file": f"{len(self.made):03d}.jpg", "view": view, "size": size}
+                with atomic_write(self.folder / "pictures" / self.made[key]["file"]) as file:
+                    file.write(content)
+
+    def _total(self, sample: list[int], number: int, side: int) -> float:
+        """About how many bytes so many pictures need: they go with side^1.6."""
+        return float(np.mean(sample)) * number * (side / WHOLE_SIDES[0]) ** 1.6
+
+    def _open(self, row: int):
+        from label_tools.pictures.image_paths import refuse_links_out
+        from label_tools.pictures.images import open_image
+
+        try:
+            refuse_links_out(self.image_root, [self.file_names[row]], "labels")
+            return open_image(self.image_root / self.file_names[row], **self.opening)
+        except (InputError, OSError, ValueError) as error:
+            self.lost.append(str(error).replace(f"{self.image_root}/", ""))  # no path of this machine in a report
+            return None
 
 
-def _picture(image, crop: tuple | None) -> tuple[bytes, list[float], list[int]]:
+def _picture(image, crop: tuple | None, side: int) -> tuple[bytes, list[float], list[int]]:
     """JPEG, the part of the image that it shows [x, y, w, h], its size [w, h]."""
     view = (0, 0, image.width, image.height)
     if crop:
@@ -103,7 +138,7 @@ def _picture(image, crop: tuple | None) -> tuple[bytes, list[float], list[int]]:
         top = min(max(0, int(y)), image.height - height)
         view = (left, top, width, height)
         image = image.crop((left, top, left + width, top + height))
-    scale = min((CROP_SIDE if crop else WHOLE_SIDE) / max(image.size), 4.0 if crop else 1.0)
+    scale = min((CROP_SIDE if crop else side) / max(image.size), 4.0 if crop else 1.0)
     if scale != 1:
         image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     buffer = io.BytesIO()
@@ -111,51 +146,113 @@ def _picture(image, crop: tuple | None) -> tuple[bytes, list[float], list[int]]:
     return buffer.getvalue(), [float(v) for v in view], list(image.size)
 
 
-def choose(evaluation) -> dict[str, list[_Item]]:
-    """{"best", "worst", "missed", "false", "suspects"}: which images and places, best or worst first."""
-    tables, matches = evaluation.tables, evaluation.matches
-    t = iou_index(matches, evaluation.metrics["settings"]["iou"])
-    threshold = np.array([evaluation.thresholds[name] for name in tables.class_names])
-    kept = tables.det_score[matches.det] >= threshold[tables.det_class[matches.det]]
-    right, ignored = matches.right[0, t], matches.ignored[0, t]
-    wrong = kept & ~right & ~ignored
-    found = np.zeros(len(tables.gt_class), bool)
-    found[matches.gt[t][kept & right]] = True
-    missed = ~found & ~matches.gt_ignored[0]
-    images = len(tables.image_ids)
-    image_of = tables.det_image[matches.det]
-    num_right = np.bincount(image_of[kept & right], minlength=images)
-    num_wrong = np.bincount(image_of[wrong], minlength=images)
-    num_missed = np.bincount(tables.gt_image[missed], minlength=images)
-    total = 2 * num_right + num_wrong + num_missed
-    f1 = np.where(total > 0, 2 * num_right / np.maximum(total, 1), 1.0)
+class _View:
+    """Labels and detections as the report draws them.
 
-    view = _View(evaluation, kept, right, ignored, found)
-    order = np.lexsort((np.arange(images), -num_right, -f1))
-    best = [i for i in order if num_right[i]][:MANY_WHOLE]
-    order = np.lexsort((np.arange(images), -(num_wrong + num_missed), f1))
-    worst = [i for i in order if num_wrong[i] + num_missed[i]][:MANY_WHOLE]
+    A box is {"kind": true | missed | crowd | right | false, "class", "bbox", "score", "hint"}, the kind at the class's
+    threshold. score: of a label that of the detection that finds it, null where none does at any score.
+    """
 
-    def whole(i: int) -> _Item:
-        title = f"{num_right[i]} right, {num_wrong[i]} false, {num_missed[i]} missed"
-        return _Item(int(i), title, view.boxes(int(i)))
+    def __init__(self, evaluation) -> None:
+        self.evaluation = evaluation
+        self.tables, self.matches = evaluation.tables, evaluation.matches
+        tables, matches = self.tables, self.matches
+        t = iou_index(matches, evaluation.metrics["settings"]["iou"])
+        threshold = np.array([evaluation.thresholds[name] for name in tables.class_names])
+        self.score = tables.det_score[matches.det]
+        self.right, self.ignored = matches.right[0, t], matches.ignored[0, t]
+        least = threshold[tables.det_class[matches.det]]
+        self.kept = self.score >= least
+        self.drawn = (self.score >= np.minimum(least, LOWEST_SCORE)) & ~self.ignored
+        self.wrong = self.kept & ~self.right & ~self.ignored
+        self.found_at = np.full(len(tables.gt_class), np.nan)
+        self.found_at[matches.gt[t][self.right]] = self.score[self.right]
+        self.found = self.found_at >= threshold[tables.gt_class]
+        self.missed = ~self.found & ~matches.gt_ignored[0]
+        self.image_of = tables.det_image[matches.det]
+        self.row_of_id = {image_id: row for row, image_id in enumerate(tables.image_ids)}
 
-    size = tables.gt_bbox[:, 2] * tables.gt_bbox[:, 3]
-    rows = np.flatnonzero(missed)
-    lost = _spread(rows[np.argsort(-size[rows], kind="stable")], tables.gt_image)
-    rows = np.flatnonzero(wrong)
-    false = _spread(rows[np.argsort(-tables.det_score[matches.det[rows]], kind="stable")], image_of)
-    return {
-        "best": [whole(i) for i in best],
-        "worst": [whole(i) for i in worst],
-        "missed": [view.missed(int(g)) for g in lost],
-        "false": [view.false(int(d)) for d in false],
-        "suspects": [view.suspect(s) for s in evaluation.suspects[: 2 * MANY_CROPS]],
-    }
+    def images(self) -> list[_Item]:
+        """Every image, those with the most errors first."""
+        tables = self.tables
+        images = len(tables.image_ids)
+        right = np.bincount(self.image_of[self.kept & self.right], minlength=images)
+        wrong = np.bincount(self.image_of[self.wrong], minlength=images)
+        missed = np.bincount(tables.gt_image[self.missed], minlength=images)
+        doubted = np.zeros(images, np.int64)
+        for suspect in self.evaluation.suspects:
+            doubted[self.row_of_id[suspect.image_id]] += 1
+        made = []
+        for i in np.lexsort((np.arange(images), -(wrong + missed))).tolist():
+            here = (tables.gt_image == i) & ~self.matches.gt_ignored[0]
+            labelled = np.bincount(tables.gt_class[here], minlength=len(tables.class_names))
+            objects = [[tables.class_names[k], int(labelled[k])] for k in np.flatnonzero(labelled)]
+            title = f"{right[i]} right, {wrong[i]} false, {missed[i]} missed"
+            made.append(_Item(i, title, self.boxes(i), None, {"objects": objects, "suspects": int(doubted[i])}))
+        return made
+
+    def crops(self) -> dict[str, list[_Item]]:
+        """{"missed", "false", "suspects"}: places, worst first."""
+        tables = self.tables
+        size = tables.gt_bbox[:, 2] * tables.gt_bbox[:, 3]
+        rows = np.flatnonzero(self.missed)
+        lost = _spread(rows[np.argsort(-size[rows], kind="stable")], tables.gt_image)
+        rows = np.flatnonzero(self.wrong)
+        false = _spread(rows[np.argsort(-self.score[rows], kind="stable")], self.image_of)
+        suspects = self.evaluation.suspects
+        owner = np.array([self.row_of_id[s.image_id] for s in suspects], np.int64)
+        doubted = _spread(np.arange(len(suspects)), owner, most=3, number=MOST_SUSPECTS)
+        return {
+            "missed": [self._missed(g) for g in lost],
+            "false": [self._false(d) for d in false],
+            "suspects": [self._suspect(suspects[s]) for s in doubted],
+        }
+
+    def boxes(self, image: int) -> list[dict]:
+        tables, boxes = self.tables, []
+        for g in np.flatnonzero(tables.gt_image == image):
+            kind = "crowd" if tables.gt_is_crowd[g] else "true" if self.found[g] else "missed"
+            name, score = tables.class_names[tables.gt_class[g]], self.found_at[g]
+            boxes.append(_box(kind, name, tables.gt_bbox[g], None if np.isnan(score) else score, f"label: {name}"))
+        here = np.flatnonzero(self.drawn & (self.image_of == image))
+        best_first = here[np.argsort(-self.score[here], kind="stable")]
+        return boxes + [self._detection(d) for d in best_first[:MOST_DETECTIONS]]
+
+    def _detection(self, d: int) -> dict:
+        tables, row = self.tables, self.matches.det[d]
+        name, score = tables.class_names[tables.det_class[row]], self.score[d]
+        kind = "right" if self.right[d] else "false"
+        return _box(kind, name, tables.det_bbox[row], score, f"detection: {name} {score:.2f}", shown=bool(self.kept[d]))
+
+    def _missed(self, g: int) -> _Item:
+        tables, image = self.tables, int(self.tables.gt_image[g])
+        title, bbox = tables.class_names[tables.gt_class[g]], tables.gt_bbox[g]
+        return _Item(image, title, _near(self.boxes(image), bbox), _around(bbox))
+
+    def _false(self, d: int) -> _Item:
+        tables, row = self.tables, self.matches.det[d]
+        title = f"{tables.class_names[tables.det_class[row]]} {self.score[d]:.2f}"
+        image, bbox = int(tables.det_image[row]), tables.det_bbox[row]
+        boxes = [self._detection(d), *_near(self.boxes(image), bbox)]
+        return _Item(image, title, [b for i, b in enumerate(boxes) if b not in boxes[:i]], _around(bbox))
+
+    def _suspect(self, suspect) -> _Item:
+        boxes = []
+        if suspect.label_bbox:
+            hint = f"label: {suspect.label_class}"
+            kind = "missed" if suspect.kind == "not found" else "true"
+            boxes.append(_box(kind, suspect.label_class, suspect.label_bbox, None, hint))
+        if suspect.bbox:
+            hint = f"detection: {suspect.class_name} {suspect.score:.2f}"
+            boxes.append(_box("false", suspect.class_name, suspect.bbox, suspect.score, hint))
+        both = corners([box for box in (suspect.bbox, suspect.label_bbox) if box])
+        low, high = both[:, :2].min(0), both[:, 2:].max(0)
+        extra = {"kind": suspect.kind}
+        return _Item(self.row_of_id[suspect.image_id], suspect.text, boxes, _around([*low, *(high - low)]), extra)
 
 
-def _spread(rows: np.ndarray, image_of: np.ndarray, most: int = 2) -> list[int]:
-    """The first MANY_CROPS rows, at most `most` of an image while other images have some."""
+def _spread(rows: np.ndarray, image_of: np.ndarray, most: int = 2, number: int = MOST_CROPS) -> list[int]:
+    """The first `number` rows, at most `most` of an image while other images have some."""
     taken: dict[int, int] = {}
     first: list[int] = []
     later: list[int] = []
@@ -163,70 +260,21 @@ def _spread(rows: np.ndarray, image_of: np.ndarray, most: int = 2) -> list[int]:
         image = int(image_of[row])
         taken[image] = taken.get(image, 0) + 1
         (first if taken[image] <= most else later).append(row)
-    return [*first, *later][:MANY_CROPS]
+    return [*first, *later][:number]
 
 
-class _View:
-    """Boxes of an image as the report draws them: {"kind": true|right|false|missed, "bbox", "text"}."""
-
-    def __init__(self, evaluation, kept, right, ignored, found) -> None:
-        self.tables, self.matches = evaluation.tables, evaluation.matches
-        self.kept, self.right, self.ignored, self.found = kept, right, ignored, found
-        self.row_of_id = {image_id: row for row, image_id in enumerate(self.tables.image_ids)}
-
-    def boxes(self, image: int) -> list[dict]:
-        tables, boxes = self.tables, []
-        for g in np.flatnonzero(tables.gt_image == image):
-            crowd, found = tables.gt_is_crowd[g], self.found[g]
-            kind = "crowd" if crowd else "true" if found else "missed"
-            name = tables.class_names[tables.gt_class[g]]
-            boxes.append(_box(kind, tables.gt_bbox[g], name if kind == "missed" else "", f"label: {name}"))
-        chosen = self.kept & ~self.ignored
-        here = np.flatnonzero(chosen & (tables.det_image[self.matches.det] == image))
-        best_first = here[np.argsort(-tables.det_score[self.matches.det[here]], kind="stable")]
-        return boxes + [self._detection(d) for d in best_first]
-
-    def _detection(self, d: int) -> dict:
-        tables, row = self.tables, self.matches.det[d]
-        text = f"{tables.class_names[tables.det_class[row]]} {tables.det_score[row]:.2f}"
-        return _box("right" if self.right[d] else "false", tables.det_bbox[row], text, f"detection: {text}")
-
-    def missed(self, g: int) -> _Item:
-        tables, image = self.tables, int(self.tables.gt_image[g])
-        title, bbox = tables.class_names[tables.gt_class[g]], tables.gt_bbox[g]
-        return _Item(image, title, _near(self.boxes(image), bbox), _around(bbox))
-
-    def false(self, d: int) -> _Item:
-        tables, row = self.tables, self.matches.det[d]
-        title = f"{tables.class_names[tables.det_class[row]]} {tables.det_score[row]:.2f}"
-        image, bbox = int(tables.det_image[row]), tables.det_bbox[row]
-        boxes = [self._detection(d), *_near(self.boxes(image), bbox)]
-        return _Item(image, title, [b for i, b in enumerate(boxes) if b not in boxes[:i]], _around(bbox))
-
-    def suspect(self, suspect) -> _Item:
-        boxes = []
-        if suspect.label_bbox:
-            boxes.append(_box("true", suspect.label_bbox, "", f"label: {suspect.label_class}"))
-        if suspect.bbox:
-            text = f"{suspect.class_name} {suspect.score:.2f}"
-            boxes.append(_box("false", suspect.bbox, "", f"detection: {text}"))
-        both = corners([box for box in (suspect.bbox, suspect.label_bbox) if box])
-        low, high = both[:, :2].min(0), both[:, 2:].max(0)
-        crop = _around([*low, *(high - low)])
-        extra = {"kind": suspect.kind, "suspicion": suspect.suspicion}
-        return _Item(self.row_of_id[suspect.image_id], suspect.text, boxes, crop, extra)
-
-
-def _box(kind: str, bbox, text: str, hint: str) -> dict:
-    return {"kind": kind, "bbox": [round(float(v), 2) for v in bbox], "text": text, "hint": hint}
+def _box(kind: str, name: str, bbox, score: float | None, hint: str, shown: bool = True) -> dict:
+    box = {"kind": kind, "class": name, "bbox": [round(float(v), 1) for v in bbox], "hint": hint, "shown": shown}
+    return {**box, "score": None if score is None else round(float(score), 4)}
 
 
 def _near(boxes: list[dict], bbox, most: int = 4) -> list[dict]:
-    """All labels, and of the detections the few that overlap `bbox`: a crop is about one place."""
+    """All labels, and of the shown detections the few that overlap `bbox`: a crop is about one place."""
     target = np.asarray(bbox, float)[None]
     overlap = [iou_of(np.array([box["bbox"]]), target)[0] for box in boxes]
     detections = [i for i, box in enumerate(boxes) if box["kind"] in ("right", "false")]
-    best = sorted((i for i in detections if overlap[i] > 0.1), key=lambda i: -overlap[i])[:most]
+    close = (i for i in detections if overlap[i] > 0.1 and boxes[i]["shown"])
+    best = sorted(close, key=lambda i: -overlap[i])[:most]
     return [box for i, box in enumerate(boxes) if i not in detections or i in best]
 
 

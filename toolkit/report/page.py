@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
-import math
 import os
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,29 @@ from toolkit.metrics.error_kinds import KINDS
 from toolkit.metrics.small_set import few
 from toolkit.report import figures, tables
 from toolkit.report.charts import whisker
+from toolkit.report.made import made_rows
+from toolkit.report.next_steps import Facts, next_steps
+from toolkit.report.pictures import Pictures, read_pictures, tags
 from toolkit.report.run_logs import Training, read_training
+from toolkit.report.threshold_data import threshold_data
 
-HERE = Path(__file__).parent
-GALLERIES = (
-    ("best", "Best images", "Images with the highest F1, those with the most objects first."),
-    ("worst", "Worst images", "Images with the lowest F1."),
+TEMPLATES = Path(__file__).parent / "templates"
+SECTIONS = (
+    ("headline", "Summary"),
+    ("next", "Do this next"),
+    ("classes", "Classes"),
+    ("errors", "Kinds of error"),
+    ("galleries", "Pictures"),
+    ("suspects", "Likely label errors"),
+    ("threshold", "Score threshold"),
+    ("curves", "Precision and recall"),
+    ("calibration", "Calibration"),
+    ("objects", "Objects"),
+    ("anchors", "Anchors"),
+    ("training", "Training"),
+    ("made", "How it was made"),
+)
+CROPS = (
     (
         "missed",
         "Missed objects",
@@ -34,20 +52,25 @@ GALLERIES = (
     ),
     ("false", "False detections", "Detections over their threshold that are wrong, highest score first."),
 )
+SCRIPTS = ("sort.js", "gallery.js", "threshold.js")
 ERROR_MEANING = {
     "class": "right place, wrong class",
     "localisation": "right class, box too far off (IoU 0.1 to 0.5)",
     "both": "wrong class and box too far off",
     "duplicate": "a second detection of an object that was already found",
     "background": "a detection where nothing is labelled",
-    "missed": "an object that no detection found at any score, not even with a wrong class or a box too far off "
-    "(the pictures of missed objects go by the thresholds and show more)",
+    "missed": "an object that no detection found at any score (the pictures of missed objects go by the thresholds and "
+    "show more)",
 }
 
 
-def _palette() -> str:
-    """The classes' colours, as `frcnn draw` and `frcnn predict` have them."""
-    return ":root { " + " ".join(f"--c{i}: {colour};" for i, colour in enumerate(PAGE_COLOURS)) + " }\n"
+def style(pictures: Pictures | None = None) -> Markup:
+    """The page's style, with the classes' colours as `frcnn draw` and `frcnn predict` have them."""
+    colours = ":root { " + " ".join(f"--c{i}: {colour};" for i, colour in enumerate(PAGE_COLOURS)) + " }\n"
+    of_classes = "".join(
+        f".k{k} {{ color: {colour}; }}\n" for k, (_, colour) in enumerate(pictures.colours if pictures else ())
+    )
+    return Markup((TEMPLATES / "style.css").read_text(encoding="utf-8") + colours + of_classes)
 
 
 def render(folder: Path, evaluations: dict[str, Path], split: str | None, place: Path) -> str:
@@ -69,7 +92,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -79,6 +102,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         number=tables.number,
         objects_of=tables.objects_of,
         interval=tables.interval,
+        ends_text=tables.ends_text,
         sets=tables.sets,
         with_interval=tables.with_interval,
         mean_and_sd=tables.mean_and_sd,
@@ -95,13 +119,17 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
     loaded = {name: metrics for name, metrics in found.items() if metrics is not None}
     main = split if split in loaded else next(iter(loaded), None)
     metrics = loaded[main] if main is not None else None
-    script = (HERE / "sort.js").read_text(encoding="utf-8")
+    where = evaluations[main] if main is not None else folder
+    relative = Path(os.path.relpath(where, place)).as_posix()
+    pictures = read_pictures(where, relative, problems) if metrics is not None else Pictures()
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     page: dict[str, Any] = {
-        "style": Markup((HERE / "style.css").read_text(encoding="utf-8") + _palette()),
+        "style": style(pictures),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "sections": SECTIONS,
         "title": _title(folder, metrics, training),
-        "folder": folder.as_posix(),
+        "nothing": f"Nothing was evaluated yet. `frcnn evaluate {folder.as_posix()}` fills this section.",
         "again": f"frcnn report {folder.as_posix()}" + (f" --split {main}" if place != folder else ""),
         "metrics": metrics,
         "others": {name: one for name, one in loaded.items() if name != main},
@@ -111,7 +139,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         "losses": figures.losses(training),
         "ap_per_epoch": figures.ap_per_epoch(training),
         "learning_rate": figures.learning_rate(training),
-        "made": _made(training, metrics, loaded),
+        "made": made_rows(training, metrics, loaded),
         "number_files": [
             (Path(os.path.relpath(path, place)) / "metrics.json").as_posix()
             for path in (evaluations[name] for name in loaded)
@@ -120,24 +148,27 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         "meaning": tables.MEANING,
         "quote": tables.QUOTE,
         "error_meaning": ERROR_MEANING,
+        "crop_texts": CROPS,
+        "galleries": pictures,
         "problems": problems,
         "figures": {},
-        "galleries": [],
-        "suspects": [],
-        "gallery_note": "",
+        "steps": [],
+        "suspect_rows": [],
         "num_suspects": 0,
+        "threshold_data": None,
+        "store_command": "",
+        "advise_command": "",
     }
     if main is not None and metrics is not None:
-        where = evaluations[main]
-        relative = Path(os.path.relpath(where, place))
-        page["figures"] = _figures(where, metrics, relative, problems)
-        gallery = _gallery(where, problems)
-        page["galleries"] = [(name, title, text, gallery["galleries"].get(name, [])) for name, title, text in GALLERIES]
-        page["suspects"] = gallery["galleries"].get("suspects", [])
-        page["gallery_note"] = gallery["note"]
+        page["figures"] = _figures(where, metrics, Path(relative), problems)
+        page["steps"] = next_steps(_facts(folder, metrics, page["others"], training))
+        page["threshold_data"] = threshold_data(where, metrics, problems)
+        page["suspect_rows"] = _suspect_rows(where)
         page["num_suspects"] = metrics.get("suspects", 0)
-        page["suspect_folder"] = (relative / "suspects").as_posix()
-    return environment.get_template("template.html.j2").render(page)
+        page["suspect_folder"] = (Path(relative) / "suspects").as_posix()
+        if training.exists:
+            page["advise_command"] = f"frcnn advise {folder.as_posix()}/train.json --model {training.run.get('model')}"
+    return environment.get_template("page.html.j2").render(page)
 
 
 def _load(path: Path, problems: list[str]) -> dict | None:
@@ -174,6 +205,32 @@ def _status(training: Training) -> str:
     return f"This run {what}; {last} epochs are complete. What follows is what it left behind."
 
 
+def _facts(folder: Path, metrics: dict, others: dict[str, dict], training: Training) -> Facts:
+    """What `next_steps` looks at; files of the run that cannot be read are as if they were not there."""
+    trained_on: dict[str, int] = {}
+    with suppress(OSError, InputError, LookupError, TypeError, ValueError):
+        train = loads((folder / "train.json").read_bytes(), "train.json")
+        names = {category["id"]: str(category["name"]) for category in train["categories"]}
+        trained_on = {name: 0 for name in names.values()} | Counter(
+            names[a["category_id"]] for a in train["annotations"]
+        )
+    curve = None
+    with suppress(OSError, InputError):
+        curve = loads((folder.parent / "curve.json").read_bytes(), "curve.json")
+    return Facts(metrics, others, training, folder.as_posix(), trained_on, curve if isinstance(curve, dict) else None)
+
+
+def _suspect_rows(folder: Path) -> list[tuple[str, str]]:
+    """(file name, "3 no label, 1 loose box") of each picture with suspected label errors, most first."""
+    by_image: dict[str, Counter] = {}
+    with suppress(OSError, InputError, LookupError, TypeError, ValueError):
+        for suspect in loads((folder / "suspects.json").read_bytes(), "suspects.json"):
+            what = f"{suspect['kind']} {suspect['class_name']}"
+            by_image.setdefault(str(suspect["file_name"]), Counter())[what] += 1
+    order = sorted(by_image.items(), key=lambda pair: (-pair[1].total(), pair[0]))
+    return [(name, ", ".join(f"{n} {what}" for what, n in found.most_common())) for name, found in order]
+
+
 def _figures(folder: Path, metrics: dict, where: Path, problems: list[str]) -> dict:
     """{name: Figure}; a table that is missing leaves its figure out, one that cannot be read becomes a problem."""
     maker = figures.EvaluationFigures(folder, metrics, where)
@@ -183,6 +240,9 @@ def _figures(folder: Path, metrics: dict, where: Path, problems: list[str]) -> d
         "f1": lambda: maker.against_threshold("f1"),
         "precision": lambda: maker.against_threshold("precision"),
         "recall": lambda: maker.against_threshold("recall"),
+        "ap_by_iou": maker.ap_by_iou if metrics.get("AP_by_iou") and metrics["AP"] is not None else None,
+        "ious": maker.ious if metrics.get("histograms") else None,
+        "scores": maker.scores if metrics.get("histograms") else None,
         "calibration": maker.calibration if metrics.get("calibration") else None,
         "confusion": maker.confusion,
         "counts": maker.counts if metrics.get("counts") else None,
@@ -201,159 +261,3 @@ def _figures(folder: Path, metrics: dict, where: Path, problems: list[str]) -> d
             problems.append(f"the numbers of the figure {name} cannot be read: {type(error).__name__} {error}")
             made[name] = None
     return made
-
-
-def _gallery(folder: Path, problems: list[str]) -> dict:
-    """gallery.json with each picture's bytes as `address`; entries that are not as written become a problem."""
-    path, odd = folder / "gallery.json", 0
-    galleries: dict[str, list[dict]] = {}
-    try:
-        content = loads(path.read_bytes(), path.name)
-        note, found = str(content["note"]), dict(content["galleries"])
-    except (OSError, LookupError, TypeError, ValueError, InputError) as error:
-        problems.append(f"gallery.json cannot be read: {error}")
-        return {"galleries": {}, "note": ""}
-    for name, items in found.items():
-        galleries[name] = []
-        for item in items if isinstance(items, list) else [{}]:
-            try:
-                checked = _item(item, needs_kind=name == "suspects")
-                picture = (folder / "pictures" / Path(item["file"]).name).read_bytes()
-            except (LookupError, TypeError, ValueError):
-                odd += 1
-            except OSError:
-                continue
-            else:
-                checked["address"] = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
-                galleries[name].append(checked)
-    if odd:
-        problems.append(f"gallery.json: {odd} entries are not as frcnn wrote them, and are left out")
-    return {"galleries": galleries, "note": note}
-
-
-def _item(item: dict, *, needs_kind: bool) -> dict:
-    """An entry of gallery.json with numbers where there must be some. Raises LookupError, TypeError or ValueError."""
-    found: dict = {key: str(item[key]) for key in ("title", "file_name", *(("kind",) if needs_kind else ()))}
-    if needs_kind:
-        found["suspicion"] = float(item["suspicion"])
-    texts = ("kind", "text", "hint")
-    found["boxes"] = [{"bbox": _four(b["bbox"]), **{key: str(b[key]) for key in texts}} for b in item["boxes"]]
-    found["view"] = _four(item["view"])
-    if min(found["view"][2:]) <= 0:
-        raise ValueError
-    return found
-
-
-def _four(values: list) -> list[float]:
-    x, y, w, h = (float(value) for value in values)
-    if not all(map(math.isfinite, (x, y, w, h))):
-        raise ValueError
-    return [x, y, w, h]
-
-
-def tags(item: dict, width: int) -> list[dict]:
-    """Texts of a picture's boxes where they fit without covering one another: {"kind", "text", "x", "y", "size"}; the
-    others keep their hint on hover. width: about how wide the page shows the picture."""
-    x, y, w, h = item["view"]
-    size = 12.5 * w / width  # the same size on the page, whatever part of the image is shown
-    placed: list[tuple[float, float, float]] = []  # left, right, baseline
-    drawn = []
-    for box in item["boxes"]:
-        bx, by, bw, bh = box["bbox"]
-        if not box["text"] or not (x <= bx + bw / 2 <= x + w and y <= by + bh / 2 <= y + h):
-            continue
-        wide = 0.66 * size * len(box["text"])
-        left = max(min(bx, x + w - wide), x + 0.2 * size)
-        above, below = by - 0.35 * size, by + bh + size
-        # labels below, detections above: where both sit on one object they do not meet
-        for base in (below, above) if box["kind"] == "missed" else (above, below):
-            base = min(max(base, y + size), y + h - 0.3 * size)
-            if all(left > end or left + wide < start or abs(base - b) > 1.05 * size for start, end, b in placed):
-                placed.append((left, left + wide, base))
-                drawn.append({"kind": box["kind"], "text": box["text"], "x": left, "y": base, "size": size})
-                break
-    return drawn
-
-
-def _made(training: Training, metrics: dict | None, loaded: dict[str, dict]) -> list[tuple[str, str]]:
-    """(what, value) of how the run and its evaluation were made."""
-    run, rows = training.run, []
-
-    def add(name: str, value: object) -> None:
-        if value not in (None, "", [], {}):
-            rows.append((name, str(value)))
-
-    add("command", run.get("command"))
-    add("model", run.get("model"))
-    add("status", run.get("status"))
-    add("started", run.get("started"))
-    add("time", _duration(run.get("seconds")))
-    add("device", run.get("device"))
-    add("seed", run.get("seed"))
-    classes = run.get("classes")
-    add("classes", ", ".join(map(str, classes)) if isinstance(classes, list) else None)
-    images = run.get("num_images")
-    if isinstance(images, dict):
-        more = {"test": loaded["test"]["num_images"]} if "test" in loaded else {}
-        images = ", ".join(f"{k} {v}" for k, v in {**images, **more}.items())
-    add("images", images)
-    add("data fingerprint", run.get("data_fingerprint"))
-    versions = run.get("versions")
-    add("versions", ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else None)
-    if metrics is not None:
-        add("checkpoint", _checkpoint(metrics.get("checkpoint")))
-        source = metrics.get("source")
-        if source:
-            add("labels", source["annotations"])
-            add("detections", source["detections"])
-        settings = metrics["settings"]
-        add(
-            "evaluated on",
-            f"{metrics['num_images']} images, {metrics['num_objects']} objects, {metrics['num_detections']} detections",
-        )
-        floor = settings.get("score_floor", settings["lowest_score"])
-        add(
-            "score floor",
-            f"{floor:.3f}: detections under it were never made, so recall ends there" if floor is not None else None,
-        )
-        add("detections per class and image", f"at most {settings['max_detections']} (COCO's maxDets)")
-        add(
-            "areas",
-            "small under 32 x 32, large over 96 x 96 pixels of the original image; the annotation's own "
-            "area where it has one, else the box's",
-        )
-        add(
-            "thresholds",
-            "chosen "
-            + (
-                "before, on other images"
-                if settings["thresholds_from"] == "elsewhere"
-                else "on these images, so precision and recall at them flatter a little"
-            )
-            + (
-                ": middle of those with a high F1"
-                if settings["precision"] is None
-                else f": precision {settings['precision']:.2f}"
-            ),
-        )
-        intervals = metrics.get("intervals")
-        if intervals:
-            add(
-                "intervals",
-                f"95 %, half samples of the images, {intervals['resamples']} resamples, seed {intervals['seed']}",
-            )
-    return rows
-
-
-def _checkpoint(found: dict | None) -> str | None:
-    if not found:
-        return None
-    return f"{found.get('folder')}, epoch {found.get('epoch')}, step {found.get('step')}"
-
-
-def _duration(seconds: object) -> str | None:
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
-        return None
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -42,11 +42,16 @@ def interval(metrics: dict, key: str, name: str | None = None) -> list[float] | 
     return found.get(key)
 
 
+def ends_text(ends: list[float]) -> str:
+    """`0.472 to 0.530`: the one way an interval is written."""
+    return f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
 def with_interval(metrics: dict, key: str, name: str | None = None) -> str:
     numbers = metrics if name is None else metrics["per_class"][name]
     text = number(numbers[key], objects_of(numbers, key))
     ends = interval(metrics, key, name)
-    return f"{text} [{ends[0]:.3f}, {ends[1]:.3f}]" if ends and numbers[key] is not None else text
+    return f"{text} ({ends_text(ends)})" if ends and numbers[key] is not None else text
 
 
 def terminal(metrics: dict) -> str:
@@ -95,7 +100,7 @@ def _twelve(metrics: dict) -> list[str]:
     lines = []
     for key in KEYS:
         ends = interval(metrics, key)
-        found = f"  95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics[key] is not None else ""
+        found = f"  95 % interval {ends_text(ends)}" if ends and metrics[key] is not None else ""
         lines.append(f"{key:6} {number(metrics[key], objects_of(metrics, key)):6}  {MEANING[key]}{found}")
     return lines
 
@@ -162,7 +167,7 @@ def counts(metrics: dict) -> str:
 def _caption(metrics: dict, heading: str) -> str:
     ends = interval(metrics, "AP")
     text = f"AP {number(metrics['AP'])}"
-    text += f", 95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends and metrics["AP"] is not None else ""
+    text += f", 95 % interval {ends_text(ends)}" if ends and metrics["AP"] is not None else ""
     split = f" of the {metrics['split']} split" if metrics.get("split") else ""
     return f"{text}; {counts(metrics)}{split}; COCO metrics{f' {heading}' if heading else ''}"
 

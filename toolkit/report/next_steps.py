@@ -1,0 +1,365 @@
+"""Do this next: what the numbers of a run say to do, the most valuable first, each with its evidence.
+
+Each rule looks at one kind of trouble and gives a step or nothing. Steps are ordered by `points`: the AP50, of 100,
+that the step should bring; what makes the numbers themselves unreliable counts by how far they may be off. The figures
+are estimates: errors of one kind alone are taken away, and kinds do not add up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from label_tools.text.messages import counted
+from toolkit.report.run_logs import Training
+
+MOST = 5
+LEAST = 0.5  # points of AP50: less is not worth a line
+RARE = 0.2  # a class with fewer objects than this share of the largest class is rare
+SMALL = 16  # pixels as the network sees them
+
+
+@dataclass(frozen=True)
+class Step:
+    """what: one sentence to do; why: the evidence; brings: what to expect; link: the section that shows it."""
+
+    name: str
+    points: float
+    what: str
+    why: str
+    brings: str
+    link: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run knows: metrics.json of the split shown and of others, its log, objects in training, curve.json."""
+
+    metrics: dict
+    others: dict[str, dict]
+    training: Training
+    folder: str
+    trained_on: dict[str, int]  # {class: objects in train.json}
+    curve: dict | None = None
+
+    @property
+    def split(self) -> str:
+        return self.metrics.get("split") or "these images"
+
+    def gain(self, kind: str) -> float:
+        """Points of AP50 that fixing all errors of a kind would give back."""
+        return 100 * (self.metrics["error_kinds"]["kinds"][kind]["gain"] or 0)
+
+    def over(self, kind: str) -> int:
+        """Errors of a kind over the classes' thresholds."""
+        return self.metrics["error_kinds"]["kinds"][kind]["num_over_threshold"] or 0
+
+    def doubted(self, kind: str) -> dict:
+        """{"num", "num_images", "over_threshold"} of the suspected label errors of a kind."""
+        empty = {"num": 0, "num_images": 0, "over_threshold": 0}
+        return (self.metrics.get("suspect_kinds") or {}).get(kind, empty)
+
+
+def next_steps(facts: Facts) -> list[Step]:
+    """At most five steps, the most valuable first; none where nothing was evaluated."""
+    if facts.metrics["AP50"] is None:
+        return []
+    rules = (_leak, _missing_labels, _wrong_classes, _loose_labels, _background, _confused, _localisation, _duplicates)
+    rules += (_small, _missed, _rare_class, _few_images, _learned_by_heart, _still_rising, _more_labels)
+    steps = [step for rule in rules if (step := rule(facts)) and step.points >= LEAST]
+    return sorted(steps, key=lambda step: -step.points)[:MOST]
+
+
+def _brings(points: float) -> str:
+    return f"about {points:.1f} points of AP50"
+
+
+def _leak(facts: Facts) -> Step | None:
+    copies = facts.metrics.get("copies_in_train") or []
+    if not copies:
+        return None
+    number = facts.metrics["num_images"]
+    return Step(
+        "leak",
+        100.0 + len(copies),
+        f"Split the pictures again: {len(copies)} of the {number} of {facts.split} are in the training part, too.",
+        f"The same file lies in both, under the same or another name; the first: {copies[0]}. The network has seen it.",
+        "numbers that hold for new pictures; they will be lower than these",
+        command="frcnn split",
+    )
+
+
+def _missing_labels(facts: Facts) -> Step | None:
+    found, wrong = facts.doubted("no label"), facts.over("background")
+    if not found["num"] or not wrong:
+        return None
+    share = min(1.0, found["over_threshold"] / wrong)
+    points = share * facts.gain("background")
+    return Step(
+        "missing labels",
+        points,
+        f"Look at {counted(found['num'], 'place')} in {counted(found['num_images'], 'picture')} where a label may be"
+        " missing, and draw those that are.",
+        f"The detector is confident there and no label is near. They are {share:.0%} of the detections on background, "
+        f"which cost {facts.gain('background'):.1f} points of AP50.",
+        f"up to {points:.1f} points of AP50, if all of them are objects",
+        "suspects",
+    )
+
+
+def _wrong_classes(facts: Facts) -> Step | None:
+    found, wrong = facts.doubted("other class"), facts.over("class")
+    if not found["num"] or not wrong:
+        return None
+    share = min(1.0, found["over_threshold"] / wrong)
+    points = share * facts.gain("class")
+    return Step(
+        "wrong classes",
+        points,
+        f"Look at {counted(found['num'], 'label')} whose class may be wrong.",
+        "The detector is confident of another class at the same place. Errors of the class cost "
+        f"{facts.gain('class'):.1f} points of AP50.",
+        f"up to {points:.1f} points of AP50, if the labels are wrong and not the detector",
+        "suspects",
+    )
+
+
+def _loose_labels(facts: Facts) -> Step | None:
+    """Boxes that some labels have and others do not: the detector is tight on most, and far off on a few."""
+    found, objects = facts.doubted("loose box"), facts.metrics["num_objects"]
+    fit = facts.metrics.get("histograms", {}).get("iou", {}).get("count") or []
+    tight = sum(fit[4:]) / max(sum(fit), 1)  # IoU from 0.7 on
+    if not found["num"] or tight < 0.6 or found["num"] < 0.02 * objects:
+        return None
+    share = min(1.0, found["over_threshold"] / max(facts.over("localisation"), found["over_threshold"], 1))
+    points = share * facts.gain("localisation")
+    return Step(
+        "loose labels",
+        points,
+        f"Look at {counted(found['num'], 'label')} whose box is drawn otherwise than the detector finds it.",
+        f"{tight:.0%} of the boxes found agree with their label by IoU 0.7 or more, these do not. Boxes too far off "
+        f"cost {facts.gain('localisation'):.1f} points of AP50.",
+        f"up to {points:.1f} points of AP50, and more of AP",
+        "suspects",
+    )
+
+
+def _background(facts: Facts) -> Step | None:
+    wrong = facts.over("background")
+    left = max(0, wrong - facts.doubted("no label")["over_threshold"])
+    points = facts.gain("background") * (left / wrong if wrong else 0)
+    return Step(
+        "background",
+        points,
+        "Add pictures without objects that look like what is taken for one.",
+        f"{counted(left, 'false detection')} over the threshold where nothing is labelled, besides places that may "
+        "lack a label.",
+        _brings(points),
+        "gallery-false",
+    )
+
+
+def _confused(facts: Facts) -> Step | None:
+    table = facts.metrics["confusion"]
+    names, rows = table["classes"], table["counts"]
+    pairs = [(rows[i][j], i, j) for i in range(len(names) - 1) for j in range(len(names) - 1) if i != j]
+    most, i, j = max(pairs, default=(0, 0, 0))
+    if not most:
+        return None
+    doubted = facts.doubted("other class")["over_threshold"]
+    points = facts.gain("class") * max(0.0, 1 - doubted / max(facts.over("class"), 1))
+    return Step(
+        "confused classes",
+        points,
+        f"Label more {names[i]} and {names[j]} that look alike, or make one class of them.",
+        f"{names[i]} is taken for {names[j]} {counted(most, 'time')} at the thresholds. Errors of the class cost "
+        f"{facts.gain('class'):.1f} points of AP50.",
+        _brings(points),
+        "confusion",
+    )
+
+
+def _localisation(facts: Facts) -> Step | None:
+    points = facts.gain("localisation")
+    anchors = facts.metrics.get("anchors") or {}
+    poor = anchors and anchors["covered"] < 0.8
+    what = (
+        "Fit the anchors or the image size to the objects." if poor else "Train longer or with a larger --image-size."
+    )
+    why = f"{counted(facts.over('localisation'), 'detection')} of the right class lie too far off (IoU 0.1 to 0.5)."
+    if poor:
+        what = "Fit the anchors or the image size to the objects."
+        why += f" Only {anchors['covered']:.0%} of the objects have an anchor with IoU 0.5 or more."
+    elif facts.metrics["AP75"] is not None:
+        why += f" AP75 is {facts.metrics['AP75']:.3f}, AP50 {facts.metrics['AP50']:.3f}."
+    command = "frcnn advise" if poor else ""
+    return Step("boxes too far off", points, what, why, _brings(points), "anchors" if poor else "errors", command)
+
+
+def _duplicates(facts: Facts) -> Step | None:
+    points = facts.gain("duplicate")
+    return Step(
+        "duplicates",
+        points,
+        "Look for objects that are labelled twice, or in two ways: part of them and the whole.",
+        f"{counted(facts.over('duplicate'), 'detection')} over the threshold find an object a second time.",
+        _brings(points),
+        "errors",
+        "frcnn check",
+    )
+
+
+def _explained_by_size(facts: Facts) -> float:
+    """Points of recall lost because objects under 16 px are found less often than larger ones."""
+    seen = facts.metrics.get("seen_size")
+    if not seen or not seen["num_small"] or not seen["num_larger"]:
+        return 0.0
+    less = seen["recall_larger"] - seen["recall_small"]
+    return 100 * max(0.0, less) * seen["num_small"] / (seen["num_small"] + seen["num_larger"])
+
+
+def _small(facts: Facts) -> Step | None:
+    points = _explained_by_size(facts)
+    if points < LEAST:
+        return None
+    seen = facts.metrics["seen_size"]
+    share = seen["num_small"] / (seen["num_small"] + seen["num_larger"])
+    return Step(
+        "small objects",
+        points,
+        "Train with a larger --image-size, or cut the pictures into tiles.",
+        f"{share:.0%} of the objects are under {SMALL} pixels wide as the network sees them: it finds "
+        f"{seen['recall_small']:.0%} of these and {seen['recall_larger']:.0%} of the others.",
+        f"about {points:.1f} points of recall, if small ones were found as often as the others",
+        "objects",
+    )
+
+
+def _missed(facts: Facts) -> Step | None:
+    points = facts.gain("missed") - _explained_by_size(facts)
+    number = facts.metrics["error_kinds"]["kinds"]["missed"]["num"]
+    return Step(
+        "missed objects",
+        points,
+        "Look at the missed objects: label more that look like them, or take away labels where nothing is to be seen.",
+        f"{counted(number, 'object')} of {facts.metrics['num_objects']} have no detection at any score.",
+        _brings(points),
+        "gallery-missed",
+    )
+
+
+def _rare_class(facts: Facts) -> Step | None:
+    """The rare class that is behind the others; rare in training, or where that is not known in this split."""
+    classes = {n: one for n, one in facts.metrics["per_class"].items() if one["AP50"] is not None}
+    objects = facts.trained_on or {name: one["num_objects"] for name, one in classes.items()}
+    largest = max(objects.values(), default=0)
+    best: Step | None = None
+    for name, one in classes.items():
+        others = [other["AP50"] for n, other in classes.items() if n != name and objects.get(n, 0) >= RARE * largest]
+        if not others or objects.get(name, 0) >= RARE * largest:
+            continue
+        behind = 100 * (sum(others) / len(others) - one["AP50"])
+        points = behind / len(classes)
+        if behind >= 5 and (best is None or points > best.points):
+            where = "in the training part" if facts.trained_on else "here"
+            best = Step(
+                "rare class",
+                points,
+                f"Label more {name}.",
+                f"{counted(objects.get(name, 0), 'object')} {where}, while the largest class has {largest}; its AP50 "
+                f"is {one['AP50']:.3f}, that of the common classes {sum(others) / len(others):.3f}.",
+                f"about {points:.1f} points of AP50, if it came up to the others",
+                "classes",
+            )
+    return best
+
+
+def _few_images(facts: Facts) -> Step | None:
+    ends = (facts.metrics.get("intervals") or {}).get("AP50")
+    if not ends or facts.metrics.get("crossval"):
+        return None
+    number, width = facts.metrics["num_images"], 100 * (ends[1] - ends[0])
+    if width < 5:
+        return None
+    return Step(
+        "few pictures",
+        width / 2 if width >= 10 else width / 4,
+        f"Label {3 * number} more pictures for {facts.split}, or evaluate on every picture by cross-validation.",
+        f"The 95 % interval of AP50 is {width:.0f} points wide ({ends[0]:.3f} to {ends[1]:.3f}).",
+        f"an interval half as wide, {width / 2:.0f} points",
+        "headline",
+        "frcnn crossval",
+    )
+
+
+def _learned_by_heart(facts: Facts) -> Step | None:
+    """Far better on the training pictures than on others."""
+    train, here = facts.others.get("train"), facts.metrics["AP50"]
+    if train and train["AP50"] is not None:
+        gap = 100 * (train["AP50"] - here)
+        why = f"AP50 is {train['AP50']:.3f} on the training pictures and {here:.3f} on {facts.split}."
+    else:
+        loss = _losses(facts.training)
+        if len(loss) < 3:
+            return None
+        best, last = min(loss, key=lambda pair: pair[1]), loss[-1]
+        if last[1] < 1.15 * best[1] or last[0] >= best[0]:
+            return None
+        gap = 25 * (1 - here)
+        why = f"The validation loss rose from {best[1]:.2f} to {last[1]:.2f} while the training loss fell."
+    points = gap / 2
+    if gap < 5:
+        return None
+    return Step(
+        "learned by heart",
+        points,
+        "Label more training pictures, or use stronger augmentation (--augment strong).",
+        why,
+        f"about {points:.1f} points of AP50, if it closed half of the gap; `frcnn curve` measures it",
+        "training",
+        "frcnn curve",
+    )
+
+
+def _losses(training: Training) -> list[tuple[float, float]]:
+    """(training loss, validation loss) of each epoch that has both."""
+    pairs = []
+    for record in training.epochs:
+        found = [record.get(key) for key in ("train_loss", "val_loss")]
+        if all(isinstance(one, dict) and one for one in found):
+            pairs.append(tuple(sum(v for k, v in one.items() if k != "loss") for one in found))
+    return pairs
+
+
+def _still_rising(facts: Facts) -> Step | None:
+    ap = [record["AP50"] for record in facts.training.epochs if isinstance(record.get("AP50"), (int, float))]
+    if len(ap) < 4 or ap[-1] < max(ap):
+        return None
+    third = max(1, len(ap) // 3)
+    rise = 100 * (ap[-1] - ap[-1 - third])
+    points = rise / 2
+    return Step(
+        "still rising",
+        points,
+        f"Train longer: {2 * len(ap)} epochs instead of {len(ap)}.",
+        f"AP50 on val rose by {rise:.1f} points in the last {counted(third, 'epoch')} and was highest in the last.",
+        f"about {points:.1f} points of AP50, if it goes on half as fast",
+        "training",
+        f"--epochs {2 * len(ap)}",
+    )
+
+
+def _more_labels(facts: Facts) -> Step | None:
+    fit = (facts.curve or {}).get("fit")
+    if not fit or not fit["answer"].startswith("yes"):
+        return None
+    low, high = fit["gain_interval"]
+    points = 100 * (fit["AP_ahead"] - fit["AP_now"])
+    return Step(
+        "more labels",
+        points,
+        f"Label more pictures: {fit['num_images_ahead']} for training, twice as many as now.",
+        f"The learning curve still rises: AP {fit['AP_now']:.3f} now, {fit['AP_ahead']:.3f} expected.",
+        f"{100 * low:.1f} to {100 * high:.1f} points of AP",
+        "training",
+    )
