@@ -48,7 +48,7 @@ def counts(matches: Matches, iou: float, thresholds: np.ndarray) -> Iterator[tup
     tables, t = matches.tables, iou_index(matches, iou)
     images, names = len(tables.image_ids), tables.class_names
     by_class = np.broadcast_to(np.reshape(thresholds, (len(thresholds), -1)), (len(thresholds), len(names)))
-    total = [np.zeros((len(thresholds), images), np.int64), np.zeros((len(thresholds), images), np.int64)]
+    all_kept = all_good = np.zeros((len(thresholds), images), np.int64)
     for k, name in enumerate(names):
         rows = matches.rows_of(k)
         counted = ~matches.ignored[0, t, rows]
@@ -58,10 +58,11 @@ def counts(matches: Matches, iou: float, thresholds: np.ndarray) -> Iterator[tup
         over = score[None] >= by_class[:, k, None]
         kept = np.stack([np.bincount(image[row], minlength=images) for row in over])
         good = np.stack([np.bincount(image[row & right], minlength=images) for row in over])
-        total = [total[0] + kept, total[1] + good]
+        all_kept, all_good = all_kept + kept, all_good + good
         labelled = ~matches.gt_ignored[0] & (tables.gt_class == k)
         yield name, Counts(kept, good, np.bincount(tables.gt_image[labelled], minlength=images))
-    yield ALL, Counts(*total, np.bincount(tables.gt_image[~matches.gt_ignored[0]], minlength=images))
+    labelled = ~matches.gt_ignored[0]
+    yield ALL, Counts(all_kept, all_good, np.bincount(tables.gt_image[labelled], minlength=images))
 
 
 def overall(matches: Matches, iou: float, by_class: np.ndarray) -> dict:

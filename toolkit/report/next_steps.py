@@ -7,6 +7,7 @@ are estimates: errors of one kind alone are taken away, and kinds do not add up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from label_tools.text.messages import counted
@@ -64,9 +65,7 @@ def next_steps(facts: Facts) -> list[Step]:
     """At most five steps, the most valuable first; none where nothing was evaluated."""
     if facts.metrics["AP50"] is None:
         return []
-    rules = (_leak, _missing_labels, _wrong_classes, _loose_labels, _background, _confused, _localisation, _duplicates)
-    rules += (_small, _missed, _rare_class, _few_images, _learned_by_heart, _still_rising, _more_labels)
-    steps = [step for rule in rules if (step := rule(facts)) and step.points >= LEAST]
+    steps = [step for rule in RULES if (step := rule(facts)) and step.points >= LEAST]
     return sorted(steps, key=lambda step: -step.points)[:MOST]
 
 
@@ -325,10 +324,14 @@ def _losses(training: Training) -> list[tuple[float, float]]:
     """(training loss, validation loss) of each epoch that has both."""
     pairs = []
     for record in training.epochs:
-        found = [record.get(key) for key in ("train_loss", "val_loss")]
-        if all(isinstance(one, dict) and one for one in found):
-            pairs.append(tuple(sum(v for k, v in one.items() if k != "loss") for one in found))
+        train, val = record.get("train_loss"), record.get("val_loss")
+        if isinstance(train, dict) and isinstance(val, dict):
+            pairs.append((_total(train), _total(val)))
     return pairs
+
+
+def _total(losses: dict[str, float]) -> float:
+    return float(sum(value for key, value in losses.items() if key != "loss"))
 
 
 def _still_rising(facts: Facts) -> Step | None:
@@ -363,3 +366,9 @@ def _more_labels(facts: Facts) -> Step | None:
         f"{100 * low:.1f} to {100 * high:.1f} points of AP",
         "training",
     )
+
+
+RULES: tuple[Callable[[Facts], Step | None], ...] = (
+    *(_leak, _missing_labels, _wrong_classes, _loose_labels, _background, _confused, _localisation, _duplicates),
+    *(_small, _missed, _rare_class, _few_images, _learned_by_heart, _still_rising, _more_labels),
+)
