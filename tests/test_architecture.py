@@ -64,6 +64,7 @@ FLOORS = {
         "fine_tune",
         "run",
         "experiments",
+        "labelling",
         "deployment",
         "commands",
     ),

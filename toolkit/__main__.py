@@ -24,6 +24,7 @@ COMMANDS: tuple[str, ...] = (
     "curve",
     "predict",
     "prelabel",
+    "loop",
     "baseline",
 )
 COMMANDS += (
@@ -32,7 +33,7 @@ COMMANDS += (
     "demo",
 )  # of this package, in commands/; those on labels are in label_tools/commands/
 GROUPS = {  # as help lists them
-    "Labels": "label convert check split draw stats merge rename remap export",
+    "Labels": "label loop convert check split draw stats merge rename remap export",
     "Training": "advise train crossval curve",
     "Results": "evaluate report predict prelabel",
     "Begin, and learn": "demo doctor anchors baseline",

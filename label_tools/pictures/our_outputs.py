@@ -20,6 +20,7 @@ _KEYS = (  # some keys of each kind, which no other program writes together
     {"images_without_objects", "most_objects_in_an_image"},  # the numbers of `stats`
     {"files", "counts", "findings"},  # `check --json`
     {"files", "objects_in", "objects_out"},  # `export --json`
+    {"frcnn_loop", "rounds", "trainings"},  # loop.json
 )
 _DETECTION = {"image_id", "category_id", "bbox", "score"}
 

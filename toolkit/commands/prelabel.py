@@ -27,7 +27,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from label_tools.text.errors import FINDINGS, InputError
     from label_tools.text.messages import counted
-    from toolkit.prediction.prelabel import prelabel
+    from toolkit.labelling.drafts import prelabel
     from toolkit.training.progress import Progress
 
     if args.score is not None and not 0 <= args.score <= 1:

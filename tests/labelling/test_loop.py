@@ -1,0 +1,129 @@
+"""The labelling loop end to end without a window: the test edits the files as a person would in labelme."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import pytest
+from PIL import Image
+
+from toolkit.__main__ import main
+from toolkit.labelling import loop_file, rounds
+from toolkit.labelling.rounds import Pick
+
+NOTHING = {"version": "5.5.0", "flags": {}, "shapes": [], "imageData": None, "imageHeight": 40, "imageWidth": 60}
+
+
+def box(label, x1, y1, x2, y2, **more):
+    return {"label": label, "points": [[x1, y1], [x2, y2]], "shape_type": "rectangle", "flags": {}, **more}
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    for i, name in enumerate(("a.jpg", "b.jpg", "c.png", "deep/d.jpg", "e.jpg")):
+        Image.effect_noise((60, 40), 60 + i).convert("RGB").save(folder / name)
+    (tmp_path / "labels.txt").write_text("square\ndisc\n")
+    return folder
+
+
+def started(pictures, *drafts):
+    """A round with these drafts of a.jpg, b.jpg, c.png, deep/d.jpg."""
+    with loop_file.held(pictures) as loop:
+        loop.classes = ["square", "disc"]
+        names = ("a.jpg", "b.jpg", "c.png", "deep/d.jpg")
+        picks = [Pick(name, {**NOTHING, "shapes": shapes}, "random") for name, shapes in zip(names, drafts)]
+        return rounds.open_round(loop, picks)
+
+
+def edit(file, **keys):
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, **keys}))
+
+
+def test_a_round_takes_over_what_was_ticked_or_changed_and_nothing_else(pictures, capsys):
+    one = box("square", 2, 2, 20, 20, score=0.9, description="score 0.90")
+    folder = started(pictures, [one], [one], [one], [])
+    assert sorted(p.name for p in folder.glob("00*")) == [
+        f"00{i}_{name}.{end}"
+        for i, name, suffix in ((1, "a", "jpg"), (2, "b", "jpg"), (3, "c", "png"), (4, "d", "jpg"))
+        for end in sorted((suffix, "json"))
+    ]
+    for file in folder.glob("0*.json"):  # labelme opens each file by its picture
+        content = json.loads(file.read_text())
+        assert (folder / content["imagePath"]).is_file() and content["flags"] == {"reviewed": False}
+    edit(folder / "001_a.json", flags={"reviewed": True})  # one tick
+    edit(folder / "002_b.json", shapes=[box("square", 2, 2, 24, 20), box("disc", 30, 5, 50, 25)])  # one saved change
+    edit(folder / "004_d.json", flags={"reviewed": True})  # nothing in it: a picture without objects
+    assert main(["loop", str(pictures)]) == 0 and "3 of 4 pictures reviewed" in capsys.readouterr().out
+    assert main(["loop", "close", str(pictures)]) == 0
+    out = capsys.readouterr().out
+    assert "3 of 4 pictures reviewed: 1 kept, 1 moved, 0 renamed, 1 added, 0 deleted" in out
+    # ticks of a and d 2, a box moved 2, one drawn 3; from nothing three boxes of 3
+    assert "7 clicks, 9 to draw them from nothing" in out
+    labels = {p.relative_to(pictures).as_posix(): json.loads(p.read_text()) for p in pictures.rglob("?.json")}
+    assert set(labels) == {"a.json", "b.json", "deep/d.json"}
+    assert labels["deep/d.json"]["imagePath"] == "d.jpg" and labels["a.json"]["flags"] == {"reviewed": True}
+    assert "score" not in labels["a.json"]["shapes"][0] and not labels["a.json"]["shapes"][0]["description"]
+    assert not folder.exists()
+    assert main(["loop", "status", str(pictures)]) == 0 and "in all: 0.0 minutes, 1 kept" in capsys.readouterr().out
+
+
+def test_what_cannot_be_taken_over_is_named_and_kept(pictures, capsys):
+    folder = started(pictures, [], [], [], [])
+    (folder / "001_a.json").write_text('{"shapes": [')
+    edit(folder / "002_b.json", shapes=[box("dics", 2, 2, 9, 9)])
+    edit(folder / "003_c.json", flags={"reviewed": True})
+    (pictures / "c.png").unlink()
+    edit(folder / "004_d.json", flags={"reviewed": True})
+    (pictures / "deep" / "d.json").write_text('{"shapes": [], "mine": 1}')
+    assert main(["loop", "close", str(pictures)]) == 1
+    out = capsys.readouterr().out
+    assert "001_a.json" in out and '"dics" is none of the classes (square, disc)' in out
+    assert "c.png: the picture is gone" in out and "d.json: was written by somebody else" in out
+    assert sorted(p.name for p in folder.iterdir()) == ["001_a.json", "002_b.json", "003_c.json", "004_d.json"]
+    assert json.loads((pictures / "deep" / "d.json").read_text()) == {"shapes": [], "mine": 1}
+    assert main(["loop", "next", str(pictures), "--no-window", "-n", "2"]) == 0  # the loop goes on
+    assert "round 2" in capsys.readouterr().out
+
+
+def test_two_at_once_are_told_who_holds_it_and_a_dead_holder_holds_nothing(pictures, capsys):
+    with loop_file.held(pictures):
+        assert main(["loop", "close", str(pictures)]) == 2
+        assert f"at {socket.gethostname()} works on it since" in capsys.readouterr().err
+    lock = pictures / ".loop" / "lock"
+    other = {"who": "anna", "host": "elsewhere", "process": 1, "since": "2026-01-01 10:00"}
+    lock.write_text(json.dumps(other))
+    assert main(["loop", "close", str(pictures)]) == 2 and "anna at elsewhere" in capsys.readouterr().err
+    gone = os.fork() if hasattr(os, "fork") else None
+    if gone == 0:
+        os._exit(0)
+    if gone:
+        os.waitpid(gone, 0)
+        lock.write_text(json.dumps({**other, "host": socket.gethostname(), "process": gone}))
+        with loop_file.held(pictures):
+            pass
+    assert not lock.exists() or gone is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"frcnn_loop": 2}', '{"frcnn_loop": 1, "classes": 3}'])
+def test_a_state_that_is_no_state_is_refused_and_left(pictures, capsys, text):
+    (pictures / "loop.json").write_text(text)
+    for words in (["loop", str(pictures)], ["loop", "next", str(pictures), "--no-window"]):
+        assert main(words) == 2 and "loop.json" in capsys.readouterr().err
+    assert (pictures / "loop.json").read_text() == text
+
+
+def test_the_folder_says_what_is_labelled_broken_and_without_a_picture(pictures, capsys):
+    (pictures / "a.json").write_text(json.dumps({**NOTHING, "imagePath": "a.jpg"}))
+    (pictures / "b.json").write_text(json.dumps({**NOTHING, "imagePath": "b.jpg", "flags": {"reviewed": False}}))
+    (pictures / "e.json").write_text('{"shapes": [{"label": "square", "points": [1, 2]}]}')
+    (pictures / "gone.json").write_text(json.dumps({**NOTHING, "imagePath": "gone.jpg"}))
+    assert main(["loop", str(pictures)]) == 0
+    out = capsys.readouterr().out
+    assert "5 pictures: 1 labelled, 1 drafted and not reviewed, 2 without labels" in out
+    assert 'e.json, shapes[0] "square": needs points' in out and "gone.json: deleted or renamed?" in out
+    assert main(["loop", str(pictures / "nowhere")]) == 2

@@ -1,0 +1,234 @@
+"""`frcnn loop`: label what helps most, correct instead of draw, train, and know what it saved."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from toolkit.commands import recipe_flags
+
+if TYPE_CHECKING:
+    from toolkit.labelling.loop_file import Loop
+    from toolkit.labelling.rounds import Outcome
+
+STATE = "state"
+
+
+class _Verbs(argparse._SubParsersAction):
+    """Sub-commands, where a first word that is none of them is a folder whose state is wanted."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        super().__call__(parser, namespace, values if values[0] in self.choices else [STATE, *values], option_string)
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "loop",
+        help="label what helps most, correct drafts, train, repeat",
+        description="`frcnn loop DIR` says what is labelled in a folder of pictures and what to do next.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="DIR | COMMAND", action=_Verbs)
+    vars(verbs)["others_too"] = True
+    state = _verb(verbs, STATE, "what is labelled, and what to do next", _state)
+    state.add_argument("--labels", type=Path, metavar="FILE", help="one class a line; kept for the next times")
+    following = _verb(verbs, "next", "pick pictures, draft them, open labelme on them, read what changed", _next)
+    following.add_argument("-n", "--number", type=int, default=20, help="pictures of a new round (default: 20)")
+    following.add_argument("--labels", type=Path, metavar="FILE", help="one class a line; kept for the next times")
+    following.add_argument("--model", type=Path, metavar="RUN", help="drafts by this run (default: the last trained)")
+    following.add_argument("--seed", type=int, default=0, help="of the pictures drawn at random (default: 0)")
+    following.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    following.add_argument("--no-window", action="store_true", help="make the round's folder, start nothing")
+    _verb(verbs, "close", "read what changed in a round that was labelled without `next`", _close)
+    train = _verb(verbs, "train", "train on all that is labelled, with the same test pictures", _train)
+    train.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
+    recipe_flags.add_flags(train)
+    _verb(verbs, "status", "the history: labelled, AP, minutes, clicks", _status)
+
+
+def _verb(verbs: argparse._SubParsersAction, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(), metavar="DIR", help="pictures (default: here)")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _state(args: argparse.Namespace) -> int:
+    from label_tools.text.messages import counted
+    from toolkit.labelling import loop_file, rounds
+    from toolkit.labelling.pictures import BROKEN, DRAFT, LABELLED, NOTHING, scan
+
+    loop = loop_file.read(args.folder)
+    if args.labels:
+        with loop_file.held(args.folder) as loop:
+            _classes(loop, args.labels)
+            loop.save()
+    found, lonely = scan(args.folder)
+    count = {state: sum(one.state == state for one in found) for state in (LABELLED, DRAFT, BROKEN, NOTHING)}
+    print(
+        f"{counted(len(found), 'picture')}: {count[LABELLED]} labelled, {count[DRAFT]} drafted and not reviewed, "
+        f"{count[NOTHING]} without labels"
+    )
+    for one in found:
+        if one.state == BROKEN:
+            print(f"not usable: {one.problem}")
+    for path in lonely:
+        print(f"no picture beside {path}: deleted or renamed?")
+    names = {one.name for one in found}
+    gone = [name for name in loop.parts.get("test", ()) if name not in names]
+    if gone:
+        print(f"{counted(len(gone), 'test picture')} not there any more: {', '.join(gone[:5])}")
+    print(f"last model: {loop.model or 'none yet'}")
+    folder = _shown(args.folder)
+    if loop.open_round:
+        number, pictures = loop.open_round["number"], len(loop.open_round["pictures"])
+        done = rounds.reviewed_so_far(loop)
+        print(f"round {number} is open: {done} of {counted(pictures, 'picture')} reviewed")
+        print(f"next: frcnn loop next{folder}   (goes on with it; frcnn loop close{folder} ends it)")
+    elif count[LABELLED] > (loop.trainings[-1]["labelled"] if loop.trainings else 7):
+        print(f"next: frcnn loop train{folder}")
+    elif count[NOTHING]:
+        print(f"next: frcnn loop next{folder}")
+    else:
+        print("every picture is labelled")
+    return 0
+
+
+def _next(args: argparse.Namespace) -> int:
+    from label_tools.formats.labelme_program import find_labelme
+    from label_tools.text.messages import counted
+    from toolkit.labelling import loop_file, rounds
+    from toolkit.labelling.choose import choose
+
+    program = None if args.no_window else find_labelme()
+    with loop_file.held(args.folder) as loop:
+        if args.labels:
+            _classes(loop, args.labels)
+        entry = loop.open_round
+        if entry is None:
+            picks = choose(loop, args.number, model=args.model, seed=args.seed, device=args.device)
+            folder = rounds.open_round(loop, picks)
+            entry = loop.open_round
+            assert entry is not None
+            drafted = sum(one["drafted"] for one in entry["pictures"])
+            print(f"round {entry['number']}: {counted(len(picks), 'picture')}, {counted(drafted, 'draft')} in {folder}")
+        else:
+            folder = rounds.folder_of(loop, entry["number"])
+            print(f"round {entry['number']} goes on: {counted(len(entry['pictures']), 'picture')} in {folder}")
+        if program is None:
+            print(f"label {folder} in labelme, then: frcnn loop close{_shown(args.folder)}")
+            return 0
+        print("tick the flag `reviewed` of a picture whose drafts are right; a corrected one needs no tick")
+        started = time.monotonic()
+        try:
+            _open_labelme(program, folder)
+        finally:
+            entry["minutes"] = round(entry["minutes"] + (time.monotonic() - started) / 60, 2)
+            loop.save()
+        outcomes = rounds.close_round(loop) if rounds.reviewed_so_far(loop) else []
+        if not outcomes:
+            print("nothing reviewed yet; the round stays open")
+        return _tell(loop, outcomes)
+
+
+def _open_labelme(program: str, folder: Path) -> None:
+    import subprocess
+    import sys
+
+    from label_tools.formats.labelme_program import check_screen, check_version, labelme_command
+    from label_tools.text.errors import InputError
+
+    check_version(program)
+    check_screen(os.environ, sys.platform)
+    status = subprocess.run(labelme_command(program, folder, folder / "labels.txt", folder), check=False).returncode
+    if status:
+        raise InputError(f"{program} ended with exit code {status}; its own messages stand above; nothing is lost")
+
+
+def _close(args: argparse.Namespace) -> int:
+    from toolkit.labelling import loop_file, rounds
+
+    with loop_file.held(args.folder) as loop:
+        return _tell(loop, rounds.close_round(loop))
+
+
+def _tell(loop: Loop, outcomes: list[Outcome]) -> int:
+    from label_tools.text.errors import FINDINGS
+    from toolkit.labelling.rounds import KEPT_BACK, REVIEWED
+
+    if not outcomes:
+        return 0
+    kept_back = [one for one in outcomes if one.state == KEPT_BACK]
+    for one in kept_back:
+        print(f"kept back: {one.name}: {one.text}")
+    reviewed = sum(one.state == REVIEWED for one in outcomes)
+    print(f"{reviewed} of {len(outcomes)} pictures reviewed: {_changes(loop.rounds[-1]['changes'])}")
+    return FINDINGS if kept_back else 0
+
+
+def _changes(changes: dict[str, float]) -> str:
+    counts = ", ".join(f"{changes[key]:.0f} {key}" for key in ("kept", "moved", "renamed", "added", "deleted"))
+    return f"{counts}; {changes['clicks']:.0f} clicks, {changes['clicks_from_nothing']:.0f} to draw them from nothing"
+
+
+def _train(args: argparse.Namespace) -> int:
+    from toolkit.commands.crossval import training_options
+    from toolkit.labelling import loop_file
+    from toolkit.labelling.training import train_loop
+
+    with loop_file.held(args.folder) as loop:
+        entry, notes = train_loop(loop, args.runs, training_options(args))
+    for note in notes:
+        print(f"note: {note}")
+    print(_training(entry))
+    return 0
+
+
+def _training(entry: dict[str, Any]) -> str:
+    from label_tools.text.messages import counted
+
+    value = "n/a" if entry["AP"] is None else f"{entry['AP']:.3f}"
+    within = "" if not entry["interval"] else f" ({entry['interval'][0]:.3f} to {entry['interval'][1]:.3f})"
+    return (
+        f"{entry['labelled']} labelled, AP {value}{within} on {counted(entry['test'], 'test picture')}: {entry['run']}"
+    )
+
+
+def _status(args: argparse.Namespace) -> int:
+    from toolkit.labelling import loop_file
+    from toolkit.labelling.difference import total
+
+    loop = loop_file.read(args.folder)
+    for entry in loop.trainings:
+        print(f"{entry['when']}  {_training(entry)}")
+    closed = [one for one in loop.rounds if one["closed"]]
+    for one in closed:
+        print(
+            f"{one['closed']}  round {one['number']}: {one['reviewed']} of {len(one['pictures'])} pictures, "
+            f"{one['minutes']:.1f} minutes, {_changes(one['changes'])}"
+        )
+    if closed:
+        changes = total([one["changes"] for one in closed])
+        print(f"in all: {sum(one['minutes'] for one in closed):.1f} minutes, {_changes(changes)}")
+    elif not loop.trainings:
+        print("nothing happened yet")
+    return 0
+
+
+def _classes(loop: Loop, file: Path) -> None:
+    from label_tools.readers.classes import NO_CLASSES, read_labels
+    from label_tools.text.errors import InputError
+
+    names = [name for name in read_labels(file) if name not in NO_CLASSES]
+    if loop.trainings and names != loop.classes:
+        raise InputError(f"{file}: other classes than the model's ({', '.join(loop.classes)}); begin anew with them")
+    loop.classes = names
+
+
+def _shown(folder: Path) -> str:
+    import shlex
+
+    return "" if folder == Path() else f" {shlex.quote(str(folder))}"

@@ -1,0 +1,9 @@
+"""The labelling loop: which picture next, drafts to correct, what changed, a new model on the same test pictures.
+
+loop_file   the state of a folder of pictures, loop.json, and who holds it
+pictures    what is labelled, drafted, broken
+rounds      some pictures with drafts, for labelme; what became of them
+difference  a draft and what a person made of it: kept, moved, added, deleted, clicks
+drafts      detections as LabelMe files; the thresholds with the fewest expected corrections
+training    a model on all that is labelled, with the test pictures of before
+"""

@@ -1,0 +1,82 @@
+"""A draft and the file that a person made of it: what was kept, moved, renamed, added, deleted, and the clicks it took.
+
+Clicks, by default, as labelme needs them: a box drawn 3 (two corners, its class), one deleted 2 (select, delete), one
+moved or renamed 2 (press and release, on average of one corner), a picture ticked 1. An outline of n points drawn is
+n + 1. What drawing everything from nothing would have taken is the same count over the final file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from toolkit.metrics.overlap import iou_of
+
+COSTS = {"add": 3.0, "delete": 2.0, "move": 2.0}
+TICK = 1.0
+SAME_OBJECT = 0.3  # IoU of a draft's box and the corrected one; less is another object
+STILL = 0.5  # pixels: labelme rounds nothing, but a file may be rewritten with fewer digits
+
+Shape = Mapping[str, Any]
+
+
+def difference(
+    draft: Sequence[Shape], final: Sequence[Shape], costs: Mapping[str, float] = COSTS, *, ticked: bool = True
+) -> dict[str, float]:
+    """{"kept", "moved", "renamed", "added", "deleted", "clicks", "clicks_from_nothing"} between two lists of shapes.
+
+    Pairs are made greedily: equal shapes first, then by IoU of the boxes around them, same labels before others.
+    """
+    boxes = [[bbox(shape) for shape in shapes] for shapes in (draft, final)]
+    candidates = []
+    for i, a in enumerate(draft):
+        for j, b in enumerate(final):
+            overlap = float(iou_of(np.array([boxes[0][i]]), np.array([boxes[1][j]]))[0])
+            same_label = a["label"] == b["label"]
+            still = same_label and _same_points(a, b)
+            if still or overlap >= SAME_OBJECT:
+                candidates.append((not still, not same_label, -overlap, i, j))
+    count = dict.fromkeys(("kept", "moved", "renamed", "added", "deleted"), 0)
+    left, right = set(range(len(draft))), set(range(len(final)))
+    for moved, renamed, _, i, j in sorted(candidates):
+        if i in left and j in right:
+            left.discard(i)
+            right.discard(j)
+            count["renamed" if renamed else "moved" if moved else "kept"] += 1
+    count["added"], count["deleted"] = len(right), len(left)
+    clicks = costs["delete"] * count["deleted"] + costs["move"] * (count["moved"] + count["renamed"])
+    clicks += sum(_to_draw(final[j], costs) for j in right) + TICK * ticked
+    return {**count, "clicks": clicks, "clicks_from_nothing": sum(_to_draw(shape, costs) for shape in final)}
+
+
+def bbox(shape: Shape) -> list[float]:
+    """[x, y, w, h] around the points of a shape; of a circle the square around it."""
+    points = np.array(shape["points"], float).reshape(-1, 2)
+    if not len(points):
+        return [0.0, 0.0, 0.0, 0.0]
+    if shape.get("shape_type") == "circle" and len(points) == 2:
+        radius = float(np.hypot(*(points[1] - points[0])))
+        points = np.array([points[0] - radius, points[0] + radius])
+    low, high = points.min(0), points.max(0)
+    return [float(v) for v in (*low, *(high - low))]
+
+
+def _same_points(a: Shape, b: Shape) -> bool:
+    if a.get("shape_type") != b.get("shape_type") or a.get("mask") != b.get("mask"):
+        return False
+    first, second = (np.array(shape["points"], float).reshape(-1, 2) for shape in (a, b))
+    if a.get("shape_type") == "rectangle" and first.shape == second.shape:
+        first, second = (np.array([p.min(0), p.max(0)]) for p in (first, second))
+    return first.shape == second.shape and bool(np.abs(first - second).max(initial=0) <= STILL)
+
+
+def _to_draw(shape: Shape, costs: Mapping[str, float]) -> float:
+    return len(shape["points"]) + 1 if shape.get("shape_type") == "polygon" else costs["add"]
+
+
+def total(changes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The sum over pictures."""
+    keys = ("kept", "moved", "renamed", "added", "deleted", "clicks", "clicks_from_nothing")
+    return {key: sum(one[key] for one in changes) for key in keys}

@@ -1,0 +1,201 @@
+"""A round: some pictures in an order, with drafts, in a folder that labelme opens as it is; and what became of them.
+
+DIR/.loop/round-01/001_cat.jpg is a link to the picture (a copy where links cannot be made), 001_cat.json its draft.
+What a person ticked (flag `reviewed`) or changed goes to DIR/cat.json when the round is closed; the rest is as if it
+had never been picked.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from label_tools.formats.labelme_write import file_bytes
+from label_tools.text import own_folders
+from label_tools.text.atomic import atomic_write
+from label_tools.text.errors import InputError
+from label_tools.text.json_csv import write_json
+from toolkit.labelling.difference import difference, total
+from toolkit.labelling.drafts import SCORE
+from toolkit.labelling.loop_file import Loop
+from toolkit.labelling.pictures import is_reviewed, read_label_file
+
+REVIEWED, UNTOUCHED, KEPT_BACK = "reviewed", "untouched", "kept back"
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A picture for a round. draft: content of its LabelMe file, without its path; why: the reason for this one."""
+
+    name: str
+    draft: dict[str, Any]
+    why: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture. state: REVIEWED, UNTOUCHED, KEPT_BACK; text: why it was kept back."""
+
+    name: str
+    state: str
+    changes: dict[str, float] | None = None
+    text: str = ""
+
+
+def folder_of(loop: Loop, number: int) -> Path:
+    return loop.hidden / f"round-{number:02d}"
+
+
+def open_round(loop: Loop, picks: Sequence[Pick]) -> Path:
+    """Make the round's folder and enter it into the state. -> the folder. The folder is there whole, or not at all."""
+    number = 1 + max((one["number"] for one in loop.rounds), default=0)
+    folder = folder_of(loop, number)
+    digits = max(3, len(str(len(picks))))
+    entries = []
+    with own_folders.new_folder(folder) as made:
+        for i, pick in enumerate(picks, 1):
+            source = loop.folder / pick.name
+            name = f"{i:0{digits}d}_{source.name}"
+            _link(source, made / name, folder)
+            content = {**pick.draft, "imagePath": name, "flags": {"reviewed": False}}
+            (made / name).with_suffix(".json").write_bytes(file_bytes(content))
+            entries.append({"name": pick.name, "file": name, "why": pick.why, "drafted": len(content["shapes"])})
+        (made / "labels.txt").write_text("".join(f"{name}\n" for name in loop.classes), encoding="utf-8")
+        write_json(made / "drafts.json", {e["file"]: p.draft["shapes"] for e, p in zip(entries, picks)})
+    opened = time.strftime("%Y-%m-%d %H:%M")
+    loop.rounds.append({"number": number, "opened": opened, "closed": None, "minutes": 0.0, "pictures": entries})
+    loop.save()
+    return folder
+
+
+def close_round(loop: Loop) -> list[Outcome]:
+    """Take over what a person reviewed in the open round; sum up the changes. Files that cannot be used stay."""
+    entry = loop.open_round
+    if entry is None:
+        raise InputError(f"{loop.folder}: no round is open; `frcnn loop next` opens one")
+    folder = folder_of(loop, entry["number"])
+    drafts = _drafts(folder)
+    outcomes = [_take_over(loop, folder, one, drafts) for one in entry["pictures"]]
+    reviewed = [one.changes for one in outcomes if one.changes is not None]
+    loop.rounds[-1] = {
+        **entry,
+        "closed": time.strftime("%Y-%m-%d %H:%M"),
+        "reviewed": len(reviewed),
+        "changes": total(reviewed),
+        "pictures": [{**one, "state": out.state} for one, out in zip(entry["pictures"], outcomes)],
+    }
+    loop.save()  # before anything is tidied up: a kill in between loses nothing
+    _tidy(folder, entry["pictures"], outcomes)
+    return outcomes
+
+
+def reviewed_so_far(loop: Loop) -> int:
+    """Pictures of the open round that closing would take over."""
+    entry = loop.open_round
+    assert entry is not None
+    folder = folder_of(loop, entry["number"])
+    drafts = _drafts(folder)
+    return sum(_judged(folder / one["file"], drafts.get(one["file"]))[0] == REVIEWED for one in entry["pictures"])
+
+
+def _take_over(loop: Loop, folder: Path, one: dict[str, Any], drafts: dict[str, list]) -> Outcome:
+    file = folder / one["file"]
+    state, content, text = _judged(file, drafts.get(one["file"]))
+    if state != REVIEWED or content is None:
+        return Outcome(one["name"], state, text=text)
+    picture = loop.folder / one["name"]
+    target = picture.with_suffix(".json")
+    if not picture.is_file():
+        return Outcome(one["name"], KEPT_BACK, text=f"{picture}: the picture is gone; its labels stay in {_json(file)}")
+    if target.exists():
+        return Outcome(
+            one["name"],
+            KEPT_BACK,
+            text=f"{target}: was written by somebody else meanwhile; yours stay in {_json(file)}",
+        )
+    odd = sorted({shape["label"] for shape in content["shapes"]} - set(loop.classes) - {"__ignore__"})
+    if odd:
+        known = ", ".join(loop.classes)
+        return Outcome(
+            one["name"],
+            KEPT_BACK,
+            text=f'{_json(file)}: label "{odd[0]}" is none of the classes ({known}); stays there',
+        )
+    changes = difference(
+        drafts.get(one["file"], []), content["shapes"], loop.costs, ticked=content["flags"].get("reviewed") is True
+    )
+    shapes = [_without_score(shape) for shape in content["shapes"]]
+    final = {**content, "shapes": shapes, "imagePath": picture.name, "imageData": None, "flags": {"reviewed": True}}
+    with atomic_write(target) as out:
+        out.write(file_bytes(final))
+    return Outcome(one["name"], REVIEWED, changes)
+
+
+def _without_score(shape: dict[str, Any]) -> dict[str, Any]:
+    """A shape that a person answers for has no score of a model."""
+    kept = {k: v for k, v in shape.items() if k != "score"}
+    return {**kept, "description": ""} if str(kept.get("description", "")).startswith(SCORE) else kept
+
+
+def _judged(file: Path, draft: list | None) -> tuple[str, dict[str, Any] | None, str]:
+    """(state, content, why it is kept back) of a picture's file in a round."""
+    if not _json(file).exists():
+        return UNTOUCHED, None, ""  # deleted in labelme: as if it had not been picked
+    content, problem = read_label_file(_json(file))
+    if content is None:
+        return KEPT_BACK, None, problem
+    if draft is None:
+        return (REVIEWED if _ticked(content) else UNTOUCHED), content, ""
+    if not isinstance(content.get("flags"), dict):
+        content["flags"] = {}
+    changes = difference(draft, content["shapes"])
+    changed = any(changes[key] for key in ("moved", "renamed", "added", "deleted"))
+    return (REVIEWED if changed or _ticked(content) else UNTOUCHED), content, ""
+
+
+def _ticked(content: dict[str, Any]) -> bool:
+    return is_reviewed(content) and isinstance(content.get("flags"), dict) and "reviewed" in content["flags"]
+
+
+def _drafts(folder: Path) -> dict[str, list]:
+    from label_tools.text import strict_json
+
+    try:
+        found, _ = strict_json.read((folder / "drafts.json").read_bytes(), str(folder / "drafts.json"))
+    except (OSError, InputError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _json(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _link(source: Path, place: Path, folder: Path) -> None:
+    """A link at `place`, which will lie in `folder`, to a picture; a copy where links cannot be made."""
+    target = os.path.relpath(source.resolve(), folder.resolve())
+    try:
+        os.symlink(target, place)
+    except (OSError, NotImplementedError):
+        shutil.copy2(source, place)
+
+
+def _tidy(folder: Path, entries: list[dict[str, Any]], outcomes: list[Outcome]) -> None:
+    """Remove what is not needed any more: all but the label files that were kept back."""
+    for entry, outcome in zip(entries, outcomes):
+        with suppress(OSError):
+            (folder / entry["file"]).unlink()  # the link
+        if outcome.state != KEPT_BACK:
+            with suppress(OSError):
+                _json(folder / entry["file"]).unlink()
+    for name in ("labels.txt", "drafts.json"):
+        with suppress(OSError):
+            (folder / name).unlink()
+    with suppress(OSError):  # not empty
+        folder.rmdir()

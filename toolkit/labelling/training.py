@@ -1,0 +1,112 @@
+"""A model on all that is labelled, with the test pictures of the first training."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from label_tools.document import coco_file
+from label_tools.document.split import split_document
+from label_tools.pictures.duplicates import fingerprint_files, look_alike, same_pixels
+from label_tools.readers.convert import convert_labelme
+from label_tools.sets.split import Tie, group_keys
+from label_tools.text import own_folders
+from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
+from toolkit.labelling.loop_file import Loop
+from toolkit.run import train
+
+FIRST = {"train": 0.6, "val": 0.15, "test": 0.25}  # of the pictures of the first training
+LATER = {"train": 0.8, "val": 0.2}  # of all pictures that are not of the test part
+LEAST = 8  # pictures to train with
+
+
+def train_loop(loop: Loop, runs: Path, options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Train on everything that is labelled, evaluate on the fixed test pictures. -> (the training's entry, notes).
+
+    The first training deals the test pictures, which stay; a later picture that looks like one of them is left out.
+    options: those of `toolkit.run.train`. Raises what training raises, with the state as it was.
+    """
+    notes: list[str] = []
+    conversion = convert_labelme(loop.folder, labels=loop.classes or None)
+    notes += [str(one) for one in conversion.findings if one.level == "error"]
+    number = len(loop.trainings) + 1
+    labels = loop.hidden / f"labels-{number:02d}"
+    document = conversion.document(labels / "train.json")
+    if len(document["images"]) < LEAST:
+        raise InputError(
+            f"{loop.folder}: {counted(len(document['images']), 'labelled picture')}, needs {LEAST} or more to train "
+            "and to test with; `frcnn loop next` picks more"
+        )
+    parts = _parts(loop, document, notes)
+    while labels.exists():  # of a training that did not end
+        number += 1
+        labels = loop.hidden / f"labels-{number:02d}"
+    root = Path(os.path.relpath(loop.folder.resolve(), labels.resolve())).as_posix()
+    with own_folders.new_folder(labels) as made:
+        for name, part in parts.items():
+            coco_file.write({**part, "info": {**part["info"], "image_root": root}}, made / f"{name}.json")
+    run = train(labels, runs=runs, name=f"loop-{len(loop.trainings) + 1}", **options)
+    metrics = run.metrics("test")
+    entry = {
+        "when": time.strftime("%Y-%m-%d %H:%M"),
+        "run": _relative(run.folder, loop.folder),
+        "labelled": len(document["images"]),
+        "objects": len(document["annotations"]),
+        "test": len(parts["test"]["images"]),
+        "AP": metrics["AP"],
+        "AP50": metrics["AP50"],
+        "interval": (metrics.get("intervals") or {}).get("AP"),
+    }
+    loop.parts = {name: sorted(i["file_name"] for i in parts[name]["images"]) for name in ("val", "test")}
+    loop.classes = loop.classes or [c["name"] for c in document["categories"]]
+    loop.model = entry["run"]
+    loop.trainings.append(entry)
+    loop.save()
+    return entry, notes
+
+
+def _parts(loop: Loop, document: dict[str, Any], notes: list[str]) -> dict[str, dict[str, Any]]:
+    ties = alike(document, loop.folder)
+    if not loop.parts:
+        return split_document(document, FIRST, groups=group_keys(document, ties))
+    names = {image["file_name"]: image["id"] for image in document["images"]}
+    gone = [name for name in loop.parts["test"] if name not in names]
+    if gone:
+        notes.append(
+            f"{counted(len(gone), 'test picture')} without usable labels now ({gone[0]} ...): this AP rests on fewer "
+            "pictures than those before"
+        )
+    test = {names[name] for name in loop.parts["test"] if name in names}
+    if not test:
+        raise InputError(f"{loop.folder}: none of the test pictures has labels any more ({gone[0]} ...)")
+    keys = group_keys(document, ties)
+    held = {keys[i] for i in test if i in keys}
+    near = {i for i, key in keys.items() if key in held} - test
+    if near:
+        notes.append(f"left out, they look like test pictures: {', '.join(n for n, i in names.items() if i in near)}")
+    rest = _only(document, set(names.values()) - test - near)
+    fixed = {names[name]: "val" for name in loop.parts.get("val", ()) if name in names}
+    parts = split_document(rest, LATER, groups={i: k for i, k in keys.items() if k not in held}, fixed=fixed)
+    return {**parts, "test": _only(document, test)}
+
+
+def alike(document: dict[str, Any], root: Path) -> list[Tie]:
+    """Pictures of a document with the same pixels, or that look alike."""
+    prints = list(fingerprint_files([root / image["file_name"] for image in document["images"]]))
+    ties = [Tie("same pixels", tuple(group)) for group in same_pixels(prints)]
+    return ties + [Tie("look alike", (pair.i, pair.j)) for pair in look_alike(prints)]
+
+
+def _only(document: dict[str, Any], ids: set) -> dict[str, Any]:
+    return {
+        **document,
+        "images": [i for i in document["images"] if i["id"] in ids],
+        "annotations": [a for a in document["annotations"] if a["image_id"] in ids],
+    }
+
+
+def _relative(path: Path, start: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()
