@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from label_tools.text import links
-from label_tools.text.errors import FINDINGS, FINE, InputError
+from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, Finding, count_levels, short_lines, worst_first
 from label_tools.text.messages import counted
 
@@ -63,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
     )
     findings = worst_first(f for result in results for f in result.findings)
     if args.json:
-        print(json.dumps(as_json(results, findings), indent=1, ensure_ascii=False))
+        say(json.dumps(as_json(results, findings), indent=1, ensure_ascii=False))
     else:
-        print(as_text(results, findings, every=args.all))
+        say(as_text(results, findings, every=args.all))
     if args.fix:
         findings, account = write_repaired(results[0], paths[0], args.out)
-        print(account, file=sys.stderr)
+        say(account, error=True)
     return FINDINGS if any(f.level == ERROR for f in findings) else FINE
 
 

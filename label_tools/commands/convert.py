@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from label_tools.pictures.images import MAX_PIXELS
 from label_tools.text import links
-from label_tools.text.errors import FINDINGS, FINE, InputError, printable
+from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, short_lines, worst_first
 from label_tools.text.messages import unknown
 
@@ -154,7 +153,7 @@ def run_any(args: argparse.Namespace) -> int:
     from label_tools.readers.detect import TITLES, detect
 
     found = detect(args.source)
-    print(f"{args.source}: {TITLES[found.format]} ({found.why})", file=sys.stderr)
+    say(f"{args.source}: {TITLES[found.format]} ({found.why})", error=True)
     options = {**found.options, **{key: value for key, value in _common(args).items() if value is not None}}
     if args.image_root is not None:
         options["images" if found.format in ("yolo", "masks") else "image_root"] = args.image_root
@@ -274,18 +273,18 @@ def finish(conversion, args: argparse.Namespace) -> int:
         out = args.out if folder is None else folder / FILE_NAME
         account, beside = conversion.write(out), account_path(out)
     for line in short_lines(worst_first(conversion.findings), f"all in {beside}"):
-        print(line, file=sys.stderr)
+        say(line, error=True)
     if args.json:
-        print(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False))
+        say(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False))
     else:
         named = ", ".join(f"{folder / name}.json ({n} images)" for name, n in account.get("parts", {}).items())
-        print(printable(f"{named or out}: " + "\n".join(report_lines(account))))
+        say(f"{named or out}: " + "\n".join(report_lines(account)))
         if parts and not named:
             said = f"the set is split already ({', '.join(parts)})"
-            print(f"  {said}; --out DIR instead of a file keeps that, or `split --keep-given`")
+            say(f"  {said}; --out DIR instead of a file keeps that, or `split --keep-given`")
     if not account["findings_by_level"][ERROR]:
         return FINE
-    print(f"warning: left out: {losses(account)}; the rest is written (exit code 1)", file=sys.stderr)
+    say(f"warning: left out: {losses(account)}; the rest is written (exit code 1)", error=True)
     return FINDINGS
 
 

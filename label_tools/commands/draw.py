@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from label_tools.text import links
-from label_tools.text.errors import FINDINGS, FINE, InputError, one_line
+from label_tools.text.errors import FINDINGS, FINE, InputError, one_line, say
 from label_tools.text.messages import counted
 
 
@@ -57,14 +56,14 @@ def run(args: argparse.Namespace) -> int:
         )
     painter = Painter(source.document, ids=args.ids)
     sheets = contact_sheets(painter, pictures, source.name, args.out, args.columns, args.rows, args.tile)
-    print("\n".join(str(path) for path in sheets))
+    say("\n".join(str(path) for path in sheets))
     if not args.sheet_only:
         count = overlays(painter, pictures, args.out / "overlays")
-        print(f"{args.out / 'overlays'}: {counted(count, 'picture')}")
+        say(f"{args.out / 'overlays'}: {counted(count, 'picture')}")
     for line in painter.problems[:_MOST_LINES]:
-        print(f"warning: {one_line(line)}", file=sys.stderr)
+        say(f"warning: {one_line(line)}", error=True)
     if more := painter.problems[_MOST_LINES:]:
-        print(f"warning: ... and {counted(len(more), 'more picture')} that cannot be opened", file=sys.stderr)
+        say(f"warning: ... and {counted(len(more), 'more picture')} that cannot be opened", error=True)
     return FINDINGS if painter.problems else FINE
 
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from label_tools.text import links
-from label_tools.text.errors import FINE, one_line
+from label_tools.text.errors import FINE, one_line, say
 from label_tools.text.messages import counted
 
 
@@ -85,15 +84,15 @@ def _finish(edited, args: argparse.Namespace, inputs: list[Path]) -> int:
     if args.json:
         counts = {"images": len(document["images"]), "classes": [c["name"] for c in document["categories"]]}
         counts |= {name: getattr(edited, f"objects_{name}") for name in ("in", "out")}
-        print(json.dumps({**counts, "dropped": edited.dropped, "repeated": edited.repeated}, indent=1))
+        say(json.dumps({**counts, "dropped": edited.dropped, "repeated": edited.repeated}, indent=1))
         return FINE
     names = ", ".join(one_line(c["name"]) for c in document["categories"])
     classes = counted(len(document["categories"]), "class", "classes")
-    print(f"{args.out}: {counted(len(document['images']), 'image')}, {classes}: {names}")
-    print(
+    say(f"{args.out}: {counted(len(document['images']), 'image')}, {classes}: {names}")
+    say(
         f"objects in {edited.objects_in} = out {edited.objects_out} + dropped {edited.dropped} "
         f"+ said twice {edited.repeated}"
     )
     if edited.dropped:
-        print(f"warning: {counted(edited.dropped, 'object')} left out", file=sys.stderr)
+        say(f"warning: {counted(edited.dropped, 'object')} left out", error=True)
     return FINE

@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 
 from label_tools.text import links
-from label_tools.text.errors import FINE
+from label_tools.text.errors import FINE, say
 from label_tools.text.messages import counted
 
 
@@ -94,10 +94,10 @@ def run_masks(args: argparse.Namespace) -> int:
 
 def _finish(counts: dict, args: argparse.Namespace) -> int:
     if args.json:
-        print(json.dumps(counts, indent=1, sort_keys=True))
+        say(json.dumps(counts, indent=1, sort_keys=True))
         return FINE
     objects = counted(counts["objects_in"], "object")
-    print(f"{args.out}: {counted(counts['files'], 'file')}, {counts['objects_out']} of {objects}")
+    say(f"{args.out}: {counted(counts['files'], 'file')}, {counts['objects_out']} of {objects}")
     for reason, number in counts["dropped"].items():
-        print(f"  left out {number}: {reason}")
+        say(f"  left out {number}: {reason}")
     return FINE

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from label_tools.text.errors import FINE, InputError
+from label_tools.text.errors import FINE, InputError, say
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or (args.path if args.path.is_dir() else args.path.parent)
     command = labelme_command(program, args.path, args.labels, out)
     if args.only_print:
-        print(shlex.join(command))
+        say(shlex.join(command))
         return FINE
     check_version(program)
     check_screen(os.environ, sys.platform)
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if status:
         raise InputError(f"{program} ended with exit code {status}; its own messages stand above")
     folder = shlex.quote(str(out))
-    print(
+    say(
         f"next: frcnn convert labelme {folder} --labels {shlex.quote(str(args.labels))} --out {folder}/annotations.json"
     )
     return FINE

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
 from label_tools.document.split import SHARES
 from label_tools.text import links
-from label_tools.text.errors import one_line
+from label_tools.text.errors import one_line, say
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -72,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
         jobs=args.jobs,
     )
     for warning in manifest["warnings"]:
-        print(f"warning: {one_line(warning)}", file=sys.stderr)
-    print(json.dumps(manifest, indent=1, ensure_ascii=False) if args.json else table(manifest))
+        say(f"warning: {one_line(warning)}", error=True)
+    say(json.dumps(manifest, indent=1, ensure_ascii=False) if args.json else table(manifest))
     return 0
 
 

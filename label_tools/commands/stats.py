@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from label_tools.text import links
-from label_tools.text.errors import InputError, one_line
+from label_tools.text.errors import InputError, one_line, say
 from label_tools.text.messages import counted
 
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     source = open_source(args.path)
     boxes = measure(source.document, args.min_size, args.max_size)
     numbers = summarise(source, boxes, args.min_size, args.max_size)
-    print(json.dumps(numbers, indent=1, ensure_ascii=False) if args.json else table(numbers))
+    say(json.dumps(numbers, indent=1, ensure_ascii=False) if args.json else table(numbers))
     if args.out:
         save(source.name, boxes, numbers, args.out)
     return 0

@@ -173,8 +173,8 @@ ROWS = (
     Row(
         "B31",
         "path leads out",
-        "../../etc/passwd, NUL, a symbolic link out of the folder",
-        "leave out; --image-root or --follow-links where it is meant. In a COCO file: refuse",
+        "../../etc/passwd, NUL, a symbolic link out of the folder; an absolute info.image_root in a COCO file",
+        "leave out; --image-root or --follow-links where it is meant. In a COCO file: refuse, in every command that opens pictures",
     ),
     Row(
         "B32",

@@ -7,6 +7,7 @@ Exit codes of every command: 0 fine, 1 findings, 2 wrong use or input, 3 an extr
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -52,15 +53,29 @@ def printable(text: str) -> str:
     return "\n".join(one_line(line) for line in text.split("\n"))
 
 
+def say(text: object = "", *, error: bool = False, end: str = "\n") -> None:
+    """Print `text`, on stderr if `error`: the one way by which commands print. JSON stays JSON."""
+    line = str(text)
+    shown = _json_escaped(line) if line[:1] in ("{", "[") else printable(line)
+    print(shown, end=end, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def _json_escaped(text: str) -> str:
+    """JSON in which no character reaches a terminal that is not printable; they stand in texts alone."""
+    if text.isascii():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
 def exit_code_of(command: Callable[..., int | None], *args: object) -> int:
     """Run `command(*args)`. An InputError becomes one line on stderr and its exit code; no traceback."""
     try:
         return int(command(*args) or FINE)
     except InputError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        say(f"error: {one_line(error)}", error=True)
         return error.exit_code
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        say("stopped", error=True)
         return 130
     except BrokenPipeError:  # `frcnn check ... | head`: the reader left, which is fine
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

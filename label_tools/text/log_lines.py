@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator
 
-from label_tools.text.errors import one_line
+from label_tools.text.errors import one_line, say
 
 PACKAGES = ("label_tools", "toolkit")
 
@@ -15,7 +14,7 @@ PACKAGES = ("label_tools", "toolkit")
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = "note" if record.levelno < logging.WARNING else record.levelname.lower()
-        print(f"{level}: {one_line(record.getMessage())}", file=sys.stderr, flush=True)
+        say(f"{level}: {one_line(record.getMessage())}", error=True)
 
 
 @contextlib.contextmanager

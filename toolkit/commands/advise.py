@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from label_tools.text.errors import say
+
 
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("advise", help="do the anchors reach your boxes?")
@@ -32,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
         flags["max_size"] = round(args.image_size * 1333 / 800)
     recipe = config.resolve(len(index), flags).model
     result = advise.advise(index, args.model, recipe.image_size, recipe.max_size)
-    print(json.dumps(result, indent=1) if args.json else f"model: {args.model}\n{advise.as_text(result)}")
+    say(json.dumps(result, indent=1) if args.json else f"model: {args.model}\n{advise.as_text(result)}")
     return 0

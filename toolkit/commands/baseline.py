@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.text import links
+from label_tools.text.errors import say
 from toolkit.commands.baseline_train import RUNS, add_budget, add_data, add_train
 
 
@@ -71,13 +72,13 @@ def list_baselines(args: argparse.Namespace) -> int:
             }
         )
     if args.json:
-        print(json.dumps(rows, indent=1))
+        say(json.dumps(rows, indent=1))
         return 0
-    print(f"{'name':18}{'data':12}{'parameters':>13}  {'reported':34}document")
+    say(f"{'name':18}{'data':12}{'parameters':>13}  {'reported':34}document")
     for row in rows:
         reported = ", ".join(f"{key} {value:.3f}" for key, value in row["reported"].items()) or "-"
         where = f"{row['document']}: {row['about']}"
-        print(f"{row['name']:18}{row['data']:12}{row['parameters']:>13,}  {reported:34}{where}")
+        say(f"{row['name']:18}{row['data']:12}{row['parameters']:>13,}  {reported:34}{where}")
     return 0
 
 
@@ -91,7 +92,7 @@ def table(args: argparse.Namespace) -> int:
         for name in names:
             tables.make(name, folders, args.runs, args.budget, args.seed, args.device)
     path = tables.write(args.out, args.runs, names, args.budget)
-    print(f"table: {path}")
+    say(f"table: {path}")
     return 0
 
 
@@ -118,7 +119,7 @@ def compare(args: argparse.Namespace) -> int:
 
     out = args.out or args.run_folder / "compare"
     numbers = comparing.compare(args.run_folder, args.detector, args.data, args.images, out, args.device)
-    print(json.dumps(numbers, indent=1) if args.json else comparing.as_text(numbers) + f"\nin full: {out}")
+    say(json.dumps(numbers, indent=1) if args.json else comparing.as_text(numbers) + f"\nin full: {out}")
     return 0
 
 
@@ -134,5 +135,5 @@ def draw_sheet(args: argparse.Namespace) -> int:
     source = Source(**{"size": 128, **given}, train_images=args.count, val_images=args.count)
     samples = source.open()[args.part == "val"]
     save_png(contact_sheet(samples, range(min(args.count, len(samples)))), args.out)
-    print(f"sheet: {args.out}")
+    say(f"sheet: {args.out}")
     return 0

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from label_tools.text import links
+from label_tools.text.errors import say
 
 RUNS = Path("runs/baselines")
 
@@ -104,14 +105,14 @@ def train(args: argparse.Namespace) -> int:
             raise InputError(f"--resume: --{'as' if run_name else 'runs'} cannot change in a run; start a new one")
         result = runs.resume(folder, given, name)
         if isinstance(result, str):
-            print(f"{folder}: is already finished ({result}); its numbers: {folder / 'result.json'}")
+            say(f"{folder}: is already finished ({result}); its numbers: {folder / 'result.json'}")
             return 0
     else:
         if not name:
             raise InputError("frcnn baseline train: needs a NAME, see `frcnn baseline list`")
         folder, result = runs.start(name, runs.Options(**given), where or RUNS, run_name)
-    print(summary(result))
-    print(f"run: {folder}")
+    say(summary(result))
+    say(f"run: {folder}")
     return 0
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from label_tools.text import links
-from label_tools.text.errors import printable
+from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
 
 
@@ -47,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         import json
 
-        print(json.dumps(metrics, sort_keys=True, indent=1))
+        say(json.dumps(metrics, sort_keys=True, indent=1))
     else:
-        print(printable(tables.terminal(metrics)))
-    print(f"report: {write_report(out, '')}", file=sys.stderr if args.json else sys.stdout)
+        say(tables.terminal(metrics))
+    say(f"report: {write_report(out, '')}", error=args.json)
     return 0

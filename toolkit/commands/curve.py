@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from label_tools.text import links
+from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
 from toolkit.commands.crossval import training_options
 
@@ -52,20 +53,20 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         import json
 
-        print(json.dumps(result, sort_keys=True, indent=1))
+        say(json.dumps(result, sort_keys=True, indent=1))
         return 0
-    print("images  objects  seed  AP     AP50")
+    say("images  objects  seed  AP     AP50")
     for point in result["points"]:
         shown = ["n/a  " if point[key] is None else f"{point[key]:.3f}" for key in ("AP", "AP50")]
-        print(f"{point['num_images']:6d}  {point['num_objects']:7d}  {point['seed']:4d}  {shown[0]}  {shown[1]}")
+        say(f"{point['num_images']:6d}  {point['num_objects']:7d}  {point['seed']:4d}  {shown[0]}  {shown[1]}")
     fit = result["fit"]
     if fit:
         low, high = fit["gain_interval"]
-        print(
+        say(
             f"with {fit['num_images_ahead']} images, twice as many: AP {fit['AP_ahead']:.3f}, "
             f"now {fit['AP_now']:.3f}; gain {low:+.3f} to {high:+.3f} (95 %)\n{fit['answer']}"
         )
     else:
-        print("no fit: it needs trainings with two different numbers of images")
-    print(f"page: {out / 'curve.html'}")
+        say("no fit: it needs trainings with two different numbers of images")
+    say(f"page: {out / 'curve.html'}")
     return 0

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from label_tools.text.errors import FINDINGS, FINE, InputError
+from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR
 
 STEPS = 7
@@ -50,13 +50,13 @@ def run(args: argparse.Namespace) -> int:
     metrics = trained.metrics("val")
     numbers = "  ".join(f"{key} {metrics[key]:.3f}" for key in ("AP", "AP50", "AP75"))
     seconds = time.monotonic() - started
-    print(f"\nmAP on the {metrics['num_images']} held-out images: {numbers}   ({seconds:.0f} s)")
-    print(f"report:   {trained.folder / 'report.html'}\npictures: {pictures}")
+    say(f"\nmAP on the {metrics['num_images']} held-out images: {numbers}   ({seconds:.0f} s)")
+    say(f"report:   {trained.folder / 'report.html'}\npictures: {pictures}")
     return FINE
 
 
 def _tell(number: int, text: str, command: str) -> None:
-    print(f"\n[{number}/{STEPS}] {text}\n$ frcnn {command}", flush=True)
+    say(f"\n[{number}/{STEPS}] {text}\n$ frcnn {command}")
 
 
 def _make_labels(sample: Path, work: Path) -> bool:
@@ -78,20 +78,20 @@ def _make_labels(sample: Path, work: Path) -> bool:
         what = {"labelme": "LabelMe files", "masks": "instance masks"}[kind]
         _tell(number, f"{what} to COCO", f"convert {kind} {sample / kind} {words} --out {file}")
         account = convert(sample / kind, kind, labels=names, **options).write(file)
-        print(f"{file}: " + "\n".join(report_lines(account)))
+        say(f"{file}: " + "\n".join(report_lines(account)))
     parts, whole = [work / f"{kind}.json" for kind in kinds], work / "annotations.json"
     _tell(3, "both in one file", f"merge {' '.join(map(str, parts))} --out {whole}")
     edited = merge_files(parts, whole)
     write_edited(edited, whole, parts)
-    print(f"{whole}: {len(edited.document['images'])} images, {edited.objects_out} objects")
+    say(f"{whole}: {len(edited.document['images'])} images, {edited.objects_out} objects")
     _tell(4, "look for faults", f"check {whole}")
     results = examine_files([whole])
     findings = [finding for result in results for finding in result.findings]
-    print(as_text(results, findings))
+    say(as_text(results, findings))
     if any(finding.level == ERROR for finding in findings):
         return False
     _tell(5, "split by image", f"split {whole} --train .75 --val .25 --test 0")
-    print(table(split_file(whole, fractions={"train": 0.75, "val": 0.25, "test": 0.0})))
+    say(table(split_file(whole, fractions={"train": 0.75, "val": 0.25, "test": 0.0})))
     return True
 
 
@@ -108,4 +108,4 @@ def _draw(trained, out: Path) -> None:
     found = dict(zip(paths, trained.predict(list(paths.values())), strict=True))
     for name, path in drawing_paths(out, paths).items():
         save_jpeg(found[name].draw(), path)
-    print(f"{sum(map(len, found.values()))} objects in {len(found)} pictures: {out}")
+    say(f"{sum(map(len, found.values()))} objects in {len(found)} pictures: {out}")

@@ -10,6 +10,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from label_tools.text.errors import say
+
 
 @dataclass(frozen=True)
 class Check:
@@ -35,15 +37,15 @@ def run(args: argparse.Namespace) -> int:
         for name, detector in registry.REGISTRY.items():
             if detector.coco is not None:
                 first_weights.fetch(detector.coco, "coco")
-                print(f"{name}: {first_weights.cached_file(detector.coco)}", file=sys.stderr)
+                say(f"{name}: {first_weights.cached_file(detector.coco)}", error=True)
     checks = [*_python(), *_torch(), *_weights(), *_disk(), *_opencv(), *_labelme()]
     if args.json:
-        print(json.dumps([asdict(c) for c in checks], indent=1))
+        say(json.dumps([asdict(c) for c in checks], indent=1))
     else:
         for check in checks:
-            print(f"{check.state:8} {check.name:10} {check.found}")
+            say(f"{check.state:8} {check.name:10} {check.found}")
             if check.fix:
-                print(f"{'':19} -> {check.fix}")
+                say(f"{'':19} -> {check.fix}")
     return 1 if any(c.state == "problem" for c in checks) else 0
 
 

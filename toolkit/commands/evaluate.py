@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from label_tools.text import links
-from label_tools.text.errors import InputError, one_line, printable
+from label_tools.text.errors import InputError, one_line, say
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
     from toolkit.metrics.small_set import few
 
     for warning in [*metrics["warnings"], *filter(None, [few(metrics)])]:
-        print(f"warning: {one_line(warning)}", file=sys.stderr)
+        say(f"warning: {one_line(warning)}", error=True)
     if args.compare:
         from toolkit.evaluation.comparison import compare_with
 
@@ -162,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
     _print(metrics, args, tables)
     if not args.no_report:
         path = write_report(folder if exported else args.folder or args.out, split)
-        print(f"report: {path}", file=sys.stderr if args.json or args.markdown or args.latex else sys.stdout)
+        say(f"report: {path}", error=args.json or args.markdown or args.latex)
     return 0
 
 
@@ -170,16 +170,16 @@ def _print(metrics: dict, args: argparse.Namespace, tables) -> None:
     if args.json:
         import json
 
-        print(json.dumps(metrics, sort_keys=True, indent=1))
+        say(json.dumps(metrics, sort_keys=True, indent=1))
     elif args.markdown:
-        print(printable(tables.markdown(metrics)))
+        say(tables.markdown(metrics))
     elif args.latex:
-        print(printable(tables.latex(metrics)))
+        say(tables.latex(metrics))
     else:
-        print(printable(tables.terminal(metrics)))
+        say(tables.terminal(metrics))
 
 
 def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty() or done == total:
-        end = "\n" if done == total else ""
-        print(f"\rdetecting: {done}/{total} images", end=end, file=sys.stderr, flush=True)
+        end = "\n" if done == total else "\r"
+        say(f"detecting: {done}/{total} images", end=end, error=True)

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from label_tools.text.errors import say
+
 
 def add(subparsers: argparse._SubParsersAction) -> None:
     """Add `onnx` to the formats of `frcnn export`."""
@@ -44,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
         proposals=args.proposals,
         each=_progress,
     )
-    print("\n".join(export.summary(args.out, result)))
+    say("\n".join(export.summary(args.out, result)))
     return 0
 
 
 def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty() or done == total:
-        end = "\n" if done == total else ""
-        print(f"\rcomparing: {done}/{total} images", end=end, file=sys.stderr, flush=True)
+        end = "\n" if done == total else "\r"
+        say(f"comparing: {done}/{total} images", end=end, error=True)

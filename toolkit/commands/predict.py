@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from label_tools.text import links
+from label_tools.text.errors import say
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -85,12 +85,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         with open(out / JSON, encoding="utf-8") as file:
             for line in file:
-                sys.stdout.write(line)
+                say(line, end="")
     else:
         went_on = f" ({found.went_on} done before)" if found.went_on else ""
         total = counted(found.pictures - found.unreadable, "picture")
-        print(f"{counted(found.objects, 'object')} in {total}{went_on}: {out}")
+        say(f"{counted(found.objects, 'object')} in {total}{went_on}: {out}")
     if found.empty:
         read = found.pictures - found.unreadable
-        print(nothing_found(args.checkpoint, detector, args.score, found.empty, read, found.below), file=sys.stderr)
+        say(nothing_found(args.checkpoint, detector, args.score, found.empty, read, found.below), error=True)
     return FINDINGS if found.unreadable else 0

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from label_tools.text import links
+from label_tools.text.errors import say
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             progress.step(counted(len(written), "draft"))
     progress.close()
     for least, path, count in sorted(written, key=lambda row: (row[0], str(row[1]))):  # the least certain first
-        print(f"{path}  {counted(count, 'object')}" + (f", lowest score {least:.2f}" if count else ""))
+        say(f"{path}  {counted(count, 'object')}" + (f", lowest score {least:.2f}" if count else ""))
     unread = f", {counted(bad, 'picture')} that cannot be read" if bad else ""
-    print(f"{counted(len(written), 'draft')} in {args.out}, {counted(left, 'picture')} left alone{unread}")
+    say(f"{counted(len(written), 'draft')} in {args.out}, {counted(left, 'picture')} left alone{unread}")
     return FINDINGS if bad else 0

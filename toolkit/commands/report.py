@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.text.errors import InputError, printable
+from label_tools.text.errors import InputError, say
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown or args.latex:
         metrics = read_metrics(args.folder, args.split)
         try:
-            print(printable(tables.markdown(metrics) if args.markdown else tables.latex(metrics)))
+            say(tables.markdown(metrics) if args.markdown else tables.latex(metrics))
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             what = f"{type(error).__name__} {error}"
             raise InputError(f"{args.folder}: metrics.json is not what frcnn writes ({what})") from error
         return 0
-    print(f"report: {write_report(args.folder, split=args.split)}")
+    say(f"report: {write_report(args.folder, split=args.split)}")
     return 0

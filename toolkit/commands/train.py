@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from label_tools.text import links
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, say
 from toolkit import config as recipes
 from toolkit.commands import recipe_flags
 
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
         from toolkit.networks import registry
 
         for name, detector in registry.REGISTRY.items():
-            print(f"{name:40} {detector.about}")
-        print(f"{'--backbone NAME':40} Faster R-CNN on a classification network of torchvision, or on timm/NAME")
+            say(f"{name:40} {detector.about}")
+        say(f"{'--backbone NAME':40} Faster R-CNN on a classification network of torchvision, or on timm/NAME")
         return 0
     if args.resume:
         return _resume(args)
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         val = labels["val"].index if "val" in labels else None
         reported = ("val", "test") if val is not None and not args.no_report else ()
         images = sum(len(labels[name].index) for name in reported if name in labels)
-        print(plan(config, labels["train"].index, val, images))
+        say(plan(config, labels["train"].index, val, images))
         return 0
     folder = fine_tune.start(source, recipe, args.runs, args.name, command=command(), report=not args.no_report)
     _print_end(folder, not args.no_report)
@@ -103,7 +103,7 @@ def _resume(args: argparse.Namespace) -> int:
     else:
         report = folder / "report.html"
         left = f"its report: {report}" if report.is_file() else f"its weights: {folder / 'best'}"
-        print(f"{folder}: is already finished; {left}")
+        say(f"{folder}: is already finished; {left}")
     return 0
 
 
@@ -118,7 +118,7 @@ def _print_end(folder: Path, report: bool) -> None:
     for split in reversed(own):
         metrics = read_metrics(folder, split)
         numbers = "  ".join(f"{key} {tables.number(metrics[key])}" for key in ("AP", "AP50", "AP75"))
-        print(f"mAP on {split}: {numbers}  ({tables.counts(metrics)})")
+        say(f"mAP on {split}: {numbers}  ({tables.counts(metrics)})")
     if own:
-        print(f"report: {folder / 'report.html'}")
-    print(f"checkpoint: {folder / 'best'}")
+        say(f"report: {folder / 'report.html'}")
+    say(f"checkpoint: {folder / 'best'}")

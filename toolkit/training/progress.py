@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from label_tools.text.errors import one_line, printable
 from label_tools.text.messages import counted
 
 
@@ -72,6 +73,7 @@ class Progress:
             self.bar.set_description_str(text, refresh=False)
             self.bar.update(done - self.bar.n)
         elif self.terminal:
+            text = one_line(text)
             sys.stderr.write("\r" + text.ljust(self._width)[:200])
             sys.stderr.flush()
             self._width = len(text)
@@ -91,7 +93,7 @@ class Progress:
         if not self.log:
             return
         try:
-            self.log.write(time.strftime("%Y-%m-%d %H:%M:%S ") + text + "\n")
+            self.log.write(time.strftime("%Y-%m-%d %H:%M:%S ") + printable(text) + "\n")
             self.log.flush()
         except OSError as error:  # a full disk must not end a training; the terminal still shows what goes on
             self._close_log()
@@ -104,6 +106,7 @@ class Progress:
                 log.close()
 
     def _plain(self, text: str) -> None:
+        text = printable(text)
         self.only_log(text)
         if self.notebook:
             print(text) if self.bar is None else self.bar.write(text)
