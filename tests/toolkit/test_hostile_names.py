@@ -16,9 +16,26 @@ from tests.label_tools.bad_input_makers import BOX, content, picture, shape
 from tests.toolkit.test_evaluate_run import save_network
 from toolkit.__main__ import main
 
-CONTROL = ["a\nb", "a\rb", "\x1b[31mred", "\x9b31mred", "a\u2028b", "a\u2029b", "a\u202eb", "a\u200bb", "\ufeffa", "a\tb"]
+CONTROL = [
+    "a\nb",
+    "a\rb",
+    "\x1b[31mred",
+    "\x9b31mred",
+    "a\u2028b",
+    "a\u2029b",
+    "a\u202eb",
+    "a\u200bb",
+    "\ufeffa",
+    "a\tb",
+]
 SHEETS = ["=1+1", "+1", "-1+2", "@SUM(A1)", "=cmd|' /C calc'!A0"]
-MARKUP = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style><b>", "&lt;b&gt;", "javascript:alert(1)"]
+MARKUP = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</style><b>",
+    "&lt;b&gt;",
+    "javascript:alert(1)",
+]
 PRINT = ["a|b", "`a`", "[a](b)", "\\textbf{a}", "a_b^c~d#e%f&g", "$x$", "%s %d", "{0}", "{{7*7}}", "{% raw %}"]
 SHELL = ["$(reboot)", "; reboot", "-rf", "--help", "..", "CON", "a\\b", "x" * 200, "ё" * 100, "🙂", "é", "null"]
 NAMES = [*CONTROL, *SHEETS, *MARKUP, *PRINT, *SHELL]
