@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
 
 if TYPE_CHECKING:
@@ -68,32 +69,32 @@ def _state(args: argparse.Namespace) -> int:
             loop.save()
     found, lonely = scan(args.folder)
     count = {state: sum(one.state == state for one in found) for state in (LABELLED, DRAFT, BROKEN, NOTHING)}
-    print(
+    say(
         f"{counted(len(found), 'picture')}: {count[LABELLED]} labelled, {count[DRAFT]} drafted and not reviewed, "
         f"{count[NOTHING]} without labels"
     )
     for one in found:
         if one.state == BROKEN:
-            print(f"not usable: {one.problem}")
+            say(f"not usable: {one.problem}")
     for path in lonely:
-        print(f"no picture beside {path}: deleted or renamed?")
+        say(f"no picture beside {path}: deleted or renamed?")
     names = {one.name for one in found}
     gone = [name for name in loop.parts.get("test", ()) if name not in names]
     if gone:
-        print(f"{counted(len(gone), 'test picture')} not there any more: {', '.join(gone[:5])}")
-    print(f"last model: {loop.model or 'none yet'}")
+        say(f"{counted(len(gone), 'test picture')} not there any more: {', '.join(gone[:5])}")
+    say(f"last model: {loop.model or 'none yet'}")
     folder = _shown(args.folder)
     if loop.open_round:
         number, pictures = loop.open_round["number"], len(loop.open_round["pictures"])
         done = rounds.reviewed_so_far(loop)
-        print(f"round {number} is open: {done} of {counted(pictures, 'picture')} reviewed")
-        print(f"next: frcnn loop next{folder}   (goes on with it; frcnn loop close{folder} ends it)")
+        say(f"round {number} is open: {done} of {counted(pictures, 'picture')} reviewed")
+        say(f"next: frcnn loop next{folder}   (goes on with it; frcnn loop close{folder} ends it)")
     elif count[LABELLED] > (loop.trainings[-1]["labelled"] if loop.trainings else 7):
-        print(f"next: frcnn loop train{folder}")
+        say(f"next: frcnn loop train{folder}")
     elif count[NOTHING]:
-        print(f"next: frcnn loop next{folder}")
+        say(f"next: frcnn loop next{folder}")
     else:
-        print("every picture is labelled")
+        say("every picture is labelled")
     return 0
 
 
@@ -114,14 +115,14 @@ def _next(args: argparse.Namespace) -> int:
             entry = loop.open_round
             assert entry is not None
             drafted = sum(one["drafted"] for one in entry["pictures"])
-            print(f"round {entry['number']}: {counted(len(picks), 'picture')}, {counted(drafted, 'draft')} in {folder}")
+            say(f"round {entry['number']}: {counted(len(picks), 'picture')}, {counted(drafted, 'draft')} in {folder}")
         else:
             folder = rounds.folder_of(loop, entry["number"])
-            print(f"round {entry['number']} goes on: {counted(len(entry['pictures']), 'picture')} in {folder}")
+            say(f"round {entry['number']} goes on: {counted(len(entry['pictures']), 'picture')} in {folder}")
         if program is None:
-            print(f"label {folder} in labelme, then: frcnn loop close{_shown(args.folder)}")
+            say(f"label {folder} in labelme, then: frcnn loop close{_shown(args.folder)}")
             return 0
-        print("tick the flag `reviewed` of a picture whose drafts are right; a corrected one needs no tick")
+        say("tick the flag `reviewed` of a picture whose drafts are right; a corrected one needs no tick")
         started = time.monotonic()
         try:
             _open_labelme(program, folder)
@@ -130,7 +131,7 @@ def _next(args: argparse.Namespace) -> int:
             loop.save()
         outcomes = rounds.close_round(loop) if rounds.reviewed_so_far(loop) else []
         if not outcomes:
-            print("nothing reviewed yet; the round stays open")
+            say("nothing reviewed yet; the round stays open")
         return _tell(loop, outcomes)
 
 
@@ -163,9 +164,9 @@ def _tell(loop: Loop, outcomes: list[Outcome]) -> int:
         return 0
     kept_back = [one for one in outcomes if one.state == KEPT_BACK]
     for one in kept_back:
-        print(f"kept back: {one.name}: {one.text}")
+        say(f"kept back: {one.name}: {one.text}")
     reviewed = sum(one.state == REVIEWED for one in outcomes)
-    print(f"{reviewed} of {len(outcomes)} pictures reviewed: {_changes(loop.rounds[-1]['changes'])}")
+    say(f"{reviewed} of {len(outcomes)} pictures reviewed: {_changes(loop.rounds[-1]['changes'])}")
     return FINDINGS if kept_back else 0
 
 
@@ -182,8 +183,8 @@ def _train(args: argparse.Namespace) -> int:
     with loop_file.held(args.folder) as loop:
         entry, notes = train_loop(loop, args.runs, training_options(args))
     for note in notes:
-        print(f"note: {note}")
-    print(_training(entry))
+        say(f"note: {note}")
+    say(_training(entry))
     return 0
 
 
@@ -203,18 +204,18 @@ def _status(args: argparse.Namespace) -> int:
 
     loop = loop_file.read(args.folder)
     for entry in loop.trainings:
-        print(f"{entry['when']}  {_training(entry)}")
+        say(f"{entry['when']}  {_training(entry)}")
     closed = [one for one in loop.rounds if one["closed"]]
     for one in closed:
-        print(
+        say(
             f"{one['closed']}  round {one['number']}: {one['reviewed']} of {len(one['pictures'])} pictures, "
             f"{one['minutes']:.1f} minutes, {_changes(one['changes'])}"
         )
     if closed:
         changes = total([one["changes"] for one in closed])
-        print(f"in all: {sum(one['minutes'] for one in closed):.1f} minutes, {_changes(changes)}")
+        say(f"in all: {sum(one['minutes'] for one in closed):.1f} minutes, {_changes(changes)}")
     elif not loop.trainings:
-        print("nothing happened yet")
+        say("nothing happened yet")
     return 0
 
 
