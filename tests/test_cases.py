@@ -71,6 +71,61 @@ def test_a_grouping_class_is_named_before_training(tmp_path, caplog):
     assert '"vessels" groups the others' in caplog.text and "vessels= --out NEW.json" in caplog.text
 
 
+def test_a_grouping_class_is_said_once(tmp_path, capsys):
+    path = labelled(tmp_path, ["a.png"], categories=("vessels", "tug", "ferry"))
+    assert main(["check", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert 'no object of 1 of 3 classes: "tug"' in said and said.count('"vessels"') == 2  # its place and the text
+
+
+def test_an_empty_mask_beside_a_box(tmp_path, caplog):
+    from label_tools.document import coco_file
+
+    path = labelled(tmp_path, ["a.png"])
+    document = json.loads(path.read_text())
+    document["annotations"][0]["segmentation"] = {"size": [64, 96], "counts": [64 * 96]}
+    path.write_text(json.dumps(document))
+    assert coco_file.read(path)["annotations"][0]["segmentation"] == []
+    assert "segmentation holds no pixel; the outline is left out, the box is kept" in caplog.text
+
+
+@pytest.mark.parametrize("options, crowds, said", [([], [1, 1], True), (["--crowd-as-object"], [0, 0], False)])
+def test_crowds_by_a_folder_alone(tmp_path, capsys, options, crowds, said):
+    labelled(tmp_path, ["a.png", "b.png"], crowd=1)
+    assert main(["convert", str(tmp_path), *options, "--out", str(tmp_path / "out.json")]) == 0
+    assert [a["iscrowd"] for a in json.loads((tmp_path / "out.json").read_text())["annotations"]] == crowds
+    assert ("B54" in (err := capsys.readouterr().err) and "B58" in err) == said
+
+
+def test_a_folder_that_is_called_like_a_format(tmp_path, monkeypatch, capsys):
+    labelled(tmp_path, ["coco/a.png", "coco/b.png"]).rename(tmp_path / "coco" / "labels.json")
+    monkeypatch.chdir(tmp_path)
+    text = (tmp_path / "coco" / "labels.json").read_text().replace("coco/", "")
+    (tmp_path / "coco" / "labels.json").write_text(text)
+    assert main(["convert", "coco", "--out", "a.json"]) == 0
+    assert main(["convert", "coco", "coco/labels.json", "--out", "b.json"]) == 0
+    with pytest.raises(SystemExit):
+        main(["convert", "voc", "--out", "d.json"])
+    assert "required: SRC" in capsys.readouterr().err
+
+
+def test_films_and_raw_files_among_the_photographs(tmp_path, capsys):
+    path = labelled(tmp_path, ["a.png", "b.png"])
+    for name in ("clip.mp4", "sub/c.CR2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert main(["convert", "coco", str(path), "--out", str(tmp_path / "o.json")]) == 0
+    assert "not read: 1 MP4, 1 raw" in capsys.readouterr().err
+    assert main(["draw", str(path), "--out", str(tmp_path / "d"), "--sheet-only"]) == 0
+    assert "not read: 1 MP4, 1 raw" in capsys.readouterr().err
+
+
+def test_a_class_name_with_a_line_break_is_shown_as_one(tmp_path, capsys):
+    path = labelled(tmp_path, ["a.png"], categories=("a\nb",))
+    assert main(["stats", str(path)]) == 2
+    assert r'the label "a\nb" holds control characters' in capsys.readouterr().err
+
+
 def test_a_plot_asks_for_no_bold_font_of_another_script(tmp_path, caplog):
     path = labelled(tmp_path, ["a.png", "b.png"], categories=("шайба", "螺栓"))
     assert main(["stats", str(path), "--out", str(tmp_path / "stats.png")]) == 0

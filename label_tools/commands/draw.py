@@ -40,6 +40,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from label_tools.pictures.unread_files import not_read_below
     from label_tools.readers.sources import open_source
     from label_tools.sets.draw import Painter, choose, contact_sheets, overlays
 
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
             f"{args.path}: none of the {counted(len(pictures), 'image')} is there, the first would be "
             f"{pictures[0].path}; --image-root DIR names their folder"
         )
+    if text := not_read_below(source.image_root):
+        print(f"warning: {one_line(text)}", file=sys.stderr)
     painter = Painter(source.document, ids=args.ids)
     sheets = contact_sheets(painter, pictures, source.name, args.out, args.columns, args.rows, args.tile)
     say("\n".join(str(path) for path in sheets))

@@ -118,7 +118,10 @@ def outline(value: Any, image: dict, remark: Remark) -> list | dict:
     if value is None or value == [] or value == "":
         return []
     if isinstance(value, dict):
-        return rle.to_rle(run_lengths(value, image), image["height"], image["width"])
+        runs = run_lengths(value, image)
+        if not rle.area(runs):
+            raise RefusedError("B51", "segmentation holds no pixel")
+        return rle.to_rle(runs, image["height"], image["width"])
     if isinstance(value, list) and not isinstance(value[0], list) and are_numbers(value, len(value)):
         if len(value) < 6 or len(value) % 2:
             raise RefusedError("B09", f"segmentation is one list of {counted(len(value), 'number')}")

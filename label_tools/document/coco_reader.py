@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -254,16 +254,22 @@ def _categories(items: list, annotations: list, found: Examined) -> dict[Any, di
 
 def _say_roots(categories: dict[Any, dict], annotations: list, found: Examined) -> None:
     """Name a category without objects that only groups the others, as Roboflow's category 0 does."""
-    groups = {c["name"]: key for key, c in categories.items() if len(categories) > 1}
-    if not groups:
+    group = grouping_class(categories.values())
+    if group is None or any(isinstance(a, dict) and key_of(a.get("category_id")) == group["id"] for a in annotations):
         return
-    for name, key in groups.items():
-        if any(c.get("supercategory") != name for other, c in categories.items() if other != key):
-            continue
-        if not any(isinstance(a, dict) and key_of(a.get("category_id")) == key for a in annotations):
-            text = f'"{name}" groups the others (it is their supercategory) and has no object, but counts as a class'
-            fix = f"drop it: frcnn rename {shlex.quote(found.name)} {shlex.quote(name + '=')} --out NEW.json"
-            found.say(NOTE, "B44", f'categories "{name}"', text, fix)
+    name = group["name"]
+    text = f'"{name}" groups the others (it is their supercategory) and has no object, but counts as a class'
+    fix = f"drop it: frcnn rename {shlex.quote(found.name)} {shlex.quote(name + '=')} --out NEW.json"
+    found.say(NOTE, "B44", f'categories "{name}"', text, fix)
+
+
+def grouping_class(categories: Collection[dict]) -> dict | None:
+    """The category that is the supercategory of all others; None where there is none."""
+    above = {c.get("supercategory") for c in categories}
+    for one in categories if len(categories) > 1 else ():
+        if one["name"] in above and all(c is one or c.get("supercategory") == one["name"] for c in categories):
+            return one
+    return None
 
 
 def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:

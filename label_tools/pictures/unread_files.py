@@ -15,6 +15,12 @@ _PHOTOGRAPHS = ({} if HAS_HEIC else dict.fromkeys(HEIC_SUFFIXES, "HEIC")) | {".a
 HEIC_REMEDY = "export it as JPEG (magick photo.heic photo.jpg), or install pillow-heif (the extra [heic])"
 
 
+def not_read_below(folder: str | os.PathLike) -> str:
+    """`not_read` of all files below a folder, with its name; "" for none."""
+    said = not_read(name for _, _, names in os.walk(folder) for name in names)
+    return f"{folder}: {said}" if said else ""
+
+
 def not_read(names: Iterable[str | os.PathLike]) -> str:
     """`not read: 2 HEIC, 1 MP4; ...` with the ways out, for the names of all files of a folder; "" for none."""
     kinds: Counter[str] = Counter()

@@ -17,7 +17,7 @@ from label_tools.document import coco_file
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.pictures.images import MAX_PIXELS, image_info, open_image
 from label_tools.pictures.pixels import nearly_black
-from label_tools.pictures.unread_files import not_read
+from label_tools.pictures.unread_files import not_read_below
 from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
 from label_tools.readers.parts import PARTS
@@ -155,7 +155,7 @@ class Conversion:
             if dark:
                 say("B62", path, dark, "--max-value N says what is white, as 4095 for 12 bits")
                 break
-        if text := not_read(os.path.join(d, n) for d, _, names in os.walk(self.image_root) for n in names):
+        if text := not_read_below(self.image_root).removeprefix(f"{self.image_root}: "):
             say("B64", self.image_root, text)
 
     def class_counts(self) -> Counter[str]:

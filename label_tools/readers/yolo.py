@@ -10,7 +10,7 @@ a.jpg                a.txt                 classes.txt      labelImg
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from label_tools.formats import yolo
@@ -18,7 +18,7 @@ from label_tools.pictures.image_paths import ImageFolder, walk
 from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
 from label_tools.readers.labelme import add_unlabeled
 from label_tools.readers.to_coco import Reading
-from label_tools.shapes.instances import ImageRecord, Tally
+from label_tools.shapes.instances import ImageRecord, RefusedError, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 
@@ -51,22 +51,27 @@ def read_yolo(
     found = [os.path.join(folder, name) for folder, name in walk(image_root, SUFFIXES)]
     if not found:
         raise InputError(f"{image_root}: no image in it; --images DIR names the folder of the images")
-    records: list[ImageRecord] = []
-    taken: dict[str, str] = {}
-    for path in progress(found, len(found)) if progress else found:
+    taken: dict[str, str] = {}  # label file -> its picture
+    for path in found:
         labels = _labels_of(path, source, image_root)
         if labels is None:
             continue
         if other := taken.get(labels):
             raise InputError(f"{other} and {path}: two images of one name; {labels} cannot belong to both")
         taken[labels] = path
+    labelled = {os.path.abspath(path) for path in taken.values()}
+    for labels in _without_image(source, image_root, taken):
+        if path := _found_image(labels, finder, labelled, tally):
+            taken[labels] = path
+            labelled.add(path)
+    records: list[ImageRecord] = []
+    for labels, path in progress(taken.items(), len(taken)) if progress else taken.items():
         record, one = yolo.read_file(labels, os.path.abspath(path), finder, classes)
         tally.add(one)
         if record is not None:
             records.append(record)
         else:
             tally.refused_images.append(path)
-    _report_orphans(source, image_root, set(taken), tally)
     if classes.key_points:
         text = "kpt_shape: a pose set; the boxes are read, the key points are left out"
         tally.findings.append(Finding("B14", NOTE, classes.file, "", text))
@@ -101,18 +106,35 @@ def _labels_of(path: str, source: Path, image_root: Path) -> str | None:
     return beside if os.path.isfile(beside) else None
 
 
-def _report_orphans(source: Path, image_root: Path, taken: set[str], tally: Tally) -> None:
-    """Label files whose image is missing. A text file is one where its first line can be one of YOLO's, or where it is
-    empty in a folder of labels; so README.txt, classes.txt and lists of images are none."""
+def _without_image(source: Path, image_root: Path, taken: Iterable[str]) -> list[str]:
+    """Label files without an image of their name. A text file is one where its first line can be one of YOLO's, or
+    where it is empty in a folder of labels; so README.txt, classes.txt and lists of images are not."""
     root = _label_folder(source, image_root)
     same = {os.path.abspath(file) for file in taken}
-    for folder, name in walk(root, (".txt",)):
-        path = os.path.join(folder, name)
-        if os.path.abspath(path) in same or not _is_label_file(path):
-            continue
-        tally.skipped["label files without an image"] += 1
-        text = "no image of this name"
-        tally.findings.append(Finding("B32", ERROR, path, "", text, "restore the image or delete the file"))
+    paths = (os.path.join(folder, name) for folder, name in walk(root, (".txt",)))
+    return [path for path in paths if os.path.abspath(path) not in same and _is_label_file(path)]
+
+
+def _found_image(labels: str, finder: ImageFolder, labelled: Collection[str], tally: Tally) -> str | None:
+    """The picture that a label file without one of its name can only mean: in other upper and lower case, with its
+    accents composed, percent-encoded, a.jpg.txt. None: there is none, which is an error, or it has its own labels."""
+    said: list[Finding] = []
+
+    def remark(level: str, code: str, text: str) -> None:
+        said.append(Finding(code, level, labels, "", text))
+
+    text = "no image of this name"
+    folder, name = os.path.split(os.path.abspath(labels))
+    try:
+        path = finder.find(os.path.splitext(name)[0], folder, remark, name)
+        if path not in labelled:
+            tally.findings += said
+            return path
+    except RefusedError as error:
+        text = error.text if "files may be meant" in error.text else text
+    tally.skipped["label files without an image"] += 1
+    tally.findings.append(Finding("B32", ERROR, labels, "", text, "restore the image or delete the file"))
+    return None
 
 
 def _label_folder(source: Path, image_root: Path) -> Path:

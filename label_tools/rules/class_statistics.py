@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 
+from label_tools.document.coco_reader import grouping_class
 from label_tools.readers.alike_names import alike_finding
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.messages import counted
@@ -20,7 +21,8 @@ def statistics(document: dict, name: str) -> Iterator[Finding]:
         yield Finding("B54", ERROR, name, "annotations", "no object at all: nothing can be learned from this file")
         return
     counts = Counter(a["category_id"] for a in objects)
-    unused = [f'"{c["name"]}"' for c in document["categories"] if not counts[c["id"]]]
+    group = grouping_class(document["categories"])  # the reader has named it
+    unused = [f'"{c["name"]}"' for c in document["categories"] if not counts[c["id"]] and c is not group]
     if unused:
         classes = counted(len(document["categories"]), "class", "classes")
         text = f"no object of {len(unused)} of {classes}: {', '.join(unused)}"

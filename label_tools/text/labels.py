@@ -18,5 +18,6 @@ def clean_label(label: str) -> tuple[str, str]:
     if len(clean) > LONGEST_LABEL:
         return clean, f"the label has {len(clean)} characters, at most {LONGEST_LABEL} are possible"
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in clean):
-        return clean, f'the label "{one_line(clean)}" holds control characters'
+        shown = one_line(clean.replace("\n", "\\n"))
+        return clean, f'the label "{shown}" holds control characters'
     return clean, ""

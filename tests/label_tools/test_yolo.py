@@ -200,6 +200,21 @@ def test_a_label_file_without_its_image(tmp_path):
     assert conversion.tally.skipped == {"label files without an image": 2}  # b, and c without an object
 
 
+def test_a_label_file_whose_picture_is_called_a_little_differently(tmp_path):
+    """Upper and lower case, percent-encoding, a.jpg.txt, accents as macOS writes them; one with labels stays."""
+    for name in ("A.JPG", "b c.jpg", "d.jpg", "e\u0301.jpg", "own.jpg"):
+        picture(tmp_path / "images" / name)
+    (tmp_path / "labels").mkdir()
+    for name in ("a.txt", "b%20c.txt", "d.jpg.txt", "\u00e9.txt", "own.txt", "OWN.jpg.txt", "gone.txt"):
+        (tmp_path / "labels" / name).write_text("0 .5 .5 .25 .5\n")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    conversion = convert_yolo(tmp_path)
+    assert len(conversion.records) == 5
+    lost = sorted(f.file.rpartition("/")[2] for f in conversion.findings if f.level == "error")
+    assert lost == ["OWN.jpg.txt", "gone.txt"]
+    assert sum("taken instead" in f.text for f in conversion.findings) == 3  # d.jpg is its own name
+
+
 def test_two_yaml_files_that_disagree(tmp_path):
     source = folder(tmp_path, BOX)
     (source / "classes.txt").unlink()
