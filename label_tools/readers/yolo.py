@@ -61,9 +61,9 @@ def read_yolo(
         taken[labels] = path
     labelled = {os.path.abspath(path) for path in taken.values()}
     for labels in _without_image(source, image_root, taken):
-        if path := _found_image(labels, finder, labelled, tally):
-            taken[labels] = path
-            labelled.add(path)
+        if image := _found_image(labels, finder, labelled, tally):
+            taken[labels] = image
+            labelled.add(image)
     records: list[ImageRecord] = []
     for labels, path in progress(taken.items(), len(taken)) if progress else taken.items():
         record, one = yolo.read_file(labels, os.path.abspath(path), finder, classes)
