@@ -79,8 +79,8 @@ def _make(element: ElementTree.Element, one_based: bool) -> Make:
         if one_based:
             x, y, w, h = x - 1, y - 1, w + 1, h + 1
         if angle := _rotation(element):
-            turned = f"turned by {math.degrees(angle):g} degrees; read as its outline, the box is around that"
-            remark(NOTE, "B57", turned)
+            text = f"turned by {math.degrees(angle):g} degrees; read as its outline, the box is around that"
+            remark(NOTE, "B57", text)
             flat = geometry.turned_box(x + w / 2, y + h / 2, w, h, angle)
             return from_polygon(label, flat, width, height, remark)
         return from_box(label, (x, y, w, h), width, height, remark)
