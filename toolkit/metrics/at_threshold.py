@@ -105,6 +105,6 @@ def _mean(values: np.ndarray) -> list[list[float] | None]:
 
 
 def student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t, within 1 % from 3 degrees of freedom on (Cornish-Fisher)."""
+    """The 97.5 % quantile of Student's t, within 1 % from 5 degrees of freedom on (Cornish-Fisher)."""
     z, v = 1.959964, max(freedom, 1)
     return z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)

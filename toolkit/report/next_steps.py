@@ -45,11 +45,20 @@ class Facts:
 
     @property
     def split(self) -> str:
-        return self.metrics.get("split") or "these images"
+        return self.metrics.get("split") or "this set"
 
     def gain(self, kind: str) -> float:
         """Points of AP50 that fixing all errors of a kind would give back."""
         return 100 * (self.metrics["error_kinds"]["kinds"][kind]["gain"] or 0)
+
+    def own(self, kind: str) -> float:
+        """The same, but no more than on the training pictures, where those were evaluated.
+
+        What the detector does wrong on new pictures alone is `_learned_by_heart`.
+        """
+        train = self.others.get("train")
+        there = train["error_kinds"]["kinds"][kind]["gain"] if train else None
+        return self.gain(kind) if there is None else min(self.gain(kind), 100 * there)
 
     def over(self, kind: str) -> int:
         """Errors of a kind over the classes' thresholds."""
@@ -81,7 +90,7 @@ def _leak(facts: Facts) -> Step | None:
     return Step(
         "leak",
         100.0 + len(copies),
-        f"Split the pictures again: {len(copies)} of the {number} of {facts.split} are in the training part, too.",
+        f"Split the pictures again: {len(copies)} of the {number} pictures of {facts.split} are in the training part, too.",
         f"The same file lies in both, under the same or another name; the first: {copies[0]}. The network has seen it.",
         "numbers that hold for new pictures; they will be lower than these",
         command="frcnn split",
@@ -146,7 +155,7 @@ def _loose_labels(facts: Facts) -> Step | None:
 def _background(facts: Facts) -> Step | None:
     wrong = facts.over("background")
     left = max(0, wrong - facts.doubted("no label")["over_threshold"])
-    points = facts.gain("background") * (left / wrong if wrong else 0)
+    points = facts.own("background") * (left / wrong if wrong else 0)
     return Step(
         "background",
         points,
@@ -166,7 +175,7 @@ def _confused(facts: Facts) -> Step | None:
     if not most:
         return None
     doubted = facts.doubted("other class")["over_threshold"]
-    points = facts.gain("class") * max(0.0, 1 - doubted / max(facts.over("class"), 1))
+    points = facts.own("class") * max(0.0, 1 - doubted / max(facts.over("class"), 1))
     return Step(
         "confused classes",
         points,
@@ -179,7 +188,7 @@ def _confused(facts: Facts) -> Step | None:
 
 
 def _localisation(facts: Facts) -> Step | None:
-    points = facts.gain("localisation")
+    points = facts.own("localisation")
     anchors = facts.metrics.get("anchors") or {}
     poor = anchors and anchors["covered"] < 0.8
     what = (
@@ -196,7 +205,7 @@ def _localisation(facts: Facts) -> Step | None:
 
 
 def _duplicates(facts: Facts) -> Step | None:
-    points = facts.gain("duplicate")
+    points = facts.own("duplicate")
     return Step(
         "duplicates",
         points,
@@ -235,7 +244,8 @@ def _small(facts: Facts) -> Step | None:
 
 
 def _missed(facts: Facts) -> Step | None:
-    points = facts.gain("missed") - _explained_by_size(facts)
+    rare = _rare_class(facts)
+    points = facts.own("missed") - _explained_by_size(facts) - (rare.points if rare else 0)
     number = facts.metrics["error_kinds"]["kinds"]["missed"]["num"]
     return Step(
         "missed objects",
@@ -304,7 +314,7 @@ def _learned_by_heart(facts: Facts) -> Step | None:
         best, last = min(loss, key=lambda pair: pair[1]), loss[-1]
         if last[1] < 1.15 * best[1] or last[0] >= best[0]:
             return None
-        gap = 25 * (1 - here)
+        gap = 50 * (1 - here)
         why = f"The validation loss rose from {best[1]:.2f} to {last[1]:.2f} while the training loss fell."
     points = gap / 2
     if gap < 5:
