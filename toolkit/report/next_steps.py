@@ -90,7 +90,7 @@ def _leak(facts: Facts) -> Step | None:
     return Step(
         "leak",
         100.0 + len(copies),
-        f"Split the pictures again: {len(copies)} of the {number} pictures of {facts.split} are in the training part, too.",
+        f"Split again: {len(copies)} of the {number} pictures of {facts.split} are in the training part, too.",
         f"The same file lies in both, under the same or another name; the first: {copies[0]}. The network has seen it.",
         "numbers that hold for new pictures; they will be lower than these",
         command="frcnn split",
