@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.data.dataset import coco_results
 from toolkit.networks import builder, registry
@@ -24,16 +28,42 @@ class Predictor:
         self.model = builder.restored(self.checkpoint).to(self.device)
         compact = registry.find(self.checkpoint.meta["architecture"]["name"]).compact
         self.dtype = runtime.choose_precision(precision, self.device, compact)
+        self.scale = 1.0
         self.name = str(self.checkpoint.folder)
         self.identity = self.checkpoint.meta["sha256"][checkpoint.WEIGHTS]
         self.categories = self.checkpoint.meta["classes"]
         self.score_thresholds = self.checkpoint.meta.get("score_thresholds", {})
         self.opening = self.checkpoint.meta.get("opening", {})
 
+    def at_scale(self, factor: float) -> Predictor:
+        """The same network, for which pictures are resized to `factor` times the usual size."""
+        if not hasattr(self.model, "transform"):
+            raise InputError(f"--tta scales: {self.name}: this network has no resize of its own; needs --tta flip")
+        other = copy.copy(self)
+        other.scale = factor
+        other.identity = f"{self.identity}, scale {factor:g}"
+        return other
+
     def detect(self, images: Sequence[np.ndarray]) -> list[Found]:
         """Every detection in each image [H,W,3] uint8 RGB."""
         tensors = [torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images]
         batch = [(tensors, [{"image_id": number} for number in range(len(images))])]
         ids = tuple(category["id"] for category in self.categories)
-        outputs = engine.predict(self.model, batch, self.device, self.dtype)
-        return [coco_results(number, output, ids) for number, output in outputs]
+        with self._resized():
+            outputs = engine.predict(self.model, batch, self.device, self.dtype)
+            return [coco_results(number, output, ids) for number, output in outputs]
+
+    @contextlib.contextmanager
+    def _resized(self) -> Iterator[None]:
+        """The network's own resize at this detector's scale."""
+        if self.scale == 1:
+            yield
+            return
+        resize: Any = self.model.transform
+        before = resize.min_size, resize.max_size
+        resize.min_size = tuple(round(self.scale * size) for size in before[0])
+        resize.max_size = round(self.scale * before[1])
+        try:
+            yield
+        finally:
+            resize.min_size, resize.max_size = before
