@@ -49,6 +49,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         help="more runs, or COCO results: label errors that all of them see come first",
     )
     add_settings(parser)
+    add_looks(parser)
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N (default: auto)")
     parser.add_argument(
         "--batch-size",
@@ -62,6 +63,16 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     shape.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     shape.add_argument("--latex", action="store_true", help="print a table for a paper")
     parser.set_defaults(run=run)
+
+
+def add_looks(parser: argparse.ArgumentParser) -> None:
+    """The flags of toolkit.prediction.looks."""
+    parser.add_argument(
+        "--tiles",
+        metavar="auto|PX",
+        help="cut large pictures into overlapping tiles of so many pixels; auto: as large as the training images",
+    )
+    parser.add_argument("--tta", metavar="KINDS", help="look several times and fuse: flip, scales, or flip,scales")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.folder is not None and (args.annotations or args.detections or (args.out and not exported)):
         raise InputError("frcnn evaluate: RUN and --annotations, --detections, --out exclude each other")
+    if args.folder is None and (args.tiles or args.tta):
+        raise InputError("frcnn evaluate: --tiles and --tta need RUN, which detects")
     for path in [args.compare, *args.also]:
         if path is not None and not path.exists():
             raise InputError(f"{path}: not found; needs a run, an evaluation's folder or a COCO results file")
@@ -139,7 +152,12 @@ def run(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
             each=_progress,
             others=tuple(args.also),
+            tiles=args.tiles,
+            tta=args.tta,
         )
+        if "look" in metrics:
+            split = f"{split}-{metrics['look']['name']}"
+            folder = args.folder / split
     else:
         from toolkit.evaluation import evaluate
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from label_tools.text import links
 from label_tools.text.errors import say
+from toolkit.commands.evaluate import add_looks
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -27,6 +28,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         type=float,
         help="show detections from this score (default: the checkpoint's own threshold of each class, else 0.5)",
     )
+    add_looks(parser)
     parser.add_argument("--no-pictures", action="store_true", help="only JSON and CSV")
     parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="pictures of one size at a time")
     parser.add_argument("--workers", type=int, default=-1, metavar="N", help="threads that read pictures ahead")
@@ -38,6 +40,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from label_tools.text.errors import FINDINGS, InputError
     from label_tools.text.messages import counted
+    from toolkit.prediction.looks import look_of
     from toolkit.prediction.notes import nothing_found
     from toolkit.prediction.open_detector import open_detector
     from toolkit.prediction.output import JSON
@@ -54,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None and this_process().world_size > 1:
         raise InputError("--out: needs one folder for all processes of torchrun")
     files = find_images(args.images)
-    detector = open_detector(args.checkpoint, args.device)  # before a folder is made: a damaged checkpoint leaves none
+    detector = open_detector(args.checkpoint, args.device)
+    look = look_of(detector, args.checkpoint, args.tiles, args.tta, batch_size=args.batch_size)
+    detector = look.detector if look else detector
+    # before a folder is made: a damaged checkpoint leaves none
     out = args.out or run_folder.create(Path(), "predictions")
     progress = Progress()
 

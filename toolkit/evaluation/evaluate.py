@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -19,9 +20,12 @@ from toolkit.evaluation.compute import DEFAULTS, Evaluation, Settings, compute_m
 from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.evaluate_exported import named_after
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
+from toolkit.evaluation.looks import compare_looks
 from toolkit.metrics.arrays import Tables
 from toolkit.metrics.curves import iou_index
 from toolkit.networks.view import View, coverage, view_of
+from toolkit.prediction.detector import Detector
+from toolkit.prediction.looks import THRESHOLDS, Look, look_of
 from toolkit.prediction.predictor import Predictor
 from toolkit.prediction.stream import detect_document
 from toolkit.processes import worker_count
@@ -41,13 +45,16 @@ def evaluate_run(
     batch_size: int = 4,
     each: Callable[[int, int], None] | None = None,
     others: tuple[Path, ...] = (),
+    tiles: str | None = None,
+    tta: str | None = None,
 ) -> dict:
     """Detect with the best checkpoint of `run` on a split, evaluate, and write run/<split>/. -> its metrics.
 
     split: default test where the run has one, else val; with `data`, another COCO file than the run's own, the name
     that `name_of_split` gives. On the run's own val the score thresholds found go into the checkpoint, where `predict`
     reads them; other splits are evaluated with the checkpoint's. each(done, total) is called after every image.
-    others: runs or COCO results that look for label errors too.
+    others: runs or COCO results that look for label errors too. tiles, tta: as `prediction.looks.look_of` takes them;
+    then also without them, for a paired comparison, and the files go into run/<split>-tiles, -tta or -tiles-tta.
     """
     run = Path(run)
     settings.check()
@@ -61,11 +68,13 @@ def evaluate_run(
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
     check_whole(annotations.parent, "split")
+    predictor = Predictor(run, device)
+    look = look_of(predictor, run, tiles, tta, batch_size=batch_size)
     adopt_older(run, split)
-    check_place(run / split, [annotations])
+    check_place(run / place_of(split, look), [annotations])
     document = coco_file.read(annotations)
     return evaluate_split(
-        Predictor(run, device),
+        predictor,
         run,
         split,
         document,
@@ -76,7 +85,13 @@ def evaluate_run(
         each=each,
         others=others,
         where=str(annotations),
+        look=look,
     )
+
+
+def place_of(split: str, look: Look | None) -> str:
+    """The folder of an evaluation in its run."""
+    return f"{split}-{look.name}" if look else split
 
 
 def name_of_split(run: Path, data: Path | None = None) -> str:
@@ -101,6 +116,7 @@ def evaluate_split(
     others: tuple[Path, ...] = (),
     where: str = "annotations",
     seen: Collection[str] | None = None,
+    look: Look | None = None,
 ) -> dict:
     """`evaluate_run` with what it reads: the best checkpoint, the labels of a split, `own` or of another file.
 
@@ -108,8 +124,17 @@ def evaluate_split(
     run/train.json says.
     """
     found, meta = predictor.checkpoint, predictor.checkpoint.meta
-    workers = worker_count(-1)
-    detections = detect_document(predictor, document, image_root, batch_size=batch_size, workers=workers, each=each)
+
+    def detect(detector: Detector) -> tuple[list, float]:
+        """(detections, seconds an image)"""
+        begin = time.perf_counter()
+        workers = worker_count(-1)
+        found = detect_document(detector, document, image_root, batch_size=batch_size, workers=workers, each=each)
+        return found, (time.perf_counter() - begin) / max(1, len(document["images"]))
+
+    plain, seconds = detect(predictor)
+    detections, seconds_looked = detect(look.detector) if look else (plain, seconds)
+    stored = (look.detector if look else predictor).score_thresholds
     chosen = own and split == "val"
     device = str(predictor.device)
     further = tuple(detections_of(o, document, image_root, split, device=device, batch_size=batch_size) for o in others)
@@ -117,10 +142,10 @@ def evaluate_split(
         document,
         detections,
         settings,
-        split=split,
+        split=place_of(split, look),
         document_name=where,
         detections_name="detections",
-        fixed_thresholds=None if chosen else meta.get("score_thresholds"),
+        fixed_thresholds=None if chosen else stored,
         others=further,
     )
     metrics = evaluation.metrics
@@ -128,7 +153,7 @@ def evaluate_split(
     metrics["checkpoint"] = {key: meta.get(key) for key in ("epoch", "step", "data_fingerprint")}
     metrics["checkpoint"]["folder"] = found.folder.name
     metrics["settings"]["score_floor"] = meta.get("config", {}).get("score_floor")
-    if own and not chosen and not meta.get("score_thresholds"):
+    if own and not chosen and not stored:
         metrics["warnings"].append(
             f"{run} had no score thresholds, so they were chosen on these images, which flatters them; "
             f"frcnn evaluate {run} --split val chooses them first"
@@ -137,10 +162,15 @@ def evaluate_split(
         metrics["anchors"] = anchor_coverage(evaluation.tables, view)
         metrics["seen_size"] = seen_size(evaluation, view)
     metrics["copies_in_train"] = [] if split == "train" else copies_in_train(run, document, image_root)
-    write_evaluation(run / split, evaluation, image_root)
+    if look:
+        cost = (seconds, seconds_looked)
+        metrics["look"] = compare_looks(document, plain, detections, look, evaluation.thresholds, cost, settings)
+    write_evaluation(run / place_of(split, look), evaluation, image_root)
     if chosen:
-        checkpoint.update_meta(found.folder, score_thresholds=evaluation.thresholds)
-        meta["score_thresholds"] = evaluation.thresholds  # for the next split
+        key = THRESHOLDS if look else "score_thresholds"
+        meta[key] = {**meta.get(key, {}), look.name: evaluation.thresholds} if look else evaluation.thresholds
+        checkpoint.update_meta(found.folder, **{key: meta[key]})
+        predictor.score_thresholds = meta.get("score_thresholds", {})  # for the next split
     return metrics
 
 

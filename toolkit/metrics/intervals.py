@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from toolkit.metrics.coco import RECALLS
-from toolkit.metrics.matching import Matches
+from toolkit.metrics.matching import AREA_NAMES, Matches
 
 LEVEL = 0.95
 QUANTILE = 1.96  # of the normal distribution, for LEVEL
@@ -43,11 +43,11 @@ def half_samples(num_images: int, resamples: int, seed: int) -> np.ndarray:
     return weights
 
 
-def resampled_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
-    """weights [R,I] -> AP [R,T,K] over all areas with 100 detections; NaN where a resample has no object."""
+def resampled_ap(matches: Matches, weights: np.ndarray, area: int = 0) -> np.ndarray:
+    """weights [R,I] -> AP [R,T,K] over an area range with 100 detections; NaN where a resample has no object."""
     tables = matches.tables
     num_classes = len(tables.class_names)
-    counted = ~matches.gt_ignored[0]
+    counted = ~matches.gt_ignored[area]
     ap = np.full((len(weights), len(matches.iou_thresholds), num_classes), np.nan)
     for k in range(num_classes):
         gt_image = tables.gt_image[counted & (tables.gt_class == k)]
@@ -56,7 +56,7 @@ def resampled_ap(matches: Matches, weights: np.ndarray) -> np.ndarray:
         num_objects = weights[:, gt_image].sum(1)
         rows = matches.rows_of(k)
         image = tables.det_image[matches.det[rows]]
-        right, ignored = matches.right[0][:, rows], matches.ignored[0][:, rows]
+        right, ignored = matches.right[area][:, rows], matches.ignored[area][:, rows]
         step = max(1, CELLS_AT_ONCE // max(1, len(image)))
         for begin in range(0, len(weights), step):
             piece = slice(begin, begin + step)
@@ -169,8 +169,10 @@ def _means(ap: np.ndarray, iou_thresholds: np.ndarray, threshold: float | None) 
     return np.divide(total, defined.sum(1), out=np.full(len(flat), np.nan), where=defined.any(1))
 
 
-def compare(a: Matches, b: Matches, resamples: int = 1000, seed: int = 0) -> dict:
+def compare(a: Matches, b: Matches, resamples: int = 1000, seed: int = 0, *, by_size: bool = False) -> dict:
     """Paired bootstrap of B - A on the same images: {"AP": {a, b, difference, interval, p, verdict}, "AP50": ...}.
+
+    by_size: also "APs", "APm", "APl", of small, medium and large objects.
 
     Both use the same draws, so easy and hard images cancel out. p is the
     two-sided share of draws on the other side of zero. The matches must be of the same images, in the same order.
@@ -180,27 +182,30 @@ def compare(a: Matches, b: Matches, resamples: int = 1000, seed: int = 0) -> dic
     num_images = len(a.tables.image_ids)
     weights = draw_weights(num_images, resamples, seed)
     once = np.ones((1, num_images), np.int64)
-    ap_a, ap_b = resampled_ap(a, weights), resampled_ap(b, weights)
-    here_a, here_b = resampled_ap(a, once), resampled_ap(b, once)
     result: dict = {"resamples": resamples, "seed": seed, "level": LEVEL, "num_images": num_images}
-    for key, threshold in (("AP", None), ("AP50", 0.5), ("AP75", 0.75)):
-        difference = _means(ap_b, b.iou_thresholds, threshold) - _means(ap_a, a.iou_thresholds, threshold)
-        difference = difference[~np.isnan(difference)]
-        value_a = float(_means(here_a, a.iou_thresholds, threshold)[0])
-        value_b = float(_means(here_b, b.iou_thresholds, threshold)[0])
-        if not len(difference) or np.isnan(value_a) or np.isnan(value_b):
-            result[key] = None
-            continue
-        low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        # + 1: the observed data is one more draw, so p is never exactly 0 (Davison and Hinkley 1997, 4.2)
-        tail = min((difference <= 0).sum(), (difference >= 0).sum())
-        p = min(1.0, 2 * (int(tail) + 1) / (len(difference) + 1))
-        result[key] = {
-            "a": value_a,
-            "b": value_b,
-            "difference": value_b - value_a,
-            "interval": [float(low), float(high)],
-            "p": p,
-            "verdict": "B is better" if low > 0 else "B is worse" if high < 0 else "no difference shown",
-        }
+    for area, name in enumerate(AREA_NAMES if by_size else AREA_NAMES[:1]):
+        draws = resampled_ap(a, weights, area), resampled_ap(b, weights, area)
+        here = resampled_ap(a, once, area), resampled_ap(b, once, area)
+        wanted = (("AP", None), ("AP50", 0.5), ("AP75", 0.75)) if area == 0 else ((f"AP{name[0]}", None),)
+        for key, threshold in wanted:
+            means = [_means(one, a.iou_thresholds, threshold) for one in (*draws, *here)]
+            result[key] = _paired(means[1] - means[0], float(means[2][0]), float(means[3][0]))
     return result
+
+
+def _paired(difference: np.ndarray, value_a: float, value_b: float) -> dict | None:
+    """From B - A of each draw [R]; None where there is no object."""
+    difference = difference[~np.isnan(difference)]
+    if not len(difference) or np.isnan(value_a) or np.isnan(value_b):
+        return None
+    low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    # + 1: the observed data is one more draw, so p is never exactly 0 (Davison and Hinkley 1997, 4.2)
+    tail = min((difference <= 0).sum(), (difference >= 0).sum())
+    return {
+        "a": value_a,
+        "b": value_b,
+        "difference": value_b - value_a,
+        "interval": [float(low), float(high)],
+        "p": min(1.0, 2 * (int(tail) + 1) / (len(difference) + 1)),
+        "verdict": "B is better" if low > 0 else "B is worse" if high < 0 else "no difference shown",
+    }

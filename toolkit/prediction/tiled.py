@@ -37,6 +37,7 @@ class Tiled:
         self.detector, self.tiles, self.batch_size = detector, tiles, batch_size
         self.name, self.categories = detector.name, detector.categories
         self.score_thresholds = detector.score_thresholds
+        self.opening = getattr(detector, "opening", {})
         self.identity = f"{detector.identity}, {tiles}"
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Found]:
@@ -82,10 +83,10 @@ def _of_class(pieces: list[tuple[dict[str, Any], Window]], width: int, height: i
     boxes = corners([one["bbox"] for one, _ in pieces])
     windows = np.array([window for _, window in pieces], dtype=float)
     cut = cut_sides(boxes, windows, width, height)
-    is_piece = cut.any(axis=1)
+    is_piece = np.any(cut, axis=1).tolist()
     score = np.array([one["score"] for one, _ in pieces])
     kept: list[int] = []
-    for row in np.lexsort((-score, is_piece)):
+    for row in np.lexsort((-score, is_piece)).tolist():
         others = boxes[kept]
         inside = _intersection(boxes[row], others)
         own, theirs = _area(boxes[row][None]), _area(others)
@@ -93,8 +94,11 @@ def _of_class(pieces: list[tuple[dict[str, Any], Window]], width: int, height: i
         if is_piece[row]:
             same = same | (inside >= SAME * own)
         if not same.any():
-            kept.append(int(row))
-    return _joined(kept, [one for one, _ in pieces], boxes, cut)
+            kept.append(row)
+    found = [one for one, _ in pieces]
+    return [found[row] for row in kept if not is_piece[row]] + _joined(
+        [row for row in kept if is_piece[row]], found, boxes, cut
+    )
 
 
 def cut_sides(boxes: np.ndarray, windows: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -40,6 +40,7 @@ class Views:
         self.detector = detector
         self.name, self.categories = detector.name, detector.categories
         self.score_thresholds = detector.score_thresholds
+        self.opening = getattr(detector, "opening", {})
         self.identity = f"{detector.identity}, views {','.join(kinds)}"
         self._looks: list[Detector] = [detector]
         if "scales" in kinds:

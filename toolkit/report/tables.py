@@ -70,6 +70,8 @@ def terminal(metrics: dict) -> str:
     for heading, one in sets(metrics):
         lines += _classes(one, heading)
     lines += counting(metrics)
+    if metrics.get("look"):
+        lines += ["", *looks(metrics["look"])]
     if metrics.get("compare"):
         lines += ["", comparison(metrics["compare"])]
     return "\n".join(lines)
@@ -132,9 +134,29 @@ def comparison(compare: dict) -> str:
     return "\n".join([*lines, "by boxes:", *_differences(compare), "by masks:", *by_masks])
 
 
-def _differences(compare: dict) -> list[str]:
+def looks(look: dict) -> list[str]:
+    """Whether another way to look pays: B beside the pictures as they are, A."""
+    cost = look["seconds_an_image"]
+    lines = [f"A = pictures as they are, B = {look['about']}, on the same {look['num_images']} images"]
+    lines += _differences(look, ("AP", "AP50", "AP75", "APs", "APm", "APl"))
+    times = f", {cost['b'] / cost['a']:.1f} times" if cost["a"] else ""
+    lines.append(f"cost:  A {cost['a']:.3f} s an image, B {cost['b']:.3f}{times}")
+    if look.get("seams"):
+        for name, text in (("at_seams", "objects that a seam cuts"), ("elsewhere", "other objects")):
+            one = look["seams"][name]
+            if one["objects"]:
+                found = f"found {one['found_tiled']:.0%} in tiles, {one['found_whole']:.0%} in whole pictures"
+                lines.append(f"seams: {one['objects']} {text}: {found}")
+        again = look["seams"]
+        lines.append(
+            f"seams: {again['duplicates']} objects found twice, {again['duplicates_at_seams']} of them at seams"
+        )
+    return lines
+
+
+def _differences(compare: dict, keys: tuple[str, ...] = ("AP", "AP50", "AP75")) -> list[str]:
     lines = []
-    for key in ("AP", "AP50", "AP75"):
+    for key in keys:
         one = compare[key]
         if one is None:
             lines.append(f"{key:6} n/a")

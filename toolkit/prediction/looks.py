@@ -1,0 +1,81 @@
+"""Another way to look at pictures: `--tiles` and `--tta` around a detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from label_tools.document import coco_file
+from label_tools.text.errors import InputError
+from toolkit.data.boxes import corners
+from toolkit.data.tiles import Tiles, largest_side, overlap_for
+from toolkit.prediction.detector import Detector
+from toolkit.prediction.tiled import Tiled
+from toolkit.prediction.views import Views
+
+AUTO = "auto"
+THRESHOLDS = "score_thresholds_of_looks"  # in checkpoint.json: {name of the look: {class: score}}
+
+
+@dataclass(frozen=True)
+class Look:
+    """name: tiles, tta or tiles-tta, for folders; about: in words; tiles: None where pictures are seen whole."""
+
+    name: str
+    about: str
+    detector: Detector
+    tiles: Tiles | None
+
+
+def look_of(detector: Detector, place: Path, tiles: str | None, tta: str | None, *, batch_size: int = 4) -> Look | None:
+    """The detector at `place` as `--tiles` and `--tta` ask for it; None: as it is.
+
+    Score thresholds are those that an evaluation with the same look chose, else the detector's own.
+    """
+    if not tiles and not tta:
+        return None
+    looking, names, about = detector, [], []
+    if tta:
+        kinds = [kind.strip() for kind in tta.split(",")]
+        looking = Views(looking, kinds)
+        names, about = ["tta"], [f"views: {', '.join(kinds)}"]
+    cut = None
+    if tiles:
+        cut = tiles_of(tiles, place)
+        looking = Tiled(looking, cut, batch_size)
+        names, about = ["tiles", *names], [str(cut), *about]
+    name = "-".join(names)
+    meta = getattr(getattr(detector, "checkpoint", None), "meta", {})
+    looking.score_thresholds = meta.get(THRESHOLDS, {}).get(name, detector.score_thresholds)
+    return Look(name, "; ".join(about), looking, cut)
+
+
+def tiles_of(text: str, place: Path) -> Tiles:
+    """`auto` or a size in pixels -> tiles, their overlap from the largest training object of the run at `place`.
+
+    auto: tiles as large as the training images, so that objects are seen at the scale that they were learned at.
+    """
+    sizes, boxes = _training_of(place)
+    if text == AUTO:
+        if not len(sizes):
+            raise InputError(f"--tiles auto: {place} has no train.json, which tells the size; needs --tiles PX")
+        size = int(np.median(sizes.min(axis=1)))
+    else:
+        try:
+            size = int(text)
+        except ValueError:
+            raise InputError(f"--tiles: found {text}, needs auto or a size in pixels") from None
+    return Tiles(size, overlap_for(largest_side(boxes) or size / 4, size))
+
+
+def _training_of(place: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(sizes [N,2], boxes [M,4] XYXY) of what a run was trained on; empty where that is not known."""
+    file = next((f for f in (place / "train.json", place.parent / "train.json") if f.is_file()), None)
+    if file is None:
+        return np.zeros((0, 2)), np.zeros((0, 4))
+    document = coco_file.read_raw(file)
+    sizes = np.array([(i["height"], i["width"]) for i in document["images"]], dtype=float).reshape(-1, 2)
+    boxes = corners([a["bbox"] for a in document["annotations"] if not a.get("iscrowd")])
+    return sizes, boxes
