@@ -11,6 +11,7 @@ from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from toolkit.data.boxes import corners
 from toolkit.data.tiles import Tiles, largest_side, overlap_for
+from toolkit.metrics.arrays import read_tables
 from toolkit.prediction.detector import Detector
 from toolkit.prediction.tiled import Tiled
 from toolkit.prediction.views import Views
@@ -75,7 +76,5 @@ def _training_of(place: Path) -> tuple[np.ndarray, np.ndarray]:
     file = next((f for f in (place / "train.json", place.parent / "train.json") if f.is_file()), None)
     if file is None:
         return np.zeros((0, 2)), np.zeros((0, 4))
-    document = coco_file.read_raw(file)
-    sizes = np.array([(i["height"], i["width"]) for i in document["images"]], dtype=float).reshape(-1, 2)
-    boxes = corners([a["bbox"] for a in document["annotations"] if not a.get("iscrowd")])
-    return sizes, boxes
+    tables = read_tables(coco_file.read(file), [])
+    return tables.image_size[:, ::-1], corners(tables.gt_bbox[~tables.gt_is_crowd])
