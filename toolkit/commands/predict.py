@@ -7,6 +7,7 @@ from pathlib import Path
 
 from label_tools.text import links
 from label_tools.text.errors import say
+from toolkit.commands import outline_flags
 from toolkit.commands.evaluate import add_looks
 
 
@@ -29,6 +30,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         help="show detections from this score (default: the checkpoint's own threshold of each class, else 0.5)",
     )
     add_looks(parser)
+    outline_flags.add(parser, "masks")
+    parser.add_argument("--pixel-size", type=float, metavar="MM", help="side of a pixel: areas of masks in mm2, too")
     parser.add_argument("--no-pictures", action="store_true", help="only JSON and CSV")
     parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="pictures of one size at a time")
     parser.add_argument("--workers", type=int, default=-1, metavar="N", help="threads that read pictures ahead")
@@ -52,10 +55,13 @@ def run(args: argparse.Namespace) -> int:
 
     if args.score is not None and not 0 <= args.score <= 1:
         raise InputError(f"--score: found {args.score}, needs 0 to 1")
+    if args.pixel_size is not None and not 0 < args.pixel_size < 1e6:
+        raise InputError(f"--pixel-size: found {args.pixel_size}, needs a length in mm, more than 0")
     if args.batch_size < 1:
         raise InputError(f"--batch-size: found {args.batch_size}, needs 1 or more")
     if args.out is None and this_process().world_size > 1:
         raise InputError("--out: needs one folder for all processes of torchrun")
+    outlines = outline_flags.outlines(args)
     files = find_images(args.images)
     detector = open_detector(args.checkpoint, args.device)
     look = look_of(detector, args.checkpoint, args.tiles, args.tta, batch_size=args.batch_size)
@@ -75,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
             files,
             out,
             score=args.score,
+            outlines=outlines,
+            pixel_size=args.pixel_size,
             draw=not args.no_pictures,
             batch_size=args.batch_size,
             workers=worker_count(args.workers),

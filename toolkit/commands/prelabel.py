@@ -7,6 +7,7 @@ from pathlib import Path
 
 from label_tools.text import links
 from label_tools.text.errors import say
+from toolkit.commands import outline_flags
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -21,6 +22,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     links.add_option(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the LabelMe files go")
     parser.add_argument("--score", type=float, help="draft detections from this score (default: each class's own)")
+    outline_flags.add(parser, "polygons")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.set_defaults(run=run)
 
@@ -33,8 +35,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.score is not None and not 0 <= args.score <= 1:
         raise InputError(f"--score: found {args.score}, needs 0 to 1")
+    outlines = outline_flags.outlines(args)
     progress, written, left, bad = Progress(), [], 0, 0
-    drafts = prelabel(args.checkpoint, args.images, args.out, score=args.score, device=args.device)
+    drafts = prelabel(args.checkpoint, args.images, args.out, score=args.score, device=args.device, outlines=outlines)
     for path, count, least, why in drafts:
         if count is None:
             bad += 1
@@ -50,4 +53,6 @@ def run(args: argparse.Namespace) -> int:
         say(f"{path}  {counted(count, 'object')}" + (f", lowest score {least:.2f}" if count else ""))
     unread = f", {counted(bad, 'picture')} that cannot be read" if bad else ""
     say(f"{counted(len(written), 'draft')} in {args.out}, {counted(left, 'picture')} left alone{unread}")
+    if about := outlines.about():
+        say(about)
     return FINDINGS if bad else 0

@@ -23,6 +23,7 @@ from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.overlap import pairs
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
 from toolkit.prediction.open_detector import open_detector
+from toolkit.prediction.outlines import Outlines
 from toolkit.prediction.sources import Picture, find_images
 from toolkit.prediction.stream import Seen, detect_pictures
 
@@ -31,13 +32,19 @@ SCORE = "score "  # begins a draft's description
 
 
 def prelabel(
-    run: Path, sources: list[Path], out: Path, *, score: float | None = None, device: str = "auto"
+    run: Path,
+    sources: list[Path],
+    out: Path,
+    *,
+    score: float | None = None,
+    device: str = "auto",
+    outlines: Outlines | None = None,
 ) -> Iterator[tuple[Path, int | None, float, str]]:
     """Write out/NAME.json for every unlabelled picture; yields (picture, objects, lowest score kept, why left out);
     objects None: it cannot be read.
 
-    NAME keeps the picture's folder below its source. Shapes are rectangles from `score` on, by default over
-    `draft_thresholds`. Refuses pictures whose drafts would have one name.
+    NAME keeps the picture's folder below its source. Shapes are rectangles, or outlines of a detector with masks,
+    from `score` on, by default over `draft_thresholds`. Refuses pictures whose drafts would have one name.
     """
     todo: list[tuple[Path, Path, Path, Path | None]] = []
     done: list[tuple[Path, Path, Path, Path | None]] = []
@@ -61,18 +68,23 @@ def prelabel(
             yield path, None, 0.0, one.error
             continue
         image_path = os.path.relpath(path.resolve(), target.parent.resolve()).replace(os.sep, "/")
-        content = draft_of(one, over(one.found, thresholds), detector, image_path)
-        write_json(target, content)
-        scores = [shape["score"] for shape in content["shapes"]]
-        yield path, len(scores), min(scores, default=1.0), ""
+        found = over(one.found, thresholds)
+        write_json(target, draft_of(one, found, detector, image_path, outlines))
+        yield path, len(found), min((d["score"] for d in found), default=1.0), ""
 
 
-def draft_of(seen: Seen, found: Found, detector: Detector, image_path: str) -> dict[str, Any]:
-    """The LabelMe content of what was found in a picture: not reviewed, scores in the descriptions."""
+def draft_of(
+    seen: Seen, found: Found, detector: Detector, image_path: str, outlines: Outlines | None = None
+) -> dict[str, Any]:
+    """The LabelMe content of what was found in a picture: not reviewed, scores in the descriptions.
+
+    outlines: how masks are drawn; by default as polygons.
+    """
     assert seen.pixels is not None
     height, width = seen.pixels.shape[:2]
     names = {c["id"]: c["name"] for c in detector.categories}
     image = {"width": width, "height": height}
+    found = (outlines or Outlines()).of(found)
     content = labelme_write.file_content(image, found, names, image_path, {"reviewed": False})
     for shape in content["shapes"]:
         shape["description"] = f"{SCORE}{shape['score']:.2f}"

@@ -23,7 +23,7 @@ from label_tools.text.json_csv import write_csv
 _LOG = logging.getLogger(__name__)
 JSON, DETECTIONS, COUNTS = "detections.json", "detections.csv", "counts.csv"
 _JOURNAL = ".predict-{}.jsonl"
-Record = dict[str, Any]  # {"file_name", "detections": [{"label", "category_id", "score", "bbox"}], "error"}
+Record = dict[str, Any]  # {"file_name", "detections": [{"label", "category_id", "score", "bbox"}], "error"}; with masks "segmentation", "area" in pixels
 
 
 class Journal:
@@ -129,8 +129,12 @@ def write_files(
     records: Callable[[], Iterator[Record]],
     categories: list[dict[str, Any]],
     thresholds: Mapping[int, float],
+    pixel_size: float | None = None,
 ) -> None:
-    """detections.json, detections.csv and counts.csv of `records()`, which is read once for each."""
+    """detections.json, detections.csv and counts.csv of `records()`, which is read once for each.
+
+    The tables have the areas of masks in pixels, and with pixel_size (mm) in mm2.
+    """
     names = {c["id"]: c["name"] for c in categories}
     head = {"categories": categories, "score_thresholds": {names[i]: t for i, t in thresholds.items()}}
     with atomic_write(folder / JSON) as file:
@@ -138,8 +142,10 @@ def write_files(
         for number, record in enumerate(records()):
             file.write((b",\n  " if number else b"\n  ") + json.dumps(record).encode())
         file.write(b"\n ]\n}\n")
-    write_csv(folder / DETECTIONS, ("picture", *_of_frame(records), *_COLUMNS), _detection_rows(records()))
-    write_csv(folder / COUNTS, ("picture", *_of_frame(records), "class", "count"), _count_rows(records(), names))
+    areas = _areas(records, pixel_size)
+    place = ("picture", *_of_frame(records))
+    write_csv(folder / DETECTIONS, (*place, *_COLUMNS, *areas), _detection_rows(records(), areas))
+    write_csv(folder / COUNTS, (*place, "class", "count", *areas), _count_rows(records(), names, areas))
 
 
 _COLUMNS = ("class", "score", "x", "y", "width", "height")
@@ -155,15 +161,35 @@ def _place(record: Record) -> list[Any]:
     return [record["file_name"], *(record[key] for key in _FRAME if key in record)]
 
 
-def _detection_rows(records: Iterator[Record]) -> Iterator[list[Any]]:
+def _areas(records: Callable[[], Iterator[Record]], pixel_size: float | None) -> dict[str, float]:
+    """{column: factor from pixels} of the areas of masks; none where no detection has a mask."""
+    if not any("area" in one for record in records() for one in record["detections"]):
+        if pixel_size is not None:
+            _LOG.warning("--pixel-size: no detection has a mask, so there are no areas")
+        return {}
+    return {"area": 1.0} if pixel_size is None else {"area": 1.0, "area_mm2": pixel_size**2}
+
+
+def _detection_rows(records: Iterator[Record], areas: Mapping[str, float]) -> Iterator[list[Any]]:
     for record in records:
         for one in record["detections"]:
-            yield [*_place(record), one["label"], one["score"], *(f"{value:.2f}" for value in one["bbox"])]
+            box = (f"{value:.2f}" for value in one["bbox"])
+            yield [*_place(record), one["label"], one["score"], *box, *_scaled(one.get("area", 0), areas)]
 
 
-def _count_rows(records: Iterator[Record], names: Mapping[int, str]) -> Iterator[list[Any]]:
+def _scaled(area: int, areas: Mapping[str, float]) -> Iterator[str]:
+    return (f"{area * factor:.10g}" for factor in areas.values())
+
+
+def _count_rows(
+    records: Iterator[Record], names: Mapping[int, str], areas: Mapping[str, float]
+) -> Iterator[list[Any]]:
     """Every class of every picture, also those of which there is none; nothing of a picture that cannot be read."""
     for record in records:
         if "error" not in record:
-            counts = Counter(one["category_id"] for one in record["detections"])
-            yield from ([*_place(record), name, counts[number]] for number, name in names.items())
+            counts, covered = Counter[int](), Counter[int]()
+            for one in record["detections"]:
+                counts[one["category_id"]] += 1
+                covered[one["category_id"]] += one.get("area", 0)
+            for number, name in names.items():
+                yield [*_place(record), name, counts[number], *_scaled(covered[number], areas)]

@@ -13,6 +13,7 @@ from PIL import Image
 from label_tools.pictures.our_outputs import drawing_paths
 from toolkit.prediction import drawing
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
+from toolkit.prediction.outlines import MASKS, Outlines
 from toolkit.prediction.output import Journal, Record, write_files
 from toolkit.prediction.sources import Picture
 from toolkit.prediction.stream import detect_pictures
@@ -40,6 +41,8 @@ def predict(
     out: Path,
     *,
     score: float | None = None,
+    outlines: Outlines | None = None,
+    pixel_size: float | None = None,
     draw: bool = True,
     batch_size: int = 4,
     workers: int = 0,
@@ -52,9 +55,10 @@ def predict(
     this is; each takes its part. each(done, of this process, error or "") is called after every picture.
     """
     thresholds = thresholds_of(detector, score)
+    outlines = outlines or Outlines(MASKS)
     names = [name.as_posix() for _, name in files]
     drawings = drawing_paths(out, dict(zip(names, (path for path, _ in files)))) if draw else {}
-    settings = {"detector": detector.identity, "thresholds": thresholds, "pictures": fingerprint(files)}
+    settings = {"detector": detector.identity, "thresholds": thresholds, "outlines": [outlines.kind, outlines.least], "pictures": fingerprint(files)}
     journal = Journal(out, settings, share.rank)
     summary = Summary(pictures=len(files))
     try:
@@ -63,7 +67,7 @@ def predict(
         summary.went_on = len(mine) - len(todo)
         seen = detect_pictures(detector, todo, batch_size=batch_size, workers=workers)
         for done, one in enumerate(seen, 1):
-            kept = over(one.found, thresholds)
+            kept = outlines.of(over(one.found, thresholds))
             if one.pixels is not None and draw:
                 picture = drawing.draw_detections(Image.fromarray(one.pixels), named(kept, detector))
                 drawing.save_jpeg(picture, drawings[one.picture.name])
@@ -76,7 +80,7 @@ def predict(
         if not share.first:
             return None
         journal.wait_for(names)
-        write_files(out, lambda: journal.records(names), detector.categories, thresholds)
+        write_files(out, lambda: journal.records(names), detector.categories, thresholds, pixel_size)
         for one_record in journal.records(names):
             summary.objects += len(one_record["detections"])
             summary.unreadable += "error" in one_record
@@ -99,7 +103,7 @@ def fingerprint(files: list[tuple[Path, Path]]) -> str:
 def named(found: Found, detector: Detector) -> Found:
     """Detections with the name of their class, as they are written."""
     names = {c["id"]: c["name"] for c in detector.categories}
-    keys = ("score", "bbox", "segmentation")
+    keys = ("score", "bbox", "segmentation", "area")
     return [
         {"label": names[d["category_id"]], "category_id": d["category_id"], **{k: d[k] for k in keys if k in d}}
         for d in found
