@@ -7,6 +7,8 @@ the largest whose polygons, filled as COCO fills them, still have the IoU that i
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from label_tools.shapes import geometry, rle
@@ -41,7 +43,7 @@ def simplified(runs: np.ndarray, height: int, width: int, least: float = IOU) ->
         else:
             high = tolerance
     best, reached = _without_specks(best, reached, mask, least)
-    return [(part + [left, top]).ravel().tolist() for part in best], reached
+    return [(part + np.array([left, top])).ravel().tolist() for part in best], reached
 
 
 def _outer(mask: np.ndarray) -> list[np.ndarray]:
@@ -50,7 +52,8 @@ def _outer(mask: np.ndarray) -> list[np.ndarray]:
 
     padded = np.pad(mask.astype(np.float32), 1)
     generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.OuterOffset)
-    points, offsets = generator.filled(0.5, np.inf)
+    found: tuple[Any, ...] = generator.filled(0.5, np.inf)
+    points, offsets = found
     # z[1, 1] is the pixel that reaches from 0 to 1
     return [one[: ends[1] - 1] - 0.5 for one, ends in zip(points, offsets)]
 

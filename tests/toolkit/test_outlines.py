@@ -30,9 +30,10 @@ MASKS = [disc(40, 40, 30), disc(90, 50, 20) & ~disc(90, 50, 9), disc(100, 15, 12
 class Discs:
     """A detector that finds the same discs in every picture, the third at a low score."""
 
-    name, identity = "discs", "1"
-    categories = [{"id": 7, "name": "disc"}, {"id": 9, "name": "square"}]
-    score_thresholds: dict[str, float] = {}
+    def __init__(self):
+        self.name, self.identity = "discs", "1"
+        self.categories = [{"id": 7, "name": "disc"}, {"id": 9, "name": "square"}]
+        self.score_thresholds = {}
 
     def detect(self, images):
         found = []
@@ -70,7 +71,9 @@ def test_areas_in_pixels_and_mm2(pictures, tmp_path):
 def test_boxes_have_no_areas(pictures, tmp_path, caplog):
     class Boxes(Discs):
         def detect(self, images):
-            return [[{k: v for k, v in d.items() if k != "segmentation"} for d in one] for one in super().detect(images)]
+            return [
+                [{k: v for k, v in d.items() if k != "segmentation"} for d in one] for one in super().detect(images)
+            ]
 
     with caplog.at_level(logging.WARNING):
         predict(Boxes(), [(pictures / "a.png", pictures / "a.png")], tmp_path / "o", pixel_size=0.5, draw=False)

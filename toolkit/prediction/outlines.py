@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 
+import numpy as np
+
 from label_tools.shapes import outline, rle
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -45,8 +47,9 @@ class Outlines:
             written.append(one)
         return written
 
-    def _polygons(self, runs, mask: dict) -> list[list[float]] | dict:
-        polygons, iou = outline.simplified(runs, *mask["size"], self.least)
+    def _polygons(self, runs: np.ndarray, mask: dict) -> list[list[float]] | dict:
+        height, width = mask["size"]
+        polygons, iou = outline.simplified(runs, height, width, self.least)
         if polygons is None:
             self.kept += 1
             return mask
@@ -59,6 +62,5 @@ class Outlines:
         if not self.points:
             return ""
         left = f"; {counted(self.kept, 'mask')} with a hole, or of a few pixels, stay masks" if self.kept else ""
-        return (
-            f"outlines: {median(self.points):.0f} points in the middle, IoU with the mask {self.lowest:.3f} or more{left}"
-        )
+        middle = f"{median(self.points):.0f} points in the middle"
+        return f"outlines: {middle}, IoU with the mask {self.lowest:.3f} or more{left}"

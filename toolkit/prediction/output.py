@@ -23,7 +23,9 @@ from label_tools.text.json_csv import write_csv
 _LOG = logging.getLogger(__name__)
 JSON, DETECTIONS, COUNTS = "detections.json", "detections.csv", "counts.csv"
 _JOURNAL = ".predict-{}.jsonl"
-Record = dict[str, Any]  # {"file_name", "detections": [{"label", "category_id", "score", "bbox"}], "error"}; with masks "segmentation", "area" in pixels
+# {"file_name", "detections": [{"label", "category_id", "score", "bbox"}], "error"}; of masks also "segmentation" and
+# "area" in pixels
+Record = dict[str, Any]
 
 
 class Journal:
@@ -181,9 +183,7 @@ def _scaled(area: int, areas: Mapping[str, float]) -> Iterator[str]:
     return (f"{area * factor:.10g}" for factor in areas.values())
 
 
-def _count_rows(
-    records: Iterator[Record], names: Mapping[int, str], areas: Mapping[str, float]
-) -> Iterator[list[Any]]:
+def _count_rows(records: Iterator[Record], names: Mapping[int, str], areas: Mapping[str, float]) -> Iterator[list[Any]]:
     """Every class of every picture, also those of which there is none; nothing of a picture that cannot be read."""
     for record in records:
         if "error" not in record:

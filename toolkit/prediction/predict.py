@@ -58,7 +58,12 @@ def predict(
     outlines = outlines or Outlines(MASKS)
     names = [name.as_posix() for _, name in files]
     drawings = drawing_paths(out, dict(zip(names, (path for path, _ in files)))) if draw else {}
-    settings = {"detector": detector.identity, "thresholds": thresholds, "outlines": [outlines.kind, outlines.least], "pictures": fingerprint(files)}
+    settings = {
+        "detector": detector.identity,
+        "thresholds": thresholds,
+        "outlines": [outlines.kind, outlines.least],
+        "pictures": fingerprint(files),
+    }
     journal = Journal(out, settings, share.rank)
     summary = Summary(pictures=len(files))
     try:
