@@ -15,7 +15,7 @@ from label_tools.text.command_line import Parser, group_commands
 from label_tools.text.errors import exit_code_of
 from toolkit.stopping import Stopped
 
-COMMANDS: tuple[str, ...] = (
+COMMANDS: tuple[str, ...] = (  # of this package, in commands/; those on labels are in label_tools/commands/
     "advise",
     "train",
     "evaluate",
@@ -25,17 +25,17 @@ COMMANDS: tuple[str, ...] = (
     "predict",
     "prelabel",
     "loop",
-    "baseline",
-)
-COMMANDS += (
     "export_onnx",
+    "serve",
+    "baseline",
     "doctor",
     "demo",
-)  # of this package, in commands/; those on labels are in label_tools/commands/
+)
 GROUPS = {  # as help lists them
     "Labels": "label loop convert check split draw stats merge rename remap export",
     "Training": "advise train crossval curve",
     "Results": "evaluate report predict prelabel",
+    "Deployment": "serve",
     "Begin, and learn": "demo doctor anchors baseline",
 }
 

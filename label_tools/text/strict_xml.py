@@ -16,6 +16,11 @@ def parse_xml(path: str) -> ElementTree.Element:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise TextError("B20", path, "", f"more than {LARGEST} bytes, no annotation is that long")
+    return parse_xml_bytes(data, path)
+
+
+def parse_xml_bytes(data: bytes, path: str) -> ElementTree.Element:
+    """`parse_xml` of the content of a file. path: for messages."""
     head = data.replace(b"\0", b"") if data[:4].count(0) else data  # UTF-16 too
     if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
         raise TextError("B20", path, "", "declares a document type or entities, which label files do not need")

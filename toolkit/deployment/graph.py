@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor, nn
+from torchvision.ops import nms
 
 from toolkit.networks import traceable
 from toolkit.prediction.onnx_detector import ALL, INPUT, SHOWN
 
 OPSET = 17  # onnxruntime 1.13 and later; RoiAlign as torchvision computes it came with 16
+MOVED_APART = 1000  # boxes up to which torchvision's batched_nms moves classes apart on a CPU
 EXAMPLE = (251, 333)  # height and width of the traced picture: no multiple of any stride
 
 
@@ -32,14 +37,62 @@ class Detection(nn.Module):
         return *(one[keep] for one in everything), *everything
 
 
+class _NmsByClass(torch.autograd.Function):
+    """boxes [N,4], scores [C,N] (under 0: not of this class) -> indices [M]: ONNX's NonMaxSuppression over classes."""
+
+    @staticmethod
+    def forward(ctx: Any, boxes: Tensor, scores: Tensor, iou: float) -> Tensor:
+        kept = []
+        for row in scores:
+            (of_class,) = torch.where(row >= 0)
+            kept.append(of_class[nms(boxes[of_class], row[of_class], iou)])
+        return torch.cat(kept)
+
+    @staticmethod
+    def symbolic(g: Any, boxes: Any, scores: Any, iou: float) -> Any:
+        def constant(value: Any, dtype: torch.dtype) -> Any:
+            return g.op("Constant", value_t=torch.tensor(value, dtype=dtype))
+
+        batch = constant([0], torch.int64)
+        limits = constant([sys.maxsize], torch.int64), constant([iou], torch.float32), constant([-0.5], torch.float32)
+        found = g.op(
+            "NonMaxSuppression", g.op("Unsqueeze", boxes, batch), g.op("Unsqueeze", scores, batch), *limits
+        )  # [M,3]: image, class, box
+        return g.op("Gather", found, constant(2, torch.int64), axis_i=1)
+
+
+@contextmanager
+def _nms_as_on_a_cpu(num_classes: int) -> Iterator[None]:
+    """torchvision's NMS of many classes, traced to decide as it does untraced on a CPU.
+
+    There it moves the classes apart, which rounds the boxes, and only up to 1000; more are taken class by class. Traced
+    it always moves them: another rounding, another decision wherever an IoU lies on the threshold.
+    """
+
+    def batched_nms(boxes: Tensor, scores: Tensor, classes: Tensor, iou: float) -> Tensor:
+        few = (torch._shape_as_tensor(boxes)[:1] <= MOVED_APART).to(boxes)
+        largest = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).max()  # of none it is 0
+        moved = boxes + (classes.to(boxes) * (largest + 1) * few)[:, None]
+        of_class = classes[None] == torch.arange(num_classes)[:, None]
+        kept = _NmsByClass.apply(moved, torch.where(of_class, scores[None], scores.new_tensor(-1.0)), iou)
+        return kept[scores[kept].argsort(descending=True)]
+
+    usual, torchvision.ops.boxes.batched_nms = torchvision.ops.boxes.batched_nms, batched_nms
+    try:
+        yield
+    finally:
+        torchvision.ops.boxes.batched_nms = usual
+
+
 def to_onnx(model: nn.Module, thresholds: Sequence[float], name: str) -> bytes:
     """The ONNX file of a detector, without metadata. thresholds [K]: of the labels 1..K."""
-    module = Detection(traceable.exportable(model, name), thresholds).eval()
+    module: Any = Detection(traceable.exportable(model, name), thresholds).eval()
     example = torch.randint(0, 256, (*EXAMPLE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     names = [*SHOWN, *ALL]
     axes = {INPUT: {0: "height", 1: "width"}} | {one: {0: "all" if one in ALL else "shown"} for one in names}
     buffer: Any = io.BytesIO()  # which the tracing exporter takes, other than its types say
-    with warnings.catch_warnings(), torch.inference_mode():
+    most = max(len(thresholds) + 1, len(module.model.rpn.anchor_generator.sizes))  # classes, or levels of the RPN
+    with warnings.catch_warnings(), torch.inference_mode(), _nms_as_on_a_cpu(most):
         warnings.simplefilter("ignore")  # the tracer's doubts about Python values: the comparison that follows settles
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
