@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,19 @@ import numpy as np
 import torch
 
 from label_tools.document import coco_file
+from label_tools.pictures.images import open_image
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError, MissingExtra
 from label_tools.text.messages import counted
 from toolkit import __version__, checkpoint
 from toolkit.deployment import agreement, graph
 from toolkit.deployment.agreement import Agreement
+from toolkit.deployment.quantize import MOST_PICTURES, quantized
 from toolkit.networks import builder
 from toolkit.prediction.onnx_detector import ALL, EXTRA, FORMAT, INPUT, SHOWN, SUFFIX, OnnxDetector
 
 _LOG = logging.getLogger(__name__)
+MOST_LOST = 0.01  # of AP, in 8-bit integers
 SHOWN_DIFFERENCES = 5  # pictures that a refusal names
 
 
@@ -80,12 +83,14 @@ def export_onnx(
     image_root: Path | None = None,
     image_size: int | None = None,
     proposals: int | None = None,
+    int8: bool = False,
     each: Callable[[int, int], None] | None = None,
 ) -> Agreement:
     """Write `out`, the best checkpoint of `run` as ONNX, proven equal on a COCO file (default: the run's val.json).
 
-    image_size, proposals: other ones than it was trained with, for both sides of the comparison. each(done, total) is
-    called after every image. Raises DisagreementError, with nothing written; InputError, MissingExtra.
+    image_size, proposals: other ones than it was trained with, for both sides of the comparison. int8: of the graph
+    that was proven equal the form in 8-bit integers, which is not equal; it may lose MOST_LOST of AP. each(done, total)
+    is called after every image. Raises DisagreementError, with nothing written; InputError, MissingExtra.
     """
     check_place(out)
     loaded = Loaded.of(run, image_size, proposals)
@@ -101,9 +106,26 @@ def export_onnx(
             f"{out}: not written: {len(result.differ)} of {counted(result.pictures, 'picture')} differ: "
             + "; ".join(result.differ[:SHOWN_DIFFERENCES])
         )
+    if int8:
+        raw = quantized(raw, calibration_images(document, root))
+        meta["precision"] = "int8"
+        exported = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
+        result = agreement.compare(loaded.detect, exported.arrays, document, root, ids, each)
+        before, after = (value or 0.0 for value in result.ap)
+        if after < before - MOST_LOST:
+            raise DisagreementError(
+                f"{out}: not written: AP {before:.4f} becomes {after:.4f} in 8-bit integers, more than {MOST_LOST} less"
+            )
     with atomic_write(out) as file:
         file.write(with_metadata(raw, {**meta, "agreement": json.dumps(result.to_json())}))
     return result
+
+
+def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[np.ndarray]:
+    """The pictures whose activations set the ranges of 8-bit integers, evenly over the document."""
+    images = document["images"]
+    for image in images[:: -(-len(images) // MOST_PICTURES)]:
+        yield np.asarray(open_image(Path(image_root, image["file_name"])))
 
 
 def check_place(out: Path) -> None:
@@ -159,6 +181,7 @@ def metadata(loaded: Loaded) -> dict[str, str]:
         "image_size": str(transform.min_size[-1]),
         "max_size": str(transform.max_size),
         "proposals": str(model.rpn.post_nms_top_n()),
+        "precision": "float32",
         "score_floor": str(model.roi_heads.score_thresh),
         "checkpoint_sha256": meta["sha256"][checkpoint.WEIGHTS],
         "first_weights": str(meta["architecture"].get("first_weights", "unknown")),
@@ -194,9 +217,14 @@ def summary(out: Path, result: Agreement) -> Sequence[str]:
     before, after = result.seconds
     ap = " and ".join("none" if value is None else f"{value:.4f}" for value in result.ap)
     empty = counted(result.without, "picture") if result.without else "a graph that finds nothing"
+    pictures = f"{counted(result.pictures, 'picture')} of {counted(len(result.sizes), 'size')}"
+    found = f"{counted(result.detections, 'detection')}; without any: {empty}"
+    if result.differ:
+        verdict = f"in 8-bit integers other detections in {len(result.differ)} of {pictures}; judge it by its AP"
+    else:
+        verdict = f"equal on {pictures} ({found})"
     return [
-        f"{out}: equal on {counted(result.pictures, 'picture')} of {counted(len(result.sizes), 'size')} "
-        f"({counted(result.detections, 'detection')}; without any: {empty})",
+        f"{out}: {verdict}",
         f"largest gap: {result.box_gap:.2g} px, {result.score_gap:.2g} of a score",
         f"AP of the run and of the file: {ap}",
         f"seconds an image: torch {before:.4f}, onnxruntime {after:.4f} ({before / after:.2f} times as fast)"
