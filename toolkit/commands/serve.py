@@ -28,7 +28,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     import os
 
-    from label_tools.text.errors import InputError
+    from label_tools.text.errors import InputError, say
     from toolkit.deployment.fetch import Fetcher
     from toolkit.deployment.service import Server, Service
     from toolkit.prediction.open_detector import open_detector
@@ -48,6 +48,6 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"{args.host}, port {args.port}: cannot listen there: {error.strerror or error}") from None
     with server:
-        print(f"{service.version} listens at http://{args.host}:{server.server_port}; Ctrl-C ends it", flush=True)
+        say(f"{service.version} listens at http://{args.host}:{server.server_port}; Ctrl-C ends it")
         server.serve_forever()
     return 0
