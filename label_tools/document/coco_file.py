@@ -192,8 +192,7 @@ def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
     info, path = document.get("info"), Path(annotations_path)
     root = info.get("image_root") if isinstance(info, dict) else None
     if root is None:
-        first = [i.get("file_name") for i in document.get("images", [])[:_LOOKED_AT] if isinstance(i, dict)]
-        names = [name for name in first if isinstance(name, str) and is_inside(name)]
+        names = first_names(document)
         likely = (place for place in _likely_roots(path) if any(os.path.isfile(path.parent / place / n) for n in names))
         root = next(likely, ".")
     if not isinstance(root, str) or "\0" in root:
@@ -201,6 +200,12 @@ def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
     if PureWindowsPath(root).anchor and not links.followed():  # a folder of this machine, in a file from anywhere
         raise InputError(f'{annotations_path}, info.image_root: "{root}" is absolute; {links.REMEDY}')
     return Path(os.path.normpath(path.parent / root))
+
+
+def first_names(document: Document) -> list[str]:
+    """The file names of some images, as they are looked at to find the folder of all."""
+    first = [i.get("file_name") for i in document.get("images", [])[:_LOOKED_AT] if isinstance(i, dict)]
+    return [name for name in first if isinstance(name, str) and is_inside(name)]
 
 
 def _likely_roots(path: Path) -> Iterator[str]:

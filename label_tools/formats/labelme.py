@@ -156,6 +156,8 @@ def read_label(shape: Any, remark) -> str:
     if not isinstance(shape, dict):
         raise RefusedError("B26", f"{_kind(shape)} found, needs an object")
     label = shape.get("label")
+    if label is None:
+        raise RefusedError("B26", "no label, needs the name of its class")
     if not isinstance(label, str):
         raise RefusedError("B26", f"label {label!r}, needs a text")
     clean, problem = clean_label(label)

@@ -9,6 +9,10 @@ WAYS_OUT = {
     "Supervisely": "run its app `Export to COCO` or `Convert Supervisely to Pascal VOC` and convert that",
     "Datumaro": "in CVAT choose the export `COCO 1.0` or `CVAT for images 1.1`; `datum convert -f coco` makes it, too",
     "a CSV table of boxes": "choose the export `COCO`, `YOLO` or `Pascal VOC` of the program that wrote it",
+    "COCO without objects": "it holds captions, labels of whole images or panoptic segments; see instances_*.json",
+    "DOTA": "convert it to YOLO's oriented boxes (class and eight fractions) or to COCO",
+    "TFRecord": "choose the export `COCO`, `YOLO` or `Pascal VOC` of the program that wrote it",
+    "VoTT": "choose its export `Pascal VOC`",
     "VIA 3": "open it in VIA 2, or export it there as COCO",
     "Labelbox NDJSON": "export it with Labelbox's own converter to COCO",
     "Darwin (V7)": "choose the export `COCO` in V7",
@@ -36,6 +40,8 @@ def foreign_json(content: Any) -> str | None:
         return "Supervisely"  # its meta.json
     if {"project", "attribute", "file", "metadata", "view"} <= content.keys():
         return "VIA 3"
+    if {"assets", "tags"} <= content.keys() or {"asset", "regions"} <= content.keys():
+        return "VoTT"
     if {"data_row", "projects"} <= content.keys():
         return "Labelbox NDJSON"
     if isinstance(content.get("item"), dict) and "annotations" in content:
@@ -47,7 +53,8 @@ def foreign_csv(head: str) -> str | None:
     """The program in WAYS_OUT that wrote a CSV file with this first line; None: no table of boxes."""
     columns = {c.strip().strip('"').casefold() for c in head.split(",")}
     boxes = ({"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}, {"x", "y", "width", "height"})
-    named = {"filename", "image", "image_id", "imageid", "image_path", "path", "file"} & columns
+    boxes += ({"x1", "y1", "w", "h"}, {"x", "y", "w", "h"}, {"bbox"})
+    named = {"filename", "image", "image_id", "imageid", "image_name", "image_path", "path", "file"} & columns
     return "a CSV table of boxes" if named and any(b <= columns for b in boxes) else None
 
 

@@ -8,7 +8,8 @@ Two meanings of the numbers are about. Most programs of today (labelImg, CVAT, .
 width is xmax - xmin: that is the default here, in both directions. Pascal VOC's own files count pixels from 1 and
 name the last one: with one_based, x = xmin - 1 and width = xmax - xmin + 1.
 
-Turned boxes are read as their outline: roLabelImg's <robndbox>, CVAT's attribute `rotation`.
+Turned boxes are read as their outline: roLabelImg's <robndbox>, CVAT's attribute `rotation`. So are the outlines of
+LabelMe on the web, which CVAT writes, too ("LabelMe 3.0"): <polygon><pt><x/><y/></pt>, <imagesize>, <deleted>.
 """
 
 from __future__ import annotations
@@ -55,11 +56,14 @@ def read_file(path: str, images: ImageFolder, *, one_based: bool = False) -> tup
 
 def _described(root: ElementTree.Element, one_based: bool) -> Described:
     name = (root.findtext("filename") or "").strip()
-    width, height = (_number(root.findtext(f"size/{side}")) for side in ("width", "height"))
+    sides = (("size/width", "imagesize/ncols"), ("size/height", "imagesize/nrows"))
+    width, height = (_number(root.findtext(voc) or root.findtext(web)) for voc, web in sides)
     one = Described([name] if name else [], [], None if width is None or height is None else (width, height))
     if not name:
         one.refusal = RefusedError("B26", "no <filename>")
     for i, element in enumerate(root.iterfind("object")):
+        if (element.findtext("deleted") or "").strip() == "1":
+            continue
         difficult = (element.findtext("difficult") or "0").strip() == "1"
         extra = {"difficult": 1} if difficult else None
         one.objects.append(Drawn(f"object[{i}]", element.findtext("name"), _make(element, one_based), extra))
@@ -71,6 +75,11 @@ def _make(element: ElementTree.Element, one_based: bool) -> Make:
         turned = element.find("robndbox")
         if turned is not None and element.find("bndbox") is None:
             return _turned(turned, label, width, height, remark)
+        if element.find("bndbox") is None and (points := element.findall("polygon/pt")):
+            flat = read_numbers([point.findtext(axis) for point in points for axis in ("x", "y")], "polygon")
+            return from_polygon(label, geometry.without_repeats(flat), width, height, remark)
+        if element.find("segm") is not None:
+            raise RefusedError("B14", "a mask of LabelMe on the web, which is not read")
         keys = ("xmin", "ymin", "xmax", "ymax")
         corners = read_numbers([element.findtext(f"bndbox/{key}") for key in keys], "bndbox (xmin, ymin, xmax, ymax)")
         check_range(corners, width, height)

@@ -111,7 +111,7 @@ class ImageFolder:
                 shown = ", ".join("/".join(entry) for entry in best[:_SHOWN])
                 more = f" and {len(best) - _SHOWN} more" * (len(best) > _SHOWN)
                 text = f"{_why(code, written)}; {len(best)} files may be meant: {shown}{more}"
-                raise RefusedError(code, text, "name one of them in the label file")
+                raise RefusedError(code, text, "name one of them in the label file, or its folder with --image-root")
             if best:
                 path = os.path.join(self.root, *best[0])
                 folders = best[0][:-1]

@@ -36,7 +36,8 @@ TITLES = {
     "via": "VIA",
     "unity": "Unity Perception",
 }
-_ENDINGS = (".json", ".ndjson", ".xml", ".csv", ".txt")
+_RECORDS = (".tfrecord", ".tfrecords", ".record")
+_ENDINGS = (".json", ".ndjson", ".xml", ".csv", ".txt", *_RECORDS)
 _SAMPLE = 24  # files of one ending that are looked into
 _ENOUGH = 40  # masks that are looked into
 
@@ -109,13 +110,14 @@ def _as_read(kind: str, files: list[Path], source: Path, why: str) -> Detected:
         return Detected(kind, source.parent, why)
     if kind != "coco" or source.is_file():
         return Detected(kind, source, why)
+    files = [file for file in files if file.name.startswith("instances")] or files  # beside key points and stuff
     if len(files) == 1:
-        return Detected(kind, files[0], why)
+        return Detected(kind, files[0], why, {"search": source})
     parts = [part_of_file(file, source) for file in files]
     if None in parts or len(set(parts)) < len(parts):
         listed = ", ".join(_relative(file, source) for file in files[:6])
         raise InputError(f"{source}: {len(files)} COCO files: {listed}; say which: `frcnn convert coco {files[0]}`")
-    return Detected(kind, source, f"{why}; parts: {', '.join(map(str, parts))}", {"files": files})
+    return Detected(kind, source, f"{why}; parts: {', '.join(map(str, parts))}", {"files": files, "search": source})
 
 
 def _kind_of(path: str) -> tuple[str, str]:
@@ -128,6 +130,8 @@ def _kind_of(path: str) -> tuple[str, str]:
             return _kind_of_csv(path)
         if ending == ".txt":
             return _kind_of_txt(path)
+        if ending in _RECORDS:
+            return "TFRecord", ""
         return _kind_of_json(loads(Path(path).read_bytes(), path))
     except InputError as error:
         return "broken", str(error)
@@ -142,6 +146,9 @@ def _kind_of_json(content: Any) -> tuple[str, str]:
         xany = any(isinstance(s, dict) and "difficult" in s for s in content["shapes"])
         return "labelme", "`shapes`, " + ("as X-AnyLabeling writes them" if xany else "as LabelMe writes them")
     if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+        some = content["annotations"][:_SAMPLE] if isinstance(content["annotations"], list) else []
+        if some and not any(isinstance(a, dict) and (a.get("bbox") or a.get("segmentation")) for a in some):
+            return "COCO without objects", ""
         return "coco", "`images`, `annotations` and `categories`"
     for name, test, mark in (
         ("via", via.is_via, "`regions` of images, as VIA writes them"),
@@ -158,8 +165,9 @@ def _kind_of_xml(path: str) -> tuple[str, str]:
     if cvat.is_cvat(root):
         return "cvat", "<annotations> with images or tracks, as CVAT writes them"
     if root.tag == "annotation":
-        turned = root.find("object/robndbox") is not None
-        return "voc", "<annotation>" + (" with turned boxes, as roLabelImg writes them" if turned else "")
+        turned = " with turned boxes, as roLabelImg writes them" * (root.find("object/robndbox") is not None)
+        drawn = " with outlines, as LabelMe on the web writes them" * (root.find("object/polygon/pt") is not None)
+        return "voc", "<annotation>" + (turned or drawn)
     return "", ""
 
 
@@ -175,7 +183,7 @@ def _kind_of_txt(path: str) -> tuple[str, str]:
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         row = next((line.split() for line in file if line.strip()), [])
     if yolo.is_dota(row) or (row and row[0].startswith(("imagesource:", "gsd:"))):
-        return "yolo", "DOTA's eight corners"  # its reader refuses it by name
+        return "DOTA", ""
     if yolo.is_labels(row):
         return "yolo", f"lines of a class and {len(row) - 1} fractions"
     return "", ""

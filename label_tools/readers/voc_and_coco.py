@@ -62,18 +62,26 @@ def read_coco(
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
     crowd_as_object: bool = False,
+    search: str | os.PathLike | None = None,
     progress: Progress | None = None,
     **_: object,
 ) -> tuple[Reading, list[str]]:
     """(a COCO file of any maker, its images looked at; its class names in the order of their ids).
 
-    image_root: default: what the file itself says, else its folder. crowd_as_object: iscrowd 1 is an object.
+    image_root: default: what the file itself says, else its folder. search: the folder in which its pictures are looked
+    for where the first ones do not lie there. crowd_as_object: iscrowd 1 is an object.
     Raises InputError.
     """
     source = Path(source)
     raw = coco_file.read_raw(source)
     findings: list[Finding] = []
     root = _folder(image_root if image_root is not None else coco_file.image_root(raw, source))
+    if (
+        image_root is None
+        and search is not None
+        and not any(os.path.isfile(root / n) for n in coco_file.first_names(raw))
+    ):
+        root = Path(search)
     document = coco_reader.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
     stated = coco_file.opening(raw, str(source)).get("max_pixels", MAX_PIXELS)
     images = ImageFolder(root, max_pixels=max(max_pixels, stated), follow_links=follow_links)

@@ -52,6 +52,21 @@ def test_images_are_found(tmp_path, file, name, image):
     )
 
 
+def test_images_anywhere_in_the_folder_that_was_given(tmp_path, monkeypatch):
+    """The labels lie in annotations/, the images in data/photos/: found by the folder, not by the file alone. Of
+    COCO's own files those of objects are meant, not those of captions and key points."""
+    picture(tmp_path / "set" / "data" / "photos" / "a.jpg")
+    file = write(tmp_path / "set" / "annotations" / "instances_train.json")
+    write(tmp_path / "set" / "annotations" / "person_keypoints_train.json", keypoints=[1, 2, 2])
+    captions = {**json.loads(file.read_text()), "annotations": [{"id": 1, "image_id": 1, "caption": "a carp"}]}
+    (file.parent / "captions_train.json").write_text(json.dumps({**captions, "categories": []}))
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", "set", "--out", "o.json"]) == 0
+    (image,) = json.loads(Path("o.json").read_text())["images"]
+    assert image["file_name"] == "data/photos/a.jpg"
+    assert main(["convert", "coco", str(file), "--out", "p.json"]) == 2
+
+
 def test_what_the_file_says_counts(tmp_path):
     path = write(tmp_path / "annotations" / "x.json")
     picture(tmp_path / "images" / "a.jpg")

@@ -6,6 +6,7 @@ import pytest
 
 from label_tools.formats.voc import corners_of, file_text
 from label_tools.readers.convert import convert_voc
+from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_images import VOC
 from tests.label_tools.bad_input_makers import picture
 
@@ -74,8 +75,29 @@ def test_a_turned_box_of_rolabelimg(tmp_path):
     assert second.bbox == (1, 2, 8, 6)
 
 
+def test_outlines_of_labelme_on_the_web(tmp_path):
+    """Points as elements, the size as rows and columns; what was deleted is no object, a mask is left out with its
+    reason. The triangle of 16 x 12 has the area 96."""
+    picture(tmp_path / "a.jpg")
+    points = "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((8, 8), (24, 8), (24, 20)))
+    objects = f"<object><name>cat</name><deleted>0</deleted><polygon>{points}</polygon></object>"
+    objects += f"<object><name>dog</name><deleted>1</deleted><polygon>{points}</polygon></object>"
+    objects += "<object><name>fox</name><segm><mask>m.png</mask></segm></object>"
+    size = "<imagesize><nrows>48</nrows><ncols>64</ncols></imagesize>"
+    (tmp_path / "a.xml").write_text(f"<annotation><filename>a.jpg</filename>{objects}{size}</annotation>")
+    conversion = convert_voc(tmp_path)
+    (one,) = conversion.records[0].instances
+    assert (one.label, one.bbox, one.area) == ("cat", (8, 8, 16, 12), 96)
+    assert [(f.code, f.place) for f in conversion.findings] == [("B14", 'object[2] "fox"')]
+    (tmp_path / "a.xml").write_text((tmp_path / "a.xml").read_text().replace("<ncols>64", "<ncols>60"))
+    with pytest.raises(InputError, match="says 60 x 48, the image is 64 x 48"):
+        convert_voc(tmp_path)
+
+
 def test_a_box_that_cvat_turned(tmp_path):
     # corners 20, 14 to 40, 34 of a 20 x 4 box about (30, 24): turned by 90 degrees it is 4 x 20
     rotation = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes>"
     xml = VOC.format("a.jpg", 20, 22, 40, 26).replace("</bndbox>", f"</bndbox>{rotation}")
     assert instances(tmp_path, xml)[0].bbox == pytest.approx((28, 14, 4, 20))
+    (said,) = convert_voc(tmp_path).findings
+    assert (said.code, said.level) == ("B57", "note") and said.text.startswith("turned by 90 degrees")
