@@ -52,8 +52,8 @@ def foreign_json(content: Any) -> str | None:
 def foreign_csv(head: str) -> str | None:
     """The program in WAYS_OUT that wrote a CSV file with this first line; None: no table of boxes."""
     columns = {c.strip().strip('"').casefold() for c in head.split(",")}
-    boxes = ({"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}, {"x", "y", "width", "height"})
-    boxes += ({"x1", "y1", "w", "h"}, {"x", "y", "w", "h"}, {"bbox"})
+    boxes = [{"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}, {"x", "y", "width", "height"}]
+    boxes += [{"x1", "y1", "w", "h"}, {"x", "y", "w", "h"}, {"bbox"}]
     named = {"filename", "image", "image_id", "imageid", "image_name", "image_path", "path", "file"} & columns
     return "a CSV table of boxes" if named and any(b <= columns for b in boxes) else None
 
