@@ -41,6 +41,7 @@ from label_tools.text.findings import NOTE
 from label_tools.text.strict_json import TextError, loads
 
 _BOX, _MASK = "BoundingBox2DAnnotation", "InstanceSegmentationAnnotation"
+_NO_PICTURE = (".pcd", ".ply", ".bin", ".json", ".wav")  # of a lidar, a microphone
 
 
 def is_unity(content: Any) -> bool:
@@ -55,7 +56,8 @@ def describe(path: str) -> Iterator[Described]:
     if not is_unity(content):
         raise TextError("B20", path, "", "no frame of Unity Perception: it has a list of captures")
     for i, capture in enumerate(content["captures"]):
-        if isinstance(capture, dict) and capture.get("filename"):  # a sensor without a picture has none
+        name = str(capture.get("filename") or "") if isinstance(capture, dict) else ""
+        if name and not name.lower().endswith(_NO_PICTURE):  # other sensors have none, or a cloud of points
             yield _capture(capture, f"captures[{i}]", path)
 
 

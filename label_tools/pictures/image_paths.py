@@ -86,6 +86,8 @@ class ImageFolder:
                 path = os.path.normpath(os.path.join(folder, text))
                 if not path.startswith(self._inside) or not os.path.isfile(path):
                     continue
+                if path.lower().endswith(_LABEL_SUFFIXES):  # some versions of labelme write their own file's name
+                    continue
                 if text is not written:
                     remark(WARNING, "B29", f'backslashes in "{written}" read as slashes')
                 if folder != label_folder and (label_folder + os.sep).startswith(self._inside):

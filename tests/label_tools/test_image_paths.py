@@ -61,6 +61,12 @@ def test_the_only_picture_that_can_be_meant_is_taken_and_said(tmp_path, lies, wr
     assert len(said) == 1 and f'"{lies}" taken instead' in said[0]
 
 
+def test_a_label_file_that_names_itself(tmp_path):
+    """labelme 4 wrote the name of the label file where it should name the picture."""
+    (pictures(tmp_path, "a.jpg") / "a.json").write_text("{}")
+    assert find(tmp_path, "a.json", own="a.json")[0] == "a.jpg"
+
+
 def test_a_name_that_is_right_is_taken_without_a_word(tmp_path):
     root = pictures(tmp_path, "a.jpg", "sub/a.jpg", "100%25.jpg", "b.jpg")
     assert find(root, "a.jpg") == ("a.jpg", [])

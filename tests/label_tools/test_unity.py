@@ -68,6 +68,16 @@ def test_solo_boxes_and_masks(tmp_path):
     assert not conversion.tally.skipped  # the mask is not a photograph without labels
 
 
+def test_a_sensor_that_is_no_camera(tmp_path):
+    solo(tmp_path, {"@type": SOLO + "BoundingBox2DAnnotation", "values": [box(1, "crate", 8)]})
+    file = tmp_path / "sequence.0" / "step0.frame_data.json"
+    content = json.loads(file.read_text())
+    content["captures"] += [{"@type": "lidar", "filename": "step0.lidar.pcd", "annotations": []}, {"@type": "imu"}]
+    file.write_text(json.dumps(content))
+    conversion = convert(read_program("unity", tmp_path), strict=True)
+    assert len(conversion.records) == 1 and not conversion.tally.skipped
+
+
 def test_a_colour_without_a_pixel_and_a_mask_that_is_missing(tmp_path):
     save_mask(tmp_path / "sequence.0" / "m.png")
     kind = SOLO + "InstanceSegmentationAnnotation"
