@@ -12,6 +12,7 @@ from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.shapes import rle
+from tests.label_tools.test_label import DRIVER, real_labelme
 from toolkit.__main__ import main
 from toolkit.prediction.outlines import Outlines
 from toolkit.prediction.predict import predict
@@ -118,6 +119,29 @@ def test_drafts_as_masks_or_boxes(pictures, tmp_path, monkeypatch, kind, shape):
     words = ["prelabel", "run", str(pictures), "--out", str(tmp_path / "d"), "--score", "0.5", "--outlines", kind]
     assert main(words) == 0
     assert {s["shape_type"] for s in json.loads((tmp_path / "d" / "a.json").read_text())["shapes"]} == {shape}
+
+
+@pytest.mark.skipif(not real_labelme(), reason="labelme is not installed (set FRCNN_LABELME to its program)")
+def test_the_real_labelme_opens_a_drafted_outline_and_saves_it_unchanged(pictures, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("toolkit.labelling.drafts.open_detector", lambda *_: Discs())
+    assert main(["prelabel", "run", str(pictures), "--out", str(pictures), "--score", "0.5"]) == 0
+    drafted = json.loads((pictures / "a.json").read_text())
+    (tmp_path / "labels.txt").write_text("disc\nsquare\n")
+    (tmp_path / "driver").mkdir()
+    (tmp_path / "driver" / "sitecustomize.py").write_text(DRIVER)
+    for name, value in (
+        ("FRCNN_LABELME", real_labelme()),
+        ("QT_QPA_PLATFORM", "offscreen"),
+        ("PYTHONPATH", str(tmp_path / "driver")),
+        ("HOME", str(tmp_path)),
+    ):
+        monkeypatch.setenv(name, value)
+    assert main(["label", str(pictures / "a.json"), "--labels", str(tmp_path / "labels.txt")]) == 0
+    assert "Traceback" not in capfd.readouterr().err
+    saved = json.loads((pictures / "a.json").read_text())
+    assert saved["version"] != drafted["version"]  # its own version: it has written the file
+    kept = ("label", "points", "shape_type", "score")  # it packs the PNG of a mask anew
+    assert [{k: s[k] for k in kept} for s in saved["shapes"]] == [{k: s[k] for k in kept} for s in drafted["shapes"]]
 
 
 def test_bad_options_are_refused_before_any_work(tmp_path, capsys):
