@@ -241,8 +241,9 @@ def read_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error}") from None
     except InputError as error:
         raise InputError(f"{path}{error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-45
-        raise InputError(f"{path}: is not valid YAML: {error}") from None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # a date such as 2026-13-45, or none
+        why = "a !!timestamp that is no date" if isinstance(error, AttributeError) else error
+        raise InputError(f"{path}: is not valid YAML: {why}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: found a {type(content).__name__}, needs a table of options")
     flat: dict[str, Any] = {}

@@ -77,6 +77,15 @@ def exit_code_of(command: Callable[..., int | None], *args: object) -> int:
     except KeyboardInterrupt:
         say("stopped", error=True)
         return 130
+    except MemoryError:
+        say("error: this machine has not enough memory for it", error=True)
+        return MACHINE
     except BrokenPipeError:  # `frcnn check ... | head`: the reader left, which is fine
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
+    except OSError as error:  # a file that only the system refuses: a full disk, no right, a name too long
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"error: {where}{one_line(os.strerror(error.errno))}", error=True)
+        return MACHINE if error.errno in _DISK else BAD_INPUT

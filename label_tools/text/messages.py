@@ -29,7 +29,7 @@ def near_names(name: str, known: Iterable[str]) -> str:
 def near_paths(path: str | os.PathLike) -> str:
     """`; did you mean photos/val.json?` for a path where nothing lies, or "" where no other name is like it."""
     path = missing = Path(path)
-    while not missing.parent.is_dir():  # the first part that is not there
+    while not os.path.isdir(missing.parent):  # the first part that is not there
         missing = missing.parent
     try:
         stems = sorted(one.stem for one in missing.parent.iterdir() if one.suffix == missing.suffix)

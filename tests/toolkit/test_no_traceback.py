@@ -10,13 +10,14 @@ import shutil
 import pytest
 import torch
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, exit_code_of
 from label_tools.text.json_csv import cell_text, write_csv
-from tests.toolkit.evaluation_fixtures import scene
+from tests.toolkit.evaluation_fixtures import draw_images, scene
 from tests.toolkit.test_evaluate_run import save_network
 from toolkit import __main__ as command_line
-from toolkit import checkpoint
+from toolkit import checkpoint, config
 from toolkit.networks import builder, read_weights
+from toolkit.prediction.sources import find_images
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,42 @@ def test_a_class_that_looks_like_a_formula_keeps_its_curves(tmp_path):
     page = (out / "report.html").read_text()
     assert "<title>=SUM(A1)</title>" in page  # its curve, on hover
     shutil.rmtree(out)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(28, "x", "out/a.json"), 4, "error: out/a.json: No space left on device\n"),
+        (OSError(36, "x", "n" * 9), 2, "error: nnnnnnnnn: File name too long\n"),
+        (PermissionError(13, "x"), 2, "error: Permission denied\n"),
+        (MemoryError(), 4, "error: this machine has not enough memory for it\n"),
+    ],
+)
+def test_what_only_the_system_refuses(capsys, error, code, said):
+    def command():
+        raise error
+
+    assert exit_code_of(command) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_picture_with_a_name_too_long_for_a_disk(tmp_path):
+    for name in ("a" * 300 + ".jpg", "b" * 300):
+        with pytest.raises(InputError, match="not found"):
+            find_images([tmp_path / name / name])
+
+
+def test_a_recipe_with_a_timestamp_that_is_no_date(tmp_path):
+    (tmp_path / "r.yaml").write_text("epochs: !!timestamp xx\n")
+    with pytest.raises(InputError, match=r"r\.yaml: is not valid YAML: a !!timestamp that is no date"):
+        config.read_file(tmp_path / "r.yaml")
+
+
+def test_detections_of_any_size_have_their_pictures(tmp_path):
+    document, detections = scene(1, images=2)
+    draw_images(document, tmp_path / "images")
+    for k, box in enumerate(([-1e308, -1e308, 1.7e308, 1.7e308], [1e308, 5, 1e308, 5], [5, -1e308, 1, 1e308])):
+        detections.append({**detections[0], "bbox": box, "score": 0.99 - k / 100})
+    (tmp_path / "a.json").write_text(json.dumps({**document, "info": {"image_root": "images"}}))
+    (tmp_path / "d.json").write_text(json.dumps(detections))
+    assert evaluate(tmp_path, tmp_path / "out") == 0

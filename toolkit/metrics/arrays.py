@@ -12,6 +12,8 @@ import numpy as np
 from label_tools.document.box_format import other_format
 from label_tools.text.errors import InputError
 
+FARTHEST = 1e9  # pixels: a detection that reaches farther is cut there; the area of 1e308 x 1e308 is infinite
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -134,7 +136,7 @@ def _ground_truth(entries: list, images: dict, classes: dict) -> dict:
 
 def _detections(entries: list, images: dict, classes: dict, where: str, warnings: list[str]) -> dict:
     image, class_ = _rows(entries, "image_id", images, where), _rows(entries, "category_id", classes, where)
-    bbox = _boxes(entries, where)
+    bbox = np.clip(_boxes(entries, where), -FARTHEST, FARTHEST)
     try:
         raw = np.array([entry["score"] for entry in entries])
         clean = not entries or (raw.dtype.kind in "iuf" and raw.shape == (len(entries),))

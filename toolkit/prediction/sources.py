@@ -52,20 +52,20 @@ def find_images(sources: Sequence[str | os.PathLike]) -> list[tuple[Path, Path]]
     photograph.
     """
     found: list[tuple[Path, Path]] = []
-    passed_over = not_read(p for s in sources if Path(s).is_dir() for p in Path(s).rglob("*"))
+    passed_over = not_read(p for s in sources if os.path.isdir(s) for p in Path(s).rglob("*"))
     for source in map(str, sources):
         path = Path(source)
         if source == STANDARD_INPUT:
             found += _listed(sys.stdin, Path(), "standard input")
-        elif path.is_dir():
+        elif os.path.isdir(path):
             files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in images.SUFFIXES and p.is_file()]
             below = [(p, p.relative_to(path)) for p in files if not is_drawing(p)]
             refuse_links_out(path, (name.as_posix() for _, name in below))
             found += below
-        elif path.is_file() and path.suffix.lower() == ".txt":
+        elif os.path.isfile(path) and path.suffix.lower() == ".txt":
             with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
                 found += _listed(lines, path.parent, str(path))
-        elif path.is_file():
+        elif os.path.isfile(path):
             found.append((path, Path(path.name)))
         elif _PATTERN & set(source) and (matches := sorted(glob.glob(source, recursive=True))):
             files = [Path(m) for m in matches if Path(m).is_file() and Path(m).suffix.lower() in images.SUFFIXES]
@@ -90,7 +90,7 @@ def _listed(lines: Iterable[str], folder: Path, where: str) -> list[tuple[Path, 
     for number, line in enumerate(lines, 1):
         if not (text := line.strip()):
             continue
-        path = next((p for p in (Path(text), folder / text) if p.is_file()), None)
+        path = next((p for p in (Path(text), folder / text) if os.path.isfile(p)), None)
         if path is None:
             raise InputError(f"{where}, line {number}: {text[:200]}: not found; needs the path of a picture")
         paths.append(path)

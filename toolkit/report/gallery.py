@@ -133,9 +133,9 @@ def _picture(image, crop: tuple | None, side: int) -> tuple[bytes, list[float], 
     if crop:
         x, y, w, h = crop
         # a crop that hangs over an edge moves inwards, so that crops stay square
-        width, height = min(int(np.ceil(w)), image.width), min(int(np.ceil(h)), image.height)
-        left = min(max(0, int(x)), image.width - width)
-        top = min(max(0, int(y)), image.height - height)
+        width, height = int(min(np.ceil(w), image.width)), int(min(np.ceil(h), image.height))
+        left = int(min(max(0, x), image.width - width))
+        top = int(min(max(0, y), image.height - height))
         view = (left, top, width, height)
         image = image.crop((left, top, left + width, top + height))
     scale = min((CROP_SIDE if crop else side) / max(image.size), 4.0 if crop else 1.0)
