@@ -76,7 +76,7 @@ def tour(folder: Path, name: str, capsys) -> set[str]:
         return code
 
     run("check", photos)
-    run("convert", "labelme", photos)
+    run("convert", "labelme", photos, "--out", labels)
     if not labels.exists():
         return codes
     run("convert", "coco", labels, "--out", folder / "again.json", "--json")
