@@ -26,6 +26,7 @@ COMMANDS: tuple[str, ...] = (  # of this package, in commands/; those on labels 
     "prelabel",
     "loop",
     "export_onnx",
+    "bench",
     "serve",
     "baseline",
     "doctor",
@@ -35,7 +36,7 @@ GROUPS = {  # as help lists them
     "Labels": "label loop convert check split draw stats merge rename remap export",
     "Training": "advise train crossval curve",
     "Results": "evaluate report predict prelabel",
-    "Deployment": "serve",
+    "Deployment": "bench serve",
     "Begin, and learn": "demo doctor anchors baseline",
 }
 

@@ -6,7 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from label_tools.text import links
 from label_tools.text.errors import say
+
+PROGRAMS = ("x-anylabeling",)
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -32,6 +35,15 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="in 8-bit integers, calibrated on these pictures; written only when AP falls by .01 at most",
     )
+    parser.add_argument(
+        "--for",
+        dest="program",
+        default="",
+        choices=PROGRAMS,
+        metavar="PROGRAM",
+        help="x-anylabeling: the form that it loads, and a YAML file beside it",
+    )
+    links.add_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -50,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         image_size=args.image_size,
         proposals=args.proposals,
         int8=args.int8,
+        program=args.program,
         each=_progress,
     )
     say("\n".join(export.summary(args.out, result)))

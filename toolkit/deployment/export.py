@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,12 @@ from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError, MissingExtra
 from label_tools.text.messages import counted
 from toolkit import __version__, checkpoint
-from toolkit.deployment import agreement, graph
-from toolkit.deployment.agreement import Agreement
+from toolkit.deployment import agreement, anylabeling, graph
+from toolkit.deployment.agreement import Agreement, Detect
+from toolkit.deployment.loaded import Loaded
 from toolkit.deployment.quantize import MOST_PICTURES, quantized
-from toolkit.networks import builder
-from toolkit.prediction.onnx_detector import ALL, EXTRA, FORMAT, INPUT, SHOWN, SUFFIX, OnnxDetector
+from toolkit.prediction.onnx_detector import EXTRA, FORMAT, INPUT, SUFFIX, OnnxDetector
 
-_LOG = logging.getLogger(__name__)
 MOST_LOST = 0.01  # of AP, in 8-bit integers
 SHOWN_DIFFERENCES = 5  # pictures that a refusal names
 
@@ -33,46 +30,6 @@ class DisagreementError(InputError):
     """The exported network does not find what the original finds; no file was written."""
 
     exit_code = 1
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A checkpoint on the CPU, its network perhaps at another size or with fewer proposals than it was trained with."""
-
-    found: checkpoint.Checkpoint
-    model: Any
-    name: str
-
-    @classmethod
-    def of(cls, run: Path, image_size: int | None = None, proposals: int | None = None) -> Loaded:
-        found = checkpoint.load(checkpoint.find(run))
-        model = builder.restored(found)
-        set_speed(model, image_size, proposals)
-        return cls(found, model, found.meta["architecture"]["name"])
-
-    @property
-    def thresholds(self) -> list[float]:
-        """[K] score thresholds of the labels 1..K."""
-        stored = self.found.meta.get("score_thresholds", {})
-        return [stored.get(name, 0.5) for name in self.found.classes]
-
-    @torch.inference_mode()
-    def detect(self, image: np.ndarray) -> list[np.ndarray]:
-        """boxes, labels, scores of an image [H,W,3] uint8."""
-        (found,) = self.model([torch.from_numpy(image.copy()).permute(2, 0, 1).float().div_(255)])
-        return [found[key].numpy() for key in ("boxes", "labels", "scores")]
-
-
-def set_speed(model: Any, image_size: int | None, proposals: int | None) -> None:
-    """Let a network of torchvision's kind see images of another size (the shorter side, the longest in proportion), or
-    look at fewer proposals. None: as it is."""
-    if (image_size or proposals) and not hasattr(model, "transform"):
-        raise InputError("--image-size, --proposals: not for this network, which has a resize of its own")
-    if image_size:
-        model.transform.max_size = round(model.transform.max_size * image_size / model.transform.min_size[-1])
-        model.transform.min_size = (image_size,)
-    if proposals:
-        model.rpn._post_nms_top_n["testing"] = proposals
 
 
 def export_onnx(
@@ -84,31 +41,32 @@ def export_onnx(
     image_size: int | None = None,
     proposals: int | None = None,
     int8: bool = False,
+    program: str = "",
     each: Callable[[int, int], None] | None = None,
 ) -> Agreement:
     """Write `out`, the best checkpoint of `run` as ONNX, proven equal on a COCO file (default: the run's val.json).
 
     image_size, proposals: other ones than it was trained with, for both sides of the comparison. int8: of the graph
-    that was proven equal the form in 8-bit integers, which is not equal; it may lose MOST_LOST of AP. each(done, total)
-    is called after every image. Raises DisagreementError, with nothing written; InputError, MissingExtra.
+    that was proven equal the form in 8-bit integers, which is not equal; it may lose MOST_LOST of AP. program: a
+    labelling program ("x-anylabeling") that loads the file and a YAML beside it. each(done, total) is called after each
+    image. Raises DisagreementError, with nothing written; InputError, MissingExtra.
     """
-    check_place(out)
+    places = check_place(out, program)
+    if int8 and program:
+        raise InputError("--int8, --for: exclude each other")
     loaded = Loaded.of(run, image_size, proposals)
     document, root, ids = labels_of(run, loaded.found, data, image_root)
-    raw = graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
-    meta = metadata(loaded)
-    exported = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
-    result = agreement.compare(loaded.detect, exported.arrays, document, root, ids, each)
+    raw, meta, pair = _built(loaded, out, program)
+    result = agreement.compare(*pair, document, root, ids, each)
     if not result.without:
-        _without_detections(loaded)
+        _without_detections(loaded, out, program)
     if result.differ:
         raise DisagreementError(
             f"{out}: not written: {len(result.differ)} of {counted(result.pictures, 'picture')} differ: "
             + "; ".join(result.differ[:SHOWN_DIFFERENCES])
         )
     if int8:
-        raw = quantized(raw, calibration_images(document, root))
-        meta["precision"] = "int8"
+        raw, meta["precision"] = quantized(raw, calibration_images(document, root)), "int8"
         exported = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
         result = agreement.compare(loaded.detect, exported.arrays, document, root, ids, each)
         before, after = (value or 0.0 for value in result.ap)
@@ -116,9 +74,26 @@ def export_onnx(
             raise DisagreementError(
                 f"{out}: not written: AP {before:.4f} becomes {after:.4f} in 8-bit integers, more than {MOST_LOST} less"
             )
-    with atomic_write(out) as file:
-        file.write(with_metadata(raw, {**meta, "agreement": json.dumps(result.to_json())}))
+    contents = [with_metadata(raw, {**meta, "agreement": json.dumps(result.to_json())})]
+    if program:
+        name = f"frcnn-{Path(out).stem}-{meta['checkpoint_sha256'][:8]}"
+        contents.append(anylabeling.config(Path(out).name, name, loaded.found.classes))
+    for place, content in zip(places, contents, strict=True):
+        with atomic_write(place) as file:
+            file.write(content)
     return result
+
+
+def _built(loaded: Loaded, out: Path, program: str) -> tuple[bytes, dict[str, str], tuple[Detect, Detect]]:
+    """(the ONNX file without metadata, its metadata, what the network and the file detect in a picture)."""
+    meta = metadata(loaded)
+    if not program:
+        raw = graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
+        exported = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
+        return raw, meta, (loaded.detect, exported.arrays)
+    raw = anylabeling.to_onnx(loaded.model, loaded.thresholds, loaded.name)
+    meta |= {"frcnn_format": program, "input": "as its type dfine", "outputs": ", ".join(anylabeling.OUTPUTS)}
+    return raw, meta, anylabeling.both(loaded.detect, loaded.thresholds, raw)
 
 
 def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[np.ndarray]:
@@ -128,12 +103,15 @@ def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[n
         yield np.asarray(open_image(Path(image_root, image["file_name"])))
 
 
-def check_place(out: Path) -> None:
-    """Raise InputError, before the work begins, when `out` is no new ONNX file."""
+def check_place(out: Path, program: str = "") -> list[Path]:
+    """The files to write. Raises InputError, before the work begins, where `out` is no new ONNX file."""
     if Path(out).suffix.lower() != SUFFIX:
         raise InputError(f"--out {out}: needs a file name that ends with {SUFFIX}")
-    if Path(out).exists():
-        raise InputError(f"--out {out}: is there already; needs a new name")
+    places = [Path(out), *([Path(out).with_suffix(".yaml")] if program else [])]
+    for place in places:
+        if place.exists():
+            raise InputError(f"--out {place}: is there already; needs a new name")
+    return places
 
 
 def labels_of(
@@ -152,18 +130,17 @@ def labels_of(
     return document, root, [theirs[name] for name in found.classes]
 
 
-def _without_detections(loaded: Loaded) -> None:
+def _without_detections(loaded: Loaded, out: Path, program: str) -> None:
     """Where no picture was without detections, as of a network that is not trained: the same graph with a score floor
     that nothing reaches must give none, and not fail."""
-    model = loaded.model
-    floor, model.roi_heads.score_thresh = model.roi_heads.score_thresh, 2.0
+    heads = loaded.model.roi_heads
+    floor, heads.score_thresh = heads.score_thresh, 2.0
     try:
-        empty = with_metadata(graph.to_onnx(model, loaded.thresholds, loaded.name), metadata(loaded))
+        _, _, (_, exported) = _built(loaded, out, program)
     finally:
-        model.roi_heads.score_thresh = floor
-    found = OnnxDetector(Path("empty.onnx"), 1, empty).arrays(agreement.blank(), (*SHOWN, *ALL))
-    if any(len(one) for one in found):
-        raise DisagreementError("the exported network finds objects over a score of 1; no file was written")
+        heads.score_thresh = floor
+    if len(exported(agreement.blank())[0]):
+        raise DisagreementError(f"{out}: not written: it finds objects over a score of 1")
 
 
 def metadata(loaded: Loaded) -> dict[str, str]:

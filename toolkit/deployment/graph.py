@@ -86,22 +86,29 @@ def _nms_as_on_a_cpu(num_classes: int) -> Iterator[None]:
 
 def to_onnx(model: nn.Module, thresholds: Sequence[float], name: str) -> bytes:
     """The ONNX file of a detector, without metadata. thresholds [K]: of the labels 1..K."""
-    module: Any = Detection(traceable.exportable(model, name), thresholds).eval()
     example = torch.randint(0, 256, (*EXAMPLE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     names = [*SHOWN, *ALL]
     axes = {INPUT: {0: "height", 1: "width"}} | {one: {0: "all" if one in ALL else "shown"} for one in names}
+    return export_module(Detection(traceable.exportable(model, name), thresholds), (example,), [INPUT], names, axes)
+
+
+def export_module(
+    module: Any, example: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str], axes: dict
+) -> bytes:
+    """The ONNX file of a module with a `model` of torchvision's kind and `thresholds` of its labels, traced on
+    `example`. axes: {input or output: {dimension: name}} of those that vary."""
     buffer: Any = io.BytesIO()  # which the tracing exporter takes, other than its types say
-    most = max(len(thresholds) + 1, len(module.model.rpn.anchor_generator.sizes))  # classes, or levels of the RPN
+    most = max(len(module.thresholds), len(module.model.rpn.anchor_generator.sizes))  # classes, or levels of the RPN
     with warnings.catch_warnings(), torch.inference_mode(), _nms_as_on_a_cpu(most):
         warnings.simplefilter("ignore")  # the tracer's doubts about Python values: the comparison that follows settles
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
-            module,
-            (example,),
+            module.eval(),
+            example,
             buffer,
             dynamo=False,
-            input_names=[INPUT],
-            output_names=names,
+            input_names=list(inputs),
+            output_names=list(outputs),
             dynamic_axes=axes,
             opset_version=OPSET,
         )

@@ -22,10 +22,14 @@ from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
 TORCHVISIONS: dict[type, type] = {TableRoIAlign: MultiScaleRoIAlign, FewCellsConv2d: nn.Conv2d}  # in place of ours
 
 
-def exportable(model: nn.Module, name: str) -> Any:
+def exportable(model: Any, name: str) -> Any:
     """A copy of a detector with torchvision's own operators, in eval mode on the CPU. Raises InputError."""
     if not isinstance(model, GeneralizedRCNN):
         raise InputError(f"{name}: does not export to ONNX; needs a network of torchvision's kind (fasterrcnn_...)")
+    if model.roi_heads.has_mask():
+        raise InputError(
+            f"{name}: does not export to ONNX, because it has masks; needs a network of boxes alone"
+        )
     plain = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)
     for module in plain.modules():
         module.__class__ = TORCHVISIONS.get(type(module), type(module))

@@ -1,0 +1,75 @@
+"""`frcnn bench RUN`: speed against AP on the user's own images, and which setting to take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from label_tools.text import links
+from label_tools.text.errors import say
+
+FORMS = ("torch", "onnx", "int8")
+
+
+def add(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "bench",
+        help="speed against AP: image size, proposals, torch or ONNX",
+        description="Runs the best checkpoint on its validation images at every combination, each in a process of its "
+        "own, and writes bench.json, bench.csv and bench.html with the settings that no other one beats. Taken over by "
+        "`frcnn export onnx RUN --image-size PX --proposals N`.",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: RUN/bench)")
+    parser.add_argument("--image-size", type=int, nargs="+", default=[], metavar="PX", help="(default: 1, 3/4, 1/2)")
+    parser.add_argument("--proposals", type=int, nargs="+", default=[], metavar="N", help="(default: all, a quarter)")
+    parser.add_argument("--format", nargs="+", choices=FORMS, default=["torch", "onnx"], help="(default: torch onnx)")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="COCO file to measure on (default: RUN/val.json)")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the CPU (default: one a core)")
+    parser.add_argument("--device", default="cpu", help="of the torch format: cpu | cuda | cuda:N (default: cpu)")
+    parser.add_argument("--json", action="store_true", help="print bench.json")
+    links.add_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+
+    from label_tools.text.errors import InputError
+    from toolkit.deployment import bench, bench_page
+    from toolkit.training.progress import Progress
+
+    for name in ("image_size", "proposals"):
+        if bad := [value for value in getattr(args, name) if value < 1]:
+            raise InputError(f"--{name.replace('_', '-')}: found {bad[0]}, needs 1 or more")
+    if args.threads < 0:
+        raise InputError(f"--threads: found {args.threads}, needs 0 or more")
+    out = args.out or args.checkpoint / "bench"
+    progress = Progress()
+
+    def each(done: int, total: int, text: str) -> None:
+        progress.step(f"{done + 1}/{total} {text}", done, total)
+
+    try:
+        result = bench.bench(
+            args.checkpoint,
+            out,
+            image_sizes=args.image_size,
+            proposals=args.proposals,
+            forms=args.format,
+            data=args.data,
+            image_root=args.images,
+            device=args.device,
+            threads=args.threads,
+            each=each,
+        )
+    finally:
+        progress.close()
+    if args.json:
+        say(json.dumps(result, sort_keys=True, indent=1))
+        return 0
+    say(bench_page.table(result))
+    say(bench_page.advice(result))
+    say(f"page: {out / 'bench.html'}")
+    return 0

@@ -1,0 +1,65 @@
+"""A checkpoint's network as it is measured and exported: in full precision, perhaps at another speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from label_tools.text.errors import InputError
+from toolkit import checkpoint, runtime
+from toolkit.networks import builder
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint and its network, perhaps at another size or with fewer proposals than it was trained with."""
+
+    found: checkpoint.Checkpoint
+    model: Any
+    name: str
+
+    @classmethod
+    def of(
+        cls,
+        run: Path,
+        image_size: int | None = None,
+        proposals: int | None = None,
+        device: str = "cpu",
+        threads: int = 0,
+    ) -> Loaded:
+        """threads: of torch on a CPU; 0: as they are."""
+        if threads:
+            torch.set_num_threads(threads)
+        found = checkpoint.load(checkpoint.find(run))
+        model = builder.restored(found)
+        set_speed(model, image_size, proposals)
+        return cls(found, model.to(runtime.choose_device(device)), found.meta["architecture"]["name"])
+
+    @property
+    def thresholds(self) -> list[float]:
+        """[K] score thresholds of the labels 1..K."""
+        stored = self.found.meta.get("score_thresholds", {})
+        return [stored.get(name, 0.5) for name in self.found.classes]
+
+    @torch.inference_mode()
+    def detect(self, image: np.ndarray) -> list[np.ndarray]:
+        """boxes [N,4] XYXY pixels, labels [N] 1..K, scores [N] of an image [H,W,3] uint8."""
+        pixels = torch.from_numpy(image.copy()).to(next(self.model.parameters()).device)
+        (found,) = self.model([pixels.permute(2, 0, 1).float().div_(255)])
+        return [found[key].cpu().numpy() for key in ("boxes", "labels", "scores")]
+
+
+def set_speed(model: Any, image_size: int | None, proposals: int | None) -> None:
+    """Let a network of torchvision's kind see images of another size (the shorter side, the longest in proportion), or
+    look at fewer proposals. None: as it is."""
+    if (image_size or proposals) and not hasattr(model, "transform"):
+        raise InputError("--image-size, --proposals: not for this network, which has a resize of its own")
+    if image_size:
+        model.transform.max_size = round(model.transform.max_size * image_size / model.transform.min_size[-1])
+        model.transform.min_size = (image_size,)
+    if proposals:
+        model.rpn._post_nms_top_n["testing"] = proposals
