@@ -14,7 +14,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
-from toolkit.deployment import agreement, export
+from toolkit.deployment import agreement, bench, bench_page, export
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.networks import traceable
 from toolkit.prediction.onnx_detector import OnnxDetector
@@ -172,3 +172,86 @@ def test_evaluate_runs_without_torch_and_gives_the_numbers_of_the_run(place, tmp
     assert (tmp_path / "out" / "report.html").is_file()
     done = without_torch("evaluate", place / "model.onnx")
     assert done.returncode == 2 and "needs --data FILE" in done.stderr
+
+
+@pytest.mark.slow
+def test_int8_is_written_only_with_an_ap_that_holds(place, tmp_path, monkeypatch):
+    out = tmp_path / "int8.onnx"
+    export.export_onnx(place / "run", out, data=place / "data" / "val.json", int8=True)
+    detector = OnnxDetector(out)
+    assert detector.meta["precision"] == "int8" and "AP_exported" in json.loads(detector.meta["agreement"])
+    assert out.stat().st_size < (place / "model.onnx").stat().st_size / 2
+    monkeypatch.setattr(export, "MOST_LOST", -1.0)  # AP would have to rise by 1
+    with pytest.raises(export.DisagreementError, match="in 8-bit integers, more than"):
+        export.export_onnx(place / "run", tmp_path / "worse.onnx", data=place / "data" / "val.json", int8=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
+
+
+def test_a_network_that_is_not_torchvisions_says_that_it_does_not_export():
+    with pytest.raises(InputError, match="anchors_tiny: does not export to ONNX"):
+        traceable.exportable(torch.nn.Conv2d(3, 3, 3), "anchors_tiny")
+
+
+def test_x_anylabeling_gets_a_file_of_its_type_dfine(place, tmp_path):
+    import onnxruntime
+    import yaml
+
+    out = tmp_path / "model.onnx"
+    result = export.export_onnx(place / "run", out, data=place / "data" / "val.json", program="x-anylabeling")
+    assert not result.differ and result.detections > 0
+    config = yaml.safe_load((tmp_path / "model.yaml").read_bytes())
+    assert (config["type"], config["model_path"], config["classes"]) == ("dfine", "model.onnx", list(NAMES))
+    # what that type feeds and unpacks
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    assert [(one.name, one.shape) for one in session.get_inputs()] == [
+        ("images", [1, 3, 640, 640]),
+        ("orig_target_sizes", [1, 2]),
+    ]
+    picture = np.zeros((1, 3, 640, 640), dtype=np.float32)
+    picture[:, :, 80:560] = np.random.default_rng(3).random((3, 480, 640), dtype=np.float32)
+    size = np.array([[640, 640]], dtype=np.int64)
+    labels, boxes, scores = session.run(None, {"images": picture, "orig_target_sizes": size})
+    assert labels.shape == scores.shape == boxes.shape[:2] and labels.min() >= 0 and labels.max() <= 1
+    assert boxes[..., 1].min() >= 80 - 1e-3 and boxes[..., 3].max() <= 560 + 1e-3  # in the picture, not in the black
+    with pytest.raises(InputError, match=r"another program's model|found format x-anylabeling"):
+        open_detector(out)
+
+
+@pytest.mark.parametrize("height, width", [(48, 640), (480, 640), (640, 333), (640, 640), (37, 500), (900, 100)])
+def test_the_picture_is_found_in_the_square(height, width):
+    from toolkit.deployment import anylabeling
+
+    seen = []
+
+    class Watching(anylabeling.InSquare):
+        def forward(self, images, sizes):
+            return super().forward(images, sizes)
+
+    image = np.random.default_rng(4).integers(1, 256, (height, width, 3), dtype=np.uint8)
+    square, small, _, _ = anylabeling.in_square(image)
+    blob = torch.from_numpy((square / 255).astype(np.float32)).permute(2, 0, 1)[None]
+    nothing = [torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(traceable, "detect", lambda _, cut: seen.append(cut) or nothing)
+        Watching(None, [0.5])(blob, torch.tensor([[640, 640]]))
+    np.testing.assert_array_equal(seen[0].numpy(), small)
+
+
+@pytest.mark.slow
+def test_bench_measures_every_setting_and_names_those_that_are_not_beaten(place, tmp_path):
+    data = place / "data" / "val.json"
+    settings = {"image_sizes": [64], "proposals": [20], "forms": ("torch", "onnx")}
+    result = bench.bench(place / "run", tmp_path / "out", data=data, threads=1, **settings)
+    assert [row["form"] for row in result["rows"]] == ["torch", "onnx"]
+    one, other = result["rows"]
+    assert one["AP"] == pytest.approx(other["AP"], abs=1e-6) and min(one["seconds"], other["seconds"]) > 0
+    assert other["memory_mb"] < one["memory_mb"]  # a process that never loads torch
+    assert sum(row["pareto"] for row in result["rows"]) == 1  # as good and faster: only that one
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".") == sorted(bench.FILES)
+    assert "times as fast as torch, 64 px, 20 proposals" in bench_page.advice(result)
+
+
+def test_pareto_line():
+    rows = [{"seconds": s, "AP": ap} for s, ap in ((1.0, 0.5), (2.0, 0.4), (3.0, 0.5), (4.0, 0.6), (0.5, None))]
+    bench._mark_pareto(rows)
+    assert [row["pareto"] for row in rows] == [True, False, False, True, True]

@@ -118,7 +118,7 @@ def _row(setting: Setting, seen: dict[str, Any], document: dict[str, Any]) -> di
 
 def _mark_pareto(rows: list[dict[str, Any]]) -> None:
     """`pareto`: no other setting is as fast with a higher AP, or as good and faster."""
-    best = -1.0
+    best = -1.0  # a setting without any AP counts as 0
     for row in sorted(rows, key=lambda one: (one["seconds"], -(one["AP"] or 0))):
         row["pareto"] = (row["AP"] or 0) > best
         best = max(best, row["AP"] or 0)

@@ -91,20 +91,25 @@ def _measured(
         "seconds": float(np.median(wall)),
         "cpu_seconds": cpu / len(wall),
         "memory": _peak_memory(),
-        "gpu_memory": _gpu_memory(device),
+        "gpu_memory": _gpu_memory(),
     }
 
 
 def _peak_memory() -> int | None:
     """Bytes that this process held at most; None where the system does not say."""
     try:
+        # not the rusage of Linux, which begins with what the parent held
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass
+    try:
         import resource
     except ImportError:  # Windows
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) * (1 if sys.platform == "darwin" else 1024)
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 
 
-def _gpu_memory(device: str) -> int | None:
+def _gpu_memory() -> int | None:
     torch = sys.modules.get("torch")
     return torch.cuda.max_memory_allocated() if torch is not None and torch.cuda.is_initialized() else None

@@ -27,9 +27,7 @@ def exportable(model: Any, name: str) -> Any:
     if not isinstance(model, GeneralizedRCNN):
         raise InputError(f"{name}: does not export to ONNX; needs a network of torchvision's kind (fasterrcnn_...)")
     if model.roi_heads.has_mask():
-        raise InputError(
-            f"{name}: does not export to ONNX, because it has masks; needs a network of boxes alone"
-        )
+        raise InputError(f"{name}: does not export to ONNX, because it has masks; needs a network of boxes alone")
     plain = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)
     for module in plain.modules():
         module.__class__ = TORCHVISIONS.get(type(module), type(module))
