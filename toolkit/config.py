@@ -77,6 +77,9 @@ class Data:
     copy_paste: float = _field(
         0.0, "share of images that get objects of others pasted in; try 0.5 with few images", unit="SHARE"
     )
+    cached_views: int = _field(
+        0, "frozen body: compute its maps of N augmented views an image once, and keep them; 0: every time", unit="N"
+    )
     group_aspect: bool = _field(True, "batches hold images of alike aspect ratio: less padding", where=RECIPE)
     repeat_rare: float = _field(
         0.0, "repeat images of classes seen in fewer than this share of images (LVIS)", where=RECIPE
@@ -113,7 +116,9 @@ class Schedule:
     patience: int = _field(10, "stop after N evaluations without a better AP; 0: never", where=FIRST, unit="N")
     max_time: float = _field(0.0, "stop after so many minutes, with checkpoints; 0: never", where=FIRST, unit="MIN")
     eval_every: int = _field(1, "epochs between evaluations", unit="N")
-    save_every: float = _field(10.0, "minutes between checkpoints inside an epoch; one after every epoch", where=RECIPE)
+    save_every: float = _field(
+        10.0, "minutes between checkpoints inside an epoch; one after each evaluation", where=RECIPE
+    )
 
 
 @dataclass(frozen=True)
@@ -346,6 +351,7 @@ def check(config: Config) -> None:
         ("accumulate", optimizer.accumulate >= 1, "1 or more"),
         ("workers", data.workers >= -1, "-1 or more"),
         ("cache_mb", data.cache_mb >= 0, "0 or more"),
+        ("cached_views", data.cached_views >= 0, "0 or more"),
         ("repeat_rare", 0 <= data.repeat_rare <= 1, "0 to 1"),
         ("lr", 0 < optimizer.lr < 100, "a number over 0"),
         ("backbone_lr", 0 <= optimizer.backbone_lr < math.inf, "0 or more"),

@@ -48,7 +48,7 @@ class Batches:
         max_bad: int | None = None,
         bad: Iterable[str] = (),
     ) -> None:
-        self.max_bad = max_bad
+        self.dataset, self.max_bad = dataset, max_bad
         self.bad: list[str] = list(bad)
         if workers:  # where processes are forked from a server (Python 3.14), it imports torch once for all of them
             multiprocessing.set_forkserver_preload(["toolkit.data.loader", "albumentations"])
@@ -74,11 +74,7 @@ class Batches:
                 batches = iter(self.loader)
             self._processes = getattr(batches, "_workers", [])
             for images, targets, bad in batches:
-                for reason in bad:
-                    if reason not in self.bad:  # the same file comes again in every epoch
-                        self.bad.append(reason)
-                    if len(self.bad) > (self.max_bad or 0):
-                        raise InputError(_too_many(self.bad, self.max_bad))
+                self.leave_out(bad)
                 yield images, [_as_tensors(target) for target in targets]
         except RuntimeError as error:
             raise worker_lost(error) or error from None
@@ -86,6 +82,14 @@ class Batches:
             if not self._processes:
                 raise
             raise _lost(f"{type(error).__name__}: {error}") from None
+
+    def leave_out(self, reasons: list[str]) -> None:
+        """Note files that could not be read; InputError when there are more than may be left out."""
+        for reason in reasons:
+            if reason not in self.bad:  # the same file comes again in every epoch
+                self.bad.append(reason)
+            if len(self.bad) > (self.max_bad or 0):
+                raise InputError(_too_many(self.bad, self.max_bad))
 
     def close(self) -> None:
         """End the loader processes; they are deaf to the SIGTERM that ends a stuck one."""

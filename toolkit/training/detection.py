@@ -118,7 +118,7 @@ class Detection(Task):
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
         self.sampler.epoch, self.sampler.start = epoch, start
         return iter(self.loader)
 

@@ -11,6 +11,7 @@ from toolkit.config import Config
 from toolkit.data.dataset import Index
 from toolkit.training import loop
 from toolkit.training.detection import Detection
+from toolkit.training.frozen_body import FrozenBody
 from toolkit.training.progress import Progress
 
 
@@ -33,7 +34,8 @@ def fit(
     progress = progress or Progress(quiet=True)
 
     def make() -> Detection:
-        task = Detection(config, train, val, evaluate, processes, resume)
+        kind = FrozenBody if config.data.cached_views else Detection
+        task = kind(config, train, val, evaluate, processes, resume)
         progress.line(task.about)
         return task
 

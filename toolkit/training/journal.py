@@ -14,7 +14,7 @@ from toolkit.training.checkpoints import State
 from toolkit.training.curves import draw_curves
 from toolkit.training.progress import Progress, duration
 
-SECONDS_BETWEEN_CURVES = 10.0  # drawing takes half a second, an epoch of a compact network not much more
+SHARE_OF_DRAWING = 0.02  # of the time between two drawings; it takes a second, an epoch of ten images not much more
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Journal:
             from toolkit.training.tensorboard import Events
 
             self.events = Events(self.folder, self.first_step + 1 if self.resumed else None)
-        self.started, self.drawn, self.stale = time.monotonic(), 0.0, False
+        self.started, self.next_drawing, self.stale = time.monotonic(), 0.0, False
 
     def record(self, **record: Any) -> None:
         self.log.write(**record)
@@ -72,7 +72,7 @@ class Journal:
     def draw(self) -> None:
         """Rewrite results.csv after an epoch, and curves.png at intervals."""
         self.stale = True
-        self._write(draw=time.monotonic() - self.drawn > SECONDS_BETWEEN_CURVES)
+        self._write(draw=time.monotonic() >= self.next_drawing)
 
     def close(self) -> None:
         self.log.close()
@@ -86,7 +86,9 @@ class Journal:
         try:
             run_folder.write_results(self.folder)
             if draw:
+                started = time.monotonic()
                 draw_curves(run_folder.each_metric(self.folder), self.folder / "curves.png")
-                self.drawn, self.stale = time.monotonic(), False
+                now, self.stale = time.monotonic(), False
+                self.next_drawing = now + (now - started) / SHARE_OF_DRAWING
         except InputError as error:
             self.progress.line(f"warning: {error}")

@@ -24,6 +24,8 @@ from toolkit.training.progress import Progress, duration
 from toolkit.training.step import Stepper
 from toolkit.training.task import Task
 
+SHORT_EPOCHS = 10.0  # seconds of epochs that end without an evaluation, after which they are worth a checkpoint
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -218,7 +220,9 @@ class _Loop:
         self._tell(done, train_loss, metrics, is_best)
         if state.batch >= len(self.task):
             state.epoch, state.batch = state.epoch + 1, 0
-        self._save("last", metrics)
+        skipped = metrics is None and self.task.validates  # this epoch ends without an evaluation
+        if not skipped or time.monotonic() - self._last_save() > SHORT_EPOCHS:
+            self._save("last", metrics)
         if self.processes.first:
             self.journal.draw()
 
