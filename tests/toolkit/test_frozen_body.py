@@ -13,7 +13,7 @@ from toolkit import checkpoint, config
 from toolkit.data.dataset import read_index
 from toolkit.networks import builder
 from toolkit.runtime import Processes
-from toolkit.training import engine, fit
+from toolkit.training import engine, fit, frozen_body
 from toolkit.training.frozen_body import FrozenBody, losses_of
 
 NAME = "fasterrcnn_efficientnet_lite0_fpn"
@@ -80,8 +80,8 @@ def test_rpn_and_heads_get_what_the_whole_network_gives_them(tmp_path, first):
 
 def test_a_view_passes_the_body_once_and_only_what_follows_it_learns(tmp_path, first, monkeypatch):
     passes = []
-    seen = FrozenBody._seen
-    monkeypatch.setattr(FrozenBody, "_seen", lambda self, *item: passes.append(1) or seen(self, *item))
+    seen = frozen_body.seen_by
+    monkeypatch.setattr(frozen_body, "seen_by", lambda *given: passes.append(1) or seen(*given))
     index = read_index(draw_data(tmp_path / "data") / "train.json")
     chosen = config.resolve(len(index), {**FLAGS, "weights": str(first)})
     trained = fit.fit(chosen, tmp_path, index, None, None)

@@ -12,7 +12,7 @@ from toolkit.config import Config
 from toolkit.data.dataset import EpochBatches, Index, repeat_factors
 from toolkit.networks import first_weights, registry
 from toolkit.networks.from_config import build_model
-from toolkit.training import engine
+from toolkit.training import engine, frozen_body
 from toolkit.training.out_of_memory import largest
 from toolkit.training.progress import duration
 
@@ -38,10 +38,14 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
         train, config.data.batch_size, config.run.seed, repeats=repeat_factors(train, config.data.repeat_rare)
     )
     steps = -(-len(batches) // config.optimizer.accumulate) * config.schedule.epochs
-    step, loss, detect = _time_an_image(model, train, config.data.batch_size, architecture["norm"], device, dtype)
+    views = config.data.cached_views
+    step, loss, detect, body = _time_an_image(
+        model, train, config.data.batch_size, architecture["norm"], device, dtype, kept=views > 0
+    )
     per_batch, per_evaluation = step * config.data.batch_size, (loss + detect) * (len(val) if val is not None else 0)
     epochs, evaluations = config.schedule.epochs, -(-config.schedule.epochs // config.schedule.eval_every)
     times = {
+        "maps of the body": body * len(train) * min(views, epochs),
         f"training ({per_batch:.2f} s a batch)": per_batch * len(batches) * epochs,
         f"evaluation ({duration(per_evaluation)} each)": per_evaluation * evaluations,
         "report": detect * reported,
@@ -90,9 +94,17 @@ def recipe_lines(config: Config) -> list[str]:
 
 
 def _time_an_image(
-    model: torch.nn.Module, train: Index, batch_size: int, norm: str, device: torch.device, dtype: torch.dtype
-) -> tuple[float, float, float]:
-    """Seconds for one image of the median size: a forward and backward, the losses alone, its detection.
+    model: torch.nn.Module,
+    train: Index,
+    batch_size: int,
+    norm: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    kept: bool,
+) -> tuple[float, float, float, float]:
+    """Seconds for one image of the median size: a forward and backward, the losses alone, its detection, the maps of
+    its body. kept: forward and backward from those maps.
 
     A CPU takes as long for an image alone as for one of a batch (and BatchNorm needs two), a GPU does not.
     """
@@ -111,7 +123,15 @@ def _time_an_image(
         if end - start > LONG:
             break
     list(engine.predict(model, [(images, targets)], device, dtype))
-    return (end - start) / count, (forward - start) / count, (_now(device) - end) / count
+    detected = _now(device)
+    times = [(end - start) / count, (forward - start) / count, (detected - end) / count, 0.0]
+    if kept:
+        seen = frozen_body.seen_by(model, images[0], targets[0], device, dtype)
+        times[3] = _now(device) - detected
+        before = _now(device)
+        engine.total(frozen_body.losses_of(model, [seen]))[0].backward()
+        times[0] = _now(device) - before
+    return times[0], times[1], times[2], times[3]
 
 
 def _now(device: torch.device) -> float:

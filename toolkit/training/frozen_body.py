@@ -66,26 +66,9 @@ class FrozenBody(Detection):
                     if isinstance(item, Unreadable):
                         self.loader.leave_out([item.reason])
                         continue
-                    seen = self.kept[row, view] = self._seen(*item)
+                    seen = self.kept[row, view] = seen_by(self.learner.model, *item, self.device, self.dtype)
                 batch.append(seen)
             yield batch, [seen.target for seen in batch]
-
-    @torch.no_grad()
-    def _seen(self, image: torch.Tensor, target: dict[str, Any]) -> Seen:
-        """The body's maps of one image, as the FPN gets them, in half precision."""
-        model: Any = self.learner.model
-        images, targets = engine.to_device([image], [target], self.device)
-        given: list[dict[str, torch.Tensor]] = []
-        hook = model.backbone.fpn.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-        try:
-            with engine.autocast(self.device, self.dtype):
-                seen, resized = model.transform(images, targets)
-                model.backbone(seen.tensors)
-        finally:
-            hook.remove()
-        height, width = seen.tensors.shape[-2:]
-        maps = {name: value[0].half() for name, value in given[0].items()}
-        return Seen((height, width), seen.image_sizes[0], maps, {**resized[0], "image_id": target["image_id"]})
 
     def losses(self, batch: Any) -> tuple[torch.Tensor, dict[str, float]] | None:
         if not batch[0]:
@@ -95,6 +78,23 @@ class FrozenBody(Detection):
 
     def memory_advice(self, batch: Any) -> str:
         return super().memory_advice(None) + ", or fewer --cached-views"
+
+
+@torch.no_grad()
+def seen_by(model: Any, image: torch.Tensor, target: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Seen:
+    """The body's maps of one image uint8 [3,H,W], as the FPN gets them, in half precision. `model` in train mode."""
+    images, targets = engine.to_device([image], [target], device)
+    given: list[dict[str, torch.Tensor]] = []
+    hook = model.backbone.fpn.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    try:
+        with engine.autocast(device, dtype):
+            seen, resized = model.transform(images, targets)
+            model.backbone(seen.tensors)
+    finally:
+        hook.remove()
+    height, width = seen.tensors.shape[-2:]
+    maps = {name: value[0].half() for name, value in given[0].items()}
+    return Seen((height, width), seen.image_sizes[0], maps, {**resized[0], "image_id": target["image_id"]})
 
 
 def losses_of(model: Any, batch: list[Seen]) -> dict[str, torch.Tensor]:
