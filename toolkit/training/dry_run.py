@@ -38,10 +38,10 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
         train, config.data.batch_size, config.run.seed, repeats=repeat_factors(train, config.data.repeat_rare)
     )
     steps = -(-len(batches) // config.optimizer.accumulate) * config.schedule.epochs
-    views = config.data.cached_views
-    step, loss, detect, body = _time_an_image(
-        model, train, config.data.batch_size, architecture["norm"], device, dtype, kept=views > 0
-    )
+    step, loss, detect = _time_an_image(model, train, config.data.batch_size, architecture["norm"], device, dtype)
+    views, body = config.data.cached_views, 0.0
+    if views:
+        body, step = _time_kept_maps(model, train, device, dtype)
     per_batch, per_evaluation = step * config.data.batch_size, (loss + detect) * (len(val) if val is not None else 0)
     epochs, evaluations = config.schedule.epochs, -(-config.schedule.epochs // config.schedule.eval_every)
     times = {
@@ -94,25 +94,14 @@ def recipe_lines(config: Config) -> list[str]:
 
 
 def _time_an_image(
-    model: torch.nn.Module,
-    train: Index,
-    batch_size: int,
-    norm: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    *,
-    kept: bool,
-) -> tuple[float, float, float, float]:
-    """Seconds for one image of the median size: a forward and backward, the losses alone, its detection, the maps of
-    its body. kept: forward and backward from those maps.
+    model: torch.nn.Module, train: Index, batch_size: int, norm: str, device: torch.device, dtype: torch.dtype
+) -> tuple[float, float, float]:
+    """Seconds for one image of the median size: a forward and backward, the losses alone, its detection.
 
     A CPU takes as long for an image alone as for one of a batch (and BatchNorm needs two), a GPU does not.
     """
     count = batch_size if device.type == "cuda" else min(batch_size, 2 if norm == "batch" else 1)
-    height, width = (int(v) for v in sorted(train.sizes.tolist(), key=lambda s: s[0] * s[1])[len(train) // 2])
-    images = [torch.randint(0, 255, (3, height, width), dtype=torch.uint8) for _ in range(count)]
-    box = torch.tensor([[0.2 * width, 0.2 * height, 0.7 * width, 0.7 * height]])
-    targets = [{"boxes": box, "labels": torch.tensor([1]), "image_id": 0} for _ in images]
+    images, targets = _made_images(train, count)
     model.to(device).train()
     for _ in range(2):  # the first one warms up; where it takes long, that is a small part of it
         start = _now(device)
@@ -123,15 +112,28 @@ def _time_an_image(
         if end - start > LONG:
             break
     list(engine.predict(model, [(images, targets)], device, dtype))
-    detected = _now(device)
-    times = [(end - start) / count, (forward - start) / count, (detected - end) / count, 0.0]
-    if kept:
-        seen = frozen_body.seen_by(model, images[0], targets[0], device, dtype)
-        times[3] = _now(device) - detected
-        before = _now(device)
-        engine.total(frozen_body.losses_of(model, [seen]))[0].backward()
-        times[0] = _now(device) - before
-    return times[0], times[1], times[2], times[3]
+    return (end - start) / count, (forward - start) / count, (_now(device) - end) / count
+
+
+def _time_kept_maps(
+    model: torch.nn.Module, train: Index, device: torch.device, dtype: torch.dtype
+) -> tuple[float, float]:
+    """Seconds for an image's maps, and for a forward and backward from them."""
+    images, targets = _made_images(train, 1)
+    model.train()
+    start = _now(device)
+    seen = frozen_body.seen_by(model, images[0], targets[0], device, dtype)
+    middle = _now(device)
+    engine.total(frozen_body.losses_of(model, [seen]))[0].backward()
+    return middle - start, _now(device) - middle
+
+
+def _made_images(train: Index, count: int) -> tuple[list[torch.Tensor], list[dict]]:
+    """Random pixels of the median size, with a box each."""
+    height, width = (int(v) for v in sorted(train.sizes.tolist(), key=lambda s: s[0] * s[1])[len(train) // 2])
+    images = [torch.randint(0, 255, (3, height, width), dtype=torch.uint8) for _ in range(count)]
+    box = torch.tensor([[0.2 * width, 0.2 * height, 0.7 * width, 0.7 * height]])
+    return images, [{"boxes": box, "labels": torch.tensor([1]), "image_id": 0} for _ in images]
 
 
 def _now(device: torch.device) -> float:
