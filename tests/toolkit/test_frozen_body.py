@@ -11,10 +11,11 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import draw_data
 from toolkit import checkpoint, config
 from toolkit.data.dataset import read_index
-from toolkit.networks import builder
+from toolkit.networks import builder, kept_maps
+from toolkit.networks.kept_maps import losses_of
 from toolkit.runtime import Processes
-from toolkit.training import engine, fit, frozen_body
-from toolkit.training.frozen_body import FrozenBody, losses_of
+from toolkit.training import engine, fit
+from toolkit.training.frozen_body import FrozenBody
 
 NAME = "fasterrcnn_efficientnet_lite0_fpn"
 SIZES = {"min_size": 64, "max_size": 96}
@@ -80,8 +81,8 @@ def test_rpn_and_heads_get_what_the_whole_network_gives_them(tmp_path, first):
 
 def test_a_view_passes_the_body_once_and_only_what_follows_it_learns(tmp_path, first, monkeypatch):
     passes = []
-    seen = frozen_body.seen_by
-    monkeypatch.setattr(frozen_body, "seen_by", lambda *given: passes.append(1) or seen(*given))
+    seen = kept_maps.seen_by
+    monkeypatch.setattr(kept_maps, "seen_by", lambda *given: passes.append(1) or seen(*given))
     index = read_index(draw_data(tmp_path / "data") / "train.json")
     chosen = config.resolve(len(index), {**FLAGS, "weights": str(first)})
     trained = fit.fit(chosen, tmp_path, index, None, None)

@@ -10,9 +10,9 @@ from toolkit import config as recipes
 from toolkit import runtime
 from toolkit.config import Config
 from toolkit.data.dataset import EpochBatches, Index, repeat_factors
-from toolkit.networks import first_weights, registry
+from toolkit.networks import first_weights, kept_maps, registry
 from toolkit.networks.from_config import build_model
-from toolkit.training import engine, frozen_body
+from toolkit.training import engine
 from toolkit.training.out_of_memory import largest
 from toolkit.training.progress import duration
 
@@ -119,12 +119,14 @@ def _time_kept_maps(
     model: torch.nn.Module, train: Index, device: torch.device, dtype: torch.dtype
 ) -> tuple[float, float]:
     """Seconds for an image's maps, and for a forward and backward from them."""
-    images, targets = _made_images(train, 1)
+    images, targets = engine.to_device(*_made_images(train, 1), device)
     model.train()
     start = _now(device)
-    seen = frozen_body.seen_by(model, images[0], targets[0], device, dtype)
-    middle = _now(device)
-    engine.total(frozen_body.losses_of(model, [seen]))[0].backward()
+    with engine.autocast(device, dtype):
+        seen = kept_maps.seen_by(model, images[0], targets[0])
+        middle = _now(device)
+        total = engine.total(kept_maps.losses_of(model, [seen]))[0]
+    total.backward()
     return middle - start, _now(device) - middle
 
 
