@@ -90,6 +90,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         choices=("f1", "counts"),
         help="what thresholds are chosen for, on val: f1 (default), or counts: as many detections as objects",
     )
+    parser.add_argument(
+        "--guarantee",
+        nargs=2,
+        metavar=("WHAT", "SHARE"),
+        help="recall .9 or precision .9: thresholds that keep it on new pictures drawn likewise, 95 %% sure, "
+        "or how many objects to validate on that would need",
+    )
+    parser.add_argument(
+        "--thresholds",
+        nargs="+",
+        metavar="[CLASS=]SCORE",
+        help="store these score thresholds in the run, where predict reads them: of all classes, or of one",
+    )
     parser.add_argument("--resamples", type=int, help="resamples for the intervals; 0: none (default: 1000)")
     parser.add_argument("--seed", type=int, help="of the resamples (default: 0)")
 
@@ -99,7 +112,20 @@ def settings_of(args: argparse.Namespace):
     from toolkit.evaluation.compute import Settings
 
     names = ("iou", "precision", "threshold_for", "resamples", "seed")
-    return Settings(**{name: getattr(args, name) for name in names if getattr(args, name) is not None})
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.guarantee:
+        given["guarantee"] = (args.guarantee[0], _number("--guarantee", args.guarantee[1]))
+    if args.thresholds:
+        pairs = (text.rpartition("=") for text in args.thresholds)
+        given["thresholds"] = {name: _number("--thresholds", value) for name, _, value in pairs}
+    return Settings(**given)
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{option}: found {text}, needs a number from 0 to 1") from None
 
 
 def run(args: argparse.Namespace) -> int:

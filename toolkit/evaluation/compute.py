@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 from label_tools.document import coco_reader
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
+from label_tools.text.messages import unknown
 from toolkit.evaluation.foreign_detections import numbering_hint, to_our_ids
 from toolkit.metrics import at_threshold, curves, statistics
+from toolkit.metrics import guarantee as guarantees
 from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.coco import summary
@@ -35,6 +38,8 @@ class Settings:
     seed: int = 0
     precision: float | None = None  # thresholds reach this precision; None: the middle of those with a high F1
     threshold_for: str = "f1"  # or "counts": as many detections as objects
+    guarantee: tuple[str, float] | None = None  # ("recall", 0.9): thresholds that keep it on new pictures, 95 % sure
+    thresholds: Mapping[str, float] | None = None  # chosen by hand; "" for all classes without one of their own
     confident: float = 0.5  # score from which a detection may accuse a label
 
     def check(self) -> None:
@@ -49,6 +54,23 @@ class Settings:
             raise InputError(f"--threshold-for: found {self.threshold_for}, needs f1 or counts")
         if self.precision is not None and self.threshold_for == "counts":
             raise InputError("--min-precision and --threshold-for counts exclude each other: a threshold serves one")
+        if self.guarantee is not None:
+            what, target = self.guarantee
+            if what not in guarantees.WHAT or not 0 < target < 1:
+                raise InputError(f"--guarantee: found {what} {target:g}, needs recall or precision, over 0 and under 1")
+            if self.precision is not None or self.threshold_for == "counts":
+                raise InputError("--guarantee excludes --min-precision and --threshold-for counts")
+        for name, value in (self.thresholds or {}).items():
+            if not 0 <= value <= 1:
+                raise InputError(f"--thresholds: found {name + '=' if name else ''}{value:g}, needs 0 to 1")
+
+    def by_hand(self, thresholds: Mapping[str, float]) -> dict[str, float]:
+        """Thresholds with those that were chosen by hand in their place. Raises InputError for an unknown class."""
+        given = self.thresholds or {}
+        for name in given:
+            if name and name not in thresholds:
+                raise InputError(unknown("--thresholds: class", name, thresholds))
+        return {name: float(given.get(name, given.get("", value))) for name, value in thresholds.items()}
 
 
 DEFAULTS = Settings()
@@ -172,6 +194,10 @@ def compute_metrics(
         metrics["segm"] = _numbers(match(by_masks), settings, fixed_thresholds)[0]
     hint = numbering_hint(document, detections, metrics["AP"], lambda d: summary(match(read_tables(document, d)))["AP"])
     metrics["warnings"] += [hint] if hint else []
+    if settings.guarantee is not None:
+        metrics["warnings"] += guarantees.unsure(metrics["guarantee"], *settings.guarantee)
+        if fixed_thresholds:
+            metrics["warnings"].append("--guarantee was tested here, but its thresholds are stored on val alone")
     if settings.precision is not None and not fixed_thresholds:
         metrics["warnings"] += _unreached(metrics["thresholds"], settings.precision)
     return Evaluation(metrics, document, detections, tables, matches, lines, chosen, accused)
@@ -187,6 +213,11 @@ def _numbers(
         chosen = count_thresholds(matches.tables, chosen)
     if fixed_thresholds:
         chosen = {name: float(fixed_thresholds.get(name, chosen[name])) for name in chosen}
+    promised = guarantees.guarantee(matches, settings.iou, *settings.guarantee) if settings.guarantee else None
+    sure = {name: one["threshold"] for name, one in (promised or {}).items() if one["threshold"] is not None}
+    if not fixed_thresholds:
+        chosen = {**chosen, **sure}
+    chosen = settings.by_hand(chosen)
     names = matches.tables.class_names
     by_class = np.array([chosen[name] for name in names])
     numbers = {
@@ -206,6 +237,7 @@ def _numbers(
         "error_kinds": error_kinds(matches, by_class),
         "at_thresholds": at_threshold.overall(matches, settings.iou, by_class),
         "histograms": histograms(matches, settings.iou, by_class),
+        "guarantee": promised,
     }
     return numbers, lines, chosen
 

@@ -166,7 +166,7 @@ def evaluate_split(
         cost = (seconds, seconds_looked)
         metrics["look"] = compare_looks(document, plain, detections, look, evaluation.thresholds, cost, settings)
     write_evaluation(run / place_of(split, look), evaluation, image_root)
-    if chosen:
+    if chosen or (own and settings.thresholds):
         key = THRESHOLDS if look else "score_thresholds"
         meta[key] = {**meta.get(key, {}), look.name: evaluation.thresholds} if look else evaluation.thresholds
         checkpoint.update_meta(found.folder, **{key: meta[key]})

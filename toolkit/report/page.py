@@ -166,6 +166,8 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         page["suspect_rows"] = _suspect_rows(where)
         page["num_suspects"] = metrics.get("suspects", 0)
         page["suspect_folder"] = (Path(relative) / "suspects").as_posix()
+        if training.exists and main in ("val", "test"):
+            page["store_command"] = f"frcnn evaluate {folder.as_posix()} --split {main} --thresholds"
         if training.exists:
             page["advise_command"] = f"frcnn advise {folder.as_posix()}/train.json --model {training.run.get('model')}"
     return environment.get_template("page.html.j2").render(page)
