@@ -10,7 +10,8 @@ import pytest
 from tests.toolkit.evaluation_fixtures import document_of, perfect, random_set, ranked_scene, scene
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.intervals import compare, draw_weights, half_samples, intervals, resampled_ap
+from toolkit.metrics.comparison import compare, holm
+from toolkit.metrics.intervals import draw_weights, half_samples, intervals, resampled_ap
 from toolkit.metrics.matching import match
 
 
@@ -189,3 +190,43 @@ def test_half_samples_are_halves_and_their_complements(images):
     assert (weights.sum(1) == images // 2).all()
     both = weights[0:40:2] + weights[1:40:2]
     assert both.max() == 1 and (both.sum(1) == images // 2 * 2).all()
+
+
+def test_holm_by_hand():
+    # sorted 0.01 0.02 0.04: times 3, 2, 1 = 0.03 0.04 0.04; never less than the one before
+    assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_classes_are_compared_with_correction_and_p_better_follows_the_draws():
+    document, detections = scene(7, images=40)
+    a = match(read_tables(document, detections))
+    one_class_worse = [d for d in detections if d["category_id"] != 1 or d["score"] > 0.9]
+    b = match(read_tables(document, one_class_worse))
+    result = compare(a, b, 300)
+    verdicts = {name: one["verdict"] for name, one in result["per_class"].items()}
+    assert verdicts == {"nut": "B is worse", "bolt": "no difference shown", "washer": "no difference shown"}
+    nut = result["per_class"]["nut"]
+    assert nut["p_holm"] == pytest.approx(min(1, 3 * nut["p"]))  # the smallest of three
+    assert nut["p_better"] < 0.01 and result["per_class"]["bolt"]["p_better"] == 0.5
+    assert result["runs"] == [1, 1]
+
+
+def test_seeds_that_differ_widen_the_interval():
+    """A difference that one seed each shows is not shown when seeds of one recipe differ as much."""
+    document, _ = scene(7, images=40)
+    found = perfect(document)
+
+    def run(share, seed):
+        return match(read_tables(document, worse(document, found, share, seed)))
+
+    single = compare(run(0.3, 1), run(0.05, 2), 300)["AP"]
+    assert single["verdict"] == "B is better"
+    a, b = [run(0.3, 1), run(0.02, 3)], [run(0.05, 2), run(0.25, 4)]
+    several = compare(a, b, 300)
+    low, high = several["AP"]["interval"]
+    assert several["runs"] == [2, 2] and several["AP"]["verdict"] == "no difference shown"
+    assert high - low > 2 * (single["interval"][1] - single["interval"][0])
+    # the side's number is the mean of its runs
+    assert several["AP"]["a"] == pytest.approx(np.mean([compare(one, one, 2)["AP"]["a"] for one in a]))

@@ -103,6 +103,18 @@ def test_markdown_and_latex(files, capsys):
     assert {row.count("&") for row in rows} == {8}
 
 
+def test_a_comparison_is_printed_as_a_table_with_names_and_intervals(files, capsys):
+    assert main(words(files, "--compare", str(files / "dt.json"), "--markdown", "--no-report")) == 0
+    table = capsys.readouterr().out.split("\n\n")[2].splitlines()
+    assert table[0].startswith("| number | A = out | B = dt.json | B - A | 95 % interval | p |")
+    assert len({line.count("|") for line in table}) == 1 and "+0.000 to +0.000" in table[2]
+    assert main(["report", str(files / "out"), "--latex"]) == 0
+    text = capsys.readouterr().out
+    assert r"\label{tab:compared}" in text and "P(B $>$ A)" in text and "One trained network each" in text
+    assert main(words(files, "--seeds", str(files / "dt.json"))) == 2
+    assert "--seeds needs --compare" in capsys.readouterr().err
+
+
 def test_a_class_name_cannot_break_a_table():
     from toolkit.report.tables import latex, markdown
 

@@ -15,7 +15,7 @@ from toolkit.__main__ import main
 from toolkit.data.tiles import Tiles
 from toolkit.evaluation.looks import seams
 from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.intervals import compare
+from toolkit.metrics.comparison import compare
 from toolkit.metrics.matching import match
 from toolkit.prediction.looks import tiles_of
 

@@ -38,7 +38,20 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     links.add_option(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument(
-        "--compare", type=Path, metavar="RUN_B", help="is B better? a run, or a COCO results file, on the same images"
+        "--compare",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN_B",
+        help="is B better? a run, or a COCO results file, on the same images; several: one recipe, several seeds",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="with --compare: runs of A's recipe, other seeds",
     )
     parser.add_argument(
         "--also",
@@ -142,8 +155,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("frcnn evaluate: RUN and --annotations, --detections, --out exclude each other")
     if args.folder is None and (args.tiles or args.tta):
         raise InputError("frcnn evaluate: --tiles and --tta need RUN, which detects")
-    for path in [args.compare, *args.also]:
-        if path is not None and not path.exists():
+    if args.seeds and not args.compare:
+        raise InputError("frcnn evaluate: --seeds needs --compare")
+    for path in [*args.compare, *args.seeds, *args.also]:
+        if not path.exists():
             raise InputError(f"{path}: not found; needs a run, an evaluation's folder or a COCO results file")
     from toolkit.report import tables, write_report
 
@@ -202,7 +217,9 @@ def run(args: argparse.Namespace) -> int:
     if args.compare:
         from toolkit.evaluation.comparison import compare_with
 
-        metrics = compare_with(folder, args.compare, settings, device=args.device, batch_size=args.batch_size)
+        metrics = compare_with(
+            folder, args.compare, settings, seeds=args.seeds, device=args.device, batch_size=args.batch_size
+        )
     _print(metrics, args, tables)
     if not args.no_report:
         path = write_report(folder if exported else args.folder or args.out, split)

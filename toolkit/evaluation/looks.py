@@ -10,7 +10,7 @@ from toolkit.data.boxes import corners
 from toolkit.data.tiles import Tiles
 from toolkit.evaluation.compute import Settings
 from toolkit.metrics.arrays import Tables, read_tables
-from toolkit.metrics.intervals import compare
+from toolkit.metrics.comparison import compare
 from toolkit.metrics.matching import Matches, match
 from toolkit.metrics.overlap import pairs
 from toolkit.prediction.looks import Look

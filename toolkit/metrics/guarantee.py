@@ -1,10 +1,10 @@
 """A score threshold that keeps a recall or a precision on new pictures, with 95 % confidence: learn then test.
 
 Each threshold of a grid that was fixed beforehand is a hypothesis, "the recall is under the target there", and is
-tested on the images at hand; thresholds are tried in a fixed order until one is not rejected, so that all which were rejected
-hold together (Angelopoulos et al. 2021, fixed sequence testing). Recall falls with the threshold: from 0 up. Precision
-mostly rises with it: from four starts downwards, a quarter of the error each. The test is the exact binomial one for as
-many independent objects as have the variance that the images show, because objects of one image are alike.
+tested on the images at hand; thresholds are tried in a fixed order until one is not rejected, so that all which were
+rejected hold together (Angelopoulos et al. 2021, fixed sequence testing). Recall falls with the threshold: from 0 up.
+Precision mostly rises with it: from four starts downwards, a quarter of the error each. The test is the exact binomial
+one for as many independent objects as have the variance that the images show, because objects of one image are alike.
 "New pictures" are those drawn as these were; of another camera or season nothing is promised.
 """
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from toolkit.metrics.coco import RECALLS
-from toolkit.metrics.matching import AREA_NAMES, Matches
+from toolkit.metrics.matching import Matches
 
 LEVEL = 0.95
 QUANTILE = 1.96  # of the normal distribution, for LEVEL
@@ -135,9 +135,9 @@ def _intervals_of(
     half = num_images // 2
     scale = np.sqrt(half / (num_images - half))  # 1 for even numbers: a half of n varies as n images do
     for key, threshold in (("AP", None), ("AP50", 0.5), ("AP75", 0.75)):
-        draws = _means(halves, iou_thresholds, threshold)
+        draws = means(halves, iou_thresholds, threshold)
         draws = draws[~np.isnan(draws)]
-        value = _means(whole, iou_thresholds, threshold)[0]
+        value = means(whole, iou_thresholds, threshold)[0]
         if len(draws) < 2 or np.isnan(value):
             result[key] = None
             continue
@@ -158,7 +158,7 @@ def _interval(value: float, mean_of_halves: float, spread: float, num_objects: i
     return centre - reach, centre + reach
 
 
-def _means(ap: np.ndarray, iou_thresholds: np.ndarray, threshold: float | None) -> np.ndarray:
+def means(ap: np.ndarray, iou_thresholds: np.ndarray, threshold: float | None) -> np.ndarray:
     """AP [R,T,K] -> [R], averaged over what is defined; one IoU threshold or all."""
     if threshold is not None:
         t = int(np.argmin(np.abs(iou_thresholds - threshold)))
@@ -167,45 +167,3 @@ def _means(ap: np.ndarray, iou_thresholds: np.ndarray, threshold: float | None) 
     defined = ~np.isnan(flat)
     total = np.where(defined, flat, 0).sum(1)
     return np.divide(total, defined.sum(1), out=np.full(len(flat), np.nan), where=defined.any(1))
-
-
-def compare(a: Matches, b: Matches, resamples: int = 1000, seed: int = 0, *, by_size: bool = False) -> dict:
-    """Paired bootstrap of B - A on the same images: {"AP": {a, b, difference, interval, p, verdict}, "AP50": ...}.
-
-    by_size: also "APs", "APm", "APl", of small, medium and large objects.
-
-    Both use the same draws, so easy and hard images cancel out. p is the
-    two-sided share of draws on the other side of zero. The matches must be of the same images, in the same order.
-    """
-    if a.tables.image_ids != b.tables.image_ids:
-        raise ValueError("a comparison needs the same images in the same order")
-    num_images = len(a.tables.image_ids)
-    weights = draw_weights(num_images, resamples, seed)
-    once = np.ones((1, num_images), np.int64)
-    result: dict = {"resamples": resamples, "seed": seed, "level": LEVEL, "num_images": num_images}
-    for area, name in enumerate(AREA_NAMES if by_size else AREA_NAMES[:1]):
-        draws = resampled_ap(a, weights, area), resampled_ap(b, weights, area)
-        here = resampled_ap(a, once, area), resampled_ap(b, once, area)
-        wanted = (("AP", None), ("AP50", 0.5), ("AP75", 0.75)) if area == 0 else ((f"AP{name[0]}", None),)
-        for key, threshold in wanted:
-            means = [_means(one, a.iou_thresholds, threshold) for one in (*draws, *here)]
-            result[key] = _paired(means[1] - means[0], float(means[2][0]), float(means[3][0]))
-    return result
-
-
-def _paired(difference: np.ndarray, value_a: float, value_b: float) -> dict | None:
-    """From B - A of each draw [R]; None where there is no object."""
-    difference = difference[~np.isnan(difference)]
-    if not len(difference) or np.isnan(value_a) or np.isnan(value_b):
-        return None
-    low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    # + 1: the observed data is one more draw, so p is never exactly 0 (Davison and Hinkley 1997, 4.2)
-    tail = min((difference <= 0).sum(), (difference >= 0).sum())
-    return {
-        "a": value_a,
-        "b": value_b,
-        "difference": value_b - value_a,
-        "interval": [float(low), float(high)],
-        "p": min(1.0, 2 * (int(tail) + 1) / (len(difference) + 1)),
-        "verdict": "B is better" if low > 0 else "B is worse" if high < 0 else "no difference shown",
-    }

@@ -103,6 +103,8 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         objects_of=tables.objects_of,
         interval=tables.interval,
         ends_text=tables.ends_text,
+        compared_table=tables.compared_table,
+        seeds_note=tables.seeds_note,
         sets=tables.sets,
         with_interval=tables.with_interval,
         mean_and_sd=tables.mean_and_sd,

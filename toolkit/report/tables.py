@@ -124,14 +124,38 @@ def _classes(metrics: dict, heading: str) -> list[str]:
 
 def comparison(compare: dict) -> str:
     """A is the run that is evaluated, B the one that it is compared with."""
-    split = f" of the {compare['split']} split" if compare.get("split") else ""
-    lines = [f"compared with B = {compare['name']} on the same {compare['num_images']} images{split}"]
-    if split and compare["split"] == "val":
+    lines = [f"compared with B = {compare['name']} on {_same_images(compare)}"]
+    if compare.get("split") == "val":
         lines[0] += ", which chose epoch and thresholds of A: a test split would not flatter it"
     if "segm" not in compare:
-        return "\n".join([*lines, *_differences(compare)])
-    by_masks = _differences(compare["segm"]) if compare["segm"] else ["n/a: B has no masks"]
-    return "\n".join([*lines, "by boxes:", *_differences(compare), "by masks:", *by_masks])
+        lines += _differences(compare)
+    else:
+        by_masks = _differences(compare["segm"]) if compare["segm"] else ["n/a: B has no masks"]
+        lines += ["by boxes:", *_differences(compare), "by masks:", *by_masks]
+    classes = compare.get("per_class") or {}
+    if 1 < len(classes) <= 20:
+        width = max(5, *map(len, classes))
+        lines += ["", f"{'class':{width}}  AP of B - A, p corrected for {len(classes)} classes"]
+        lines += [f"{name:{width}}  {_difference(one, 'p_holm')}" for name, one in classes.items()]
+    return "\n".join([*lines, *compare.get("notes", []), seeds_note(compare)])
+
+
+def _same_images(compare: dict) -> str:
+    split = f" of the {compare['split']} split" if compare.get("split") else ""
+    return f"the same {compare['num_images']} images{split}"
+
+
+def seeds_note(compare: dict) -> str:
+    """What so many trained networks a side can show."""
+    runs = compare.get("runs") or [1, 1]
+    if sum(runs) == 2:
+        return (
+            "One trained network each: this compares these two, not their recipes. Another seed may decide otherwise; "
+            "--compare B1 B2 B3 --seeds A2 A3 compares runs of several seeds."
+        )
+    return (
+        f"{runs[0]} and {runs[1]} trained networks: the intervals hold what other images and other seeds would change."
+    )
 
 
 def looks(look: dict) -> list[str]:
@@ -155,18 +179,43 @@ def looks(look: dict) -> list[str]:
 
 
 def _differences(compare: dict, keys: tuple[str, ...] = ("AP", "AP50", "AP75")) -> list[str]:
-    lines = []
-    for key in keys:
-        one = compare[key]
-        if one is None:
-            lines.append(f"{key:6} n/a")
-            continue
-        low, high = one["interval"]
-        lines.append(
-            f"{key:6} A {one['a']:.3f}  B {one['b']:.3f}  B - A {one['difference']:+.3f}  "
-            f"95 % interval {low:+.3f} to {high:+.3f}  p {one['p']:.3f}  {one['verdict']}"
-        )
-    return lines
+    return [f"{key:6} {_difference(compare[key], 'p') if compare[key] else 'n/a'}" for key in keys]
+
+
+def _difference(one: dict, p: str) -> str:
+    ends = f"95 % interval {one['interval'][0]:+.3f} to {one['interval'][1]:+.3f}"
+    better = f"P(B > A) {one['p_better']:.2f}  " if "p_better" in one else ""
+    numbers = f"A {one['a']:.3f}  B {one['b']:.3f}  B - A {one['difference']:+.3f}"
+    return f"{numbers}  {ends}  p {one[p]:.3f}  {better}{one['verdict']}"
+
+
+def _compared_rows(compare: dict) -> list[list[str]]:
+    """[name, A, B, B - A, interval, p, P(B > A), verdict] of the numbers, then of the classes' AP."""
+    rows = [
+        (f"{key} {heading}".strip(), of[key], "p") for heading, of in sets(compare) for key in ("AP", "AP50", "AP75")
+    ]
+    classes = compare.get("per_class") or {}
+    rows += [(f"AP {name}", one, "p_holm") for name, one in classes.items() if len(classes) > 1]
+    return [
+        [
+            *(name, number(one["a"]), number(one["b"]), f"{one['difference']:+.3f}"),
+            f"{one['interval'][0]:+.3f} to {one['interval'][1]:+.3f}",
+            *(f"{one[p]:.3f}", f"{one.get('p_better', 0):.2f}", one["verdict"]),
+        ]
+        for name, one, p in rows
+        if one
+    ]
+
+
+def compared_table(compare: dict) -> list[list[str]]:
+    """The comparison as rows of text, the heads first: for the page, for Markdown and for LaTeX."""
+    head = ["number", f"A = {compare.get('a', 'A')}", f"B = {compare['name']}", "B - A", "95 % interval"]
+    return [[*head, "p", "P(B > A)", "answer"], *_compared_rows(compare)]
+
+
+def _compared_caption(compare: dict) -> str:
+    many = "p of classes corrected for their number (Holm). " if len(compare.get("per_class") or {}) > 1 else ""
+    return f"B compared with A on {_same_images(compare)}, paired bootstrap. {many}{seeds_note(compare)}"
 
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
@@ -196,7 +245,12 @@ def _caption(metrics: dict, heading: str) -> str:
 
 def markdown(metrics: dict) -> str:
     """A table per class for a README or an issue; one by boxes and one by masks where there are masks."""
-    return "\n\n".join(_markdown({"split": metrics.get("split"), **one}, heading) for heading, one in sets(metrics))
+    tables = [_markdown({"split": metrics.get("split"), **one}, heading) for heading, one in sets(metrics)]
+    if compared := metrics.get("compare"):
+        lines = [f"| {' | '.join(map(_escape_markdown, row))} |" for row in compared_table(compared)]
+        lines.insert(1, "|---|" + "---:|" * 6 + "---|")
+        tables.append("\n".join([*lines, "", _compared_caption(compared)]))
+    return "\n\n".join(tables)
 
 
 def _markdown(metrics: dict, heading: str) -> str:
@@ -208,25 +262,39 @@ def _markdown(metrics: dict, heading: str) -> str:
 
 def latex(metrics: dict) -> str:
     """A table for a paper, two where there are masks; needs the package booktabs."""
-    return "\n\n".join(_latex({"split": metrics.get("split"), **one}, heading) for heading, one in sets(metrics))
+    tables = [_latex({"split": metrics.get("split"), **one}, heading) for heading, one in sets(metrics)]
+    if compared := metrics.get("compare"):
+        head, *rows = (" & ".join(map(_escape_latex, row)) + r" \\" for row in compared_table(compared))
+        tables.append(_latex_table(_compared_caption(compared), "lrrrrrrl", [head, r"\midrule", *rows], "compared"))
+    return "\n\n".join(tables)
 
 
 def _latex(metrics: dict, heading: str) -> str:
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_escape_latex(_caption(metrics, heading))}.}}",
-        r"\begin{tabular}{l" + "r" * (len(COLUMNS) + 1) + "}",
-        r"\toprule",
-        "class & objects & " + " & ".join(_latex_key(key) for key in COLUMNS) + r" \\",
-        r"\midrule",
-    ]
+    lines = ["class & objects & " + " & ".join(_latex_key(key) for key in COLUMNS) + r" \\", r"\midrule"]
     rows = _rows(metrics)
     for i, (name, cells) in enumerate(rows):
         if name == "all classes" and i == len(rows) - 1 and i:
             lines.append(r"\midrule")
         lines.append(f"{_escape_latex(name)} & " + " & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    label = "detection" + (f"-{heading.split()[-1]}" if heading else "")
+    return _latex_table(f"{_caption(metrics, heading)}.", "l" + "r" * (len(COLUMNS) + 1), lines, label)
+
+
+def _latex_table(caption: str, columns: str, lines: list[str], label: str) -> str:
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_escape_latex(caption)}}}",
+            rf"\label{{tab:{label}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
 
 
 def _latex_key(key: str) -> str:
@@ -236,7 +304,7 @@ def _latex_key(key: str) -> str:
 
 def _escape_latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {c: "\\" + c for c in "&%$#_{}"}
+    special |= {c: "\\" + c for c in "&%$#_{}"} | {c: f"${c}$" for c in "<>"}
     return "".join(special.get(c, c) for c in text)
 
 
