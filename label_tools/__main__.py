@@ -11,7 +11,7 @@ from label_tools.text.errors import exit_code_of
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add every label command to an argparse sub-command group; imports nothing heavy."""
-    from label_tools.commands import check, convert, draw, edit, export, label, split, stats
+    from label_tools.commands import check, convert, draw, edit, export, frames, label, split, stats
 
     convert.add_commands(subparsers)
     export.add_commands(subparsers)
@@ -21,6 +21,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     stats.add_commands(subparsers)
     edit.add_commands(subparsers)
     label.add_commands(subparsers)
+    frames.add_commands(subparsers)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -33,7 +33,7 @@ COMMANDS: tuple[str, ...] = (  # of this package, in commands/; those on labels 
     "demo",
 )
 GROUPS = {  # as help lists them
-    "Labels": "label loop convert check split draw stats merge rename remap export",
+    "Labels": "frames label loop convert check split draw stats merge rename remap export",
     "Training": "advise train crossval curve",
     "Results": "evaluate report predict prelabel",
     "Deployment": "bench serve",

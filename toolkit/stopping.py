@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPING = "stopping after this step; Ctrl-C again leaves at once without saving"
 
 
 class Stopped(Exception):
@@ -28,8 +29,9 @@ class Stopped(Exception):
 class StopSignal:
     """`with StopSignal() as stop:` then poll `stop.requested` (the signal's number or 0) between steps."""
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, text: str = STOPPING) -> None:
         self.requested = 0
+        self.text = text  # what the first signal answers
         self.quiet = quiet
         self._before: dict[int, Any] = {}
 
@@ -54,7 +56,7 @@ class StopSignal:
         self.requested = signum
         if not self.quiet:  # os.write: sys.stderr may be in the middle of a line of its own
             with contextlib.suppress(OSError):
-                os.write(2, b"\nstopping after this step; Ctrl-C again leaves at once without saving\n")
+                os.write(2, f"\n{self.text}\n".encode())
 
 
 @contextlib.contextmanager

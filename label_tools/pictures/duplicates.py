@@ -214,7 +214,8 @@ def _popcount(values: np.ndarray) -> np.ndarray:
 
 _COPY = re.compile(
     r"(?P<name>.+?)(?:[._](?:jpe?g|png|bmp|webp|tiff?|gif|heic))?\.rf\.[0-9A-Za-z_-]{6,}"  # Roboflow
-    r"|(?P<other>.+?)[ _.-](?:aug(?:mented|mentation)?)[ _.-]?\d*",
+    r"|(?P<other>.+?)[ _.-](?:aug(?:mented|mentation)?)[ _.-]?\d*"
+    r"|(?P<film>.+)_frame\d{6,}",  # of `films.frame_name`: one film
     re.IGNORECASE,
 )
 
@@ -222,11 +223,12 @@ _COPY = re.compile(
 def photograph_of(file_name: str) -> str | None:
     """The photograph of which a file is a copy by its name, or None: `a/IMG_1_jpg.rf.0f3c9a12.jpg` -> `a/IMG_1`.
 
-    Known are Roboflow's names and NAME_aug3.jpg. The photograph itself, NAME.jpg, is not a copy by its name.
+    Known are Roboflow's names, NAME_aug3.jpg, and frames of a film, FILM_frame000123.jpg. The photograph itself,
+    NAME.jpg, is not a copy by its name.
     """
     path = PurePosixPath(file_name)
     found = _COPY.fullmatch(path.stem)
-    return str(path.with_name(found["name"] or found["other"])) if found else None
+    return str(path.with_name(found["name"] or found["other"] or found["film"])) if found else None
 
 
 def copies_by_name(file_names: Sequence[str]) -> list[list[int]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 HEIC_SUFFIXES = (".heic", ".heif")
 HAS_HEIC = importlib.util.find_spec("pillow_heif") is not None
-_FILMS = {".mp4": "MP4", ".mov": "MOV", ".avi": "AVI", ".mkv": "MKV", ".webm": "WebM", ".m4v": "M4V", ".mts": "MTS"}
+FILMS = {".mp4": "MP4", ".mov": "MOV", ".avi": "AVI", ".mkv": "MKV", ".webm": "WebM", ".m4v": "M4V", ".mts": "MTS"}
 _RAW = {".cr2": "raw", ".cr3": "raw", ".nef": "raw", ".arw": "raw", ".dng": "raw", ".rw2": "raw", ".orf": "raw"}
 _PHOTOGRAPHS = ({} if HAS_HEIC else dict.fromkeys(HEIC_SUFFIXES, "HEIC")) | {".avif": "AVIF"} | _RAW
 HEIC_REMEDY = "export it as JPEG (magick photo.heic photo.jpg), or install pillow-heif (the extra [heic])"
@@ -26,7 +26,7 @@ def not_read(names: Iterable[str | os.PathLike]) -> str:
     kinds: Counter[str] = Counter()
     for name in names:
         suffix = os.path.splitext(os.fspath(name))[1].lower()
-        if kind := _PHOTOGRAPHS.get(suffix) or _FILMS.get(suffix):
+        if kind := _PHOTOGRAPHS.get(suffix) or FILMS.get(suffix):
             kinds[kind] += 1
     if not kinds:
         return ""
@@ -35,6 +35,8 @@ def not_read(names: Iterable[str | os.PathLike]) -> str:
         ways.append(f"HEIC: {HEIC_REMEDY.replace('export it', 'export them')}")
     if kinds.keys() & {"AVIF", "raw"}:
         ways.append("AVIF and raw: export them as JPEG")
-    if kinds.keys() & set(_FILMS.values()):
-        ways.append("films: save their pictures first (ffmpeg -i film.mp4 -r 2 film_%05d.png)")
+    if kinds.keys() & set(FILMS.values()):
+        ways.append(
+            "films: save pictures of one (frcnn frames FILM --out DIR), or detect in it (frcnn predict RUN FILM)"
+        )
     return f"not read: {', '.join(f'{count} {kind}' for kind, count in kinds.items())}; {'; '.join(ways)}"

@@ -159,7 +159,7 @@ def test_too_many_bands_are_counted_and_the_way_out_is_said(tmp_path):
 def test_what_lies_beside_photographs_and_is_not_read():
     said = not_read(["a.jpg", "IMG_1.HEIC", "IMG_2.heic", "clip.MP4", "x.nef", "notes.txt"])
     counts = "1 MP4, 1 raw" if HAS_HEIC else "2 HEIC, 1 MP4, 1 raw"
-    assert said.startswith(f"not read: {counts}; ") and "ffmpeg" in said
+    assert said.startswith(f"not read: {counts}; ") and "frcnn frames" in said
     assert not_read(["a.jpg", "b.png"]) == ""
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from label_tools.text import links
 from label_tools.text.errors import say
 from toolkit.commands import outline_flags
 from toolkit.commands.evaluate import add_looks
+
+if TYPE_CHECKING:
+    from label_tools.pictures.films import Film
+    from toolkit.prediction.detector import Detector
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -20,7 +25,10 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
     parser.add_argument(
-        "images", nargs="+", help='pictures, folders, "new/*.jpg", a list.txt of paths, or - (paths on standard input)'
+        "images",
+        nargs="+",
+        help='pictures, folders, "new/*.jpg", a list.txt of paths, - (paths on standard input), a film, or the number '
+        "of a camera",
     )
     links.add_option(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: predictions, or predictions-2, ...")
@@ -33,6 +41,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     outline_flags.add(parser, "masks")
     parser.add_argument("--pixel-size", type=float, metavar="MM", help="side of a pixel: areas of masks in mm2, too")
     parser.add_argument("--no-pictures", action="store_true", help="only JSON and CSV")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="of a film: every N-th frame")
     parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="pictures of one size at a time")
     parser.add_argument("--workers", type=int, default=-1, metavar="N", help="threads that read pictures ahead")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
@@ -43,6 +52,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from label_tools.text.errors import FINDINGS, InputError
     from label_tools.text.messages import counted
+    from toolkit.prediction.film import film_in
     from toolkit.prediction.looks import look_of
     from toolkit.prediction.notes import nothing_found
     from toolkit.prediction.open_detector import open_detector
@@ -62,12 +72,17 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None and this_process().world_size > 1:
         raise InputError("--out: needs one folder for all processes of torchrun")
     outlines = outline_flags.outlines(args)
-    files = find_images(args.images)
+    if args.every < 1:
+        raise InputError(f"--every: found {args.every}, needs 1 or more")
+    film = film_in(args.images)
+    files = [] if film else find_images(args.images)
     detector = open_detector(args.checkpoint, args.device)
     look = look_of(detector, args.checkpoint, args.tiles, args.tta, batch_size=args.batch_size)
     detector = look.detector if look else detector
     # before a folder is made: a damaged checkpoint leaves none
     out = args.out or run_folder.create(Path(), "predictions")
+    if film:
+        return _film(detector, film, out, args)
     progress = Progress()
 
     def each(done: int, total: int, error: str) -> None:
@@ -108,3 +123,37 @@ def run(args: argparse.Namespace) -> int:
         read = found.pictures - found.unreadable
         say(nothing_found(args.checkpoint, detector, args.score, found.empty, read, found.below), error=True)
     return FINDINGS if found.unreadable else 0
+
+
+def _film(detector: Detector, film: Film, out: Path, args: argparse.Namespace) -> int:
+    """A film or a camera; Ctrl-C ends it there, with whole files."""
+    from label_tools.text.messages import counted
+    from toolkit.prediction.film import predict_film
+    from toolkit.stopping import Stopped, StopSignal
+    from toolkit.training.progress import Progress
+
+    progress = Progress()
+
+    def each(done: int, total: int) -> None:
+        of = f"{done}/{counted(total, 'frame')}" if total else counted(done, "frame")
+        progress.step(of + progress.time_left(done, total), done, total)
+
+    with StopSignal(text="stopping after this frame; Ctrl-C again leaves at once without the files") as stop:
+        found = predict_film(
+            detector,
+            film,
+            out,
+            score=args.score,
+            outlines=outline_flags.outlines(args),
+            every=args.every,
+            draw=not args.no_pictures,
+            batch_size=args.batch_size,
+            stop=lambda: bool(stop),
+            each=each,
+        )
+        requested = stop.requested
+    progress.close()
+    say(f"{counted(found.objects, 'object')} in {counted(found.pictures, 'frame')}: {out}")
+    if requested:
+        raise Stopped(requested)
+    return 0

@@ -34,6 +34,7 @@ class Picture:
     path: Path | None = None
     pixels: np.ndarray | None = None
     opening: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)  # what results say of it beside its name
 
     def open(self, opening: Mapping[str, Any]) -> np.ndarray:
         """[H,W,3] uint8 RGB. Raises ImageError naming the file."""

@@ -1,0 +1,45 @@
+"""The command `frames`: pictures of a film to label, unlike each other.
+
+frames film.mp4 --out photos --number 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from label_tools.text.errors import FINE
+from label_tools.text.messages import counted
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "frames",
+        help="pictures of a film to label, unlike each other",
+        description="Writes FILM_frame000123.jpg, names by which `frcnn split` keeps the pictures of a film together.",
+    )
+    parser.add_argument("film", type=Path, nargs="+", metavar="FILM")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the pictures go")
+    parser.add_argument("--number", type=int, default=100, metavar="N", help="pictures of each film (default 100)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from label_tools.sets.frames import extract
+
+    for film in args.film:
+        with tqdm(desc=film.name, disable=None) as bar:
+
+            def each(what: str, done: int, of: int, bar: tqdm = bar, name: str = film.name) -> None:
+                bar.total = of or None
+                bar.set_description_str(f"{name}: {what}", refresh=False)
+                bar.update(done - bar.n)
+
+            files, total = extract(film, args.out, args.number, each=each)
+        print(f"{film}: {counted(len(files), 'picture')} of {counted(total, 'frame')}: {args.out}")
+        if len(files) < args.number:
+            print(f"note: {film}: no more than {len(files)} of its frames differ", file=sys.stderr)
+    return FINE

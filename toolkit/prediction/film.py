@@ -1,0 +1,98 @@
+"""Detect in a film or a camera, frame by frame: `frcnn predict` on a film."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from label_tools.pictures.films import Film, FilmWriter, frame_name
+from label_tools.pictures.paint import paint
+from label_tools.text.errors import InputError
+from toolkit.prediction.detector import Detector, over, thresholds_of
+from toolkit.prediction.outlines import MASKS, Outlines
+from toolkit.prediction.output import Journal, write_files
+from toolkit.prediction.predict import Summary, named, record
+from toolkit.prediction.sources import Picture
+from toolkit.prediction.stream import detect_pictures
+
+
+def film_in(sources: list[str]) -> Film | None:
+    """The film or camera that `frcnn predict` was given, opened; None: pictures. InputError for several films."""
+    from label_tools.pictures.films import is_film
+
+    films = [s for s in sources if is_film(Path(s)) or (s.isdecimal() and not Path(s).exists())]
+    if not films:
+        return None
+    if len(sources) > 1:
+        raise InputError(f"{films[0]}: a film and {len(sources) - 1} more; needs one film at a time")
+    return Film(int(films[0]) if films[0].isdecimal() else Path(films[0]))
+
+
+def predict_film(
+    detector: Detector,
+    film: Film,
+    out: Path,
+    *,
+    score: float | None = None,
+    outlines: Outlines | None = None,
+    every: int = 1,
+    draw: bool = True,
+    batch_size: int = 4,
+    stop: Callable[[], bool] = bool,
+    each: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Detect in every `every`-th frame and write `out`: the film with boxes, detections as JSON and CSV, counts.csv.
+
+    stop() is asked after every frame: True ends the film there, and all files are whole. each(done, of) is called after
+    every frame that was looked at; of is 0 where nobody knows. A camera is looked at as fast as the detector can, and
+    its times are those of the clock.
+    """
+    thresholds = thresholds_of(detector, score)
+    outlines = outlines or Outlines(MASKS)
+    place = out / f"{film.name}.mp4"
+    if place.exists():
+        raise InputError(f"{place}: exists, and is never overwritten; use another --out")
+    journal = Journal(out, {"film": film.name, "begun": time.time()})
+    summary, names = Summary(), []
+    total = -(-film.frames // every)
+    frames = _frames(film, every)
+    try:
+        with FilmWriter(place, max(1.0, film.rate / every)) as writer:
+            seen = detect_pictures(detector, frames, batch_size=1 if film.is_camera else batch_size)
+            for one in seen:
+                assert one.pixels is not None, one.picture.name
+                kept = outlines.of(over(one.found, thresholds))
+                if draw:
+                    writer.write(_drawn(one.pixels, named(kept, detector), detector))
+                journal.add(record(one.picture.name, kept, detector, **one.picture.more))
+                names.append(one.picture.name)
+                summary.pictures += 1
+                summary.objects += len(kept)
+                summary.empty += not kept
+                if each:
+                    each(summary.pictures, total)
+                if stop():
+                    break
+        write_files(out, lambda: journal.records(names), detector.categories, thresholds)
+        journal.remove()
+    finally:
+        journal.close()
+    return summary
+
+
+def _frames(film: Film, every: int) -> Iterator[Picture]:
+    begin = time.monotonic()
+    for frame in film:
+        if frame.number % every == 0:
+            at = time.monotonic() - begin if film.is_camera else frame.time
+            more = {"frame": frame.number, "time": round(at, 3)}
+            yield Picture(frame_name(film.name, frame.number), pixels=frame.pixels, more=more)
+
+
+def _drawn(pixels: np.ndarray, detections: list, detector: Detector) -> np.ndarray:
+    names = {one["id"]: one["name"] for one in detector.categories}
+    return np.asarray(paint(Image.fromarray(pixels), detections, names, legend=False))
