@@ -6,10 +6,9 @@ frames film.mp4 --out photos --number 100
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from label_tools.text.errors import FINE
+from label_tools.text.errors import FINE, say
 from label_tools.text.messages import counted
 
 
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.update(done - bar.n)
 
             files, total = extract(film, args.out, args.number, each=each)
-        print(f"{film}: {counted(len(files), 'picture')} of {counted(total, 'frame')}: {args.out}")
+        say(f"{film}: {counted(len(files), 'picture')} of {counted(total, 'frame')}: {args.out}")
         if len(files) < args.number:
-            print(f"note: {film}: no more than {len(files)} of its frames differ", file=sys.stderr)
+            say(f"note: {film}: no more than {len(files)} of its frames differ", error=True)
     return FINE

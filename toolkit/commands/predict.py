@@ -38,6 +38,13 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         help="show detections from this score (default: the checkpoint's own threshold of each class, else 0.5)",
     )
     add_looks(parser)
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="largest picture that is read whole (default: 100 million); with --tiles larger TIFF files are read by "
+        "windows",
+    )
     outline_flags.add(parser, "masks")
     parser.add_argument("--pixel-size", type=float, metavar="MM", help="side of a pixel: areas of masks in mm2, too")
     parser.add_argument("--no-pictures", action="store_true", help="only JSON and CSV")
@@ -67,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--score: found {args.score}, needs 0 to 1")
     if args.pixel_size is not None and not 0 < args.pixel_size < 1e6:
         raise InputError(f"--pixel-size: found {args.pixel_size}, needs a length in mm, more than 0")
+    if args.max_pixels is not None and args.max_pixels < 1:
+        raise InputError(f"--max-pixels: found {args.max_pixels}, needs 1 or more")
     if args.batch_size < 1:
         raise InputError(f"--batch-size: found {args.batch_size}, needs 1 or more")
     if args.out is None and this_process().world_size > 1:
@@ -98,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
             score=args.score,
             outlines=outlines,
             pixel_size=args.pixel_size,
+            max_pixels=args.max_pixels,
             draw=not args.no_pictures,
             batch_size=args.batch_size,
             workers=worker_count(args.workers),

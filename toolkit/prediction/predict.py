@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from label_tools.pictures.our_outputs import drawing_paths
@@ -20,6 +22,7 @@ from toolkit.prediction.stream import detect_pictures
 from toolkit.processes import Processes
 
 ALONE = Processes()
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -43,6 +46,7 @@ def predict(
     score: float | None = None,
     outlines: Outlines | None = None,
     pixel_size: float | None = None,
+    max_pixels: int | None = None,
     draw: bool = True,
     batch_size: int = 4,
     workers: int = 0,
@@ -52,7 +56,8 @@ def predict(
     """Detect in the pictures that `find_images` gave and write `out`. None: another process writes the files.
 
     A call that was killed goes on where it stopped when the same is asked again. share: which of torchrun's processes
-    this is; each takes its part. each(done, of this process, error or "") is called after every picture.
+    this is; each takes its part. max_pixels: of a picture, in place of the detector's limit; a detector on tiles reads
+    larger TIFF files by windows. each(done, of this process, error or "") is called after every picture.
     """
     thresholds = thresholds_of(detector, score)
     outlines = outlines or Outlines(MASKS)
@@ -63,17 +68,23 @@ def predict(
         "thresholds": thresholds,
         "outlines": [outlines.kind, outlines.least],
         "pictures": fingerprint(files),
+        "max_pixels": max_pixels,
     }
     journal = Journal(out, settings, share.rank)
     summary = Summary(pictures=len(files))
     try:
-        mine = [Picture(name, path) for name, (path, _) in zip(names, files)][share.rank :: share.world_size]
+        opening = {} if max_pixels is None else {"max_pixels": max_pixels}
+        mine = [Picture(name, path, opening=opening) for name, (path, _) in zip(names, files)][
+            share.rank :: share.world_size
+        ]
         todo = [picture for picture in mine if picture.name not in journal]
         summary.went_on = len(mine) - len(todo)
         seen = detect_pictures(detector, todo, batch_size=batch_size, workers=workers)
         for done, one in enumerate(seen, 1):
             kept = outlines.of(over(one.found, thresholds))
-            if one.pixels is not None and draw:
+            if draw and one.pixels is not None and not isinstance(one.pixels, np.ndarray):
+                _LOG.warning(f"{one.picture.path}: over the limit of pixels, read by windows and not drawn")
+            elif draw and one.pixels is not None:
                 picture = drawing.draw_detections(Image.fromarray(one.pixels), named(kept, detector))
                 drawing.save_jpeg(picture, drawings[one.picture.name])
             if one.found and not kept:

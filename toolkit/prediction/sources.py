@@ -17,6 +17,7 @@ from label_tools.pictures import images
 from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.pictures.our_outputs import is_drawing
 from label_tools.pictures.unread_files import not_read
+from label_tools.pictures.windows import Windows
 from label_tools.text.errors import InputError
 from label_tools.text.messages import near_paths
 
@@ -36,12 +37,22 @@ class Picture:
     opening: Mapping[str, Any] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)  # what results say of it beside its name
 
-    def open(self, opening: Mapping[str, Any]) -> np.ndarray:
-        """[H,W,3] uint8 RGB. Raises ImageError naming the file."""
+    def open(self, opening: Mapping[str, Any], *, by_windows: bool = False) -> np.ndarray:
+        """[H,W,3] uint8 RGB; by_windows: a TIFF over the limit of pixels as `Windows`, which can be cut like an array.
+
+        Raises ImageError naming the file.
+        """
         if self.pixels is not None:
             return self.pixels
         assert self.path is not None, self.name
-        return np.asarray(images.open_image(self.path, **{**opening, **self.opening}))
+        opening = {**opening, **self.opening}
+        try:
+            return np.asarray(images.open_image(self.path, **opening))
+        except images.ImageError as error:
+            if not by_windows or error.code != "B66" or self.path.suffix.lower() not in (".tif", ".tiff"):
+                raise
+            found: Any = Windows(self.path, opening.get("max_value"))
+            return found
 
 
 def find_images(sources: Sequence[str | os.PathLike]) -> list[tuple[Path, Path]]:

@@ -63,7 +63,8 @@ def _detected(detector: Detector, batch: list[tuple[Picture, np.ndarray]]) -> It
 def _opened(
     detector: Detector, pictures: Iterable[Picture], workers: int, batch_size: int
 ) -> Iterator[tuple[Picture, np.ndarray | None, str]]:
-    open_one = partial(_open, opening=getattr(detector, "opening", {}))
+    by_windows = getattr(detector, "reads_windows", False)
+    open_one = partial(_open, opening=getattr(detector, "opening", {}), by_windows=by_windows)
     if not workers:
         yield from map(open_one, pictures)
         return
@@ -79,9 +80,9 @@ def _opened(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _open(picture: Picture, opening: Mapping[str, Any]) -> tuple[Picture, np.ndarray | None, str]:
+def _open(picture: Picture, opening: Mapping[str, Any], by_windows: bool) -> tuple[Picture, np.ndarray | None, str]:
     try:
-        return picture, picture.open(opening), ""
+        return picture, picture.open(opening, by_windows=by_windows), ""
     except InputError as error:
         return picture, None, str(error)
 

@@ -33,6 +33,8 @@ class Tiled:
     for the memory is read window by window.
     """
 
+    reads_windows = True
+
     def __init__(self, detector: Detector, tiles: Tiles, batch_size: int = 4) -> None:
         self.detector, self.tiles, self.batch_size = detector, tiles, batch_size
         self.name, self.categories = detector.name, detector.categories
