@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import math
 import typing
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,10 @@ class Data:
     workers: int = _field(-1, "loader processes; -1: half the cores, at most 8", unit="N")
     cache_mb: int = _field(512, "memory for decoded images over all workers; 0: none", unit="MB")
     augment: str = _field(
-        "medium", "none, light, medium, strong, or an albumentations FILE (JSON or YAML)", where=FIRST, unit="LEVEL"
+        "medium",
+        "none, light, zoom, medium, strong, or an albumentations FILE (JSON or YAML)",
+        where=FIRST,
+        unit="LEVEL",
     )
     copy_paste: float = _field(
         0.0, "share of images that get objects of others pasted in; try 0.5 with few images", unit="SHARE"
@@ -193,13 +197,39 @@ IMAGES_SEEN: dict[str, int] = {"fasterrcnn_efficientnet_lite0_fpn": 960}
 FEWEST_EPOCHS, MOST_EPOCHS = 6, 60
 EVALUATIONS = 12  # about so many: after each of 60 epochs of ten images they take longer than the training
 
+QUICK = "quick"  # a preset by name alone: the body frozen and its maps kept, a minute on a CPU with a compact network
+QUICK_SEEN, QUICK_MOST_EPOCHS, QUICK_EVALUATIONS = 1920, 192, 3
+QUICK_VIEWS = 480  # over all images, for a view costs a pass through the body; 2 to 16 an image
+QUICK_FROM_ITSELF = 20  # images to which a network of IMAGES_SEEN takes it unasked
 
-def model_recipe(name: str, num_images: int) -> dict[str, Any]:
-    """Defaults that a network changes, for a number of training images."""
+
+def quick(num_images: int) -> dict[str, Any]:
+    """The preset for so many training images."""
+    images = max(num_images, 1)
+    epochs = min(max(round(QUICK_SEEN / images), FEWEST_EPOCHS), QUICK_MOST_EPOCHS)
+    return {
+        "trainable_layers": 0,
+        "cached_views": min(max(QUICK_VIEWS // images, 2), 16),
+        "augment": "zoom",
+        "epochs": epochs,
+        "eval_every": -(-epochs // QUICK_EVALUATIONS),
+        "patience": 0,
+    }
+
+
+def options_of(preset: str, num_images: int) -> dict[str, Any]:
+    """The options of a preset by its name, for so many training images."""
+    return quick(num_images) if preset == QUICK else PRESETS[preset]
+
+
+def model_recipe(name: str, num_images: int, asked: Collection[str] = ()) -> dict[str, Any]:
+    """What a network needs beside the defaults, for so many training images. asked: options that have values."""
     recipe = dict(MODEL_RECIPES.get(name, {}))
     if name in IMAGES_SEEN:
         recipe["epochs"] = min(max(round(IMAGES_SEEN[name] / max(num_images, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
         recipe["eval_every"] = max(1, recipe["epochs"] // EVALUATIONS)
+        if 0 < num_images <= QUICK_FROM_ITSELF and not {"trainable_layers", "cached_views", "norm"} & set(asked):
+            recipe |= quick(num_images)
     return recipe
 
 
@@ -311,14 +341,19 @@ def checked(name: str, value: Any, where: str) -> Any:
 
 def resolve(num_images: int, flags: dict[str, Any], file: dict[str, Any] | None = None, preset: str = "auto") -> Config:
     """The recipe for `num_images` training images from flags, file, model recipe, preset and defaults."""
-    if preset not in ("auto", *PRESETS):
-        raise InputError(unknown("preset", preset, ("auto", *PRESETS)))
+    if preset not in ("auto", *PRESETS, QUICK):
+        raise InputError(unknown("preset", preset, ("auto", *PRESETS, QUICK)))
     file = file or {}
     name = flags.get("model", file.get("model", Model.model))
+    asked = {**file, **flags}
+    if asked.get("weights") == "none":  # nothing that could be frozen
+        asked["trainable_layers"] = 0
     values = {
-        **PRESETS[preset_for(num_images) if preset == "auto" else preset],
-        **model_recipe(name, num_images),
-        **(PRESETS[preset] if preset != "auto" else {}),  # asked for by name: it wins over the model's recipe
+        **options_of(preset_for(num_images) if preset == "auto" else preset, num_images),
+        **model_recipe(name, num_images, asked),
+        **(
+            options_of(preset, num_images) if preset != "auto" else {}
+        ),  # asked for by name: it wins over the model's recipe
         **file,
         **flags,
     }

@@ -40,14 +40,30 @@ def test_flag_beats_file_beats_model_recipe_beats_preset_beats_default():
     assert resolve(50, tiny, {}, "many").schedule.epochs == config.PRESETS["many"]["epochs"]
 
 
-@pytest.mark.parametrize("images, epochs, every", [(10, 60, 5), (40, 24, 2), (160, 6, 1), (1000, 6, 1)])
+@pytest.mark.parametrize("images, epochs, every", [(21, 46, 3), (40, 24, 2), (160, 6, 1), (1000, 6, 1)])
 def test_a_pretrained_network_takes_epochs_by_the_number_of_images(images, epochs, every):
-    # 960 images seen in all: 960 / 40 = 24, 960 / 160 = 6; at least 6, at most 60; about 12 evaluations
+    # 960 images seen in all: 960 / 21 = 45.7, 960 / 40 = 24, 960 / 160 = 6; at least 6; about 12 evaluations
     lite = {"model": "fasterrcnn_efficientnet_lite0_fpn"}
     assert config.resolve(images, lite).schedule.epochs == epochs
     assert config.resolve(images, lite).schedule.eval_every == every
     assert config.resolve(images, {**lite, "epochs": 3}).schedule.epochs == 3
     assert config.resolve(images, lite, preset="many").schedule.epochs == config.PRESETS["many"]["epochs"]
+
+
+@pytest.mark.parametrize(
+    "images, epochs, views, every",
+    # 1920 images seen: 1920 / 10 = 192, / 160 = 12, at least 6; views: 480 / 160 = 3, at least 2, at most 16
+    [(1, 192, 16, 64), (10, 192, 16, 64), (160, 12, 3, 4), (1000, 6, 2, 2)],
+)
+def test_quick_keeps_the_maps_of_a_frozen_body(images, epochs, views, every):
+    lite = {"model": "fasterrcnn_efficientnet_lite0_fpn"}
+    found = config.resolve(images, lite, preset="quick")
+    assert (found.schedule.epochs, found.data.cached_views, found.schedule.eval_every) == (epochs, views, every)
+    assert found.model.trainable_layers == 0 and found.data.augment == "zoom" and found.optimizer.optimizer == "adamw"
+    assert (config.resolve(images, lite) == found) == (images <= 20)  # of itself with few photographs
+    assert config.resolve(images, {**lite, "augment": "none"}, preset="quick").data.augment == "none"
+    for other in ({"trainable_layers": 3}, {"weights": "none"}, {"cached_views": 0}):  # asked for by nobody
+        assert config.resolve(images, {**lite, **other}).data.cached_views == 0
 
 
 @pytest.mark.parametrize("num, name", [(1, "few"), (100, "few"), (101, "some"), (1000, "some"), (1001, "many")])
@@ -169,7 +185,7 @@ def test_a_written_recipe_reads_back(flags):
 
 
 def test_recipes_and_presets_name_only_options_that_exist():
-    for recipe in [*config.PRESETS.values(), *config.MODEL_RECIPES.values()]:
+    for recipe in [*config.PRESETS.values(), config.quick(10), *config.MODEL_RECIPES.values()]:
         for name, value in recipe.items():
             default = config.fields()[name][1].default
             assert type(value) is type(default), name

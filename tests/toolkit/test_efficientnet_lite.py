@@ -12,6 +12,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.networks import builder, first_weights
 from toolkit.networks.efficientnet_lite import EfficientNetLiteFPN, rename
+from toolkit.networks.read_weights import read
 from toolkit.networks.registry import REGISTRY
 
 NAME = "fasterrcnn_efficientnet_lite0_fpn"
@@ -58,7 +59,8 @@ def written_out(state: dict, x: torch.Tensor) -> list[torch.Tensor]:
 @needs_package
 def test_the_body_is_the_formula_with_the_packages_weights():
     model, architecture, about = build()
-    assert "240 of 240 tensors" in about and architecture["eps"] == 1e-3 and architecture["norm"] == "frozen"
+    # 240 of the body and 22 of FPN and heads, those of drawn scenes
+    assert "262 of 262 tensors" in about and architecture["eps"] == 1e-3 and architecture["norm"] == "frozen"
     state = torch.load(first_weights.packaged_file(PACKAGED), weights_only=True)
     x, found = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(0)), []
     model.eval()
@@ -136,3 +138,13 @@ def test_it_has_the_faster_memory_format_wherever_it_is_rebuilt():
         network.load_state_dict(model.state_dict())  # as a checkpoint's weights come in
         weights = [m.weight for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
         assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
+
+
+@needs_package
+def test_fpn_and_heads_begin_with_those_of_drawn_scenes_but_for_the_predictor():
+    model, architecture, _ = build()
+    drawn = read(PACKAGED.heads)
+    state = model.state_dict()
+    assert len(drawn) == 22 and not any("body" in name or "predictor" in name for name in drawn)
+    assert all(torch.equal(state[name], value) for name, value in drawn.items())
+    assert "Apache-2.0; FPN and heads: drawn scenes" in architecture["first_weights"]

@@ -160,5 +160,5 @@ def test_other_files_are_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(InputError, match=r"mine\.json"):
         transforms.build(str(path))
-    with pytest.raises(InputError, match="none, light, medium, strong"):
+    with pytest.raises(InputError, match="none, light, zoom, medium, strong"):
         transforms.build("heavy")

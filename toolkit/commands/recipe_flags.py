@@ -26,9 +26,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     few, some = (config.UP_TO[name] for name in ("few", "some"))
     recipe.add_argument(
         "--preset",
-        choices=("auto", *config.PRESETS),
+        choices=("auto", *config.PRESETS, config.QUICK),
         default="auto",
-        help=f"recipe by number of images: few (to {few}), some (to {some:,}), many (default: by the number of images)",
+        help=f"recipe by number of images: few (to {few}), some (to {some:,}), many (default: by the number of "
+        "images); quick: only what follows a frozen body learns, a minute on a CPU with --model auto",
     )
     recipe.add_argument(
         "--backbone",

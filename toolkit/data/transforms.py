@@ -17,7 +17,7 @@ from label_tools.text.errors import InputError
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-LEVELS = ("none", "light", "medium", "strong")
+LEVELS = ("none", "light", "zoom", "medium", "strong")
 MIN_VISIBLE = 0.3  # a box of which less than this stays inside is no longer a target
 MIN_SIZE = 2.0  # pixels
 
@@ -88,6 +88,9 @@ def _level(name: str) -> list[Any]:
     ]
     if name == "light":
         return light
+    if name == "zoom":  # other sizes and places; never turned, which makes boxes loose
+        zoom = A.Affine(scale=(0.7, 1.4), translate_percent=(-0.12, 0.12), p=0.8, **fill)
+        return [*light, zoom, A.HueSaturationValue(8, 20, 10, p=0.3)]
     colour = [
         A.HueSaturationValue(8, 20, 10, p=0.3),
         A.OneOf([A.GaussianBlur((3, 5), p=1), A.GaussNoise(std_range=(0.01, 0.05), per_channel=False, p=1)], p=0.15),

@@ -86,7 +86,11 @@ def source(name: str, detector: Detector, weights: str) -> Weights | None:
     if weights in ("coco", "imagenet"):
         enum = getattr(detector, weights)
         if isinstance(enum, Packaged):
-            return Weights(packaged(enum), "backbone", origin(detector, weights))
+            body = packaged(enum)
+            if enum.heads is None:
+                return Weights(body, "backbone", origin(detector, weights))
+            whole = {**{f"backbone.body.{name}": value for name, value in body.items()}, **read(enum.heads)}
+            return Weights(whole, "detector", origin(detector, weights))
         if isinstance(enum, Fetched):
             return Weights(_fetched(enum), "backbone", origin(detector, weights))
         if enum is None:

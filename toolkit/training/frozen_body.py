@@ -25,17 +25,17 @@ class FrozenBody(Detection):
 
     def _make_network(self, resume: checkpoint.Checkpoint | None) -> None:
         super()._make_network(resume)
-        model, name = self.learner.model, self.config.model.model
+        model, options, name = self.learner.model, self.config.model, self.config.model.model
         body = list(builder.body_of(model).parameters()) if hasattr(model, "backbone") else []
         if not hasattr(getattr(model, "backbone", None), "fpn") or self.architecture["norm"] != "frozen":
             raise InputError(f"--cached-views: needs a network with an FPN and frozen norms; {name} has others here")
         if any(p.requires_grad for p in body):
             raise InputError(
-                f"--cached-views: needs --trainable-layers 0, found {self.config.model.trainable_layers}: a body that "
-                f"learns gives other maps after every step"
+                f"--cached-views: needs --trainable-layers 0 and first weights, found {options.trainable_layers} "
+                f"and {options.weights}: a body that learns gives other maps after every step"
             )
         if self.processes.world_size > 1:
-            raise InputError("--cached-views: works in one process; leave it out, or torchrun")
+            raise InputError("--cached-views: works in one process; needs --cached-views 0 here")
 
     def _make_batches(self, unreadable: list[str]) -> None:
         super()._make_batches(unreadable)

@@ -1,7 +1,9 @@
-"""`python -m toolkit.training.pretrain_starter --steps 12000 --out FILE`: make the starter weights again.
+"""`python -m toolkit.training.pretrain_starter --model NAME --steps N --out FILE`: make starter weights again.
 
-AdamW, one cycle, batches of endless drawn scenes (`scenes`); no picture is ever seen twice. The file holds the
-weights in half precision and, as metadata, how they were made.
+From drawn scenes (`scenes`), by AdamW with one cycle. `fasterrcnn_tiny_fpn` learns as a whole and never sees a picture
+twice; of `fasterrcnn_efficientnet_lite0_fpn` FPN and heads learn over the frozen ImageNet body, from scenes enlarged by
+chance, for photographs show larger things, each seen twice. The file holds the weights that learned, in half precision
+and without the box predictor where the body is not ours, and, as metadata, how they were made.
 """
 
 from __future__ import annotations
@@ -9,18 +11,27 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from label_tools.text.errors import exit_code_of
-from toolkit import runtime
-from toolkit.networks import builder, first_weights
+from toolkit import config, runtime
+from toolkit.data import transforms
+from toolkit.networks import builder, first_weights, kept_maps, registry
 from toolkit.networks.starter.scenes import SHAPES, scene
 from toolkit.processes import worker_count
-from toolkit.training import engine, schedule
+from toolkit.training import engine, optim, schedule
 from toolkit.training.progress import Progress, duration
+
+WHOLE, HEADS = "fasterrcnn_tiny_fpn", "fasterrcnn_efficientnet_lite0_fpn"
+SIDES = (192, 224, 256)  # of the scenes for the heads
+POOL, TWICE = 64, 2  # scenes whose maps are kept at a time, and how often each is seen
+
+Losses = dict[str, torch.Tensor]
 
 
 class Scenes(torch.utils.data.Dataset):
@@ -42,64 +53,108 @@ def collate(batch: list) -> tuple[list, list]:
     return [image for image, _ in batch], [target for _, target in batch]
 
 
-def pretrain(out: Path, steps: int, batch_size: int, lr: float, side: int, seed: int, device_name: str) -> None:
-    """Train from nothing for `steps` and write `out`."""
-    runtime.seed_everything(seed)
-    device = runtime.choose_device(device_name)
+def losses_of_scenes(model: torch.nn.Module, args: argparse.Namespace, device: torch.device) -> Iterator[Losses]:
+    """The losses of batches of scenes, each new, through the whole network."""
+    scenes, workers = Scenes(args.steps * args.batch_size, args.side, args.seed), worker_count(-1)
+    loader = torch.utils.data.DataLoader(scenes, args.batch_size, num_workers=workers, collate_fn=collate)
+    for images, targets in loader:
+        yield model(*engine.to_device(images, targets, device))
+
+
+def losses_of_kept_maps(model: torch.nn.Module, args: argparse.Namespace, device: torch.device) -> Iterator[Losses]:
+    """The losses of batches of scenes over a frozen body, each scene drawn once and seen twice."""
+    import albumentations as A
+    import cv2
+
+    border = {"border_mode": cv2.BORDER_REFLECT_101}
+    larger = A.Affine(scale=(0.9, 2.6), translate_percent=(-0.1, 0.1), p=0.8, **border)
+    augment = transforms.Augment([A.HorizontalFlip(p=0.5), larger])
+    rng, made = np.random.default_rng(args.seed), 0
+    pool: list[kept_maps.Seen] = []
+    count = args.steps * args.batch_size // TWICE
+    for _ in range(args.steps):
+        while made < count and len(pool) < POOL * TWICE:
+            image, boxes, labels = scene(np.random.default_rng([args.seed + 7, made]), int(rng.choice(SIDES)))
+            image, boxes, kept = augment(image, boxes, made)
+            made += 1
+            target = {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels[kept]), "image_id": made}
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+            images, targets = engine.to_device([pixels], [target], device)
+            pool += [kept_maps.seen_by(model, images[0], targets[0])] * TWICE
+        rows = rng.choice(len(pool), min(args.batch_size, len(pool)), replace=False)
+        batch = [pool[row] for row in rows]
+        for row in sorted(rows, reverse=True):
+            pool.pop(row)
+        yield kept_maps.losses_of(model, batch)
+
+
+def pretrain(args: argparse.Namespace) -> None:
+    """Train for `steps` and write `out`."""
+    runtime.seed_everything(args.seed)
+    device = runtime.choose_device(args.device)
+    heads = args.model == HEADS
     model, _, _ = builder.build(
-        "fasterrcnn_tiny_fpn",
+        args.model,
         len(SHAPES) + 1,
         weights="none",
         trainable_layers=5,
-        norm="batch",
-        batch_size=batch_size,
-        sizes={"min_size": side, "max_size": 2 * side, "box_batch_size_per_image": 64},
+        norm="frozen" if heads else "batch",
+        batch_size=args.batch_size,
+        sizes={"min_size": args.side, "max_size": args.side * 10 // 7, "box_batch_size_per_image": 64},
     )
+    if heads:
+        body = builder.body_of(model)
+        body.load_state_dict(first_weights.packaged(registry.find(HEADS).imagenet), strict=False)
+        body.requires_grad_(False)
     model.to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-2)
-    workers = worker_count(-1)
-    loader = torch.utils.data.DataLoader(
-        Scenes(steps * batch_size, side, seed), batch_size, num_workers=workers, collate_fn=collate
-    )
+    optimizer = optim.make_optimizer(model, config.Optimizer(optimizer="adamw", weight_decay=1e-2))
+    give: Callable[..., Iterator[Losses]] = losses_of_kept_maps if heads else losses_of_scenes
     progress, started = Progress(every=30), time.monotonic()
     means: dict[str, float] = {}
-    for step, (images, targets) in enumerate(loader, 1):
+    for step, found in enumerate(give(model, args, device), 1):
         for group in optimizer.param_groups:
-            group["lr"] = lr * schedule.factor("onecycle", step - 1, steps, 0)
-        total, losses = engine.training_losses(model, images, targets, device, torch.float32)
+            group["lr"] = args.lr * schedule.factor("onecycle", step - 1, args.steps, 0)
+        total, losses = engine.total(found)
         total.backward()
         engine.update(optimizer, clip_norm=10.0)
         for name, value in losses.items():
             means[name] = 0.99 * means.get(name, value) + 0.01 * value
-        left = (time.monotonic() - started) / step * (steps - step)
+        left = (time.monotonic() - started) / step * (args.steps - step)
         text = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in means.items())
-        progress.step(f"step {step}/{steps}  {text}  {duration(left)} left")
-        if step % 1000 == 0 or step == steps:
-            made = {"steps": f"{step} of {steps}", "batch_size": batch_size, "lr": lr, "side": side, "seed": seed}
-            write(out, model, made)
+        progress.step(f"step {step}/{args.steps}  {text}  {duration(left)} left")
+        if step % 1000 == 0 or step == args.steps:
+            state = {k: v for k, v in model.state_dict().items() if not heads or _is_of_heads(k)}
+            asked = {k: v for k, v in vars(args).items() if k not in ("out", "device", "steps")}
+            write(args.out, state, {"steps": f"{step} of {args.steps}", **asked})
     progress.close()
 
 
-def write(out: Path, model: torch.nn.Module, made: dict) -> None:
+def _is_of_heads(name: str) -> bool:
+    return not name.startswith(("backbone.body.", "roi_heads.box_predictor."))
+
+
+def write(out: Path, state: dict[str, torch.Tensor], made: dict[str, Any]) -> None:
     """Half-precision weights and how they were made."""
     from safetensors.torch import save
 
     from label_tools.text.atomic import atomic_write
 
-    state = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
+    state = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in state.items()}
+    state = {k: v.contiguous() for k, v in state.items()}
     with atomic_write(out) as file:
         file.write(save(state, metadata={k: str(v) for k, v in made.items()}))
 
 
 def run(args: argparse.Namespace) -> int:
-    pretrain(args.out, args.steps, args.batch_size, args.lr, args.side, args.seed, args.device)
+    pretrain(args)
     print(args.out)
     return 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=first_weights.STARTER)
+    parser.add_argument("--model", choices=(WHOLE, HEADS), default=WHOLE)
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--lr", type=float, default=2e-3)
