@@ -219,6 +219,7 @@ def test_dry_run_writes_nothing(data, tmp_path):
 def test_the_time_of_a_plan_has_training_judging_and_report(data, tmp_path, monkeypatch, capsys):
     """Of one image a step takes 200 s, its losses 50, its detection 30; 6 images to learn from, 3 of val, 2 of test."""
     monkeypatch.setattr(dry_run, "_time_an_image", lambda *_: (200.0, 50.0, 30.0))
+    monkeypatch.setattr(dry_run, "_time_kept_maps", lambda *_: (10.0, 100.0))
     shutil.copytree(data, tmp_path / "data")
     _test_part(tmp_path / "data", 2)
     command = words(tmp_path / "data", tmp_path, "--epochs", "5", "--eval-every", "2", "--dry-run")
@@ -228,6 +229,9 @@ def test_the_time_of_a_plan_has_training_judging_and_report(data, tmp_path, monk
     # 5 epochs x 3 batches x 2 images x 200 s = 6000; judged after 2, 4 and 5: 3 x 3 x 80 = 720; report: 5 x 30 = 150
     wanted = "about 1:54 h: training (400.00 s a batch) 1:40 h, evaluation (4:00 min each) 12:00 min, report 2:30 min"
     assert f"time       {wanted}\n" in said and "hint" not in said  # the network is the small one already
+    # the pretrained one with 6 images: 16 views x 6 x 10 s = 960; 192 epochs x 3 batches x 2 images x 100 s = 115,200;
+    # judged 3 times: 720; report 150; in all 117,030 s = 32:30 h
+    assert "or         fasterrcnn_efficientnet_lite0_fpn, its own recipe: about 32:30 h (100.00 s an image in" in said
     assert main([*map(str, command), "--model", "fasterrcnn_mobilenet_v3_large_320_fpn", "--no-report"]) == 0
     said = capsys.readouterr().out
     assert (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import torch
 
@@ -17,6 +18,7 @@ from toolkit.training.out_of_memory import largest
 from toolkit.training.progress import duration
 
 LONG = 2.0  # seconds of a step that is not timed again
+ALTERNATIVES = ("fasterrcnn_efficientnet_lite0_fpn", "fasterrcnn_tiny_fpn")  # on a CPU
 HOURS = 3600  # seconds on a CPU from which on a smaller network is named
 
 
@@ -38,20 +40,10 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
         train, config.data.batch_size, config.run.seed, repeats=repeat_factors(train, config.data.repeat_rare)
     )
     steps = -(-len(batches) // config.optimizer.accumulate) * config.schedule.epochs
-    step, loss, detect = _time_an_image(model, train, config.data.batch_size, architecture["norm"], device, dtype)
-    views, body = config.data.cached_views, 0.0
-    if views:
-        body, step = _time_kept_maps(model, train, device, dtype)
-    per_batch, per_evaluation = step * config.data.batch_size, (loss + detect) * (len(val) if val is not None else 0)
-    epochs, evaluations = config.schedule.epochs, -(-config.schedule.epochs // config.schedule.eval_every)
-    times = {
-        "maps of the body": body * len(train) * min(views, epochs),
-        f"training ({per_batch:.2f} s a batch)": per_batch * len(batches) * epochs,
-        f"evaluation ({duration(per_evaluation)} each)": per_evaluation * evaluations,
-        "report": detect * reported,
-    }
+    one = _time(config, model, architecture["norm"], train, device, dtype)
+    times = _times(config, one, len(train), len(batches), len(val) if val is not None else 0, reported)
     seconds = sum(times.values())
-    parts = ", ".join(f"{what} {duration(one)}" for what, one in times.items() if one)
+    parts = ", ".join(f"{what} {duration(spent)}" for what, spent in times.items() if spent)
     moments = {"sgd": 1, "adamw": 2}[config.optimizer.optimizer]
     memory = (total * 4 + learned * 4 * (1 + moments)) / 2**20
     counts = ", ".join(f"{name} {n}" for name, n in zip(train.classes, train.class_counts(), strict=True))
@@ -67,6 +59,7 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
         f"memory     {memory:.0f} MB for weights, gradients and optimiser; activations come on top",
         f"largest    {largest(train, config.model)}: memory must hold {config.data.batch_size} of these",
         f"time       about {duration(seconds)}: {parts}",
+        *(_alternatives(config, train, val, reported, device) if device.type == "cpu" else []),
         *recipe_lines(config),
     ]
     if seconds >= HOURS and device.type == "cpu" and not registry.find(config.model.model).compact:
@@ -91,6 +84,56 @@ def recipe_lines(config: Config) -> list[str]:
         if option.metadata["where"] != recipes.RECIPE:
             lines.setdefault(section, []).append(f"{name} {recipes.value_text(values[name])}")
     return [f"recipe     {section}: {', '.join(words)}" for section, words in lines.items()]
+
+
+@dataclass(frozen=True)
+class _Image:
+    """Seconds for one image: forward and backward, the losses alone, its detection, its maps where they are kept."""
+
+    step: float
+    loss: float
+    detect: float
+    body: float = 0.0
+
+
+def _time(
+    config: Config, model: torch.nn.Module, norm: str, train: Index, device: torch.device, dtype: torch.dtype
+) -> _Image:
+    step, loss, detect = _time_an_image(model, train, config.data.batch_size, norm, device, dtype)
+    if not config.data.cached_views:
+        return _Image(step, loss, detect)
+    body, step = _time_kept_maps(model, train, device, dtype)
+    return _Image(step, loss, detect, body)
+
+
+def _times(config: Config, one: _Image, images: int, batches: int, val: int, reported: int) -> dict[str, float]:
+    """{what: seconds} of a run over `images` in `batches` an epoch, with `val` images to evaluate on."""
+    plan, views = config.schedule, config.data.cached_views
+    per_batch, per_evaluation = one.step * config.data.batch_size, (one.loss + one.detect) * val
+    return {
+        "maps of the body": one.body * images * min(views, plan.epochs),
+        f"training ({per_batch:.2f} s a batch)": per_batch * batches * plan.epochs,
+        f"evaluation ({duration(per_evaluation)} each)": per_evaluation * -(-plan.epochs // plan.eval_every),
+        "report": one.detect * reported,
+    }
+
+
+def _alternatives(config: Config, train: Index, val: Index | None, reported: int, device: torch.device) -> list[str]:
+    """What the other compact networks would take on this CPU, each with its own recipe."""
+    lines = []
+    for name in ALTERNATIVES:
+        if name == config.model.model:
+            continue
+        other = recipes.resolve(len(train), {"model": name, "batch_size": config.data.batch_size})
+        model, architecture, _ = build_model(other, train.classes, load=False)
+        one = _time(other, model, architecture["norm"], train, device, torch.float32)
+        batches = -(-len(train) // other.data.batch_size)
+        times = _times(other, one, len(train), batches, len(val) if val is not None else 0, reported)
+        lines.append(
+            f"or         {name}, its own recipe: about {duration(sum(times.values()))} "
+            f"({one.step:.2f} s an image in training, {one.detect:.2f} s in detection)"
+        )
+    return lines
 
 
 def _time_an_image(
