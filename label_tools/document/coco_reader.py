@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document.annotation_rules import annotation
+from label_tools.document.annotation_rules import annotation, is_plain
 from label_tools.document.box_format import other_format
 from label_tools.document.values import are_numbers, is_too_long, short, whole
 from label_tools.shapes.instances import RefusedError
@@ -26,6 +26,7 @@ from label_tools.text.messages import counted
 from label_tools.text.pause_gc import collector_paused
 
 LARGEST_IMAGE_SIDE = 1_000_000
+_OF_TWINS = ("image_id", "category_id", "iscrowd", "bbox", "segmentation")
 MANY_CROWDS = 0.1  # share of the objects; COCO's own sets have a hundredth
 Size = Callable[[str], tuple[int, int] | None]  # file_name -> width and height of the picture, None: it is not there
 
@@ -275,13 +276,15 @@ def grouping_class(categories: Collection[dict]) -> dict | None:
 def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:
     """(code, text) of boxes that look like [x1, y1, x2, y2] (B47) or like fractions of the image (B48)."""
     boxes, sizes = [], []
+    sides = {key: (image["width"], image["height"]) for key, image in images.items()}
     for item in items:
         if not isinstance(item, dict):
             continue
-        box, image = item.get("bbox"), images.get(key_of(item.get("image_id")))
-        if image is not None and are_numbers(box, 4) and min(box) > -1e300 and max(box) < 1e300:
+        box, key = item.get("bbox"), item.get("image_id")
+        size = sides.get(key if type(key) is int else key_of(key))
+        if size is not None and are_numbers(box, 4) and min(box) > -1e300 and max(box) < 1e300:
             boxes.append(box)
-            sizes.append((image["width"], image["height"]))
+            sizes.append(size)
     return other_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))
 
 
@@ -295,6 +298,19 @@ def _say_crowds(annotations: list[dict], found: Examined) -> None:
         found.say(NOTE, "B58", "annotations", text, fix)
 
 
+def _is_plain(item: Any, images: dict[Any, dict | None], categories: dict[Any, dict], crowd_as_object: bool) -> bool:
+    """Whether an annotation is in our dialect already, its ids and all."""
+    if type(item) is not dict or type(item.get("id")) is not int:
+        return False
+    image_key, category_key = item.get("image_id"), item.get("category_id")
+    if type(image_key) is not int or type(category_key) is not int:
+        return False
+    image, category = images.get(image_key), categories.get(category_key)
+    if image is None or category is None or image["id"] != image_key or category["id"] != category_key:
+        return False
+    return is_plain(item, image["width"], image["height"]) and not (crowd_as_object and item["iscrowd"])
+
+
 def _annotations(
     items: list,
     images: dict[Any, dict | None],
@@ -304,60 +320,64 @@ def _annotations(
     clip: bool,
 ) -> list[dict]:
     kept: list[dict] = []
-    seen: dict[tuple, int] = {}
+    seen: dict[int, int] = {}  # hash of image, class and box -> place in `kept`
     ids: set[int] = set()
     lost: dict[Any, list[int]] = {}  # unknown category -> its annotations
     renumber: tuple[str, str, str] | None = None  # of the first that needs it: code, place, what is wrong
     only = next(iter(categories)) if len(categories) == 1 else None
-    place = ""
+    i = 0
 
     def remark(level: str, code: str, text: str) -> None:
-        found.say(level, code, place, text)
+        found.say(level, code, f"annotations[{i}]", text)
 
     for i, item in enumerate(items):
-        place = f"annotations[{i}]"
-        try:
-            if not isinstance(item, dict):
-                raise RefusedError("B26", f"{type(item).__name__} found, needs an object")
-            image_key, category_key = key_of(item.get("image_id")), key_of(item.get("category_id"))
-            if image_key not in images:
-                raise RefusedError("B43", f"image_id {short(item.get('image_id'))} is not an image of this file")
-            if category_key is None and item.get("category_id") is None:
-                if only is None:
-                    raise RefusedError("B43", "category_id is missing or null, and there are several categories")
-                remark(
-                    WARNING,
-                    "B43",
-                    f'category_id is missing or null; read as the only class, "{categories[only]["name"]}"',
-                )
-                category_key = only
-            if category_key not in categories:
-                lost.setdefault(category_key, []).append(i)
+        if _is_plain(item, images, categories, crowd_as_object):
+            result = item  # shared with the document that was given: never changed below
+        else:
+            try:
+                if not isinstance(item, dict):
+                    raise RefusedError("B26", f"{type(item).__name__} found, needs an object")
+                image_key, category_key = key_of(item.get("image_id")), key_of(item.get("category_id"))
+                if image_key not in images:
+                    raise RefusedError("B43", f"image_id {short(item.get('image_id'))} is not an image of this file")
+                if category_key is None and item.get("category_id") is None:
+                    if only is None:
+                        raise RefusedError("B43", "category_id is missing or null, and there are several categories")
+                    remark(
+                        WARNING,
+                        "B43",
+                        f'category_id is missing or null; read as the only class, "{categories[only]["name"]}"',
+                    )
+                    category_key = only
+                if category_key not in categories:
+                    lost.setdefault(category_key, []).append(i)
+                    continue
+                for name, key in (("image_id", image_key), ("category_id", category_key)):
+                    if type(key) is int and type(item.get(name)) is not int and item.get(name) is not None:
+                        remark(WARNING, "B49", f"{name} {item[name]!r} read as {key}")
+                image = images[image_key]
+                if image is None:
+                    continue  # said with the image
+                if crowd_as_object and item.get("label") != "__ignore__":
+                    item = {**item, "iscrowd": 0}
+                result = annotation(item, image, categories[category_key]["id"], remark, clip)
+            except RefusedError as error:
+                found.say(ERROR, error.code, f"annotations[{i}]", error.text, error.fix)
                 continue
-            for name, key in (("image_id", image_key), ("category_id", category_key)):
-                if type(key) is int and type(item.get(name)) is not int and item.get(name) is not None:
-                    remark(WARNING, "B49", f"{name} {item[name]!r} read as {key}")
-            image = images[image_key]
-            if image is None:
-                continue  # said with the image
-            if crowd_as_object and item.get("label") != "__ignore__":
-                item = {**item, "iscrowd": 0}
-            result = annotation(item, image, categories[category_key]["id"], remark, clip)
-        except RefusedError as error:
-            found.say(ERROR, error.code, place, error.text, error.fix)
-            continue
         key = (result["image_id"], result["category_id"], result["iscrowd"], *result["bbox"])
-        twin = seen.setdefault(key, len(kept))
-        if twin < len(kept) and kept[twin].get("segmentation") == result.get("segmentation"):
+        twin = seen.setdefault(hash(key), len(kept))
+        if twin < len(kept) and all(kept[twin].get(k) == result.get(k) for k in _OF_TWINS):
             remark(WARNING, "B12", "the same object, class and box as an earlier annotation; left out")
             continue
         number = whole(item.get("id"))
         if number is None or number <= 0 or number in ids:
             why = "is that of an earlier one" if number in ids else "is not a whole number above 0"
+            place = f"annotations[{i}]"
             renumber = renumber or ("B41" if number == 0 else "B40", place, f"id {short(item.get('id'))} {why}")
         else:
             ids.add(number)
-            result["id"] = number
+            if result is not item:
+                result["id"] = number
         kept.append(result)
     for category, where in lost.items():
         text = f"category_id {category!r} of {counted(len(where), 'annotation')} is not a category of this file"
@@ -365,6 +385,5 @@ def _annotations(
     if renumber:
         code, place, text = renumber
         found.say(WARNING, code, place, f"{text}; all annotations renumbered from 1")
-        for number, one in enumerate(kept, start=1):
-            one["id"] = number
+        kept = [{**one, "id": number} for number, one in enumerate(kept, start=1)]
     return kept

@@ -98,11 +98,12 @@ def read_coco(
         tally.dropped.update({images_left_out[0]: gone} if gone else {})
     names = {c["id"]: c["name"] for c in document["categories"]}
     of_image: dict[int, list[dict]] = {}
-    for annotation in document["annotations"]:
+    for annotation in document.pop("annotations"):
         of_image.setdefault(annotation["image_id"], []).append(annotation)
+    raw["annotations"].clear()  # each goes when its object is made
     records = []
     for image in progress(document["images"], len(document["images"])) if progress else document["images"]:
-        annotations = of_image.get(image["id"], [])
+        annotations = of_image.pop(image["id"], [])
         try:
             record = _coco_image(image, images, str(source), tally)
         except RefusedError as error:

@@ -36,16 +36,16 @@ def model_scale(width: int, height: int, min_size: int, max_size: int) -> tuple[
 def measure(document: dict, min_size: int = 800, max_size: int = 1333) -> dict[str, np.ndarray]:
     """Arrays over the objects [N], ignore regions left out: category, image (ids), size, model_size,
     aspect_ratio, x and y of the centre as fractions of the image; and objects_per_image [images]."""
-    images = {image["id"]: image for image in document["images"]}
-    scales = {i: model_scale(m["width"], m["height"], min_size, max_size) for i, m in images.items()}
+    sizes = [(image["width"], image["height"]) for image in document["images"]]
+    scales = [model_scale(*size, min_size, max_size) for size in sizes]
+    ids = np.array([image["id"] for image in document["images"]], dtype=np.int64)
+    order = np.argsort(ids)
     objects = [a for a in document["annotations"] if not a["iscrowd"]]
     box = np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4)
     image = np.array([a["image_id"] for a in objects], dtype=np.int64)
-    scale = np.array([scales[i] for i in image.tolist()], dtype=np.float64).reshape(-1, 2)
-    whole = np.array([(images[i]["width"], images[i]["height"]) for i in image.tolist()]).reshape(-1, 2)
-    counts = dict.fromkeys(images, 0)
-    for image_id in image.tolist():
-        counts[image_id] += 1
+    row = order[np.searchsorted(ids, image, sorter=order)]  # of its image
+    scale = np.array(scales, dtype=np.float64).reshape(-1, 2)[row]
+    whole = np.array(sizes, dtype=np.int64).reshape(-1, 2)[row]
     return {
         "category": np.array([a["category_id"] for a in objects], dtype=np.int64),
         "image": image,
@@ -54,7 +54,7 @@ def measure(document: dict, min_size: int = 800, max_size: int = 1333) -> dict[s
         "aspect_ratio": box[:, 3] / box[:, 2],
         "x": (box[:, 0] + box[:, 2] / 2) / whole[:, 0],
         "y": (box[:, 1] + box[:, 3] / 2) / whole[:, 1],
-        "objects_per_image": np.array(list(counts.values()), dtype=np.int64),
+        "objects_per_image": np.bincount(row, minlength=len(ids)),
     }
 
 
