@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from label_tools.text.errors import one_line
 
@@ -41,7 +41,7 @@ class Finding:
         return one_line(f"{self.level} {self.code} {where}: {self.text}" + (f"; {self.fix}" if self.fix else ""))
 
     def as_dict(self) -> dict[str, str]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
