@@ -23,11 +23,15 @@ def advice(result: dict[str, Any]) -> str:
     good = [row for row in rows if row["AP"] >= (best["AP"] if best["AP_low"] is None else best["AP_low"])]
     row = min(good, key=lambda row: row["seconds"])
     own = next((r for r in rows if r["form"] == "torch" and _is_own(r, result)), best)
-    return (
-        f"fastest with an AP in the interval of the best one: {row['form']}, {row['image_size']} px, "
-        f"{row['proposals']} proposals: {own['seconds'] / row['seconds']:.2f} times as fast as "
-        f"{own['form']}, {own['image_size']} px, {own['proposals']} proposals, AP {row['AP'] - own['AP']:+.3f}"
-    )
+    text = f"fastest with an AP in the interval of the best one: {_named(row)}"
+    if row is own:
+        return f"{text}, which is {'the best one itself' if own is best else 'the run as it is'}"
+    times = own["seconds"] / row["seconds"]
+    return f"{text}: {times:.2f} times as fast as {_named(own)}, AP {row['AP'] - own['AP']:+.3f}"
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['form']}, {row['image_size']} px, {row['proposals']} proposals"
 
 
 def _is_own(row: dict[str, Any], result: dict[str, Any]) -> bool:
@@ -54,8 +58,7 @@ def speed_figure(result: dict[str, Any]) -> Figure:
     best = sorted((row for row in rows if row["pareto"]), key=lambda row: row["seconds"])
     lines = [Line("not beaten", [r["seconds"] for r in best], [r["AP"] for r in best], 5, dashed=True)] if best else []
     for row in rows:
-        name = f"{row['form']}, {row['image_size']} px, {row['proposals']} proposals"
-        lines.append(Line(name, [row["seconds"]], [row["AP"]], COLOURS[row["form"]], points=True))
+        lines.append(Line(_named(row), [row["seconds"]], [row["AP"]], COLOURS[row["form"]], points=True))
     columns = ["form", "image_size", "proposals", "seconds", "AP", "AP_low", "AP_high"]
     link = table_link(columns, [[row[key] for key in columns] for row in rows], "bench.csv")
     caption = (
