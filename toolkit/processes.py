@@ -41,11 +41,15 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def core_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def worker_count(wanted: int) -> int:
     """Loader processes. -1: half the cores, at most 8; on one or two cores none, the network needs them. Under
     torchrun the cores are shared by the processes of the machine."""
     if wanted >= 0:
         return wanted
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    cores = core_count() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     return 0 if cores <= 2 else min(8, cores // 2)

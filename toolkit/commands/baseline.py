@@ -9,6 +9,7 @@ from typing import Any
 from label_tools.text import links
 from label_tools.text.errors import say
 from toolkit.commands.baseline_train import RUNS, add_budget, add_data, add_train
+from toolkit.commands.recipe_flags import add_jobs
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -47,6 +48,7 @@ def _add_table(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the table goes (default: here)")
     add_budget(parser)
+    add_jobs(parser)
     parser.set_defaults(run=table, budget="scaled", seed=0, device="auto", runs=RUNS)
 
 
@@ -83,14 +85,16 @@ def list_baselines(args: argparse.Namespace) -> int:
 
 
 def table(args: argparse.Namespace) -> int:
+    from toolkit.experiments.jobs import Job, run_jobs
     from toolkit.single_object import registry, tables
 
     names = list(dict.fromkeys(registry.find(name).name for name in args.names)) or list(registry.REGISTRY)
     if not args.read:
         folders = {"dominant": args.dominant, "largest": args.largest}
         _check_before_hours(args, [registry.REGISTRY[name].data for name in names], folders)
-        for name in names:
-            tables.make(name, folders, args.runs, args.budget, args.seed, args.device)
+        words = {key: getattr(args, key) for key in ("budget", "seed", "device")}
+        words |= {"folders": folders, "root": args.runs}
+        run_jobs([Job(n, tables.make, {"name": n, **words}) for n in names], workers=args.jobs, ray=args.ray)
     path = tables.write(args.out, args.runs, names, args.budget)
     say(f"table: {path}")
     return 0

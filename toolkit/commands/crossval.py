@@ -8,6 +8,7 @@ from pathlib import Path
 from label_tools.text import links
 from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
+from toolkit.commands.recipe_flags import add_jobs, at_once
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -25,6 +26,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--name", default="crossval", help="folder in --runs (default: crossval)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
     parser.add_argument("--json", action="store_true", help="print metrics.json")
+    add_jobs(parser)
     recipe_flags.add_flags(parser)
     parser.set_defaults(run=run)
 
@@ -41,7 +43,13 @@ def run(args: argparse.Namespace) -> int:
 
     out = args.runs / args.name
     metrics = crossval(
-        args.data, out, args.folds, image_root=args.images, group_by=args.group_by, **training_options(args)
+        args.data,
+        out,
+        args.folds,
+        image_root=args.images,
+        group_by=args.group_by,
+        **at_once(args),
+        **training_options(args),
     )
     if args.json:
         import json

@@ -9,6 +9,7 @@ from label_tools.text import links
 from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
 from toolkit.commands.crossval import training_options
+from toolkit.commands.recipe_flags import add_jobs, at_once
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -40,6 +41,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--name", default="curve", help="folder in --runs (default: curve)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
     parser.add_argument("--json", action="store_true", help="print curve.json")
+    add_jobs(parser)
     recipe_flags.add_flags(parser)
     parser.set_defaults(run=run)
 
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     out = args.runs / args.name
     options = training_options(args, leave_out=("seed",))
-    result = label_curve(args.data, out, args.fractions, args.seeds, image_root=args.images, **options)
+    result = label_curve(args.data, out, args.fractions, args.seeds, image_root=args.images, **at_once(args), **options)
     if args.json:
         import json
 

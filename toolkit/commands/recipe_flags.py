@@ -49,6 +49,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"Only in recipe files: {left}."
 
 
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """`--jobs` and `--ray`, of commands that train several runs."""
+    text = "trainings at once, each on a GPU of its own or on its share of the cores (default: 1)"
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help=text)
+    text = 'on a Ray cluster that reads and writes the same files, "auto" for the one of this machine (extra ray)'
+    parser.add_argument("--ray", metavar="ADDRESS", help=text)
+
+
+def at_once(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags of `add_jobs` say."""
+    return {"jobs": args.jobs, "ray": args.ray}
+
+
 def _add(group: argparse._ArgumentGroup, name: str, option: dataclasses.Field, *, hidden: bool) -> None:
     flag, about = "--" + name.replace("_", "-"), option.metadata
     text = f"{about['help']} (default: {default_text(name)})".replace("%", "%%")

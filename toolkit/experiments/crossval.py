@@ -23,6 +23,7 @@ from toolkit.evaluation.compute import DEFAULTS, Settings, compute_metrics
 from toolkit.evaluation.detections import read_detections
 from toolkit.evaluation.evaluate import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.experiments.jobs import Job, run_jobs
 from toolkit.run import Run, train
 from toolkit.training import run_folder
 
@@ -38,12 +39,14 @@ def crossval(
     image_root: Path | None = None,
     group_by: str | None = None,
     settings: Settings = DEFAULTS,
+    jobs: int = 1,
+    ray: str | None = None,
     **options: Any,
 ) -> dict:
     """Train a network per fold into out/foldN, pool what they detect, write the evaluation into `out`. -> metrics.
 
-    options: those of `toolkit.run.train`; `seed` also deals the folds. Folds that are done are kept, so the same call
-    again goes on where it was stopped. Raises what training raises.
+    jobs, ray: as `run_jobs` has them. options: those of `toolkit.run.train`; `seed` also deals the folds. Folds that
+    are done are kept, so the same call again goes on where it was stopped. Raises what training raises.
     """
     seed = options.get("seed", 0)
     if folds < LEAST_FOLDS:
@@ -52,11 +55,12 @@ def crossval(
         )
     own_folders.claim(out, "cross-validation")
     names = _write_folds(annotations, out / "labels", folds, seed, image_root, group_by)
+    folds_left = [name for name in names if not (out / name / "test" / "metrics.json").is_file()]
+    todo = {name: {"run": out / name, "labels": out / "labels" / name, "options": options} for name in folds_left}
+    run_jobs([Job(name, train_and_evaluate, words) for name, words in todo.items()], workers=jobs, ray=ray)
     rows, detections = [], []
     for i, name in enumerate(names):
         run = out / name
-        if not (run / "test" / "metrics.json").is_file():
-            _train_fold(run, out / "labels" / name, options)
         metrics = json.loads((run / "test" / "metrics.json").read_bytes())
         rows.append({"fold": i + 1, **{k: metrics[k] for k in ("AP", "AP50", "AP75", "num_images", "num_objects")}})
         detections += read_detections(run / "test" / "detections.json")
@@ -113,10 +117,11 @@ def _joined(parts: list[dict], root: str) -> dict:
     }
 
 
-def _train_fold(run: Path, labels: Path, options: dict[str, Any]) -> None:
+def train_and_evaluate(run: Path, labels: Path, options: dict[str, Any], split: str = "test") -> None:
+    """A job: train on a folder of labels into `run`, or go on, until `split` is evaluated."""
     train_or_resume(run, labels, options)
-    if not (run / "test" / "metrics.json").is_file():
-        evaluate_run(run, "test")
+    if not (run / split / "metrics.json").is_file():
+        evaluate_run(run, split)
 
 
 def train_or_resume(run: Path, labels: Path, options: dict[str, Any]) -> None:

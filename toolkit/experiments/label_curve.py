@@ -14,7 +14,8 @@ from label_tools.pictures.images import sizes_below
 from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_csv, write_json
-from toolkit.experiments.crossval import train_or_resume
+from toolkit.experiments.crossval import train_and_evaluate
+from toolkit.experiments.jobs import Job, run_jobs
 from toolkit.metrics.learning import learning_curve
 
 
@@ -25,12 +26,15 @@ def label_curve(
     seeds: list[int],
     *,
     image_root: Path | None = None,
+    jobs: int = 1,
+    ray: str | None = None,
     **options: Any,
 ) -> dict:
     """Train on each fraction of data/train.json with each seed, evaluate on the same split, fit. -> curve.json.
 
     A part of a seed is contained in its larger parts. Evaluated on data/test.json where there is one, else on
-    val.json. Trainings that are done are kept. options: those of `toolkit.run.train`, seed aside.
+    val.json. Trainings that are done are kept. jobs, ray: as
+    `jobs.run_jobs` has them. options: those of `toolkit.run.train`, seed aside.
     """
     for fraction in fractions:
         if not 0 < fraction <= 1:
@@ -42,25 +46,30 @@ def label_curve(
     document = coco_file.read(data / "train.json", sizes=sizes_below, images=image_root)
     root = image_root or coco_file.image_root(document, data / "train.json")
     split = "test" if (data / "test.json").is_file() else "val"
-    points = []
-    for seed in seeds:
-        for fraction in sorted(set(fractions)):
-            name = f"labels-{round(100 * fraction)}-seed-{seed}"
-            part = part_of(document, fraction, seed)
-            if not (out / name / split / "metrics.json").is_file():
-                _train_part(out, name, part, data, root, image_root, {**options, "seed": seed})
-            metrics = json.loads((out / name / split / "metrics.json").read_bytes())
-            points.append(
-                {
-                    "fraction": fraction,
-                    "seed": seed,
-                    "num_images": len(part["images"]),
-                    "num_objects": len(part["annotations"]),
-                    "AP": metrics["AP"],
-                    "AP50": metrics["AP50"],
-                    "run": name,
-                }
-            )
+    todo, points = [], []
+    pairs = [(seed, fraction) for seed in seeds for fraction in sorted(set(fractions))]
+    for seed, fraction in pairs:
+        name = f"labels-{round(100 * fraction)}-seed-{seed}"
+        if not (out / name / split / "metrics.json").is_file():
+            labels = _write_part(out / "labels" / name, part_of(document, fraction, seed), data, root, image_root)
+            words = {"run": out / name, "labels": labels, "options": {**options, "seed": seed}, "split": split}
+            todo.append(Job(name, train_and_evaluate, words))
+    run_jobs(todo, workers=jobs, ray=ray)
+    for seed, fraction in pairs:
+        name = f"labels-{round(100 * fraction)}-seed-{seed}"
+        part = part_of(document, fraction, seed)
+        metrics = json.loads((out / name / split / "metrics.json").read_bytes())
+        points.append(
+            {
+                "fraction": fraction,
+                "seed": seed,
+                "num_images": len(part["images"]),
+                "num_objects": len(part["annotations"]),
+                "AP": metrics["AP"],
+                "AP50": metrics["AP50"],
+                "run": name,
+            }
+        )
     defined = [p for p in points if p["AP"] is not None]
     result = {"points": points, "split": split, "fit": learning_curve(defined)}
     with own_folders.together(out, "curve") as made:
@@ -96,16 +105,8 @@ def part_of(document: dict, fraction: float, seed: int) -> dict:
     }
 
 
-def _train_part(
-    out: Path,
-    name: str,
-    part: dict,
-    data: Path,
-    root: Path,
-    image_root: Path | None,
-    options: dict[str, Any],
-) -> None:
-    labels = out / "labels" / name
+def _write_part(labels: Path, part: dict, data: Path, root: Path, image_root: Path | None) -> Path:
+    """A folder of labels with `part` as train.json; -> the folder."""
     part = {**part, "info": {**part.get("info", {}), "image_root": os.path.relpath(root.resolve(), labels.resolve())}}
     coco_file.write(part, labels / "train.json")
     for other in ("val", "test"):
@@ -117,7 +118,7 @@ def _train_part(
                 "image_root": os.path.relpath(where.resolve(), labels.resolve()),
             }
             coco_file.write(document, labels / f"{other}.json")
-    train_or_resume(out / name, labels, options)
+    return labels
 
 
 def write_page(out: Path, result: dict) -> Path:
