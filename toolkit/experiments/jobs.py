@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from label_tools.text import log_lines
-from label_tools.text.errors import InputError, MachineError, MissingExtra
+from label_tools.text.errors import InputError, MachineError, MissingExtra, say
 from toolkit.processes import core_count
 from toolkit.stopping import Stopped, StopSignal
 
@@ -198,7 +198,7 @@ def _child(job: Job, pipe: Any) -> None:
         except BaseException as error:
             import traceback
 
-            sys.stderr.write(traceback.format_exc())
+            say(traceback.format_exc(), error=True)
             pipe.send(("error", RuntimeError(f"{job.name}: {type(error).__name__}: {error}")))
 
 
