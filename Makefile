@@ -27,6 +27,7 @@ demo: .venv/ready
 test: .venv/ready
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n auto --dist loadfile $(TESTS)
 
+# FRCNN_MUTATIONS=18000 FRCNN_KILLS=50 before a release: 200,000 damaged inputs, 200 kills; each file alone takes minutes
 test-slow: .venv/ready
 	@$(PYTHON) -m pytest -q -m slow $(TESTS)
 

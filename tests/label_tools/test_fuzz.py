@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,5 +48,5 @@ def test_a_few_hundred_mutations(reader, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
-def test_five_thousand_mutations(reader, tmp_path):
-    fuzz(reader, 5000, 2, tmp_path)
+def test_thousands_of_mutations(reader, tmp_path):
+    fuzz(reader, int(os.environ.get("FRCNN_MUTATIONS", "5000")), 2, tmp_path)

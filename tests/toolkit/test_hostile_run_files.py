@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import random
 import re
 import shutil
@@ -85,7 +86,7 @@ def test_report_of_damaged_files(made, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_report_of_thousands_of_damaged_files(made, tmp_path, capsys):
-    mutate_and_report(made, tmp_path, 4000, 1)
+    mutate_and_report(made, tmp_path, int(os.environ.get("FRCNN_MUTATIONS", "4000")), 1)
 
 
 def test_a_foreign_gallery_brings_no_markup(made, tmp_path):
