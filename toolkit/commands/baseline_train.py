@@ -97,7 +97,7 @@ def train(args: argparse.Namespace) -> int:
     from label_tools.text.errors import InputError
     from toolkit.single_object import runs
 
-    given = {key: value for key, value in vars(args).items() if key not in ("run", "command", "verb")}
+    given = {key: value for key, value in vars(args).items() if key not in ("run", "command", "verb", "follow_links")}
     name, run_name, folder = (given.pop(key, None) for key in ("name", "run_name", "resume"))
     where = given.pop("runs", None)
     if folder:
