@@ -69,9 +69,9 @@ def test_pictures_are_opened_only_shortly_before_they_are_needed(pictures):
     opened = []
 
     class Counted(Picture):
-        def open(self) -> np.ndarray:
+        def open(self, *args, **options) -> np.ndarray:
             opened.append(self.name)
-            return super().open()
+            return super().open(*args, **options)
 
     many = (Counted(str(n), pictures / "0.png") for n in range(1000))
     seen = detect_pictures(Brightness(), many, batch_size=2, workers=2)

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
             max_pixels=args.max_pixels,
             draw=not args.no_pictures,
             batch_size=args.batch_size,
-            workers=worker_count(args.workers),
+            workers=args.workers if args.workers >= 0 else max(1, worker_count(-1)),  # a thread costs little
             share=this_process(),
             each=each,
         )

@@ -119,7 +119,7 @@ def _advice(index: Index, view: View, now: Coverage, tried: list[dict], fixed_an
         median = np.median(sides)
         text.append(
             f"the median object is {median:.0f} px wide and shrinks to {median * scale:.0f} px: "
-            f"cut the images into tiles before labelling and training"
+            f"`frcnn evaluate RUN --tiles {round(scale * float(np.median(index.sizes.min(axis=1))))}` tells whether tiles pay"
         )
     if len(text) == 1:
         text.append("no other image or anchor size would reach more; the boxes' aspect ratios are the likely cause")
