@@ -2,9 +2,10 @@
 
     python benchmarks/predict.py RUN PICTURES [--repeat 3] [--many 20000]
 
-Rate: pictures a CPU second of the network on batches that lie in memory, beside `predict` from files to JSON and CSV,
-in turns in one process. The main thread's own seconds tell what a free core for the threads that read would give. Memory: the peak of a process that predicts `--many` pictures,
-links to the ones given, beside one that predicts a twentieth of them, with a detector that finds 20 fixed boxes.
+Rate: pictures a second of the network on batches that lie in memory, beside `predict` from files to JSON and CSV, in
+turns in one process. The main thread's own seconds tell what a free core for the threads that read would give.
+Memory: the peak of a process that predicts `--many` pictures, links to the ones given, beside one that predicts a
+twentieth of them, with a detector that finds 20 fixed boxes.
 """
 
 from __future__ import annotations

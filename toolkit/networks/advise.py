@@ -117,9 +117,10 @@ def _advice(index: Index, view: View, now: Coverage, tried: list[dict], fixed_an
     smallest = min(s for level in view.levels for s in level.sizes)
     if np.median(sides) * scale < smallest / 2 and scale < 0.8:
         median = np.median(sides)
+        tile = round(scale * float(np.median(index.sizes.min(axis=1))))
         text.append(
             f"the median object is {median:.0f} px wide and shrinks to {median * scale:.0f} px: "
-            f"`frcnn evaluate RUN --tiles {round(scale * float(np.median(index.sizes.min(axis=1))))}` tells whether tiles pay"
+            f"`frcnn evaluate RUN --tiles {tile}` tells whether tiles pay"
         )
     if len(text) == 1:
         text.append("no other image or anchor size would reach more; the boxes' aspect ratios are the likely cause")
