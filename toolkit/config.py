@@ -84,6 +84,9 @@ class Data:
     cached_views: int = _field(
         0, "frozen body: compute its maps of N augmented views an image once, and keep them; 0: every time", unit="N"
     )
+    boxes_as_masks: bool = _field(
+        False, "of a network with masks: an object without an outline counts as a whole box", where=RECIPE
+    )
     group_aspect: bool = _field(True, "batches hold images of alike aspect ratio: less padding", where=RECIPE)
     repeat_rare: float = _field(
         0.0, "repeat images of classes seen in fewer than this share of images (LVIS)", where=RECIPE
@@ -177,23 +180,19 @@ _COMPACT = {
     "patience": 0,
 }
 ON_BACKBONE = "fasterrcnn/"  # how a --model begins that --backbone NAME stands for
+_TINY = {**_COMPACT, "image_size": 224, "max_size": 320}
+_LITE0 = {**_TINY, "lr": 1e-3, "norm": "auto", "trainable_layers": 3, "backbone_lr": 0.1}
 MODEL_RECIPES: dict[str, dict[str, Any]] = {
-    "fasterrcnn_efficientnet_lite0_fpn": {
-        **_COMPACT,
-        "lr": 1e-3,
-        "norm": "auto",
-        "trainable_layers": 3,
-        "backbone_lr": 0.1,
-        "image_size": 224,
-        "max_size": 320,
-    },
-    "fasterrcnn_tiny_fpn": {**_COMPACT, "image_size": 224, "max_size": 320},
+    "fasterrcnn_efficientnet_lite0_fpn": _LITE0,
+    "maskrcnn_efficientnet_lite0_fpn": _LITE0,
+    "fasterrcnn_tiny_fpn": _TINY,
+    "maskrcnn_tiny_fpn": {**_TINY, "eval_every": 4},
     "anchors_tiny": {**_COMPACT, "image_size": 160, "max_size": 256, "lr": 1e-3},
     "fasterrcnn_mobilenet_v3_large_320_fpn": {"image_size": 320, "max_size": 640},
 }
 
 # Where few epochs of many images are enough: epochs for about so many images seen in all, between two limits.
-IMAGES_SEEN: dict[str, int] = {"fasterrcnn_efficientnet_lite0_fpn": 960}
+IMAGES_SEEN: dict[str, int] = {"fasterrcnn_efficientnet_lite0_fpn": 960, "maskrcnn_efficientnet_lite0_fpn": 960}
 FEWEST_EPOCHS, MOST_EPOCHS = 6, 60
 EVALUATIONS = 12  # about so many: after each of 60 epochs of ten images they take longer than the training
 

@@ -28,7 +28,7 @@ from toolkit.stopping import Stopped, stop_at_once
 from toolkit.training import distributed, run_folder
 from toolkit.training import fit as training
 from toolkit.training import resume as over
-from toolkit.training.label_files import Labels, check_labels, check_test, find_files, read_labels
+from toolkit.training.label_files import Labels, check_labels, check_test, find_files, keep_outlines, read_labels
 from toolkit.training.progress import Progress, duration, epochs_text
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,9 @@ def prepare(source: Source, recipe: Recipe) -> tuple[Labels, Config]:
     """The labels, checked, and the recipe for so many training images. Writes nothing."""
     labels = source.read()
     check_labels(labels)
-    return labels, recipe.resolve(len(labels["train"].index))
+    config = recipe.resolve(len(labels["train"].index))
+    keep_outlines(labels, config)
+    return labels, config
 
 
 def start(source: Source, recipe: Recipe, runs: Path, name: str, *, command: str, report: bool = True) -> Path:
@@ -125,7 +127,7 @@ def resume(
     if over.why_over(folder, run_folder.read_run(folder), changed):
         return False
     with distributed.joined(config.run.device) as processes, _lock(folder, processes):
-        found, labels = _read_for_resume(folder, source or Source(folder), allow_data_change)
+        found, labels = _read_for_resume(folder, config, source or Source(folder), allow_data_change)
         if "epochs" in changed:
             over.check_epochs(folder, recipes.from_flat(before).schedule, config.schedule.epochs, found.meta["epoch"])
         distributed.agree(processes, *must_be_one(labels, config))  # and all have read before the first tidies up
@@ -179,12 +181,15 @@ def _lock(folder: Path, processes: runtime.Processes) -> contextlib.AbstractCont
     return run_folder.Lock(folder) if processes.first else contextlib.nullcontext()
 
 
-def _read_for_resume(folder: Path, source: Source, allow_data_change: bool) -> tuple[checkpoint.Checkpoint, Labels]:
+def _read_for_resume(
+    folder: Path, config: Config, source: Source, allow_data_change: bool
+) -> tuple[checkpoint.Checkpoint, Labels]:
     """The newest intact checkpoint and the labels; other classes or other data are refused."""
     found, notes = checkpoint.load_last(folder)
     for note in notes:
         log.warning(note)
     labels = source.read()
+    keep_outlines(labels, config)
     for name in ("train", "val"):
         if name in labels and list(labels[name].index.classes) != found.classes:
             raise InputError(

@@ -117,8 +117,9 @@ def _print_end(folder: Path, report: bool) -> None:
     own = [split for split in find_evaluations(folder) if split in ("val", "test")] if report else []
     for split in reversed(own):
         metrics = read_metrics(folder, split)
-        numbers = "  ".join(f"{key} {tables.number(metrics[key])}" for key in ("AP", "AP50", "AP75"))
-        say(f"mAP on {split}: {numbers}  ({tables.counts(metrics)})")
+        for what, part in tables.sets(metrics):
+            numbers = "  ".join(f"{key} {tables.number(part[key])}" for key in ("AP", "AP50", "AP75"))
+            say(f"mAP on {split}{what and ' ' + what}: {numbers}  ({tables.counts(metrics)})")
     if own:
         say(f"report: {folder / 'report.html'}")
     say(f"checkpoint: {folder / 'best'}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from label_tools.document import coco_file
 from label_tools.pictures import images
 from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.errors import InputError
-from toolkit.data import pasting
+from toolkit.data import outlines, pasting
 from toolkit.data.boxes import bbox
 
 Key = tuple[int, int]  # (row of the index, seed of its augmentation)
@@ -47,6 +47,7 @@ class Index:
     name_ends: np.ndarray
     fingerprint: str
     opening: Mapping[str, Any] = field(default_factory=dict)
+    outlines: outlines.Outlines | None = None  # of a network with masks
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -81,12 +82,10 @@ def index_of(document: dict[str, Any], image_root: Path, where: str, check_files
     rows = {image["id"]: i for i, image in enumerate(document["images"])}
     if not rows:
         raise InputError(f"{where}: has no images")
-    owner = np.array([rows[a["image_id"]] for a in document["annotations"]], dtype=np.int64)
-    order = np.argsort(owner, kind="stable")
-    kept = [document["annotations"][i] for i in order]
+    kept, owner = _by_image(document)
     sizes = np.array([[i["height"], i["width"]] for i in document["images"]], dtype=np.int32)
     xywh = np.array([a["bbox"] for a in kept], dtype=np.float64).reshape(-1, 4)
-    boxes = _to_xyxy(xywh, sizes[owner[order]] if len(kept) else sizes[:0], kept, where)
+    boxes = _to_xyxy(xywh, sizes[owner], kept, where)
     names = [str(i["file_name"]).encode() for i in document["images"]]
     index = Index(
         image_root=image_root,
@@ -97,7 +96,7 @@ def index_of(document: dict[str, Any], image_root: Path, where: str, check_files
         boxes=boxes,
         labels=np.array([label_of[a["category_id"]] for a in kept], dtype=np.int64),
         crowd=np.array([bool(a.get("iscrowd", 0)) for a in kept], dtype=bool),
-        first=np.searchsorted(owner[order], np.arange(len(rows) + 1)),
+        first=np.searchsorted(owner, np.arange(len(rows) + 1)),
         names=np.frombuffer(b"".join(names), dtype=np.uint8),
         name_ends=np.cumsum([len(n) for n in names]),
         fingerprint=_fingerprint(document),
@@ -115,6 +114,22 @@ def index_of(document: dict[str, Any], image_root: Path, where: str, check_files
                     f"needs the file there, or --images with its folder"
                 )
     return index
+
+
+def _by_image(document: dict[str, Any]) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """The annotations in the order of their images, and the row of each one's image."""
+    rows = {image["id"]: i for i, image in enumerate(document["images"])}
+    owner = np.array([rows[a["image_id"]] for a in document["annotations"]], dtype=np.int64)
+    order = np.argsort(owner, kind="stable")
+    return [document["annotations"][i] for i in order], owner[order]
+
+
+def with_outlines(index: Index, document: dict[str, Any]) -> Index:
+    """The index of `document` with the outlines of its objects, which count in its fingerprint, too."""
+    found = outlines.outlines_of(_by_image(document)[0])
+    digest = hashlib.sha256(index.fingerprint.encode())
+    digest.update(found.text.tobytes())
+    return replace(index, outlines=found, fingerprint=digest.hexdigest())
 
 
 def _to_xyxy(xywh: np.ndarray, sizes: np.ndarray, annotations: list[dict], where: str) -> np.ndarray:
@@ -165,14 +180,13 @@ class Unreadable:
 class DetectionDataset(torch.utils.data.Dataset):
     """dataset[(row, seed)] -> (image uint8 [3,H,W], target).
 
-    target: boxes [n,4] float32 XYXY pixels, labels [n] int64 1..K, image_id int. Images without objects give
-    boxes [0,4]. Crowds are not targets. `transform(image HWC uint8, boxes, seed) -> image, boxes, rows kept`.
+    target: boxes [n,4] float32 XYXY pixels, labels [n] int64 1..K, image_id int; of an index with outlines also
+    packed_masks [P,H,W] uint8. Images without objects give boxes [0,4]. Crowds are not targets. `transform` is an
+    `Augment`, or what is called like one.
     With probability `copy_paste` the image gets objects of others first, chosen by (row, seed) alone.
     """
 
-    def __init__(
-        self, index: Index, transform: Callable | None = None, cache_bytes: int = 0, *, copy_paste: float = 0.0
-    ) -> None:
+    def __init__(self, index: Index, transform: Any = None, cache_bytes: int = 0, *, copy_paste: float = 0.0) -> None:
         self.index = index
         self.transform = transform
         self.copy_paste = copy_paste
@@ -203,7 +217,11 @@ class DetectionDataset(torch.utils.data.Dataset):
         """The image as it is, its boxes and labels; crowds left out."""
         here = self.index.objects(row)
         real = ~self.index.crowd[here]
-        return self.pixels(row), self.index.boxes[here][real], self.index.labels[here][real]
+        pixels, boxes, masks = self.pixels(row), self.index.boxes[here][real], None
+        if self.index.outlines is not None:
+            objects = (here.start + np.flatnonzero(real)).tolist()
+            masks = self.index.outlines.packed(objects, boxes, *pixels.shape[:2])
+        return pasting.Sample(pixels, boxes, self.index.labels[here][real], masks)
 
     def _pasted(self, row: int, seed: int) -> pasting.Sample:
         """The sample, by chance with objects of others."""
@@ -216,20 +234,25 @@ class DetectionDataset(torch.utils.data.Dataset):
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, dict[str, Any]] | Unreadable:
         row, seed = key
         try:
-            image, boxes, labels = self._pasted(row, seed) if self.copy_paste else self.sample(row)
+            image, boxes, labels, masks = self._pasted(row, seed) if self.copy_paste else self.sample(row)
         except InputError as error:  # a DataLoader worker would wrap it in a traceback
             return Unreadable(str(error))
         if self.transform is not None:
             try:
-                image, boxes, kept = self.transform(image, boxes, seed)
+                if masks is None:
+                    image, boxes, kept = self.transform(image, boxes, seed)
+                else:
+                    image, boxes, kept, masks = self.transform.with_masks(image, boxes, masks, seed)
             except Exception as error:  # a pipeline from a file may do anything to an image it does not expect
                 return Unreadable(f"{self.index.path(row)}: augmentation failed: {type(error).__name__}: {error}")
             labels = labels[kept]
-        target = {
+        target: dict[str, Any] = {
             "boxes": torch.from_numpy(np.array(boxes, dtype=np.float32).reshape(-1, 4)),
             "labels": torch.from_numpy(np.array(labels, dtype=np.int64)),
             "image_id": int(self.index.image_ids[row]),
         }
+        if masks is not None:
+            target["packed_masks"] = torch.from_numpy(masks)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1), target
 
     def __getstate__(self) -> dict[str, Any]:
@@ -319,11 +342,14 @@ def repeat_factors(index: Index, threshold: float) -> np.ndarray:
     return factors
 
 
-def coco_results(image_id: int, output: dict[str, torch.Tensor], category_ids: tuple[int, ...]) -> list[dict]:
-    """One image's {boxes XYXY, labels, scores} -> entries of COCO's results format, best first."""
+def coco_results(image_id: int, output: dict[str, Any], category_ids: tuple[int, ...]) -> list[dict]:
+    """One image's {boxes XYXY, labels, scores} -> entries of COCO's results format, best first.
+
+    With masks [n,1,S,S] of probabilities in each box, and the image's size (height, width), also "segmentation": RLE.
+    """
     boxes = output["boxes"].double().cpu().reshape(-1, 4)
     labels, scores = output["labels"].tolist(), output["scores"].tolist()
-    return [
+    results = [
         {
             "image_id": int(image_id),
             "category_id": category_ids[label - 1],
@@ -332,3 +358,8 @@ def coco_results(image_id: int, output: dict[str, torch.Tensor], category_ids: t
         }
         for box, label, score in zip(boxes.tolist(), labels, scores, strict=True)
     ]
+    if "masks" in output:
+        height, width = output["size"]
+        for one, box, mask in zip(results, output["boxes"].float().cpu(), output["masks"].float().cpu(), strict=True):
+            one["segmentation"] = outlines.pasted(mask[0], box, height, width)
+    return results

@@ -1,16 +1,27 @@
-"""Copy-paste by boxes: objects of other images at free places of this one. A function of its arguments and rng alone.
+"""Copy-paste: objects of other images at free places of this one. A function of its arguments and rng alone.
 
-There are no masks: an object takes a margin of its surroundings along and fades into its new place over it (after
-Ghiasi 2021 and Dwibedi 2017, who cut along masks).
+With masks an object is cut out along its outline (Ghiasi 2021). Without, it takes a margin of its surroundings along
+and fades into its new place over it (after Dwibedi 2017).
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from toolkit.data import outlines
 from toolkit.data.transforms import MIN_SIZE
 
-Sample = tuple[np.ndarray, np.ndarray, np.ndarray]  # image [H,W,3] uint8, boxes [N,4] float32 XYXY, labels [N] int64
+
+class Sample(NamedTuple):
+    """image [H,W,3] uint8, boxes [N,4] float32 XYXY, labels [N] int64, packed masks [P,H,W] of a network with masks."""
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
+
 
 MOST = 3  # objects for one image
 SCALE = (0.5, 1.4)  # of the object's share of its own picture's shorter side
@@ -21,14 +32,15 @@ TRIES = 20  # places for one object; without a free one it is left out
 
 def paste(sample: Sample, donors: list[Sample], rng: np.random.Generator) -> Sample:
     """`sample` with one object of each donor, where it has one and there is a free place; inputs stay as they are."""
-    image, boxes, labels = sample[0].copy(), sample[1], sample[2]
+    image, boxes, labels = sample.image.copy(), sample.boxes, sample.labels
+    masks = None if sample.masks is None else [outlines.unpack(sample.masks, k) for k in range(len(boxes))]
     height, width = image.shape[:2]
-    for picture, own, kinds in donors:
-        if not len(own):
+    for donor in donors:
+        if not len(donor.boxes):
             continue
-        chosen = int(rng.integers(len(own)))
-        scale = min(width, height) / min(picture.shape[:2]) * np.exp(rng.uniform(*np.log(SCALE)))
-        patch, box, margin = _cut(picture, own[chosen], scale)
+        chosen = int(rng.integers(len(donor.boxes)))
+        scale = min(width, height) / min(donor.image.shape[:2]) * np.exp(rng.uniform(*np.log(SCALE)))
+        patch, share, box = _cut(donor, chosen, scale)
         h, w = patch.shape[:2]
         if h > height or w > width or (box[2:] - box[:2]).min() < MIN_SIZE:
             continue
@@ -36,19 +48,28 @@ def paste(sample: Sample, donors: list[Sample], rng: np.random.Generator) -> Sam
             x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
             there = box + np.array([x, y, x, y], np.float32)
             if _hidden(there, boxes) <= MOST_HIDDEN:
-                share = np.minimum.outer(_ramp(h, margin[1]), _ramp(w, margin[0]))[..., None]
                 under = image[y : y + h, x : x + w]
                 under[:] = np.round(share * patch + (1 - share) * under).astype(np.uint8)
                 boxes = np.concatenate([boxes, there[None]])
-                labels = np.append(labels, kinds[chosen])
+                labels = np.append(labels, donor.labels[chosen])
+                if masks is not None:
+                    own = np.zeros((height, width), np.uint8)
+                    own[y : y + h, x : x + w] = share[..., 0] >= 0.5
+                    masks = [*(mask & ~own & 1 for mask in masks), own]  # it lies in front of the others
                 break
-    return image, boxes, labels
+    if masks is None:
+        return Sample(image, boxes, labels)
+    packed = outlines.pack([mask.astype(bool) for mask in masks], height, width)
+    seen = outlines.tight_boxes(packed, len(masks))
+    kept = np.flatnonzero((seen[:, 2:] - seen[:, :2]).min(axis=1, initial=np.inf) >= MIN_SIZE)
+    return Sample(image, seen[kept], labels[kept], outlines.chosen(packed, kept.tolist()))
 
 
-def _cut(picture: np.ndarray, box: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The object with its margin, scaled: pixels, its box in them [4], width of the margin (x, y)."""
+def _cut(donor: Sample, chosen: int, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An object, scaled: pixels [h,w,3], how much each covers what lies below [h,w,1], its box in them [4]."""
     import cv2
 
+    picture, box = donor.image, donor.boxes[chosen]
     margin = MARGIN * (box[2:] - box[:2])
     left, top = np.floor(box[:2] - margin).clip(0).astype(int)
     right, bottom = np.minimum(np.ceil(box[2:] + margin), picture.shape[1::-1]).astype(int)
@@ -56,8 +77,15 @@ def _cut(picture: np.ndarray, box: np.ndarray, scale: float) -> tuple[np.ndarray
     scaled = np.maximum(1, np.ceil(sides * scale - 1e-6)).astype(int)
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     patch = cv2.resize(picture[top:bottom, left:right], scaled.tolist(), interpolation=way)
+    if donor.masks is not None:
+        mask = outlines.unpack(donor.masks, chosen)[top:bottom, left:right].astype(np.float32)
+        share = cv2.resize(mask, scaled.tolist(), interpolation=way)
+        box = outlines.tight_boxes((share >= 0.5)[None].astype(np.uint8), 1)[0]
+        return patch, share[..., None], box
     inside = (box - np.array([left, top] * 2)) * np.tile(scaled / sides, 2)
-    return patch, inside.astype(np.float32), margin * scale
+    x, y = margin * scale
+    share = np.minimum.outer(_ramp(patch.shape[0], y), _ramp(patch.shape[1], x))
+    return patch, share[..., None], inside.astype(np.float32)
 
 
 def _hidden(box: np.ndarray, boxes: np.ndarray) -> float:

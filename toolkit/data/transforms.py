@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.text.errors import InputError
+from toolkit.data import outlines
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -44,11 +45,30 @@ class Augment:
         )
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._apply(image, boxes, seed)[:3]
+
+    def with_masks(
+        self, image: np.ndarray, boxes: np.ndarray, packed: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The same with masks [P,H,W] (`outlines.pack`) -> also those of the rows kept. A box goes around what is left
+        of its mask, as a turned box would be too large; an object with nothing left is not kept."""
+        if not len(boxes):
+            image, boxes, kept, _ = self._apply(image, boxes, seed)
+            return image, boxes, kept, np.zeros((0, *image.shape[:2]), np.uint8)
+        image, _, kept, planes = self._apply(image, boxes, seed, mask=np.ascontiguousarray(packed.transpose(1, 2, 0)))
+        packed = np.ascontiguousarray(planes.reshape(*planes.shape[:2], -1).transpose(2, 0, 1))
+        boxes = outlines.tight_boxes(packed, int(kept.max(initial=-1)) + 1)[kept]
+        large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= MIN_SIZE
+        return image, boxes[large], kept[large], outlines.chosen(packed, kept[large].tolist())
+
+    def _apply(
+        self, image: np.ndarray, boxes: np.ndarray, seed: int, **mask: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
         self.compose.set_random_seed(seed)
-        result = self.compose(image=image, bboxes=boxes, rows=np.arange(len(boxes)))
+        result = self.compose(image=image, bboxes=boxes, rows=np.arange(len(boxes)), **mask)
         kept = np.asarray(result["rows"], dtype=np.int64).reshape(-1)
         _check_image(result["image"])
-        return result["image"], np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4), kept
+        return result["image"], np.asarray(result["bboxes"], np.float32).reshape(-1, 4), kept, result.get("mask")
 
 
 def _check_image(image: Any) -> None:

@@ -19,6 +19,7 @@ from label_tools.text.errors import InputError
 from toolkit.checkpoint import Checkpoint
 from toolkit.networks import first_weights, view
 from toolkit.networks.detector import Detector
+from toolkit.networks.mask_branch import MaskTransform
 from toolkit.networks.pooling import TableRoIAlign
 from toolkit.networks.registry import find
 from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
@@ -113,27 +114,36 @@ def restored(found: Checkpoint) -> nn.Module:
     return model.eval()
 
 
+def _roi_pools(model: Any) -> list[Any]:
+    """torchvision's RoIAligns, of the boxes and of the masks where there are any."""
+    heads = getattr(model, "roi_heads", None)
+    pools = [getattr(heads, name, None) for name in ("box_roi_pool", "mask_roi_pool")]
+    return [pool for pool in pools if hasattr(pool, "map_levels")]
+
+
 def _pin_roi_scales(model: Any) -> None:
     """Set the strides that RoIAlign divides by. torchvision guesses them from the first batch and keeps them; where
     padding adds much to a small image (45 px to 64) it guesses half the stride, for every batch that follows."""
-    pool: Any = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
-    if not hasattr(pool, "map_levels"):
-        return
-    levels = view.strides(model.backbone)
-    strides = [levels[name] for name in pool.featmap_names if name in levels]
-    pool.scales = [1 / stride for stride in strides]
-    low, high = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
-    pool.map_levels = initLevelMapper(low, high, pool.canonical_scale, pool.canonical_level)
+    pools = _roi_pools(model)
+    levels = view.strides(model.backbone) if pools else {}
+    for pool in pools:
+        strides = [levels[name] for name in pool.featmap_names if name in levels]
+        pool.scales = [1 / stride for stride in strides]
+        low, high = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
+        pool.map_levels = initLevelMapper(low, high, pool.canonical_scale, pool.canonical_level)
 
 
 def _lighten(model: Any) -> None:
-    """Use our CPU versions of RoIAlign and of the backward of the RPN's convolutions: same numbers, same state."""
-    pool = getattr(getattr(model, "roi_heads", None), "box_roi_pool", None)
-    if type(pool) is MultiScaleRoIAlign:
-        pool.__class__ = TableRoIAlign
-        for module in model.rpn.head.modules():
-            if isinstance(module, nn.Conv2d) and FewCellsConv2d.suits(module):
-                module.__class__ = FewCellsConv2d
+    """Use our CPU versions of RoIAlign and of the backward of the RPN's convolutions, and our way of masks through the
+    resize: same numbers, same state."""
+    for pool in _roi_pools(model):
+        if type(pool) is MultiScaleRoIAlign:
+            pool.__class__ = TableRoIAlign
+            for module in model.rpn.head.modules():
+                if isinstance(module, nn.Conv2d) and FewCellsConv2d.suits(module):
+                    module.__class__ = FewCellsConv2d
+    if getattr(getattr(model, "roi_heads", None), "mask_roi_pool", None) is not None:
+        model.transform.__class__ = MaskTransform
 
 
 def set_norm(module: nn.Module, kind: str, eps: float) -> None:

@@ -17,6 +17,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
+from toolkit.networks.mask_branch import add_masks
+
 STAGES = (16, 32, 64, 128, 128)
 FPN_CHANNELS = 64
 HEAD_WIDTH = 256
@@ -59,6 +61,11 @@ class CompactFPN(nn.Module):
 def fasterrcnn_tiny_fpn(num_classes: int, **options: object) -> FasterRCNN:
     """The compact detector for `num_classes` (background included); `options` go to torchvision's FasterRCNN."""
     return compact_detector(CompactFPN(), num_classes, ANCHOR_SIZES, **options)
+
+
+def maskrcnn_tiny_fpn(num_classes: int, **options: object) -> FasterRCNN:
+    """`fasterrcnn_tiny_fpn` with a mask branch."""
+    return add_masks(fasterrcnn_tiny_fpn(num_classes, **options), num_classes)
 
 
 def compact_detector(

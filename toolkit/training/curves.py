@@ -13,9 +13,9 @@ from label_tools.text.atomic import atomic_write
 
 MOST_POINTS = 2000  # of a curve; a pixel shows no more
 COLUMNS = 3
-COLOURS = PAGE_COLOURS[:5]
+COLOURS = PAGE_COLOURS[:6]
 LINES = (("train_loss", "-", COLOURS[0], "training"), ("val_loss", "o--", COLOURS[1], "validation"))
-METRICS = ("AP", "AP50", "AP75", "accuracy", "mean_iou")  # the numbers of an epoch that are drawn
+METRICS = ("AP", "AP50", "AP75", "segm_AP", "accuracy", "mean_iou")  # the numbers of an epoch that are drawn
 
 
 def draw_curves(records: Iterable[dict[str, Any]], path: Path) -> None:

@@ -23,17 +23,17 @@ from toolkit.training.learner import Learner
 from toolkit.training.task import Task
 
 METRICS = ("AP", "AP50", "AP75")
+OF_MASKS = "segm_"  # before the same numbers by masks
 Batch = tuple[list[torch.Tensor], list[dict]]  # images uint8 [3,H,W], targets with boxes, labels, image_id
 
 
 class Detection(Task):
     """A detector that learns from `train`; `evaluate(detections) -> metrics` compares with the labels of `val`.
 
-    `about`: a line on its first weights.
+    `about`: a line on its first weights. A network with masks learns from the indices' outlines, has a fifth loss, and
+    its best epoch is that of the highest AP by masks.
     """
 
-    loss_names = engine.LOSSES
-    metric, shown = "AP", ("AP", "AP50")
     command = "frcnn train"
 
     def __init__(
@@ -47,6 +47,10 @@ class Detection(Task):
     ) -> None:
         self.config, self.train, self.val, self.evaluate = config, train, val, evaluate
         self.processes, self.validates = processes, val is not None
+        self.masks = registry.find(config.model.model).masks
+        self.loss_names = (*engine.LOSSES, engine.MASK_LOSS) if self.masks else engine.LOSSES
+        self.metric = OF_MASKS + "AP" if self.masks else "AP"
+        self.shown = ("AP", self.metric) if self.masks else ("AP", "AP50")
         self._make_network(resume)
         self._make_batches(resume.needed_state()["progress"]["unreadable"] if resume else [])
 
@@ -160,7 +164,7 @@ class Detection(Task):
     # --- evaluation -------------------------------------------------------------------------------------------
 
     def score(self, metrics: dict[str, Any]) -> float | None:
-        return metrics["AP"]
+        return metrics[self.metric]
 
     def validate(self, stop: StopSignal) -> tuple[dict[str, Any], int]:
         """Validation loss and AP of the evaluated weights, over all processes."""
@@ -182,5 +186,9 @@ class Detection(Task):
             everything = self.evaluate([entry for _, _, mine, _ in found for entry in mine])
             total = sum(n for _, n, _, _ in found)
             mean = {name: sum(theirs.get(name, 0.0) * n for theirs, n, _, _ in found) / total for name in losses}
-            metrics = {**{name: everything[name] for name in METRICS}, "val_loss": mean}
+            metrics = {name: everything[name] for name in METRICS}
+            if self.masks:  # without a detection there is nothing to tell that it should have had a mask
+                by_masks = everything.get("segm", dict.fromkeys(METRICS, None if metrics["AP"] is None else 0.0))
+                metrics |= {OF_MASKS + name: by_masks[name] for name in METRICS}
+            metrics["val_loss"] = mean
         return runtime.gather_objects(metrics, processes)[0], 0

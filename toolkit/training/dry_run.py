@@ -14,7 +14,7 @@ from toolkit.data.dataset import EpochBatches, Index, repeat_factors
 from toolkit.networks import first_weights, kept_maps, registry
 from toolkit.networks.from_config import build_model
 from toolkit.training import engine
-from toolkit.training.out_of_memory import largest
+from toolkit.training.out_of_memory import largest, mask_memory
 from toolkit.training.progress import duration
 
 LONG = 2.0  # seconds of a step that is not timed again
@@ -58,6 +58,7 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
         f"{config.schedule.epochs} epochs)",
         f"memory     {memory:.0f} MB for weights, gradients and optimiser; activations come on top",
         f"largest    {largest(train, config.model)}: memory must hold {config.data.batch_size} of these",
+        *([_mask_line(train, config)] if train.outlines is not None else []),
         f"time       about {duration(seconds)}: {parts}",
         *(_alternatives(config, train, val, reported, device) if device.type == "cpu" else []),
         *recipe_lines(config),
@@ -74,6 +75,11 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
     if note := runtime.precision_note(config.run.precision, device):
         lines.append(note)
     return "\n".join(lines)
+
+
+def _mask_line(train: Index, config: Config) -> str:
+    most = mask_memory(train, config.model)[0] / 2**20
+    return f"masks      at most {most:.0f} MB for those of one image in a step"
 
 
 def recipe_lines(config: Config) -> list[str]:
@@ -174,11 +180,14 @@ def _time_kept_maps(
 
 
 def _made_images(train: Index, count: int) -> tuple[list[torch.Tensor], list[dict]]:
-    """Random pixels of the median size, with a box each."""
+    """Random pixels of the median size, with a box each, and a mask for a network with masks."""
     height, width = (int(v) for v in sorted(train.sizes.tolist(), key=lambda s: s[0] * s[1])[len(train) // 2])
     images = [torch.randint(0, 255, (3, height, width), dtype=torch.uint8) for _ in range(count)]
     box = torch.tensor([[0.2 * width, 0.2 * height, 0.7 * width, 0.7 * height]])
-    return images, [{"boxes": box, "labels": torch.tensor([1]), "image_id": 0} for _ in images]
+    target = {"boxes": box, "labels": torch.tensor([1]), "image_id": 0}
+    if train.outlines is not None:
+        target["packed_masks"] = torch.ones((1, height, width), dtype=torch.uint8)
+    return images, [dict(target) for _ in images]
 
 
 def _now(device: torch.device) -> float:

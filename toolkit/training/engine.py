@@ -6,12 +6,14 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 LOSSES = ("loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg")
+MASK_LOSS = "loss_mask"
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -36,7 +38,8 @@ def to_device(images: list, targets: list, device: torch.device) -> tuple[list, 
             fine = fine and bool(boxes[:, 2].max() <= width + 1) and bool(boxes[:, 3].max() <= height + 1)
             assert fine, f"image {target['image_id']}: boxes {boxes.tolist()} in {width} x {height} px"
             assert labels.min() >= 1, f"image {target['image_id']}: label {int(labels.min())}; 0 is background"
-        moved.append({"boxes": boxes.to(device, non_blocking=True), "labels": labels.to(device, non_blocking=True)})
+        kept = ("boxes", "labels", "packed_masks")
+        moved.append({key: target[key].to(device, non_blocking=True) for key in kept if key in target})
     return floats, moved
 
 
@@ -49,7 +52,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
 def training_losses(
     model: nn.Module, images: list, targets: list, device: torch.device, dtype: torch.dtype
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """-> (sum of the four losses, each as a float). Raises NonFiniteLoss before anything is changed."""
+    """-> (sum of the losses, each as a float). Raises NonFiniteLoss before anything is changed."""
     images, targets = to_device(images, targets, device)
     with autocast(device, dtype):
         return total(model(images, targets))
@@ -118,8 +121,9 @@ def validation_loss(
 @torch.inference_mode()
 def predict(
     model: nn.Module, loader: Iterable, device: torch.device, dtype: torch.dtype, stop: Callable[[], bool] = bool
-) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
-    """(image_id, {boxes [n,4] XYXY in the image's own pixels, labels [n], scores [n]}) for every image."""
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(image_id, {boxes [n,4] XYXY in the image's own pixels, labels [n], scores [n], size (height, width)}) for every
+    image; of a network with masks also masks [n,1,28,28], probabilities in each box."""
     was_training = model.training
     model.eval()
     try:
@@ -129,8 +133,9 @@ def predict(
             floats = [image.to(device, non_blocking=True).float().div_(255) for image in images]
             with autocast(device, dtype):
                 outputs = model(floats)
-            for target, output in zip(targets, outputs, strict=True):
-                yield target["image_id"], {k: v.float().cpu() if k != "labels" else v.cpu() for k, v in output.items()}
+            for image, target, output in zip(images, targets, outputs, strict=True):
+                found = {k: v.float().cpu() if k != "labels" else v.cpu() for k, v in output.items()}
+                yield target["image_id"], {**found, "size": tuple(image.shape[-2:])}
             if stop():
                 break
     finally:

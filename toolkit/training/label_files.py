@@ -13,8 +13,12 @@ from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.parts import parts_in
 from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
 from label_tools.text.own_folders import check_whole
-from toolkit.data.dataset import Index, index_of
+from toolkit.config import Config
+from toolkit.data.dataset import Index, index_of, with_outlines
+from toolkit.networks import registry
+from toolkit.training.out_of_memory import check_mask_memory
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -137,6 +141,25 @@ def refuse_overlap(labels: Labels) -> None:
             f"{labels[one].path} and {labels[two].path} both have the image {files[0]}{more}: what is learned from "
             f"cannot measure; `frcnn split` makes parts without a common image"
         )
+
+
+def keep_outlines(labels: Labels, config: Config) -> None:
+    """For a network with masks: keep the outlines of train and val. Refuses objects that have none, unless
+    boxes_as_masks lets the box stand for them, and images whose masks would need too much memory."""
+    if not registry.find(config.model.model).masks:
+        return
+    for split in (labels[name] for name in ("train", "val") if name in labels):
+        real = [a for a in split.whole()["annotations"] if not a.get("iscrowd")]
+        bare = [a["id"] for a in real if not a.get("segmentation")]
+        if bare and not config.data.boxes_as_masks:
+            raise InputError(
+                f"{split.path}: {len(bare)} of {counted(len(real), 'object')} have no outline, the first with id "
+                f"{bare[0]}; --model {config.model.model} learns masks: needs outlines, a network of boxes such as "
+                f"{config.model.model.replace('maskrcnn', 'fasterrcnn')}, or boxes_as_masks: true in a recipe file, "
+                f"where every box is full"
+            )
+        check_mask_memory(split.index, config.model)
+        split.index = with_outlines(split.index, split.whole())
 
 
 def check_test(labels: Labels, classes: Sequence[str]) -> None:
