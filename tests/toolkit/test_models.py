@@ -61,6 +61,9 @@ def test_every_detector_has_a_new_head_for_k_plus_1_classes_and_learns(name):
         assert model.roi_heads.box_predictor.cls_score.out_features == 4
         assert model.roi_heads.box_predictor.bbox_pred.out_features == 16
     target = {"boxes": torch.tensor([[5.0, 5, 30, 40]]), "labels": torch.tensor([3])}
+    if registry.REGISTRY[name].masks:
+        assert model.roi_heads.mask_predictor.mask_fcn_logits.out_channels == 4
+        target["packed_masks"] = torch.ones((1, 64, 64), dtype=torch.uint8)
     loss = sum(model.train()([torch.rand(3, 64, 64)], [target]).values())
     loss.backward()
     assert torch.isfinite(loss) and all(p.grad is not None for p in model.parameters() if p.requires_grad)
