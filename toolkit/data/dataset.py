@@ -124,6 +124,11 @@ def _by_image(document: dict[str, Any]) -> tuple[list[dict[str, Any]], np.ndarra
     return [document["annotations"][i] for i in order], owner[order]
 
 
+def without_outline(document: dict[str, Any]) -> list[int]:
+    """Ids of the annotations without an outline, crowds left out."""
+    return [a["id"] for a in document["annotations"] if not a.get("iscrowd") and not a.get("segmentation")]
+
+
 def with_outlines(index: Index, document: dict[str, Any]) -> Index:
     """The index of `document` with the outlines of its objects, which count in its fingerprint, too."""
     found = outlines.outlines_of(_by_image(document)[0])

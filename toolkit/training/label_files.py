@@ -16,7 +16,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from label_tools.text.own_folders import check_whole
 from toolkit.config import Config
-from toolkit.data.dataset import Index, index_of, with_outlines
+from toolkit.data.dataset import Index, index_of, with_outlines, without_outline
 from toolkit.networks import registry
 from toolkit.training.out_of_memory import check_mask_memory
 
@@ -149,11 +149,10 @@ def keep_outlines(labels: Labels, config: Config) -> None:
     if not registry.find(config.model.model).masks:
         return
     for split in (labels[name] for name in ("train", "val") if name in labels):
-        real = [a for a in split.whole()["annotations"] if not a.get("iscrowd")]
-        bare = [a["id"] for a in real if not a.get("segmentation")]
+        bare = without_outline(split.whole())
         if bare and not config.data.boxes_as_masks:
             raise InputError(
-                f"{split.path}: {len(bare)} of {counted(len(real), 'object')} have no outline, the first with id "
+                f"{split.path}: {len(bare)} of {counted(int(split.index.class_counts().sum()), 'object')} have no outline, the first with id "
                 f"{bare[0]}; --model {config.model.model} learns masks: needs outlines, a network of boxes such as "
                 f"{config.model.model.replace('maskrcnn', 'fasterrcnn')}, or boxes_as_masks: true in a recipe file, "
                 f"where every box is full"
