@@ -151,8 +151,9 @@ def keep_outlines(labels: Labels, config: Config) -> None:
     for split in (labels[name] for name in ("train", "val") if name in labels):
         bare = without_outline(split.whole())
         if bare and not config.data.boxes_as_masks:
+            objects = counted(int(split.index.class_counts().sum()), "object")
             raise InputError(
-                f"{split.path}: {len(bare)} of {counted(int(split.index.class_counts().sum()), 'object')} have no outline, the first with id "
+                f"{split.path}: {len(bare)} of {objects} have no outline, the first with id "
                 f"{bare[0]}; --model {config.model.model} learns masks: needs outlines, a network of boxes such as "
                 f"{config.model.model.replace('maskrcnn', 'fasterrcnn')}, or boxes_as_masks: true in a recipe file, "
                 f"where every box is full"
