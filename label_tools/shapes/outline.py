@@ -13,6 +13,7 @@ import numpy as np
 
 from label_tools.shapes import geometry, rle
 
+MOST_PARTS = 10  # of an object as polygons; whoever corrects more has no use for them
 IOU = 0.98  # of polygons with their mask: where it is not said
 STEPS = 10  # halvings of the interval of tolerances; the last one is a thousandth of the object
 
@@ -21,7 +22,8 @@ def simplified(runs: np.ndarray, height: int, width: int, least: float = IOU) ->
     """(polygons [x1, y1, ...] in pixels, their IoU with the mask of these runs), with few points.
 
     Every connected part is a polygon, but for parts so small that `least` is reached without them. (None, the best IoU)
-    where polygons cannot reach it: a hole is too large, for COCO's polygons have none, or the mask is a few pixels.
+    where polygons cannot reach it: a hole is too large, for COCO's polygons have none, the mask is a few pixels, or it
+    lies in more than MOST_PARTS parts.
     """
     x, y, w, h = rle.box(runs, height)
     if not w:
@@ -47,7 +49,7 @@ def simplified(runs: np.ndarray, height: int, width: int, least: float = IOU) ->
 
 
 def _outer(mask: np.ndarray) -> list[np.ndarray]:
-    """[n,2] of each connected part's outer outline, holes left out."""
+    """[n,2] of the outer outlines of the largest connected parts, holes left out."""
     import contourpy
 
     padded = np.pad(mask.astype(np.float32), 1)
@@ -55,7 +57,8 @@ def _outer(mask: np.ndarray) -> list[np.ndarray]:
     found: tuple[Any, ...] = generator.filled(0.5, np.inf)
     points, offsets = found
     # z[1, 1] is the pixel that reaches from 0 to 1
-    return [one[: ends[1] - 1] - 0.5 for one, ends in zip(points, offsets)]
+    parts = [one[: ends[1] - 1] - 0.5 for one, ends in zip(points, offsets)]
+    return _largest_first(parts)[:MOST_PARTS]
 
 
 def _closest(
@@ -116,7 +119,11 @@ def _without_specks(
     parts: list[np.ndarray], reached: float, mask: np.ndarray, least: float
 ) -> tuple[list[np.ndarray], float]:
     """Without the smallest parts, as long as the rest reaches `least`."""
-    parts = sorted(parts, key=lambda part: -geometry.polygon_area(part.ravel().tolist()))
+    parts = _largest_first(parts)
     while len(parts) > 1 and (iou := _iou(parts[:-1], mask)) >= least:
         parts, reached = parts[:-1], iou
     return parts, reached
+
+
+def _largest_first(parts: list[np.ndarray]) -> list[np.ndarray]:
+    return sorted(parts, key=lambda part: -geometry.polygon_area(part.ravel().tolist()))

@@ -63,6 +63,14 @@ def test_a_hole_too_large_for_polygons_is_said():
     assert simplified(mask, 0.7)[0] is not None
 
 
+def test_many_parts_stay_a_mask():
+    mask = np.zeros((100, 100), bool)
+    for k in range(11):
+        mask[:, 9 * k : 9 * k + 5] = True  # eleven bars, none of which can be left out: 10 / 11 < .98
+    assert simplified(mask)[0] is None
+    assert len(simplified(mask, 0.9)[0]) == 10
+
+
 def test_nothing_and_a_pixel():
     assert simplified(np.zeros((9, 9), bool)) == (None, 0.0)
     mask = np.zeros((9, 9), bool)

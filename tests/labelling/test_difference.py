@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from toolkit.labelling.difference import difference, total
 
 
 def box(label, x1, y1, x2, y2, **more):
     return {"label": label, "points": [[x1, y1], [x2, y2]], "shape_type": "rectangle", **more}
+
+
+def test_a_mask_that_labelme_packed_anew_is_kept():
+    def mask(pixels, level):
+        stream = io.BytesIO()
+        Image.fromarray(pixels.astype(np.uint8) * 255).save(stream, format="PNG", compress_level=level)
+        return box("a", 0, 0, 19, 19) | {"shape_type": "mask", "mask": base64.b64encode(stream.getvalue()).decode()}
+
+    pixels = np.tril(np.ones((20, 20), bool))
+    assert mask(pixels, 0)["mask"] != mask(pixels, 9)["mask"]
+    assert difference([mask(pixels, 0)], [mask(pixels, 9)])["kept"] == 1
+    assert difference([mask(pixels, 0)], [mask(pixels.T, 9)])["moved"] == 1
+    broken = mask(pixels, 0) | {"mask": "?"}
+    assert difference([mask(pixels, 0)], [broken])["moved"] == 1
 
 
 def test_kept_moved_renamed_added_deleted_and_the_clicks():

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from label_tools.formats.labelme_shapes import read_mask_png
+from label_tools.shapes.instances import RefusedError
+from label_tools.shapes.rle import LARGEST_SIDE
 from toolkit.metrics.overlap import iou_of
 
 COSTS = {"add": 3.0, "delete": 2.0, "move": 2.0}
@@ -64,12 +67,22 @@ def bbox(shape: Shape) -> list[float]:
 
 
 def _same_points(a: Shape, b: Shape) -> bool:
-    if a.get("shape_type") != b.get("shape_type") or a.get("mask") != b.get("mask"):
+    if a.get("shape_type") != b.get("shape_type") or not _same_mask(a.get("mask"), b.get("mask")):
         return False
     first, second = (np.array(shape["points"], float).reshape(-1, 2) for shape in (a, b))
     if a.get("shape_type") == "rectangle" and first.shape == second.shape:
         first, second = (np.array([p.min(0), p.max(0)]) for p in (first, second))
     return first.shape == second.shape and bool(np.abs(first - second).max(initial=0) <= STILL)
+
+
+def _same_mask(a: str | None, b: str | None) -> bool:
+    """Whether two masks have the same pixels: labelme packs the PNG of a mask anew when it saves."""
+    if a == b or not (a and b):
+        return a == b
+    try:
+        return bool(np.array_equal(*(read_mask_png(mask, LARGEST_SIDE, LARGEST_SIDE) for mask in (a, b))))
+    except RefusedError:
+        return False
 
 
 def _to_draw(shape: Shape, costs: Mapping[str, float]) -> float:

@@ -19,8 +19,8 @@ POLYGONS, MASKS, BOXES = KINDS = ("polygons", "masks", "boxes")
 class Outlines:
     """How masks are written, and what was written so far.
 
-    kind: one of KINDS. least: IoU of polygons with their mask; a mask that polygons cannot follow so closely (a hole, a
-    few pixels) stays a mask.
+    kind: one of KINDS. least: IoU of polygons with their mask; a mask that polygons cannot follow so closely (a hole,
+    many parts, a few pixels) stays a mask.
     """
 
     kind: str = POLYGONS
@@ -61,6 +61,10 @@ class Outlines:
         """What the polygons are like, in a line; "" without any."""
         if not self.points:
             return ""
-        left = f"; {counted(self.kept, 'mask')} with a hole, or of a few pixels, stay masks" if self.kept else ""
+        left = (
+            f"; {counted(self.kept, 'mask')} with a hole, in many parts or of a few pixels left as masks"
+            if self.kept
+            else ""
+        )
         middle = f"{median(self.points):.0f} points in the middle"
         return f"outlines: {middle}, IoU with the mask {self.lowest:.3f} or more{left}"
