@@ -101,7 +101,7 @@ def test_drafts_are_polygons_that_read_back_as_the_masks(pictures, tmp_path, mon
     words = ["prelabel", str(tmp_path / "run"), str(pictures), "--out", str(drafts), "--score", "0.5"]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert "1 mask with a hole" in said and "points in the middle" in said and "2 objects, lowest score 0.80" in said
+    assert "1 mask kept (a hole" in said and "points in the middle" in said and "2 objects, lowest score 0.80" in said
     shapes = json.loads((drafts / "a.json").read_text())["shapes"]
     assert [s["shape_type"] for s in shapes] == ["polygon", "mask"] and len(shapes[0]["points"]) < 20
     convert = ["convert", "labelme", str(drafts), "--out", str(tmp_path / "o.json"), "--image-root", str(pictures)]

@@ -14,11 +14,11 @@ import numpy as np
 
 from label_tools.formats.labelme_shapes import read_mask_png
 from label_tools.shapes.instances import RefusedError
-from label_tools.shapes.rle import LARGEST_SIDE
 from toolkit.metrics.overlap import iou_of
 
 COSTS = {"add": 3.0, "delete": 2.0, "move": 2.0}
 TICK = 1.0
+MASK_SIDE = 4096  # pixels; larger masks are not compared: a damaged file may name any size
 SAME_OBJECT = 0.3  # IoU of a draft's box and the corrected one; less is another object
 STILL = 0.5  # pixels: labelme rounds nothing, but a file may be rewritten with fewer digits
 
@@ -80,7 +80,7 @@ def _same_mask(a: str | None, b: str | None) -> bool:
     if a == b or not (a and b):
         return a == b
     try:
-        return bool(np.array_equal(*(read_mask_png(mask, LARGEST_SIDE, LARGEST_SIDE) for mask in (a, b))))
+        return bool(np.array_equal(*(read_mask_png(mask, MASK_SIDE, MASK_SIDE) for mask in (a, b))))
     except RefusedError:
         return False
 

@@ -61,10 +61,6 @@ class Outlines:
         """What the polygons are like, in a line; "" without any."""
         if not self.points:
             return ""
-        left = (
-            f"; {counted(self.kept, 'mask')} with a hole, in many parts or of a few pixels left as masks"
-            if self.kept
-            else ""
-        )
+        left = f"; {counted(self.kept, 'mask')} kept (a hole, many parts, or a few pixels)" if self.kept else ""
         middle = f"{median(self.points):.0f} points in the middle"
         return f"outlines: {middle}, IoU with the mask {self.lowest:.3f} or more{left}"
