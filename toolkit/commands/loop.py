@@ -41,12 +41,38 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     following.add_argument("--labels", type=Path, metavar="FILE", help="one class a line; kept for the next times")
     following.add_argument("--model", type=Path, metavar="RUN", help="drafts by this run (default: the last trained)")
     following.add_argument("--seed", type=int, default=0, help="of the pictures drawn at random (default: 0)")
+    following.add_argument(
+        "--random-share",
+        type=float,
+        metavar="SHARE",
+        help="of a round drawn by chance, the rest is ranked (default: 1)",
+    )
     following.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     following.add_argument("--no-window", action="store_true", help="make the round's folder, start nothing")
     _verb(verbs, "close", "read what changed in a round that was labelled without `next`", _close)
     train = _verb(verbs, "train", "train on all that is labelled, with the same test pictures", _train)
     train.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
     recipe_flags.add_flags(train)
+    simulated = verbs.add_parser(
+        "simulate",
+        help="does the ranking beat chance on labelled data?",
+        description="Both choose as many pictures of a labelled set, and a model is trained on what each chose. "
+        "All flags of `frcnn train` apply, --epochs and --seed aside.",
+    )
+    simulated.add_argument("annotations", type=Path, metavar="FILE", help="COCO file of labelled pictures")
+    simulated.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON with every number")
+    simulated.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="S", help="(default: 0 to 4)"
+    )
+    for name, value, text in (
+        ("start", 12, "pictures of the first model"),
+        ("step", 12, "pictures more a round"),
+        ("rounds", 2, "rounds"),
+        ("steps", 120, "steps of each training"),
+    ):
+        simulated.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{text} (default: {value})")
+    recipe_flags.add_flags(simulated)
+    simulated.set_defaults(run=_simulate)
     _verb(verbs, "status", "the history: labelled, AP, minutes, clicks", _status)
 
 
@@ -102,7 +128,7 @@ def _next(args: argparse.Namespace) -> int:
     from label_tools.formats.labelme_program import find_labelme
     from label_tools.text.messages import counted
     from toolkit.labelling import loop_file, rounds
-    from toolkit.labelling.choose import choose
+    from toolkit.labelling.choose import RANDOM_SHARE, choose
 
     program = None if args.no_window else find_labelme()
     with loop_file.held(args.folder) as loop:
@@ -110,7 +136,12 @@ def _next(args: argparse.Namespace) -> int:
             _classes(loop, args.labels)
         entry = loop.open_round
         if entry is None:
-            picks = choose(loop, args.number, model=args.model, seed=args.seed, device=args.device)
+            share = RANDOM_SHARE if args.random_share is None else args.random_share
+            picks, notes = choose(
+                loop, args.number, model=args.model, seed=args.seed, device=args.device, random_share=share
+            )
+            for note in notes:
+                print(note)
             folder = rounds.open_round(loop, picks)
             entry = loop.open_round
             assert entry is not None
@@ -217,6 +248,33 @@ def _status(args: argparse.Namespace) -> int:
     elif not loop.trainings:
         say("nothing happened yet")
     return 0
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    from label_tools.text.json_csv import write_json
+    from toolkit.labelling.simulate import Plan, simulate
+
+    plan = Plan(start=args.start, step=args.step, rounds=args.rounds, steps=args.steps)
+    options = recipe_flags.flags_given(args)
+
+    def each(point: dict[str, Any]) -> None:
+        value = "n/a" if point["AP"] is None else f"{point['AP']:.3f}"
+        print(f"seed {point['seed']}  {point['images']:4d} pictures  {point['strategy']:12} AP {value}", flush=True)
+
+    result = simulate(args.annotations, args.seeds, plan, options, each)
+    write_json(args.out, result)
+    print("pictures  strategy      AP                        minus random")
+    for row in result["summary"]:
+        print(f"{row['images']:8d}  {row['strategy']:12}  {_within(row['AP']):24}  {_within(row['difference'])}")
+    return 0
+
+
+def _within(found: dict[str, float | None]) -> str:
+    if found["mean"] is None:
+        return "n/a"
+    if found["low"] is None or found["high"] is None:
+        return f"{found['mean']:.3f}"
+    return f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
 def _classes(loop: Loop, file: Path) -> None:

@@ -2,55 +2,128 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from label_tools.pictures.images import image_size
+from label_tools.pictures.duplicates import Fingerprint, fingerprint_file, join, look_alike, same_pixels
 from label_tools.text.errors import InputError
+from toolkit.labelling import ranking
 from toolkit.labelling.drafts import draft_of, draft_thresholds
 from toolkit.labelling.loop_file import Loop
 from toolkit.labelling.pictures import LABELLED, NOTHING, scan
 from toolkit.labelling.rounds import Pick
-from toolkit.prediction.detector import over
+from toolkit.prediction.detector import Detector, over
 from toolkit.prediction.open_detector import open_detector
 from toolkit.prediction.sources import Picture
-from toolkit.prediction.stream import detect_pictures
+from toolkit.prediction.stream import Seen, detect_pictures
+
+RANDOM_SHARE = 1.0  # of a round, drawn by chance; docs/measurements/loop.md says what the ranking is worth
 
 
-def choose(loop: Loop, number: int, *, model: Path | None = None, seed: int = 0, device: str = "auto") -> list[Pick]:
-    """`number` unlabelled pictures, drafted by `model` or the model that last trained, where there is one."""
+def choose(
+    loop: Loop,
+    number: int,
+    *,
+    model: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    random_share: float = RANDOM_SHARE,
+) -> tuple[list[Pick], list[str]]:
+    """`number` unlabelled pictures, drafted by `model` or the model that last trained, where there is one; notes.
+
+    Never one that looks like a labelled one or another of the round. random_share: of the round, drawn by chance; the
+    rest is ranked (`ranking`), once there is a model.
+    """
     if number < 1:
         raise InputError(f"--number: found {number}, needs 1 or more")
+    if not 0 <= random_share <= 1:
+        raise InputError(f"--random-share: found {random_share:g}, needs 0 to 1")
     found, _ = scan(loop.folder)
-    if not loop.classes:
-        loop.classes = sorted(
-            {label for one in found if one.state == LABELLED for label in one.labels} - {"__ignore__"}
-        )
+    counts = Counter(label for one in found if one.state == LABELLED for label in one.labels)
+    loop.classes = loop.classes or sorted(set(counts) - {"__ignore__"})
     if not loop.classes:
         raise InputError(f"{loop.folder}: no picture is labelled yet; --labels FILE names the classes, one a line")
-    pool = [one for one in found if one.state == NOTHING]
+    notes: list[str] = []
+    seen = [(one, _print(one.path, notes)) for one in found if one.state in (LABELLED, NOTHING)]
+    prints = {one.name: found for one, found in seen if found is not None}
+    pool = [one for one in found if one.state == NOTHING and one.name in prints]
+    known = [one for one in found if one.state == LABELLED and one.name in prints]
     if not pool:
         raise InputError(f"{loop.folder}: no picture without a label file")
-    order = np.random.default_rng([seed, len(loop.rounds)]).permutation(len(pool))
-    chosen = [pool[i] for i in order[:number]]
+    groups = look_alikes([prints[one.name] for one in (*pool, *known)])
     run = model or loop.find_model()
-    if run is None:
-        return [Pick(one.name, _empty(one.path), "random") for one in chosen]
-    detector = open_detector(run, device)
-    if extra := [c["name"] for c in detector.categories if c["name"] not in loop.classes]:
+    detector = None if run is None else open_detector(run, device)
+    if detector and (extra := [c["name"] for c in detector.categories if c["name"] not in loop.classes]):
         raise InputError(f"{run}: knows the class {extra[0]}, which is none of {', '.join(loop.classes)}")
-    thresholds = draft_thresholds(run, detector, loop.costs)
+    signs, near = ranking.nothing_known(len(pool)), None
+    if detector and random_share < 1:
+        labelled = {c["id"]: counts[c["name"]] for c in detector.categories}
+        signs = pool_signs(detector, [one.path for one in pool], labelled)
+        near = known_features(detector, [one.path for one in known])
+    chosen = ranking.choose(
+        signs,
+        number,
+        np.random.default_rng([seed, len(loop.rounds)]),
+        random_share=random_share if detector else 1.0,
+        known_features=near,
+        groups=groups[: len(pool)],
+        used=set(groups[len(pool) :]),
+    )
+    if not chosen:
+        raise InputError(f"{loop.folder}: every picture without labels looks like a labelled one")
+    pictures = [Picture(pool[row].name, pool[row].path) for row, _ in chosen]
+    thresholds = draft_thresholds(run, detector, loop.costs) if run and detector else {}
     picks = []
-    for one in detect_pictures(detector, (Picture(c.name, c.path) for c in chosen)):
-        if one.pixels is not None:
-            draft = draft_of(one, over(one.found, thresholds), detector, Path(one.picture.name).name)
-            picks.append(Pick(one.picture.name, draft, "random"))
-    return picks
+    for one, (_, why) in zip(_seen(detector, pictures), chosen, strict=True):
+        if one.pixels is None:
+            notes.append(f"skipped: {one.error}")
+        else:
+            picks.append(Pick(one.picture.name, draft_of(one, over(one.found, thresholds), detector, ""), why))
+    return picks, notes
 
 
-def _empty(path: Path) -> dict:
-    from label_tools.formats.labelme_write import file_content
+def _print(path: Path, notes: list[str]) -> Fingerprint | None:
+    try:
+        return fingerprint_file(path)
+    except InputError as error:
+        notes.append(f"skipped: {error}")
+        return None
 
-    width, height = image_size(path)
-    return file_content({"width": width, "height": height}, [], {}, path.name)
+
+def look_alikes(prints: Sequence[Fingerprint]) -> list[int]:
+    """A number for each picture, equal for those that look alike."""
+    pairs = [*(tuple(group) for group in same_pixels(prints)), *((p.i, p.j) for p in look_alike(prints))]
+    return join(len(prints), pairs)
+
+
+def _seen(detector: Detector | None, pictures: Sequence[Picture]):
+    """Every picture with what the detector finds; nothing without one."""
+    if detector is not None:
+        return detect_pictures(detector, pictures)
+    return (Seen(one, _pixels(one.path), []) for one in pictures if one.path)
+
+
+def _pixels(path: Path) -> np.ndarray:
+    from label_tools.pictures.images import open_image
+
+    return np.asarray(open_image(path))
+
+
+def pool_signs(detector: Detector, paths: Sequence[Path], labelled: dict[int, int]) -> ranking.Signs:
+    """The signs of pictures that can be read. labelled: {category id: labelled objects}."""
+    found, mirrored, features = [], [], []
+    for one in detect_pictures(detector, (Picture(str(path), path) for path in paths)):
+        assert one.pixels is not None, one.error
+        found.append(one.found)
+        mirror = detector.detect([np.ascontiguousarray(one.pixels[:, ::-1])])[0]
+        mirrored.append(ranking.mirrored_back(mirror, one.pixels.shape[1]))
+        features.append(ranking.features_of(detector, one.pixels))
+    return ranking.signs_of(found, mirrored, labelled, features)
+
+
+def known_features(detector: Detector, paths: Sequence[Path]) -> np.ndarray:
+    """[M,C] of pictures, for `ranking.choose`."""
+    return np.array([ranking.features_of(detector, _pixels(path)) for path in paths])

@@ -74,7 +74,7 @@ def prelabel(
 
 
 def draft_of(
-    seen: Seen, found: Found, detector: Detector, image_path: str, outlines: Outlines | None = None
+    seen: Seen, found: Found, detector: Detector | None, image_path: str, outlines: Outlines | None = None
 ) -> dict[str, Any]:
     """The LabelMe content of what was found in a picture: not reviewed, scores in the descriptions.
 
@@ -82,7 +82,7 @@ def draft_of(
     """
     assert seen.pixels is not None
     height, width = seen.pixels.shape[:2]
-    names = {c["id"]: c["name"] for c in detector.categories}
+    names = {c["id"]: c["name"] for c in detector.categories} if detector else {}
     image = {"width": width, "height": height}
     found = (outlines or Outlines()).of(found)
     content = labelme_write.file_content(image, found, names, image_path, {"reviewed": False})

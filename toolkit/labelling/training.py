@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
 from label_tools.document.split import split_document
-from label_tools.pictures.duplicates import fingerprint_files, look_alike, same_pixels
+from label_tools.pictures.duplicates import fingerprint_files
 from label_tools.readers.convert import convert_labelme
-from label_tools.sets.split import Tie, group_keys
 from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
+from toolkit.labelling.choose import look_alikes
 from toolkit.labelling.loop_file import Loop
 from toolkit.run import train
 
@@ -69,9 +70,11 @@ def train_loop(loop: Loop, runs: Path, options: dict[str, Any]) -> tuple[dict[st
 
 
 def _parts(loop: Loop, document: dict[str, Any], notes: list[str]) -> dict[str, dict[str, Any]]:
-    ties = alike(document, loop.folder)
+    groups = look_alikes(list(fingerprint_files([loop.folder / i["file_name"] for i in document["images"]])))
+    sizes = Counter(groups)
+    keys = {image["id"]: group for image, group in zip(document["images"], groups) if sizes[group] > 1}
     if not loop.parts:
-        return split_document(document, FIRST, groups=group_keys(document, ties))
+        return split_document(document, FIRST, groups=keys)
     names = {image["file_name"]: image["id"] for image in document["images"]}
     gone = [name for name in loop.parts["test"] if name not in names]
     if gone:
@@ -82,7 +85,6 @@ def _parts(loop: Loop, document: dict[str, Any], notes: list[str]) -> dict[str, 
     test = {names[name] for name in loop.parts["test"] if name in names}
     if not test:
         raise InputError(f"{loop.folder}: none of the test pictures has labels any more ({gone[0]} ...)")
-    keys = group_keys(document, ties)
     held = {keys[i] for i in test if i in keys}
     near = {i for i, key in keys.items() if key in held} - test
     if near:
@@ -91,13 +93,6 @@ def _parts(loop: Loop, document: dict[str, Any], notes: list[str]) -> dict[str, 
     fixed = {names[name]: "val" for name in loop.parts.get("val", ()) if name in names}
     parts = split_document(rest, LATER, groups={i: k for i, k in keys.items() if k not in held}, fixed=fixed)
     return {**parts, "test": _only(document, test)}
-
-
-def alike(document: dict[str, Any], root: Path) -> list[Tie]:
-    """Pictures of a document with the same pixels, or that look alike."""
-    prints = list(fingerprint_files([root / image["file_name"] for image in document["images"]]))
-    ties = [Tie("same pixels", tuple(group)) for group in same_pixels(prints)]
-    return ties + [Tie("look alike", (pair.i, pair.j)) for pair in look_alike(prints)]
 
 
 def _only(document: dict[str, Any], ids: set) -> dict[str, Any]:
