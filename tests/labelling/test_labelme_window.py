@@ -143,7 +143,7 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
     folder.mkdir()
     for number in range(16):
         draw(folder, number, labelled=number < 12)
-    recipe = "--model fasterrcnn_tiny_fpn --epochs 12 --image-size 128 --max-size 128 --device cpu --workers 0".split()
+    recipe = "--model fasterrcnn_tiny_fpn --epochs 5 --image-size 128 --max-size 128 --device cpu --workers 0".split()
     assert main(["loop", "train", str(folder), *recipe]) == 0
     screen = Screen()
     try:
@@ -168,7 +168,7 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
         for file in files:
             assert until(lambda f=file: f.stem in screen.do("getwindowname", window)), "pictures in their order"
             content = json.loads(file.read_text())
-            assert content["shapes"] and all(s["description"].startswith("score 0.") for s in content["shapes"])
+            assert content["shapes"] and all(s["description"].startswith("score ") for s in content["shapes"])
             truth = boxes_of(int(file.stem[-2:]))
             before = file.read_bytes()
             if moved < 3:
@@ -186,6 +186,7 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
     finally:
         loop.kill()
         screen.server.terminate()
+        screen.server.wait()
     assert loop.returncode == 0, out
     assert "4 of 4 pictures reviewed" in out and " 3 moved" in out, out
     for number in range(12, 16):
