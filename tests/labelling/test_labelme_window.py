@@ -90,9 +90,10 @@ class Screen:
         )
         return done.stdout
 
-    def window(self) -> str:
+    def window(self, program: subprocess.Popen) -> str:
         """The window once it is there, as large as the screen."""
         for _ in range(240):
+            assert program.poll() is None, program.communicate()[0]
             found = self.do("search", "--onlyvisible", "--name", "labelme").split()
             if found:
                 self.do("windowsize", "--sync", found[-1], 1400, 900)
@@ -161,7 +162,7 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
             stderr=subprocess.STDOUT,
             text=True,
         )
-        window = screen.window()
+        window = screen.window(loop)
         files = sorted((folder / ".loop" / "round-01").glob("0*.json"))
         assert len(files) == 4
         moved = 0

@@ -55,6 +55,12 @@ def test_a_label_that_a_detection_confirms_is_not_accused_by_a_weaker_one():
     assert found(document, [*detections, first]) == []
 
 
+def test_a_detector_with_loose_boxes_accuses_no_label_of_being_loose():
+    document, detections = honest(3)
+    loose = [{**d, "bbox": [d["bbox"][0], d["bbox"][1], d["bbox"][2] * 1.3, d["bbox"][3] * 1.3]} for d in detections]
+    assert not [s for s in found(document, loose) if s.kind == "loose box"]  # IoU 1 / 1.69 with every label
+
+
 def test_a_shifted_box_is_found():
     document, detections = honest(3)
     x, y, w, h = document["annotations"][7]["bbox"]

@@ -389,7 +389,7 @@ def test_two_splits_in_one_run(run, tmp_path):
     assert "evaluated on the val split" in page.sections["headline"]
     assert "Every number is in ../test/metrics.json and metrics.json, as seen from this page" in page.sections["made"]
     assert f"frcnn report {copy.as_posix()} --split val" in page.sections["made"]
-    assert "suspects/" in [link for _, link, _ in page.links]
+    assert f"frcnn loop suspects {copy.as_posix()} --out suspects" in page.sections["suspects"]
     assert (copy / "report.html").read_bytes() == before
     assert write_report(copy, split="test") == copy / "report.html"
 
@@ -431,30 +431,3 @@ def test_evaluation_of_anybody_is_a_report_too(tmp_path):
     page = Page(write_report(tmp_path / "out").read_text())
     assert "dt.json on gt.json" in page.sections["headline"]
     assert "No training log" in page.sections["training"]
-
-
-def test_suspects_become_labelme_files_with_every_label_as_it_was(tmp_path):
-    from tests.toolkit.evaluation_fixtures import draw_images
-
-    document, detections = scene(1, images=6)
-    outline = [[20.0, 20.0, 60.0, 24.0, 40.0, 70.0], [80.0, 20.0, 90.0, 20.0, 85.0, 50.0]]
-    document["annotations"][0].update(segmentation=outline, bbox=[20.0, 20.0, 70.0, 50.0])
-    draw_images(document, tmp_path / "images")
-    evaluation = compute_metrics(document, [d for d in detections if d["image_id"] != 1], Settings(resamples=0))
-    write_evaluation(tmp_path / "out", evaluation, tmp_path / "images")
-    files = sorted((tmp_path / "out" / "suspects").glob("*.json"))
-    contents = [json.loads(path.read_text()) for path in files]
-    for path, content in zip(files, contents):
-        assert (path.parent / content["imagePath"]).is_file()
-        said = [s["description"] for s in content["shapes"] if s["description"]]
-        assert said
-        assert all(text.startswith(("suspect: ", "in doubt: ")) for text in said)
-    (mine,) = [c for c in contents if c["imagePath"].endswith("001.jpg")]
-    pieces = [s for s in mine["shapes"] if s["shape_type"] == "polygon"]
-    assert [s["points"] for s in pieces] == [[[20, 20], [60, 24], [40, 70]], [[80, 20], [90, 20], [85, 50]]]
-    assert len({s["group_id"] for s in pieces}) == 1
-    assert pieces[0]["group_id"] is not None
-    labels = [s for c in contents for s in c["shapes"] if not s["description"].startswith("suspect")]
-    shown = {c["imagePath"][-7:-4] for c in contents}
-    wanted = [a for a in document["annotations"] if f"{a['image_id']:03d}" in shown]
-    assert len(labels) == len(wanted) + 1  # one label in two pieces

@@ -53,6 +53,29 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     train = _verb(verbs, "train", "train on all that is labelled, with the same test pictures", _train)
     train.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
     recipe_flags.add_flags(train)
+    doubted = verbs.add_parser(
+        "suspects",
+        help="labels that are probably wrong, as a folder for labelme",
+        description="Worst picture first, over train, val and test by cross-validation with the run's recipe. "
+        "Suggestions are of the class NAME?: rename one to NAME to take it. Then: frcnn loop apply.",
+    )
+    doubted.add_argument("checkpoint", type=Path, metavar="RUN", help="a run, or a folder of frcnn crossval")
+    doubted.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new folder")
+    doubted.add_argument("--folds", type=int, default=3, help="of the cross-validation (default: 3)")
+    doubted.add_argument("-n", "--number", type=int, default=100, help="pictures at most (default: 100)")
+    doubted.set_defaults(run=_suspects)
+    applied = verbs.add_parser(
+        "apply",
+        help="show what was fixed in a folder of suspects, and write it into the labels",
+        description="Without --write it only shows the difference. A COCO file is never changed: FILE.fixed.json is "
+        "written. LabelMe files are, and what they were is kept in DIR/.loop/before-fix.",
+    )
+    applied.add_argument("suspects", type=Path, metavar="SUSPECTS", help="the folder that `loop suspects` made")
+    applied.add_argument(
+        "labels", type=Path, nargs="+", metavar="LABELS", help="COCO files, or folders of LabelMe files"
+    )
+    applied.add_argument("--write", action="store_true", help="write it")
+    applied.set_defaults(run=_apply)
     simulated = verbs.add_parser(
         "simulate",
         help="does the ranking beat chance on labelled data?",
@@ -248,6 +271,56 @@ def _status(args: argparse.Namespace) -> int:
     elif not loop.trainings:
         say("nothing happened yet")
     return 0
+
+
+def _suspects(args: argparse.Namespace) -> int:
+    import shlex
+
+    from label_tools.text.messages import counted
+    from toolkit.labelling.suspects import accused, evaluated, write_folder
+
+    place = evaluated(args.checkpoint, args.folds)
+    pictures = accused(place)
+    if not pictures:
+        print("no label is suspected")
+        return 0
+    write_folder(place, args.out, pictures[: args.number])
+    for one in pictures[: args.number]:
+        print(f"{one.image['file_name']}: {one.text}")
+    folder = shlex.quote(str(args.out))
+    print(f"{counted(min(len(pictures), args.number), 'picture')} of {len(pictures)} with suspects in {folder}")
+    print(f"next: frcnn label {folder} --labels {folder}/labels.txt; then: frcnn loop apply {folder} LABELS")
+    return 0
+
+
+def _apply(args: argparse.Namespace) -> int:
+    from label_tools.text.errors import FINDINGS
+    from label_tools.text.messages import counted
+    from toolkit.labelling.suspects import fix_coco, fix_labelme, read_fixed
+
+    fixed, problems = read_fixed(args.suspects)
+    for one in fixed:
+        print(f"{one.picture.name}: {', '.join(f'{n} {k}' for k, n in one.changes.items() if 'clicks' not in k and n)}")
+    for problem in problems:
+        print(f"not usable: {problem}")
+    for target in args.labels:
+        if target.is_dir():
+            place = target / ".loop" / "before-fix"
+            number = fix_labelme(target, fixed, place if args.write else None)
+            where = f"{target} (before: {place})"
+        else:
+            place = target.with_name(f"{target.stem}.fixed.json")
+            number = fix_coco(target, fixed, place if args.write else None)
+            where = str(place)
+        what = (
+            f"written to {where}"
+            if args.write and number
+            else "nothing written; --write does"
+            if number
+            else "none is of it"
+        )
+        print(f"{target}: {counted(number, 'reviewed picture')}: {what if number else 'left as it is'}")
+    return FINDINGS if problems else 0
 
 
 def _simulate(args: argparse.Namespace) -> int:

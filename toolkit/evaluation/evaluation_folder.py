@@ -1,10 +1,10 @@
 """The files of one evaluation: what a machine reads, what a spreadsheet opens, what the report is made from.
 
-annotations.json   the labels evaluated against (boxes, and outlines for numbers by masks), pointing at the images
+annotations.json   the labels evaluated against, with their outlines, pointing at the images
 detections.json    COCO's results format
 metrics.json       every number
 *.csv              the numbers behind each figure
-suspects.json      likely label errors;  suspects/  the same as LabelMe files, to open and fix
+suspects.json      likely label errors (`frcnn loop suspects` makes a folder for labelme of them)
 gallery.json       which pictures the report shows, with boxes;  pictures/
 """
 
@@ -25,10 +25,9 @@ from toolkit.metrics import at_threshold, curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS
 from toolkit.metrics.counts import counts
 from toolkit.report.gallery import write_gallery
-from toolkit.report.suspect_files import write_suspect_files
 
 IMAGE = ("id", "file_name", "width", "height")
-ANNOTATION = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+ANNOTATION = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
 DETECTION = ("image_id", "category_id", "bbox", "score")
 FILES = (
     *(f"{name}.json" for name in ("annotations", "detections", "metrics", "suspects", "gallery")),
@@ -66,24 +65,23 @@ def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inp
     """
     with together(folder, "evaluation", inputs=inputs) as made:
         mask = ("segmentation",) if "segm" in evaluation.metrics else ()
-        _write_annotations(made, folder, evaluation.document, image_root, (*ANNOTATION, *mask))
+        _write_annotations(made, folder, evaluation.document, image_root)
         detections = [_only((*DETECTION, *mask), d) for d in evaluation.detections]
         write_json(made / "detections.json", detections, lines=True)
         write_tables(made, evaluation)
         write_json(made / "suspects.json", [_suspect(s) for s in evaluation.suspects], lines=True)
         write_gallery(made, folder, evaluation, image_root)
-        write_suspect_files(made / "suspects", folder / "suspects", evaluation, image_root)
         write_json(made / "metrics.json", evaluation.metrics)
 
 
-def _write_annotations(made: Path, folder: Path, document: dict, image_root: Path, keys: tuple[str, ...]) -> None:
+def _write_annotations(made: Path, folder: Path, document: dict, image_root: Path) -> None:
     slim = {
         "info": {
             **coco_file.opening(document),
             "image_root": os.path.relpath(image_root.resolve(), folder.resolve()),
         },
         "images": [_only(IMAGE, image) for image in document["images"]],
-        "annotations": [_only(keys, annotation) for annotation in document["annotations"]],
+        "annotations": [_only(ANNOTATION, annotation) for annotation in document["annotations"]],
         "categories": [_only(("id", "name"), category) for category in document["categories"]],
     }
     coco_file.write(slim, made / "annotations.json")

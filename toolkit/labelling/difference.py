@@ -38,7 +38,7 @@ def difference(
         for j, b in enumerate(final):
             overlap = float(iou_of(np.array([boxes[0][i]]), np.array([boxes[1][j]]))[0])
             same_label = a["label"] == b["label"]
-            still = same_label and _same_points(a, b)
+            still = same_label and same_points(a, b)
             if still or overlap >= SAME_OBJECT:
                 candidates.append((not still, not same_label, -overlap, i, j))
     count = dict.fromkeys(("kept", "moved", "renamed", "added", "deleted"), 0)
@@ -66,7 +66,8 @@ def bbox(shape: Shape) -> list[float]:
     return [float(v) for v in (*low, *(high - low))]
 
 
-def _same_points(a: Shape, b: Shape) -> bool:
+def same_points(a: Shape, b: Shape) -> bool:
+    """Whether two shapes lie in the same place; a rectangle may be given by any two opposite corners."""
     if a.get("shape_type") != b.get("shape_type") or not _same_mask(a.get("mask"), b.get("mask")):
         return False
     first, second = (np.array(shape["points"], float).reshape(-1, 2) for shape in (a, b))

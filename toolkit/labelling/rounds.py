@@ -56,22 +56,30 @@ def open_round(loop: Loop, picks: Sequence[Pick]) -> Path:
     """Make the round's folder and enter it into the state. -> the folder. The folder is there whole, or not at all."""
     number = 1 + max((one["number"] for one in loop.rounds), default=0)
     folder = folder_of(loop, number)
-    digits = max(3, len(str(len(picks))))
-    entries = []
     with own_folders.new_folder(folder) as made:
-        for i, pick in enumerate(picks, 1):
-            source = loop.folder / pick.name
-            name = f"{i:0{digits}d}_{source.name}"
-            _link(source, made / name, folder)
-            content = {**pick.draft, "imagePath": name, "flags": {"reviewed": False}}
-            (made / name).with_suffix(".json").write_bytes(file_bytes(content))
-            entries.append({"name": pick.name, "file": name, "why": pick.why, "drafted": len(content["shapes"])})
-        (made / "labels.txt").write_text("".join(f"{name}\n" for name in loop.classes), encoding="utf-8")
-        write_json(made / "drafts.json", {e["file"]: p.draft["shapes"] for e, p in zip(entries, picks)})
+        files = fill(made, folder, [(loop.folder / pick.name, pick.draft) for pick in picks], loop.classes)
+    entries = [
+        {"name": pick.name, "file": file, "why": pick.why, "drafted": len(pick.draft["shapes"])}
+        for pick, file in zip(picks, files, strict=True)
+    ]
     opened = time.strftime("%Y-%m-%d %H:%M")
     loop.rounds.append({"number": number, "opened": opened, "closed": None, "minutes": 0.0, "pictures": entries})
     loop.save()
     return folder
+
+
+def fill(made: Path, folder: Path, contents: Sequence[tuple[Path, dict[str, Any]]], labels: Sequence[str]) -> list[str]:
+    """Write links to pictures, in their order, and their LabelMe files into `made`, which will be `folder`; labels.txt,
+    and drafts.json, the shapes as they were. -> the links' names."""
+    digits = max(3, len(str(len(contents))))
+    names = [f"{i:0{digits}d}_{source.name}" for i, (source, _) in enumerate(contents, 1)]
+    for name, (source, draft) in zip(names, contents, strict=True):
+        _link(source, made / name, folder)
+        content = {**draft, "imagePath": name, "flags": {"reviewed": False}}
+        (made / name).with_suffix(".json").write_bytes(file_bytes(content))
+    (made / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    write_json(made / "drafts.json", {name: draft["shapes"] for name, (_, draft) in zip(names, contents, strict=True)})
+    return names
 
 
 def close_round(loop: Loop) -> list[Outcome]:
@@ -101,12 +109,12 @@ def reviewed_so_far(loop: Loop) -> int:
     assert entry is not None
     folder = folder_of(loop, entry["number"])
     drafts = _drafts(folder)
-    return sum(_judged(folder / one["file"], drafts.get(one["file"]))[0] == REVIEWED for one in entry["pictures"])
+    return sum(judged(folder / one["file"], drafts.get(one["file"]))[0] == REVIEWED for one in entry["pictures"])
 
 
 def _take_over(loop: Loop, folder: Path, one: dict[str, Any], drafts: dict[str, list]) -> Outcome:
     file = folder / one["file"]
-    state, content, text = _judged(file, drafts.get(one["file"]))
+    state, content, text = judged(file, drafts.get(one["file"]))
     if state != REVIEWED or content is None:
         return Outcome(one["name"], state, text=text)
     picture = loop.folder / one["name"]
@@ -143,7 +151,7 @@ def _without_score(shape: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "description": ""} if str(kept.get("description", "")).startswith(SCORE) else kept
 
 
-def _judged(file: Path, draft: list | None) -> tuple[str, dict[str, Any] | None, str]:
+def judged(file: Path, draft: list | None) -> tuple[str, dict[str, Any] | None, str]:
     """(state, content, why it is kept back) of a picture's file in a round."""
     if not _json(file).exists():
         return UNTOUCHED, None, ""  # deleted in labelme: as if it had not been picked

@@ -5,7 +5,6 @@ training   metrics.jsonl, run.json and config.yaml, read tolerantly
 figures    each figure with its caption and the numbers beside it
 charts     lines, bars and matrices as SVG
 gallery    which pictures are shown, chosen and cut when an evaluation is written
-suspect_files  likely label errors as LabelMe files
 tables     the numbers as text, Markdown and LaTeX
 """
 

@@ -167,7 +167,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         page["threshold_data"] = threshold_data(where, metrics, problems)
         page["suspect_rows"] = _suspect_rows(where)
         page["num_suspects"] = metrics.get("suspects", 0)
-        page["suspect_folder"] = (Path(relative) / "suspects").as_posix()
+        page["suspect_command"] = f"frcnn loop suspects {folder.as_posix()} --out suspects"
         if training.exists and main in ("val", "test"):
             page["store_command"] = f"frcnn evaluate {folder.as_posix()} --split {main} --thresholds"
         if training.exists:
