@@ -144,7 +144,20 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
     folder.mkdir()
     for number in range(16):
         draw(folder, number, labelled=number < 12)
-    recipe = "--model fasterrcnn_tiny_fpn --epochs 5 --image-size 128 --max-size 128 --device cpu --workers 0".split()
+    recipe = [
+        "--model",
+        "fasterrcnn_tiny_fpn",
+        "--epochs",
+        "5",
+        "--image-size",
+        "128",
+        "--max-size",
+        "128",
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+    ]
     assert main(["loop", "train", str(folder), *recipe]) == 0
     screen = Screen()
     try:

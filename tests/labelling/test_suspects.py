@@ -30,7 +30,7 @@ def evaluated(tmp_path):
 
 
 def folder_of(evaluated, capsys):
-    labels, place = evaluated
+    _labels, place = evaluated
     out = place.parent / "suspects"
     assert main(["loop", "suspects", str(place), "--out", str(out)]) == 0
     return out, capsys.readouterr().out
