@@ -76,13 +76,13 @@ class Screen:
     def __init__(self) -> None:
         read, write = os.pipe()
         self.server = subprocess.Popen(
-            ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24"],
+            ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24", "-noreset"],
             pass_fds=(write,),
             stderr=subprocess.DEVNULL,
         )
         os.close(write)
-        self.display = f":{os.read(read, 20).decode().strip()}"
-        os.close(read)
+        with os.fdopen(read) as number:  # to the end of the line: a server that cannot write it ends
+            self.display = f":{number.readline().strip()}"
 
     def do(self, *words: object) -> str:
         done = subprocess.run(

@@ -127,3 +127,14 @@ def test_the_folder_says_what_is_labelled_broken_and_without_a_picture(pictures,
     assert "5 pictures: 1 labelled, 1 drafted and not reviewed, 2 without labels" in out
     assert 'e.json, shapes[0] "square": needs points' in out and "gone.json: deleted or renamed?" in out
     assert main(["loop", str(pictures / "nowhere")]) == 2
+
+
+def test_parts_of_a_curve_take_as_many_steps_as_the_whole():
+    from toolkit.experiments.label_curve import equal_steps
+
+    document = {"images": [{"id": i} for i in range(40)], "annotations": [], "categories": []}
+    options = {"model": "fasterrcnn_tiny_fpn", "epochs": 6, "batch_size": 4}
+    assert equal_steps(document, options, 40)[1] == 60  # 6 epochs of 10 batches
+    for images, epochs in ((40, 6), (10, 20), (3, 60)):  # 10, 3, 1 batches an epoch
+        found, steps = equal_steps(document, options, images)
+        assert (found["epochs"], steps) == (epochs, 60) and found["preset"] == "few"

@@ -50,7 +50,25 @@ def test_a_noisy_curve_does_not_pretend():
 def test_too_few_points():
     assert learning_curve([]) is None
     assert learning_curve(points(0.8, 2, 0.5)[:3]) is None  # one number of images
-    assert learning_curve(points(0.8, 2, 0.5)[:4]) is not None
+    few = learning_curve(points(0.8, 2, 0.5)[:4])  # two numbers of images
+    assert few["gain_interval"] is None
+    assert few["answer"] == "cannot tell: an answer needs 3 sizes and 3 seeds, there are 2 and 3"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_sentence_never_contradicts_its_interval(seed):
+    """yes: no zero in it; cannot tell: a zero and a gain in it; hardly: nothing in it that is worth the labels."""
+    rng = np.random.default_rng(seed)
+    found = learning_curve(points(0.7, rng.choice([0, 0.3, 2.0]), 0.5, noise=rng.choice([0.001, 0.02, 0.1]), seed=seed))
+    low, high = (round(value, 3) for value in found["gain_interval"])
+    answer = found["answer"]
+    assert f"{low:+.3f} to {high:+.3f}" in answer
+    if answer.startswith("yes"):
+        assert low > 0
+    elif answer.startswith("cannot tell"):
+        assert low <= 0 <= high
+    else:
+        assert answer.startswith("hardly") and high < 0.02
 
 
 def test_never_over_one():

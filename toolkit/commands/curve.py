@@ -40,6 +40,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument("--name", default="curve", help="folder in --runs (default: curve)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and the time of all trainings, and stop")
     parser.add_argument("--json", action="store_true", help="print curve.json")
     add_jobs(parser)
     recipe_flags.add_flags(parser)
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
 
     out = args.runs / args.name
     options = training_options(args, leave_out=("seed",))
+    if args.dry_run:
+        return _plan(args)
     result = label_curve(args.data, out, args.fractions, args.seeds, image_root=args.images, **at_once(args), **options)
     if args.json:
         import json
@@ -62,13 +65,19 @@ def run(args: argparse.Namespace) -> int:
         shown = ["n/a  " if point[key] is None else f"{point[key]:.3f}" for key in ("AP", "AP50")]
         say(f"{point['num_images']:6d}  {point['num_objects']:7d}  {point['seed']:4d}  {shown[0]}  {shown[1]}")
     fit = result["fit"]
-    if fit:
-        low, high = fit["gain_interval"]
-        say(
-            f"with {fit['num_images_ahead']} images, twice as many: AP {fit['AP_ahead']:.3f}, "
-            f"now {fit['AP_now']:.3f}; gain {low:+.3f} to {high:+.3f} (95 %)\n{fit['answer']}"
-        )
-    else:
-        say("no fit: it needs trainings with two different numbers of images")
+    say(fit["answer"] if fit else "no fit: it needs trainings with two different numbers of images")
     say(f"page: {out / 'curve.html'}")
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    """The plan of a training on all images, and the time of all of them: each has as many steps."""
+    from toolkit import fine_tune
+    from toolkit.commands.train import recipe_of
+    from toolkit.training.dry_run import plan
+
+    labels, config = fine_tune.prepare(fine_tune.Source(args.data, images=args.images), recipe_of(args))
+    trainings = len(set(args.fractions)) * len(args.seeds)
+    reported = sum(len(labels[name].index) for name in ("val", "test") if name in labels)
+    say(plan(config, labels["train"].index, labels["val"].index, reported, trainings))
     return 0

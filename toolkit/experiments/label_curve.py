@@ -14,6 +14,7 @@ from label_tools.pictures.images import sizes_below
 from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_csv, write_json
+from toolkit import config as recipes
 from toolkit.experiments.crossval import train_and_evaluate
 from toolkit.experiments.jobs import Job, run_jobs
 from toolkit.metrics.learning import learning_curve
@@ -32,9 +33,10 @@ def label_curve(
 ) -> dict:
     """Train on each fraction of data/train.json with each seed, evaluate on the same split, fit. -> curve.json.
 
-    A part of a seed is contained in its larger parts. Evaluated on data/test.json where there is one, else on
-    val.json. Trainings that are done are kept. jobs, ray: as
-    `jobs.run_jobs` has them. options: those of `toolkit.run.train`, seed aside.
+    A part of a seed is contained in its larger parts. Every training has the recipe and the number of steps of the one
+    on all images, in more epochs of fewer images. Evaluated on data/test.json where there is one, else on val.json.
+    Trainings that are done are kept. jobs, ray: as `jobs.run_jobs` has them. options: those of `toolkit.run.train`,
+    seed aside.
     """
     for fraction in fractions:
         if not 0 < fraction <= 1:
@@ -46,13 +48,19 @@ def label_curve(
     document = coco_file.read(data / "train.json", sizes=sizes_below, images=image_root)
     root = image_root or coco_file.image_root(document, data / "train.json")
     split = "test" if (data / "test.json").is_file() else "val"
+    plan = {"steps": equal_steps(document, options, len(document["images"]))[1]}
+    if (out / "plan.json").is_file() and json.loads((out / "plan.json").read_bytes()) != plan:
+        raise InputError(f"{out}: holds trainings of another length; use another --name")
+    write_json(out / "plan.json", plan)
     todo, points = [], []
     pairs = [(seed, fraction) for seed in seeds for fraction in sorted(set(fractions))]
     for seed, fraction in pairs:
         name = f"labels-{round(100 * fraction)}-seed-{seed}"
         if not (out / name / split / "metrics.json").is_file():
-            labels = _write_part(out / "labels" / name, part_of(document, fraction, seed), data, root, image_root)
-            words = {"run": out / name, "labels": labels, "options": {**options, "seed": seed}, "split": split}
+            part = part_of(document, fraction, seed)
+            labels = _write_part(out / "labels" / name, part, data, root, image_root)
+            equal, _ = equal_steps(document, options, len(part["images"]))
+            words = {"run": out / name, "labels": labels, "options": {**equal, "seed": seed}, "split": split}
             todo.append(Job(name, train_and_evaluate, words))
     run_jobs(todo, workers=jobs, ray=ray)
     for seed, fraction in pairs:
@@ -71,12 +79,29 @@ def label_curve(
             }
         )
     defined = [p for p in points if p["AP"] is not None]
-    result = {"points": points, "split": split, "fit": learning_curve(defined)}
+    result = {"points": points, "split": split, **plan, "fit": learning_curve(defined)}
     with own_folders.together(out, "curve") as made:
         write_json(made / "curve.json", result)
         write_csv(made / "curve.csv", list(points[0]), [p.values() for p in points])
         write_page(made, result)
     return result
+
+
+def equal_steps(document: dict, options: dict[str, Any], num_images: int) -> tuple[dict[str, Any], int]:
+    """(options for a training on `num_images` of the images, its steps): the recipe that all images get, with so many
+    epochs, and between evaluations, that a part takes the same number of steps (to half an epoch)."""
+    total = len(document["images"])
+    preset = options.get("preset") or "auto"
+    preset = recipes.preset_for(total) if preset == "auto" else preset
+    file = options.get("config")
+    given = {name: value for name, value in options.items() if name not in ("preset", "config")}
+    content = recipes.read_file(Path(file)) if isinstance(file, (str, Path)) else dict(file or {})
+    config = recipes.resolve(total, given, content, preset)
+    full, part = (-(-number // config.data.batch_size) for number in (total, num_images))
+    steps = config.schedule.epochs * full
+    epochs = max(1, round(steps / part))
+    every = max(1, round(config.schedule.eval_every * full / part))
+    return {**options, "preset": preset, "epochs": epochs, "eval_every": min(every, epochs)}, steps
 
 
 def part_of(document: dict, fraction: float, seed: int) -> dict:

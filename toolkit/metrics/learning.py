@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+LEAST = 3  # sizes, and seeds, for an interval
+LITTLE = 0.02  # AP that is not worth twice the labels
 RATES = np.linspace(0.05, 2.0, 79)
 
 
@@ -29,7 +31,8 @@ def fit_power_law(num: np.ndarray, ap: np.ndarray) -> tuple[float, float, float]
 def learning_curve(points: list[dict], ahead: float = 2.0, draws: int = 500, seed: int = 0) -> dict | None:
     """points [{"num_images", "seed", "AP"}] -> fit, prediction at `ahead` times the most images, and an answer.
 
-    None with fewer than two different numbers of images.
+    None with fewer than two different numbers of images. With fewer than three numbers or three seeds there is no
+    interval: a curve of three parameters runs through such points, and their spread is unknown.
     """
     num = np.array([p["num_images"] for p in points], float)
     ap = np.array([p["AP"] for p in points], float)
@@ -50,7 +53,9 @@ def learning_curve(points: list[dict], ahead: float = 2.0, draws: int = 500, see
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     now = ceiling - gap * num.max() ** -rate
     gain = drawn[:, -1] - drawn[:, np.argmin(np.abs(grid - num.max()))]
-    gain_low, gain_high = (float(v) for v in np.quantile(gain, [0.025, 0.975]))
+    gain_interval = [float(v) for v in np.quantile(gain, [0.025, 0.975])]
+    sizes, seeds = len(np.unique(num)), len({p["seed"] for p in points})
+    enough = sizes >= LEAST and seeds >= LEAST
     return {
         "ceiling": ceiling,
         "gap": gap,
@@ -59,21 +64,26 @@ def learning_curve(points: list[dict], ahead: float = 2.0, draws: int = 500, see
         "num_images_ahead": int(target),
         "AP_now": float(now),
         "AP_ahead": float(ceiling - gap * target**-rate),
-        "AP_ahead_interval": [float(low[-1]), float(high[-1])],
-        "gain_interval": [gain_low, gain_high],
-        "answer": _answer(gain_low, gain_high),
+        "AP_ahead_interval": [float(low[-1]), float(high[-1])] if enough else None,
+        "gain_interval": gain_interval if enough else None,
+        "answer": _answer(int(num.max()), int(target), float(now), gain_interval)
+        if enough
+        else f"cannot tell: an answer needs {LEAST} sizes and {LEAST} seeds, there are {sizes} and {seeds}",
         "grid": {
             "num_images": [float(v) for v in grid],
             "AP": [float(v) for v in ceiling - gap * grid**-rate],
-            "low": [float(v) for v in low],
-            "high": [float(v) for v in high],
+            "low": [float(v) for v in low] if enough else None,
+            "high": [float(v) for v in high] if enough else None,
         },
     }
 
 
-def _answer(low: float, high: float) -> str:
-    if low >= 0.005:
-        return "yes: more labels would help"
-    if high < 0.02:
-        return "hardly: the curve is flat"
-    return "cannot tell: the interval holds both a gain and none"
+def _answer(now: int, ahead: int, ap: float, gain: list[float]) -> str:
+    """One sentence that says what the interval of the gain says."""
+    low, high = (round(value, 3) for value in gain)
+    change = f"{ahead} labelled images in place of {now} change AP, now {ap:.3f}, by {low:+.3f} to {high:+.3f} (95 %)"
+    if high < LITTLE:
+        return f"hardly: {change}"
+    if low > 0:
+        return f"yes, more labels would help: {change}"
+    return f"cannot tell, it may be nothing: {change}"

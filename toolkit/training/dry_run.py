@@ -22,10 +22,10 @@ ALTERNATIVES = ("fasterrcnn_efficientnet_lite0_fpn", "fasterrcnn_tiny_fpn")  # o
 HOURS = 3600  # seconds on a CPU from which on a smaller network is named
 
 
-def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> str:
+def plan(config: Config, train: Index, val: Index | None, reported: int = 0, trainings: int = 1) -> str:
     """Data, classes, network, steps, memory and an estimate of time (from a step or two on random pixels).
 
-    reported: images that are evaluated once more at the end, for the report.
+    reported: images that are evaluated once more at the end, for the report. trainings: how many such there will be.
 
     Never touches the network: weights that are not here yet are named, with the ways to get them.
     """
@@ -42,7 +42,7 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
     steps = -(-len(batches) // config.optimizer.accumulate) * config.schedule.epochs
     one = _time(config, model, architecture["norm"], train, device, dtype)
     times = _times(config, one, len(train), len(batches), len(val) if val is not None else 0, reported)
-    seconds = sum(times.values())
+    seconds = sum(times.values()) * trainings
     parts = ", ".join(f"{what} {duration(spent)}" for what, spent in times.items() if spent)
     moments = {"sgd": 1, "adamw": 2}[config.optimizer.optimizer]
     memory = (total * 4 + learned * 4 * (1 + moments)) / 2**20
@@ -59,7 +59,7 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0) -> 
         f"memory     {memory:.0f} MB for weights, gradients and optimiser; activations come on top",
         f"largest    {largest(train, config.model)}: memory must hold {config.data.batch_size} of these",
         *([_mask_line(train, config)] if train.outlines is not None else []),
-        f"time       about {duration(seconds)}: {parts}",
+        f"time       about {duration(seconds)}: {f'{trainings} trainings, each: ' if trainings > 1 else ''}{parts}",
         *(_alternatives(config, train, val, reported, device) if device.type == "cpu" else []),
         *recipe_lines(config),
     ]
