@@ -7,10 +7,7 @@ labelme (GPL-3.0) is started as a program and never imported. Only flags that 6.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from label_tools.text.errors import FINE, InputError, say
@@ -32,7 +29,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.formats.labelme_program import check_screen, check_version, find_labelme, labelme_command
+    from label_tools.formats.labelme_program import find_labelme, labelme_command, start
     from label_tools.readers.classes import read_labels
 
     read_labels(args.labels)  # labelme would open and accept a broken list without a word
@@ -46,12 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if args.only_print:
         say(shlex.join(command))
         return FINE
-    check_version(program)
-    check_screen(os.environ, sys.platform)
-    out.mkdir(parents=True, exist_ok=True)
-    status = subprocess.run(command, check=False).returncode
-    if status:
-        raise InputError(f"{program} ended with exit code {status}; its own messages stand above")
+    start(program, args.path, args.labels, out)
     folder = shlex.quote(str(out))
     say(
         f"next: frcnn convert labelme {folder} --labels {shlex.quote(str(args.labels))} --out {folder}/annotations.json"

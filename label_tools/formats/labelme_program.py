@@ -18,6 +18,11 @@ from pathlib import Path
 from label_tools.text.errors import InputError, MissingExtra
 
 OLDEST = (6, 3)
+NO_SCREEN = ":32767"
+QT_LIBRARIES = (  # of Debian and Ubuntu
+    "libgl1 libegl1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 "
+    "libxcb-render-util0 libxcb-shape0 libxcb-xinerama0"
+)
 VARIABLE = "FRCNN_LABELME"  # the program, when it is installed elsewhere (it may have an environment of its own)
 
 
@@ -75,6 +80,33 @@ def check_version(program: str) -> None:
         raise InputError(
             f"{program} is labelme {match[0]}, {wanted} or newer is needed: {install_line(sys.version_info[:2])}"
         )
+
+
+def start(program: str, path: Path, labels: Path, out: Path) -> None:
+    """Open labelme on `path` and wait until it is closed. Raises InputError when it cannot open, with the reason."""
+    check_version(program)
+    check_screen(os.environ, sys.platform)
+    out.mkdir(parents=True, exist_ok=True)
+    status = subprocess.run(labelme_command(program, path, labels, out), check=False).returncode
+    if status:
+        why = missing_library(program) or "its own messages stand above"
+        raise InputError(f"{program} ended with exit code {status}; {why}; what was saved is kept")
+
+
+def missing_library(program: str) -> str:
+    """Which library of Linux labelme lacks, and the line that installs all of them; "" where it has them.
+
+    It is started, on a screen that does not exist: Qt loads its libraries first, and then ends without a window.
+    """
+    if not sys.platform.startswith("linux"):
+        return ""
+    environment = {**os.environ, "QT_QPA_PLATFORM": "xcb", "QT_DEBUG_PLUGINS": "1", "DISPLAY": NO_SCREEN}
+    try:
+        done = subprocess.run([program], capture_output=True, text=True, timeout=60, check=False, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.search(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file", done.stdout + done.stderr)
+    return f"{match[1]} is missing: sudo apt-get install {QT_LIBRARIES}" if match else ""
 
 
 def check_screen(environment: Mapping[str, str], platform: str) -> None:

@@ -251,3 +251,22 @@ def test_the_real_labelme_opens_and_saves_what_we_wrote(tmp_path, monkeypatch, c
         assert after["bbox"] == pytest.approx(before["bbox"], abs=1e-9)
         assert after["area"] == pytest.approx(before["area"], abs=1e-6)
     assert again["annotations"][2]["segmentation"] == annotations[2]["segmentation"]  # the mask, bit by bit
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the libraries of Linux")
+def test_a_missing_library_of_qt_is_named_with_the_line_that_installs_it(folder, monkeypatch, capsys):
+    from toolkit.commands import doctor
+
+    program = Path(fake(folder, status=134))
+    lacks = "Cannot load library libqxcb.so: (libxcb-icccm.so.4: cannot open shared object file: No such file)"
+    program.write_text(program.read_text() + f"print({lacks!r})\n")
+    program.write_text(program.read_text().replace("\nsys.exit(134)\n", f"\nprint({lacks!r})\nsys.exit(134)\n"))
+    monkeypatch.setenv(label.VARIABLE, str(program))
+    monkeypatch.setenv("DISPLAY", ":1")
+    assert main(["label", str(folder / "photos"), "--labels", str(folder / "labels.txt")]) == 2
+    error = capsys.readouterr().err
+    assert "libxcb-icccm.so.4 is missing: sudo apt-get install " in error and "libxcb-icccm4" in error
+    (found, *_) = doctor._labelme()
+    assert (found.state, found.fix) == ("problem", f"sudo apt-get install {label.QT_LIBRARIES}")
+    program.write_text(program.read_text().replace(lacks, "qt.qpa.xcb: could not connect to display"))
+    assert doctor._labelme()[0].state == "ok"

@@ -175,13 +175,21 @@ def _opencv() -> list[Check]:
 
 
 def _labelme() -> list[Check]:
-    from label_tools.formats.labelme_program import find_labelme
-    from label_tools.text.errors import InputError
+    from label_tools.formats.labelme_program import check_version, find_labelme, missing_library
+    from label_tools.text.errors import InputError, MissingExtra
 
     try:
-        checks = [Check("labelme", "ok", find_labelme())]
-    except InputError as error:
+        program = find_labelme()
+        check_version(program)
+        missing = missing_library(program)
+        what, _, fix = missing.partition(": ")
+        checks = [
+            Check("labelme", "problem", f"{program}: {what}", fix) if missing else Check("labelme", "ok", program)
+        ]
+    except MissingExtra as error:
         checks = [Check("labelme", "note", "needed only for labelling", str(error))]
+    except InputError as error:
+        checks = [Check("labelme", "problem", "needed only for labelling", str(error))]
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         checks.append(Check("display", "note", "none", "labelling needs a screen; everything else does not"))
     return checks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,7 +147,7 @@ def _state(args: argparse.Namespace) -> int:
 
 
 def _next(args: argparse.Namespace) -> int:
-    from label_tools.formats.labelme_program import find_labelme
+    from label_tools.formats.labelme_program import find_labelme, start
     from label_tools.text.messages import counted
     from toolkit.labelling import loop_file, rounds
     from toolkit.labelling.choose import RANDOM_SHARE, choose
@@ -179,7 +178,7 @@ def _next(args: argparse.Namespace) -> int:
         say("tick the flag `reviewed` of a picture whose drafts are right; a corrected one needs no tick")
         started = time.monotonic()
         try:
-            _open_labelme(program, folder)
+            start(program, folder, folder / "labels.txt", folder)
         finally:
             entry["minutes"] = round(entry["minutes"] + (time.monotonic() - started) / 60, 2)
             loop.save()
@@ -187,20 +186,6 @@ def _next(args: argparse.Namespace) -> int:
         if not outcomes:
             say("nothing reviewed yet; the round stays open")
         return _tell(loop, outcomes)
-
-
-def _open_labelme(program: str, folder: Path) -> None:
-    import subprocess
-    import sys
-
-    from label_tools.formats.labelme_program import check_screen, check_version, labelme_command
-    from label_tools.text.errors import InputError
-
-    check_version(program)
-    check_screen(os.environ, sys.platform)
-    status = subprocess.run(labelme_command(program, folder, folder / "labels.txt", folder), check=False).returncode
-    if status:
-        raise InputError(f"{program} ended with exit code {status}; its own messages stand above; nothing is lost")
 
 
 def _close(args: argparse.Namespace) -> int:

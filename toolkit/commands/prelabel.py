@@ -15,7 +15,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         "prelabel",
         help="draft LabelMe files, to correct instead of drawing",
         description="Pictures that have a LabelMe file already are left alone. Correct the drafts with "
-        "`frcnn label images --labels labels.txt --out DIR`; the pictures to look at first are printed first.",
+        "`frcnn label images --labels labels.txt --out DIR`; the pictures to look at first, those without a draft and "
+        "the least certain, are printed first.",
     )
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
     parser.add_argument("images", type=Path, nargs="+", help="pictures or folders of pictures")
@@ -49,10 +50,21 @@ def run(args: argparse.Namespace) -> int:
             written.append((least, path, count))
             progress.step(counted(len(written), "draft"))
     progress.close()
-    for least, path, count in sorted(written, key=lambda row: (row[0], str(row[1]))):  # the least certain first
+    for least, path, count in sorted(written, key=lambda row: (row[2] > 0, row[0], str(row[1]))):  # empty ones first
         say(f"{path}  {counted(count, 'object')}" + (f", lowest score {least:.2f}" if count else ""))
     unread = f", {counted(bad, 'picture')} that cannot be read" if bad else ""
     say(f"{counted(len(written), 'draft')} in {args.out}, {counted(left, 'picture')} left alone{unread}")
     if about := outlines.about():
         say(about)
+    if written:
+        import os
+        import shlex
+
+        folders = [str(one if one.is_dir() else one.parent) for one in args.images]
+        root, out = shlex.quote(os.path.commonpath([*folders, str(args.out)]) or "."), shlex.quote(str(args.out))
+        say(
+            f"next: correct them in labelme, tick its flag `reviewed` where a picture is right (others are left out): "
+            f"frcnn label {shlex.quote(folders[0])} --labels labels.txt --out {out}; "
+            f"frcnn convert labelme {out} --image-root {root}"
+        )
     return FINDINGS if bad else 0

@@ -25,7 +25,6 @@ from toolkit.data.dataset import index_of
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.labelling import ranking
 from toolkit.labelling.choose import known_features, look_alikes, pool_signs
-from toolkit.metrics.intervals import of_mean
 from toolkit.prediction.predictor import Predictor
 from toolkit.prediction.stream import detect_document
 from toolkit.training import fit as training
@@ -172,3 +171,17 @@ def summary(points: Sequence[dict], strategies: Sequence[str]) -> list[dict[str,
                 }
             )
     return rows
+
+
+# 97.5 % of Student's t with 1, 2, ... degrees of freedom; beyond, the last, which is a little wide
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+def of_mean(values: Sequence[float]) -> dict[str, float | None]:
+    """{"mean", "low", "high"}: the mean of independent values and its 95 % interval by Student's t; an interval needs
+    three values or more."""
+    mean = float(np.mean(values)) if len(values) else None
+    if mean is None or len(values) < 3:
+        return {"mean": mean, "low": None, "high": None}
+    half = _T[min(len(values) - 1, len(_T)) - 1] * float(np.std(values, ddof=1)) / float(np.sqrt(len(values)))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
