@@ -22,6 +22,7 @@ BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```(\w*)\n(.*?)^```$", re.M |
 SHORT = "--model fasterrcnn_tiny_fpn --epochs 1 --image-size 96 --device cpu --workers 0"
 CUT_SHORT = {
     "train": SHORT,
+    "loop train": SHORT,
     "crossval": f"{SHORT} --folds 3",
     "curve": f"{SHORT} --fractions 0.5 1 --seeds 0",
 }
@@ -64,7 +65,11 @@ def parse(line: str, page: str) -> None:
 def execute(line: str, page: str) -> None:
     words = shlex.split(line, comments=True)
     if words[0] == "frcnn":
-        short = [] if {"--resume", "--list-models"} & set(words) else CUT_SHORT.get(words[1], "").split()
+        short = (
+            []
+            if {"--resume", "--list-models"} & set(words)
+            else (CUT_SHORT.get(" ".join(words[1:3])) or CUT_SHORT.get(words[1], "")).split()
+        )
         expected = int((re.search(r"# .*exit code (\d+)", line) or [0, 0])[1])
         assert main(words[1:] + short) == expected, f"{page}: {line}"
     else:
