@@ -65,11 +65,8 @@ def parse(line: str, page: str) -> None:
 def execute(line: str, page: str) -> None:
     words = shlex.split(line, comments=True)
     if words[0] == "frcnn":
-        short = (
-            []
-            if {"--resume", "--list-models"} & set(words)
-            else (CUT_SHORT.get(" ".join(words[1:3])) or CUT_SHORT.get(words[1], "")).split()
-        )
+        cut = CUT_SHORT.get(" ".join(words[1:3])) or CUT_SHORT.get(words[1], "")
+        short = [] if {"--resume", "--list-models"} & set(words) else cut.split()
         expected = int((re.search(r"# .*exit code (\d+)", line) or [0, 0])[1])
         assert main(words[1:] + short) == expected, f"{page}: {line}"
     else:
