@@ -92,7 +92,7 @@ class Screen:
 
     def window(self, program: subprocess.Popen) -> str:
         """The window once it is there, as large as the screen."""
-        for _ in range(240):
+        for _ in range(800):
             assert program.poll() is None, program.communicate()[0]
             found = self.do("search", "--onlyvisible", "--name", "labelme").split()
             if found:
@@ -142,7 +142,7 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for number in range(16):
+    for number in range(24):
         draw(folder, number, labelled=number < 12)
     recipe = [
         "--model",
@@ -169,7 +169,7 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
         }
         environment.pop("QT_QPA_PLATFORM", None)
         loop = subprocess.Popen(
-            [sys.executable, "-m", "toolkit", "loop", "next", str(folder), "-n", "4"],
+            [sys.executable, "-m", "toolkit", "loop", "next", str(folder), "-n", "12"],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -177,7 +177,7 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
         )
         window = screen.window(loop)
         files = sorted((folder / ".loop" / "round-01").glob("0*.json"))
-        assert len(files) == 4
+        assert len(files) == 12
         moved = 0
         for file in files:
             assert until(lambda f=file: f.stem in screen.do("getwindowname", window)), "pictures in their order"
@@ -202,12 +202,12 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
         screen.server.terminate()
         screen.server.wait()
     assert loop.returncode == 0, out
-    assert "4 of 4 pictures reviewed" in out and " 3 moved" in out, out
-    for number in range(12, 16):
+    assert "12 of 12 pictures reviewed" in out and " 3 moved" in out, out
+    for number in range(12, 24):
         assert json.loads((folder / f"p{number}.json").read_text())["flags"] == {"reviewed": True}
     assert main(["loop", "train", str(folder), *recipe]) == 0
     first, second = json.loads((folder / "loop.json").read_text())["trainings"]
-    assert second["labelled"] == 16 and second["test"] == first["test"]
+    assert second["labelled"] == 24 and second["test"] == first["test"]
     assert second["AP"] > first["AP"]
     capsys.readouterr()
     assert main(["loop", "status", str(folder)]) == 0
