@@ -163,7 +163,7 @@ def _next(args: argparse.Namespace) -> int:
                 loop, args.number, model=args.model, seed=args.seed, device=args.device, random_share=share
             )
             for note in notes:
-                print(note)
+                say(note)
             folder = rounds.open_round(loop, picks)
             entry = loop.open_round
             assert entry is not None
@@ -267,14 +267,14 @@ def _suspects(args: argparse.Namespace) -> int:
     place = evaluated(args.checkpoint, args.folds)
     pictures = accused(place)
     if not pictures:
-        print("no label is suspected")
+        say("no label is suspected")
         return 0
     write_folder(place, args.out, pictures[: args.number])
     for one in pictures[: args.number]:
-        print(f"{one.image['file_name']}: {one.text}")
+        say(f"{one.image['file_name']}: {one.text}")
     folder = shlex.quote(str(args.out))
-    print(f"{counted(min(len(pictures), args.number), 'picture')} of {len(pictures)} with suspects in {folder}")
-    print(f"next: frcnn label {folder} --labels {folder}/labels.txt; then: frcnn loop apply {folder} LABELS")
+    say(f"{counted(min(len(pictures), args.number), 'picture')} of {len(pictures)} with suspects in {folder}")
+    say(f"next: frcnn label {folder} --labels {folder}/labels.txt; then: frcnn loop apply {folder} LABELS")
     return 0
 
 
@@ -285,9 +285,9 @@ def _apply(args: argparse.Namespace) -> int:
 
     fixed, problems = read_fixed(args.suspects)
     for one in fixed:
-        print(f"{one.picture.name}: {', '.join(f'{n} {k}' for k, n in one.changes.items() if 'clicks' not in k and n)}")
+        say(f"{one.picture.name}: {', '.join(f'{n} {k}' for k, n in one.changes.items() if 'clicks' not in k and n)}")
     for problem in problems:
-        print(f"not usable: {problem}")
+        say(f"not usable: {problem}")
     for target in args.labels:
         if target.is_dir():
             place = target / ".loop" / "before-fix"
@@ -304,7 +304,7 @@ def _apply(args: argparse.Namespace) -> int:
             if number
             else "none is of it"
         )
-        print(f"{target}: {counted(number, 'reviewed picture')}: {what if number else 'left as it is'}")
+        say(f"{target}: {counted(number, 'reviewed picture')}: {what if number else 'left as it is'}")
     return FINDINGS if problems else 0
 
 
@@ -317,13 +317,13 @@ def _simulate(args: argparse.Namespace) -> int:
 
     def each(point: dict[str, Any]) -> None:
         value = "n/a" if point["AP"] is None else f"{point['AP']:.3f}"
-        print(f"seed {point['seed']}  {point['images']:4d} pictures  {point['strategy']:12} AP {value}", flush=True)
+        say(f"seed {point['seed']}  {point['images']:4d} pictures  {point['strategy']:12} AP {value}")
 
     result = simulate(args.annotations, args.seeds, plan, options, each)
     write_json(args.out, result)
-    print("pictures  strategy      AP                        minus random")
+    say("pictures  strategy      AP                        minus random")
     for row in result["summary"]:
-        print(f"{row['images']:8d}  {row['strategy']:12}  {_within(row['AP']):24}  {_within(row['difference'])}")
+        say(f"{row['images']:8d}  {row['strategy']:12}  {_within(row['AP']):24}  {_within(row['difference'])}")
     return 0
 
 

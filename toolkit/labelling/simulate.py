@@ -46,7 +46,7 @@ class Plan:
 
 
 def simulate(
-    annotations: Path, seeds: Sequence[int], plan: Plan, options: dict[str, Any], each: Callable[[dict], None] = print
+    annotations: Path, seeds: Sequence[int], plan: Plan, options: dict[str, Any], each: Callable[[dict], None]
 ) -> dict[str, Any]:
     """{"points": [{"seed", "strategy", "images", "objects", "AP", "AP50"}], "summary": [...]}; each(point) when made.
 
