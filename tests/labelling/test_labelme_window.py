@@ -178,8 +178,7 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
         window = screen.window(loop)
         files = sorted((folder / ".loop" / "round-01").glob("0*.json"))
         assert len(files) == 12
-        moved = 0
-        for file in files:
+        for number, file in enumerate(files):
             assert until(lambda f=file: f.stem in screen.do("getwindowname", window)), "pictures in their order"
             content = json.loads(file.read_text())
             assert content["shapes"] and all(s["description"].startswith("score ") for s in content["shapes"])
@@ -189,14 +188,13 @@ def test_three_boxes_moved_one_picture_ticked_and_a_better_model(tmp_path, capsy
             near = min(truth, key=lambda b: abs(b[2] - x) + abs(b[3] - y))
             goal = (near[2], near[3]) if abs(near[2] - x) + abs(near[3] - y) > 2 else (x - 4, y - 4)
             for _ in range(5):  # a window that is still busy may miss the mouse
-                if moved < 3:
+                if number < 3:
                     screen.drag((x, y), goal)
                 else:
                     screen.click(*REVIEWED)
                 if until(lambda f=file, b=before: f.read_bytes() != b, 4):
                     break
             assert file.read_bytes() != before, f"labelme saved {file}"
-            moved += 1
             screen.click(*NEXT_IMAGE)
         screen.do("key", "--clearmodifiers", "ctrl+q")
         out, _ = loop.communicate(timeout=60)
