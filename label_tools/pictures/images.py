@@ -16,6 +16,7 @@ Policy, in short (rows B60 to B70 of `bad_input.py`):
 from __future__ import annotations
 
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -276,6 +277,19 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a corrupt EXIF block says nothing about the pixels
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def camera_and_hour(path: Path) -> tuple[str, str]:
+    """("Canon EOS 5D", "14 h") of a photograph by its EXIF block; "" for what it does not say, or cannot be opened."""
+    try:
+        with _opened(path, MAX_PIXELS) as image:
+            exif = image.getexif()
+            camera = " ".join(str(exif[tag]).strip(" \0") for tag in (271, 272) if exif.get(tag))
+            taken = str(exif.get_ifd(34665).get(36867) or exif.get(306) or "")
+    except Exception:  # a file of any kind, with any EXIF block: it says nothing then
+        return "", ""
+    hour = re.fullmatch(r"\d{4}:\d\d:\d\d (\d\d):\d\d:\d\d", taken)
+    return camera, f"{hour[1]} h" if hour else ""
 
 
 def _late_png_exif(image: Image.Image) -> bytes | None:

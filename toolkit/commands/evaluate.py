@@ -61,6 +61,11 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         metavar="RUN",
         help="more runs, or COCO results: label errors that all of them see come first",
     )
+    parser.add_argument(
+        "--by",
+        metavar="WHAT",
+        help="also by groups of images: folder, flag (LabelMe's), camera, size, hour, or a CSV of names and groups",
+    )
     add_settings(parser)
     add_looks(parser)
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N (default: auto)")
@@ -220,6 +225,10 @@ def run(args: argparse.Namespace) -> int:
         metrics = compare_with(
             folder, args.compare, settings, seeds=args.seeds, device=args.device, batch_size=args.batch_size
         )
+    if args.by:
+        from toolkit.evaluation.slices import slice_by
+
+        metrics = slice_by(folder, args.by, settings)
     _print(metrics, args, tables)
     if not args.no_report:
         path = write_report(folder if exported else args.folder or args.out, split)

@@ -113,13 +113,13 @@ def intervals(matches: Matches, resamples: int = 1000, seed: int = 0) -> dict | 
     objects, thresholds = matches.num_objects()[0], matches.iou_thresholds
     nothing = {"AP": None, "AP50": None, "AP75": None}
     per_class = {
-        name: _intervals_of(halves[:, :, k : k + 1], whole[:, :, k : k + 1], thresholds, int(objects[k]), num_images)
+        name: intervals_of(halves[:, :, k : k + 1], whole[:, :, k : k + 1], thresholds, int(objects[k]), num_images)
         if len(np.unique(matches.tables.gt_image[counted & (matches.tables.gt_class == k)])) > 1
         else nothing  # all objects in one image: parts of the images cannot tell how AP would move
         for k, name in enumerate(matches.tables.class_names)
     }
     return {
-        **_intervals_of(halves, whole, thresholds, int(objects.sum()), num_images),
+        **intervals_of(halves, whole, thresholds, int(objects.sum()), num_images),
         "per_class": per_class,
         "level": LEVEL,
         "resamples": resamples,
@@ -127,7 +127,7 @@ def intervals(matches: Matches, resamples: int = 1000, seed: int = 0) -> dict | 
     }
 
 
-def _intervals_of(
+def intervals_of(
     halves: np.ndarray, whole: np.ndarray, iou_thresholds: np.ndarray, num_objects: int, num_images: int
 ) -> dict:
     """Intervals of AP, AP50 and AP75 from half samples [R,T,K] and the whole [1,T,K]; None where there is no object."""
@@ -158,7 +158,7 @@ def _interval(value: float, mean_of_halves: float, spread: float, num_objects: i
     return centre - reach, centre + reach
 
 
-def means(ap: np.ndarray, iou_thresholds: np.ndarray, threshold: float | None) -> np.ndarray:
+def means(ap: np.ndarray, iou_thresholds: np.ndarray, threshold: float | None = None) -> np.ndarray:
     """AP [R,T,K] -> [R], averaged over what is defined; one IoU threshold or all."""
     if threshold is not None:
         t = int(np.argmin(np.abs(iou_thresholds - threshold)))

@@ -104,6 +104,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         interval=tables.interval,
         ends_text=tables.ends_text,
         compared_table=tables.compared_table,
+        slice_table=tables.slice_table,
         seeds_note=tables.seeds_note,
         sets=tables.sets,
         with_interval=tables.with_interval,

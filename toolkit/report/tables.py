@@ -70,6 +70,7 @@ def terminal(metrics: dict) -> str:
     for heading, one in sets(metrics):
         lines += _classes(one, heading)
     lines += counting(metrics)
+    lines += slices(metrics)
     if metrics.get("look"):
         lines += ["", *looks(metrics["look"])]
     if metrics.get("compare"):
@@ -91,6 +92,35 @@ def counting(metrics: dict) -> list[str]:
             numbers = f"{one['labelled']:8}  {one['counted']:7}  {one['bias']:+13.2f}  {interval:16}"
             lines.append(f"{name:{width}}  {numbers}  {one['mean_absolute_error']:.2f}")
     return lines
+
+
+def slices(metrics: dict) -> list[str]:
+    """AP of each group of images and whether it differs from the rest, for a terminal."""
+    found = metrics.get("slices")
+    if not found:
+        return []
+    rows = slice_table(found)
+    width = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["", *("  ".join(f"{cell:{w}}" for cell, w in zip(row, width)).rstrip() for row in rows)]
+
+
+def slice_table(found: dict) -> list[list[str]]:
+    """The groups of images as rows of text, the heads first."""
+    heads = [found["by"], "images", "objects", "AP", "95 % interval", "slice - rest", "95 % interval", "p", "answer"]
+    rows = []
+    for one in found["groups"]:
+        ends, apart = one["interval"], one["difference_interval"]
+        rows.append(
+            [
+                *(one["name"], str(one["num_images"]), str(one["num_objects"]), number(one["AP"])),
+                ends_text(ends) if ends else "",
+                f"{one['difference']:+.3f}" if apart else "",
+                f"{apart[0]:+.3f} to {apart[1]:+.3f}" if apart else "",
+                f"{one['p_holm']:.3f}" if apart else "",
+                one["verdict"],
+            ]
+        )
+    return [heads, *rows]
 
 
 def sets(metrics: dict) -> list[tuple[str, dict]]:
