@@ -95,11 +95,11 @@ def _advice(index: Index, view: View, now: Coverage, tried: list[dict], fixed_an
     if not len(boxes):
         return ["no objects, nothing to advise"]
     if now.at_50 >= GOOD_SHARE:
-        text = f"the anchors reach {now.at_50:.0%} of the boxes at IoU 0.5: nothing to change"
+        enough = f"the anchors reach {now.at_50:.0%} of the boxes at IoU 0.5: nothing to change"
         strict = now.reached["all"]["0.7"] or 0.0
         if strict < GOOD_SHARE / 2:
-            text += f". Only {strict:.0%} at 0.7 is no fault: the network moves its boxes from there"
-        return [text]
+            enough += f". Only {strict:.0%} at 0.7 is no fault: the network moves its boxes from there"
+        return [enough]
     text = [f"the anchors reach {now.at_50:.0%} of the boxes at IoU 0.5; the rest is learned from single anchors"]
     shapes = [t for t in tried if t["change"] == "anchor sizes" and t["reached"] > now.at_50 + 0.02]
     if shapes and not fixed_anchors:
