@@ -81,7 +81,8 @@ def _same_mask(a: str | None, b: str | None) -> bool:
     if a == b or not (a and b):
         return a == b
     try:
-        return bool(np.array_equal(*(read_mask_png(mask, MASK_SIDE, MASK_SIDE) for mask in (a, b))))
+        first, second = (read_mask_png(mask, MASK_SIDE, MASK_SIDE) for mask in (a, b))
+        return np.array_equal(first, second)
     except RefusedError:
         return False
 

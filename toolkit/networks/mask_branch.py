@@ -15,15 +15,13 @@ from toolkit.data.outlines import unpack
 
 WIDTH, LAYERS = 64, 3  # of the compact mask head
 CELLS = 14  # of its RoIAlign; the mask has twice as many
+FINEST = ["0"]  # masks of all objects come from stride 8: an outline is lost on coarser maps
 
 
 def add_masks(detector: Any, num_classes: int) -> Any:
     """A compact FasterRCNN with a mask branch: convolutions of 64 channels, masks of 28 x 28 per class."""
-    heads, boxes = detector.roi_heads, detector.roi_heads.box_roi_pool
-    scale, level = boxes.canonical_scale, boxes.canonical_level
-    heads.mask_roi_pool = MultiScaleRoIAlign(
-        boxes.featmap_names, CELLS, 2, canonical_scale=scale, canonical_level=level
-    )
+    heads = detector.roi_heads
+    heads.mask_roi_pool = MultiScaleRoIAlign(FINEST, CELLS, 2)
     heads.mask_head = MaskRCNNHeads(detector.backbone.out_channels, (WIDTH,) * LAYERS, 1)
     heads.mask_predictor = MaskRCNNPredictor(WIDTH, WIDTH, num_classes)
     return detector
