@@ -207,7 +207,7 @@ def resume(folder: Path, options: dict[str, Any], name: str | None = None) -> di
     if ended := over.why_over(folder, record, changed):
         return ended
     pair = stored.moved(folder, to_run=False).open()
-    training.check_same_data(found, folder, *map(fingerprint, pair))
+    over.check_same_data(found, folder, *map(fingerprint, pair))
     with run_folder.Lock(folder):
         return _fit(folder, again, pair, stored, over.open_run(folder))
 

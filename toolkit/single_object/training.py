@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_json
 from label_tools.text.messages import counted
 from toolkit import checkpoint, runtime
@@ -28,6 +27,7 @@ from toolkit.stopping import StopSignal
 from toolkit.training import engine, loop
 from toolkit.training.learner import Learner
 from toolkit.training.progress import Progress
+from toolkit.training.resume import check_same_data
 from toolkit.training.task import Task
 
 RESULT = "result.json"
@@ -197,13 +197,6 @@ class SingleObject(Task):
         if not self.baseline.grid:
             result["always_the_same"] = validation.always_the_same(self.val, self.train)
         return result
-
-
-def check_same_data(found: checkpoint.Checkpoint, folder: Path, train: str, val: str) -> None:
-    """Refuse fingerprints of other pictures or labels than a run began with."""
-    for part, now, key in (("training", train, "data_fingerprint"), ("validation", val, "val_fingerprint")):
-        if found.meta.get(key, now) != now:
-            raise InputError(f"{folder}: the {part} pictures or labels are not those that it began with")
 
 
 def _optimizer(network: torch.nn.Module, recipe: Recipe, betas: tuple[float, float]) -> torch.optim.Optimizer:

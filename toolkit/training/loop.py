@@ -20,7 +20,7 @@ from toolkit.stopping import Stopped, StopSignal
 from toolkit.training.checkpoints import Keeper, State
 from toolkit.training.failures import explain
 from toolkit.training.journal import Journal
-from toolkit.training.progress import Progress, duration
+from toolkit.training.progress import Progress, epoch_line
 from toolkit.training.step import Stepper
 from toolkit.training.task import Task
 
@@ -217,7 +217,8 @@ class _Loop:
         # a best checkpoint that the disk refused is not the best one to be had
         if better and runtime.gather_objects(self._save("best", metrics), self.processes)[0]:
             state.best_score, state.best_epoch = -1.0 if score is None else score, done
-        self._tell(done, train_loss, metrics, is_best)
+        epochs, shown = self.config.schedule.epochs, self.task.shown
+        self.progress.line(epoch_line(done, epochs, train_loss, metrics, shown, is_best, self._seconds()))
         if state.batch >= len(self.task):
             state.epoch, state.batch = state.epoch + 1, 0
         skipped = metrics is None and self.task.validates  # this epoch ends without an evaluation
@@ -225,19 +226,6 @@ class _Loop:
             self._save("last", metrics)
         if self.processes.first:
             self.journal.draw()
-
-    def _tell(self, done: float, train_loss: dict[str, float], metrics: dict[str, Any] | None, is_best: bool) -> None:
-        """The line after an epoch."""
-        part = "" if done == int(done) else f" ({done % 1:.0%} of it)"
-        text = f"epoch {math.ceil(done)}/{self.config.schedule.epochs}{part}"
-        text += f"  train loss {sum(train_loss.values()):.3f}"
-        if metrics is not None:
-            losses = metrics["val_loss"]
-            text += f"  val loss {sum(losses.values()):.3f}" if losses else "  val loss n/a"
-            for name in self.task.shown:
-                text += f"  {name} " + ("n/a" if metrics[name] is None else f"{metrics[name]:.3f}")
-            text += "  best so far" if is_best else ""
-        self.progress.line(text + f"  {duration(self._seconds())}")
 
     def _done(self) -> float:
         """Epochs trained so far: a whole number after an epoch, whether it is evaluated already or not."""

@@ -51,6 +51,13 @@ def check_epochs(folder: Path, plan: Schedule, epochs: int, done: float) -> None
         )
 
 
+def check_same_data(found: checkpoint.Checkpoint, folder: Path, train: str, val: str) -> None:
+    """Refuse fingerprints of other pictures or labels than a run began with."""
+    for part, now, key in (("training", train, "data_fingerprint"), ("validation", val, "val_fingerprint")):
+        if found.meta.get(key, now) != now:
+            raise InputError(f"{folder}: the {part} pictures or labels are not those that it began with")
+
+
 def open_run(folder: Path) -> checkpoint.Checkpoint:
     """Tidy up after a kill and load the newest intact checkpoint. Call with the run's lock held.
 
