@@ -64,7 +64,7 @@ def test_a_set_is_fetched_split_trained_and_held_against_the_published_value(
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| pennfudan")]
     assert [row.split(" | ")[2] for row in rows] == ["AP", "AP50", "AP75"]
     assert all(row.endswith("| theirs higher |") for row in rows)
-    splits = [published.coco_file.read(tmp_path / f"work/PennFudanPed/{name}0.json") for name in ("train", "test")]
+    splits = [published.coco_file.read(tmp_path / f"work/PennFudanPed/{name}1.json") for name in ("train", "test")]
     names = [{image["file_name"] for image in split["images"]} for split in splits]
     assert [len(part) for part in names] == [8, 2] and not names[0] & names[1]
     assert sum(len(split["annotations"]) for split in splits) == 20
