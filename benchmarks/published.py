@@ -8,7 +8,8 @@ Each set is fetched once into `--work` (or taken from `--archive`), converted, a
 training and test images as the publication had. The detector starts from torchvision's COCO weights and trains without
 looking at the test images; its last weights are evaluated on them. A published value is one run on one random split of
 32 or 50 images (of PennFudan seed 1 is the tutorial's own split), so it counts as met when it lies in the 95 %
-interval of our AP. `--recipe` changes options, as JSON: a smaller image_size for a smaller GPU, say. Exit code 1: some published value is not inside.
+interval of our AP. `--recipe` changes options, as JSON: a smaller image_size for a smaller GPU, say. Exit code 1: some
+published value is not inside.
 """
 
 from __future__ import annotations
