@@ -86,7 +86,7 @@ def test_without_weights_it_refuses_before_anything_is_fetched(published, tmp_pa
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     assert run(published, monkeypatch, "--work", str(tmp_path / "work")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: --weights coco: fasterrcnn_resnet50_fpn_coco-258fb6c6.pth is neither in")
+    assert error.startswith("error: --weights coco: maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth is neither in")
     assert not (tmp_path / "work").exists()
     assert run(published, monkeypatch, "--work", str(tmp_path / "work"), "--weights", "none") == 2
     assert "cannot be fetched (no network); give the file with --archive" in capsys.readouterr().err
