@@ -13,6 +13,7 @@ import pytest
 from label_tools.text import links
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # a shell that starts the tests in the background ignores SIGINT for them; tests of Ctrl-C need the usual handler

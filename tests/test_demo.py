@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -46,7 +47,8 @@ def test_the_sample_data_is_found_in_an_installed_package(tmp_path, monkeypatch)
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     for source, target in wheel["force-include"].items():
         (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / target).symlink_to(ROOT / source)
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copyfile
+        copy(ROOT / source, tmp_path / target)
     monkeypatch.setattr(demo, "__file__", str(tmp_path / "toolkit" / "commands" / "demo.py"))
     sample = demo._sample()
     assert sample == tmp_path / "toolkit" / "sample_data"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from label_tools.pictures.unread_files import FILMS
-from label_tools.text.errors import InputError, cannot_write
+from label_tools.text import own_folders
+from label_tools.text.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 FEWEST = 0.95  # of the frames that a film says it has, or it is cut off; the number is often a little wrong
@@ -93,13 +92,10 @@ class FilmWriter:
         self.path, self.rate = path, rate
         self._writer: Any = None
         self._size = (0, 0)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._stage = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.", suffix=".part", dir=path.parent))
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        self._place = own_folders.one_file(path, "film")
 
     def __enter__(self) -> FilmWriter:
+        self._made = self._place.__enter__()
         return self
 
     def write(self, pixels: np.ndarray) -> None:
@@ -109,21 +105,15 @@ class FilmWriter:
         if self._writer is None:
             self._size = (width, height)
             code = cv2.VideoWriter_fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._stage / "film.mp4"), code, self.rate, self._size)
+            self._writer = cv2.VideoWriter(str(self._made), code, self.rate, self._size)
             if not self._writer.isOpened():
                 raise InputError(f"{self.path}: OpenCV cannot write a film of {width} x {height} px here")
         self._writer.write(np.ascontiguousarray(pixels[: self._size[1], : self._size[0], ::-1]))
 
-    def __exit__(self, kind: type | None, *rest: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> bool | None:
         if self._writer is not None:
             self._writer.release()
-        try:
-            if kind is None and self._writer is not None:
-                os.replace(self._stage / "film.mp4", self.path)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        finally:
-            shutil.rmtree(self._stage, ignore_errors=True)
+        return self._place.__exit__(kind, *rest)
 
 
 def _opencv() -> Any:

@@ -341,7 +341,9 @@ def test_the_curve_trains_on_growing_parts(split, tmp_path, monkeypatch):
     result = label_curve(split, tmp_path / "curve", [0.25, 0.5, 1.0], [0, 1], epochs=3)
     assert [p["num_images"] for p in result["points"]] == [3, 6, 12, 3, 6, 12]
     assert len(train.calls) == 6
-    assert [options for _, options in train.calls] == [{"epochs": 3, "seed": 0}] * 3 + [{"epochs": 3, "seed": 1}] * 3
+    # 12 images are 3 batches of 4, 9 steps in 3 epochs; 3 images are 1 batch: 9 epochs; 6 are 2: 4 (of 4.5)
+    lengths = [(options["seed"], options["epochs"], options["eval_every"]) for _, options in train.calls]
+    assert lengths == [(seed, *length) for seed in (0, 1) for length in ((9, 3), (4, 2), (3, 1))]
     values = [p["AP"] for p in result["points"]][:3]
     assert values == sorted(values)
     assert result["fit"]["AP_ahead"] >= result["fit"]["AP_now"]

@@ -47,7 +47,13 @@ def test_every_second_frame_with_its_time(film, tmp_path):
     assert rows[3][1:] == ["2", "0.2", "light", "1"]
     drawn = Film(out / "clip.mp4")
     assert drawn.rate == 5 and len(list(drawn)) == 10  # as long as the film was
-    assert sorted(p.name for p in out.iterdir()) == ["clip.mp4", "counts.csv", "detections.csv", "detections.json"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        ".frcnn.json",
+        "clip.mp4",
+        "counts.csv",
+        "detections.csv",
+        "detections.json",
+    ]
 
 
 def test_stopped_in_the_middle_leaves_whole_files(film, tmp_path):

@@ -41,7 +41,8 @@ addEventListener("load", () => {
   const head = [...document.querySelectorAll("#classes th[data-sort]")].find((h) => h.textContent === "AP");
   head.querySelector("button").click();
   console.log("PROBE-SORT " + head.getAttribute("aria-sort"));
-  const shown = [...document.querySelectorAll("#classes tbody tr:not(.total)")].map((r) => r.children[2].textContent);
+  const rows = document.querySelector("#classes table").querySelectorAll("tbody tr:not(.total)");
+  const shown = [...rows].map((r) => r.children[2].textContent);
   console.log("PROBE-SORTED " + shown.join(" "));
   const scroll = document.querySelector("#classes .scroll");
   console.log("PROBE-TABLE " + scroll.scrollWidth + " " + scroll.clientWidth);

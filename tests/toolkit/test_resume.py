@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -211,8 +212,8 @@ def test_a_run_killed_after_its_last_step_only_ends(data, whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "train")
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "status": "running"}))
-    change(run / "train.json", info=lambda i: {"image_root": str(data)})
-    change(run / "val.json", info=lambda i: {"image_root": str(data)})
+    change(run / "train.json", info=lambda i: {"image_root": os.path.relpath(data, run)})
+    change(run / "val.json", info=lambda i: {"image_root": os.path.relpath(data, run)})
     code, text = frcnn(["train", "--resume", run, "--no-report"], tmp_path / "out.txt")
     assert code == 0 and "finished after 3 epochs" in text, text
     same(run, whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def run(place, tmp_path) -> Run:
     folder = shutil.copytree(place / "runs" / "parts", tmp_path / "parts")
     for name in ("train", "val"):
         document = json.loads((folder / f"{name}.json").read_text())
-        document["info"]["image_root"] = str(place / "data")
+        document["info"]["image_root"] = os.path.relpath(place / "data", folder)
         (folder / f"{name}.json").write_text(json.dumps(document))
     return Run(folder)
 

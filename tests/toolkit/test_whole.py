@@ -99,15 +99,16 @@ def test_compare_refuses_files_of_two_evaluations(tmp_path, capsys):
     assert "b/detections.json: was not written with" in capsys.readouterr().err
 
 
-def test_a_conversion_that_is_stopped_leaves_no_older_account(tmp_path, monkeypatch):
+def test_a_conversion_that_is_stopped_leaves_what_was_there(tmp_path, monkeypatch):
     argv = labelme(GOOD)(tmp_path)
     out = tmp_path / "out" / "annotations.json"
     assert main([*argv, "--out", str(out)]) == 0
-    assert (out.parent / "conversion.json").is_file()
+    before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
+    assert {"annotations.json", "conversion.json"} <= before.keys()
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(coco_file, "write_parts", killed)
     assert main([*argv, "--out", str(out)]) == 130
-    assert out.is_file() and not (out.parent / "conversion.json").exists()
+    assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before

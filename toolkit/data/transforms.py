@@ -17,6 +17,7 @@ from label_tools.text.errors import InputError
 from toolkit.data import outlines
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # it imports OpenCV, which reads this once
 
 LEVELS = ("none", "light", "zoom", "medium", "strong")
 MIN_VISIBLE = 0.3  # a box of which less than this stays inside is no longer a target

@@ -88,7 +88,9 @@ def _of_class(pieces: list[tuple[dict[str, Any], Window]], width: int, height: i
     is_piece = np.any(cut, axis=1).tolist()
     score = np.array([one["score"] for one, _ in pieces])
     kept: list[int] = []
-    for row in np.lexsort((-score, is_piece)).tolist():
+    # what no border cuts first, by score; then pieces, the largest first: a sliver must not take the place of the rest
+    piece_area = np.where(is_piece, _area(boxes), 0.0)
+    for row in np.lexsort((-score, -piece_area, is_piece)).tolist():
         others = boxes[kept]
         inside = _intersection(boxes[row], others)
         own, theirs = _area(boxes[row][None]), _area(others)
