@@ -1,4 +1,6 @@
-"""`frcnn report RUN`: write report.html again from the files of a run or an evaluation, also of an interrupted one."""
+"""`frcnn report RUN`: write report.html again from the files of a run or an evaluation, also of an interrupted one.
+
+`frcnn report A B C --out compare.html`: several runs side by side on one page."""
 
 from __future__ import annotations
 
@@ -11,10 +13,17 @@ from label_tools.text.errors import InputError, say
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "report",
-        help="write report.html again; --markdown, --latex: its table",
+        help="write report.html again, or several runs side by side; --markdown, --latex: its table",
         description="Needs the folder alone: no images, no network, no GPU. Works for interrupted runs too.",
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="run folder, or the --out folder of frcnn evaluate")
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="run folder, or the --out folder of frcnn evaluate; several with --out: side by side",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.html", help="the page of several runs, such as compare.html")
     parser.add_argument(
         "--split",
         help="the page of this split, RUN/<split>/report.html (default: RUN/report.html, on test, else val)",
@@ -28,13 +37,31 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from toolkit.report import read_metrics, tables, write_report
 
+    folder, *others = args.folders
+    if others:
+        return _several(args)
+    if args.out:
+        raise InputError("--out is for several runs; the report of one is RUN/report.html")
     if args.markdown or args.latex:
-        metrics = read_metrics(args.folder, args.split)
+        metrics = read_metrics(folder, args.split)
         try:
             say(tables.markdown(metrics) if args.markdown else tables.latex(metrics))
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             what = f"{type(error).__name__} {error}"
-            raise InputError(f"{args.folder}: metrics.json is not what frcnn writes ({what})") from error
+            raise InputError(f"{folder}: metrics.json is not what frcnn writes ({what})") from error
         return 0
-    say(f"report: {write_report(args.folder, split=args.split)}")
+    say(f"report: {write_report(folder, split=args.split)}")
+    return 0
+
+
+def _several(args: argparse.Namespace) -> int:
+    if args.markdown or args.latex:
+        raise InputError("--markdown, --latex: of one run; `frcnn evaluate A --compare B --markdown` compares two")
+    if not args.out:
+        raise InputError("several runs: needs --out, a file for their page, such as --out compare.html")
+    from toolkit.evaluation.comparison import difference, different_images
+    from toolkit.report.side_by_side import write_side_by_side
+
+    path = write_side_by_side(args.folders, args.out, args.split, unlike=different_images, difference=difference)
+    say(f"page: {path}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from label_tools.text.json_csv import write_json
 from label_tools.text.own_folders import check_whole, together
 from label_tools.text.strict_json import loads
 from toolkit.evaluation.compute import DEFAULTS, Settings
-from toolkit.evaluation.detections import TOGETHER, detections_of, read_detections
+from toolkit.evaluation.detections import TOGETHER, detections_of, read_detections, same_images
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.comparison import compare
 from toolkit.metrics.masks import tables_by_masks, with_runs
@@ -27,7 +28,26 @@ def compare_with(
     device: str = "auto",
     batch_size: int = 4,
 ) -> dict:
-    """Compare the evaluation in `folder` (A) with `others` (B) and add "compare" to its metrics.json. -> its metrics.
+    """Add the `difference` of the evaluation in `folder` and `others` to its metrics.json as "compare". -> metrics."""
+    folder = Path(folder)
+    compare = difference(folder, others, settings, seeds=seeds, device=device, batch_size=batch_size)
+    metrics = loads((folder / "metrics.json").read_bytes(), str(folder / "metrics.json"))
+    metrics["compare"] = compare
+    with together(folder, "evaluation", keep=True) as made:
+        write_json(made / "metrics.json", metrics)
+    return metrics
+
+
+def difference(
+    folder: Path,
+    others: Path | Sequence[Path],
+    settings: Settings = DEFAULTS,
+    *,
+    seeds: Sequence[Path] = (),
+    device: str = "auto",
+    batch_size: int = 4,
+) -> dict:
+    """Compare the evaluation in `folder` (A) with `others` (B), and write nothing. -> what `compare` finds, named.
 
     others: a COCO results file of the same images; or a run, or the --out folder of an evaluation; several are one
     recipe trained with several seeds. seeds: further runs of A's recipe. What they have detected on the same images
@@ -58,10 +78,27 @@ def compare_with(
             found["segm"] = compare(masks_a, masks_b, resamples, settings.seed)
     names = {"a": folder.parent.name if metrics.get("split") else folder.name, "name": _name(others)}
     notes = [f"{one} is still training, or was cut off" for one in (*others, *seeds) if _runs_on(one)]
-    metrics["compare"] = {**found, **names, "notes": notes, "split": metrics.get("split", "")}
-    with together(folder, "evaluation", keep=True) as made:
-        write_json(made / "metrics.json", metrics)
-    return metrics
+    return {**found, **names, "notes": notes, "split": metrics.get("split", "")}
+
+
+def different_images(folder: Path, other: Path) -> str:
+    """What keeps two evaluations from being compared: other images, classes or labels; "" where nothing does."""
+    documents = [coco_file.read_raw(one / "annotations.json") for one in (folder, other)]
+    if same_images(*documents) is None:
+        return "evaluated on different images or classes"
+    return "" if _labels(documents[0]) == _labels(documents[1]) else "evaluated with different labels of these images"
+
+
+def _labels(document: dict) -> Counter:
+    """Size of each image, and place, class and shape of each label, by names."""
+    images = {i["id"]: i["file_name"] for i in document["images"]}
+    classes = {c["id"]: c["name"] for c in document["categories"]}
+    sizes = Counter((i["file_name"], i.get("width"), i.get("height")) for i in document["images"])
+    numbers = {"id", "image_id", "category_id"}  # may differ between two files of the same labels
+    return sizes + Counter(
+        (images[a["image_id"]], classes[a["category_id"]], str(sorted((k, a[k]) for k in a.keys() - numbers)))
+        for a in document["annotations"]
+    )
 
 
 def _matched(document: dict, detections: list, where: Path) -> tuple[Matches, Matches | None]:

@@ -41,13 +41,13 @@ def detections_of(
     for place in (other / split, other):
         if (place / "annotations.json").is_file() and (place / "detections.json").is_file():
             check_whole(place, "evaluation", TOGETHER)
-            translated = _same_images(document, coco_file.read_raw(place / "annotations.json"))
+            translated = same_images(document, coco_file.read_raw(place / "annotations.json"))
             if translated:
                 return _renumbered(read_detections(place / "detections.json"), *translated)
     return detect_document(open_detector(other, device), document, image_root, batch_size=batch_size)
 
 
-def _same_images(ours: dict, theirs: dict) -> tuple[dict, dict] | None:
+def same_images(ours: dict, theirs: dict) -> tuple[dict, dict] | None:
     """({their image id: ours}, {their category id: ours}) when both documents have the same images and classes."""
     our_images = {i["file_name"]: i["id"] for i in ours["images"]}
     our_classes = {c["name"]: c["id"] for c in ours["categories"]}

@@ -2,6 +2,7 @@
 
 page       what the page says, from the files of the run
 training   metrics.jsonl, run.json and config.yaml, read tolerantly
+side_by_side  several runs on one page
 figures    each figure with its caption and the numbers beside it
 charts     lines, bars and matrices as SVG
 gallery    which pictures are shown, chosen and cut when an evaluation is written
@@ -29,9 +30,7 @@ def write_report(folder: Path, split: str | None = None) -> Path:
     from toolkit.report.page import render
 
     folder = Path(folder)
-    found = find_evaluations(folder)
-    if not found or ("" not in found and any(map(run_folder.is_run, folder.iterdir()))):  # no evaluation, or runs/
-        run_folder.check(folder)
+    found = evaluations_of(folder)
     if split and split not in found:
         raise InputError(f"{folder}: has no evaluation of {split}; found {', '.join(found) or 'none'}")
     main = next(iter(found), None)
@@ -40,14 +39,22 @@ def write_report(folder: Path, split: str | None = None) -> Path:
     else:
         path = folder / "report.html"
     html = render(folder, found, main, path.parent)
-    if path.is_file() and _is_page(path):
+    if path.is_file() and is_page(path):
         adopt(path.parent, "report", [path.name])
     with together(path.parent, "report") as made:
         (made / path.name).write_bytes(html.encode())
     return path
 
 
-def _is_page(path: Path) -> bool:
+def evaluations_of(folder: Path) -> dict[str, Path]:
+    """`find_evaluations` of a run or an evaluation; InputError for any other folder."""
+    found = find_evaluations(folder)
+    if not found or ("" not in found and any(map(run_folder.is_run, folder.iterdir()))):  # no evaluation, or runs/
+        run_folder.check(folder)
+    return found
+
+
+def is_page(path: Path) -> bool:
     """Whether a file is a page of ours, of any version."""
     head = path.read_bytes()[:1000]
     return b"<!DOCTYPE html>" in head and b"Content-Security-Policy" in head

@@ -327,6 +327,25 @@ def ap_per_epoch(training: Training) -> Figure | None:
     return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
 
 
+def ap_of_runs(trainings: dict[str, Training]) -> Figure | None:
+    """AP on val after each epoch, a line a run; None when none was evaluated."""
+    found = {name: [(r["epoch"], r["AP"]) for r in t.epochs if _good(r.get("AP"))] for name, t in trainings.items()}
+    lines = [
+        _through(name, pairs, colour=i % NUM_COLOURS, points=len(pairs) <= 60, dashed=i >= NUM_COLOURS)
+        for i, (name, pairs) in enumerate(found.items())
+        if pairs
+    ]
+    if not lines:
+        return None
+    rows = [[name, epoch, ap] for name, pairs in found.items() for epoch, ap in pairs]
+    caption = "AP on each run's own val split after each epoch, mean over IoU 0.50 to 0.95."
+    if silent := [name for name, pairs in found.items() if not pairs]:
+        caption += f" Without a training log: {', '.join(silent)}."
+    chart = line_chart(lines, "epoch", "AP", y_range=(0, 1), whole_x=True)
+    link = table_link(["run", "epoch", "AP"], rows, "epochs_of_runs.csv")
+    return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
+
+
 def learning_rate(training: Training) -> Figure | None:
     """The learning rate of every step; None when not logged."""
     steps = [r for r in training.steps if _good(r.get("lr"))]

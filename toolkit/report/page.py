@@ -7,9 +7,10 @@ import csv
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -26,6 +27,9 @@ from toolkit.report.next_steps import Facts, next_steps
 from toolkit.report.pictures import Pictures, read_pictures, tags
 from toolkit.report.run_logs import Training, read_training
 from toolkit.report.threshold_data import threshold_data
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = (
@@ -88,17 +92,18 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
         raise InputError(f"{files}: not what frcnn writes ({what}); `frcnn evaluate` writes it again") from error
 
 
-def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place: Path) -> str:
+def environment() -> jinja2.Environment:
+    """The templates, with what they call."""
     import jinja2
 
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(
+    made.globals.update(
         number=tables.number,
         objects_of=tables.objects_of,
         interval=tables.interval,
@@ -112,6 +117,17 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         whisker=whisker,
         tags=tags,
     )
+    return made
+
+
+def scripts(names: Sequence[str]) -> dict[str, Any]:
+    """The page's script, and its hash, without which the browser runs none."""
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"script": Markup(script), "script_hash": digest}
+
+
+def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place: Path) -> str:
     training = read_training(folder)
     problems = list(training.problems)
     for where in evaluations.values():
@@ -125,11 +141,9 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
     where = evaluations[main] if main is not None else folder
     relative = Path(os.path.relpath(where, place)).as_posix()
     pictures = read_pictures(where, relative, problems) if metrics is not None else Pictures()
-    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     page: dict[str, Any] = {
         "style": style(pictures),
-        "script": Markup(script),
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **scripts(SCRIPTS),
         "sections": SECTIONS,
         "title": _title(folder, metrics, training),
         "nothing": f"Nothing was evaluated yet. `frcnn evaluate {folder.as_posix()}` fills this section.",
@@ -137,7 +151,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         "metrics": metrics,
         "others": {name: one for name, one in loaded.items() if name != main},
         "training": training,
-        "status": _status(training),
+        "status": status_text(training),
         "few": few(metrics) if metrics is not None else "",
         "losses": figures.losses(training),
         "ap_per_epoch": figures.ap_per_epoch(training),
@@ -173,7 +187,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
             page["store_command"] = f"frcnn evaluate {folder.as_posix()} --split {main} --thresholds"
         if training.exists:
             page["advise_command"] = f"frcnn advise {folder.as_posix()}/train.json --model {training.run.get('model')}"
-    return environment.get_template("page.html.j2").render(page)
+    return environment().get_template("page.html.j2").render(page)
 
 
 def _load(path: Path, problems: list[str]) -> dict | None:
@@ -200,7 +214,7 @@ def _title(folder: Path, metrics: dict | None, training: Training) -> str:
     return folder.resolve().name
 
 
-def _status(training: Training) -> str:
+def status_text(training: Training) -> str:
     """A sentence when the run did not end by itself; else nothing."""
     status = training.run.get("status")
     if not training.exists or status == "finished":
