@@ -351,7 +351,7 @@ def test_the_curve_trains_on_growing_parts(split, tmp_path, monkeypatch):
     assert result["fit"]["answer"] in page
     assert "http:/" not in page and "https:/" not in page
     again = MadeUp(monkeypatch)
-    label_curve(split, tmp_path / "curve", [0.25, 0.5, 1.0], [0, 1])
+    label_curve(split, tmp_path / "curve", [0.25, 0.5, 1.0], [0, 1], epochs=3)
     assert again.calls == []  # done before
 
 
