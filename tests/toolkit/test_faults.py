@@ -183,6 +183,21 @@ def test_t06_a_pipe_to_a_dead_loader_process(error):
         next(Batches.__iter__(Broken()))
 
 
+def test_t06_closing_after_a_killed_process_raises_nothing():
+    """torch's signal handler may raise in the middle of the shutdown; what went before is the error to tell."""
+
+    class Iterator:
+        def _shutdown_workers(self):
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    killed = []
+    process = type("Process", (), {"is_alive": lambda self: True, "kill": lambda self: killed.append(self)})()
+    batches = Batches.__new__(Batches)
+    batches.loader, batches._processes = type("Loader", (), {"_iterator": Iterator()})(), [process]
+    batches.close()
+    assert killed == [process]
+
+
 @pytest.mark.parametrize(
     "text, known",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -95,7 +96,8 @@ class Batches:
         """End the loader processes; they are deaf to the SIGTERM that ends a stuck one."""
         iterator = getattr(self.loader, "_iterator", None)
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-            iterator._shutdown_workers()
+            with contextlib.suppress(RuntimeError):  # torch tells here, too, of a process that was killed
+                iterator._shutdown_workers()
         for process in self._processes:
             if process.is_alive():
                 process.kill()
