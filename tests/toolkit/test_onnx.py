@@ -10,17 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
+from toolkit.__main__ import main
 from toolkit.deployment import agreement, bench, bench_page, export
+from toolkit.deployment.service import Service
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.networks import traceable
 from toolkit.prediction.onnx_detector import OnnxDetector
 from toolkit.prediction.open_detector import open_detector
 from toolkit.prediction.predictor import Predictor
-from toolkit.prediction.stream import detect_document
+from toolkit.prediction.sources import Picture
+from toolkit.prediction.stream import detect_document, detect_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 THRESHOLDS = {"square": 0.33, "disc": 0.4}
@@ -190,6 +194,45 @@ def test_int8_is_written_only_with_an_ap_that_holds(place, tmp_path, monkeypatch
 def test_a_network_that_is_not_torchvisions_says_that_it_does_not_export():
     with pytest.raises(InputError, match="anchors_tiny: does not export to ONNX"):
         traceable.exportable(torch.nn.Conv2d(3, 3, 3), "anchors_tiny")
+
+
+@pytest.mark.parametrize("flags", [[], ["--int8"], ["--for", "x-anylabeling"]])
+def test_a_network_with_masks_is_refused_in_one_line(place, tmp_path, capsys, flags):
+    run = untrained_run(tmp_path / "run", THRESHOLDS, "maskrcnn_tiny_fpn")
+    out, data = tmp_path / "out" / "model.onnx", place / "data" / "val.json"
+    assert main(["export", "onnx", str(run), "--out", str(out), "--data", str(data), *flags]) == 2
+    said = capsys.readouterr()
+    assert said.err == (
+        "error: maskrcnn_tiny_fpn: does not export to ONNX, because it has masks; needs a network of boxes alone\n"
+    )
+    assert not said.out and [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_recorded_max_value_opens_the_pictures_of_the_exported_detector_too(place, tmp_path):
+    # white at 4095: 2048 of 12 bits is 255 * 2048 / 4095 = 127.5, in the middle; at the file's own 65535 it is 8
+    data = draw_data(tmp_path / "data", train=0)
+    document = json.loads((data / "val.json").read_bytes())
+    for image in document["images"]:
+        grey = np.asarray(Image.open(data / image["file_name"]).convert("L")).astype(np.uint16) * 16
+        Image.fromarray(grey).save(data / image["file_name"])
+    document["info"]["max_value"] = 4095
+    (data / "val.json").write_text(json.dumps(document))
+    run = untrained_run(tmp_path / "run", THRESHOLDS, opening={"max_value": 4095})
+    export.export_onnx(run, tmp_path / "model.onnx", data=data / "val.json")
+    original, exported = Predictor(run), open_detector(tmp_path / "model.onnx")
+    assert exported.opening == original.opening == {"max_value": 4095}
+    assert OnnxDetector(place / "model.onnx").opening == {}
+
+    picture = data / document["images"][0]["file_name"]
+    (theirs,), (ours,) = (
+        [seen.found for seen in detect_pictures(one, [Picture("it", picture)])] for one in (original, exported)
+    )
+    assert [one["bbox"] for one in ours] == [pytest.approx(one["bbox"], abs=0.01) for one in theirs]
+    served, _ = Service(exported, None, 0.0, 10**6).detect(picture.read_bytes())
+    assert served == ours
+    exported.opening = {}  # almost black
+    dark, _ = Service(exported, None, 0.0, 10**6).detect(picture.read_bytes())
+    assert dark != ours
 
 
 def test_x_anylabeling_gets_a_file_of_its_type_dfine(place, tmp_path):

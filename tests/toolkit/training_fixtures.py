@@ -30,16 +30,19 @@ def recipe(folder: Path, **options: object) -> list[str]:
     return ["--config", str(path)]
 
 
-def untrained_run(folder: Path, score_thresholds: dict[str, float]) -> Path:
-    """A run folder whose `best` is an untrained compact network for NAMES that keeps every box. -> folder"""
+def untrained_run(
+    folder: Path, score_thresholds: dict[str, float], model: str = "fasterrcnn_tiny_fpn", **more: object
+) -> Path:
+    """A run folder whose `best` is an untrained compact network for NAMES that keeps every box. more: of its meta.
+    -> folder"""
     import torch
 
     from toolkit import checkpoint
     from toolkit.networks import builder
 
     torch.manual_seed(3)
-    model, architecture, _ = builder.build(
-        "fasterrcnn_tiny_fpn",
+    network, architecture, _ = builder.build(
+        model,
         len(NAMES) + 1,
         weights="none",
         trainable_layers=5,
@@ -51,8 +54,9 @@ def untrained_run(folder: Path, score_thresholds: dict[str, float]) -> Path:
         "classes": [{"id": i, "name": name} for i, name in enumerate(NAMES, 1)],
         "architecture": architecture,
         "score_thresholds": score_thresholds,
+        **more,
     }
-    checkpoint.save(folder / "best", meta, model.state_dict(), None)
+    checkpoint.save(folder / "best", meta, network.state_dict(), None)
     return folder
 
 

@@ -7,7 +7,7 @@ and scores within SCORE. The order counts nothing: detections of almost one scor
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from label_tools.document import coco_file
 from label_tools.pictures.images import open_image
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.prediction.onnx_detector import found_of
@@ -105,11 +106,11 @@ def compare(
 
     category_ids: of the document, for the labels 1..K. The seconds are those of the document's images alone.
     """
-    result = Agreement()
+    result, opening = Agreement(), coco_file.opening(document)
     paths = [(image["id"], image["file_name"]) for image in document["images"]]
     found: tuple[list, list] = [], []
     for done, (image_id, name) in enumerate(paths, 1):
-        image = np.asarray(open_image(Path(image_root, name)))
+        image = np.asarray(open_image(Path(image_root, name), **opening))
         both = []
         for k, detect in enumerate((original, exported)):
             start = time.perf_counter()
@@ -120,7 +121,7 @@ def compare(
         result.add(name, image, *both)
         if each:
             each(done, len(paths))
-    for name, image in _other_sizes([Path(image_root, name) for _, name in paths]):
+    for name, image in _other_sizes([Path(image_root, name) for _, name in paths], opening):
         result.add(name, image, original(image), exported(image))
     if not len((nothing := original(blank()))[0]):  # else all its places score the same, and any order of them is right
         result.add("blank", blank(), nothing, exported(blank()))
@@ -128,13 +129,13 @@ def compare(
     return result
 
 
-def _other_sizes(paths: Sequence[Path]) -> Iterator[tuple[str, np.ndarray]]:
+def _other_sizes(paths: Sequence[Path], opening: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
     """(name, image) of pictures of the set, brought to sizes that no camera has: the same ones every time."""
     random = np.random.default_rng(0)
     sides = np.exp(random.uniform(np.log(SMALLEST), np.log(LARGEST), (NUM_SIZES, 2))).astype(int)
     for k, (width, height) in enumerate(sides.tolist()):
         path = paths[k % len(paths)]
-        picture = open_image(path).resize((width, height), Image.Resampling.BILINEAR)
+        picture = open_image(path, **opening).resize((width, height), Image.Resampling.BILINEAR)
         yield f"{path.name} resized", np.asarray(picture)
 
 

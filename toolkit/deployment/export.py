@@ -98,9 +98,9 @@ def _built(loaded: Loaded, out: Path, program: str) -> tuple[bytes, dict[str, st
 
 def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[np.ndarray]:
     """The pictures whose activations set the ranges of 8-bit integers, evenly over the document."""
-    images = document["images"]
+    images, opening = document["images"], coco_file.opening(document)
     for image in images[:: -(-len(images) // MOST_PICTURES)]:
-        yield np.asarray(open_image(Path(image_root, image["file_name"])))
+        yield np.asarray(open_image(Path(image_root, image["file_name"]), **opening))
 
 
 def check_place(out: Path, program: str = "") -> list[Path]:
@@ -151,6 +151,7 @@ def metadata(loaded: Loaded) -> dict[str, str]:
         "frcnn_format": FORMAT,
         "classes": json.dumps(meta["classes"]),
         "score_thresholds": json.dumps(dict(zip(loaded.found.classes, loaded.thresholds, strict=True))),
+        "opening": json.dumps(meta.get("opening", {})),
         "input": f"{INPUT}: uint8 [height, width, 3], RGB, upright, any size",
         "outputs": "boxes [N,4] XYXY pixels of the input, labels [N] 1..K, scores [N]: from each class's threshold; "
         "all_boxes, all_labels, all_scores: from the score floor; best first",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from label_tools.document import coco_file
 from label_tools.text.errors import InputError, MissingExtra, one_line
 from toolkit.data.boxes import bbox
 
@@ -49,8 +50,10 @@ class OnnxDetector:
             self.categories: list[dict[str, Any]] = json.loads(self.meta["classes"])
             self.score_thresholds: dict[str, float] = json.loads(self.meta["score_thresholds"])
             self.category_ids = [int(category["id"]) for category in self.categories]
+            opening = json.loads(self.meta.get("opening", "{}"))  # files of earlier versions say nothing of it
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{path}: its metadata names no classes; needs a file of `frcnn export onnx`") from None
+        self.opening = coco_file.opening({"info": opening}, f"{path}, metadata")
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
         """Every detection over the score floor in each image [H,W,3] uint8 RGB, best first."""
