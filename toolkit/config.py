@@ -144,6 +144,7 @@ class Run:
         "stop", "on a loss that is not finite: stop, or skip at most 3 batches", "stop", "skip", where=RECIPE
     )
     tensorboard: bool = _field(False, "also write TensorBoard events (extra: tensorboard)")
+    mlflow: bool = _field(False, "also log to MLflow, at MLFLOW_TRACKING_URI, else ./mlflow.db (extra: mlflow)")
 
 
 @dataclass(frozen=True)

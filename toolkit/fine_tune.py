@@ -25,14 +25,14 @@ from toolkit.prediction import drawing
 from toolkit.prediction.predictor import Predictor
 from toolkit.report import write_report
 from toolkit.stopping import Stopped, stop_at_once
-from toolkit.training import distributed, run_folder
+from toolkit.training import distributed, run_folder, trackers
 from toolkit.training import fit as training
 from toolkit.training import resume as over
 from toolkit.training.label_files import Labels, check_labels, check_test, find_files, keep_outlines, read_labels
 from toolkit.training.progress import Progress, duration, epochs_text
 
 log = logging.getLogger(__name__)
-MAY_DIFFER = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard"}  # between processes
+MAY_DIFFER = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard", "mlflow"}  # between processes
 RESUME_MAY_CHANGE = MAY_DIFFER | {"epochs", "patience"}
 
 
@@ -160,10 +160,7 @@ def _ensure_extras(config: Config) -> None:
     """Weights to be fetched, packages and an augmentation to be had, before a run folder is made."""
     transforms.build(config.data.augment)
     first_weights.ensure(config.model.model, config.model.weights)
-    if config.run.tensorboard:
-        from toolkit.training.tensorboard import writer_class
-
-        writer_class()
+    trackers.wanted(config.run)
 
 
 @contextlib.contextmanager

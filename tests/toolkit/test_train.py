@@ -7,17 +7,18 @@ import json
 import shutil
 import sys
 import types
+from typing import ClassVar
 
 import pytest
 import torch
 from PIL import Image
 
-from label_tools.text.errors import MissingExtra
+from label_tools.text.errors import InputError, MissingExtra
 from tests.toolkit.training_fixtures import TINY, draw_data, frcnn, recipe, records
 from toolkit import checkpoint, config, fine_tune, runtime
 from toolkit.__main__ import main
 from toolkit.data.dataset import read_index
-from toolkit.training import dry_run, out_of_memory, tensorboard
+from toolkit.training import dry_run, out_of_memory, trackers
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +288,19 @@ def test_the_largest_image_is_the_one_after_the_resize(data):
     assert out_of_memory.largest(index, model) == "train1.png, 64x64 px, 200x200 px in the network"
 
 
+RECORDS = (
+    {"kind": "step", "step": 7, "epoch": 1, "lr": 0.5, "loss": 2},
+    {"kind": "epoch", "step": 9, "epoch": 2, "AP": 0.25, "AP50": None, "val_loss": {"a": 1.0, "b": 0.5}},
+)
+AS_NUMBERS = [("step/lr", 0.5, 7), ("step/loss", 2, 7), ("epoch/AP", 0.25, 9), ("epoch/val_loss", 1.5, 9)]
+
+
+def follow(tracker):
+    for record in RECORDS:
+        tracker.write(record)
+    tracker.close()
+
+
 def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
     written = []
 
@@ -301,21 +315,53 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
             written.append("closed")
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
-    events = tensorboard.Events(tmp_path, 5)
-    events.write(kind="step", step=7, epoch=1, lr=0.5, loss=2)
-    events.write(kind="epoch", step=9, epoch=2, AP=0.25, AP50=None, val_loss={"a": 1.0, "b": 0.5})
-    events.close()
-    assert written == [
-        (str(tmp_path / "tensorboard"), 5),
-        ("step/lr", 0.5, 7),
-        ("step/loss", 2, 7),
-        ("epoch/AP", 0.25, 9),
-        ("epoch/val_loss", 1.5, 9),
-        "closed",
-    ]
+    follow(trackers.TensorBoard(tmp_path, config.Config(), 4))
+    assert written == [(str(tmp_path / "tensorboard"), 5), *AS_NUMBERS, "closed"]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match="tensorboard"):
-        tensorboard.writer_class()
+        trackers.wanted(config.Run(tensorboard=True))
+
+
+class Server:
+    """What MLflow's client is asked for; `lost`: it answers nothing more."""
+
+    lost = False
+    asked: ClassVar[list] = []
+
+    def __getattr__(self, name):
+        def answer(*words, **more):
+            if self.lost:
+                raise ConnectionError("no route\nto host")
+            self.asked.append((name, *words, *more.values()))
+            one = types.SimpleNamespace(run_id="r1")
+            return {"get_experiment_by_name": None, "create_experiment": "7"}.get(name, types.SimpleNamespace(info=one))
+
+        return answer
+
+
+def test_mlflow_gets_what_the_log_gets_and_a_lost_server_costs_no_run(tmp_path, monkeypatch, caplog):
+    module = types.SimpleNamespace(MlflowClient=Server, get_tracking_uri=lambda: "http://there")
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    monkeypatch.setattr(Server, "asked", [])
+    assert trackers.wanted(config.Run()) == [] and trackers.wanted(config.Run(mlflow=True)) == [trackers.MLflow]
+    follow(trackers.MLflow(tmp_path, config.Config(), None))
+    params = {name: value for what, _, name, value in (a for a in Server.asked if a[0] == "log_param")}
+    assert params == config.flat(config.Config())
+    assert [one[2:] for one in Server.asked if one[0] == "log_metric"] == AS_NUMBERS
+    assert Server.asked[-1] == ("set_terminated", "r1", "FINISHED")
+    # resumed: the same run of MLflow, by its number in run.json
+    Server.asked.clear()
+    follow(trackers.MLflow(tmp_path, config.Config(), 4))
+    assert ("create_run", "7", tmp_path.name) not in Server.asked and ("update_run", "r1", "RUNNING") in Server.asked
+    tracker = trackers.MLflow(tmp_path, config.Config(), 4)
+    monkeypatch.setattr(Server, "lost", True)
+    follow(tracker)
+    assert [record.getMessage() for record in caplog.records] == ["--mlflow: no more records: no route to host"]
+    with pytest.raises(InputError, match="--mlflow: http://there cannot be used"):
+        trackers.wanted(config.Run(mlflow=True))
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(MissingExtra, match="frcnn-toolkit\\[mlflow"):
+        trackers.wanted(config.Run(mlflow=True))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What a run writes and shows while it goes on: metrics.jsonl, TensorBoard, results.csv, curves.png, progress."""
+"""What a run writes and shows while it goes on: metrics.jsonl, results.csv, curves.png, progress, trackers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from toolkit.training import run_folder
 from toolkit.training.checkpoints import State
 from toolkit.training.curves import draw_curves
 from toolkit.training.progress import Progress, duration
+from toolkit.training.trackers import wanted
 
 SHARE_OF_DRAWING = 0.02  # of the time between two drawings; it takes a second, an epoch of ten images not much more
 
@@ -32,17 +33,14 @@ class Journal:
     def __post_init__(self) -> None:
         self.first_step = self.state.step
         self.log = run_folder.MetricsLog(self.folder, self.state.log_bytes if self.resumed else None)
-        self.events = None
-        if self.config.run.tensorboard:
-            from toolkit.training.tensorboard import Events
-
-            self.events = Events(self.folder, self.first_step + 1 if self.resumed else None)
+        after = self.first_step if self.resumed else None
+        self.trackers = [tracker(self.folder, self.config, after) for tracker in wanted(self.config.run)]
         self.started, self.next_drawing, self.stale = time.monotonic(), 0.0, False
 
     def record(self, **record: Any) -> None:
         self.log.write(**record)
-        if self.events:
-            self.events.write(**record)
+        for tracker in self.trackers:
+            tracker.write(record)
 
     def step(self, lr: float, speed: float) -> None:
         """After an optimiser step: the progress line, and a record of the mean losses where one is due."""
@@ -78,8 +76,8 @@ class Journal:
         self.log.close()
         if self.stale:
             self._write(draw=True)
-        if self.events:
-            self.events.close()
+        for tracker in self.trackers:
+            tracker.close()
 
     def _write(self, draw: bool) -> None:
         """Write; a full disk does not end the run."""
