@@ -1,4 +1,4 @@
-"""Other programs that follow a run beside metrics.jsonl: TensorBoard and MLflow. Each is off by default, and an extra."""
+"""Other programs that follow a run beside metrics.jsonl: TensorBoard and MLflow, extras that are off by default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def wanted(run: recipes.Run) -> list[type[TensorBoard] | type[MLflow]]:
-    """The trackers that a recipe asks for. MissingExtra where a package is not installed, InputError without its server."""
+    """The trackers that a recipe asks for. MissingExtra without the package, InputError without its server."""
     found = [tracker for name, tracker in TRACKERS.items() if getattr(run, name)]
     for tracker in found:
         tracker.check()
