@@ -17,6 +17,7 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
 from toolkit.__main__ import main
 from toolkit.deployment import agreement, bench, bench_page, export
+from toolkit.deployment.loaded import Loaded
 from toolkit.deployment.service import Service
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.networks import traceable
@@ -102,6 +103,36 @@ def test_a_graph_that_differs_is_not_written(place, tmp_path, monkeypatch):
     with pytest.raises(export.DisagreementError, match=r"not written: .* pictures differ: val1"):
         export.export_onnx(place / "run", tmp_path / "wrong.onnx", data=place / "data" / "val.json")
     assert not list(tmp_path.iterdir())
+
+
+def test_where_a_rounding_decides_nothing_is_compared(place, tmp_path, monkeypatch):
+    """The file finds another box than the network: its fault, unless the network in double precision does so, too."""
+    image = np.zeros((40, 50, 3), dtype=np.uint8)
+
+    def ends_at(end):
+        return [np.array([[0.0, 0, 10, end]]), np.array([1]), np.array([0.9])]
+
+    # in double precision: the network's box; another; .008 px from it, which allows the file .018 and not .02
+    for exported, exact, undecided in ((14, 10, 0), (14, 16, 1), (10.017, 10.008, 1), (10.02, 10.008, 0)):
+        result = agreement.Agreement()
+        result.add("a.png", image, ends_at(10), ends_at(exported), lambda _, exact=exact: ends_at(exact))
+        assert (len(result.differ), len(result.undecided)) == (1 - undecided, undecided)
+        assert result.box_gap == pytest.approx(0 if undecided else exported - 10)
+    # all pictures undecided: nothing was shown, and nothing is written
+    right = traceable.resized
+    monkeypatch.setattr(traceable, "resized", lambda image, low, high: right(image, low - 1, high))
+    nothing = [np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0)]
+    monkeypatch.setattr(Loaded, "detect_exactly", lambda self, image: nothing)
+    with pytest.raises(export.DisagreementError, match=r"not written: in \d+ of \d+ pictures a rounding decides"):
+        export.export_onnx(place / "run", tmp_path / "unsure.onnx", data=place / "data" / "val.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_double_precision_finds_the_same_where_scores_are_apart(place):
+    network = Loaded.of(place / "run")
+    image = np.asarray(Image.open(next((place / "data").glob("val*.png"))).convert("RGB"))
+    box, score, unpaired = agreement.difference(network.detect(image), network.detect_exactly(image))
+    assert not unpaired and 0 < box < 0.01 and 0 < score < 1e-4
 
 
 def test_metadata_says_what_the_file_is(place):

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from label_tools.shapes import rle
 from label_tools.text.errors import InputError
+from toolkit.data.seams import merged
 from toolkit.data.tiles import Tiles, largest_side, overlap_for
-from toolkit.prediction.tiled import Tiled, merged
+from toolkit.prediction.tiled import Tiled
 
 
 @settings(max_examples=200, deadline=None)

@@ -56,8 +56,8 @@ def export_onnx(
         raise InputError("--int8, --for: exclude each other")
     loaded = Loaded.of(run, image_size, proposals)
     document, root, ids = labels_of(run, loaded.found, data, image_root)
-    raw, meta, pair = _built(loaded, out, program)
-    result = agreement.compare(*pair, document, root, ids, each)
+    raw, meta, (original, exported, exact) = _built(loaded, out, program)
+    result = agreement.compare(original, exported, document, root, ids, each, exact)
     if not result.without:
         _without_detections(loaded, out, program)
     if result.differ:
@@ -65,10 +65,15 @@ def export_onnx(
             f"{out}: not written: {len(result.differ)} of {counted(result.pictures, 'picture')} differ: "
             + "; ".join(result.differ[:SHOWN_DIFFERENCES])
         )
+    if len(result.undecided) > agreement.MOST_UNDECIDED * result.pictures:
+        raise DisagreementError(
+            f"{out}: not written: in {len(result.undecided)} of {counted(result.pictures, 'picture')} a rounding "
+            "decides what the network finds, in double precision it finds something else; train longer"
+        )
     if int8:
         raw, meta["precision"] = quantized(raw, calibration_images(document, root)), "int8"
-        exported = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
-        result = agreement.compare(loaded.detect, exported.arrays, document, root, ids, each)
+        rounded = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
+        result = agreement.compare(loaded.detect, rounded.arrays, document, root, ids, each)
         before, after = (value or 0.0 for value in result.ap)
         if after < before - MOST_LOST:
             raise DisagreementError(
@@ -84,16 +89,18 @@ def export_onnx(
     return result
 
 
-def _built(loaded: Loaded, out: Path, program: str) -> tuple[bytes, dict[str, str], tuple[Detect, Detect]]:
-    """(the ONNX file without metadata, its metadata, what the network and the file detect in a picture)."""
+def _built(loaded: Loaded, out: Path, program: str) -> tuple[bytes, dict[str, str], tuple[Detect, Detect, Detect]]:
+    """(the ONNX file without metadata, its metadata, what is detected in a picture by the network, by the file, by the
+    network in double precision)."""
     meta = metadata(loaded)
     if not program:
         raw = graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
         exported = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
-        return raw, meta, (loaded.detect, exported.arrays)
+        return raw, meta, (loaded.detect, exported.arrays, loaded.detect_exactly)
     raw = anylabeling.to_onnx(loaded.model, loaded.thresholds, loaded.name)
     meta |= {"frcnn_format": program, "input": "as its type dfine", "outputs": ", ".join(anylabeling.OUTPUTS)}
-    return raw, meta, anylabeling.both(loaded.detect, loaded.thresholds, raw)
+    exact, _ = anylabeling.both(loaded.detect_exactly, loaded.thresholds, raw)
+    return raw, meta, (*anylabeling.both(loaded.detect, loaded.thresholds, raw), exact)
 
 
 def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[np.ndarray]:
@@ -136,7 +143,7 @@ def _without_detections(loaded: Loaded, out: Path, program: str) -> None:
     heads = loaded.model.roi_heads
     floor, heads.score_thresh = heads.score_thresh, 2.0
     try:
-        _, _, (_, exported) = _built(loaded, out, program)
+        _, _, (_, exported, _) = _built(loaded, out, program)
     finally:
         heads.score_thresh = floor
     if len(exported(agreement.blank())[0]):
@@ -195,12 +202,14 @@ def summary(out: Path, result: Agreement) -> Sequence[str]:
     before, after = result.seconds
     ap = " and ".join("none" if value is None else f"{value:.4f}" for value in result.ap)
     empty = counted(result.without, "picture") if result.without else "a graph that finds nothing"
-    pictures = f"{counted(result.pictures, 'picture')} of {counted(len(result.sizes), 'size')}"
+    pictures = f"{counted(result.pictures - len(result.undecided), 'picture')} of {counted(len(result.sizes), 'size')}"
     found = f"{counted(result.detections, 'detection')}; without any: {empty}"
     if result.differ:
         verdict = f"in 8-bit integers other detections in {len(result.differ)} of {pictures}; judge it by its AP"
     else:
         verdict = f"equal on {pictures} ({found})"
+        if result.undecided:
+            verdict += f"; not counted: {len(result.undecided)} where a rounding decides what the network finds"
     return [
         f"{out}: {verdict}",
         f"largest gap: {result.box_gap:.2g} px, {result.score_gap:.2g} of a score",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
-from toolkit.networks import builder
+from toolkit.networks import builder, traceable
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,25 @@ class Loaded:
         stored = self.found.meta.get("score_thresholds", {})
         return [stored.get(name, 0.5) for name in self.found.classes]
 
-    @torch.inference_mode()
     def detect(self, image: np.ndarray) -> list[np.ndarray]:
         """boxes [N,4] XYXY pixels, labels [N] 1..K, scores [N] of an image [H,W,3] uint8."""
-        pixels = torch.from_numpy(image.copy()).to(next(self.model.parameters()).device)
-        (found,) = self.model([pixels.permute(2, 0, 1).float().div_(255)])
-        return [found[key].cpu().numpy() for key in ("boxes", "labels", "scores")]
+        return _detect(self.model, image)
+
+    def detect_exactly(self, image: np.ndarray) -> list[np.ndarray]:
+        """`detect` in double precision, by torchvision's operators on the CPU."""
+        return _detect(self._exact, image)
+
+    @cached_property
+    def _exact(self) -> Any:
+        return traceable.exportable(self.model, self.name).double()
+
+
+@torch.inference_mode()
+def _detect(model: Any, image: np.ndarray) -> list[np.ndarray]:
+    weight = next(model.parameters())
+    pixels = torch.from_numpy(image.copy()).to(weight.device)
+    (found,) = model([pixels.permute(2, 0, 1).to(weight.dtype).div_(255)])
+    return [found[key].cpu().numpy() for key in ("boxes", "labels", "scores")]
 
 
 def set_speed(model: Any, image_size: int | None, proposals: int | None) -> None:

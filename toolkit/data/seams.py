@@ -1,0 +1,132 @@
+"""What was found in the tiles of a picture, put together: the rule at seams.
+
+The rule, class by class. A box that ends at a tile's border inside of the picture is a piece, any other is whole.
+1. Whole boxes first, then pieces, each from the highest score down: a box is left out where an earlier one has IoU 0.5
+   or more with it; a piece also where half of it lies in an earlier box. With an overlap of the largest object every
+   object is whole in some tile, so this takes its pieces away.
+2. Pieces that are left belong to objects larger than the overlap: two that meet in the overlap of their tiles, and are
+   alike across it, become one box with the higher score.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from label_tools.shapes import rle
+from toolkit.data.boxes import bbox, corners
+from toolkit.data.tiles import Window
+
+SAME = 0.5  # IoU from which two boxes are one object
+AT_BORDER = 2.0  # pixels from a tile's border: a box there may go on behind it
+MOST = 1000  # detections of a picture
+Found = list[dict[str, Any]]  # of one picture: {"category_id", "bbox": [x, y, w, h] pixels, "score", ...}
+
+
+def moved(one: dict[str, Any], window: Window, size: tuple[int, int]) -> dict[str, Any]:
+    """A detection in a tile as one in the picture."""
+    x, y, w, h = one["bbox"]
+    moved = {**one, "bbox": [x + window[0], y + window[1], w, h]}
+    if "segmentation" in one:
+        tile = rle.decode(rle.to_runs(one["segmentation"]), window[3] - window[1], window[2] - window[0])
+        mask = np.zeros(size, dtype=bool)
+        mask[window[1] : window[3], window[0] : window[2]] = tile
+        moved["segmentation"] = {"size": list(size), "counts": rle.to_text(rle.encode(mask))}
+    return moved
+
+
+def merged(pieces: list[tuple[dict[str, Any], Window]], width: int, height: int) -> Found:
+    """Detections in pixels of the picture, each with the tile it was found in -> those of the picture, best first."""
+    kept: Found = []
+    for category in {one["category_id"] for one, _ in pieces}:
+        kept += _of_class([piece for piece in pieces if piece[0]["category_id"] == category], width, height)
+    return sorted(kept, key=lambda one: -one["score"])[:MOST]
+
+
+def _of_class(pieces: list[tuple[dict[str, Any], Window]], width: int, height: int) -> Found:
+    boxes = corners([one["bbox"] for one, _ in pieces])
+    windows = np.array([window for _, window in pieces], dtype=float)
+    cut = cut_sides(boxes, windows, width, height)
+    is_piece = np.any(cut, axis=1).tolist()
+    score = np.array([one["score"] for one, _ in pieces])
+    kept: list[int] = []
+    # what no border cuts first, by score; then pieces, the largest first: a sliver must not take the place of the rest
+    piece_area = np.where(is_piece, _area(boxes), 0.0)
+    for row in np.lexsort((-score, -piece_area, is_piece)).tolist():
+        others = boxes[kept]
+        inside = _intersection(boxes[row], others)
+        own, theirs = _area(boxes[row][None]), _area(others)
+        same: np.ndarray = inside >= SAME * (own + theirs - inside)
+        if is_piece[row]:
+            same = same | (inside >= SAME * own)
+        if not same.any():
+            kept.append(row)
+    found = [one for one, _ in pieces]
+    return [found[row] for row in kept if not is_piece[row]] + _joined(
+        [row for row in kept if is_piece[row]], found, boxes, cut
+    )
+
+
+def cut_sides(boxes: np.ndarray, windows: np.ndarray, width: int, height: int) -> np.ndarray:
+    """[N,4] bool: which sides (left, top, right, bottom) of boxes XYXY end at their tile's border in the picture."""
+    near = np.abs(boxes - windows) <= AT_BORDER
+    inner = windows * [1, 1, -1, -1] + [0, 0, width, height] > 0
+    return near & inner
+
+
+def _joined(kept: list[int], found: Found, boxes: np.ndarray, cut: np.ndarray) -> Found:
+    """Pieces that meet, put together until none meet any more."""
+    groups = [[row] for row in kept]
+    extent = {row: boxes[row].copy() for row in kept}
+    sides = {row: cut[row].copy() for row in kept}
+    changed = True
+    while changed:
+        changed = False
+        for i, j in ((i, j) for i in range(len(groups)) for j in range(len(groups)) if i != j):
+            a, b = groups[i][0], groups[j][0]
+            for axis in (0, 1):  # a left of b, a above b
+                if sides[a][axis + 2] and sides[b][axis] and _meet(extent[a], extent[b], axis):
+                    extent[a] = np.r_[np.minimum(extent[a], extent[b])[:2], np.maximum(extent[a], extent[b])[2:]]
+                    low, high = sides[a].copy(), sides[b].copy()
+                    sides[a] = low | high
+                    sides[a][axis + 2], sides[a][axis] = high[axis + 2], low[axis]
+                    groups[i] += groups[j]
+                    del groups[j]
+                    changed = True
+                    break
+            if changed:
+                break
+    return [_together([found[row] for row in group], extent[group[0]]) for group in groups]
+
+
+def _meet(a: np.ndarray, b: np.ndarray, axis: int) -> bool:
+    """Whether the end of a and the beginning of b along `axis` overlap, and their extents across it are alike."""
+    across = 1 - axis
+    if not (a[axis] < b[axis] <= a[axis + 2] + AT_BORDER and a[axis + 2] < b[axis + 2]):
+        return False
+    shared = min(a[across + 2], b[across + 2]) - max(a[across], b[across])
+    whole = max(a[across + 2], b[across + 2]) - min(a[across], b[across])
+    return bool(shared >= SAME * whole)
+
+
+def _together(group: Found, box: np.ndarray) -> dict[str, Any]:
+    best = max(group, key=lambda one: one["score"])
+    if len(group) == 1:
+        return best
+    joined = {**best, "bbox": [round(value, 3) for value in bbox(box.tolist())]}
+    if "segmentation" in best:
+        size = best["segmentation"]["size"]
+        masks = [rle.decode(rle.to_runs(one["segmentation"]), *size) for one in group]
+        joined["segmentation"] = {"size": size, "counts": rle.to_text(rle.encode(np.any(masks, axis=0)))}
+    return joined
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+
+
+def _intersection(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """[M] area that others [M,4] share with one box."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    return sides.clip(0).prod(axis=1)
