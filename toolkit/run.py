@@ -15,7 +15,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
 from toolkit import checkpoint, fine_tune
 from toolkit import config as recipes
-from toolkit.evaluation.comparison import compare_with
+from toolkit.evaluation.compare_runs import compare_with
 from toolkit.evaluation.compute import Settings
 from toolkit.evaluation.evaluate import evaluate_run, name_of_split
 from toolkit.prediction.detected import Detections, open_source

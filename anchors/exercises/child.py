@@ -34,7 +34,7 @@ def main(file: str, function: str, names: list[str], questions: Path, replies: P
             return send({"unusable": complaint})
         import torch
 
-        from anchors.exercises.messages import decode, encode
+        from anchors.exercises.as_json import decode, encode
 
         torch.set_num_threads(1)
         limit_memory()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anchors.exercises.messages import decode, encode
+from anchors.exercises.as_json import decode, encode
 from anchors.exercises.task import Arguments
 
 STARTING = 180.0  # seconds for importing torch, on a busy machine

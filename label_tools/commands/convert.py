@@ -254,7 +254,7 @@ def finish(conversion, args: argparse.Namespace) -> int:
     Exit code 1, as that of `check`, when there are errors: something that was labelled is left out.
     """
     from label_tools.document.coco_file import FILE_NAME
-    from label_tools.readers.parts import given_parts
+    from label_tools.readers.given_split import given_parts
     from label_tools.readers.to_coco import account_path, losses, report_lines
 
     if args.max_value is not None:

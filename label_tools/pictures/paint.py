@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from label_tools.document.coco_file import is_ignore_region
-from label_tools.pictures.letters import class_texts
+from label_tools.pictures.fonts import class_texts
 from label_tools.pictures.palette import IGNORED, Colour, class_colour
 from label_tools.pictures.tags import Tag, with_legend, write_tags
 from label_tools.shapes import rle

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from label_tools.pictures.letters import Letters, shorten
+from label_tools.pictures.fonts import Letters, shorten
 from label_tools.pictures.palette import Colour, ink
 
 Box = tuple[float, float, float, float]

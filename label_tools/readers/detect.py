@@ -20,7 +20,7 @@ from label_tools.pictures.image_paths import walk
 from label_tools.pictures.images import SUFFIXES, ImageError, open_mask
 from label_tools.pictures.our_outputs import is_ours
 from label_tools.readers.classes import read_labels
-from label_tools.readers.parts import part_of_file
+from label_tools.readers.given_split import part_of_file
 from label_tools.text.errors import InputError
 from label_tools.text.strict_json import loads
 from label_tools.text.strict_xml import parse_xml

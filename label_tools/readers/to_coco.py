@@ -20,7 +20,7 @@ from label_tools.pictures.pixels import nearly_black
 from label_tools.pictures.unread_files import not_read_below
 from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
-from label_tools.readers.parts import PARTS
+from label_tools.readers.given_split import PARTS
 from label_tools.shapes.instances import ImageRecord, Instance, Tally
 from label_tools.text import bad_input, own_folders
 from label_tools.text.atomic import atomic_write

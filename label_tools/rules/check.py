@@ -106,7 +106,7 @@ def examine_files(
 
     Findings about several stand with the file that they name. InputError: a file that is not a COCO document.
     """
-    from label_tools.rules import sets
+    from label_tools.rules import across_parts
 
     results = []
     for path in map(Path, paths):
@@ -119,9 +119,9 @@ def examine_files(
     whole = {r.name: r for r in results if r.document is not None}
     documents = {r.name: r.document for r in results if r.document is not None}
     if len(whole) > 1:
-        shared = [*sets.parts(documents)]
-        shared += sets.same_files({name: (whole[name].root or Path(), one) for name, one in documents.items()})
-        shared += sets.leaks({name: r.prints for name, r in whole.items()})
+        shared = [*across_parts.parts(documents)]
+        shared += across_parts.same_files({name: (whole[name].root or Path(), one) for name, one in documents.items()})
+        shared += across_parts.leaks({name: r.prints for name, r in whole.items()})
         for finding in shared:
             whole[finding.file].findings.append(finding)
     return results

@@ -131,7 +131,7 @@ def _sheet(
 ):
     from PIL import Image, ImageDraw
 
-    from label_tools.pictures.letters import Letters, shorten
+    from label_tools.pictures.fonts import Letters, shorten
     from label_tools.pictures.tags import legend
 
     columns = min(columns, len(page))
@@ -172,7 +172,7 @@ def _sheet(
 
 def _kinds(painter: Painter, pictures: Iterable[Picture]) -> list[tuple[str, tuple[int, int, int]]]:
     """For the legend: each class with the number of its objects, and its colour."""
-    from label_tools.pictures.letters import class_texts
+    from label_tools.pictures.fonts import class_texts
 
     counts = Counter(a["category_id"] for p in pictures for a in p.annotations if not a.get("iscrowd"))
     texts = class_texts(painter.names)

@@ -11,6 +11,7 @@ import torch
 
 from anchors.__main__ import main
 from anchors.exercises import examine as examining
+from anchors.exercises.as_json import decode, encode
 from anchors.exercises.catalogue import (
     BUGS,
     EXERCISES,
@@ -27,7 +28,6 @@ from anchors.exercises.commands import write_exercises
 from anchors.exercises.compare import Foreign, difference
 from anchors.exercises.examine import examine, in_process, literal, problem_of, size_of, written
 from anchors.exercises.learner import Answer
-from anchors.exercises.messages import decode, encode
 
 
 @pytest.fixture(autouse=True, scope="module")

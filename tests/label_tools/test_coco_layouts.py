@@ -9,7 +9,7 @@ import pytest
 
 from label_tools.__main__ import main
 from label_tools.document import coco_file
-from label_tools.readers.parts import parts_in
+from label_tools.readers.given_split import parts_in
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import picture
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from label_tools.__main__ import main
 from label_tools.document import coco_file
-from label_tools.pictures.letters import Letters, shorten
+from label_tools.pictures.fonts import Letters, shorten
 from label_tools.pictures.paint import FILL, paint
 from label_tools.pictures.palette import PAGE_COLOURS, class_colour, ink, rgb
 from label_tools.readers.sources import Source, open_source

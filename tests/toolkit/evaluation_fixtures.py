@@ -267,7 +267,7 @@ def made_run(folder: Path, images: int = 12, seed: int = 0) -> Path:
     from toolkit.evaluation.compute import Settings, compute_metrics
     from toolkit.evaluation.evaluate import anchor_coverage
     from toolkit.evaluation.evaluation_folder import write_evaluation
-    from toolkit.networks.view import Level, View
+    from toolkit.networks.resize_and_anchors import Level, View
 
     document, detections = scene(seed, images)
     draw_images(document, folder / "images")

@@ -14,7 +14,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.__main__ import main
 from toolkit.networks import builder, first_weights, registry
-from toolkit.networks.view import view_of
+from toolkit.networks.resize_and_anchors import view_of
 
 SIZES = {"min_size": 64, "max_size": 96}
 

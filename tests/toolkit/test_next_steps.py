@@ -234,7 +234,7 @@ def test_copies_of_training_pictures_are_found_by_their_bytes(tmp_path):
 
 def test_small_objects_are_counted_as_the_network_sees_them():
     from toolkit.evaluation.evaluate import seen_size
-    from toolkit.networks.view import View
+    from toolkit.networks.resize_and_anchors import View
 
     # the network halves the image, 200 x 160 to 100 x 80: an object of 30 px is 15 there, one of 34 px is 17
     document = document_of([[(1, 10, 10, 30, 30), (1, 60, 10, 34, 34)]])

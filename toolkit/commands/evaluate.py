@@ -84,7 +84,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def add_looks(parser: argparse.ArgumentParser) -> None:
-    """The flags of toolkit.prediction.looks."""
+    """The flags of toolkit.prediction.tiles_and_tta."""
     parser.add_argument(
         "--tiles",
         metavar="auto|PX",
@@ -220,7 +220,7 @@ def run(args: argparse.Namespace) -> int:
     for warning in [*metrics["warnings"], *filter(None, [few(metrics)])]:
         say(f"warning: {one_line(warning)}", error=True)
     if args.compare:
-        from toolkit.evaluation.comparison import compare_with
+        from toolkit.evaluation.compare_runs import compare_with
 
         metrics = compare_with(
             folder, args.compare, settings, seeds=args.seeds, device=args.device, batch_size=args.batch_size

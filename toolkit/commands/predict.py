@@ -60,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     from label_tools.text.errors import FINDINGS, InputError
     from label_tools.text.messages import counted
     from toolkit.prediction.film import film_in
-    from toolkit.prediction.looks import look_of
     from toolkit.prediction.notes import nothing_found
     from toolkit.prediction.open_detector import open_detector
     from toolkit.prediction.output import JSON
     from toolkit.prediction.predict import predict
     from toolkit.prediction.sources import find_images
+    from toolkit.prediction.tiles_and_tta import look_of
     from toolkit.processes import this_process, worker_count
     from toolkit.training import run_folder
     from toolkit.training.progress import Progress

@@ -59,8 +59,8 @@ def _several(args: argparse.Namespace) -> int:
         raise InputError("--markdown, --latex: of one run; `frcnn evaluate A --compare B --markdown` compares two")
     if not args.out:
         raise InputError("several runs: needs --out, a file for their page, such as --out compare.html")
-    from toolkit.evaluation.comparison import difference, different_images
-    from toolkit.report.side_by_side import write_side_by_side
+    from toolkit.evaluation.compare_runs import difference, different_images
+    from toolkit.report.several_runs import write_side_by_side
 
     path = write_side_by_side(args.folders, args.out, args.split, unlike=different_images, difference=difference)
     say(f"page: {path}")

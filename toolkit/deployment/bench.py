@@ -13,7 +13,7 @@ from label_tools.text.json_csv import write_csv, write_json
 from label_tools.text.own_folders import refuse_foreign, together
 from toolkit.deployment import bench_child, bench_page, export, graph
 from toolkit.deployment.bench_child import Setting
-from toolkit.deployment.loaded import Loaded
+from toolkit.deployment.load_network import Loaded
 from toolkit.deployment.quantize import quantized
 from toolkit.evaluation.compute import read
 from toolkit.metrics.arrays import read_tables

@@ -71,7 +71,7 @@ def _measured(
 ) -> dict[str, Any]:
     detect: Any
     if setting.form == "torch":
-        from toolkit.deployment.loaded import Loaded
+        from toolkit.deployment.load_network import Loaded
 
         detect = Loaded.of(setting.place, setting.image_size, setting.proposals, device, threads).detect
     else:

@@ -18,7 +18,7 @@ from label_tools.text.messages import counted
 from toolkit import __version__, checkpoint
 from toolkit.deployment import agreement, anylabeling, graph
 from toolkit.deployment.agreement import Agreement, Detect
-from toolkit.deployment.loaded import Loaded
+from toolkit.deployment.load_network import Loaded
 from toolkit.deployment.quantize import MOST_PICTURES, quantized
 from toolkit.prediction.onnx_detector import EXTRA, FORMAT, INPUT, SUFFIX, OnnxDetector
 

@@ -20,14 +20,14 @@ from toolkit.evaluation.compute import DEFAULTS, Evaluation, Settings, compute_m
 from toolkit.evaluation.detections import detections_of, read_detections
 from toolkit.evaluation.evaluate_exported import named_after
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
-from toolkit.evaluation.looks import compare_looks
+from toolkit.evaluation.tiles_and_tta_gain import compare_looks
 from toolkit.metrics.arrays import Tables
 from toolkit.metrics.curves import iou_index
-from toolkit.networks.view import View, coverage, view_of
+from toolkit.networks.resize_and_anchors import View, coverage, view_of
 from toolkit.prediction.detector import Detector
-from toolkit.prediction.looks import THRESHOLDS, Look, look_of
 from toolkit.prediction.predictor import Predictor
 from toolkit.prediction.stream import detect_document
+from toolkit.prediction.tiles_and_tta import THRESHOLDS, Look, look_of
 from toolkit.processes import worker_count
 from toolkit.training import run_folder
 
@@ -53,7 +53,7 @@ def evaluate_run(
     split: default test where the run has one, else val; with `data`, another COCO file than the run's own, the name
     that `name_of_split` gives. On the run's own val the score thresholds found go into the checkpoint, where `predict`
     reads them; other splits are evaluated with the checkpoint's. each(done, total) is called after every image.
-    others: runs or COCO results that look for label errors too. tiles, tta: as `prediction.looks.look_of` takes them;
+    others: runs or COCO results that look for label errors too. tiles, tta: as `prediction.tiles_and_tta.look_of` takes them;
     then also without them, for a paired comparison, and the files go into run/<split>-tiles, -tta or -tiles-tta.
     """
     run = Path(run)

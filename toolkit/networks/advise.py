@@ -16,8 +16,8 @@ import numpy as np
 from label_tools.text.errors import InputError
 from toolkit.data.dataset import Index
 from toolkit.networks import registry
-from toolkit.networks import view as views
-from toolkit.networks.view import View
+from toolkit.networks import resize_and_anchors as views
+from toolkit.networks.resize_and_anchors import View
 
 BANDS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}  # COCO's, original pixels
 ANCHOR_SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)

@@ -17,7 +17,7 @@ from torchvision.ops.poolers import MultiScaleRoIAlign, initLevelMapper
 
 from label_tools.text.errors import InputError
 from toolkit.checkpoint import Checkpoint
-from toolkit.networks import first_weights, view
+from toolkit.networks import first_weights, resize_and_anchors
 from toolkit.networks.detector import Detector
 from toolkit.networks.mask_branch import MaskTransform
 from toolkit.networks.pooling import TableRoIAlign
@@ -125,7 +125,7 @@ def _pin_roi_scales(model: Any) -> None:
     """Set the strides that RoIAlign divides by. torchvision guesses them from the first batch and keeps them; where
     padding adds much to a small image (45 px to 64) it guesses half the stride, for every batch that follows."""
     pools = _roi_pools(model)
-    levels = view.strides(model.backbone) if pools else {}
+    levels = resize_and_anchors.strides(model.backbone) if pools else {}
     for pool in pools:
         strides = [levels[name] for name in pool.featmap_names if name in levels]
         pool.scales = [1 / stride for stride in strides]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.pictures.letters import class_texts
+from label_tools.pictures.fonts import class_texts
 from label_tools.pictures.paint import paint, paint_shapes
 from label_tools.pictures.palette import PAGE_COLOURS, Colour, class_colour, rgb
 from label_tools.pictures.tags import Tag, write_tags

@@ -16,8 +16,8 @@ import numpy as np
 from label_tools.pictures import images
 from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.pictures.our_outputs import is_drawing
+from label_tools.pictures.tiff_windows import Windows
 from label_tools.pictures.unread_files import not_read
-from label_tools.pictures.windows import Windows
 from label_tools.text.errors import InputError
 from label_tools.text.messages import near_paths
 

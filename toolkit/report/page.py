@@ -22,7 +22,7 @@ from toolkit.metrics.error_kinds import KINDS
 from toolkit.metrics.small_set import few
 from toolkit.report import figures, tables
 from toolkit.report.charts import whisker
-from toolkit.report.made import made_rows
+from toolkit.report.how_made import made_rows
 from toolkit.report.next_steps import Facts, next_steps
 from toolkit.report.pictures import Pictures, read_pictures, tags
 from toolkit.report.run_logs import Training, read_training

@@ -11,7 +11,7 @@ from typing import Any
 
 from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
-from label_tools.readers.parts import parts_in
+from label_tools.readers.given_split import parts_in
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from label_tools.text.own_folders import check_whole

@@ -10,7 +10,7 @@ from label_tools.text.messages import counted
 from toolkit.config import Config, Model
 from toolkit.data.dataset import Index
 from toolkit.networks import registry
-from toolkit.networks.view import View
+from toolkit.networks.resize_and_anchors import View
 
 MOST_MASK_BYTES = 2**31  # of the masks of one image while a step computes their loss
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from label_tools.pictures.letters import Letters, shorten
+from label_tools.pictures.fonts import Letters, shorten
 from label_tools.pictures.palette import Colour
 from label_tools.pictures.tags import legend
 from label_tools.text.atomic import atomic_write

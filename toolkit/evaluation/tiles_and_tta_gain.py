@@ -13,7 +13,7 @@ from toolkit.metrics.arrays import Tables, read_tables
 from toolkit.metrics.comparison import compare
 from toolkit.metrics.matching import Matches, match
 from toolkit.metrics.overlap import pairs
-from toolkit.prediction.looks import Look
+from toolkit.prediction.tiles_and_tta import Look
 
 
 def compare_looks(

@@ -10,7 +10,7 @@ from label_tools.text.errors import InputError
 from tests.toolkit.test_tiles import Blobs
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit.prediction.predictor import Predictor
-from toolkit.prediction.views import Views, fused
+from toolkit.prediction.tta import Views, fused
 
 
 def box(score: float, x: float = 0.0, category: int = 1) -> dict:

@@ -17,7 +17,7 @@ from toolkit.data.dataset import read_index
 from toolkit.evaluation.evaluate import anchor_coverage
 from toolkit.metrics.arrays import read_tables
 from toolkit.networks import registry
-from toolkit.networks.view import Level, View, coverage, strides, view_of
+from toolkit.networks.resize_and_anchors import Level, View, coverage, strides, view_of
 
 SIZES = [(60, 80), (80, 60), (33, 97), (400, 401), (7, 7), (427, 640)]
 

@@ -13,11 +13,11 @@ from tests.toolkit.evaluation_fixtures import draw_images, scene
 from tests.toolkit.test_evaluate_run import CLASSES, save_network
 from toolkit.__main__ import main
 from toolkit.data.tiles import Tiles
-from toolkit.evaluation.looks import seams
+from toolkit.evaluation.tiles_and_tta_gain import seams
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.comparison import compare
 from toolkit.metrics.matching import match
-from toolkit.prediction.looks import tiles_of
+from toolkit.prediction.tiles_and_tta import tiles_of
 
 
 @pytest.fixture

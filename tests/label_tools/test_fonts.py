@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont, features
 
-from label_tools.pictures import letters
-from label_tools.pictures.letters import Letters, class_texts, is_writable, plot_families, plot_text, writable
+from label_tools.pictures import fonts
+from label_tools.pictures.fonts import Letters, class_texts, is_writable, plot_families, plot_text, writable
 
 SCRIPTS = {
     "Arabic": "قطة",
@@ -24,11 +24,11 @@ SCRIPTS = {
 @pytest.fixture
 def bare(monkeypatch):
     """A computer with the fonts of matplotlib alone."""
-    monkeypatch.setattr(letters, "_system_fonts", lambda bold: [])
-    letters.font_of.cache_clear()
-    letters._say_replaced.cache_clear()
+    monkeypatch.setattr(fonts, "_system_fonts", lambda bold: [])
+    fonts.font_of.cache_clear()
+    fonts._say_replaced.cache_clear()
     yield
-    letters.font_of.cache_clear()
+    fonts.font_of.cache_clear()
 
 
 def written(text: str, size: int = 24) -> np.ndarray:
@@ -42,7 +42,7 @@ def tofu(size: int = 24) -> np.ndarray:
     image = Image.new("RGB", (400, 60), "white")
     from PIL import ImageDraw
 
-    face = ImageFont.truetype(letters._main_path(False), size)
+    face = ImageFont.truetype(fonts._main_path(False), size)
     ImageDraw.Draw(image).text((10, 10 + face.getmetrics()[0]), "\U000f1234", fill=(0, 0, 0), font=face, anchor="ls")
     return np.asarray(image).astype(int)
 
@@ -51,7 +51,7 @@ def test_latin_greek_and_cyrillic_need_no_font_of_the_system(bare):
     assert class_texts({1: "café", 2: "Żółw", 3: "кошка", 4: "γάτα"}) == {1: "café", 2: "Żółw", 3: "кошка", 4: "γάτα"}
     assert (written("кошка") < 128).sum() > 300
     # as Pillow itself writes them
-    face = ImageFont.truetype(letters._main_path(True), 14)
+    face = ImageFont.truetype(fonts._main_path(True), 14)
     assert Letters(14, bold=True).getlength("café") == face.getlength("café")
 
 
@@ -69,8 +69,8 @@ def test_scripts_that_need_shaping_are_not_written_without_it(bare, monkeypatch)
     """DejaVu Sans has Arabic letters; without libraqm they would stand apart and from left to right."""
     if features.check("raqm"):
         assert is_writable("قطة")
-        letters.font_of.cache_clear()
-    monkeypatch.setattr(letters.features, "check", lambda name: False)
+        fonts.font_of.cache_clear()
+    monkeypatch.setattr(fonts.features, "check", lambda name: False)
     assert not is_writable("قطة") and is_writable("cat")
 
 

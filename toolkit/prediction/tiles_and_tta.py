@@ -14,7 +14,7 @@ from toolkit.data.tiles import Tiles, largest_side, overlap_for
 from toolkit.metrics.arrays import read_tables
 from toolkit.prediction.detector import Detector
 from toolkit.prediction.tiled import Tiled
-from toolkit.prediction.views import Views
+from toolkit.prediction.tta import Views
 
 AUTO = "auto"
 THRESHOLDS = "score_thresholds_of_looks"  # in checkpoint.json: {name of the look: {class: score}}

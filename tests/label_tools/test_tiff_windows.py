@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from label_tools.pictures.images import ImageError
-from label_tools.pictures.windows import Windows
+from label_tools.pictures.tiff_windows import Windows
 
 
 def picture(height: int = 1500, width: int = 300) -> np.ndarray:

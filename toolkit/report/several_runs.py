@@ -48,7 +48,7 @@ def write_side_by_side(
     """Write the page of several runs to the file `out`. -> its path. InputError before anything is written.
 
     split: of every run; by default the first that all have, test before val, else each run's own. unlike, difference:
-    of two evaluations' folders, `different_images` and `difference` of toolkit.evaluation.comparison.
+    of two evaluations' folders, `different_images` and `difference` of toolkit.evaluation.compare_runs.
     """
     import jinja2
 
