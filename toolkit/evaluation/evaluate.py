@@ -53,7 +53,7 @@ def evaluate_run(
     split: default test where the run has one, else val; with `data`, another COCO file than the run's own, the name
     that `name_of_split` gives. On the run's own val the score thresholds found go into the checkpoint, where `predict`
     reads them; other splits are evaluated with the checkpoint's. each(done, total) is called after every image.
-    others: runs or COCO results that look for label errors too. tiles, tta: as `prediction.tiles_and_tta.look_of` takes them;
+    others: runs or COCO results that look for label errors too. tiles, tta: as prediction/tiles_and_tta takes them;
     then also without them, for a paired comparison, and the files go into run/<split>-tiles, -tta or -tiles-tta.
     """
     run = Path(run)
