@@ -17,7 +17,7 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
 from toolkit.__main__ import main
 from toolkit.deployment import agreement, bench, bench_page, export
-from toolkit.deployment.loaded import Loaded
+from toolkit.deployment.load_network import Loaded
 from toolkit.deployment.service import Service
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.networks import traceable
