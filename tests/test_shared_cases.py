@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from label_tools.pictures.images import open_image
 from label_tools.text.errors import InputError
@@ -53,6 +56,12 @@ def boxes(document: dict) -> list:
 
 def classes(document: dict) -> list[str]:
     return [c["name"] for c in document["categories"]]
+
+
+def test_every_case_has_a_test():
+    """By the folder's name in the text of this file; one that is looked at nowhere is a case that nobody answers."""
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert [folder.name for folder in sorted(CASES.iterdir()) if folder.is_dir() and folder.name not in text] == []
 
 
 def test_01_roboflow_coco(case, capsys):
@@ -195,6 +204,39 @@ def test_27_heic(case, caplog, capsys):
         find_images([Path("only")])
     assert main(["convert", "labelled"]) == 2
     assert "HEIC" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["reference_checkpoint.pth", pytest.param("", marks=pytest.mark.slow, id="all")])
+def test_28_weights_as_people_keep_them(case, monkeypatch, form):
+    """Every tensor is read; the head is new, because the files name no classes."""
+    from toolkit.networks.builder import build
+
+    folder = case("28_own_weights")
+    (folder / "made").mkdir()
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda what, path: save(what, path) if path.endswith(form) else None)
+    monkeypatch.setattr(sys, "argv", ["make_weights.py", "made"])
+    runpy.run_path("make_weights.py")
+    files = sorted(Path("made").iterdir())
+    assert len(files) == (1 if form else 7)
+    sizes = {"min_size": 160, "max_size": 160}
+    words = {"trainable_layers": 5, "batch_size": 4, "norm": "auto", "sizes": sizes, "classes": ["bolt", "nut"]}
+    for file in files:
+        _, _, about = build("fasterrcnn_mobilenet_v3_large_320_fpn", 3, weights=str(file), **words)
+        assert "280 of 280 tensors of the detector, new box predictor" in about, file
+
+
+def test_28_going_on(case, capsys):
+    """What a run knows of its classes is kept; a finished run takes more epochs, or says why not and what to do."""
+    case("28_own_weights")
+    words = ["two", "--model", "fasterrcnn_tiny_fpn", "--image-size", "64", "--epochs", "1", "--no-report"]
+    assert main(["train", *words, "--weights", "none", "--name", "a"]) == 0
+    assert main(["train", "--resume", "runs/a", "--epochs", "20"]) == 2
+    assert "planned for 1 epoch (onecycle)" in (said := capsys.readouterr().err) and "--weights runs/a" in said
+    assert main(["train", *words, "--weights", "runs/a", "--name", "b", "--schedule", "constant"]) == 0
+    assert "box predictor kept for bolt, nut" in capsys.readouterr().err
+    assert main(["train", "--resume", "runs/b", "--epochs", "2", "--no-report"]) == 0
+    assert "finished after 2 epochs" in capsys.readouterr().err
 
 
 def test_30_letters(case, capsys):

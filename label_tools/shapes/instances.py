@@ -228,7 +228,7 @@ def cut_by_edge(left: float, whole: float, overhang: float, remark: Remark) -> N
 
 def check_sides(w: float, h: float, remark: Remark) -> None:
     """Refuse what is thinner than a pixel (B17); note what is very long (B18)."""
-    if w < LEAST_SIDE - 1e-6 or h < LEAST_SIDE - 1e-6:  # a pixel that went through decimals is still one
+    if w < LEAST_SIDE - SLACK or h < LEAST_SIDE - SLACK:  # a pixel that went through six decimals is still one
         raise RefusedError("B17", f"{w:.3g} x {h:.3g} pixels, needs {LEAST_SIDE:g} or more each way", "delete it")
     if w > MOST_ASPECT * h or h > MOST_ASPECT * w:
         remark(NOTE, "B18", f"{w:.4g} x {h:.4g} pixels: over {MOST_ASPECT} times as long as wide")

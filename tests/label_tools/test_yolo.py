@@ -26,6 +26,16 @@ def test_a_box_by_hand(tmp_path):
     assert one.label == "dog" and one.bbox == (24, 12, 16, 24) and one.area == 384
 
 
+def test_a_pixel_that_went_through_six_decimals_is_still_one(tmp_path):
+    # from 63.5 to 64.5 of 640, by 6 decimals: (0.100781 - 0.099219) * 640 = 0.99968
+    text = "0 0.099219 0.25 0.100781 0.25 0.100781 0.5 0.099219 0.5\n"
+    picture(tmp_path / "images" / "a.jpg", (640, 64))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text(text)
+    (one,) = convert_yolo(tmp_path, labels=["cat"]).records[0].instances
+    assert one.bbox[2] == pytest.approx(0.99968)
+
+
 def test_an_outline_by_hand(tmp_path):
     (one,) = convert_yolo(folder(tmp_path, "0 0.25 0.25 0.75 0.25 0.75 0.75\n")).records[0].instances
     assert list(one.polygons[0]) == [16, 12, 48, 12, 48, 36] and one.area == 384  # 32 * 24 / 2

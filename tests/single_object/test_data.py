@@ -319,6 +319,15 @@ def test_empty_images_are_kept_when_asked(tmp_path):
     assert "1 image without any" in samples.about()
 
 
+def test_a_recorded_max_value_opens_the_pictures(tmp_path):
+    path = coco_set(tmp_path, {"a.png": [(10, 5, 40, 30, 1)]})
+    Image.fromarray(np.full((40, 80), 2048, np.uint16)).save(tmp_path / "a.png")
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "info": {"max_value": 4095}}))
+    samples = coco_objects.read(path, Selection("largest", size=64))
+    assert samples.images.unique().tolist() == [128]  # 255 * 2048 / 4095 = 127.5, rounded; at the file's own 65535 it is 8
+
+
 def test_only_empty_images_is_said_as_it_is(tmp_path):
     path = coco_set(tmp_path, {"empty.png": []})
     with pytest.raises(InputError, match=r"no image has a largest object \(1 image without any\)$"):

@@ -13,10 +13,12 @@ import torch
 from PIL import Image
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
 from toolkit.__main__ import main
-from toolkit.deployment import agreement, bench, bench_page, export
+from toolkit.deployment import agreement, bench, bench_child, bench_page, export
+from toolkit.deployment.bench_child import Setting
 from toolkit.deployment.load_network import Loaded
 from toolkit.deployment.service import Service
 from toolkit.evaluation.compute import coco_metrics
@@ -261,6 +263,10 @@ def test_a_recorded_max_value_opens_the_pictures_of_the_exported_detector_too(pl
     assert [one["bbox"] for one in ours] == [pytest.approx(one["bbox"], abs=0.01) for one in theirs]
     served, _ = Service(exported, None, 0.0, 10**6).detect(picture.read_bytes())
     assert served == ours
+    setting = Setting("onnx", None, None, tmp_path / "model.onnx")
+    measured = bench_child.measured(setting, [(1, picture)], coco_file.opening(document), [1, 2], "cpu", 1)
+    assert [one["bbox"] for one in measured["detections"]] == [one["bbox"] for one in ours]
+
     exported.opening = {}  # almost black
     dark, _ = Service(exported, None, 0.0, 10**6).detect(picture.read_bytes())
     assert dark != ours

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_csv, write_json
 from label_tools.text.own_folders import refuse_foreign, together
@@ -54,6 +55,7 @@ def bench(
     image_sizes = image_sizes or sorted({round(own[0] * share) for share in (0.5, 0.75, 1)}, reverse=True)
     proposals = proposals or sorted({max(10, own[1] // 4), own[1]}, reverse=True)
     images = [(image["id"], Path(root, image["file_name"])) for image in document["images"]]
+    opening = coco_file.opening(document)
     rows: list[dict[str, Any]] = []
     settings = list(itertools.product(image_sizes, proposals))
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +64,7 @@ def bench(
                 each(number, len(settings) * len(forms), f"{form}, {size} px, {count} proposals")
             place = run if form == "torch" else _exported(run, Path(folder), form, size, count, document, root)
             setting = Setting(form, size, count, place)
-            seen = bench_child.measure(setting, images, ids, device if form == "torch" else "cpu", threads)
+            seen = bench_child.measure(setting, images, opening, ids, device if form == "torch" else "cpu", threads)
             rows.append(_row(setting, seen, document))
     _mark_pareto(rows)
     result = {

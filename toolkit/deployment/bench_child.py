@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,21 +28,18 @@ class Setting(NamedTuple):
     place: Path
 
 
-def measure(
-    setting: Setting, images: list[tuple[int, Path]], category_ids: list[int], device: str, threads: int
-) -> dict[str, Any]:
-    """{"detections" (COCO results), "seconds" an image (median), "cpu_seconds" an image (mean), "memory" in bytes,
-    "gpu_memory"} of a setting on images (id, file). Raises InputError, MachineError."""
+def measure(*what: Any) -> dict[str, Any]:
+    """`measured` in a process of its own. Raises InputError, MachineError."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(theirs, setting, images, category_ids, device, threads), daemon=True)
+    child = context.Process(target=_child, args=(theirs, *what), daemon=True)
     child.start()
     theirs.close()
     try:
         answer = ours.recv()
     except EOFError:
         child.join()
-        raise MachineError(f"bench: the process of {setting.form} ended with {child.exitcode}; memory?") from None
+        raise MachineError(f"bench: the process of {what[0].form} ended with {child.exitcode}; memory?") from None
     finally:
         ours.close()
     child.join()
@@ -50,25 +48,25 @@ def measure(
     return answer
 
 
-def _child(
-    answer: Connection,
-    setting: Setting,
-    images: list[tuple[int, Path]],
-    category_ids: list[int],
-    device: str,
-    threads: int,
-) -> None:
+def _child(answer: Connection, *what: Any) -> None:
     try:
-        answer.send(_measured(setting, images, category_ids, device, threads))
+        answer.send(measured(*what))
     except InputError as error:
         answer.send(str(error))
     finally:
         answer.close()
 
 
-def _measured(
-    setting: Setting, images: list[tuple[int, Path]], category_ids: list[int], device: str, threads: int
+def measured(
+    setting: Setting,
+    images: list[tuple[int, Path]],
+    opening: Mapping[str, Any],
+    category_ids: list[int],
+    device: str,
+    threads: int,
 ) -> dict[str, Any]:
+    """{"detections" (COCO results), "seconds" an image (median), "cpu_seconds" an image (mean), "memory" in bytes,
+    "gpu_memory"} of a setting on images (id, file). opening: `coco_file.opening` of their document."""
     detect: Any
     if setting.form == "torch":
         from toolkit.deployment.load_network import Loaded
@@ -78,11 +76,11 @@ def _measured(
         detect = OnnxDetector(setting.place, threads).arrays
     found: list[dict[str, Any]] = []
     wall, cpu = [], 0.0
-    for number, (image_id, path) in enumerate([*images[:WARM_UP], *images]):
-        image = np.asarray(open_image(path))
+    for number, (image_id, path) in enumerate([*(first := images[:WARM_UP]), *images]):
+        image = np.asarray(open_image(path, **opening))
         start, start_cpu = time.perf_counter(), time.process_time()
         boxes, labels, scores = detect(image)
-        if number >= WARM_UP:
+        if number >= len(first):
             wall.append(time.perf_counter() - start)
             cpu += time.process_time() - start_cpu
             found += [{"image_id": image_id, **one} for one in found_of(boxes, labels, scores, category_ids)]

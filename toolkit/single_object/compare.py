@@ -9,8 +9,9 @@ images and apart: one object, several, none, and a small largest object (under 2
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -108,10 +109,13 @@ def compare(
     paths = {image["id"]: root / image["file_name"] for image in document["images"]}
     if not paths:
         raise InputError(f"{annotations}: has no images")
+    opening = coco_file.opening(document, str(annotations))
+    open_one = partial(images.open_image, **opening)
+    most = opening.get("max_pixels", images.MAX_PIXELS)
     refuse_links_out(root, (image["file_name"] for image in document["images"]), annotations)
     for image in document["images"]:
-        check_size(images.image_size(paths[image["id"]]), image, paths[image["id"]])
-    found = {name: _answers(side, paths, document, str(annotations)) for name, side in sides.items()}
+        check_size(images.image_size(paths[image["id"]], max_pixels=most), image, paths[image["id"]])
+    found = {name: _answers(side, paths, document, str(annotations), open_one) for name, side in sides.items()}
     groups = _groups(document, truth)
     numbers: dict[str, Any] = {
         "data": annotations.name,
@@ -136,7 +140,7 @@ def compare(
     write_json(out / "compare.json", numbers)
     with atomic_write(out / "compare.md") as file:
         file.write(as_text(numbers).encode() + b"\n")
-    save_png(_sheet(paths, truth, found, groups), out / "compare.png")
+    save_png(_sheet(paths, truth, found, groups, open_one), out / "compare.png")
     return numbers
 
 
@@ -150,7 +154,11 @@ def main_objects(document: coco_file.Document) -> dict[int, dict | None]:
 
 
 def _answers(
-    side: SingleObjectPredictor | Predictor, paths: dict[int, Path], document: coco_file.Document, where: str
+    side: SingleObjectPredictor | Predictor,
+    paths: dict[int, Path],
+    document: coco_file.Document,
+    where: str,
+    open_one: Callable[[Path], Image.Image],
 ) -> dict[int, Found]:
     """{image id: Found}; category ids of the checkpoint become those of the document, by name."""
     theirs = {c["name"]: c["id"] for c in document["categories"]}
@@ -161,12 +169,12 @@ def _answers(
             f"{', '.join(theirs)}; needs the same"
         )
     own = {c["id"]: theirs[c["name"]] for c in side.checkpoint.meta["classes"]}
-    first = np.asarray(images.open_image(next(iter(paths.values()))))
+    first = np.asarray(open_one(next(iter(paths.values()))))
     side.detect([first])  # the first call also pays for buffers and kernels
     found = {}
     for image_id, path in paths.items():
         started = time.perf_counter()
-        detections = side.detect([np.asarray(images.open_image(path))])[0]
+        detections = side.detect([np.asarray(open_one(path))])[0]
         seconds = time.perf_counter() - started
         found[image_id] = Found(
             [{**d, "image_id": image_id, "category_id": own[d["category_id"]]} for d in detections], seconds
@@ -266,7 +274,13 @@ def _cell(value: float | int | None) -> str:
     return f"{value:.1f}" if value > 1.5 else f"{value:.3f}"
 
 
-def _sheet(paths: dict[int, Path], truth: dict, found: dict[str, dict[int, Found]], groups: dict) -> Image.Image:
+def _sheet(
+    paths: dict[int, Path],
+    truth: dict,
+    found: dict[str, dict[int, Found]],
+    groups: dict,
+    open_one: Callable[[Path], Image.Image],
+) -> Image.Image:
     """Up to four images of each group with the main object by its label, the baseline and the detector."""
     chosen = list(
         dict.fromkeys(
@@ -277,7 +291,7 @@ def _sheet(paths: dict[int, Path], truth: dict, found: dict[str, dict[int, Found
     )
     cells = []
     for image_id in chosen:
-        picture = images.open_image(paths[image_id])
+        picture = open_one(paths[image_id])
         boxes, colours = [], []
         sides = (
             (truth[image_id], TRUTH),

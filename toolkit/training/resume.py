@@ -47,7 +47,7 @@ def check_epochs(folder: Path, plan: Schedule, epochs: int, done: float) -> None
         raise InputError(
             f"{folder}: --epochs {epochs} cannot change here: the learning rate was planned for "
             f"{counted(plan.epochs, 'epoch')} ({plan.schedule}) and would jump; needs a run with --schedule constant, "
-            f"or a new run"
+            f"or a new run that starts from it: --weights {folder}"
         )
 
 

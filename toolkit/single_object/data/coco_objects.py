@@ -11,9 +11,10 @@ Pictures are resized to size x size, boxes with them (x and y each by its own fa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ def read(annotations: Path, selection: Selection) -> Samples:
 def choose(document: coco_file.Document, root: Path, selection: Selection, name: str) -> Samples:
     """The same from a document in memory, `file_name` starting from `root`."""
     refuse_links_out(root, (image["file_name"] for image in document["images"]), name)
+    opening = coco_file.opening(document, name)
     wanted = _wanted(document, selection.classes, name)
     classes = tuple(wanted.values())
     label_of = {category_id: label for label, category_id in enumerate(wanted)}
@@ -78,7 +80,7 @@ def choose(document: coco_file.Document, root: Path, selection: Selection, name:
             boxes.append(scaled(chosen["bbox"], image, selection.size))
         if not coco_file.is_inside(image["file_name"]):
             raise InputError(f'{name}, image {image["id"]}: file_name "{image["file_name"]}" leads out of the folder')
-        pixels.append(square(root / image["file_name"], image, selection.size))
+        pixels.append(square(root / image["file_name"], image, selection.size, opening))
         files.append(image["file_name"])
     if not owner:
         found = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
@@ -120,9 +122,9 @@ def scaled(bbox: Sequence[float], image: dict, size: int) -> list[float]:
     return [min(max(v, 0.0), float(size)) for v in corners]
 
 
-def square(path: Path, image: dict, size: int) -> np.ndarray:
-    """The picture as [3,size,size] uint8. Refused when it is not as large as the document says."""
-    picture = images.open_image(path)
+def square(path: Path, image: dict, size: int, opening: Mapping[str, Any]) -> np.ndarray:
+    """The picture as [3,size,size] uint8. opening: `coco_file.opening`. Refused when it is not as large as the document says."""
+    picture = images.open_image(path, **opening)
     check_size(picture.size, image, path)
     resized = picture.resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
