@@ -325,7 +325,9 @@ def test_a_recorded_max_value_opens_the_pictures(tmp_path):
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "info": {"max_value": 4095}}))
     samples = coco_objects.read(path, Selection("largest", size=64))
-    assert samples.images.unique().tolist() == [128]  # 255 * 2048 / 4095 = 127.5, rounded; at the file's own 65535 it is 8
+    assert samples.images.unique().tolist() == [
+        128
+    ]  # 255 * 2048 / 4095 = 127.5, rounded; at the file's own 65535 it is 8
 
 
 def test_only_empty_images_is_said_as_it_is(tmp_path):

@@ -123,7 +123,7 @@ def scaled(bbox: Sequence[float], image: dict, size: int) -> list[float]:
 
 
 def square(path: Path, image: dict, size: int, opening: Mapping[str, Any]) -> np.ndarray:
-    """The picture as [3,size,size] uint8. opening: `coco_file.opening`. Refused when it is not as large as the document says."""
+    """The picture as [3,size,size] uint8, opened by `opening`; refused when not as large as the document says."""
     picture = images.open_image(path, **opening)
     check_size(picture.size, image, path)
     resized = picture.resize((size, size), Image.Resampling.BILINEAR)
