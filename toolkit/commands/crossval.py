@@ -9,6 +9,7 @@ from label_tools.text import links
 from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
 from toolkit.commands.recipe_flags import add_jobs, at_once
+from toolkit.experiments.jobs import prepare
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -38,6 +39,7 @@ def training_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) 
 
 
 def run(args: argparse.Namespace) -> int:
+    prepare("toolkit.experiments.crossval", "albumentations", **at_once(args))
     from toolkit.experiments.crossval import crossval
     from toolkit.report import tables, write_report
 

@@ -10,6 +10,7 @@ from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
 from toolkit.commands.crossval import training_options
 from toolkit.commands.recipe_flags import add_jobs, at_once
+from toolkit.experiments.jobs import prepare
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -48,12 +49,13 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.dry_run:
+        return _plan(args)
+    prepare("toolkit.experiments.label_curve", "albumentations", **at_once(args))
     from toolkit.experiments.label_curve import label_curve
 
     out = args.runs / args.name
     options = training_options(args, leave_out=("seed",))
-    if args.dry_run:
-        return _plan(args)
     result = label_curve(args.data, out, args.fractions, args.seeds, image_root=args.images, **at_once(args), **options)
     if args.json:
         import json

@@ -2,7 +2,8 @@
 
 A job is a function of a module with its arguments, and can be called again: what is done it keeps, what was begun it
 goes on with from its checkpoint. So a worker that is lost (killed, out of memory, its machine gone) costs no more than
-the steps since the last checkpoint. A process gets one GPU, or its share of the cores.
+the steps since the last checkpoint. A process gets one GPU, or its share of the cores. On Linux it is forked from a
+server that has imported the job's module once: importing torch costs as much as a small training.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from label_tools.text import log_lines
 from label_tools.text.errors import InputError, MachineError, MissingExtra, say
 from toolkit.processes import core_count
-from toolkit.stopping import Stopped, StopSignal
+from toolkit.stopping import SIGNALS, Stopped, StopSignal, deaf_children
 
 log = logging.getLogger(__name__)
 TRIES = 3  # of a job whose worker is lost
@@ -54,6 +55,36 @@ def run_jobs(jobs: Sequence[Job], *, workers: int = 1, ray: str | None = None) -
     return _Local(jobs, min(workers, len(jobs))).run()
 
 
+def prepare(*modules: str, jobs: int, ray: str | None) -> None:
+    """Begin to import what the jobs will need, the module of their function first, while this process reads labels."""
+    if jobs > 1 and ray is None:
+        with _environment(_shares(jobs)):
+            _server(modules)
+
+
+def _server(modules: Sequence[str]) -> Any:
+    """How processes are started: forked from a server that imported `modules`, where the system can.
+
+    A fork of this process might hang, since it has threads; the server has none. It hears no signal that goes to the
+    whole group: it must tell how its children ended.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))  # has no effect on a server that runs already
+    with deaf_children():
+        forkserver.ensure_running()
+    return context
+
+
+def _shares(workers: int) -> dict[str, str]:
+    """Environment of each process: what OpenMP reads when torch is imported, and `worker_count` later."""
+    threads = max(1, core_count() // workers)
+    return {**dict.fromkeys(_THREADS, str(threads)), "LOCAL_WORLD_SIZE": str(workers)}
+
+
 def _gpus() -> list[str]:
     """The GPUs that processes of this machine may use."""
     import torch
@@ -68,9 +99,10 @@ class _Local:
     def __init__(self, jobs: Sequence[Job], workers: int) -> None:
         self.jobs = jobs
         self.workers = workers
-        self.context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         self.gpus = _gpus()
-        self.threads = max(1, core_count() // workers)
+        self.environment = _shares(workers)
+        with _environment(self.environment):
+            self.context = _server(sorted({job.function.__module__ for job in jobs}))
         self.running: dict[int, tuple[Any, Any, int]] = {}  # job -> its process, its pipe, its place among the workers
         self.waiting = list(range(len(jobs)))
         self.tries = [0] * len(jobs)
@@ -101,12 +133,10 @@ class _Local:
     def _start(self, number: int) -> None:
         job, place = self.jobs[number], next(p for p in range(self.workers) if p not in self._places())
         ours, theirs = self.context.Pipe(duplex=False)
-        # a process reads these when it begins, before torch is there
-        changes = {**dict.fromkeys(_THREADS, str(self.threads)), "LOCAL_WORLD_SIZE": str(self.workers)}
-        if self.gpus:
-            changes["CUDA_VISIBLE_DEVICES"] = self.gpus[place % len(self.gpus)]
-        process = self.context.Process(target=_child, args=(job, theirs), name=job.name)
-        with _environment(changes):
+        gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[place % len(self.gpus)]} if self.gpus else {}
+        environment = {**self.environment, **gpu}
+        process = self.context.Process(target=_child, args=(job, theirs, environment), name=job.name)
+        with _environment(environment):  # a spawned process reads it before torch is there
             process.start()
         theirs.close()
         self.tries[number] += 1
@@ -182,8 +212,13 @@ class _Named:
         return False
 
 
-def _child(job: Job, pipe: Any) -> None:
+def _child(job: Job, pipe: Any, environment: Mapping[str, str]) -> None:
     """A process that runs one job and says how it ended."""
+    os.environ.update(environment)
+    if "torch" in sys.modules:  # OpenMP read its number of threads when the server began
+        sys.modules["torch"].set_num_threads(int(environment["OMP_NUM_THREADS"]))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # which the server does not hear
     if hasattr(os, "setsid"):  # a terminal's Ctrl-C goes to the parent, which passes it on once
         os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
