@@ -2,6 +2,6 @@
 
 task: the parts of an exercise. boxes, grids, matching, losses, suppression, head, pooling, masks, slips: the exercises,
 with oracle, cases and known mistakes. catalogue: all of them in order. examine, compare: from answers to a verdict.
-learner, child, messages: the learner's file in a subprocess. commands: the command line. stubs/, bugs/, solutions/: the
-files that a learner reads.
+learner, child, as_json: the learner's file in a subprocess. commands: the command line. solutions/: each exercise
+solved; a learner's file is a solution without its body, or with the changes of a bug (bugs).
 """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 from anchors.exercises import boxes, grids, head, losses, masks, matching, pooling, slips, suppression
-from anchors.exercises.task import Bug, Task
+from anchors.exercises.bugs import BUGS
+from anchors.exercises.task import Task
 
 FOLDER = Path(__file__).parent
 EXERCISES = (
@@ -32,112 +34,7 @@ EXERCISES = (
 ONLY_IN_BUGS = (slips.ANCHOR_COUNT, slips.HEAD, slips.RECALL, slips.SPLIT, slips.FREEZE, slips.MEAN_AP)
 TASKS: dict[str, Task] = {task.name: task for task in (*EXERCISES, *ONLY_IN_BUGS)}
 
-BUGS = (
-    Bug(
-        "bug_anchor_count",
-        "anchor_count",
-        "How many cells has the feature map?",
-        "16 is the stride. 800 / 16 = 50 cells a side: 50 * 50 * 9 = 22,500; 16 * 16 * 9 is 2,304.",
-    ),
-    Bug(
-        "bug_grid_order",
-        "grid",
-        "In which order does the network's output run?",
-        "The loops run over x outside and y inside, so anchors and predictions are transposed against each other.",
-    ),
-    Bug(
-        "bug_labels",
-        "match",
-        "Which anchor is positive when none reaches 0.7?",
-        "Here only IoU > 0.7 is positive. The best anchor of each object is positive too, ties included.",
-    ),
-    Bug(
-        "bug_negatives_last",
-        "match",
-        "What happens to an object whose best anchor has IoU 0.2?",
-        "The negatives are assigned last and take that anchor away: rule (i) must come after them.",
-    ),
-    Bug(
-        "bug_halves",
-        "sample",
-        "What if there are only 18 positives?",
-        "128 + 128 is the most, not the rule: negatives fill the sample to 256 (18 + 238).",
-    ),
-    Bug(
-        "bug_product",
-        "sample",
-        "How many negatives are drawn?",
-        "num_samples * num_positive should be num_samples - num_positive.",
-    ),
-    Bug(
-        "bug_smooth_l1",
-        "smooth_l1",
-        "Draw it: is it continuous?",
-        "The parabola divides by sigma^2 and the line forgets it. Right: 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2.",
-    ),
-    Bug(
-        "bug_ignored",
-        "rpn_loss",
-        "Who must not train?",
-        "The cross-entropy takes all anchors; those labelled -1 must be left out.",
-    ),
-    Bug(
-        "bug_normalizer",
-        "rpn_loss",
-        "By what number is the box loss divided?",
-        "It divides by the positives (18 in the worked example); divide by the sampled anchors (256).",
-    ),
-    Bug(
-        "bug_nms",
-        "nms",
-        "Is this the IoU of the exercise before?",
-        "The NMS adds 1 to widths and heights, the IoU does not: boxes are half-open, nothing needs a +1.",
-    ),
-    Bug(
-        "bug_roi_pool",
-        "roi_pool",
-        "Where do the corners go, and what happens at the edge of the map?",
-        "The corners are truncated instead of rounded, and the RoI is clipped before it is divided into bins.",
-    ),
-    Bug(
-        "bug_targets",
-        "label_rois",
-        "What does the head learn to predict?",
-        "t = [x1, y1, x2, y2] here: the targets are deltas against the proposal, times (10, 10, 5, 5).",
-    ),
-    Bug(
-        "bug_no_gt",
-        "label_rois",
-        "What does the head see in the first minutes of training?",
-        "The true boxes are not among the proposals, so an untrained RPN gives the head no object at all.",
-    ),
-    Bug(
-        "bug_head",
-        "head",
-        "What are two Linears, one after the other?",
-        "Without a ReLU after each, two Linears are one Linear.",
-    ),
-    Bug("bug_recall", "recall", "Of what is recall a share?", "TP / (TP + FP) is precision; recall is TP / (TP + FN)."),
-    Bug(
-        "bug_split",
-        "split",
-        "50 images for training and 39 for the test?",
-        "indices[:-50] leaves 39 to train on. Count from the start: indices[:50] and indices[50:].",
-    ),
-    Bug(
-        "bug_freeze",
-        "freeze",
-        "Which weights still get a gradient?",
-        "eval() freezes nothing; requires_grad_(False) does.",
-    ),
-    Bug(
-        "bug_mean_ap",
-        "mean_ap",
-        "What does -1 mean in COCO's table?",
-        "-1 says that there is no such object; it must not go into the mean.",
-    ),
-)
-BUGS_BY_NAME: dict[str, Bug] = {bug.name: bug for bug in BUGS}
+BUGS_BY_NAME = {bug.name: bug for bug in BUGS}
 
 
 NAMES = (*(task.name for task in EXERCISES), *BUGS_BY_NAME)
@@ -164,8 +61,27 @@ def file_name(name: str) -> str:
 
 
 def original(name: str) -> str:
-    """The text of that file."""
-    return (FOLDER / ("bugs" if name in BUGS_BY_NAME else "stubs") / file_name(name)).read_text(encoding="utf-8")
+    """The text of that file: a solution without its body, or with the bug's changes."""
+    text = solution(name)
+    if name in BUGS_BY_NAME:
+        bug = BUGS_BY_NAME[name]
+        for right, wrong in bug.changes:
+            if text.count(right) != 1:
+                raise AssertionError(f"{name}: its solution holds {text.count(right)} times {right!r}, not once")
+            text = text.replace(right, wrong)
+        return _headed(f"Find the bug. {bug.hint}", name, text[text.index("from __future__") :])
+    (function,) = (
+        node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == TASKS[name].function
+    )
+    lines = text.splitlines()[function.lineno - 1 : function.body[0].end_lineno]
+    number, title = EXERCISES.index(TASKS[name]) + 1, text.split('"""')[1]
+    imports = "from __future__ import annotations\n\nimport torch\n\n\n"
+    unwritten = '    raise NotImplementedError("not written yet")'
+    return _headed(f"Exercise {number}: {title}", name, imports + "\n".join((*lines, unwritten, "")))
+
+
+def _headed(title: str, name: str, code: str) -> str:
+    return f'"""{title}\n\nCheck it: frcnn anchors check {file_name(name)}\n"""\n\n{code}'
 
 
 def next_after(name: str) -> str | None:

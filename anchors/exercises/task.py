@@ -54,12 +54,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Bug:
-    """A file with a common mistake in it: bugs/NAME.py, checked as `task`, solved by its solution."""
+    """A file with a common mistake in it: the solution of `task` with `changes`, pairs of what is right and wrong."""
 
     name: str
     task: str
     hint: str
     answer: str
+    changes: tuple[tuple[str, str], ...]
 
 
 def draw_boxes(rng: random.Random, count: int, side: int = 16, step: int = 1) -> Tensor:

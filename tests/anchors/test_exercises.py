@@ -21,6 +21,7 @@ from anchors.exercises.catalogue import (
     file_name,
     find,
     next_after,
+    original,
     solution,
 )
 from anchors.exercises.child import load
@@ -36,6 +37,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def function_of(name: str, folder: Path):
+    """The function in the file that a learner gets."""
+    path = folder / file_name(name)
+    path.write_text(original(name), encoding="utf-8")
+    return function_in(path, find(name))
 
 
 def function_in(path: Path, task):
@@ -85,27 +93,34 @@ MISTAKE_OF_BUG = {
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_a_bug_file_fails_with_its_mistake_named(bug):
+def test_a_bug_file_fails_with_its_mistake_named(bug, tmp_path):
     # that its solution passes is the first test above: solution(bug) is the task's
     task = find(bug.name)
-    verdict = examine(task, in_process(task, function_in(FOLDER / "bugs" / f"{bug.name}.py", task)))
+    verdict = examine(task, in_process(task, function_of(bug.name, tmp_path)))
     assert verdict.failure is not None
     assert [found.name for found, _, _ in verdict.mistakes] == [MISTAKE_OF_BUG[bug.name]]
     assert solution(bug.name) == (FOLDER / "solutions" / f"{bug.task}.py").read_text()
 
 
-def test_the_stubs_are_those_of_the_exercises_in_order():
-    stubs = sorted((FOLDER / "stubs").glob("*.py"))
-    assert [path.stem[3:] for path in stubs] == [task.name for task in EXERCISES]
-    for path, task in zip(stubs, EXERCISES):
-        stub = function_in(path, task)
-        names = list(task.edges[0].arguments)
-        assert list(inspect.signature(stub).parameters) == names
-        assert "By hand" in stub.__doc__
-        for case in task.cases():
-            assert list(case.arguments) == names, case.title
-        with pytest.raises(NotImplementedError):
-            stub(**task.edges[0].arguments)
+@pytest.mark.parametrize("task", EXERCISES, ids=lambda task: task.name)
+def test_a_learners_file_has_the_task_and_not_its_solution(task, tmp_path):
+    written = function_of(task.name, tmp_path)
+    text = original(task.name)
+    assert text.startswith(f'"""Exercise {EXERCISES.index(task) + 1}: ')
+    assert f"Check it: frcnn anchors check {file_name(task.name)}\n" in text
+    names = list(task.edges[0].arguments)
+    assert list(inspect.signature(written).parameters) == names
+    assert all(
+        parameter.annotation is not inspect.Parameter.empty
+        for parameter in inspect.signature(written).parameters.values()
+    )
+    assert "By hand" in written.__doc__
+    assert written.__doc__ == function_in(FOLDER / "solutions" / f"{task.name}.py", task).__doc__
+    for case in task.cases():
+        assert list(case.arguments) == names, case.title
+    with pytest.raises(NotImplementedError):
+        written(**task.edges[0].arguments)
+    assert "return" not in text.split('"""')[-1]
 
 
 def test_cases_are_the_same_every_time():
@@ -158,7 +173,7 @@ def test_a_right_file_that_prints_a_lot(tmp_path, capsys):
 
 
 def test_a_wrong_file_gets_a_small_case_and_the_mistakes_name(tmp_path, capsys):
-    text = (FOLDER / "bugs" / "bug_grid_order.py").read_text()
+    text = original("bug_grid_order")
     code, out, err = checked(tmp_path, capsys, text, "bug_grid_order")
     assert (code, err) == (1, "")
     assert "Your output equals a known mistake: x-outer order" in out
@@ -283,7 +298,7 @@ def test_a_hostile_function_is_a_wrong_answer_in_one_line(kind, tmp_path, capsys
         (["check", "x.py", "--exercise", "iuo"], "exercise: found 'iuo', needed one of iou"),
         (["check", "missing.py"], "missing.py: found no such file, needed a Python file or a folder"),
         (["check", __file__], "test_exercises.py: found no function of an exercise, needed one exercise; name it"),
-        (["check", str(FOLDER / "stubs" / "nothing")], "found no such file"),
+        (["check", str(FOLDER / "nothing")], "found no such file"),
         (["check", "x.py", "--seconds", "0"], "--seconds: found 0, needed a number above 0"),
         (["exercises", "--out", __file__], "File exists"),
     ],

@@ -1,11 +1,11 @@
-"""A solution of the exercise cell_anchors."""
+"""Nine anchors at a cell."""
 
 from __future__ import annotations
 
 import torch
 
 
-def generate_cell_anchors(sizes, aspect_ratios):
+def generate_cell_anchors(sizes: list[float], aspect_ratios: list[float]) -> torch.Tensor:
     """The anchors of one cell, centred on (0, 0) -> [A,4] XYXY, float, A = len(aspect_ratios) * len(sizes).
 
         w = size / sqrt(ratio)        h = size * sqrt(ratio)        ratio = height / width

@@ -1,4 +1,4 @@
-"""A solution of the exercise decode."""
+"""From deltas to boxes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 
 
-def decode(deltas, anchors):
+def decode(deltas: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     """The boxes [N,4] XYXY that deltas [N,4] make of anchors [N,4], row by row: encode, backwards.
 
         x = ax + dx * aw        w = aw * exp(dw)        (x, y): the box's centre

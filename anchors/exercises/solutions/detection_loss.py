@@ -1,11 +1,18 @@
-"""A solution of the exercise detection_loss."""
+"""The head's two losses."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 
 
-def detection_loss(class_logits, box_deltas, labels, target_deltas, sigma):
+def detection_loss(
+    class_logits: torch.Tensor,
+    box_deltas: torch.Tensor,
+    labels: torch.Tensor,
+    target_deltas: torch.Tensor,
+    sigma: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The head's losses (classification, box), two scalars.
 
     class_logits [R,K+1], class 0 is background; box_deltas [R,4(K+1)], four for each class; labels [R] int64;

@@ -1,11 +1,11 @@
-"""A solution of the exercise encode."""
+"""From an anchor to an object."""
 
 from __future__ import annotations
 
 import torch
 
 
-def encode(gt_boxes, anchors):
+def encode(gt_boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     """Deltas [N,4] that lead from anchors [N,4] to gt_boxes [N,4], row by row. XYXY.
 
         dx = (gx - ax) / aw     dw = ln(gw / aw)        (gx, gy), (ax, ay): the centres

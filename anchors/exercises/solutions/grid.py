@@ -1,11 +1,11 @@
-"""A solution of the exercise grid."""
+"""Anchors all over the grid."""
 
 from __future__ import annotations
 
 import torch
 
 
-def grid_anchors(cell_anchors, grid_size, stride):
+def grid_anchors(cell_anchors: torch.Tensor, grid_size: tuple[int, int], stride: int) -> torch.Tensor:
     """cell_anchors [A,4] at every cell of a map of grid_size = (height, width) cells -> [height*width*A,4].
 
         centre of cell (i, j) = ((j + 1/2) * stride, (i + 1/2) * stride)        i down, j to the right

@@ -1,9 +1,11 @@
-"""A solution of the exercise inside."""
+"""Anchors inside the image."""
 
 from __future__ import annotations
 
+import torch
 
-def inside_image(boxes, image_size):
+
+def inside_image(boxes: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
     """Which of boxes [N,4] XYXY lie inside an image of image_size = (height, width) -> bool [N].
 
     A box that ends exactly at an edge is inside: 0 <= x1, x2 <= width, and the same for y.

@@ -1,11 +1,11 @@
-"""A solution of the exercise iou."""
+"""Overlap of boxes."""
 
 from __future__ import annotations
 
 import torch
 
 
-def box_iou(a, b):
+def box_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """IoU of every box of a [N,4] with every box of b [M,4] -> [N,M], float. XYXY, half-open: width = x2 - x1.
 
         IoU = inter / (area(a) + area(b) - inter)

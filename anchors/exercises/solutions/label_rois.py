@@ -1,4 +1,4 @@
-"""A solution of the exercise label_rois."""
+"""What the head learns from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from anchors.boxes import box_iou
 from anchors.deltas import encode
 
 
-def label_rois(proposals, gt_boxes, gt_labels):
+def label_rois(
+    proposals: torch.Tensor, gt_boxes: torch.Tensor, gt_labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What the head learns from: (rois [P+M,4], labels [P+M] int64, target_deltas [P+M,4]).
 
         rois = proposals [P,4], then the true boxes gt_boxes [M,4]

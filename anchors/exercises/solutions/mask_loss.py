@@ -1,4 +1,4 @@
-"""A solution of the exercise mask_loss."""
+"""The loss of the mask head."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""A solution of the exercise match."""
+"""Which anchor is an object."""
 
 from __future__ import annotations
 
 import torch
 
 
-def match_anchors(iou, high_thresh, low_thresh):
+def match_anchors(iou: torch.Tensor, high_thresh: float, low_thresh: float) -> tuple[torch.Tensor, torch.Tensor]:
     """From iou [M gt, N anchors]: (gt_idxs, labels), both int64 [N].
 
     gt_idxs: each anchor's own best gt. labels, with best(n) = the largest IoU of anchor n:

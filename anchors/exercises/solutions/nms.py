@@ -1,11 +1,11 @@
-"""A solution of the exercise nms."""
+"""Non-maximum suppression."""
 
 from __future__ import annotations
 
 import torch
 
 
-def nms(boxes, scores, iou_thresh):
+def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_thresh: float) -> torch.Tensor:
     """Non-maximum suppression: the indices (int64) of the kept boxes [N,4] XYXY, by falling score [N].
 
         take the best box left; drop all others whose IoU with it is above iou_thresh; go on

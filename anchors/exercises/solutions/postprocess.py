@@ -1,12 +1,21 @@
-"""A solution of the exercise postprocess."""
+"""The final detections."""
 
 from __future__ import annotations
+
+import torch
 
 from anchors.deltas import decode
 from anchors.nms import batched_nms
 
 
-def postprocess(class_logits, box_deltas, rois, image_size, score_thresh, nms_thresh):
+def postprocess(
+    class_logits: torch.Tensor,
+    box_deltas: torch.Tensor,
+    rois: torch.Tensor,
+    image_size: tuple[int, int],
+    score_thresh: float,
+    nms_thresh: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Detections of one image: (boxes [D,4] XYXY, labels [D] int64, scores [D]), best first.
 
         scores = softmax of class_logits [R,K+1]; class 0 is background and never detected

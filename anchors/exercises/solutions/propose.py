@@ -1,4 +1,4 @@
-"""A solution of the exercise propose."""
+"""22,500 anchors become 2,000 proposals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from anchors.deltas import decode
 from anchors.nms import nms
 
 
-def propose(anchors, deltas, scores, image_size, num_pre_nms, num_post_nms, nms_thresh, min_size):
+def propose(
+    anchors: torch.Tensor,
+    deltas: torch.Tensor,
+    scores: torch.Tensor,
+    image_size: tuple[int, int],
+    num_pre_nms: int,
+    num_post_nms: int,
+    nms_thresh: float,
+    min_size: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Proposals: (boxes [P,4] XYXY, scores [P]), best first, of one image of image_size = (height, width).
 
         decode anchors [R,4] by deltas [R,4] -> clip to the image -> drop boxes with a side below min_size

@@ -1,11 +1,13 @@
-"""A solution of the exercise roi_align."""
+"""RoIAlign."""
 
 from __future__ import annotations
+
+import torch
 
 from anchors.roi_align import bilinear
 
 
-def roi_align(features, rois, output_size, spatial_scale):
+def roi_align(features: torch.Tensor, rois: torch.Tensor, output_size: int, spatial_scale: float) -> torch.Tensor:
     """RoIAlign: features [B,C,H,W], rois [K,5] (image index, x1, y1, x2, y2 in pixels) -> [K,C,P,P].
 
         corners on the map = coordinate * spatial_scale - 1/2                   nothing is rounded

@@ -1,8 +1,10 @@
-"""A solution of the exercise roi_pool."""
+"""RoI pooling."""
 
 from __future__ import annotations
 
 import math
+
+import torch
 
 
 def half_away(value):
@@ -14,7 +16,7 @@ def bin_of(p, start, size, num_bins, length):
     return min(max(first, 0), length), min(max(last, 0), length)
 
 
-def roi_pool(features, rois, output_size, spatial_scale):
+def roi_pool(features: torch.Tensor, rois: torch.Tensor, output_size: int, spatial_scale: float) -> torch.Tensor:
     """RoI pooling: features [B,C,H,W], rois [K,5] (image index, x1, y1, x2, y2 in pixels) -> [K,C,P,P].
 
         corners on the map = round(coordinate * spatial_scale), halves away from zero: floor(x + 0.5) for x >= 0

@@ -1,11 +1,14 @@
-"""A solution of the exercise rpn_loss."""
+"""The RPN's two losses."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 
 
-def rpn_loss(objectness, deltas, labels, target_deltas, sigma):
+def rpn_loss(
+    objectness: torch.Tensor, deltas: torch.Tensor, labels: torch.Tensor, target_deltas: torch.Tensor, sigma: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The RPN's losses (classification, box), two scalars.
 
     objectness [R] logits, deltas and target_deltas [R,4], labels [R] int64: 1, 0, or -1 (outside the sample).

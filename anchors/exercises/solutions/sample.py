@@ -1,11 +1,13 @@
-"""A solution of the exercise sample."""
+"""256 of them."""
 
 from __future__ import annotations
 
 import torch
 
 
-def sample_labels(labels, num_samples, positive_fraction):
+def sample_labels(
+    labels: torch.Tensor, num_samples: int, positive_fraction: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices (positives, negatives), two int64 tensors, drawn by chance from labels [N] (1, 0, or -1: never).
 
         positives: as many as there are, but at most int(num_samples * positive_fraction)

@@ -1,11 +1,11 @@
-"""A solution of the exercise smooth_l1."""
+"""Smooth L1."""
 
 from __future__ import annotations
 
 import torch
 
 
-def smooth_l1(x, sigma):
+def smooth_l1(x: torch.Tensor, sigma: float) -> torch.Tensor:
     """Smooth L1 of every element of x -> a tensor of x's shape.
 
         0.5 * sigma^2 * x^2         if |x| < 1 / sigma^2
