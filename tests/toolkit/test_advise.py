@@ -10,13 +10,14 @@ import numpy as np
 from toolkit.__main__ import main
 from toolkit.data.dataset import read_index
 from toolkit.networks import advise, builder
+from toolkit.networks import resize_and_anchors as view
 
 
 def test_bands_and_missing_objects(toy_set):
     result = advise.coverage(read_index(toy_set(num_images=8)), advise.registered_view("fasterrcnn_tiny_fpn", 64, 96))
-    assert result.reached["large"] == {"0.5": None, "0.7": None, "mean_iou": None, "num_objects": 0}
-    bands = [result.reached[b]["num_objects"] for b in ("small", "medium", "large")]
-    assert sum(bands) == result.reached["all"]["num_objects"] > 0
+    assert result["large"] == {"0.5": None, "0.7": None, "mean_iou": None, "num_objects": 0}
+    bands = [result[b]["num_objects"] for b in ("small", "medium", "large")]
+    assert sum(bands) == result["all"]["num_objects"] > 0
 
 
 def test_small_objects_get_larger_images_or_smaller_anchors_that_help(toy_set, capsys):
@@ -71,7 +72,31 @@ def test_it_proposes_nothing_that_training_refuses(toy_set, capsys):
     advice = json.loads(capsys.readouterr().out)
     other = [t["reached"] for t in advice["tried"] if t["change"] == "anchor sizes"]
     assert max(other) > advice["coverage"]["all"]["0.5"] + 0.02  # what is proposed for other networks
-    assert "--image-size" in str(advice["advice"]) and "--anchor-scale" not in str(advice["advice"])
+    assert "--max-size" in str(advice["advice"])
+    assert not any(word in str(advice["advice"]) for word in ("--anchor-scale", "--image-size"))
+
+
+def test_a_low_share_at_70_is_never_nothing_to_change(toy_set, capsys):
+    """Squares under anchors of half their side lie at IoU 0.25 to 0.7 of them: all reached at 0.5 is not enough."""
+    index = read_index(toy_set(num_images=8))
+    boxes, sizes = np.tile([[10.0, 10, 42, 42]], (20, 1)), np.full((20, 2), 64)
+    level = view.Level(8, (40.0,), (1.0,))  # IoU 32 * 32 / (40 * 40) = 0.64 at best
+    seen = view.View(64, 128, (level,))
+    tried = advise.reach_of_others(boxes, sizes, seen)
+    (first,) = advise.proposals(boxes, sizes, seen, tried)  # anchors of 28 px, IoU 0.77, at 0.7 of the size
+    assert first["flags"] == "--anchor-scale 0.7" and first["reached_at_0.7"] == 1
+    index = dataclasses.replace(index, boxes=boxes, crowd=np.zeros(20, bool), sizes=sizes[:1], first=np.array([0, 20]))
+    (said, *others) = advise._advice(index, seen, tried, [first])
+    assert "100% of the boxes at IoU 0.5 and 0% at 0.7" in said and "nothing" not in str([said, *others])
+    assert "1. --anchor-scale 0.7: reaches 100% at IoU 0.5, 100% at 0.7, for the same computing" in str(others)
+
+
+def test_larger_images_come_before_other_anchors(toy_set):
+    # objects of 30 px in pictures of 400 px seen at 100 px: 8 px under anchors of 24 px; both would reach more
+    index = read_index(toy_set(num_images=8, size=400))
+    result = advise.advise(index, "fasterrcnn_tiny_fpn", 100, 150)
+    flags = [one["flags"].split()[0] for one in result["proposals"]]
+    assert flags == ["--image-size", "--anchor-scale"]
 
 
 def test_crowds_alone_are_nothing_to_advise_on(toy_set):

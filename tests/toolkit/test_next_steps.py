@@ -145,6 +145,14 @@ def test_pictures_that_the_network_has_seen_come_before_everything():
     assert "2 of the 60 pictures" in found_steps[0].what and "007.jpg" in found_steps[0].why
 
 
+def test_boxes_too_far_off_under_poor_anchors_point_at_what_to_try():
+    anchors = {"covered": 0.3, "proposals": [{"flags": "--image-size 336"}, {"flags": "--anchor-scale 2"}]}
+    first = steps(*far_off(*good()), more={"anchors": anchors})[0]
+    assert first.name == "boxes too far off" and "Only 30% of the objects have an anchor" in first.why
+    assert first.command == "frcnn train ... --image-size 336" and first.link == "anchors"
+    assert steps(*far_off(*good()), more={"anchors": {"covered": 0.9}})[0].command == ""
+
+
 def test_objects_too_small_for_the_network():
     document, found, rng = good()
     # 150 of 360 objects are small and 60 % of these are found, 95 % of the others: 100 * 0.35 * 150 / 360 = 14.6 points

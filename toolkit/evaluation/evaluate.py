@@ -23,6 +23,7 @@ from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write
 from toolkit.evaluation.tiles_and_tta_gain import compare_looks
 from toolkit.metrics.arrays import Tables
 from toolkit.metrics.curves import iou_index
+from toolkit.networks import advise
 from toolkit.networks.resize_and_anchors import View, coverage, view_of
 from toolkit.prediction.detector import Detector
 from toolkit.prediction.predictor import Predictor
@@ -31,6 +32,7 @@ from toolkit.prediction.tiles_and_tta import THRESHOLDS, Look, look_of
 from toolkit.processes import worker_count
 from toolkit.training import run_folder
 
+MOST_TRIED = 5000  # boxes that other anchors and image sizes are tried on
 SMALL_SEEN = 16  # pixels of an object as the network sees it: about one cell of the level that finds it
 
 
@@ -159,7 +161,9 @@ def evaluate_split(
             f"frcnn evaluate {run} --split val chooses them first"
         )
     if view := view_of(predictor.model):
-        metrics["anchors"] = anchor_coverage(evaluation.tables, view)
+        metrics["anchors"] = anchor_coverage(
+            evaluation.tables, view, found.meta.get("config", {}).get("anchor_scale", 1.0)
+        )
         metrics["seen_size"] = seen_size(evaluation, view)
     metrics["copies_in_train"] = [] if split == "train" else copies_in_train(run, document, image_root)
     if look:
@@ -284,15 +288,20 @@ def copies_in_train(run: Path, document: dict, image_root: Path) -> list[str]:
     return [image["file_name"] for image in document["images"] if is_copy(image["file_name"])]
 
 
-def anchor_coverage(tables: Tables, view: View) -> dict | None:
-    """How well the anchors cover the labelled objects, per class too, with the anchors; None without objects."""
+def anchor_coverage(tables: Tables, view: View, anchor_scale: float = 1.0) -> dict | None:
+    """How well the anchors cover the labelled objects, per class too, with the anchors and what `advise` proposes;
+    None without objects. anchor_scale: the run's own."""
     good = ~tables.gt_is_crowd & (tables.gt_bbox[:, 2:] > 0).all(1)
     if not good.any():
         return None
     class_ = tables.gt_class[good]
-    best = view.best_iou(corners(tables.gt_bbox[good]), tables.image_size[tables.gt_image[good]][:, ::-1])
+    boxes, sizes = corners(tables.gt_bbox[good]), tables.image_size[tables.gt_image[good]][:, ::-1]
+    best = view.best_iou(boxes, sizes)
+    some = slice(None, None, 1 + len(boxes) // MOST_TRIED)
+    tried = advise.reach_of_others(boxes[some], sizes[some], view)
     return {
         **coverage(best),
+        "proposals": advise.proposals(boxes[some], sizes[some], view, tried, anchor_scale),
         "per_class": {
             name: coverage(best[class_ == k]) for k, name in enumerate(tables.class_names) if (class_ == k).any()
         },

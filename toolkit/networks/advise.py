@@ -9,7 +9,7 @@ Reach is not AP: on 160 raccoons anchors of twice the size raised it from 24 to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,22 +22,16 @@ from toolkit.networks.resize_and_anchors import View
 BANDS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}  # COCO's, original pixels
 ANCHOR_SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 IMAGE_SCALES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-GOOD_SHARE = 0.95  # of the boxes reached at IoU .5: nothing to improve
+GOOD_SHARE = 0.95  # of the boxes reached at IoU .5, and half as many at .7: nothing to improve
+ANCHORS, IMAGES = "anchor sizes", "image size"
+MEASURED = {  # docs/measurements/training.md, "Larger images, other anchors"
+    IMAGES: "larger images brought AP on some sets",
+    ANCHORS: "other anchors brought no AP that could be shown",
+}
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """Share of the boxes that some anchor reaches, in all and by band; None where a band is empty."""
-
-    reached: dict[str, dict[str, float | int | None]]  # {band: {"0.5", "0.7", "mean_iou", "num_objects"}}
-
-    @property
-    def at_50(self) -> float:
-        return self.reached["all"]["0.5"] or 0.0
-
-
-def coverage(index: Index, view: View) -> Coverage:
-    """How well the anchors cover the boxes of a set."""
+def coverage(index: Index, view: View) -> dict[str, dict[str, float | int | None]]:
+    """{band: {"0.5", "0.7", "mean_iou", "num_objects"}}: shares of the boxes that some anchor reaches; None if empty."""
     real = ~index.crowd
     owner = np.repeat(np.arange(len(index)), np.diff(index.first))[real]
     boxes = index.boxes[real]
@@ -52,32 +46,25 @@ def coverage(index: Index, view: View) -> Coverage:
             "mean_iou": found["mean_best_iou"],
             "num_objects": found["num_objects"],
         }
-    return Coverage(reached)
+    return reached
 
 
 def advise(index: Index, model: str, image_size: int, max_size: int) -> dict:
-    """-> {"model", "image_size", "coverage", "advice": [text], "tried": [...]}, as JSON can hold it."""
+    """-> {"model", "image_size", "coverage", "tried", "proposals", "advice": [text]}, as JSON can hold it."""
     view = registered_view(model, image_size, max_size)
-    now = coverage(index, view)
-    tried = []
-    for factor in ANCHOR_SCALES:
-        levels = tuple(replace(v, sizes=tuple(size * factor for size in v.sizes)) for v in view.levels)
-        reached = coverage(index, replace(view, levels=levels)).at_50
-        tried.append({"change": "anchor sizes", "factor": factor, "reached": reached})
-    for factor in IMAGE_SCALES:
-        size, largest = round(image_size * factor), round(max_size * factor)
-        larger = replace(view, image_size=None if view.image_size is None else size, max_size=largest)
-        reached = coverage(index, larger).at_50
-        limits = {"image_size": size, "max_size": largest}
-        tried.append({"change": "image size", "factor": factor, **limits, "reached": reached})
+    real = ~index.crowd
+    boxes, sizes = index.boxes[real], index.sizes[np.repeat(np.arange(len(index)), np.diff(index.first))[real]]
+    tried = reach_of_others(boxes, sizes, view)
+    proposed = proposals(boxes, sizes, view, tried)
     return {
         "model": model,
         "image_size": image_size,
         "max_size": max_size,
         "anchors": [vars(level) for level in view.levels],
-        "coverage": now.reached,
+        "coverage": coverage(index, view),
         "tried": tried,
-        "advice": _advice(index, view, now, tried, registry.find(model).fixed_anchors),
+        "proposals": proposed,
+        "advice": _advice(index, view, tried, proposed),
     }
 
 
@@ -90,34 +77,84 @@ def registered_view(model: str, image_size: int, max_size: int) -> View:
     return view
 
 
-def _advice(index: Index, view: View, now: Coverage, tried: list[dict], fixed_anchors: bool) -> list[str]:
+def reach_of_others(boxes: np.ndarray, sizes: np.ndarray, view: View) -> list[dict]:
+    """The share of boxes [M,4] that other anchors and other image sizes reach; sizes [M,2]: of the image of each box.
+
+    [{"change", "factor", "reached", "reached_at_0.7"}], with "limits" {"image_size", "max_size"} where those change.
+    """
+
+    def reach(other: View) -> dict[str, float]:
+        found = views.coverage(other.best_iou(boxes, sizes))
+        return {"reached": found["covered"] or 0.0, "reached_at_0.7": found["covered_at_0.7"] or 0.0}
+
+    tried = []
+    for factor in ANCHOR_SCALES:
+        levels = tuple(replace(v, sizes=tuple(size * factor for size in v.sizes)) for v in view.levels)
+        tried.append({"change": ANCHORS, "factor": factor, **reach(replace(view, levels=levels))})
+    for factor in IMAGE_SCALES:
+        limits = {"max_size": round(view.max_size * factor)}
+        if view.image_size is not None:
+            limits = {"image_size": round(view.image_size * factor), **limits}
+        tried.append({"change": IMAGES, "factor": factor, "limits": limits, **reach(replace(view, **limits))})
+    return tried
+
+
+def proposals(
+    boxes: np.ndarray, sizes: np.ndarray, view: View, tried: list[dict], anchor_scale: float = 1.0
+) -> list[dict]:
+    """What to try, first what brought AP where it was measured; none where the anchors reach enough, or nothing helps.
+
+    [{"flags", "reached", "reached_at_0.7", "cost", "measured"}]; anchor_scale: what the network's anchors have now.
+    """
+    now = next(t for t in tried if t["change"] == ANCHORS and t["factor"] == 1)
+    if not len(boxes) or (now["reached"] >= GOOD_SHARE and now["reached_at_0.7"] >= GOOD_SHARE / 2):
+        return []
+
+    def best(change: str, least: float, more_than: float = 0.0) -> dict | None:
+        """Of those that reach more; the nearest to 1 among equals."""
+        found = [t for t in tried if t["change"] == change and t["factor"] > more_than and _reach(t) > _reach(now) + least]
+        return max(found, key=lambda t: (round(_reach(t), 2), -abs(np.log(t["factor"]))), default=None)
+
+    made = []
+    fixed_anchors = view.image_size is None  # the network of `anchors`
+    # a smaller image reaches more large boxes, too, but loses detail: larger anchors do it without
+    image = best(IMAGES, 0.02, 0.0 if fixed_anchors else 1.0)
+    if not image and float(np.median(view.scale(sizes))) < 1:
+        image = next(t for t in tried if t["change"] == IMAGES and t["factor"] == 1.5)
+    if image:
+        flags = " ".join(f"--{name.replace('_', '-')} {size}" for name, size in image["limits"].items())
+        made.append({"flags": flags, **_shares(image), "cost": image["factor"] ** 2, "measured": MEASURED[IMAGES]})
+    anchors = None if fixed_anchors else best(ANCHORS, 0.02)
+    if anchors:
+        flags = f"--anchor-scale {anchor_scale * anchors['factor']:g}"
+        made.append({"flags": flags, **_shares(anchors), "cost": 1.0, "measured": MEASURED[ANCHORS]})
+    return made
+
+
+def _reach(tried: dict) -> float:
+    """Boxes under IoU .5 and between .5 and .7 are both learned from one anchor; the former from a worse one."""
+    return (tried["reached"] + tried["reached_at_0.7"]) / 2
+
+
+def _shares(tried: dict) -> dict[str, float]:
+    return {key: tried[key] for key in ("reached", "reached_at_0.7")}
+
+
+def _advice(index: Index, view: View, tried: list[dict], proposed: list[dict]) -> list[str]:
     boxes = index.boxes[~index.crowd]
     if not len(boxes):
         return ["no objects, nothing to advise"]
-    if now.at_50 >= GOOD_SHARE:
-        enough = f"the anchors reach {now.at_50:.0%} of the boxes at IoU 0.5: nothing to change"
-        strict = now.reached["all"]["0.7"] or 0.0
-        if strict < GOOD_SHARE / 2:
-            enough += f". Only {strict:.0%} at 0.7 is no fault: the network moves its boxes from there"
-        return [enough]
-    text = [f"the anchors reach {now.at_50:.0%} of the boxes at IoU 0.5; the rest is learned from single anchors"]
-    shapes = [t for t in tried if t["change"] == "anchor sizes" and t["reached"] > now.at_50 + 0.02]
-    if shapes and not fixed_anchors:
-        best = max(shapes, key=lambda t: (round(t["reached"], 2), -abs(np.log(t["factor"]))))
-        new = ", ".join("/".join(f"{s * best['factor']:.0f}" for s in level.sizes) for level in view.levels)
-        text.append(
-            f"--anchor-scale {best['factor']:g} (sizes {new}) would reach {best['reached']:.0%} "
-            f"at the same cost; pretrained weights stay usable (on two sets it brought no AP that could be shown)"
-        )
-    # a smaller image reaches more large boxes, too, but loses detail: larger anchors do it without
-    sizes = [t for t in tried if t["change"] == "image size" and t["reached"] > now.at_50 + 0.02]
-    sizes = [t for t in sizes if t["factor"] > 1 or fixed_anchors]
-    if sizes:
-        best = max(sizes, key=lambda t: (round(t["reached"], 2), -t["factor"]))
-        flags = f"--image-size {best['image_size']} --max-size {best['max_size']}"
-        text.append(f"{flags} would reach {best['reached']:.0%} (about {best['factor'] ** 2:.1f} times the computing)")
-    if len(text) > 1:
+    now = next(t for t in tried if t["change"] == ANCHORS and t["factor"] == 1)
+    text = [f"the anchors reach {now['reached']:.0%} of the boxes at IoU 0.5 and {now['reached_at_0.7']:.0%} at 0.7"]
+    if now["reached"] >= GOOD_SHARE and now["reached_at_0.7"] >= GOOD_SHARE / 2:
+        return [f"{text[0]}: nothing to change"]
+    text[0] += "; the rest is learned from a single anchor each"
+    if proposed:
+        text += ["worth a try, first what brought AP where it was measured:"]
+        text += [f"  {n}. {proposal_text(one)}" for n, one in enumerate(proposed, 1)]
         text.append("reach is not AP: train both ways before you decide")
+    else:
+        text.append("no other image or anchor size reaches more: the boxes differ too much in size or shape")
     sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
     scale = float(np.median(view.scale(index.sizes)))
     smallest = min(s for level in view.levels for s in level.sizes)
@@ -128,9 +165,14 @@ def _advice(index: Index, view: View, now: Coverage, tried: list[dict], fixed_an
             f"the median object is {median:.0f} px wide and shrinks to {median * scale:.0f} px: "
             f"`frcnn evaluate RUN --tiles {tile}` tells whether tiles pay"
         )
-    if len(text) == 1:
-        text.append("no other image or anchor size would reach more; the boxes' aspect ratios are the likely cause")
     return text
+
+
+def proposal_text(one: dict) -> str:
+    """A proposal in a line, for the terminal and the report."""
+    cost = "the same computing" if one["cost"] == 1 else f"about {one['cost']:.1f} times the computing"
+    reach = f"reaches {one['reached']:.0%} at IoU 0.5, {one['reached_at_0.7']:.0%} at 0.7, for {cost}"
+    return f"{one['flags']}: {reach}; {one['measured']}"
 
 
 def as_text(result: dict) -> str:

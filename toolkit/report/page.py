@@ -105,6 +105,7 @@ def environment() -> jinja2.Environment:
     )
     made.globals.update(
         number=tables.number,
+        percent=lambda share: Markup(f"{100 * share:.0f}&thinsp;%"),
         objects_of=tables.objects_of,
         interval=tables.interval,
         ends_text=tables.ends_text,
@@ -186,7 +187,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         if training.exists and main in ("val", "test"):
             page["store_command"] = f"frcnn evaluate {folder.as_posix()} --split {main} --thresholds"
         if training.exists:
-            page["advise_command"] = f"frcnn advise {folder.as_posix()}/train.json --model {training.run.get('model')}"
+            page["advise_command"] = _advise_command(folder, metrics, training)
     return environment().get_template("page.html.j2").render(page)
 
 
@@ -237,6 +238,13 @@ def _facts(folder: Path, metrics: dict, others: dict[str, dict], training: Train
     with suppress(OSError, InputError):
         curve = loads((folder.parent / "curve.json").read_bytes(), "curve.json")
     return Facts(metrics, others, training, folder.as_posix(), trained_on, curve if isinstance(curve, dict) else None)
+
+
+def _advise_command(folder: Path, metrics: dict, training: Training) -> str:
+    """`frcnn advise` of the run's training labels, as the network saw them."""
+    layout = (metrics.get("anchors") or {}).get("layout", {})
+    sizes = [f" --{k.replace('_', '-')} {layout[k]}" for k in ("image_size", "max_size") if layout.get(k)]
+    return f"frcnn advise {folder.as_posix()}/train.json --model {training.run.get('model')}{''.join(sizes)}"
 
 
 def _suspect_rows(folder: Path) -> list[tuple[str, str]]:
