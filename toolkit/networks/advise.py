@@ -31,7 +31,7 @@ MEASURED = {  # docs/measurements/training.md, "Larger images, other anchors"
 
 
 def coverage(index: Index, view: View) -> dict[str, dict[str, float | int | None]]:
-    """{band: {"0.5", "0.7", "mean_iou", "num_objects"}}: shares of the boxes that some anchor reaches; None if empty."""
+    """{band: {"0.5", "0.7", "mean_iou", "num_objects"}}: shares of boxes that some anchor reaches; None if empty."""
     real = ~index.crowd
     owner = np.repeat(np.arange(len(index)), np.diff(index.first))[real]
     boxes = index.boxes[real]
@@ -112,7 +112,9 @@ def proposals(
 
     def best(change: str, least: float, more_than: float = 0.0) -> dict | None:
         """Of those that reach more; the nearest to 1 among equals."""
-        found = [t for t in tried if t["change"] == change and t["factor"] > more_than and _reach(t) > _reach(now) + least]
+        found = [
+            t for t in tried if t["change"] == change and t["factor"] > more_than and _reach(t) > _reach(now) + least
+        ]
         return max(found, key=lambda t: (round(_reach(t), 2), -abs(np.log(t["factor"]))), default=None)
 
     made = []
