@@ -6,7 +6,7 @@ feed an FPN of 64 channels; one anchor size a level; a 256-wide head. Everything
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +17,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
-from toolkit.networks.mask_branch import add_masks
+from toolkit.networks.mask_branch import FINE, FinePyramid, add_masks
 
 STAGES = (16, 32, 64, 128, 128)
 FPN_CHANNELS = 64
@@ -38,24 +38,32 @@ def _stage(num_in: int, num_out: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class CompactFPN(nn.Module):
-    """[B,3,H,W] -> {"0": stride 8, "1": stride 16, "2": stride 32}, each [B,64,h,w]."""
+class StagesFPN(nn.Module):
+    """Five stages that halve the image: [B,3,H,W] -> {"0": stride 8, "1": stride 16, "2": stride 32}, each [B,C,h,w];
+    with a mask branch also {"fine": stride 4}."""
 
-    out_channels = FPN_CHANNELS
-
-    def __init__(self) -> None:
+    def __init__(self, stages: Iterable[nn.Module], widths: Sequence[int], channels: int) -> None:
+        """widths: channels that each stage gives; channels: of the FPN's maps."""
         super().__init__()
-        widths = (3, *STAGES)
-        self.body = nn.ModuleList(_stage(a, b, 1 if i < 2 else 2) for i, (a, b) in enumerate(pairwise(widths)))
-        self.fpn = FeaturePyramidNetwork(list(STAGES[2:]), FPN_CHANNELS)
+        self.body = nn.ModuleList(stages)
+        self.fpn = FeaturePyramidNetwork(list(widths[2:]), channels)
+        self.fine_channels, self.out_channels = widths[1], channels
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        levels = OrderedDict()
+        levels = {}
         for i, stage in enumerate(self.body):
             x = stage(x)
             if i >= 2:
                 levels[str(i - 2)] = x
+            elif i == 1 and isinstance(self.fpn, FinePyramid):
+                levels[FINE] = x
         return self.fpn(levels)
+
+
+class CompactFPN(StagesFPN):
+    def __init__(self) -> None:
+        stages = (_stage(a, b, 1 if i < 2 else 2) for i, (a, b) in enumerate(pairwise((3, *STAGES))))
+        super().__init__(stages, STAGES, FPN_CHANNELS)
 
 
 def fasterrcnn_tiny_fpn(num_classes: int, **options: object) -> FasterRCNN:

@@ -44,6 +44,7 @@ class Detector:
     body_eps: float = 1e-5  # of the norm with ImageNet weights
     compact: bool = False
     masks: bool = False  # gives masks, too, and learns them from outlines
+    mask_branch: Path | None = None  # first weights of the mask branch over `starter` or `imagenet`, one mask for all
     starter: bool = False  # begins with the starter weights of drawn scenes
     num_layers: int = 5
     fixed_anchors: bool = False  # no --anchor-scale

@@ -10,16 +10,13 @@ Apache-2.0), never from the network. They want RGB as (x - 127) / 128 of 0..255,
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import torch
 from torch import nn
 from torch.nn import functional
 from torchvision.models.detection import FasterRCNN
-from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from toolkit.networks.compact import compact_detector
+from toolkit.networks.compact import StagesFPN, compact_detector
 from toolkit.networks.mask_branch import add_masks
 
 EPS = 1e-3
@@ -92,23 +89,9 @@ def _stages() -> list[nn.Sequential]:
     return stages
 
 
-class EfficientNetLiteFPN(nn.Module):
-    """[B,3,H,W] -> {"0": stride 8, "1": stride 16, "2": stride 32}, each [B,96,h,w]."""
-
-    out_channels = FPN_CHANNELS
-
+class EfficientNetLiteFPN(StagesFPN):
     def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.ModuleList(_stages())
-        self.fpn = FeaturePyramidNetwork([groups[-1][0] for groups in STAGES[2:]], FPN_CHANNELS)
-
-    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        levels = OrderedDict()
-        for number, stage in enumerate(self.body):
-            x = stage(x)
-            if number >= 2:
-                levels[str(number - 2)] = x
-        return self.fpn(levels)
+        super().__init__(_stages(), [groups[-1][0] for groups in STAGES], FPN_CHANNELS)
 
 
 def fasterrcnn_efficientnet_lite0_fpn(num_classes: int, **options: object) -> FasterRCNN:

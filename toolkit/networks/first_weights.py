@@ -21,15 +21,17 @@ from torch import nn
 
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.networks.detector import Detector, Fetched, Packaged
+from toolkit.networks.mask_branch import LEARNED
 from toolkit.networks.read_weights import Weights, read, weights_of
 from toolkit.networks.registry import find
 
 log = logging.getLogger(__name__)
 
 STARTER = Path(__file__).with_name("starter") / "fasterrcnn_tiny_fpn.safetensors"
+MASK_LOGITS = "roi_heads.mask_predictor.mask_fcn_logits."
 PREDICTORS = (  # a row or four a class: torchvision's, ours
     "roi_heads.box_predictor.",
-    "roi_heads.mask_predictor.mask_fcn_logits.",
+    MASK_LOGITS,
     "box_head.class_logits.",
     "box_head.box_deltas.",
 )
@@ -86,6 +88,14 @@ def to_download(name: str, weights: str) -> Path | None:
 
 def source(name: str, detector: Detector, weights: str) -> Weights | None:
     """The weights to begin with; None: random ones."""
+    found = _source(name, detector, weights)
+    branch = detector.mask_branch
+    if found and branch and branch.exists() and weights in ("starter", "imagenet"):
+        found = replace(found, state={**found.state, **read(branch)})
+    return found
+
+
+def _source(name: str, detector: Detector, weights: str) -> Weights | None:
     if weights == "none":
         return None
     if weights in ("coco", "imagenet"):
@@ -222,8 +232,8 @@ def load_into(model: nn.Module, weights: Weights, given: str, classes: Sequence[
     wanted = {k for k in target if not k.startswith(PREDICTORS) and not k.endswith("num_batches_tracked")}
     if weights.of == "backbone":
         wanted = {k for k in wanted if k.startswith("backbone.body.")}
-    elif not any(k.startswith("roi_heads.mask_") for k in state):  # a box network begins a mask network
-        wanted = {k for k in wanted if not k.startswith("roi_heads.mask_")}
+    elif not any(k.startswith(LEARNED) for k in state):  # a box network begins a mask network
+        wanted = {k for k in wanted if not k.startswith(LEARNED)}
     fits = {k: v for k, v in state.items() if k in wanted and v.shape == target[k].shape}
     if len(fits) < 0.9 * len(wanted):
         missing = sorted(wanted - fits.keys())[0]
@@ -231,6 +241,8 @@ def load_into(model: nn.Module, weights: Weights, given: str, classes: Sequence[
             f"--weights {given}: {len(fits)} of {len(wanted)} tensors fit this --model, first that does not: "
             f"{missing}; needs weights of the same network"
         )
+    # one mask for objects of any kind begins those of all classes
+    fits |= {k: v.expand_as(target[k]) for k, v in state.items() if k.startswith(MASK_LOGITS) and len(v) == 1}
     kept = [name for name in classes if name in weights.classes]
     if kept:
         fits |= _predictor_rows(target, state, list(classes), list(weights.classes))

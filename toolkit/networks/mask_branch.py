@@ -5,26 +5,51 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from toolkit.data.outlines import unpack
 
 WIDTH, LAYERS = 64, 3  # of the compact mask head
 CELLS = 14  # of its RoIAlign; the mask has twice as many
-FINEST = ["0"]  # masks of all objects come from stride 8: an outline is lost on coarser maps
+FINE = "fine"  # name of the map of stride 4 that masks of all objects come from: an outline is lost on coarser ones
+LEARNED = ("backbone.fpn.fine.", "roi_heads.mask_")  # what of a network's weights is the mask branch
 
 
 def add_masks(detector: Any, num_classes: int) -> Any:
-    """A compact FasterRCNN with a mask branch: convolutions of 64 channels, masks of 28 x 28 per class."""
-    heads = detector.roi_heads
-    heads.mask_roi_pool = MultiScaleRoIAlign(FINEST, CELLS, 2)
-    heads.mask_head = MaskRCNNHeads(detector.backbone.out_channels, (WIDTH,) * LAYERS, 1)
+    """A compact FasterRCNN with a mask branch: a map of stride 4, convolutions of 64 channels, masks of 28 x 28 per
+    class. RPN and box head stay as they are, on their maps."""
+    backbone, heads = detector.backbone, detector.roi_heads
+    backbone.fpn.__class__ = FinePyramid
+    backbone.fpn.fine = nn.Conv2d(backbone.fine_channels, backbone.out_channels, 1)
+    detector.rpn.__class__ = CoarseProposals
+    heads.mask_roi_pool = MultiScaleRoIAlign([FINE], CELLS, 2)
+    heads.mask_head = MaskRCNNHeads(backbone.out_channels, (WIDTH,) * LAYERS, 1)
     heads.mask_predictor = MaskRCNNPredictor(WIDTH, WIDTH, num_classes)
     return detector
+
+
+class FinePyramid(FeaturePyramidNetwork):
+    """An FPN that is also given the body's map "fine"; it answers with that plus its own finest level, enlarged."""
+
+    fine: nn.Conv2d
+
+    def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        levels = super().forward({name: value for name, value in x.items() if name != FINE})
+        finest = functional.interpolate(levels["0"], size=x[FINE].shape[-2:], mode="bilinear")
+        levels[FINE] = self.fine(x[FINE]) + finest
+        return levels
+
+
+class CoarseProposals(RegionProposalNetwork):
+    """torchvision's RPN, on all maps but "fine"."""
+
+    def forward(self, images: Any, features: dict[str, Tensor], targets: Any = None) -> Any:
+        return super().forward(images, {name: value for name, value in features.items() if name != FINE}, targets)
 
 
 class MaskTransform(GeneralizedRCNNTransform):

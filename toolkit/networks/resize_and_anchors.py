@@ -15,6 +15,7 @@ from torch import nn
 
 from anchors.detector import STRIDE, TinyFasterRCNN
 from anchors.grid import generate_cell_anchors
+from toolkit.networks.mask_branch import FINE
 
 SIDE = 256  # of the image that a network is asked with: a multiple of every stride
 ROWS = 4096  # boxes at once, which bounds the memory
@@ -126,7 +127,10 @@ def view_of(model: nn.Module) -> View | None:
     levels = tuple(
         Level(stride, tuple(sizes), tuple(ratios))
         for stride, sizes, ratios in zip(
-            strides(detector.backbone).values(), generator.sizes, generator.aspect_ratios, strict=True
+            [s for name, s in strides(detector.backbone).items() if name != FINE],
+            generator.sizes,
+            generator.aspect_ratios,
+            strict=True,
         )
     )
     transform = detector.transform

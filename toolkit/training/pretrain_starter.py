@@ -2,8 +2,10 @@
 
 From drawn scenes (`scenes`), by AdamW with one cycle. `fasterrcnn_tiny_fpn` learns as a whole and never sees a picture
 twice; of `fasterrcnn_efficientnet_lite0_fpn` FPN and heads learn over the frozen ImageNet body, from scenes enlarged by
-chance, for photographs show larger things, each seen twice. The file holds the weights that learned, in half precision
-and without the box predictor where the body is not ours, and, as metadata, how they were made.
+chance, for photographs show larger things, each seen twice. Of `maskrcnn_*` the mask branch learns over everything else
+as it stands, one mask for shapes of any kind, in boxes near those of the shapes. The file holds the weights that
+learned, in half precision and without the predictor of boxes where the body is not ours, and, as metadata, how they
+were made.
 """
 
 from __future__ import annotations
@@ -17,17 +19,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchvision.models.detection.roi_heads import maskrcnn_loss
 
 from label_tools.text.errors import exit_code_of
 from toolkit import config, runtime
 from toolkit.data import transforms
+from toolkit.data.outlines import pack
 from toolkit.networks import builder, first_weights, kept_maps, registry
+from toolkit.networks.first_weights import MASK_LOGITS
+from toolkit.networks.mask_branch import LEARNED
 from toolkit.networks.starter.scenes import SHAPES, scene
 from toolkit.processes import worker_count
 from toolkit.training import engine, optim, schedule
 from toolkit.training.progress import Progress, duration
 
 WHOLE, HEADS = "fasterrcnn_tiny_fpn", "fasterrcnn_efficientnet_lite0_fpn"
+MASKS = ("maskrcnn_tiny_fpn", "maskrcnn_efficientnet_lite0_fpn")
 SIDES = (192, 224, 256)  # of the scenes for the heads
 POOL, TWICE = 64, 2  # scenes whose maps are kept at a time, and how often each is seen
 
@@ -44,7 +51,7 @@ class Scenes(torch.utils.data.Dataset):
         return self.count
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, dict]:
-        image, boxes, labels = scene(np.random.default_rng([self.seed, i]), self.side)
+        image, boxes, labels, _ = scene(np.random.default_rng([self.seed, i]), self.side)
         target = {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels), "image_id": i}
         return torch.from_numpy(image).permute(2, 0, 1), target
 
@@ -63,18 +70,13 @@ def losses_of_scenes(model: torch.nn.Module, args: argparse.Namespace, device: t
 
 def losses_of_kept_maps(model: torch.nn.Module, args: argparse.Namespace, device: torch.device) -> Iterator[Losses]:
     """The losses of batches of scenes over a frozen body, each scene drawn once and seen twice."""
-    import albumentations as A
-    import cv2
-
-    border = {"border_mode": cv2.BORDER_REFLECT_101}
-    larger = A.Affine(scale=(0.9, 2.6), translate_percent=(-0.1, 0.1), p=0.8, **border)
-    augment = transforms.Augment([A.HorizontalFlip(p=0.5), larger])
+    augment = enlarged()
     rng, made = np.random.default_rng(args.seed), 0
     pool: list[kept_maps.Seen] = []
     count = args.steps * args.batch_size // TWICE
     for _ in range(args.steps):
         while made < count and len(pool) < POOL * TWICE:
-            image, boxes, labels = scene(np.random.default_rng([args.seed + 7, made]), int(rng.choice(SIDES)))
+            image, boxes, labels, _ = scene(np.random.default_rng([args.seed + 7, made]), int(rng.choice(SIDES)))
             image, boxes, kept = augment(image, boxes, made)
             made += 1
             target = {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels[kept]), "image_id": made}
@@ -88,30 +90,76 @@ def losses_of_kept_maps(model: torch.nn.Module, args: argparse.Namespace, device
         yield kept_maps.losses_of(model, batch)
 
 
+def enlarged() -> transforms.Augment:
+    """Mirror images by chance, and most of them larger."""
+    import albumentations as A
+    import cv2
+
+    border = {"border_mode": cv2.BORDER_REFLECT_101}
+    larger = A.Affine(scale=(0.9, 2.6), translate_percent=(-0.1, 0.1), p=0.8, **border)
+    return transforms.Augment([A.HorizontalFlip(p=0.5), larger])
+
+
+def losses_of_masks(model: Any, args: argparse.Namespace, device: torch.device) -> Iterator[Losses]:
+    """The mask loss of batches of scenes, each new, in boxes near those of its shapes."""
+    augment, rng, made = enlarged(), np.random.default_rng(args.seed), 0
+    heads = model.roi_heads
+    while True:
+        pictures, targets = [], []
+        while len(pictures) < args.batch_size:
+            image, boxes, _, masks = scene(np.random.default_rng([args.seed + 13, made]), int(rng.choice(SIDES)))
+            image, boxes, _, packed = augment.with_masks(image, boxes, pack(masks, *image.shape[:2]), made)
+            made += 1
+            if len(boxes):
+                pictures.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+                around = {"boxes": torch.from_numpy(boxes), "labels": torch.ones(len(boxes), dtype=torch.int64)}
+                targets.append({**around, "packed_masks": torch.from_numpy(packed), "image_id": made})
+        seen, resized = model.transform(*engine.to_device(pictures, targets, device))
+        near, rows = zip(*(_near(target["boxes"], rng) for target in resized), strict=True)
+        pooled = heads.mask_roi_pool(model.backbone(seen.tensors), list(near), seen.image_sizes)
+        logits = heads.mask_predictor(heads.mask_head(pooled))
+        masks, labels = [t["masks"] for t in resized], [t["labels"] for t in resized]
+        yield {"loss_mask": maskrcnn_loss(logits, list(near), masks, labels, list(rows))}
+
+
+def _near(boxes: torch.Tensor, rng: np.random.Generator, copies: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes [N*copies,4] moved and scaled a little, as proposals are, and the rows of `boxes` that they stand for."""
+    rows = torch.arange(len(boxes)).repeat(copies)
+    moved = boxes[rows]
+    centre, size = (moved[:, :2] + moved[:, 2:]) / 2, moved[:, 2:] - moved[:, :2]
+    shift, scale = (torch.from_numpy(rng.uniform(-1, 1, (len(rows), 2))).float().to(boxes.device) for _ in range(2))
+    centre, size = centre + 0.12 * shift * size, size * (1 + 0.15 * scale)
+    return torch.cat([centre - size / 2, centre + size / 2], dim=1), rows.to(boxes.device)
+
+
 def pretrain(args: argparse.Namespace) -> None:
     """Train for `steps` and write `out`."""
     runtime.seed_everything(args.seed)
     device = runtime.choose_device(args.device)
-    heads = args.model == HEADS
+    heads, masks = args.model == HEADS, args.model in MASKS
     model, _, _ = builder.build(
         args.model,
-        len(SHAPES) + 1,
-        weights="none",
+        2 if masks else len(SHAPES) + 1,
+        weights="auto" if masks else "none",
         trainable_layers=5,
-        norm="frozen" if heads else "batch",
+        norm="auto" if masks else "frozen" if heads else "batch",
         batch_size=args.batch_size,
         sizes={"min_size": args.side, "max_size": args.side * 10 // 7, "box_batch_size_per_image": 64},
     )
-    if heads:
+    if masks:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.startswith(LEARNED))
+    elif heads:
         body = builder.body_of(model)
         body.load_state_dict(first_weights.packaged(registry.find(HEADS).imagenet), strict=False)
         body.requires_grad_(False)
     model.to(device).train()
     optimizer = optim.make_optimizer(model, config.Optimizer(optimizer="adamw", weight_decay=1e-2))
-    give: Callable[..., Iterator[Losses]] = losses_of_kept_maps if heads else losses_of_scenes
+    give: Callable[..., Iterator[Losses]]
+    give = losses_of_masks if masks else losses_of_kept_maps if heads else losses_of_scenes
     progress, started = Progress(every=30), time.monotonic()
     means: dict[str, float] = {}
-    for step, found in enumerate(give(model, args, device), 1):
+    for step, found in zip(range(1, args.steps + 1), give(model, args, device)):
         for group in optimizer.param_groups:
             group["lr"] = args.lr * schedule.factor("onecycle", step - 1, args.steps, 0)
         total, losses = engine.total(found)
@@ -123,7 +171,12 @@ def pretrain(args: argparse.Namespace) -> None:
         text = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in means.items())
         progress.step(f"step {step}/{args.steps}  {text}  {duration(left)} left")
         if step % 1000 == 0 or step == args.steps:
-            state = {k: v for k, v in model.state_dict().items() if not heads or _is_of_heads(k)}
+            state = model.state_dict()
+            if masks:
+                state = {k: v for k, v in state.items() if k.startswith(LEARNED)}
+                state |= {k: v[1:] for k, v in state.items() if k.startswith(MASK_LOGITS)}  # the background has no mask
+            elif heads:
+                state = {k: v for k, v in state.items() if _is_of_heads(k)}
             asked = {k: v for k, v in vars(args).items() if k not in ("out", "device", "steps")}
             write(args.out, state, {"steps": f"{step} of {args.steps}", **asked})
     progress.close()
@@ -153,7 +206,7 @@ def run(args: argparse.Namespace) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=(WHOLE, HEADS), default=WHOLE)
+    parser.add_argument("--model", choices=(WHOLE, HEADS, *MASKS), default=WHOLE)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--batch-size", type=int, default=4)

@@ -1,6 +1,7 @@
 """Endless drawn scenes: shaded shapes on textured grounds, overlapping, with shadows, clutter, blur and noise.
 
-`scene(rng, side)` -> (image [side,side,3] uint8, boxes [N,4] float32 XYXY of what is visible, labels [N] 1..16).
+`scene(rng, side)` -> (image [side,side,3] uint8, boxes [N,4] float32 XYXY of what is visible, labels [N] 1..16, its N
+masks [side,side] bool).
 About 10 ms each; numpy and OpenCV only.
 """
 
@@ -31,8 +32,10 @@ SHAPES = (
 )
 MIN_VISIBLE = 0.3
 
+Visible = tuple[tuple[int, int, int, int], np.ndarray, int]  # XYXY of what is seen of a mask, which pixels, all its own
 
-def scene(rng: np.random.Generator, side: int = 224) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def scene(rng: np.random.Generator, side: int = 224) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
     """One picture with 1 to 7 shapes (one in twelve has none)."""
     labels: list[int] = []
 
@@ -43,18 +46,18 @@ def scene(rng: np.random.Generator, side: int = 224) -> tuple[np.ndarray, np.nda
             yield placed(outline(SHAPES[labels[-1] - 1], rng), size, rng, side)
 
     image, found = compose(rng, side, masks())
-    kept = [i for i, (_, seen, area) in enumerate(found) if seen >= max(20, MIN_VISIBLE * area)]
+    kept = [i for i, (_, seen, area) in enumerate(found) if seen.sum() >= max(20, MIN_VISIBLE * area)]
     boxes = np.array([found[i][0] for i in kept], np.float32).reshape(-1, 4)
-    return image, boxes, np.array([labels[i] for i in kept], np.int64)
+    return image, boxes, np.array([labels[i] for i in kept], np.int64), [found[i][1] for i in kept]
 
 
 def compose(
     rng: np.random.Generator, side: int, masks: Iterable[np.ndarray], patterns: Iterable[np.ndarray | None] = ()
-) -> tuple[np.ndarray, list[tuple[tuple[int, int, int, int], int, int]]]:
+) -> tuple[np.ndarray, list[Visible]]:
     """A ground, clutter, and a shaded body in each of `masks` [side,side] 0..1, later ones over earlier ones;
     `patterns` [side,side,3], where there are any, are added to the colour of the bodies.
 
-    -> (image [side,side,3] uint8, [(XYXY of what is visible, its pixels, the mask's pixels)])
+    -> (image [side,side,3] uint8, what of each body is visible)
     """
     image = ground(rng, side)
     light = _unit(rng.uniform(0, 2 * np.pi))
@@ -70,15 +73,15 @@ def compose(
     return _camera(image, rng), visible(solid)
 
 
-def visible(solid: Sequence[np.ndarray]) -> list[tuple[tuple[int, int, int, int], int, int]]:
-    """Masks [H,W] bool, later ones over earlier ones -> of each (XYXY of what is visible, its pixels, the mask's
-    pixels); the box of something hidden is all zeros."""
+def visible(solid: Sequence[np.ndarray]) -> list[Visible]:
+    """Of masks [H,W] bool, later ones over earlier ones; the box of something hidden is all zeros."""
     found = []
     covered = np.zeros(solid[0].shape if solid else (), bool)
     for mask in reversed(solid):
-        ys, xs = np.nonzero(mask & ~covered)
+        seen = mask & ~covered
+        ys, xs = np.nonzero(seen)
         box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1) if len(xs) else (0, 0, 0, 0)
-        found.append((box, len(xs), int(mask.sum())))
+        found.append((box, seen, int(mask.sum())))
         covered |= mask
     return found[::-1]
 

@@ -96,7 +96,7 @@ def largest_layout(random: np.random.Generator, side: int) -> Layout:
 def seen_areas(masks: list[np.ndarray]) -> list[int] | None:
     """Areas in pixels of the boxes of what is visible; None when something is nearly hidden or hardly there."""
     found = visible([mask > 0.5 for mask in masks])
-    if any(seen < max(12, 2 * MIN_VISIBLE * area) for _, seen, area in found):
+    if any(seen.sum() < max(12, 2 * MIN_VISIBLE * area) for _, seen, area in found):
         return None
     return [(x2 - x1) * (y2 - y1) for (x1, y1, x2, y2), _, _ in found]
 
