@@ -48,6 +48,19 @@ def simplified(runs: np.ndarray, height: int, width: int, least: float = IOU) ->
     return [(part + np.array([left, top])).ravel().tolist() for part in best], reached
 
 
+def edges(runs: np.ndarray, height: int, width: int, tolerance: float) -> list[list[float]]:
+    """[x1, y1, ...] of every edge of a mask, of holes too, to be drawn; points within `tolerance` left out."""
+    import contourpy
+
+    x, y, w, h = rle.box(runs, height)
+    if not w:
+        return []
+    padded = np.pad(rle.decode(runs, height, width)[y : y + h, x : x + w].astype(np.float32), 1)
+    lines: list[Any] = contourpy.contour_generator(z=padded).lines(0.5)
+    found = (line[:-1][_fewer(line[:-1], tolerance)] for line in lines)
+    return [(line - 0.5 + [x, y]).round(1).ravel().tolist() for line in found if len(line) >= 3]
+
+
 def _outer(mask: np.ndarray) -> list[np.ndarray]:
     """[n,2] of the outer outlines of the largest connected parts, holes left out."""
     import contourpy

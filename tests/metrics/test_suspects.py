@@ -9,6 +9,7 @@ import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, scene
 from toolkit.metrics.arrays import read_tables
+from toolkit.metrics.masks import by_masks, with_runs
 from toolkit.metrics.suspects import suspects
 
 
@@ -136,3 +137,40 @@ def test_several_detections_of_one_forgotten_object_are_one_suspect():
 
 def test_nothing_at_all():
     assert found(document_of([[], []]), []) == []
+
+
+def outlined(halved: set[int]) -> tuple[dict, list]:
+    """20 octagons of 40 px, found to the pixel; those of `halved` are labelled by their upper half, with a foot so that
+    the box stays."""
+    octagon = [12, 0, 28, 0, 40, 12, 40, 28, 28, 40, 12, 40, 0, 28, 0, 12]
+    upper = [12, 0, 28, 0, 40, 12, 40, 20, 2, 20, 2, 40, 0, 40, 0, 12]
+    labels, masks = [], []
+    for k in range(20):
+        corner = (20 + 60 * (k % 5), 20 + 60 * (k // 5))
+        whole, half = ([[v + corner[a % 2] for a, v in enumerate(shape)]] for shape in (octagon, upper))
+        labels.append((1, *corner, 40, 40, {"segmentation": half if k in halved else whole}))
+        masks.append(whole)
+    document = document_of([labels], size=(320, 260))
+    return document, [{**d, "segmentation": mask} for d, mask in zip(perfect(document), masks, strict=True)]
+
+
+def by_outlines(document: dict, detections: list):
+    read = with_runs(document, detections, "detections")[0]
+    return suspects(by_masks(read_tables(document, read), document, read))
+
+
+def test_an_outline_that_was_drawn_by_half_is_found():
+    # octagon 1600 - 4 * 72 = 1312 px; half 336 + 320 and a foot of 40, of which 18 lie inside: IoU 674 / 1334 = .505
+    accused = by_outlines(*outlined({3, 11}))
+    assert {(s.kind, s.annotation) for s in accused} == {("outline off", 3), ("outline off", 11)}
+    assert (
+        all(s.iou == pytest.approx(0.505, abs=0.01) and s.mask for s in accused)
+        and "outline and mask" in accused[0].text
+    )
+
+
+def test_right_outlines_are_not_accused_nor_any_by_masks_that_are_wrong_as_a_rule():
+    assert by_outlines(*outlined(set())) == []
+    assert by_outlines(*outlined(set(range(8)))) == []  # 12 of 20 masks are followed, under 4 of 5
+    document, detections = outlined({3})
+    assert suspects(read_tables(document, detections)) == []  # by boxes nothing is wrong

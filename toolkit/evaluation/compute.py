@@ -173,8 +173,9 @@ def compute_metrics(
     matches = match(tables)
     numbers, lines, chosen = _numbers(matches, settings, fixed_thresholds)
     by_masks, why_not = tables_by_masks(tables, document, detections)
-    all_tables = tuple(read_tables(document, other, document_name, "other detections") for other in others)
-    accused = suspects(tables, all_tables, settings.confident)
+    all_tables = [(read_tables(document, other, document_name, "other detections"), other) for other in others]
+    with_masks = [tables_by_masks(theirs, document, other)[0] or theirs for theirs, other in all_tables]
+    accused = suspects(by_masks or tables, tuple(with_masks), settings.confident)
     metrics: dict[str, Any] = {
         **numbers,
         "split": split,

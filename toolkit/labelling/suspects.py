@@ -21,6 +21,7 @@ from label_tools.formats.labelme_shapes import Options
 from label_tools.formats.labelme_write import file_bytes, file_content
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.to_coco import Conversion
+from label_tools.shapes import outline, rle
 from label_tools.shapes.instances import ImageRecord, Tally
 from label_tools.text import own_folders
 from label_tools.text.atomic import atomic_write
@@ -38,6 +39,7 @@ _WORDS = {
     "no label": "unlabelled {}",
     "other class": "{} of another class",
     "loose box": "loose {}",
+    "outline off": "{} with another outline",
     "not found": "{} not found",
 }
 
@@ -149,10 +151,25 @@ def _content(one: Accused, labels: Sequence[tuple[int, dict]], names: dict[int, 
                 content["shapes"].append(shape)
     for suspect in one.suspects:
         if suspect["bbox"]:
-            detection = {"category_id": 0, "bbox": [round(v, 2) for v in suspect["bbox"]]}
-            (shape,) = file_content(one.image, [detection], {0: f"{suspect['class_name']}{SUGGESTED}"}, "")["shapes"]
-            content["shapes"].append({**shape, "description": f"{SUSPECT}{suspect['text']}"})
+            detection = {
+                "category_id": 0,
+                "bbox": [round(v, 2) for v in suspect["bbox"]],
+                **_drawn(suspect.get("mask")),
+            }
+            pieces = file_content(one.image, [detection], {0: f"{suspect['class_name']}{SUGGESTED}"}, "")["shapes"]
+            group += len(pieces) > 1
+            for piece in pieces:
+                about = {"description": f"{SUSPECT}{suspect['text']}", "group_id": group if len(pieces) > 1 else None}
+                content["shapes"].append({**piece, **about})
     return content
+
+
+def _drawn(mask: dict[str, Any] | None) -> dict[str, Any]:
+    """A detection's mask as the outline that is suggested."""
+    if mask is None:
+        return {}
+    polygons, _ = outline.simplified(rle.to_runs(mask), *mask["size"])
+    return {"segmentation": polygons or mask}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Objects whose label is probably wrong: where confident detections and labels disagree, worst first.
 
-Four kinds, each with a suspicion in 0..1:
+Five kinds, each with a suspicion in 0..1:
     no label      a confident detection that touches no label (IoU under 0.3): somebody forgot to draw it
     other class   a confident detection on a label (IoU 0.5 or more) of another class
     loose box     a confident detection of the label's class whose box disagrees (IoU 0.3 to 0.7), of a class whose
                   boxes the model gets right as a rule (IoU 0.7 or more with 4 of 5 labels)
+    outline off   a confident detection of the label's class whose box agrees (IoU 0.7 or more) and whose mask does not
+                  (IoU under 0.6), of a class whose masks the model gets right as a rule
     not found     a label that no model finds with any score (IoU under 0.3): perhaps nothing is there
 With detections of several models, the suspicion of a kind is the mean over the models, so what all of them say
 comes first.
@@ -16,14 +18,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from label_tools.shapes import rle
 from toolkit.metrics.arrays import Tables
 from toolkit.metrics.overlap import iou_of, pairs_over
 
-KINDS = ("no label", "other class", "loose box", "not found")
+KINDS = ("no label", "other class", "loose box", "outline off", "not found")
 TOUCH, SAME, TIGHT = 0.3, 0.5, 0.7
-MOSTLY = (
-    0.8  # of a class's labels must be met tightly, else the detector's own boxes are loose and accuse no label of it
-)
+FOLLOWED = 0.6  # IoU of masks
+MOSTLY = 0.8  # of a class's labels must be met tightly, else the detector's own are loose and accuse no label of it
 LEAST = 0.25  # suspicions under this are not worth a person's look
 
 
@@ -41,7 +43,8 @@ class Suspect:
     label_bbox: list[float] | None
     annotation: int | None  # place in document["annotations"]
     score: float | None
-    iou: float | None
+    iou: float | None  # of the boxes; outline off: of the masks
+    mask: dict | None = None  # the detection's, RLE, in tables by masks
 
     @property
     def text(self) -> str:
@@ -52,11 +55,13 @@ class Suspect:
             return f"labelled {self.label_class}, looks like {self.class_name} (score {self.score:.2f})"
         if self.kind == "loose box":
             return f"{self.class_name}: label and detection (score {self.score:.2f}) agree by IoU {self.iou:.2f} only"
+        if self.kind == "outline off":
+            return f"{self.class_name}: outline and mask (score {self.score:.2f}) agree by IoU {self.iou:.2f} only"
         return f"labelled {self.label_class}, but no detection comes near"
 
 
 def suspects(tables: Tables, others: tuple[Tables, ...] = (), confident: float = 0.5) -> list[Suspect]:
-    """Suspects of one model, or of several on the same document, worst first.
+    """Suspects of one model, or of several on the same document, worst first. Outlines: in tables by masks.
 
     confident: the score that a detection needs to accuse a label.
     """
@@ -112,7 +117,10 @@ def _suspects_of(tables: Tables, confident: float) -> list[Suspect]:
     tight = np.zeros(len(tables.gt_class))  # the best IoU that agrees with the label
     sure = same & (tables.det_score[pair_det] >= confident)
     np.maximum.at(tight, pair_gt[sure], pair_iou[sure])
-    precise = _precise_classes(tables, tight)
+    precise = _precise_classes(tables, tight, TIGHT)
+    boxed = sure & counted & (pair_iou >= TIGHT) & (pair_iou == tight[pair_gt])
+    followed = _mask_ious(tables, pair_det[boxed], pair_gt[boxed])
+    drawn_well = _precise_classes(tables, followed, FOLLOWED)
     accused: dict[tuple[str, int], tuple[float, int, float]] = {}
     for p in np.flatnonzero(counted & (tables.det_score[pair_det] >= confident)):
         d, g, iou = int(pair_det[p]), int(pair_gt[p]), float(pair_iou[p])
@@ -121,6 +129,9 @@ def _suspects_of(tables: Tables, confident: float) -> list[Suspect]:
             kind, suspicion = "other class", score * iou * (1 - own_score[g])
         elif same[p] and iou == tight[g] and iou < TIGHT and precise[tables.gt_class[g]]:
             kind, suspicion = "loose box", score * (1 - iou)
+        elif boxed[p] and 0 < followed[g] < FOLLOWED and drawn_well[tables.gt_class[g]]:
+            kind, iou = "outline off", float(followed[g])
+            suspicion = score * (1 - iou)
         else:
             continue
         if suspicion > accused.get((kind, g), (0.0,))[0]:
@@ -129,11 +140,20 @@ def _suspects_of(tables: Tables, confident: float) -> list[Suspect]:
     return found + _not_found(tables, pair_gt)
 
 
-def _precise_classes(tables: Tables, tight: np.ndarray) -> np.ndarray:
-    """[K] whether the boxes of the detections are tight. tight [G]: the best IoU of a confident detection; 0: none."""
+def _mask_ious(tables: Tables, det: np.ndarray, gt: np.ndarray) -> np.ndarray:
+    """[G] IoU of the masks of the detection and the label of each pair; 0: no pair, or no masks."""
+    found = np.zeros(len(tables.gt_class))
+    if tables.det_mask is not None and tables.gt_mask is not None:
+        for d, g in zip(det, gt, strict=True):
+            found[g] = rle.ious([tables.det_mask[d]], [tables.gt_mask[g]], np.zeros(1, bool))[0, 0]
+    return found
+
+
+def _precise_classes(tables: Tables, tight: np.ndarray, least: float) -> np.ndarray:
+    """[K] whether a class's detections are tight. tight [G]: the best IoU of a confident detection; 0: none."""
     classes = len(tables.class_names)
     met = np.bincount(tables.gt_class[tight > 0], minlength=classes)
-    well = np.bincount(tables.gt_class[tight >= TIGHT], minlength=classes)
+    well = np.bincount(tables.gt_class[tight >= least], minlength=classes)
     return well >= MOSTLY * np.maximum(met, 1)
 
 
@@ -182,4 +202,5 @@ def _accusation(
         annotation=None if g is None else int(tables.gt_row[g]),
         score=None if d is None else float(tables.det_score[d]),
         iou=iou,
+        mask=None if d is None or tables.det_mask is None else tables.det_mask[d],
     )

@@ -17,6 +17,7 @@ import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.pictures.palette import class_colour
+from label_tools.shapes import outline, rle
 from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_json
@@ -150,7 +151,8 @@ class _View:
     """Labels and detections as the report draws them.
 
     A box is {"kind": true | missed | crowd | right | false, "class", "bbox", "score", "hint"}, the kind at the class's
-    threshold. score: of a label that of the detection that finds it, null where none does at any score.
+    threshold; with masks also "outline", rings [x1, y1, ...]. score: of a label that of the detection that finds it,
+    null where none does at any score.
     """
 
     def __init__(self, evaluation) -> None:
@@ -170,7 +172,9 @@ class _View:
         self.found = self.found_at >= threshold[tables.gt_class]
         self.missed = ~self.found & ~matches.gt_ignored[0]
         self.image_of = tables.det_image[matches.det]
+        self.by_masks = bool(evaluation.metrics.get("segm"))
         self.row_of_id = {image_id: row for row, image_id in enumerate(tables.image_ids)}
+        self.rings: dict[int, list] = {}  # of what has been drawn before
 
     def images(self) -> list[_Item]:
         """Every image, those with the most errors first."""
@@ -213,7 +217,8 @@ class _View:
         for g in np.flatnonzero(tables.gt_image == image):
             kind = "crowd" if tables.gt_is_crowd[g] else "true" if self.found[g] else "missed"
             name, score = tables.class_names[tables.gt_class[g]], self.found_at[g]
-            boxes.append(_box(kind, name, tables.gt_bbox[g], None if np.isnan(score) else score, f"label: {name}"))
+            box = _box(kind, name, tables.gt_bbox[g], None if np.isnan(score) else score, f"label: {name}")
+            boxes.append({**box, **self._outline(self.evaluation.document["annotations"][tables.gt_row[g]])})
         here = np.flatnonzero(self.drawn & (self.image_of == image))
         best_first = here[np.argsort(-self.score[here], kind="stable")]
         return boxes + [self._detection(d) for d in best_first[:MOST_DETECTIONS]]
@@ -222,7 +227,20 @@ class _View:
         tables, row = self.tables, self.matches.det[d]
         name, score = tables.class_names[tables.det_class[row]], self.score[d]
         kind = "right" if self.right[d] else "false"
-        return _box(kind, name, tables.det_bbox[row], score, f"detection: {name} {score:.2f}", shown=bool(self.kept[d]))
+        box = _box(kind, name, tables.det_bbox[row], score, f"detection: {name} {score:.2f}", shown=bool(self.kept[d]))
+        return {**box, **self._outline(self.evaluation.detections[tables.det_row[row]])}
+
+    def _outline(self, one: dict) -> dict:
+        """{"outline": rings} of an annotation or a detection, to be drawn for its box; {} where not all have masks."""
+        mask = one.get("segmentation")
+        if not self.by_masks or not mask:
+            return {}
+        if id(mask) not in self.rings:
+            width, height = (int(side) for side in self.tables.image_size[self.row_of_id[one["image_id"]]])
+            runs = rle.to_runs(mask) if isinstance(mask, dict) else rle.rasterize(mask, height, width)
+            tolerance = max(0.5, 0.01 * float(np.hypot(*one["bbox"][2:])))
+            self.rings[id(mask)] = outline.edges(runs, height, width, tolerance)
+        return {"outline": self.rings[id(mask)]} if self.rings[id(mask)] else {}
 
     def _missed(self, g: int) -> _Item:
         tables, image = self.tables, int(self.tables.gt_image[g])
@@ -241,10 +259,13 @@ class _View:
         if suspect.label_bbox:
             hint = f"label: {suspect.label_class}"
             kind = "missed" if suspect.kind == "not found" else "true"
-            boxes.append(_box(kind, suspect.label_class, suspect.label_bbox, None, hint))
+            label = self.evaluation.document["annotations"][suspect.annotation]
+            boxes.append({**_box(kind, suspect.label_class, suspect.label_bbox, None, hint), **self._outline(label)})
         if suspect.bbox:
             hint = f"detection: {suspect.class_name} {suspect.score:.2f}"
-            boxes.append(_box("false", suspect.class_name, suspect.bbox, suspect.score, hint))
+            found = {"image_id": suspect.image_id, "bbox": suspect.bbox, "segmentation": suspect.mask}
+            box = _box("false", suspect.class_name, suspect.bbox, suspect.score, hint)
+            boxes.append({**box, **self._outline(found)})
         both = corners([box for box in (suspect.bbox, suspect.label_bbox) if box])
         low, high = both[:, :2].min(0), both[:, 2:].max(0)
         extra = {"kind": suspect.kind}
