@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from label_tools.text.limits import LARGEST_COORDINATE, LEAST_SIDE, MOST_ASPECT
 from label_tools.text.messages import counted
 
 Remark = Callable[[str, str, str], None]  # level, code, text
+LEAST_OVERLAP = 0.3  # IoU of an outline's box with bbox: an outline in other pixels or with x and y swapped has less
 
 
 def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: bool = True) -> dict:
@@ -33,6 +34,10 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: 
         remark(WARNING, "B50", "no bbox; taken from the segmentation")
         box = _box_of(segmentation)
     rotation = _rotation(item)
+    if clip and segmentation and not rotation and are_numbers(box, 4) and _elsewhere(_box_of(segmentation), box):
+        text = f"outline in {short([round(v, 1) for v in _box_of(segmentation)])}, bbox {short(box)}"
+        remark(WARNING, "B59", f"{text}; the outline is left out, the box is kept")
+        segmentation = []
     box, clipped = _box(box, image, remark, rotation, clip)
     if clipped and isinstance(segmentation, list):
         pieces = [geometry.clip_polygon(p, image["width"], image["height"]) for p in segmentation]
@@ -73,7 +78,16 @@ def is_plain(item: dict, width: int, height: int) -> bool:
             return False
         if not (min(piece) >= -LARGEST_COORDINATE and max(piece) <= LARGEST_COORDINATE and math.isfinite(sum(piece))):
             return False
-    return True
+    return not shape or not _elsewhere(_box_of(shape), box)
+
+
+def _elsewhere(around: Sequence[float], box: Sequence[float]) -> bool:
+    """Whether the box around an outline and the annotation's own, both [x,y,w,h], hardly overlap. A sound box only."""
+    (ax, ay, aw, ah), (x, y, w, h) = around, box
+    if not (w > 0 and h > 0 and max(w, h) <= LARGEST_COORDINATE and math.isfinite(x + y)):
+        return False  # other rules have something to say of it
+    inside = max(0.0, min(ax + aw, x + w) - max(ax, x)) * max(0.0, min(ay + ah, y + h) - max(ay, y))
+    return inside < LEAST_OVERLAP * (aw * ah + w * h - inside)
 
 
 def crowd_flag(value: Any, remark: Remark) -> int:

@@ -25,6 +25,7 @@ SECTIONS = {
     "B6": "Images",
     "B7": "Images",
     "B8": "Masks",
+    "B9": "Masks",
 }
 
 
@@ -312,6 +313,12 @@ ROWS = (
         "note, and a warning of `train` and `split`: they stay crowds; `convert coco --crowd-as-object` makes objects of them",
     ),
     Row(
+        "B59",
+        "outline elsewhere",
+        "COCO: an outline that is not where its box is (the box around it has an IoU under 0.3 with bbox), or outside the image",
+        "repair: the box is kept, the outline is left out; a mask network then says how many have none",
+    ),
+    Row(
         "B60",
         "EXIF rotation",
         "orientation 2 to 8 in JPEG, PNG, TIFF, WebP",
@@ -408,6 +415,12 @@ ROWS = (
         "scattered id",
         "one id in several unconnected parts",
         "note: one object; --components makes them several",
+    ),
+    Row(
+        "B90",
+        "masks too large",
+        "training: an image whose masks need over 2 GB in a step: thousands of objects, a huge --image-size",
+        "refuse, naming the image, before a run folder is made",
     ),
 )
 _BY_CODE = {row.code: row for row in ROWS}
