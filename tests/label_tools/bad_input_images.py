@@ -148,7 +148,7 @@ COCO = [
     Case("B50", "area NaN", coco(annotation(area=NAN)), "repair", 1),
     Case("B50", "no iscrowd", coco(without(annotation(), "iscrowd")), "accept", 1),
     Case("B50", "no bbox", coco(annotation(bbox=None, segmentation=[[10, 10, 30, 10, 30, 30]])), "repair", 1),
-    Case("B51", "good RLE", coco(_rle(HALF, bbox=[0, 0, W // 2, H])), "accept", 1),
+    Case("B51", "good RLE", coco(_rle(HALF, bbox=[W // 2, 0, W // 2, H])), "accept", 1),
     *(
         Case("B59", name, coco(annotation(segmentation=[outline])), "repair", 1, "the box is kept")
         for name, outline in (
@@ -157,7 +157,7 @@ COCO = [
         )
     ),
     Case(
-        "B58", "one crowd of two", coco(_rle(HALF, iscrowd=1, bbox=[0, 0, W // 2, H])), "note", 1, "--crowd-as-object"
+        "B58", "one crowd of two", coco(_rle(HALF, iscrowd=1, bbox=[W // 2, 0, W // 2, H])), "note", 1, "--crowd-as-object"
     ),
     Case("B51", "iscrowd 7", coco(annotation(iscrowd=7)), "leave out"),
     *(
