@@ -157,7 +157,12 @@ COCO = [
         )
     ),
     Case(
-        "B58", "one crowd of two", coco(_rle(HALF, iscrowd=1, bbox=[W // 2, 0, W // 2, H])), "note", 1, "--crowd-as-object"
+        "B58",
+        "one crowd of two",
+        coco(_rle(HALF, iscrowd=1, bbox=[W // 2, 0, W // 2, H])),
+        "note",
+        1,
+        "--crowd-as-object",
     ),
     Case("B51", "iscrowd 7", coco(annotation(iscrowd=7)), "leave out"),
     *(
