@@ -78,6 +78,9 @@ class Data:
         where=FIRST,
         unit="LEVEL",
     )
+    tiles: str = _field(
+        "none", "cut large pictures into overlapping tiles, in detection too: none, auto or PX", unit="PX"
+    )
     copy_paste: float = _field(
         0.0, "share of images that get objects of others pasted in; try 0.5 with few images", unit="SHARE"
     )

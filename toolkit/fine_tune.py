@@ -28,7 +28,15 @@ from toolkit.stopping import Stopped, stop_at_once
 from toolkit.training import distributed, run_folder, trackers
 from toolkit.training import fit as training
 from toolkit.training import resume as over
-from toolkit.training.label_files import Labels, check_labels, check_test, find_files, keep_outlines, read_labels
+from toolkit.training.label_files import (
+    Labels,
+    check_labels,
+    check_test,
+    cut_labels,
+    find_files,
+    keep_outlines,
+    read_labels,
+)
 from toolkit.training.progress import Progress, duration, epochs_text
 
 log = logging.getLogger(__name__)
@@ -77,6 +85,8 @@ def prepare(source: Source, recipe: Recipe) -> tuple[Labels, Config]:
     check_labels(labels)
     config = recipe.resolve(len(labels["train"].index))
     keep_outlines(labels, config)
+    if cut_labels(labels, config):
+        config = recipe.resolve(len(labels["train"].index))  # for so many tiles
     return labels, config
 
 
@@ -187,6 +197,7 @@ def _read_for_resume(
         log.warning(note)
     labels = source.read()
     keep_outlines(labels, config)
+    cut_labels(labels, config)
     for name in ("train", "val"):
         if name in labels and list(labels[name].index.classes) != found.classes:
             raise InputError(
@@ -296,7 +307,7 @@ def describe_run(folder: Path, config: Config, labels: Labels, command: str) -> 
         device=str(runtime.choose_device(config.run.device)),
         model=config.model.model,
         classes=list(train.classes),
-        num_images={name: len(labels[name].index) if name in labels else 0 for name in ("train", "val")},
+        num_images={name: labels[name].index.num_pictures if name in labels else 0 for name in ("train", "val")},
         data_fingerprint=train.fingerprint,
         started=time.strftime("%Y-%m-%d %H:%M:%S"),
         status="running",

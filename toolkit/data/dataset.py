@@ -22,6 +22,7 @@ from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit.data import outlines, pasting
 from toolkit.data.boxes import bbox
+from toolkit.data.tiles import Cut
 
 Key = tuple[int, int]  # (row of the index, seed of its augmentation)
 
@@ -48,13 +49,22 @@ class Index:
     fingerprint: str
     opening: Mapping[str, Any] = field(default_factory=dict)
     outlines: outlines.Outlines | None = None  # of a network with masks
+    cut: Cut | None = None  # where the rows are tiles of pictures
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def path(self, row: int) -> Path:
+    @property
+    def num_pictures(self) -> int:
+        """Pictures that the rows are of: of tiles fewer than rows."""
+        return len(self) if self.cut is None else len(np.unique(self.cut.picture_ids))
+
+    def name(self, row: int) -> bytes:
         start = self.name_ends[row - 1] if row else 0
-        return self.image_root / self.names[start : self.name_ends[row]].tobytes().decode()
+        return self.names[start : self.name_ends[row]].tobytes()
+
+    def path(self, row: int) -> Path:
+        return self.image_root / self.name(row).decode()
 
     def objects(self, row: int) -> slice:
         return slice(int(self.first[row]), int(self.first[row + 1]))
@@ -202,18 +212,30 @@ class DetectionDataset(torch.utils.data.Dataset):
         return len(self.index)
 
     def pixels(self, row: int) -> np.ndarray:
-        """[H,W,3] uint8 RGB, EXIF applied; the size must be the file's."""
+        """[H,W,3] uint8 RGB, EXIF applied; the size must be the file's. Of a tile its part of the picture; the others
+        of this picture are kept, too, while there is room."""
         if row in self._cache:
             return self._cache[row]
-        path = self.index.path(row)
-        image = np.asarray(images.open_image(path, **self.index.opening))
-        height, width = (int(v) for v in self.index.sizes[row])
+        index, path = self.index, self.index.path(row)
+        image = np.asarray(images.open_image(path, **index.opening))
+        height, width = (int(v) for v in (index.sizes if index.cut is None else index.cut.sizes)[row])
         if image.shape[:2] != (height, width):
             raise InputError(
                 f"{path}: is {image.shape[1]} x {image.shape[0]} px, the annotations say "
                 f"{width} x {height}; boxes would be wrong"
             )
-        if self.cache_bytes >= image.nbytes:
+        if index.cut is None:
+            return self._kept(row, image)
+        of = index.cut.picture_ids
+        tile = image  # taken last, so that it is there whatever the cache holds
+        for other in [*np.flatnonzero(of == of[row]).tolist(), row]:
+            x1, y1, x2, y2 = index.cut.windows[other].tolist()
+            if other == row or self.cache_bytes >= 3 * (x2 - x1) * (y2 - y1):
+                tile = self._kept(other, image[y1:y2, x1:x2].copy())
+        return tile
+
+    def _kept(self, row: int, image: np.ndarray) -> np.ndarray:
+        if row not in self._cache and self.cache_bytes >= image.nbytes:
             self.cache_bytes -= image.nbytes
             self._cache[row] = image
         return image

@@ -52,11 +52,11 @@ def _of_class(pieces: list[tuple[dict[str, Any], Window]], width: int, height: i
     score = np.array([one["score"] for one, _ in pieces])
     kept: list[int] = []
     # what no border cuts first, by score; then pieces, the largest first: a sliver must not take the place of the rest
-    piece_area = np.where(is_piece, _area(boxes), 0.0)
+    piece_area = np.where(is_piece, area(boxes), 0.0)
     for row in np.lexsort((-score, -piece_area, is_piece)).tolist():
         others = boxes[kept]
         inside = _intersection(boxes[row], others)
-        own, theirs = _area(boxes[row][None]), _area(others)
+        own, theirs = area(boxes[row][None]), area(others)
         same: np.ndarray = inside >= SAME * (own + theirs - inside)
         if is_piece[row]:
             same = same | (inside >= SAME * own)
@@ -122,7 +122,8 @@ def _together(group: Found, box: np.ndarray) -> dict[str, Any]:
     return joined
 
 
-def _area(boxes: np.ndarray) -> np.ndarray:
+def area(boxes: np.ndarray) -> np.ndarray:
+    """[N] of boxes [N,4] XYXY."""
     return (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
 
 

@@ -51,6 +51,17 @@ class Tiles:
         return [round(place) for place in np.linspace(0, length - self.size, number)]
 
 
+@dataclass(frozen=True)
+class Cut:
+    """The tiles that the N rows of an `Index` are. windows [N,4] int32 XYXY pixels of their pictures; picture_ids [N]
+    and sizes [N,2] int32 (height, width) of these."""
+
+    tiles: Tiles
+    windows: np.ndarray
+    picture_ids: np.ndarray
+    sizes: np.ndarray
+
+
 def overlap_for(largest: float, size: int) -> int:
     """The overlap of tiles of this size for objects up to `largest` pixels, at most half of the tile."""
     return min(math.ceil(largest), int(LARGEST_OVERLAP * size))

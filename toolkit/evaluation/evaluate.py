@@ -134,7 +134,7 @@ def evaluate_split(
         found = detect_document(detector, document, image_root, batch_size=batch_size, workers=workers, each=each)
         return found, (time.perf_counter() - begin) / max(1, len(document["images"]))
 
-    plain, seconds = detect(predictor)
+    plain, seconds = detect(predictor.whole() if look and look.tiles else predictor)
     detections, seconds_looked = detect(look.detector) if look else (plain, seconds)
     stored = (look.detector if look else predictor).score_thresholds
     chosen = own and split == "val"
@@ -160,7 +160,8 @@ def evaluate_split(
             f"{run} had no score thresholds, so they were chosen on these images, which flatters them; "
             f"frcnn evaluate {run} --split val chooses them first"
         )
-    if view := view_of(predictor.model):
+    tiles = look.tiles if look and look.tiles else predictor.tiles
+    if (view := view_of(predictor.model)) and tiles is None:  # which sees another scale in tiles
         metrics["anchors"] = anchor_coverage(
             evaluation.tables, view, found.meta.get("config", {}).get("anchor_scale", 1.0)
         )

@@ -165,7 +165,8 @@ def _advice(index: Index, view: View, tried: list[dict], proposed: list[dict]) -
         tile = round(scale * float(np.median(index.sizes.min(axis=1))))
         text.append(
             f"the median object is {median:.0f} px wide and shrinks to {median * scale:.0f} px: "
-            f"`frcnn evaluate RUN --tiles {tile}` tells whether tiles pay"
+            f"`frcnn train DATA --tiles {tile}` learns from tiles, in which nothing shrinks, and "
+            f"`frcnn evaluate RUN --tiles {tile}` tells whether they pay for a run that you have"
         )
     return text
 

@@ -14,13 +14,18 @@ import torch
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.data.dataset import coco_results
+from toolkit.data.tiles import Tiles
 from toolkit.networks import builder, registry
 from toolkit.prediction.detector import Found
+from toolkit.prediction.tiled import Tiled
 from toolkit.training import engine
 
 
 class Predictor:
-    """A loaded checkpoint on a device: a `Detector`. Raises InputError for what cannot be loaded."""
+    """A loaded checkpoint on a device: a `Detector`. Raises InputError for what cannot be loaded.
+
+    tiles: those that it was trained on; then it looks at every picture in such tiles. None: at whole pictures.
+    """
 
     def __init__(self, run: Path, device: str = "auto", precision: str = "auto") -> None:
         self.checkpoint = checkpoint.load(checkpoint.find(run))
@@ -34,6 +39,18 @@ class Predictor:
         self.categories = self.checkpoint.meta["classes"]
         self.score_thresholds = self.checkpoint.meta.get("score_thresholds", {})
         self.opening = self.checkpoint.meta.get("opening", {})
+        tiles = self.checkpoint.meta.get("tiles")
+        self.tiles = Tiles(*tiles) if tiles else None
+
+    @property
+    def reads_windows(self) -> bool:
+        return self.tiles is not None
+
+    def whole(self) -> Predictor:
+        """The same network, which looks at whole pictures."""
+        other = copy.copy(self)
+        other.tiles = None
+        return other
 
     def at_scale(self, factor: float) -> Predictor:
         """The same network, for which pictures are resized to `factor` times the usual size."""
@@ -46,6 +63,8 @@ class Predictor:
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Found]:
         """Every detection in each image [H,W,3] uint8 RGB."""
+        if self.tiles is not None:
+            return Tiled(self.whole(), self.tiles).detect(images)
         tensors = [torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images]
         batch = [(tensors, [{"image_id": number} for number in range(len(images))])]
         ids = tuple(category["id"] for category in self.categories)

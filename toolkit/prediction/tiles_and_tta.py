@@ -31,20 +31,22 @@ class Look:
 
 
 def look_of(detector: Detector, place: Path, tiles: str | None, tta: str | None, *, batch_size: int = 4) -> Look | None:
-    """The detector at `place` as `--tiles` and `--tta` ask for it; None: as it is.
+    """The detector at `place` as `--tiles` and `--tta` ask for it; None: as it is. `--tiles auto` of one that was
+    trained on tiles: such tiles.
 
     Score thresholds are those that an evaluation with the same look chose, else the detector's own.
     """
     if not tiles and not tta:
         return None
-    looking, names, about = detector, [], []
+    looking, names, about = getattr(detector, "whole", lambda: detector)() if tiles else detector, [], []
     if tta:
         kinds = [kind.strip() for kind in tta.split(",")]
         looking = Views(looking, kinds)
         names, about = ["tta"], [f"views: {', '.join(kinds)}"]
     cut = None
     if tiles:
-        cut = tiles_of(tiles, place)
+        trained = getattr(detector, "tiles", None) if tiles == AUTO else None
+        cut = trained or tiles_of(tiles, place)
         looking = Tiled(looking, cut, batch_size)
         names, about = ["tiles", *names], [str(cut), *about]
     name = "-".join(names)

@@ -12,6 +12,7 @@ from torch import nn
 from toolkit import checkpoint, runtime
 from toolkit.config import Config, flat
 from toolkit.data import transforms
+from toolkit.data.cut import joined
 from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, coco_results, repeat_factors
 from toolkit.data.loader import Batches, cache_share, in_order
 from toolkit.networks import builder, registry
@@ -115,6 +116,7 @@ class Detection(Task):
             "val_fingerprint": val.fingerprint if val is not None else None,
             "score_thresholds": {},
             "opening": dict(train.opening),
+            **({"tiles": [train.cut.tiles.size, train.cut.tiles.overlap]} if train.cut else {}),
         }
 
     # --- training ---------------------------------------------------------------------------------------------
@@ -183,7 +185,8 @@ class Detection(Task):
             return {}, signum
         metrics: dict[str, Any] = {}
         if processes.first:
-            everything = self.evaluate([entry for _, _, mine, _ in found for entry in mine])
+            detections = [entry for _, _, mine, _ in found for entry in mine]
+            everything = self.evaluate(joined(detections, self.val.cut) if self.val.cut else detections)
             total = sum(n for _, n, _, _ in found)
             mean = {name: sum(theirs.get(name, 0.0) * n for theirs, n, _, _ in found) / total for name in losses}
             metrics = {name: everything[name] for name in METRICS}

@@ -47,10 +47,11 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0, tra
     moments = {"sgd": 1, "adamw": 2}[config.optimizer.optimizer]
     memory = (total * 4 + learned * 4 * (1 + moments)) / 2**20
     counts = ", ".join(f"{name} {n}" for name, n in zip(train.classes, train.class_counts(), strict=True))
+    rows = "tiles" if train.cut else "images"
     empty = int((train.first[1:] == train.first[:-1]).sum())
     lines = [
-        f"train      {len(train)} images ({empty} without objects), {len(train.boxes)} objects: {counts}",
-        f"val        {len(val)} images, {len(val.boxes)} objects" if val is not None else "val        none",
+        f"train      {len(train)} {rows} ({empty} without objects), {len(train.boxes)} objects: {counts}",
+        f"val        {len(val)} {rows}, {len(val.boxes)} objects" if val is not None else "val        none",
         f"network    {config.model.model}, {total / 1e6:.1f} M parameters, {learned / 1e6:.1f} M learn; {about}",
         f"norm       {architecture['norm']}",
         f"device     {device}, {str(dtype).removeprefix('torch.')}",

@@ -16,6 +16,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from label_tools.text.own_folders import check_whole
 from toolkit.config import Config
+from toolkit.data.cut import cut, tiles_for
 from toolkit.data.dataset import Index, index_of, with_outlines, without_outline
 from toolkit.networks import registry
 from toolkit.training.out_of_memory import check_mask_memory
@@ -160,6 +161,20 @@ def keep_outlines(labels: Labels, config: Config) -> None:
             )
         check_mask_memory(split.index, config.model)
         split.index = with_outlines(split.index, split.whole())
+
+
+def cut_labels(labels: Labels, config: Config) -> bool:
+    """With `tiles`: make the rows of train and val tiles; the documents stay those of the pictures. -> whether so."""
+    train = labels["train"]
+    tiles = tiles_for(config.data.tiles, train.index, config.model.image_size)
+    if tiles is None:
+        return False
+    pictures = len(train.index)
+    for split in (labels[name] for name in ("train", "val") if name in labels):
+        split.index = cut(split.index, tiles, all_tiles=split is not train)
+    tile = counted(len(train.index), "tile")
+    log.info(f"{tiles}: {counted(pictures, 'training picture')} become {tile}, of those without objects some")
+    return True
 
 
 def check_test(labels: Labels, classes: Sequence[str]) -> None:
