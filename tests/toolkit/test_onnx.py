@@ -17,6 +17,7 @@ from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
 from toolkit.__main__ import main
+from toolkit.data.tiles import Tiles
 from toolkit.deployment import agreement, bench, bench_child, bench_page, export
 from toolkit.deployment.bench_child import Setting
 from toolkit.deployment.load_network import Loaded
@@ -270,6 +271,16 @@ def test_a_recorded_max_value_opens_the_pictures_of_the_exported_detector_too(pl
     exported.opening = {}  # almost black
     dark, _ = Service(exported, None, 0.0, 10**6).detect(picture.read_bytes())
     assert dark != ours
+
+
+def test_tiles_of_the_training_go_with_the_file(place, tmp_path):
+    run = untrained_run(tmp_path / "run", THRESHOLDS, tiles=[60, 20])
+    export.export_onnx(run, tmp_path / "model.onnx", data=place / "data" / "val.json")
+    exported, image = open_detector(tmp_path / "model.onnx"), np.random.default_rng(5).integers(0, 256, (60, 100, 3))
+    assert (exported.tiles, exported.reads_windows) == (Tiles(60, 20), True) and exported.whole().tiles is None
+    (theirs,), (ours,) = (one.detect([image.astype(np.uint8)]) for one in (Predictor(run), exported))
+    assert [one["bbox"] for one in ours] == [pytest.approx(one["bbox"], abs=0.01) for one in theirs]
+    assert ours != exported.whole().detect([image.astype(np.uint8)])[0]
 
 
 def test_x_anylabeling_gets_a_file_of_its_type_dfine(place, tmp_path):

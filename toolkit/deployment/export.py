@@ -159,6 +159,7 @@ def metadata(loaded: Loaded) -> dict[str, str]:
         "classes": json.dumps(meta["classes"]),
         "score_thresholds": json.dumps(dict(zip(loaded.found.classes, loaded.thresholds, strict=True))),
         "opening": json.dumps(meta.get("opening", {})),
+        "tiles": json.dumps(meta.get("tiles")),
         "input": f"{INPUT}: uint8 [height, width, 3], RGB, upright, any size",
         "outputs": "boxes [N,4] XYXY pixels of the input, labels [N] 1..K, scores [N]: from each class's threshold; "
         "all_boxes, all_labels, all_scores: from the score floor; best first",

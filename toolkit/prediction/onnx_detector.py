@@ -17,6 +17,8 @@ import numpy as np
 from label_tools.document import coco_file
 from label_tools.text.errors import InputError, MissingExtra, one_line
 from toolkit.data.boxes import bbox
+from toolkit.data.tiles import Tiles
+from toolkit.prediction.tiled import TrainedOnTiles
 
 SUFFIX = ".onnx"
 FORMAT = "1"  # of inputs, outputs and metadata
@@ -31,7 +33,7 @@ def is_onnx(place: Path) -> bool:
     return Path(place).suffix.lower() == SUFFIX
 
 
-class OnnxDetector:
+class OnnxDetector(TrainedOnTiles):
     """An exported detector that is ready to run, a `Detector`.
 
     threads: of onnxruntime; 0: those of OMP_NUM_THREADS, else one a core. content: the file, where it is not written
@@ -51,12 +53,13 @@ class OnnxDetector:
             self.score_thresholds: dict[str, float] = json.loads(self.meta["score_thresholds"])
             self.category_ids = [int(category["id"]) for category in self.categories]
             opening = json.loads(self.meta.get("opening", "{}"))  # files of earlier versions say nothing of it
+            tiles = json.loads(self.meta.get("tiles", "null"))
+            self.tiles = Tiles(*tiles) if tiles else None
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{path}: its metadata names no classes; needs a file of `frcnn export onnx`") from None
         self.opening = coco_file.opening({"info": opening}, f"{path}, metadata")
 
-    def detect(self, images: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
-        """Every detection over the score floor in each image [H,W,3] uint8 RGB, best first."""
+    def _detect(self, images: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
         results = []
         for image in images:
             boxes, labels, scores = self.arrays(image)

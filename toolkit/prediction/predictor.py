@@ -17,15 +17,12 @@ from toolkit.data.dataset import coco_results
 from toolkit.data.tiles import Tiles
 from toolkit.networks import builder, registry
 from toolkit.prediction.detector import Found
-from toolkit.prediction.tiled import Tiled
+from toolkit.prediction.tiled import TrainedOnTiles
 from toolkit.training import engine
 
 
-class Predictor:
-    """A loaded checkpoint on a device: a `Detector`. Raises InputError for what cannot be loaded.
-
-    tiles: those that it was trained on; then it looks at every picture in such tiles. None: at whole pictures.
-    """
+class Predictor(TrainedOnTiles):
+    """A loaded checkpoint on a device: a `Detector`. Raises InputError for what cannot be loaded."""
 
     def __init__(self, run: Path, device: str = "auto", precision: str = "auto") -> None:
         self.checkpoint = checkpoint.load(checkpoint.find(run))
@@ -42,16 +39,6 @@ class Predictor:
         tiles = self.checkpoint.meta.get("tiles")
         self.tiles = Tiles(*tiles) if tiles else None
 
-    @property
-    def reads_windows(self) -> bool:
-        return self.tiles is not None
-
-    def whole(self) -> Predictor:
-        """The same network, which looks at whole pictures."""
-        other = copy.copy(self)
-        other.tiles = None
-        return other
-
     def at_scale(self, factor: float) -> Predictor:
         """The same network, for which pictures are resized to `factor` times the usual size."""
         if not hasattr(self.model, "transform"):
@@ -61,10 +48,7 @@ class Predictor:
         other.identity = f"{self.identity}, scale {factor:g}"
         return other
 
-    def detect(self, images: Sequence[np.ndarray]) -> list[Found]:
-        """Every detection in each image [H,W,3] uint8 RGB."""
-        if self.tiles is not None:
-            return Tiled(self.whole(), self.tiles).detect(images)
+    def _detect(self, images: Sequence[np.ndarray]) -> list[Found]:
         tensors = [torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images]
         batch = [(tensors, [{"image_id": number} for number in range(len(images))])]
         ids = tuple(category["id"] for category in self.categories)

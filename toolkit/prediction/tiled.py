@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 
 from toolkit.data.seams import merged, moved
 from toolkit.data.tiles import Tiles, Window
 from toolkit.prediction.detector import Detector, Found
+
+
+class TrainedOnTiles:
+    """What detectors share that may have been trained on tiles: then they look at every picture in such tiles, else
+    (tiles is None) at whole pictures. They have `_detect(images)` for these."""
+
+    tiles: Tiles | None
+
+    @property
+    def reads_windows(self) -> bool:
+        return self.tiles is not None
+
+    def whole(self) -> Self:
+        """The same detector, which looks at whole pictures."""
+        other = copy.copy(self)
+        other.tiles = None
+        return other
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[Found]:
+        """Every detection in each image [H,W,3] uint8 RGB, best first."""
+        if self.tiles is None:
+            return self._detect(images)
+        return Tiled(cast(Detector, self.whole()), self.tiles).detect(images)
+
+    def _detect(self, images: Sequence[np.ndarray]) -> list[Found]:
+        raise NotImplementedError
 
 
 class Tiled:

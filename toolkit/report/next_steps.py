@@ -236,7 +236,7 @@ def _small(facts: Facts) -> Step | None:
     return Step(
         "small objects",
         points,
-        "Train with a larger --image-size, or cut the pictures into tiles.",
+        "Train with a larger --image-size, or with --tiles on parts of the pictures.",
         f"{share:.0%} of the objects are under {SMALL} pixels wide as the network sees them: it finds "
         f"{seen['recall_small']:.0%} of these and {seen['recall_larger']:.0%} of the others.",
         f"about {points:.1f} points of recall, if small ones were found as often as the others",
