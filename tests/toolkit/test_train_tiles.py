@@ -13,12 +13,12 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import TINY, draw_data, records
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.data import cut as cutter
+from toolkit.data import train_tiles as cutter
 from toolkit.data.dataset import DetectionDataset, index_of
 from toolkit.data.tiles import Tiles
-from toolkit.prediction.looks import look_of
 from toolkit.prediction.predictor import Predictor
 from toolkit.prediction.stream import detect_document
+from toolkit.prediction.tiles_and_tta import look_of
 
 
 def index_with(folder: Path, boxes, width: int = 250, height: int = 100):

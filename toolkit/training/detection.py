@@ -12,9 +12,9 @@ from torch import nn
 from toolkit import checkpoint, runtime
 from toolkit.config import Config, flat
 from toolkit.data import transforms
-from toolkit.data.cut import joined
 from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, coco_results, repeat_factors
 from toolkit.data.loader import Batches, cache_share, in_order
+from toolkit.data.train_tiles import joined
 from toolkit.networks import builder, registry
 from toolkit.networks.from_config import build_model, set_class_loss
 from toolkit.processes import worker_count

@@ -16,8 +16,8 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from label_tools.text.own_folders import check_whole
 from toolkit.config import Config
-from toolkit.data.cut import cut, tiles_for
 from toolkit.data.dataset import Index, index_of, with_outlines, without_outline
+from toolkit.data.train_tiles import cut, tiles_for
 from toolkit.networks import registry
 from toolkit.training.out_of_memory import check_mask_memory
 
