@@ -43,8 +43,9 @@ def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> No
 def _cell(value: object) -> object:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.5g}"
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
+    if isinstance(value, str):
+        text = f"'{value}" if value.startswith(FORMULA) else value
+        return text.replace("\r", "\\x0d")  # before Python 3.13 it stands unquoted, and a reader sees a new row
     return "" if value is None else value
 
 

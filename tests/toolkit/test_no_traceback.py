@@ -89,6 +89,9 @@ def test_no_cell_of_a_table_is_a_formula(tmp_path):
     assert header == first == ["'=1+1", "'+1", "'-1", "'@a", "a=b", "", "'quoted'"]
     assert numbers == ["-1", "-0.5", ""]  # numbers stay numbers
     assert [cell_text(cell) for cell in first] == names
+    write_csv(tmp_path / "a.csv", ["file", "n"], [["a\rb.jpg", 1]])  # one row, also where csv does not quote "\r"
+    with open(tmp_path / "a.csv", newline="") as file:
+        assert list(csv.reader(file))[1:] == [["a\\x0db.jpg", "1"]]
 
 
 NAME = "a\x1b[31m\x9bb\u2028c\u202ed"
