@@ -153,10 +153,10 @@ def font_of(letter: str, bold: bool = False, near: str = "") -> str | None:
     code, main = ord(letter), _main_path(bold)
     if main and 0x20 < code < 0x250:  # Latin: known without opening a font, which needs matplotlib
         return main
+    if not main and letter.isascii():  # the small font inside Pillow
+        return main
     for path in (near, main):
         if path and code in _codes(path) and (path != near or not letter.isascii() or not _is_bitmap(path)):
-            return path
-        if not path and path != near and letter.isascii():  # the small font inside Pillow
             return path
     # a bitmap of an emoji last: its font has digits, too
     return next((path for path in _system_fonts(bold) if code in _codes(path)), None)

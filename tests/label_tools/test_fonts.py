@@ -55,6 +55,12 @@ def test_latin_greek_and_cyrillic_need_no_font_of_the_system(bare):
     assert Letters(14, bold=True).getlength("café") == face.getlength("café")
 
 
+def test_without_matplotlib_the_font_inside_pillow_has_ascii(bare, monkeypatch):
+    monkeypatch.setattr(fonts, "_main_path", lambda bold: "")
+    assert class_texts({1: "red cell", 2: "кошка"}) == {1: "red cell", 2: "class 2"}
+    assert (written("red cell") < 128).sum() > 300
+
+
 def test_without_a_font_a_class_is_its_number_and_it_is_said_once(bare, caplog):
     with caplog.at_level(logging.WARNING):
         assert class_texts({1: "cat", 7: "猫", 8: "고양이"}) == {1: "cat", 7: "class 7", 8: "class 8"}

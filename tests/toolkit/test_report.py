@@ -8,11 +8,12 @@ import csv
 import io
 import json
 import shutil
+import sys
 from html.parser import HTMLParser
 
 import pytest
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, MissingExtra
 from tests.toolkit.evaluation_fixtures import document_of, made_run, perfect, scene, write_training_log
 from toolkit.evaluation.compute import Settings, compute_metrics
 from toolkit.evaluation.evaluate import evaluate_files
@@ -431,3 +432,11 @@ def test_evaluation_of_anybody_is_a_report_too(tmp_path):
     page = Page(write_report(tmp_path / "out").read_text())
     assert "dt.json on gt.json" in page.sections["headline"]
     assert "No training log" in page.sections["training"]
+
+
+def test_without_jinja2_the_report_names_it(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "toolkit.report.page", raising=False)
+    for name in ("jinja2", "markupsafe"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=r"needs jinja2: pip install jinja2; the numbers are written"):
+        write_report(tmp_path)

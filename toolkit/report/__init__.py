@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, MissingExtra
 from label_tools.text.own_folders import adopt, check_whole, together
 from label_tools.text.strict_json import loads
 from toolkit.training import run_folder
@@ -27,7 +27,12 @@ def write_report(folder: Path, split: str | None = None) -> Path:
     folder/report.html is about the run's own test split, else val. Another `split` has its page beside its numbers,
     folder/<split>/report.html. Works with what is there: an interrupted run has curves and no numbers.
     """
-    from toolkit.report.page import render
+    try:
+        from toolkit.report.page import render
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "markupsafe"):
+            raise
+        raise MissingExtra("report.html: needs jinja2: pip install jinja2; the numbers are written") from None
 
     folder = Path(folder)
     found = evaluations_of(folder)
