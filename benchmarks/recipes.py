@@ -31,7 +31,10 @@ from label_tools.document import coco_file
 from toolkit import config
 from toolkit.data import dataset
 from toolkit.evaluation.compute import coco_metrics
+from toolkit.networks import registry
 from toolkit.training import fit
+
+METRICS = ("AP", "AP50", "AP75")
 
 
 def subset(document: dict, count: int, seed: int) -> dict:
@@ -46,19 +49,24 @@ def subset(document: dict, count: int, seed: int) -> dict:
 
 
 def train(labels: Path, images: int, seed: int, recipe: dict) -> dict:
-    """One training -> its AP, AP50, AP75 of the last weights, epochs and CPU seconds."""
+    """One training -> its AP, AP50, AP75 of the last weights, with masks also segm_AP ..., epochs and CPU seconds."""
     document, val_document = (coco_file.read(labels / name) for name in ("train.json", "val.json"))
     root = coco_file.image_root(document, labels / "train.json")
     val = dataset.read_index(labels / "val.json")
-    index = dataset.index_of(subset(document, images or len(document["images"]), seed), root, "train.json")
+    document = subset(document, images or len(document["images"]), seed)
+    index = dataset.index_of(document, root, "train.json")
     flags = {"model": "fasterrcnn_tiny_fpn", "seed": seed, "workers": 0, **recipe}
+    if registry.find(flags["model"]).masks:
+        index, val = dataset.with_outlines(index, document), dataset.with_outlines(val, val_document)
     flags["eval_every"] = config.resolve(len(index), flags).schedule.epochs
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         chosen = config.resolve(len(index), flags)
         trained = fit.fit(chosen, Path(folder), index, val, lambda d: coco_metrics(val_document, d))
     spent = time.process_time() - started
-    metrics = {name: round(trained.metrics[name], 4) for name in ("AP", "AP50", "AP75")}
+    metrics = {
+        name: round(value, 4) for name, value in trained.metrics.items() if name.removeprefix("segm_") in METRICS
+    }
     return {**metrics, "epochs": chosen.schedule.epochs, "cpu_s": round(spent, 1)}
 
 

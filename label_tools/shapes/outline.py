@@ -56,7 +56,7 @@ def edges(runs: np.ndarray, height: int, width: int, tolerance: float) -> list[l
     if not w:
         return []
     padded = np.pad(rle.decode(runs, height, width)[y : y + h, x : x + w].astype(np.float32), 1)
-    lines: list[Any] = contourpy.contour_generator(z=padded).lines(0.5)
+    lines: Any = contourpy.contour_generator(z=padded).lines(0.5)
     found = (line[:-1][_fewer(line[:-1], tolerance)] for line in lines)
     return [(line - 0.5 + [x, y]).round(1).ravel().tolist() for line in found if len(line) >= 3]
 

@@ -105,7 +105,8 @@ def losses_of_masks(model: Any, args: argparse.Namespace, device: torch.device) 
     augment, rng, made = enlarged(), np.random.default_rng(args.seed), 0
     heads = model.roi_heads
     while True:
-        pictures, targets = [], []
+        pictures: list[torch.Tensor] = []
+        targets: list[dict] = []
         while len(pictures) < args.batch_size:
             image, boxes, _, masks = scene(np.random.default_rng([args.seed + 13, made]), int(rng.choice(SIDES)))
             image, boxes, _, packed = augment.with_masks(image, boxes, pack(masks, *image.shape[:2]), made)
