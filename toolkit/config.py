@@ -87,9 +87,7 @@ class Data:
     cached_views: int = _field(
         0, "frozen body: compute its maps of N augmented views an image once, and keep them; 0: every time", unit="N"
     )
-    boxes_as_masks: bool = _field(
-        False, "of a network with masks: an object without an outline counts as a whole box", where=RECIPE
-    )
+    boxes_as_masks: bool = _field(False, "of a network with masks: an object without an outline counts as a whole box")
     group_aspect: bool = _field(True, "batches hold images of alike aspect ratio: less padding", where=RECIPE)
     repeat_rare: float = _field(
         0.0, "repeat images of classes seen in fewer than this share of images (LVIS)", where=RECIPE

@@ -324,11 +324,9 @@ def test_objects_without_an_outline_are_counted_and_refused(tmp_path, capsys):
     total = len(document["annotations"])
     assert main(["train", str(data), "--runs", str(tmp_path / "runs"), *MASKED]) == 2
     error = capsys.readouterr().err
-    assert f"2 of {total} objects have no outline, the first with id 1" in error and "boxes_as_masks" in error
+    assert f"2 of {total} objects have no outline, the first with id 1" in error and "--boxes-as-masks" in error
     assert not (tmp_path / "runs").exists()
-    (tmp_path / "r.yaml").write_text("boxes_as_masks: true\n")
-    options = ["train", str(data), "--runs", str(tmp_path / "runs"), *MASKED, "--config", str(tmp_path / "r.yaml")]
-    assert main([*options, "--dry-run"]) == 0
+    assert main(["train", str(data), "--runs", str(tmp_path / "runs"), *MASKED, "--boxes-as-masks", "--dry-run"]) == 0
     assert "masks" in capsys.readouterr().out
 
 

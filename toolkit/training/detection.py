@@ -166,7 +166,10 @@ class Detection(Task):
     # --- evaluation -------------------------------------------------------------------------------------------
 
     def score(self, metrics: dict[str, Any]) -> float | None:
-        return metrics[self.metric]
+        best = metrics[self.metric]
+        return (
+            metrics["AP"] if best is None else best
+        )  # val without outlines has boxes alone
 
     def validate(self, stop: StopSignal) -> tuple[dict[str, Any], int]:
         """Validation loss and AP of the evaluated weights, over all processes."""
@@ -191,7 +194,8 @@ class Detection(Task):
             mean = {name: sum(theirs.get(name, 0.0) * n for theirs, n, _, _ in found) / total for name in losses}
             metrics = {name: everything[name] for name in METRICS}
             if self.masks:  # without a detection there is nothing to tell that it should have had a mask
-                by_masks = everything.get("segm", dict.fromkeys(METRICS, None if metrics["AP"] is None else 0.0))
+                nothing = 0.0 if metrics["AP"] is not None and not everything["num_detections"] else None
+                by_masks = everything.get("segm", dict.fromkeys(METRICS, nothing))
                 metrics |= {OF_MASKS + name: by_masks[name] for name in METRICS}
             metrics["val_loss"] = mean
         return runtime.gather_objects(metrics, processes)[0], 0

@@ -156,8 +156,7 @@ def keep_outlines(labels: Labels, config: Config) -> None:
             raise InputError(
                 f"{split.path}: {len(bare)} of {objects} have no outline, the first with id "
                 f"{bare[0]}; --model {config.model.model} learns masks: needs outlines, a network of boxes such as "
-                f"{config.model.model.replace('maskrcnn', 'fasterrcnn')}, or boxes_as_masks: true in a recipe file, "
-                f"where every box is full"
+                f"{config.model.model.replace('maskrcnn', 'fasterrcnn')}, or --boxes-as-masks where every box is full"
             )
         check_mask_memory(split.index, config.model)
         split.index = with_outlines(split.index, split.whole())
