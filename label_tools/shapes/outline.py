@@ -57,8 +57,12 @@ def edges(runs: np.ndarray, height: int, width: int, tolerance: float) -> list[l
         return []
     padded = np.pad(rle.decode(runs, height, width)[y : y + h, x : x + w].astype(np.float32), 1)
     lines: Any = contourpy.contour_generator(z=padded).lines(0.5)
-    found = (line[:-1][_fewer(line[:-1], tolerance)] for line in lines)
-    return [(line - 0.5 + [x, y]).round(1).ravel().tolist() for line in found if len(line) >= 3]
+    rings = []
+    for line in (line[:-1] for line in lines):
+        rows = _fewer(line, tolerance)
+        kept = line[rows] if len(rows) >= 3 else line  # thin as the tolerance: nothing would be left
+        rings.append((kept - 0.5 + [x, y]).round(1).ravel().tolist())
+    return rings
 
 
 def _outer(mask: np.ndarray) -> list[np.ndarray]:

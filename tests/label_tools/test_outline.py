@@ -97,3 +97,18 @@ def test_drawn_masks_keep_the_promise(seed, least):
         left, top, width, height = geometry.polygon_box(flat)
         assert x <= left and y <= top and left + width <= x + w and top + height <= y + h
         assert len(flat) >= 6 and geometry.is_simple(flat) is not False
+
+
+def test_edges_are_those_of_holes_too():
+    mask = np.zeros((20, 24), bool)
+    mask[4:14, 3:15] = True
+    mask[7:11, 6:12] = False
+    rings = outline.edges(rle.encode(mask), 20, 24, 0.5)
+    assert len(rings) == 2
+    boxes = sorted((min(r[::2]), min(r[1::2]), max(r[::2]), max(r[1::2])) for r in rings)
+    assert boxes == [(3, 4, 15, 14), (6, 7, 12, 11)]
+    assert all(len(r) <= 16 for r in rings)  # corners cut at half a pixel: two points each at most
+    assert outline.edges(rle.encode(np.zeros((5, 5), bool)), 5, 5, 1.0) == []
+    speck = np.zeros((5, 5), bool)
+    speck[2, 2] = True
+    assert len(outline.edges(rle.encode(speck), 5, 5, 3.0)[0]) >= 6  # thinner than the tolerance, and still there

@@ -14,7 +14,15 @@ from html.parser import HTMLParser
 import pytest
 
 from label_tools.text.errors import InputError, MissingExtra
-from tests.toolkit.evaluation_fixtures import document_of, made_run, perfect, scene, write_training_log
+from tests.toolkit.evaluation_fixtures import (
+    document_of,
+    draw_images,
+    made_run,
+    perfect,
+    scene,
+    with_outlines,
+    write_training_log,
+)
 from toolkit.evaluation.compute import Settings, compute_metrics
 from toolkit.evaluation.evaluate import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
@@ -440,3 +448,23 @@ def test_without_jinja2_the_report_names_it(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtra, match=r"needs jinja2: pip install jinja2; the numbers are written"):
         write_report(tmp_path)
+
+
+def test_detections_with_masks_are_drawn_by_their_outlines_and_have_two_tables(tmp_path):
+    document, detections = with_outlines(*scene(3, 4), 3)
+    draw_images(document, tmp_path / "images")
+    write_evaluation(
+        tmp_path / "val", compute_metrics(document, detections, Settings(resamples=20)), tmp_path / "images"
+    )
+    gallery = json.loads((tmp_path / "val" / "gallery.json").read_text())
+    boxes = [box for item in gallery["images"] for box in item["boxes"]]
+    boxes += [box for items in gallery["crops"].values() for item in items for box in item["boxes"]]
+    assert boxes and all(box.get("outline") for box in boxes)
+    for box in boxes:
+        x, y, w, h = box["bbox"]
+        for ring in box["outline"]:  # a mask covers whole pixels
+            assert min(ring[::2]) >= x - 1 and max(ring[::2]) <= x + w + 1
+            assert min(ring[1::2]) >= y - 1 and max(ring[1::2]) <= y + h + 1
+    html = write_report(tmp_path / "val").read_text()
+    assert '<path class="box' in html and '<rect class="box' not in html
+    assert 'id="by-masks"' in html
