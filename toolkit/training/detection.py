@@ -167,9 +167,7 @@ class Detection(Task):
 
     def score(self, metrics: dict[str, Any]) -> float | None:
         best = metrics[self.metric]
-        return (
-            metrics["AP"] if best is None else best
-        )  # val without outlines has boxes alone
+        return metrics["AP"] if best is None else best  # val without outlines has boxes alone
 
     def validate(self, stop: StopSignal) -> tuple[dict[str, Any], int]:
         """Validation loss and AP of the evaluated weights, over all processes."""
