@@ -89,7 +89,7 @@ def test_every_way_to_group(tmp_path):
     }.items():
         metrics = slice_by(tmp_path / "out", by, Settings(resamples=20))
         assert {one["name"] for one in metrics["slices"]["groups"]} == wanted, by
-        assert "slice - rest" in terminal(metrics)
+        assert "group - rest" in terminal(metrics)
     with pytest.raises(InputError, match="needs folder, flag, camera, size, hour or a CSV file"):
         slice_by(tmp_path / "out", "colour")
     (tmp_path / "one.csv").write_text("00.jpg\n")

@@ -133,6 +133,8 @@ def test_what_is_spoilt_comes_first(name, seed):
     found_steps = steps(*SPOILT[name](copy.deepcopy(document), found, rng))
     assert found_steps[0].name == name, [(s.name, s.points) for s in found_steps]
     assert len(found_steps) <= MOST
+    if name == "loose labels":  # the same errors are not counted twice
+        assert "boxes too far off" not in [s.name for s in found_steps]
     assert found_steps == sorted(found_steps, key=lambda s: -s.points)
     for step in found_steps:
         assert step.what.endswith(".") and any(c.isdigit() for c in step.why + step.what) and step.brings
@@ -148,19 +150,33 @@ def test_pictures_that_the_network_has_seen_come_before_everything():
 def test_boxes_too_far_off_under_poor_anchors_point_at_what_to_try():
     anchors = {"covered": 0.3, "proposals": [{"flags": "--image-size 336"}, {"flags": "--anchor-scale 2"}]}
     first = steps(*far_off(*good()), more={"anchors": anchors})[0]
-    assert first.name == "boxes too far off" and "Only 30% of the objects have an anchor" in first.why
+    assert first.name == "boxes too far off" and "Only 30 % of the objects have an anchor" in first.why
     assert first.command == "frcnn train ... --image-size 336" and first.link == "anchors"
     assert steps(*far_off(*good()), more={"anchors": {"covered": 0.9}})[0].command == ""
 
 
 def test_objects_too_small_for_the_network():
+    """Every second object is drawn a quarter as large, and 40 % of those are not found."""
+    from toolkit.evaluation.evaluate import seen_size
+    from toolkit.networks.resize_and_anchors import View
+
     document, found, rng = good()
-    # 150 of 360 objects are small and 60 % of these are found, 95 % of the others: 100 * 0.35 * 150 / 360 = 14.6 points
-    small = {"num_small": 150, "num_larger": 210, "recall_small": 0.6, "recall_larger": 0.95, "pixels": 16}
-    first = steps(*blind(document, found, rng), more={"seen_size": small})[0]
+    lost = set()
+    for k, (a, d) in enumerate(zip(document["annotations"], found)):
+        if k % 2 == 0:
+            for one in (a, d):
+                one["bbox"] = [*one["bbox"][:2], one["bbox"][2] / 4, one["bbox"][3] / 4]  # 10 to 15 px
+            if rng.random() < 0.4:
+                lost.add(k)
+    found = [d for k, d in enumerate(found) if k not in lost]
+    seen = seen_size(compute_metrics(document, found, Settings(resamples=0)), View(300, 400))
+    assert seen["num_small"] == 180 and seen["num_larger"] == 180  # pictures of 400 x 300, seen as they are
+    assert seen["recall_small"] < 0.65 and seen["recall_larger"] > 0.95
+    first = steps(document, found, more={"seen_size": seen})[0]
     assert first.name == "small objects"
-    assert first.points == pytest.approx(100 * 0.35 * 150 / 360)
-    assert "42% of the objects are under 16 pixels" in first.why
+    # as many points of recall as small ones are found less often, and they are half of the objects
+    assert first.points == pytest.approx(100 * (seen["recall_larger"] - seen["recall_small"]) / 2)
+    assert "50 % of the objects are under 16 pixels" in first.why
 
 
 def test_a_rare_class_that_is_behind():
@@ -172,12 +188,11 @@ def test_a_rare_class_that_is_behind():
     assert first.what == "Label more washer." and "40 objects in the training part" in first.why
 
 
-def test_too_few_pictures_to_tell():
-    document, found, rng = good(images=5)
-    few = [{**d, "score": float(rng.random())} for d in found if rng.random() > 0.1] + [
-        detection(i, k, 350, 100 + 60 * k, 30, 30, 0.4) for i in range(1, 6) for k in (1, 2)
-    ]
-    assert "few pictures" in [s.name for s in steps(document, few)[:2]]
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_too_few_pictures_to_tell(seed):
+    document, found, rng = good(images=5, seed=seed)
+    first = steps(document, [{**d, "score": float(rng.random())} for d in found if rng.random() > 0.05])[0]
+    assert first.name == "few pictures" and first.what.startswith("Label 15 more pictures")  # half as wide: 4 times 5
 
 
 def test_learned_by_heart_by_the_training_pictures_or_the_log():

@@ -375,7 +375,7 @@ def test_folds_say_which_number_to_quote(tmp_path):
     head = Page(write_report(tmp_path).read_text()).sections["headline"]
     for said in (text, head):
         assert "Quote the mean and sd of the folds" in said
-        assert "ranks the scores of different networks together" in said
+        assert "mixes the scores of different networks" in said
     assert "SMALL SET" not in head
 
 

@@ -152,7 +152,7 @@ def _advice(index: Index, view: View, tried: list[dict], proposed: list[dict]) -
         return [f"{text[0]}: nothing to change"]
     text[0] += "; the rest is learned from a single anchor each"
     if proposed:
-        text += ["worth a try, first what brought AP where it was measured:"]
+        text += ["worth a try, in the order of the AP that each brought in our measurements:"]
         text += [f"  {n}. {proposal_text(one)}" for n, one in enumerate(proposed, 1)]
         text.append("reach is not AP: train both ways before you decide")
     else:

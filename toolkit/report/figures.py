@@ -187,7 +187,8 @@ class EvaluationFigures:
         gains = [None if values["gain"] is None else 100 * values["gain"] for values in kinds.values()]
         caption = (
             f"Points of AP50 (of 100) that fixing all errors of one kind alone would give back, {self.of_split}, "
-            "IoU 0.50, all scores (TIDE). The kinds do not add up."
+            "IoU 0.50, all scores (TIDE). They do not add up. In brackets: how many detections over the threshold are "
+            "of the kind, and how many objects are missed at any score."
         )
         return Figure(bar_chart(list(kinds), gains, "points of AP50 given back", texts), caption, *link)
 
@@ -250,7 +251,7 @@ class EvaluationFigures:
 def _gain_text(values: dict) -> str:
     gain = "n/a" if values["gain"] is None else f"{100 * values['gain']:.1f}"
     over = values["num_over_threshold"]
-    return gain + (f"  ({values['num']} at any score)" if over is None else f"  ({over} over threshold)")
+    return f"{gain} ({values['num'] if over is None else over})"
 
 
 def losses(training: Training) -> Figure | None:

@@ -78,6 +78,10 @@ def next_steps(facts: Facts) -> list[Step]:
     return sorted(steps, key=lambda step: -step.points)[:MOST]
 
 
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def _brings(points: float) -> str:
     return f"about {points:.1f} points of AP50"
 
@@ -107,9 +111,9 @@ def _missing_labels(facts: Facts) -> Step | None:
         "missing labels",
         points,
         f"Look at {counted(found['num'], 'place')} in {counted(found['num_images'], 'picture')} where a label may be"
-        " missing, and draw those that are.",
-        f"The detector is confident there and no label is near. They are {share:.0%} of the detections on background, "
-        f"which cost {facts.gain('background'):.1f} points of AP50.",
+        " missing, and draw the missing ones.",
+        f"The detector is confident there and no label is near. They are {percent(share)} of the false "
+        f"detections on background, which cost {facts.gain('background'):.1f} points of AP50 in all.",
         f"up to {points:.1f} points of AP50, if all of them are objects",
         "suspects",
     )
@@ -144,8 +148,8 @@ def _loose_labels(facts: Facts) -> Step | None:
     return Step(
         "loose labels",
         points,
-        f"Look at {counted(found['num'], 'label')} whose box is drawn otherwise than the detector finds it.",
-        f"{tight:.0%} of the boxes found agree with their label by IoU 0.7 or more, these do not. Boxes too far off "
+        f"Look at {counted(found['num'], 'label')} whose box differs from the detector's.",
+        f"{percent(tight)} of the boxes found fit their label with IoU 0.7 or more; these do not. Boxes too far off "
         f"cost {facts.gain('localisation'):.1f} points of AP50.",
         f"up to {points:.1f} points of AP50, and more of AP",
         "suspects",
@@ -159,7 +163,7 @@ def _background(facts: Facts) -> Step | None:
     return Step(
         "background",
         points,
-        "Add pictures without objects that look like what is taken for one.",
+        "Add pictures without objects, of what the detector takes for one.",
         f"{counted(left, 'false detection')} over the threshold where nothing is labelled, besides places that may "
         "lack a label.",
         _brings(points),
@@ -188,16 +192,19 @@ def _confused(facts: Facts) -> Step | None:
 
 
 def _localisation(facts: Facts) -> Step | None:
-    points = facts.own("localisation")
+    loose = _loose_labels(facts)
+    points = facts.own("localisation") - (loose.points if loose else 0)
     anchors = facts.metrics.get("anchors") or {}
     poor = anchors and anchors["covered"] < 0.8
     what = (
         "Fit the anchors or the image size to the objects." if poor else "Train longer or with a larger --image-size."
     )
-    why = f"{counted(facts.over('localisation'), 'detection')} of the right class lie too far off (IoU 0.1 to 0.5)."
+    over = facts.over("localisation")
+    under = facts.metrics["error_kinds"]["kinds"]["localisation"]["num"] - over
+    why = f"{counted(over, 'detection')} over the threshold lie too far off (IoU 0.1 to 0.5), {under} under it."
     if poor:
         what = "Fit the anchors or the image size to the objects."
-        why += f" Only {anchors['covered']:.0%} of the objects have an anchor with IoU 0.5 or more."
+        why += f" Only {percent(anchors['covered'])} of the objects have an anchor with IoU 0.5 or more."
     elif facts.metrics["AP75"] is not None:
         why += f" AP75 is {facts.metrics['AP75']:.3f}, AP50 {facts.metrics['AP50']:.3f}."
     tries = anchors.get("proposals") or [{"flags": ""}]
@@ -210,7 +217,7 @@ def _duplicates(facts: Facts) -> Step | None:
     return Step(
         "duplicates",
         points,
-        "Look for objects that are labelled twice, or in two ways: part of them and the whole.",
+        "Look for objects that are labelled twice, or once as a whole and once in parts.",
         f"{counted(facts.over('duplicate'), 'detection')} over the threshold find an object a second time.",
         _brings(points),
         "errors",
@@ -237,8 +244,8 @@ def _small(facts: Facts) -> Step | None:
         "small objects",
         points,
         "Train with a larger --image-size, or with --tiles on parts of the pictures.",
-        f"{share:.0%} of the objects are under {SMALL} pixels wide as the network sees them: it finds "
-        f"{seen['recall_small']:.0%} of these and {seen['recall_larger']:.0%} of the others.",
+        f"{percent(share)} of the objects are under {SMALL} pixels wide as the network sees them: it finds "
+        f"{percent(seen['recall_small'])} of these and {percent(seen['recall_larger'])} of the others.",
         f"about {points:.1f} points of recall, if small ones were found as often as the others",
         "objects",
     )

@@ -51,7 +51,7 @@ CROPS = (
     (
         "missed",
         "Missed objects",
-        "Labelled objects that no detection over its threshold found, largest first. "
+        "Labelled objects without a detection over the threshold, largest first. "
         "Kinds of error counts as missed only those of them that no score finds.",
     ),
     ("false", "False detections", "Detections over their threshold that are wrong, highest score first."),
@@ -63,8 +63,8 @@ ERROR_MEANING = {
     "both": "wrong class and box too far off",
     "duplicate": "a second detection of an object that was already found",
     "background": "a detection where nothing is labelled",
-    "missed": "an object that no detection found at any score (the pictures of missed objects go by the thresholds and "
-    "show more)",
+    "missed": "an object that no detection finds at any score; the pictures of missed objects go by the thresholds, so "
+    "there are more of them",
 }
 
 

@@ -84,12 +84,12 @@ def counting(metrics: dict) -> list[str]:
     if not 0 < len(found) <= 20:
         return []
     width = max(5, *map(len, found))
-    lines = ["", f"{'class':{width}}  labelled  counted  bias an image  95 % interval     mean absolute error"]
+    lines = ["", f"{'class':{width}}  labelled  counted  bias per image  95 % interval     mean absolute error"]
     for name, one in found.items():
         if one["bias"] is not None:
             ends = one["intervals"]["bias"] if one["intervals"] else None
             interval = f"{ends[0]:+.2f} to {ends[1]:+.2f}" if ends else ""
-            numbers = f"{one['labelled']:8}  {one['counted']:7}  {one['bias']:+13.2f}  {interval:16}"
+            numbers = f"{one['labelled']:8}  {one['counted']:7}  {one['bias']:+14.2f}  {interval:16}"
             lines.append(f"{name:{width}}  {numbers}  {one['mean_absolute_error']:.2f}")
     return lines
 
@@ -106,7 +106,7 @@ def slices(metrics: dict) -> list[str]:
 
 def slice_table(found: dict) -> list[list[str]]:
     """The groups of images as rows of text, the heads first."""
-    heads = [found["by"], "images", "objects", "AP", "95 % interval", "slice - rest", "95 % interval", "p", "answer"]
+    heads = [found["by"], "images", "objects", "AP", "95 % interval", "group - rest", "95 % interval", "p", "answer"]
     rows = []
     for one in found["groups"]:
         ends, apart = one["interval"], one["difference_interval"]
@@ -183,9 +183,7 @@ def seeds_note(compare: dict) -> str:
             "One trained network each: this compares these two, not their recipes. Another seed may decide otherwise; "
             "--compare B1 B2 B3 --seeds A2 A3 compares runs of several seeds."
         )
-    return (
-        f"{runs[0]} and {runs[1]} trained networks: the intervals hold what other images and other seeds would change."
-    )
+    return f"{runs[0]} and {runs[1]} trained networks: the intervals allow for other images and other seeds."
 
 
 def looks(look: dict) -> list[str]:
@@ -343,8 +341,8 @@ def _escape_markdown(text: str) -> str:
 
 
 QUOTE = (
-    "Quote the mean and sd of the folds: how good one network is, trained and evaluated like these. The pooled AP, and "
-    "its interval, ranks the scores of different networks together, so the mean may lie outside."
+    "Quote the mean and sd of the folds: that is how good one network is, trained and evaluated like these. The pooled "
+    "AP mixes the scores of different networks, so it may differ from the mean, and its interval may not hold the mean."
 )
 
 
