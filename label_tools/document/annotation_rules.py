@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document.values import are_numbers, is_number, short, whole
+from label_tools.document.values import are_numbers, is_number, number_in, short, whole
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import RefusedError, check_range, check_sides, cut_by_edge
 from label_tools.text.findings import WARNING
@@ -105,11 +105,17 @@ def _rotation(item: dict) -> float:
     """Degrees by which CVAT turned the box: it exports the box before the turn and the angle beside it."""
     attributes = item.get("attributes")
     angle = attributes.get("rotation", 0) if isinstance(attributes, dict) else 0
+    angle = number_in(angle) if isinstance(angle, str) else angle
     return float(angle) % 360 if is_number(angle) and abs(angle) < 1e6 else 0.0
 
 
 def _box(box: Any, image: dict, remark: Remark, rotation: float, clip: bool) -> tuple[list, bool]:
     """(the box, with `clip` within the image, whether that cut something off). Raises RefusedError."""
+    if isinstance(box, list) and len(box) == 4 and all(isinstance(v, str) for v in box):
+        numbers = [number_in(v) for v in box]
+        if None not in numbers:
+            remark(WARNING, "B49", f"bbox {short(box)} read as numbers")
+            box = numbers
     if not are_numbers(box, 4):
         raise RefusedError("B26", f"bbox {short(box)}, needs four numbers")
     width, height = image["width"], image["height"]

@@ -19,6 +19,14 @@ def whole(value: Any) -> int | None:
     return None
 
 
+def number_in(text: str) -> float | None:
+    """The number that a text is; None: it is none."""
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
+
+
 def is_number(value: Any) -> TypeGuard[int | float]:
     return type(value) in _NUMBERS
 

@@ -26,13 +26,13 @@ import numpy as np
 
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers
 from label_tools.formats.yolo import settled_box
+from label_tools.pictures.image_paths import UPLOADED
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_polygon, from_runs
 from label_tools.text.findings import NOTE, WARNING
 from label_tools.text.strict_json import TextError, loads
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic")
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
 _KINDS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels")
 _PERCENT = 100.0
 
@@ -123,7 +123,7 @@ def _names(texts: list[str], uploaded: object, *, any_ending: bool = False) -> l
         if not path or not (any_ending or path.lower().endswith(_ENDINGS)):
             continue
         name = PurePosixPath(path).name
-        found += [path, name, _UPLOADED.sub("", name)]
+        found += [path, name, UPLOADED.sub("", name)]
     return list(dict.fromkeys(found))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from label_tools.document.values import number_in
 
 WAYS_OUT = {
     "CreateML": "in Roboflow choose the export `COCO`, in another program COCO, YOLO or Pascal VOC",
@@ -11,6 +14,8 @@ WAYS_OUT = {
     "a CSV table of boxes": "choose the export `COCO`, `YOLO` or `Pascal VOC` of the program that wrote it",
     "COCO without objects": "it holds captions, labels of whole images or panoptic segments; see instances_*.json",
     "DOTA": "convert it to YOLO's oriented boxes (class and eight fractions) or to COCO",
+    "KITTI": "convert it to YOLO or COCO with the program that you label with",
+    "MOT": "its tracks are no labels of single pictures; export COCO or `CVAT for video 1.1` where they were drawn",
     "TFRecord": "choose the export `COCO`, `YOLO` or `Pascal VOC` of the program that wrote it",
     "VoTT": "choose its export `Pascal VOC`",
     "VIA 3": "open it in VIA 2, or export it there as COCO",
@@ -56,6 +61,15 @@ def foreign_csv(head: str) -> str | None:
     boxes += [{"x1", "y1", "w", "h"}, {"x", "y", "w", "h"}, {"bbox"}]
     named = {"filename", "image", "image_id", "imageid", "image_name", "image_path", "path", "file"} & columns
     return "a CSV table of boxes" if named and any(b <= columns for b in boxes) else None
+
+
+def foreign_txt(row: Sequence[str]) -> str | None:
+    """The program in WAYS_OUT that writes lines like this one, as words; None: none of them."""
+    if len(row) in (15, 16) and number_in(row[0]) is None and None not in map(number_in, row[1:]):
+        return "KITTI"
+    if len(row) == 1 and len(cells := row[0].split(",")) >= 7 and None not in map(number_in, cells):
+        return "MOT"
+    return None
 
 
 def way_out(program: str, file: str) -> str:

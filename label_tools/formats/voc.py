@@ -33,7 +33,7 @@ from label_tools.shapes.instances import (
     from_box,
     from_polygon,
 )
-from label_tools.text.findings import NOTE, Finding
+from label_tools.text.findings import NOTE, WARNING, Finding
 from label_tools.text.strict_json import TextError
 from label_tools.text.strict_xml import parse_xml
 
@@ -51,16 +51,16 @@ def read_file(path: str, images: ImageFolder, *, one_based: bool = False) -> tup
         tally.skipped["XML files that are not VOC's"] += 1
         tally.findings.append(Finding("B21", NOTE, path, "", f"<{root.tag[:40]}> is not a VOC annotation, skipped"))
         return None, tally
-    return to_record(_described(root, one_based), path, images, tally), tally
+    return to_record(_described(root, one_based, Path(path).stem), path, images, tally), tally
 
 
-def _described(root: ElementTree.Element, one_based: bool) -> Described:
+def _described(root: ElementTree.Element, one_based: bool, stem: str) -> Described:
     name = (root.findtext("filename") or "").strip()
     sides = (("size/width", "imagesize/ncols"), ("size/height", "imagesize/nrows"))
     width, height = (_number(root.findtext(voc) or root.findtext(web)) for voc, web in sides)
-    one = Described([name] if name else [], [], None if width is None or height is None else (width, height))
+    one = Described([name or stem], [], None if width is None or height is None else (width, height))
     if not name:
-        one.refusal = RefusedError("B26", "no <filename>")
+        one.said.append((WARNING, "B26", f'no <filename>; the picture called "{stem}" is taken'))
     for i, element in enumerate(root.iterfind("object")):
         if (element.findtext("deleted") or "").strip() == "1":
             continue

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from label_tools.document.values import number_in
 from label_tools.formats.labelme import check_image_shape
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.shapes.instances import (
@@ -74,7 +75,7 @@ def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> t
         return None, tally
     rows = [(number, line.split()) for number, line in enumerate(lines, start=1) if line.strip()]
     if rows:
-        _refuse_others(rows[0][1], f"{path}, line {rows[0][0]}", classes)
+        _refuse_others([row for _, row in rows], f"{path}, line {rows[0][0]}", classes)
     tally.objects_in += len(rows)
     try:
         images.check_links(image, image)
@@ -97,6 +98,12 @@ def is_detections(row: Sequence[str]) -> bool:
     return (len(row) == 6 and _is_numbers(row)) or track
 
 
+def _is_pose(row: Sequence[str]) -> bool:
+    """Whether every third number behind a box is 0, 1 or 2, and one is 2, which no fraction of an outline is."""
+    seen = [float(v) for v in row[7::3]] if is_labels(row) and len(row) >= 8 and (len(row) - 5) % 3 == 0 else []
+    return 2.0 in seen and set(seen) <= {0.0, 1.0, 2.0}
+
+
 def is_dota(row: Sequence[str]) -> bool:
     """Whether a line is one of DOTA: eight numbers in pixels, a class name, whether it is difficult."""
     return len(row) in (9, 10) and _is_numbers(row[:8]) and not _is_numbers(row[8:9])
@@ -104,27 +111,38 @@ def is_dota(row: Sequence[str]) -> bool:
 
 def is_labels(row: Sequence[str]) -> bool:
     """Whether a line can be one of a YOLO label file."""
-    return len(row) >= 5 and row[0].isdecimal() and _is_numbers(row)
+    return len(row) >= 5 and row[0].removesuffix(".0").isdecimal() and _is_numbers(row)
 
 
 def _is_numbers(texts: Sequence[str]) -> bool:
-    try:
-        return bool([float(t) for t in texts])
-    except ValueError:
-        return False
+    return bool(texts) and None not in map(number_in, texts)
 
 
-def _refuse_others(row: list[str], where: str, classes: Classes) -> None:
+def _refuse_others(rows: list[list[str]], where: str, classes: Classes) -> None:
+    row = rows[0]
     if is_dota(row) or row[0].startswith(("imagesource:", "gsd:")):
         raise InputError(
             f"{where}: a file of DOTA (eight numbers in pixels, a class name), which is not read; "
             f"convert it to YOLO's oriented boxes (class and eight fractions) or to COCO"
         )
-    if is_detections(row) and not classes.key_points:
+    if classes.key_points:
+        return
+    if is_detections(row):
         what = "a confidence" if len(row) == 6 else "a confidence and a track"
         raise InputError(
             f"{where}: {len(row)} numbers, a box and {what}: what a detector found, and no labels; if a person has "
             f"checked them all, cut each line behind its fifth number"
+        )
+    if _is_pose(row):
+        count = (len(row) - 5) // 3
+        raise InputError(
+            f"{where}: a box and {count} key points that are seen or not (0, 1, 2), as of a pose set; "
+            f"`kpt_shape: [{count}, 3]` in data.yaml says so, and the boxes are read"
+        )
+    if all(is_labels(row) and len(row) >= 8 and len(row) % 2 == 0 for row in rows):
+        raise InputError(
+            f"{where}: {len(row)} numbers, an outline and a confidence: what a detector found, and no labels; if a "
+            f"person has checked them all, cut off the last number of each line"
         )
 
 
@@ -141,7 +159,7 @@ def _read_row(row: list[str], number: int, record: ImageRecord, classes: Classes
             raise RefusedError("B26", f"class {row[0]}, needs a whole number from 0 on")
         label = classes.names.get(int(index))
         if label is None:
-            raise InputError(f"{path}, {place}: class {int(index)}, but there are {_known(classes.names)}")
+            raise InputError(f"{path}, {place}: class {int(index)}, but there {_known(classes.names)}")
         place = f'{place} "{label[:60]}"'
         width, height = record.width, record.height
         fractions = values[1:]
@@ -188,6 +206,9 @@ def _numbers(row: list[str]) -> list[float]:
     try:
         values = [float(v) for v in row if "_" not in v]
     except ValueError as error:
+        if len(row) >= 5 and _is_numbers(row[-4:]) and not _is_numbers(row[:1]):
+            text = f'class "{row[0][:40]}" is a name, YOLO needs its number: its line in classes.txt, counted from 0'
+            raise RefusedError("B26", text) from error
         raise RefusedError("B26", f"{' '.join(row)[:60]!r}, needs numbers") from error
     if len(values) != len(row) or len(values) < 5:
         raise RefusedError("B26", f"{' '.join(row)[:60]!r}, needs `class cx cy w h`")
@@ -208,8 +229,8 @@ def read_lines(path: str) -> list[str]:
 
 def _known(names: Mapping[int, str]) -> str:
     if sorted(names) == list(range(len(names))):
-        return f"{counted(len(names), 'class name')}, counted from 0"
-    return f"{counted(len(names), 'class name')}, numbered from {min(names)} to {max(names)} with gaps"
+        return f"{'is' if len(names) == 1 else 'are'} {counted(len(names), 'class name')}, counted from 0"
+    return f"are {counted(len(names), 'class name')}, numbered from {min(names)} to {max(names)} with gaps"
 
 
 def read_classes(source: Path) -> Classes:
@@ -222,13 +243,13 @@ def read_classes(source: Path) -> Classes:
         listed = ", ".join(p.name for p in found)
         raise InputError(f"{source}: {listed} have different `names`; --labels FILE gives the class names")
     path, content = next(iter(found.items()), (None, {}))
-    for name in NAME_FILES:
-        if (source / name).is_file():
-            lines = [line.strip() for line in read_lines(str(source / name))]
-            while lines and not lines[-1]:
-                lines.pop()
-            names, where = dict(enumerate(lines)), source / name
-            break
+    lists = [source / name for name in NAME_FILES if (source / name).is_file()][:1]
+    if lists or (path is None and (lists := _lists_elsewhere(source))):
+        names, where = dict(enumerate(_listed(lists[0]))), lists[0]
+        if other := next((one for one in lists[1:] if _listed(one) != _listed(where)), None):
+            raise InputError(f"{where} and {other} have different class names; --labels FILE gives them")
+    elif path is None and source.parent != source and any("names" in _yaml_top(p) for p in _yaml_files(source.parent)):
+        return read_classes(source.parent)  # one part of a set
     else:
         if path is None and (others := _yaml_files(source)):
             raise InputError(f"{others[0]}: no list `names` in it; --labels FILE gives the class names")
@@ -242,6 +263,17 @@ def read_classes(source: Path) -> Classes:
     splits = {k: content[k].value for k in ("train", "val", "test") if hasattr(content.get(k), "value")}
     key_points = _key_points(content.get("kpt_shape"), path)
     return Classes(checked_names(names, where), key_points, str(path or where), splits)
+
+
+def _lists_elsewhere(source: Path) -> list[Path]:
+    """Lists of class names where some programs put them: data/coin.names of darknet, labels/train/classes.txt of
+    labelImg, classes.txt beside a folder of labels."""
+    below = (*source.glob("*.names"), *source.glob("*/*.names"), *source.glob("**/classes.txt"))
+    return sorted(below) or [p for name in NAME_FILES[:2] if (p := source.parent / name).is_file()]
+
+
+def _listed(path: Path) -> list[str]:
+    return "\n".join(line.strip() for line in read_lines(str(path))).rstrip("\n").split("\n")
 
 
 def _yaml_files(source: Path) -> list[Path]:

@@ -8,6 +8,7 @@ as it is written; then one other file of the image root is taken, with a warning
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ from label_tools.text.messages import counted
 
 Remark = Callable[[str, str, str], None]
 _LABEL_SUFFIXES = (".xml", ".json", ".txt")
+UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
 _SHOWN = 3  # of several pictures that may be meant
 _ADVISED, _COMPARED = 20, 1000  # missing pictures for which a similar name is looked for, among so many
 
@@ -61,14 +63,14 @@ class ImageFolder:
             raise RefusedError("B26", f"imagePath {written!r}, needs the image's file name")
         if "\0" in written:
             raise RefusedError("B31", "imagePath holds a NUL character")
-        path = self._as_written(written, label_folder, remark) or self._guessed(written, label_folder, remark, own)
+        path = self._as_written(written, label_folder, remark, own) or self._guessed(written, label_folder, remark, own)
         self.check_links(path, written)
         return path
 
     def find_any(self, names: Sequence[str], label_folder: str, remark: Remark, own: str = "") -> str:
         """`find` for a picture that may be called by several names, the best first."""
         for name in names:
-            if "\0" not in name and (path := self._as_written(name, label_folder, remark)):
+            if "\0" not in name and (path := self._as_written(name, label_folder, remark, own)):
                 self.check_links(path, name)
                 return path
         first: RefusedError | None = None
@@ -79,7 +81,21 @@ class ImageFolder:
                 first = first or error
         raise first or RefusedError("B26", "names no image")
 
-    def _as_written(self, written: str, label_folder: str, remark: Remark) -> str:
+    def _unless_renamed(self, path: str, written: str, label_folder: str, remark: Remark, own: str) -> str:
+        """`path`, the picture that is written, or the one beside it that is called as the label file is, where `path`
+        has a label file of its own: both were renamed together, and the name inside is from before."""
+        stem = os.path.splitext(own)[0]
+        folder, name = os.path.split(path)
+        named, suffix = os.path.splitext(name)
+        if not own or stem in (named, name) or not os.path.isfile(mine := os.path.join(folder, stem + suffix)):
+            return path
+        if not self._is_of_another(tuple(path[len(self._inside) :].split(os.sep)), label_folder, own):
+            return path
+        text = f'image "{written}" has a label file of its own'
+        remark(WARNING, "B32", f'{text}; "{self.file_name(mine)}" taken instead')
+        return mine
+
+    def _as_written(self, written: str, label_folder: str, remark: Remark, own: str) -> str:
         """The picture at the path that is written, or ""."""
         for text in (written, PureWindowsPath(written).as_posix()) if "\\" in written else (written,):
             for folder in dict.fromkeys((label_folder, self.root)):
@@ -92,7 +108,7 @@ class ImageFolder:
                     remark(WARNING, "B29", f'backslashes in "{written}" read as slashes')
                 if folder != label_folder and (label_folder + os.sep).startswith(self._inside):
                     self._say_taken("B32", written, path, remark)  # it should lie beside the label file
-                return path
+                return self._unless_renamed(path, written, label_folder, remark, own)
         return ""
 
     def _guessed(self, written: str, label_folder: str, remark: Remark, own: str) -> str:
@@ -124,7 +140,7 @@ class ImageFolder:
                 return path
         looked = f"among the {counted(len(self._everything()), 'image')} of {self.root}"
         text = f"{_why(code, written)}; looked {'beside the label file and ' * bool(own)}{looked}"
-        raise RefusedError(code, text, self._advice(name.name, own))
+        raise RefusedError(code, text, self._advice(name.name, label_folder, own))
 
     def _candidates(self, name: _Name, near: tuple[str, ...], own: str) -> Iterator[list[Entry]]:
         index = self._everything()
@@ -139,6 +155,8 @@ class ImageFolder:
             yield mine
         stem, suffix = os.path.splitext(name.name)
         yield mine + (index.of_stem(stem) if not suffix[1:].isdigit() else [])
+        if bare := UPLOADED.sub("", stem):
+            yield index.of_stem(bare) if bare != stem else []
 
     def _is_of_another(self, entry: Entry, label_folder: str, own: str) -> bool:
         """Whether a picture has a label file of its own, beside it or in a mirrored folder, that is not this one."""
@@ -153,12 +171,19 @@ class ImageFolder:
     def _say_taken(self, code: str, written: str, path: str, remark: Remark) -> None:
         remark(WARNING, code, f'{_why(code, written)}; "{self.file_name(path)}" taken instead')
 
-    def _advice(self, name: str, own: str) -> str:
+    def _advice(self, name: str, label_folder: str, own: str) -> str:
         close: list[str] = []
         if self._advised < _ADVISED:
             self._advised += 1
-            paths = {entry[-1]: "/".join(entry) for entry in islice(sorted(self._everything().entries), _COMPARED)}
-            close = [paths[found] for found in get_close_matches(name, paths, n=1, cutoff=0.75)]
+            ending = name.lower().endswith(SUFFIXES)
+            entries = islice(sorted(self._everything().entries), _COMPARED)
+            paths = {e[-1] if ending else os.path.splitext(e[-1])[0]: "/".join(e) for e in entries}
+            alike = get_close_matches(name, paths, n=3, cutoff=0.75)
+            close = [
+                paths[found]
+                for found in alike
+                if not self._is_of_another(tuple(paths[found].split("/")), label_folder, own)
+            ]
         meant = f'"{close[0]}" lies here, is it meant? Else ' if close else ""
         delete = ", or delete the label file" * bool(own)
         return f"{meant}restore it, or name the folder that holds it with --image-root{delete}"

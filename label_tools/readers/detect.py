@@ -36,6 +36,7 @@ TITLES = {
     "via": "VIA",
     "unity": "Unity Perception",
 }
+_ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz")
 _RECORDS = (".tfrecord", ".tfrecords", ".record")
 _ENDINGS = (".json", ".ndjson", ".xml", ".csv", ".txt", *_RECORDS)
 _SAMPLE = 24  # files of one ending that are looked into
@@ -63,6 +64,8 @@ def detect(source: str | os.PathLike) -> Detected:
     """The program that wrote `source`, a file or a folder. Raises InputError: none, several, one that is not read."""
     source = Path(source)
     if source.is_file():
+        if source.suffix.lower() in _ARCHIVES:
+            raise InputError(f"{source}: is an archive; unpack it into a folder, and convert that")
         kind, why = _kind_of(str(source))
         return _choose({kind: [(source, why)]} if kind else {}, source)
     if not source.is_dir():
@@ -100,6 +103,8 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         return masks
     if broken := found.get("broken"):
         raise InputError(f"{broken[0][1]}; and no labels of a program that is known in {source}")
+    if source.is_dir() and (packed := [name for _, name in walk(source, _ARCHIVES)]):
+        raise InputError(f"{source}: no labels, but {packed[0]}, an archive; unpack it and convert what is in it")
     known = ", ".join(TITLES.values())
     raise InputError(f"{source}: no labels of a program that is known: {known}")
 
@@ -184,7 +189,9 @@ def _kind_of_txt(path: str) -> tuple[str, str]:
         row = next((line.split() for line in file if line.strip()), [])
     if yolo.is_dota(row) or (row and row[0].startswith(("imagesource:", "gsd:"))):
         return "DOTA", ""
-    if yolo.is_labels(row):
+    if program := unsupported.foreign_txt(row):
+        return program, ""
+    if yolo.is_labels(row) or (len(row) == 5 and yolo.is_labels(["0", *row[1:]])):  # a class by its name: said later
         return "yolo", f"lines of a class and {len(row) - 1} fractions"
     return "", ""
 

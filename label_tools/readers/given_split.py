@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
+from label_tools.pictures.images import SUFFIXES
 from label_tools.shapes.instances import ImageRecord
 from label_tools.text.errors import InputError
 
 PARTS = ("train", "val", "test")
 _NAME = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:\d{4})?")
 _FILE = re.compile(rf"(?:^|[_-]){_NAME.pattern}$")
-_LISTS = ("ImageSets/Main", "ImageSets", "ImageSets/Segmentation")
+_LISTS = ("ImageSets/Main", "ImageSets", "ImageSets/Segmentation", ".", "data")
 
 
 def part_named(name: str) -> str | None:
@@ -26,12 +27,13 @@ def given_parts(source: Path, records: Iterable[ImageRecord]) -> dict[str, list[
     """{"train": its images, ...} of the set's own split, in the order of PARTS; {} where it has none.
 
     An image belongs to the part whose name a folder on its path has, or the COCO file that names it; else to the one
-    whose list in ImageSets has it. It is a split where every image has its part and there are two parts or more.
+    whose list has it (ImageSets/Main/train.txt, train.txt). It is a split where every image has its part and there are
+    two parts or more.
     """
     lists = _lists(source)
     parts: dict[str, list[ImageRecord]] = {name: [] for name in PARTS}
     for record in records:
-        part = _of_folders(record, source) or lists.get(PurePath(record.file_name).stem)
+        part = _of_folders(record, source) or lists.get(_stem(record.file_name))
         if part is None:
             return {}
         parts[part].append(record)
@@ -71,20 +73,27 @@ def _of_folders(record: ImageRecord, source: Path) -> str | None:
     return part_of_file(file, source) if file.suffix.lower() == ".json" else part_of_file(file.parent / "x", source)
 
 
+def _stem(path: str) -> str:
+    name = PurePosixPath(path.replace("\\", "/")).name
+    return os.path.splitext(name)[0] if name.lower().endswith(SUFFIXES) else name
+
+
 def _lists(source: Path) -> dict[str, str]:
-    """Stem of an image -> its part, by Pascal VOC's lists. A stem in two parts has none."""
+    """Stem of an image -> its part, by Pascal VOC's lists, or those of YOLO and darknet, which have a path a line. A
+    stem in two parts has none."""
     part_of: dict[str, str] = {}
     for folder in _LISTS:
-        for part in PARTS:
-            file = source / folder / f"{part}.txt"
-            if not file.is_file():
+        for file in sorted((source / folder).glob("*.txt")):
+            part = part_named(file.stem)
+            if part is None:
                 continue
             try:
                 lines = file.read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 raise InputError(f"{file}: cannot be read: {error}") from error
             for line in lines:
-                stem = line.split()[0] if line.split() else ""
+                stem = line.strip() if line.strip().lower().endswith(SUFFIXES) else line.partition(" ")[0].strip()
+                stem = _stem(stem)
                 if stem and part_of.setdefault(stem, part) != part:
                     part_of[stem] = ""
         if part_of:

@@ -123,7 +123,7 @@ def _found_image(labels: str, finder: ImageFolder, labelled: Collection[str], ta
     def remark(level: str, code: str, text: str) -> None:
         said.append(Finding(code, level, labels, "", text))
 
-    text = "no image of this name"
+    text, fix = "no image of this name", "restore the image or delete the file"
     folder, name = os.path.split(os.path.abspath(labels))
     try:
         path = finder.find(os.path.splitext(name)[0], folder, remark, name)
@@ -132,8 +132,9 @@ def _found_image(labels: str, finder: ImageFolder, labelled: Collection[str], ta
             return path
     except RefusedError as error:
         text = error.text if "files may be meant" in error.text else text
+        fix = f"{error.fix.partition('? Else ')[0]}? Else {fix}" if "is it meant?" in error.fix else fix
     tally.skipped["label files without an image"] += 1
-    tally.findings.append(Finding("B32", ERROR, labels, "", text, "restore the image or delete the file"))
+    tally.findings.append(Finding("B32", ERROR, labels, "", text, fix))
     return None
 
 

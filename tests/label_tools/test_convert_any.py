@@ -109,6 +109,16 @@ def test_pascal_vocs_lists(tmp_path):
     assert given_parts(tmp_path, records("a.jpg", "b.jpg", "c.jpg")) == {}  # c is in both
 
 
+@pytest.mark.parametrize(("train", "val"), [("train.txt", "val.txt"), ("data/train.txt", "data/valid.txt")])
+def test_lists_of_yolo_and_darknet(tmp_path, train, val):
+    """A path a line, from wherever they were trained: the names count."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / train).write_text("./images/a.jpg\n/home/me/x/b 1.jpg\n")
+    (tmp_path / val).write_text("data\\images\\c.2.jpg\n")
+    parts = given_parts(tmp_path, records("a.jpg", "b 1.jpg", "c.2.jpg"))
+    assert {part: len(some) for part, some in parts.items()} == {"train": 2, "val": 1}
+
+
 def test_a_split_set_gives_its_parts(tmp_path, capsys):
     for part, name in (("train", "a"), ("valid", "b"), ("test", "c")):
         picture(tmp_path / "set" / part / "images" / f"{name}.jpg")
@@ -165,7 +175,7 @@ def test_a_file_of_somebody_is_not_replaced(tmp_path, capsys):
         ("pennfudan", 0, {"annotations": (170, 423), "all": 423}),
         # two label files of images that are not among the 128; a missing label file is an image without labels
         ("coco128/object_detection", 1, {"train": (126, None), "val": (128, None), "all": 1827}),
-        ("coco128/instance_segmentation", 1, {"train": (100, None), "val": (100, None), "all": 1457}),
+        ("coco128/instance_segmentation", 0, {"train": (100, None), "val": (100, None), "all": 1458}),
     ],
 )
 def test_real_sets_by_their_folder_alone(tmp_path, monkeypatch, name, code, counts):

@@ -64,6 +64,9 @@ def test_each_by_what_is_in_it(tmp_path, name, text, found):
         ("annotations/captions_val.json", json.dumps({**COCO, "annotations": [{"caption": "a cat"}]}), "captions"),
         ("panoptic.json", json.dumps({**COCO, "annotations": [{"segments_info": []}]}), "panoptic"),
         ("d.json", json.dumps([annotation(score=0.5)]), "detector found"),
+        ("label_2/000001.txt", "Car 0.00 0 -1.6 10 8 40 36 1.6 1.7 3.6 -0.6 1.7 46.7 -1.6\n", "KITTI.*COCO"),
+        ("gt/gt.txt", "1,1,10,8,30,28,1,1,1\n", "MOT.*COCO"),
+        ("export.zip", "PK", "an archive; unpack it"),
         ("notes.csv", "who,when\n", "no labels of a program that is known"),
     ],
 )

@@ -28,6 +28,21 @@ def refused(root: Path, written: str, own: str = "", folder: Path | None = None)
     return caught.value
 
 
+@pytest.mark.parametrize("ending", [".xml", ".json"])
+@pytest.mark.parametrize(("photos", "labels"), [(".", "."), ("JPEGImages", "Annotations")])
+def test_pictures_and_label_files_that_were_renamed_together(tmp_path, photos, labels, ending):
+    """1 was called 2, 2 was 3, 3 was 1: the names inside are from before, and every one of them lies here."""
+    (tmp_path / labels).mkdir(exist_ok=True)
+    for number in "123":
+        picture(tmp_path / photos / f"{number}.jpg")
+        (tmp_path / labels / f"{number}{ending}").write_text("")
+    for number, inside in zip("123", "231"):
+        path, said = find(tmp_path / photos, f"{inside}.jpg", f"{number}{ending}", tmp_path / labels)
+        assert path == f"{number}.jpg" and f'"{inside}.jpg" has a label file of its own' in said[0]
+    (tmp_path / labels / f"2{ending}").unlink()  # now 2.jpg has none, and its name is believed
+    assert find(tmp_path / photos, "2.jpg", f"1{ending}", tmp_path / labels)[0] == "2.jpg"
+
+
 def pictures(root: Path, *names: str) -> Path:
     for name in names:
         picture(root / name)
@@ -53,6 +68,8 @@ def pictures(root: Path, *names: str) -> Path:
         ("demo.jpg", "Hello.jpg", "demo.json"),
         ("a.jpg", "zzz.png", "a.jpg.txt"),
         ("x/a.jpg", "000012.xml", "a.xml"),
+        ("a.jpg", "1a2b3c4d-a", "1a2b3c4d-a.xml"),  # Label Studio's exports
+        ("a.jpg", "1a2b3c4d-a.jpg", "1a2b3c4d-a.json"),
     ],
 )
 def test_the_only_picture_that_can_be_meant_is_taken_and_said(tmp_path, lies, written, own):

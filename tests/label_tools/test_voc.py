@@ -101,3 +101,11 @@ def test_a_box_that_cvat_turned(tmp_path):
     assert instances(tmp_path, xml)[0].bbox == pytest.approx((28, 14, 4, 20))
     (said,) = convert_voc(tmp_path).findings
     assert (said.code, said.level) == ("B57", "note") and said.text.startswith("turned by 90 degrees")
+
+
+def test_without_a_filename_the_label_files_own_name_counts(tmp_path):
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "a.xml").write_text(VOC.format("", 1, 2, 9, 8))
+    conversion = convert_voc(tmp_path)
+    assert [r.file_name for r in conversion.records] == ["a.jpg"]
+    assert any("no <filename>" in f.text for f in conversion.findings)

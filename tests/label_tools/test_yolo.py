@@ -196,11 +196,46 @@ def test_an_oriented_box_is_its_outline(tmp_path):
         ("0 .5 .5 .25 .5 .93 12", "a confidence and a track"),
         ("12 12 30 12 30 30 12 30 ship 0", "DOTA"),
         ("imagesource:GoogleEarth", "DOTA"),
+        ("0 .1 .1 .5 .1 .5 .5 .91", "an outline and a confidence"),
+        ("0 .1 .1 .5 .1 .5 .5 .1 .5 .91", "an outline and a confidence"),
+        ("0 .5 .5 .2 .2 .4 .4 2 .6 .6 0", r"2 key points .* `kpt_shape: \[2, 3\]` in data.yaml"),
     ],
 )
 def test_what_is_no_label_file_is_refused_by_name(tmp_path, line, text):
     with pytest.raises(InputError, match=text):
         convert_yolo(folder(tmp_path, line + "\n"))
+
+
+@pytest.mark.parametrize(
+    "place", ["labels/train/classes.txt", "coin.names", "data/coin.names", "../classes.txt", "../obj.names"]
+)
+def test_where_programs_put_the_names(tmp_path, place):
+    """labelImg beside the labels, darknet in data/, and above one part of a set."""
+    source = folder(tmp_path / "set", "1.0 0.5 0.5 0.25 0.5\n", where="labels/train/a.txt")  # some write 1.0
+    (source / place).parent.mkdir(exist_ok=True)
+    (source / "classes.txt").rename(source / place)
+    (one,) = convert_yolo(source, strict=True).records[0].instances
+    assert one.label == "dog"
+
+
+def test_the_yaml_above_one_part_of_a_set(tmp_path):
+    source = folder(tmp_path / "train", BOX)
+    (source / "classes.txt").unlink()
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]")
+    assert len(convert_yolo(source, strict=True).records) == 1
+
+
+def test_lists_of_names_that_differ(tmp_path):
+    source = folder(tmp_path, BOX)
+    (source / "classes.txt").rename(source / "labels" / "a.names")
+    (source / "b.names").write_text("dog\n")
+    with pytest.raises(InputError, match=r"b\.names and .*a\.names have different class names"):
+        convert_yolo(source)
+
+
+def test_a_class_by_its_name(tmp_path):
+    (finding,) = convert_yolo(folder(tmp_path, "cat .5 .5 .25 .5\n")).tally.findings
+    assert 'class "cat" is a name, YOLO needs its number' in finding.text
 
 
 def test_a_label_file_without_its_image(tmp_path):
@@ -220,6 +255,9 @@ def test_a_label_file_whose_picture_is_called_a_little_differently(tmp_path):
     (tmp_path / "classes.txt").write_text("cat\n")
     conversion = convert_yolo(tmp_path)
     assert len(conversion.records) == 5
+    assert not any("is it meant" in f.fix for f in conversion.findings)  # own.jpg has its labels
+    picture(tmp_path / "images" / "gone2.jpg")
+    assert any('"gone2.jpg" lies here, is it meant?' in f.fix for f in convert_yolo(tmp_path).findings)
     lost = sorted(f.file.rpartition("/")[2] for f in conversion.findings if f.level == "error")
     assert lost == ["OWN.jpg.txt", "gone.txt"]
     assert sum("taken instead" in f.text for f in conversion.findings) == 3  # d.jpg is its own name

@@ -118,6 +118,37 @@ def test_the_file_of_predict(tmp_path):
         read_detections(path)
 
 
+def test_lists_in_a_table_and_documents_with_scores(tmp_path):
+    """MMDetection, FiftyOne and others write a COCO document whose annotations have scores, with ids of its own."""
+    document, path = made(), Path(tmp_path / "detections.json")
+    images = [{**image, "id": image["id"] + 70} for image in document["images"]]
+    classes = [{"id": 9 - c["id"], "name": c["name"]} for c in document["categories"]]
+    found = [{**d, "image_id": d["image_id"] + 70, "category_id": 9 - d["category_id"]} for d in perfect(document)]
+    for content in (
+        {"images": images, "categories": classes, "annotations": found},
+        {"predictions": perfect(document), "model": "x"},
+    ):
+        path.write_text(json.dumps(content))
+        assert coco_metrics(document, read_detections(path))["AP"] == 1.0
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="this is an annotations file"):
+        read_detections(path)
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (lambda x, y, w, h: [x, y, x + w, y + h], "the corners [x1, y1, x2, y2]"),
+        (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], "centre and size [cx, cy, width, height]"),
+    ],
+)
+def test_boxes_written_in_another_way_get_a_hint(read, said):
+    document = made()
+    found = [{**d, "bbox": read(*d["bbox"])} for d in perfect(document)]
+    warnings = compute_metrics(document, found).metrics["warnings"]
+    assert any(f"with bbox as {said} it would be 1.000" in line for line in warnings)
+
+
 def test_a_further_model_is_matched_when_ids_are_texts(tmp_path):
     document, found = made(), perfect(made())
     for one in [*document["images"], *document["categories"]]:

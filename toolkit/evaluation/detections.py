@@ -8,7 +8,7 @@ from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from label_tools.text.own_folders import check_whole
 from label_tools.text.strict_json import loads
-from toolkit.evaluation.foreign_detections import of_predict
+from toolkit.evaluation.foreign_detections import of_document, of_predict
 from toolkit.prediction.open_detector import open_detector
 from toolkit.prediction.stream import detect_document
 
@@ -24,6 +24,8 @@ def read_detections(path: Path) -> list:
     found = loads(content, str(path))
     if isinstance(found, dict) and isinstance(found.get("images"), list) and "score_thresholds" in found:
         return of_predict(found, str(path))
+    if isinstance(found, dict) and (theirs := of_document(found)) is not None:
+        return theirs
     if not isinstance(found, list):
         hint = "; this is an annotations file" if isinstance(found, dict) and "images" in found else ""
         raise InputError(f"{path}: found an object at the top, needs a list of COCO results{hint}")

@@ -16,6 +16,7 @@ from label_tools.document.coco_reader import Examined, key_of
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 
+LISTS = ("predictions", "detections", "results", "annotations")
 CLASS_KEYS = ("category_name", "label", "class_name", "class", "name")
 WORTH_A_HINT = 0.1  # AP under which other class numbers are tried
 
@@ -135,10 +136,32 @@ def of_predict(content: dict, where: str) -> list[dict]:
     return results
 
 
+def of_document(content: dict) -> list[dict] | None:
+    """A COCO document whose annotations have a score, as MMDetection's and FiftyOne's exports, as results that name
+    image and class; the list under the one key that holds one; None: neither."""
+    images, classes, marked = (content.get(key) for key in ("images", "categories", "annotations"))
+    if isinstance(images, list) and isinstance(classes, list) and isinstance(marked, list):
+        if not marked or not all(isinstance(a, dict) and "score" in a for a in marked):
+            return None
+        files = {key_of(i.get("id")): i.get("file_name") for i in images if isinstance(i, dict)}
+        names = {key_of(c.get("id")): c.get("name") for c in classes if isinstance(c, dict)}
+        return [
+            {
+                **a,
+                "file_name": files.get(key_of(a.get("image_id"))),
+                "category_name": names.get(key_of(a.get("category_id"))),
+            }
+            for a in marked
+        ]
+    lists = [value for key, value in content.items() if key in LISTS and isinstance(value, list)]
+    return lists[0] if len(lists) == 1 else None
+
+
 def numbering_hint(
     document: dict, detections: list[dict], ap: float | None, ap_of: Callable[[list], float | None]
 ) -> str:
-    """A line where classes one higher or lower, or images by the number in their names, give a far better AP, or ""."""
+    """A line where classes one higher or lower, images by the number in their names, or boxes written in another way
+    give a far better AP, or ""."""
     if ap is None or ap >= WORTH_A_HINT or not detections:
         return ""
     order = sorted(category["id"] for category in document["categories"])
@@ -150,12 +173,31 @@ def numbering_hint(
     numbers = _by_number(document["images"])
     if any(number != image for number, image in numbers.items()):
         renumbered["with image_id as the number in file_name"] = ("image_id", numbers)
-    for how, (key, other) in renumbered.items():
-        changed = [{**d, key: other[d[key]]} for d in detections if d[key] in other]
-        better = ap_of(changed) if changed else None
+    others = {
+        f"{how} it would be": [{**d, key: other[d[key]]} for d in detections if d[key] in other]
+        for how, (key, other) in renumbered.items()
+    }
+    for how, read in _OTHER_BOXES.items():
+        boxes = [read(*d["bbox"]) for d in detections]
+        others[f"with bbox as {how} it would be"] = [
+            {**d, "bbox": box} for d, box in zip(detections, boxes) if min(box[2:]) > 0
+        ]
+    for how, changed in others.items():
+        try:
+            better = ap_of(changed) if changed else None
+        except InputError:  # what is left of them by numbers looks like boxes of another kind
+            continue
         if better is not None and better > ap + WORTH_A_HINT:
-            return f"AP {ap:.3f}; {how} it would be {better:.3f}: are the detections numbered in another way?"
+            return (
+                f"AP {ap:.3f}; {how} {better:.3f}: are the detections numbered, or their boxes written, in another way?"
+            )
     return ""
+
+
+_OTHER_BOXES: dict[str, Callable[..., list[float]]] = {
+    "the corners [x1, y1, x2, y2]": lambda x1, y1, x2, y2: [x1, y1, x2 - x1, y2 - y1],
+    "centre and size [cx, cy, width, height]": lambda cx, cy, w, h: [cx - w / 2, cy - h / 2, w, h],
+}
 
 
 def _by_number(images: list[dict]) -> dict[int, int]:
