@@ -196,7 +196,8 @@ MODEL_RECIPES: dict[str, dict[str, Any]] = {
 # Where few epochs of many images are enough: epochs for about so many images seen in all, between two limits.
 IMAGES_SEEN: dict[str, int] = {"fasterrcnn_efficientnet_lite0_fpn": 960, "maskrcnn_efficientnet_lite0_fpn": 960}
 FEWEST_EPOCHS, MOST_EPOCHS = 6, 60
-EVALUATIONS = 12  # about so many: after each of 60 epochs of ten images they take longer than the training
+EVALUATIONS = {"maskrcnn_efficientnet_lite0_fpn": 3}  # about so many, else MOST_EVALUATIONS: masks take longer
+MOST_EVALUATIONS = 12  # after each of 60 epochs of ten images they take longer than the training
 
 QUICK = "quick"  # a preset by name alone: the body frozen and its maps kept, a minute on a CPU with a compact network
 QUICK_SEEN, QUICK_MOST_EPOCHS, QUICK_EVALUATIONS = 1920, 192, 3
@@ -228,7 +229,7 @@ def model_recipe(name: str, num_images: int, asked: Collection[str] = ()) -> dic
     recipe = dict(MODEL_RECIPES.get(name, {}))
     if name in IMAGES_SEEN:
         recipe["epochs"] = min(max(round(IMAGES_SEEN[name] / max(num_images, 1)), FEWEST_EPOCHS), MOST_EPOCHS)
-        recipe["eval_every"] = max(1, recipe["epochs"] // EVALUATIONS)
+        recipe["eval_every"] = max(1, recipe["epochs"] // EVALUATIONS.get(name, MOST_EVALUATIONS))
         if 0 < num_images <= QUICK_FROM_ITSELF and not {"trainable_layers", "cached_views", "norm"} & set(asked):
             recipe |= quick(num_images)
     return recipe
