@@ -20,7 +20,7 @@ from toolkit.config import Model
 from toolkit.data import outlines, pasting, transforms
 from toolkit.data.dataset import DetectionDataset, coco_results, index_of, with_outlines
 from toolkit.evaluation.compute import coco_metrics
-from toolkit.networks import builder, registry
+from toolkit.networks import builder, kept_maps, registry
 from toolkit.training import engine, out_of_memory
 
 SIZES = {"min_size": 64, "max_size": 96}
@@ -244,6 +244,28 @@ def test_detected_masks_are_those_that_torchvision_pastes():
         assert one["segmentation"]["size"] == [75, 110]
         decoded = rle.decode(rle.to_runs(one["segmentation"]), 75, 110)
         assert (decoded == (mask[0] > 0.5).numpy()).all()
+
+
+def test_kept_maps_give_the_losses_of_the_network():
+    model, *_ = a_network()
+    model.train()
+    images, targets, _ = a_batch()
+    losses = []
+    for kept in (False, True):
+        torch.manual_seed(5)
+        given = [{**t, "image_id": 1} for t in copy.deepcopy(targets)]
+        if kept:
+            views = [kept_maps.seen_by(model, image, target) for image, target in zip(images, given)]
+            assert all("masks" not in view.target for view in views)
+            torch.manual_seed(5)
+            losses.append(kept_maps.losses_of(model, views))
+        else:
+            losses.append(model(copy.deepcopy(images), given))
+    assert set(losses[0]) == set(losses[1]) and engine.MASK_LOSS in losses[1]
+    for name, value in losses[0].items():
+        assert losses[1][name].item() == pytest.approx(value.item(), rel=0.02, abs=0.002), (
+            name
+        )  # kept in half precision
 
 
 @pytest.mark.parametrize("box", [[-5.0, -4.0, 20.0, 18.0], [40.0, 30.0, 70.0, 60.0], [3.2, 4.7, 3.9, 5.1]])

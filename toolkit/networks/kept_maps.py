@@ -9,10 +9,14 @@ import torch
 from torch.nn import functional
 from torchvision.models.detection.image_list import ImageList
 
+from toolkit.data.outlines import pack
+from toolkit.networks.mask_branch import with_masks
+
 
 @dataclass(frozen=True)
 class Seen:
-    """A view as the network sees it: padded size, size without padding, maps [C,h,w] by level, target in its pixels."""
+    """A view as the network sees it: padded size, size without padding, maps [C,h,w] by level, target in its pixels,
+    its masks packed eight to a byte."""
 
     padded: tuple[int, int]
     size: tuple[int, int]
@@ -32,11 +36,15 @@ def seen_by(model: Any, image: torch.Tensor, target: dict[str, Any]) -> Seen:
         hook.remove()
     height, width = seen.tensors.shape[-2:]
     maps = {name: value[0].half() for name, value in given[0].items()}
-    return Seen((height, width), seen.image_sizes[0], maps, resized[0])
+    target = dict(resized[0])
+    if (masks := target.pop("masks", None)) is not None:
+        packed = pack(list(masks.cpu().numpy().astype(bool)), *seen.image_sizes[0])
+        target["packed_masks"] = torch.from_numpy(packed).to(masks.device)
+    return Seen((height, width), seen.image_sizes[0], maps, target)
 
 
 def losses_of(model: Any, batch: list[Seen]) -> dict[str, torch.Tensor]:
-    """The detector's four losses from kept maps, smaller ones padded with zeros, as torchvision pads images."""
+    """The detector's losses from kept maps, smaller ones padded with zeros, as torchvision pads images."""
     height, width = (max(seen.padded[side] for seen in batch) for side in (0, 1))
     maps = {}
     for name in batch[0].maps:
@@ -45,7 +53,7 @@ def losses_of(model: Any, batch: list[Seen]) -> dict[str, torch.Tensor]:
     levels = model.backbone.fpn(maps)
     shape = torch.zeros(1, device=maps[name].device).expand(len(batch), 3, height, width)
     images = ImageList(shape, [seen.size for seen in batch])  # of which RPN and heads ask sizes alone
-    targets = [seen.target for seen in batch]
+    targets = [with_masks(seen.target, seen.size) for seen in batch]
     proposals, of_rpn = model.rpn(images, levels, targets)
     _, of_heads = model.roi_heads(levels, proposals, images.image_sizes, targets)
     return {**of_heads, **of_rpn}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -52,6 +53,15 @@ class CoarseProposals(RegionProposalNetwork):
         return super().forward(images, {name: value for name, value in features.items() if name != FINE}, targets)
 
 
+def with_masks(target: dict[str, Any], size: Sequence[int]) -> dict[str, Any]:
+    """A target whose "packed_masks", where it has them, are "masks" [N,H,W] uint8. size: (H, W)."""
+    target = dict(target)
+    if (packed := target.pop("packed_masks", None)) is not None:
+        masks = [unpack(packed, number) for number in range(len(target["boxes"]))]
+        target["masks"] = torch.stack(masks) if masks else packed.new_zeros((0, *size))
+    return target
+
+
 class MaskTransform(GeneralizedRCNNTransform):
     """torchvision's resize for targets with `packed_masks`, and detections whose masks stay in their boxes.
 
@@ -66,8 +76,7 @@ class MaskTransform(GeneralizedRCNNTransform):
             size = tuple(image.shape[-2:])
             if len(packed):
                 packed = functional.interpolate(packed[None], size=size, mode="nearest")[0]
-            masks = [unpack(packed, number) for number in range(len(target["boxes"]))]
-            target["masks"] = torch.stack(masks) if masks else image.new_zeros((0, *size), dtype=torch.uint8)
+            target = with_masks({**target, "packed_masks": packed}, size)
         return image, target
 
     def postprocess(
