@@ -21,7 +21,8 @@ def other_format(bbox: np.ndarray, size: np.ndarray) -> tuple[str, str] | None:
     which honest boxes hardly ever are, and a quarter leave their image.
     """
     known = (size > 0).all(1) & np.isfinite(bbox).all(1)
-    bbox, size = bbox[known], size[known]
+    if not known.all():
+        bbox, size = bbox[known], size[known]
     if not len(bbox):
         return None
     boxes = counted(len(bbox), "box", "boxes")

@@ -22,9 +22,12 @@ import logging
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from label_tools.document import large_file
 from label_tools.document.coco_reader import Size, normalise
 from label_tools.document.values import is_number, short
 from label_tools.text import links
@@ -85,7 +88,8 @@ def read_raw(path: str | os.PathLike) -> Document:
     path = Path(path)
     check_settled(path)
     try:
-        data = path.read_bytes()
+        document = _in_pieces(path)
+        data = b"" if document else path.read_bytes()
     except FileNotFoundError as error:
         needed = "a COCO file (`frcnn convert` makes one)"
         raise InputError(f"{path}: no such file, {needed} is needed{near_paths(path)}") from error
@@ -93,14 +97,27 @@ def read_raw(path: str | os.PathLike) -> Document:
         raise InputError(f"{path}: is a folder, a COCO file is needed") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    with collector_paused():
-        document = loads(data, os.fspath(path))
+    if document is None:
+        with collector_paused():
+            document = loads(data, os.fspath(path))
     if not isinstance(document, dict):
         raise InputError(f"{path}: a JSON {type(document).__name__} at the top, a COCO file is an object")
     for key in ("images", "annotations", "categories"):
         if not isinstance(document.get(key), list):
             raise InputError(f'{path}: no list "{key}"; a COCO file has images, annotations and categories')
     return document
+
+
+def _in_pieces(path: Path) -> Document | None:
+    """The object in a large file; None where it must be read as a whole. Raises OSError."""
+    with collector_paused(), suppress(large_file.NotInPiecesError), large_file.opened(path) as sections:
+        if sections is not None:
+            lists = [key for key in sections.places if key in ("images", "annotations")]
+            return {
+                key: list(chain.from_iterable(sections.pieces(key))) if key in lists else sections.value(key)
+                for key in sections.places
+            }
+    return None
 
 
 def file_of(path: str | os.PathLike) -> Path:

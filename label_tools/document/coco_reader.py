@@ -7,6 +7,7 @@ The document that was given is left as it was.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -285,7 +286,7 @@ def _box_format(items: list, images: dict[Any, dict]) -> tuple[str, str] | None:
         if size is not None and are_numbers(box, 4) and min(box) > -1e300 and max(box) < 1e300:
             boxes.append(box)
             sizes.append(size)
-    return other_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, float).reshape(-1, 2))
+    return other_format(np.array(boxes, float).reshape(-1, 4), np.array(sizes, np.int32).reshape(-1, 2))
 
 
 def _say_crowds(annotations: list[dict], found: Examined) -> None:
@@ -311,6 +312,51 @@ def _is_plain(item: Any, images: dict[Any, dict | None], categories: dict[Any, d
     return is_plain(item, image["width"], image["height"]) and not (crowd_as_object and item["iscrowd"])
 
 
+class _Twins:
+    """Whether the same object was kept before. While annotations come image by image, those of one image tell."""
+
+    def __init__(self, kept: list[dict]) -> None:
+        self.kept = kept
+        self.image = -math.inf
+        self.mixed = False
+        self.seen: dict[int, int] = {}  # hash of image, class and box -> place in `kept`
+
+    def have(self, one: dict) -> bool:
+        if not self.mixed and one["image_id"] != self.image:
+            self.mixed = one["image_id"] < self.image
+            self.image = one["image_id"]
+            earlier = enumerate(self.kept) if self.mixed else ()
+            self.seen = {}
+            for place, other in earlier:
+                self.seen.setdefault(self._hash(other), place)
+        place = self.seen.setdefault(self._hash(one), len(self.kept))
+        return place < len(self.kept) and all(self.kept[place].get(k) == one.get(k) for k in _OF_TWINS)
+
+    @staticmethod
+    def _hash(one: dict) -> int:
+        return hash((one["image_id"], one["category_id"], one["iscrowd"], *one["bbox"]))
+
+
+class _Ids:
+    """Whether an id was given before. While they rise, the last one tells."""
+
+    def __init__(self, kept: list[dict]) -> None:
+        self.kept = kept
+        self.last = 0
+        self.ids: set[int] | None = None
+
+    def have(self, number: int) -> bool:
+        if self.ids is None and number > self.last:
+            self.last = number
+            return False
+        if self.ids is None:
+            numbers = (whole(one.get("id")) for one in self.kept)
+            self.ids = {one for one in numbers if one is not None and one > 0}
+        had = number in self.ids
+        self.ids.add(number)
+        return had
+
+
 def _annotations(
     items: list,
     images: dict[Any, dict | None],
@@ -320,8 +366,7 @@ def _annotations(
     clip: bool,
 ) -> list[dict]:
     kept: list[dict] = []
-    seen: dict[int, int] = {}  # hash of image, class and box -> place in `kept`
-    ids: set[int] = set()
+    twins, ids = _Twins(kept), _Ids(kept)
     lost: dict[Any, list[int]] = {}  # unknown category -> its annotations
     renumber: tuple[str, str, str] | None = None  # of the first that needs it: code, place, what is wrong
     only = next(iter(categories)) if len(categories) == 1 else None
@@ -364,20 +409,17 @@ def _annotations(
             except RefusedError as error:
                 found.say(ERROR, error.code, f"annotations[{i}]", error.text, error.fix)
                 continue
-        key = (result["image_id"], result["category_id"], result["iscrowd"], *result["bbox"])
-        twin = seen.setdefault(hash(key), len(kept))
-        if twin < len(kept) and all(kept[twin].get(k) == result.get(k) for k in _OF_TWINS):
+        if twins.have(result):
             remark(WARNING, "B12", "the same object, class and box as an earlier annotation; left out")
             continue
         number = whole(item.get("id"))
-        if number is None or number <= 0 or number in ids:
-            why = "is that of an earlier one" if number in ids else "is not a whole number above 0"
+        used = number is not None and number > 0 and ids.have(number)
+        if number is None or number <= 0 or used:
+            why = "is that of an earlier one" if used else "is not a whole number above 0"
             place = f"annotations[{i}]"
             renumber = renumber or ("B41" if number == 0 else "B40", place, f"id {short(item.get('id'))} {why}")
-        else:
-            ids.add(number)
-            if result is not item:
-                result["id"] = number
+        elif result is not item:
+            result["id"] = number
         kept.append(result)
     for category, where in lost.items():
         text = f"category_id {category!r} of {counted(len(where), 'annotation')} is not a category of this file"

@@ -39,6 +39,21 @@ def decode(data: bytes) -> Any:
     return None
 
 
+def raw_values(data: bytes) -> dict[str, Any] | None:
+    """{key: its value's text, a view of `data`} of the object in `data`; None: no such JSON, or msgspec is not here.
+
+    Of a key given twice only the last value comes.
+    """
+    if native is None:
+        return None
+    from msgspec import Raw
+
+    try:
+        return native.decode(data, type=dict[str, Raw])
+    except Exception:
+        return None
+
+
 def _keys(value: dict | list) -> int:
     """How many keys all objects in `value` have."""
     number, level = 0, [value]
