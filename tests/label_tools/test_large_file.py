@@ -78,7 +78,13 @@ def test_objects_in_any_order_are_known_again():
     given = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
     kept = normalise(given, "a.json", findings)["annotations"]
     # 4 is the first again, 3 the third; the second 5 is another object with an id that was there
-    assert [(a["id"], a["image_id"], a["bbox"][0]) for a in kept] == [(1, 1, 5), (2, 1, 6), (3, 2, 5), (4, 1, 7), (5, 2, 6)]
+    assert [(a["id"], a["image_id"], a["bbox"][0]) for a in kept] == [
+        (1, 1, 5),
+        (2, 1, 6),
+        (3, 2, 5),
+        (4, 1, 7),
+        (5, 2, 6),
+    ]
     assert [(f.code, f.place) for f in findings] == [
         ("B12", "annotations[3]"),
         ("B12", "annotations[5]"),
