@@ -142,7 +142,7 @@ def compare(
             result.seconds[k] += (time.perf_counter() - start) / len(paths)
             boxes, labels, scores = both[k]
             found[k].extend({"image_id": image_id, **d} for d in found_of(boxes, labels, scores, category_ids))
-        result.add(name, image, *both, exact)
+        result.add(name, image, both[0], both[1], exact)
         if each:
             each(done, len(paths))
     for name, image in _other_sizes([Path(image_root, name) for _, name in paths], opening):

@@ -92,7 +92,7 @@ def reach_of_others(boxes: np.ndarray, sizes: np.ndarray, view: View) -> list[di
         levels = tuple(replace(v, sizes=tuple(size * factor for size in v.sizes)) for v in view.levels)
         tried.append({"change": ANCHORS, "factor": factor, **reach(replace(view, levels=levels))})
     for factor in IMAGE_SCALES:
-        limits = {"max_size": round(view.max_size * factor)}
+        limits: dict[str, Any] = {"max_size": round(view.max_size * factor)}
         if view.image_size is not None:
             limits = {"image_size": round(view.image_size * factor), **limits}
         tried.append({"change": IMAGES, "factor": factor, "limits": limits, **reach(replace(view, **limits))})
