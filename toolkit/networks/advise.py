@@ -10,6 +10,7 @@ Reach is not AP: on 160 raccoons anchors of twice the size raised it from 24 to 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
