@@ -6,7 +6,8 @@
          "value": {"x": 10, "y": 12, "width": 31, "height": 43, "rotation": 0, "rectanglelabels": ["cat"]}}]}]}]
 
 `rotation` is in degrees, clockwise, about the corner (x, y). An ellipse has x, y, radiusX, radiusY; a polygon its
-points; a brush stroke an RLE of RGBA pixels (below). Key points and choices are not objects.
+points; a brush stroke an RLE of RGBA pixels (below), a bitmask a PNG as a data URL. Key points and choices are not
+objects.
 
 The RLE is thi.ng's rle-pack of the bytes of an RGBA picture, as a list of bytes read as bits: 32 bits, how many
 values; 5 bits + 1, the bits of a value; four times 4 bits + 1, the bits of a length. Then blocks: 1 bit, whether one
@@ -15,6 +16,7 @@ value is repeated; 2 bits, which of the four sizes; a length - 1; that one value
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Iterator
@@ -27,24 +29,38 @@ import numpy as np
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers
 from label_tools.formats.yolo import settled_box
 from label_tools.pictures.image_paths import UPLOADED
+from label_tools.pictures.images import open_pixels
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_polygon, from_runs
+from label_tools.text.errors import InputError
 from label_tools.text.findings import NOTE, WARNING
 from label_tools.text.strict_json import TextError, loads
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic")
 _KINDS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels")
+_MARKS = {"annotations", "predictions", "completions"}
+_BITMASK = "imageDataURL"
 _PERCENT = 100.0
 
 
 def is_label_studio(content: Any) -> bool:
-    """Whether this JSON content is a list of Label Studio's tasks, complete or JSON-MIN."""
-    first = content[0] if isinstance(content, list) and content else None
+    """Whether this JSON content is a list of Label Studio's tasks, complete or JSON-MIN, or one task or annotation."""
+    first = next(iter(_tasks(content) or ()), None)
     if not isinstance(first, dict):
         return False
-    if isinstance(first.get("data"), dict) and ("annotations" in first or "predictions" in first):
+    if isinstance(first.get("data"), dict) and _MARKS & first.keys():
         return True
     return "annotator" in first or any(_is_result(v) for v in first.values())
+
+
+def _tasks(content: Any) -> list | None:
+    """The tasks of an export; of one task, as its API gives it; of an annotation with its task, as it is saved to a
+    storage. None: nothing of the kind."""
+    if isinstance(content, dict) and isinstance(content.get("result"), list) and isinstance(content.get("task"), dict):
+        return [{**content["task"], "annotations": [content]}]
+    if isinstance(content, dict):
+        return [content] if isinstance(content.get("data"), dict) and _MARKS & content.keys() else content.get("tasks")
+    return content if isinstance(content, list) else None
 
 
 def _is_result(value: Any) -> bool:
@@ -54,10 +70,12 @@ def _is_result(value: Any) -> bool:
 
 def describe(path: str) -> Iterator[Described]:
     """The pictures of the file's tasks, without those that nobody labelled. Raises TextError, OSError."""
-    content = loads(Path(path).read_bytes(), path)
-    if not isinstance(content, list) or not all(isinstance(task, dict) for task in content):
+    tasks = _tasks(loads(Path(path).read_bytes(), path))
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise TextError("B20", path, "", "no Label Studio export: it is a list of tasks")
-    for i, task in enumerate(content):
+    for i, task in enumerate(tasks):
+        if "completions" in task:  # before version 1.0
+            task = {"annotations": task["completions"], **task}
         if task.get("annotations", task) or task.get("predictions"):  # else nobody has opened it yet
             yield _task(task, f"task {task.get('id', i)}")
 
@@ -130,8 +148,10 @@ def _names(texts: list[str], uploaded: object, *, any_ending: bool = False) -> l
 def _shape(region: dict) -> dict | None:
     """x, y, width, ... of a region: under `value`, or in JSON-MIN the region itself."""
     value = region.get("value", region)
-    drawn = ("x", "points", "rle", "vertices")
-    return value if isinstance(value, dict) and any(key in value for key in drawn) else None
+    drawn = ("x", "points", "rle", "vertices", _BITMASK)
+    if not isinstance(value, dict):
+        return None
+    return value if any(key in value for key in drawn) or (_label(region) is not None and "text" not in value) else None
 
 
 def _label(region: dict) -> object:
@@ -145,6 +165,8 @@ def _label(region: dict) -> object:
 
 def _make(value: dict | None, region: dict) -> Make:
     assert value is not None  # as chosen by _shape
+    if _BITMASK in value:
+        return lambda label, width, height, remark: _bitmask(value, label, width, height, remark)
     if "rle" in value:
         return lambda label, width, height, remark: _brush(value, region, label, width, height, remark)
     if "points" in value:
@@ -204,6 +226,23 @@ def _brush(value: dict, region: dict, label: str, width: int, height: int, remar
     if len(np.unique(alpha)) > 2:
         remark(NOTE, "B83", "brush with soft edges; half covered and more is the object")
     return from_runs(label, rle.encode(alpha >= 128 if alpha.max() > 1 else alpha > 0), width, height, remark)
+
+
+def _bitmask(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
+    """Black pixels on a transparent ground, as a PNG in a data URL."""
+    try:
+        pixels = open_pixels(base64.b64decode(str(value[_BITMASK]).partition(",")[2]), max_pixels=4 * width * height)
+    except (ValueError, InputError) as error:
+        raise RefusedError("B15", f"{_BITMASK} holds no readable picture: {error}") from error
+    if pixels.shape[:2] != (height, width):
+        raise RefusedError(
+            "B15", f"bitmask of {pixels.shape[1]} x {pixels.shape[0]}, the picture is {width} x {height}"
+        )
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        pixels = pixels[:, :, -1]
+    elif pixels.ndim == 3:
+        pixels = pixels.max(axis=2)
+    return from_runs(label, rle.encode(pixels > 0), width, height, remark)
 
 
 def decode_rle(data: object, size: int) -> np.ndarray:

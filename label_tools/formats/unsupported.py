@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from label_tools.document.values import number_in
 
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 WAYS_OUT = {
     "CreateML": "in Roboflow choose the export `COCO`, in another program COCO, YOLO or Pascal VOC",
     "Supervisely": "run its app `Export to COCO` or `Convert Supervisely to Pascal VOC` and convert that",
     "Datumaro": "in CVAT choose the export `COCO 1.0` or `CVAT for images 1.1`; `datum convert -f coco` makes it, too",
+    "a CVAT backup": "in CVAT choose `Export task dataset` and `CVAT for images 1.1` or `COCO 1.0`",
+    "Label Studio's CSV": "choose the export `JSON` in Label Studio",
+    "ISAT": "choose the export `COCO` in ISAT",
+    "Cityscapes": "mmdetection's tools/dataset_converters/cityscapes.py makes COCO of it",
+    "BDD100K": "convert it to COCO with its own `bdd100k.label.to_coco`",
     "a CSV table of boxes": "choose the export `COCO`, `YOLO` or `Pascal VOC` of the program that wrote it",
     "COCO without objects": "it holds captions, labels of whole images or panoptic segments; see instances_*.json",
     "DOTA": "convert it to YOLO's oriented boxes (class and eight fractions) or to COCO",
@@ -31,14 +38,24 @@ def foreign_json(content: Any) -> str | None:
         first = content[0] if content and isinstance(content[0], dict) else {}
         if {"image_id", "category_id", "bbox", "score"} <= first.keys():
             return "detections"
-        marks = first.get("annotations")
+        if {"shapes", "tracks"} <= first.keys():
+            return "a CVAT backup"
+        if isinstance(first.get("labels"), list) and any("box2d" in m for m in first["labels"] if isinstance(m, dict)):
+            return "BDD100K"
+        marks = first.get("annotations", first.get("annotation"))
         mark = marks[0] if isinstance(marks, list) and marks and isinstance(marks[0], dict) else {}
-        return "CreateML" if "image" in first and ("coordinates" in mark or marks == []) else None
+        named = {"image", "imagefilename"} & first.keys()
+        return "CreateML" if named and ("coordinates" in mark or marks == []) else None
     if not isinstance(content, dict):
         return None
+    objects = content.get("objects")
+    if isinstance(objects, list) and {"imgHeight", "imgWidth"} <= content.keys():
+        return "Cityscapes"
+    if isinstance(objects, list) and isinstance(content.get("info"), dict):
+        return "ISAT"
     if isinstance(content.get("items"), list) and isinstance(content.get("categories"), dict):
         return "Datumaro"
-    if isinstance(content.get("objects"), list) and isinstance(content.get("size"), dict):
+    if isinstance(objects, list) and isinstance(content.get("size"), dict):
         return "Supervisely"
     classes = content.get("classes")
     if isinstance(classes, list) and classes and isinstance(classes[0], dict) and "title" in classes[0]:
@@ -55,11 +72,19 @@ def foreign_json(content: Any) -> str | None:
 
 
 def foreign_csv(head: str) -> str | None:
-    """The program in WAYS_OUT that wrote a CSV file with this first line; None: no table of boxes."""
-    columns = {c.strip().strip('"').casefold() for c in head.split(",")}
+    """The program in WAYS_OUT that wrote a CSV file with this first line, heads or a row; None: no table of boxes."""
+    cells = [c.strip().strip('"') for c in re.split(r"[,;\t]", head)]
+    columns = {re.sub(r"[\W_]", "", c.casefold()) for c in cells}
+    if {"annotationid", "annotator"} <= columns:
+        return "Label Studio's CSV"
+    pictures = sum(c.lower().endswith(_PICTURES) for c in cells)
+    if pictures == 1 and sum(number_in(c) is not None for c in cells) >= 4:
+        return "a CSV table of boxes"
     boxes = [{"xmin", "ymin", "xmax", "ymax"}, {"x1", "y1", "x2", "y2"}, {"x", "y", "width", "height"}]
-    boxes += [{"x1", "y1", "w", "h"}, {"x", "y", "w", "h"}, {"bbox"}]
-    named = {"filename", "image", "image_id", "imageid", "image_name", "image_path", "path", "file"} & columns
+    boxes += [{"x1", "y1", "w", "h"}, {"x", "y", "w", "h"}, {"bbox"}, {"upperleftcornerx", "lowerrightcornerx"}]
+    boxes += [{"left", "top", "width", "height"}, {"left", "top", "right", "bottom"}, {"bboxx", "bboxy"}]
+    boxes += [{"xcenter", "ycenter"}, {"cx", "cy"}]
+    named = {"filename", "image", "imageid", "imagename", "imagepath", "path", "file", "filepath", "img"} & columns
     return "a CSV table of boxes" if named and any(b <= columns for b in boxes) else None
 
 

@@ -29,10 +29,12 @@ from label_tools.shapes.instances import (
     from_polygon,
 )
 from label_tools.text.errors import InputError
+from label_tools.text.findings import WARNING
 from label_tools.text.strict_json import TextError, decode, loads
 
 CSV_HEAD = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
 _IN_JSON = ("region_shape_attributes", "region_attributes")
+ONE_CLASS = "object"  # of a file whose regions have no attribute, as of one class
 CLASS_NAMES = ("class", "label", "name", "type", "category", "object", "class_name")  # what people call it
 
 
@@ -54,9 +56,15 @@ def describe(path: str, attribute: str | None = None) -> Iterator[Described]:
     data = Path(path).read_bytes()
     entries = _csv_entries(data, path) if path.lower().endswith(".csv") else _json_entries(loads(data, path), path)
     key = attribute or _class_attribute(entries, path)
-    for name, regions in entries:
-        objects = [Drawn(f"regions[{i}]", _label(region, key), _make(region)) for i, region in enumerate(regions)]
+    for number, (name, regions) in enumerate(entries):
+        objects = [
+            Drawn(f"regions[{i}]", _label(region, key) if key else ONE_CLASS, _make(region))
+            for i, region in enumerate(regions)
+        ]
         one = Described([name] if isinstance(name, str) and name else [], objects, place=f'image "{name!s:.80}"')
+        if key is None and number == 0:
+            text = f'no region has an attribute; all are "{ONE_CLASS}": frcnn rename gives the class its name'
+            one.said.append((WARNING, "B26", text))
         yield one
 
 

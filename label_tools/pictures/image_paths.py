@@ -106,7 +106,7 @@ class ImageFolder:
                     continue
                 if text is not written:
                     remark(WARNING, "B29", f'backslashes in "{written}" read as slashes')
-                if folder != label_folder and (label_folder + os.sep).startswith(self._inside):
+                if own and folder != label_folder and (label_folder + os.sep).startswith(self._inside):
                     self._say_taken("B32", written, path, remark)  # it should lie beside the label file
                 return self._unless_renamed(path, written, label_folder, remark, own)
         return ""

@@ -15,6 +15,7 @@ Policy, in short (rows B60 to B70 of `bad_input.py`):
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import struct
@@ -32,10 +33,21 @@ import numpy as np
 from PIL import Image
 
 from label_tools.document.coco_file import is_inside
-from label_tools.pictures.pixels import BITS_TAG, NoWayError, bits_of, from_16_bits, highest_value, low_bytes, to_rgb
+from label_tools.pictures.pixels import (
+    BITS_TAG,
+    NoWayError,
+    bits_of,
+    from_16_bits,
+    highest_value,
+    low_bytes,
+    png_tags,
+    to_rgb,
+)
 from label_tools.pictures.unread_files import HAS_HEIC, HEIC_REMEDY, HEIC_SUFFIXES
 from label_tools.text.errors import InputError
 
+# what Pillow's log would print without a file's name ("More samples per pixel ..."), an ImageError says
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "MPO")
 SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".mpo")
 if HAS_HEIC:
@@ -145,7 +157,7 @@ def open_image(path: Source, *, max_pixels: int = MAX_PIXELS, max_value: float |
     max_value: what becomes white in a picture of more than 8 bits, as 4095 for one of 12; None: what the file says.
     """
     with _opened(path, max_pixels) as image:
-        tags = getattr(image, "tag_v2", {})  # what the values mean
+        tags = getattr(image, "tag_v2", None) or png_tags(image)  # what the values mean
         highest = highest_value(tags, max_value)
         if highest != 65535 and bits_of(image) == 16 and low_bytes(image):
             image.load()
@@ -154,8 +166,7 @@ def open_image(path: Source, *, max_pixels: int = MAX_PIXELS, max_value: float |
                 return from_16_bits(_turned(high), _turned(image), highest)
         image.load()
         upright = _turned(image)
-        if upright is not image:
-            vars(upright)["tag_v2"] = tags
+        vars(upright)["tag_v2"] = tags
         return _to_rgb(upright, _name(path), max_value)
 
 
@@ -194,6 +205,9 @@ def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError("B66", name, too_large(width, height, max_pixels))
+                if getattr(image, "tag_v2", {}).get(284) == 2 and bits_of(image) > 8:
+                    text = "a TIFF of over 8 bits whose bands lie one after another, which Pillow misreads; "
+                    raise ImageError("B62", name, f"{text}gdal_translate -co INTERLEAVE=PIXEL in.tif out.tif")
                 yield image
     except (InputError, KeyboardInterrupt):
         raise

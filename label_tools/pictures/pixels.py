@@ -1,8 +1,8 @@
 """From the colour modes and depths of image files to 8-bit RGB.
 
-Channels of 16 bits are scaled by the highest value that the user or a TIFF itself states, else by their type
+Channels of 16 bits are scaled by the highest value that the user or the file itself states, else by their type
 (65535 -> 255); 32-bit and float grey by the user's highest value, else from its lowest to its highest. Pixels of the
-value that stands for "no data" become black.
+value that stands for "no data", and such as are no number, become black.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from PIL import Image
 
 NODATA_TAG, MAX_VALUE_TAG, BITS_TAG = 42113, 281, 258  # of TIFF: GDAL_NODATA, MaxSampleValue, BitsPerSample
 DARK = 16  # of 255: what no pixel of a 12-bit picture passes when it is scaled as if it had 16 bits
+_CHUNKS = 32  # of a PNG, before its pixels, that are looked at
 _NO_DATA = (-9999.0, -99999.0, -32768.0, -32767.0)
 
 
@@ -42,8 +43,8 @@ def to_rgb(image: Image.Image, max_value: float | None = None) -> Image.Image:
         grey = np.asarray(image).astype(np.float32) * (255.0 / highest_value(tags, max_value))
     elif mode in ("I", "F"):
         grey = np.asarray(image).astype(np.float64)
-        if not np.isfinite(grey).all():
-            raise NoWayError("pixels that are not finite numbers")
+        if np.isinf(grey).any():
+            raise NoWayError("pixels that are infinite")
         grey = _stretched(grey, tags, max_value)
     else:
         try:
@@ -100,8 +101,26 @@ def bits_of(image: Image.Image) -> int:
     return max(stated) if isinstance(stated, tuple) else int(stated)
 
 
+def png_tags(image: Image.Image) -> dict[int, int]:
+    """{BITS_TAG: the bits that a PNG's values had before they were stored as 16, by its chunk sBIT}; {} without one."""
+    file = getattr(image, "fp", None)
+    if image.format != "PNG" or file is None:
+        return {}
+    before, found = file.tell(), b""
+    file.seek(8)
+    for _ in range(_CHUNKS):
+        head = file.read(8)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if len(head) < 8 or kind in (b"sBIT", b"IDAT"):
+            found = file.read(min(length, 4)) if kind == b"sBIT" else b""
+            break
+        file.seek(length + 4, 1)
+    file.seek(before)
+    return {BITS_TAG: max(found)} if found else {}
+
+
 def highest_value(tags, max_value: float | None = None) -> float:
-    """What becomes white in channels of 16 bits: what the user says, else what the TIFF says, else 65535."""
+    """What becomes white in channels of 16 bits: what the user says, else what the file says, else 65535."""
     if max_value:
         return max_value
     stated, bits = (max(v) if isinstance(v, tuple) else v for v in (tags.get(MAX_VALUE_TAG, 0), tags.get(BITS_TAG, 16)))
@@ -110,7 +129,8 @@ def highest_value(tags, max_value: float | None = None) -> float:
 
 def _stretched(grey: np.ndarray, tags, max_value: float | None) -> np.ndarray:
     """From the lowest value, black, to the highest, white; or from 0 to `max_value`. Pixels without data are black."""
-    missing = _without_data(grey, tags)
+    missing = np.isnan(grey)
+    missing[~missing] = _without_data(grey[~missing], tags)
     if max_value:
         return np.where(missing, 0.0, grey * (255.0 / max_value))
     there = grey[~missing]
@@ -126,7 +146,7 @@ def _without_data(grey: np.ndarray, tags) -> np.ndarray:
         return grey == float(str(tags.get(NODATA_TAG, "")).strip(" \0"))
     except ValueError:
         pass
-    for value in (float(grey.min()), float(grey.max())):
+    for value in (float(grey.min()), float(grey.max())) if grey.size else ():
         others = grey[grey != value]
         known = value in _NO_DATA or abs(value) > 1e30
         if known and others.size and np.abs(others - value).min() > others.max() - others.min():

@@ -106,7 +106,8 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
     if source.is_dir() and (packed := [name for _, name in walk(source, _ARCHIVES)]):
         raise InputError(f"{source}: no labels, but {packed[0]}, an archive; unpack it and convert what is in it")
     known = ", ".join(TITLES.values())
-    raise InputError(f"{source}: no labels of a program that is known: {known}")
+    way = "export one of them, or COCO; `frcnn convert FORMAT SRC` where they are labels of these"
+    raise InputError(f"{source}: no labels of a program that is known: {known}; {way}")
 
 
 def _as_read(kind: str, files: list[Path], source: Path, why: str) -> Detected:

@@ -271,7 +271,7 @@ ROWS = (
     Row(
         "B49",
         "ids as text",
-        'COCO: image_id "7" for 7, ids such as "img_a", iscrowd null, true or "0"',
+        'COCO: image_id "7" for 7, ids such as "img_a", iscrowd null, true or "0", bbox ["1", "2", "3", "4"]',
         "repair: read as numbers; texts are numbered",
     ),
     Row("B50", "area or iscrowd missing", "COCO: no area, no iscrowd, no bbox but a segmentation", "repair: computed"),

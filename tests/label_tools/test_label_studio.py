@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from label_tools.formats.label_studio import decode_rle, encode_rle
+from label_tools.readers.detect import detect
 from label_tools.readers.labelling_programs import read_program
 from label_tools.readers.to_coco import convert
 from label_tools.shapes import rle
@@ -141,6 +145,34 @@ def test_json_min(tmp_path):
     assert (
         only(read(tmp_path, {"image": "/data/upload/1/a.jpg", "id": 1, "label": [flat], "annotator": 1})).label == "cat"
     )
+
+
+def test_one_task_one_annotation_and_an_old_version(tmp_path):
+    """As its API gives a task, as an annotation is saved to a storage, and as it was called before version 1.0."""
+    whole = task(region(BOX))
+    (annotation,) = whole["annotations"]
+    old = {"id": 1, "data": whole["data"], "completions": [annotation]}
+    for content in (whole, {"tasks": [whole]}, {**annotation, "task": {"data": whole["data"]}}, [old]):
+        picture(tmp_path / "a.jpg")
+        (tmp_path / "7.json").write_text(json.dumps(content))
+        assert detect(tmp_path).format == "labelstudio"
+        assert only(convert(read_program("labelstudio", tmp_path))).bbox == (16, 24, 32, 12)
+
+
+def test_a_bitmask_is_a_png_in_a_data_url(tmp_path):
+    pixels = np.zeros((H, W, 4), np.uint8)  # black on a transparent ground
+    pixels[8:36, 10:40, 3] = 255
+    Image.fromarray(pixels).save(file := io.BytesIO(), "PNG")
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    one = only(read(tmp_path, task(region({"imageDataURL": url, "bitmasklabels": ["cat"]}, "bitmasklabels"))))
+    assert (rle.decode(rle.to_runs(one.rle), H, W) == (pixels[:, :, 3] > 0)).all()
+    small = read(tmp_path, task(region({"imageDataURL": "data:,x", "bitmasklabels": ["cat"]}, "bitmasklabels")))
+    assert small.tally.dropped == {"B15": 1}
+
+
+def test_a_labelled_region_of_a_kind_that_is_not_known_is_counted(tmp_path):
+    conversion = read(tmp_path, task(region(BOX), region({"new": [1], "newlabels": ["cat"]}, "newlabels")))
+    assert conversion.tally.dropped == {"B14": 1} and len(conversion.records[0].instances) == 1
 
 
 def test_labels_as_a_tag_of_their_own(tmp_path):

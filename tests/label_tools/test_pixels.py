@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,17 @@ def tiff(path: Path, pixels: np.ndarray, **tags) -> Path:
     return path
 
 
-def raw_tiff(path: Path, bands: int) -> Path:
-    """A TIFF of 4 x 2 pixels with `bands` bands of 16 bits, written by hand: Pillow writes at most four."""
+def raw_tiff(path: Path, bands: int, planar: int = 1) -> Path:
+    """A TIFF of 4 x 2 pixels with `bands` bands of 16 bits, written by hand: Pillow writes at most four, and no
+    planes (planar 2)."""
     data = np.arange(8 * bands, dtype="<u2").tobytes()
-    bits_at = 8 + 2 + 12 * 9 + 4
-    values = [(256, 3, 1, 4), (257, 3, 1, 2), (258, 3, bands, bits_at), (259, 3, 1, 1), (262, 3, 1, 1)]
+    bits_at = 8 + 2 + 12 * 10 + 4
+    values = [(256, 3, 1, 4), (257, 3, 1, 2), (258, 3, bands, bits_at), (259, 3, 1, 1), (262, 3, 1, planar)]
     values += [(273, 4, 1, bits_at + 2 * bands), (277, 3, 1, bands), (278, 3, 1, 2), (279, 4, 1, len(data))]
+    values += [(284, 3, 1, planar)]
     entries = b"".join(struct.pack("<HHII", *value) for value in values)
     bits = struct.pack(f"<{bands}H", *[16] * bands)
-    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, 9) + entries + struct.pack("<I", 0) + bits + data)
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, 10) + entries + struct.pack("<I", 0) + bits + data)
     return path
 
 
@@ -45,10 +48,36 @@ def test_a_tiff_that_states_its_highest_value_is_scaled_by_it(tmp_path):
     assert grey(tiff(tmp_path / "b.tif", pixels)).tolist() == [[0, 8, 16, 3]]
 
 
-@pytest.mark.parametrize("tags", [{}, {"t42113": "-9999"}])
-def test_pixels_without_data_are_black_and_do_not_squeeze_the_others(tmp_path, tags):
-    """Temperatures 20 to 36 and -9999: 20 is black, 36 white, 28 half of it."""
-    pixels = np.array([[20.0, 28.0, 36.0, -9999.0]], dtype=np.float32)
+def test_a_png_that_states_its_bits_is_scaled_by_them(tmp_path):
+    """12 bits in 16, by the chunk sBIT, which stands behind IHDR: 33 bytes from the start; grey and colours."""
+    pixels = np.array([[0, 2048, 4095, 819]] * 2, dtype=np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert grey(tmp_path / "a.png")[0].tolist() == [0, 8, 16, 3]
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[:33] + chunk(b"sBIT", b"\x0c") + data[33:])
+    assert grey(tmp_path / "a.png")[0].tolist() == [0, 128, 255, 51]
+    rows = b"".join(b"\0" + np.repeat(row[:, None], 3, 1).astype(">u2").tobytes() for row in pixels)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 2, 16, 2, 0, 0, 0)) + chunk(b"sBIT", b"\x0c\x0c\x0c")
+    end = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "b.png").write_bytes(data[:8] + header + end)
+    assert grey(tmp_path / "b.png")[0].tolist() == [0, 128, 255, 51]
+    assert np.asarray(open_image(tmp_path / "b.png", max_value=32767))[0, :, 2].tolist() == [0, 16, 32, 6]
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_bands_one_after_another_are_refused_with_the_way_out(tmp_path):
+    """Pillow reads the 16 bits of such a file as two pixels of 8 bits, without a word."""
+    with pytest.raises(ImageError, match="INTERLEAVE=PIXEL"):
+        open_image(raw_tiff(tmp_path / "a.tif", 3, planar=2))
+
+
+@pytest.mark.parametrize("nothing, tags", [(-9999.0, {}), (-9999.0, {"t42113": "-9999"}), (np.nan, {})])
+def test_pixels_without_data_are_black_and_do_not_squeeze_the_others(tmp_path, nothing, tags):
+    """Temperatures 20 to 36 and -9999 or no number: 20 is black, 36 white, 28 half of it."""
+    pixels = np.array([[20.0, 28.0, 36.0, nothing]], dtype=np.float32)
     assert grey(tiff(tmp_path / "a.tif", pixels, **tags)).tolist() == [[0, 128, 255, 0]]
 
 

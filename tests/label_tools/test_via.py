@@ -76,6 +76,12 @@ def test_the_class_is_one_attribute(tmp_path):
     assert read(tmp_path, region(RECT, kind={"cat": True, "dog": False})).names == ["cat"]  # a checkbox
 
 
+def test_without_any_attribute_there_is_one_class(tmp_path):
+    conversion = read(tmp_path, {"shape_attributes": RECT, "region_attributes": {}})
+    assert [one.label for one in conversion.records[0].instances] == ["object"]
+    assert any('all are "object": frcnn rename' in f.text for f in conversion.findings)
+
+
 def test_a_region_without_its_class_is_left_out(tmp_path):
     conversion = read(tmp_path, region(RECT), {"shape_attributes": RECT, "region_attributes": {}})
     assert conversion.tally.dropped == {"B26": 1}

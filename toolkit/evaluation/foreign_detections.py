@@ -15,6 +15,7 @@ from typing import Any
 from label_tools.document.coco_reader import Examined, key_of
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
+from toolkit.data.boxes import bbox
 
 LISTS = ("predictions", "detections", "results", "annotations")
 CLASS_KEYS = ("category_name", "label", "class_name", "class", "name")
@@ -195,7 +196,7 @@ def numbering_hint(
 
 
 _OTHER_BOXES: dict[str, Callable[..., list[float]]] = {
-    "the corners [x1, y1, x2, y2]": lambda x1, y1, x2, y2: [x1, y1, x2 - x1, y2 - y1],
+    "the corners [x1, y1, x2, y2]": lambda *corners: bbox(corners),
     "centre and size [cx, cy, width, height]": lambda cx, cy, w, h: [cx - w / 2, cy - h / 2, w, h],
 }
 
