@@ -11,9 +11,11 @@ Names are imported when they are first used: `import toolkit` alone loads neithe
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing's own would cost half of the time in which Ctrl-C finds no handler
 if TYPE_CHECKING:
+    from typing import Any
+
     from label_tools.readers.convert import convert
     from label_tools.sets.split import split_file as split
     from toolkit.evaluation.compute import coco_metrics

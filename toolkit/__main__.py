@@ -6,14 +6,14 @@ exit codes: 0 fine, 1 findings, 2 wrong use or input, 3 an extra is missing, 4 t
 
 from __future__ import annotations
 
-import argparse
 import importlib
+import os
+import signal
 import sys
 
-from label_tools.text import log_lines
-from label_tools.text.command_line import Parser, group_commands
-from label_tools.text.errors import exit_code_of
-from toolkit.stopping import Stopped
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
 
 COMMANDS: tuple[str, ...] = (  # of this package, in commands/; those on labels are in label_tools/commands/
     "advise",
@@ -43,8 +43,11 @@ GROUPS = {  # as help lists them
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; building it imports neither torch nor any image library."""
+    import argparse
+
     import anchors.__main__ as lesson
     import label_tools.__main__ as labels
+    from label_tools.text.command_line import Parser, group_commands
     from toolkit import __version__
 
     raw = argparse.RawDescriptionHelpFormatter
@@ -61,10 +64,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
+    from label_tools.text.errors import exit_code_of
+
     return exit_code_of(_run, argv)
 
 
 def _run(argv: list[str] | None) -> int:
+    from label_tools.text import log_lines
+    from toolkit.stopping import Stopped
+
     args = parser().parse_args(argv)
     with log_lines.shown():
         try:
@@ -74,8 +82,16 @@ def _run(argv: list[str] | None) -> int:
 
 
 def entry() -> None:
-    """The console script."""
+    """The console script. Nothing is imported before Ctrl-C has an answer other than a traceback."""
+    before = signal.signal(signal.SIGINT, _leave)
+    importlib.import_module("label_tools.text.errors")  # which then answers in the same words
+    signal.signal(signal.SIGINT, before)
     sys.exit(main())
+
+
+def _leave(*_: object) -> None:
+    os.write(2, b"stopped\n")
+    os._exit(130)
 
 
 if __name__ == "__main__":

@@ -376,6 +376,8 @@ def _annotations(
         found.say(level, code, f"annotations[{i}]", text)
 
     for i, item in enumerate(items):
+        if type(item) is dict and "segmentation" not in item:
+            item = {**item, "segmentation": []}
         if _is_plain(item, images, categories, crowd_as_object):
             result = item  # shared with the document that was given: never changed below
         else:

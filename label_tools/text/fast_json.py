@@ -33,7 +33,7 @@ def decode(data: bytes) -> Any:
         return None
     if type(value) is not dict and type(value) is not list:
         return None
-    keys = _keys(value)
+    keys = _keys(value, data.count(b"{"))
     if sum(map(data.count, _KEY_ENDS)) == keys or sum(1 for _ in _KEY.finditer(data)) == keys:
         return value
     return None
@@ -54,11 +54,15 @@ def raw_values(data: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _keys(value: dict | list) -> int:
-    """How many keys all objects in `value` have."""
+def _keys(value: dict | list, braces: int) -> int:
+    """How many keys all objects in `value` have; its text holds so many braces, those within texts counted."""
     number, level = 0, [value]
     while level:
-        number += sum([len(one) for one in level if type(one) is dict])
+        objects = [one for one in level if type(one) is dict]
+        number += sum(map(len, objects))
+        braces -= len(objects)
+        if not braces:  # the rest are lists of numbers and texts, most of a file
+            break
         inner = chain.from_iterable([one.values() if type(one) is dict else one for one in level])
         level = [one for one in inner if type(one) is list or type(one) is dict]
     return number

@@ -6,13 +6,17 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.toolkit.training_fixtures import TINY, Command, digest, draw_data, frcnn, recipe, records
 from toolkit.checkpoint import load
 
+ROOT = Path(__file__).resolve().parents[2]
 NUMBER = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -150,3 +154,21 @@ def test_twenty_kills_at_any_moment(data, whole, tmp_path):
         survives(run, whole, place / "again.txt")
     print(f"{in_a_save} of 20 inside a save")
     assert in_a_save >= 10
+
+
+def test_ctrl_c_while_modules_are_imported_shows_no_traceback():
+    """SIGINT at the first import of the program itself: nothing that handles errors is there yet."""
+    code = """
+import os, signal, sys
+import toolkit.__main__ as program
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name.startswith("label_tools"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+program.entry()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (130, "stopped\n")

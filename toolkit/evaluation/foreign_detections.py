@@ -19,6 +19,7 @@ from toolkit.data.boxes import bbox
 
 LISTS = ("predictions", "detections", "results", "annotations")
 CLASS_KEYS = ("category_name", "label", "class_name", "class", "name")
+NAME_KEYS = ("file_name", *CLASS_KEYS)
 WORTH_A_HINT = 0.1  # AP under which other class numbers are tried
 
 
@@ -30,16 +31,29 @@ def to_our_ids(detections: list, found: Examined, where: str) -> tuple[list, lis
     notes: list[str] = []
     document = found.usable()
     by_id = {key: image["id"] for key, image in _keys(document["images"], found.image_ids)}
+    classes = {key: one["id"] for key, one in _keys(document["categories"], found.category_ids)}
+    if _are_ours(detections, by_id, classes):
+        return detections, []
     theirs = {key_of(d.get("image_id")) for d in detections}
     if theirs and theirs.isdisjoint(by_id) and theirs <= (numbers := _by_number(document["images"])).keys():
         by_id = numbers
         notes.append(f"{where}: no image_id is one of the annotations'; all are numbers in file names, matched by them")
     images = _matched(detections, "image_id", by_id, _by_name(found), _file_of, "file_name", where, notes)
-    classes = {key: one["id"] for key, one in _keys(document["categories"], found.category_ids)}
     names = {one["name"]: one["id"] for one in document["categories"]}
     categories = _matched(detections, "category_id", classes, names, _class_of, "class name", where, notes)
     pairs = zip(detections, images, categories, strict=True)
     return [{**d, "image_id": image, "category_id": category} for d, image, category in pairs], notes
+
+
+def _are_ours(detections: list[dict], images: dict[Any, int], classes: dict[Any, int]) -> bool:
+    """Whether all have ids of the annotations that are ours, too, and no name that could say otherwise."""
+    if not set(NAME_KEYS).isdisjoint(set().union(*detections)):
+        return False
+    for key, ids in (("image_id", images), ("category_id", classes)):
+        values = [d.get(key) for d in detections]
+        if set(map(type, values)) != {int} or any(ids.get(value) != value for value in set(values)):
+            return False
+    return True
 
 
 def _keys(entries: list[dict], theirs: dict[Any, int]) -> list[tuple[Any, dict]]:

@@ -166,6 +166,8 @@ def _detections(entries: list, images: dict, classes: dict, where: str, warnings
 
 def _mask_numbers(entries: list) -> np.ndarray:
     """[N] the same number for the same RLE, 0 for none: different masks with the same box are not copies."""
+    if not any("segmentation" in entry for entry in entries):
+        return np.zeros(len(entries), np.int64)
     numbers: dict[str, int] = {"": 0}
     masks = (entry.get("segmentation") for entry in entries)
     texts = (mask["counts"] if isinstance(mask, dict) and isinstance(mask.get("counts"), str) else "" for mask in masks)
