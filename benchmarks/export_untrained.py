@@ -1,6 +1,6 @@
 """Does an untrained network export? Its heads are spread, so that it is as sure of its guesses as a trained one.
 
-    python -m benchmarks.export_untrained MODEL VAL.json OUT [--image-size N] [--images N]
+    python benchmarks/export_untrained.py MODEL VAL.json OUT [--image-size N] [--images N]
 
 Weights as they are drawn give every place almost the same score, so that roundings decide which boxes NMS keeps. Here
 each head's last layer is scaled, on the pictures themselves, to SPREAD: the command's own comparison says the rest.
@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_tools.document import coco_file
 from label_tools.pictures.images import open_image
@@ -22,7 +25,7 @@ from toolkit import checkpoint, config
 from toolkit.deployment import export
 from toolkit.networks import builder
 
-SPREAD = {"cls_logits": 2.0, "bbox_pred": 0.3, "cls_score": 3.0}  # standard deviation of what a layer gives
+SPREAD = {"cls_logits": 1.0, "bbox_pred": 0.1, "cls_score": 0.5}  # standard deviation of what a layer gives
 PICTURES = 4  # that the spread is measured on
 
 

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from label_tools.pictures import images
 from toolkit.prediction.predict import predict
 from toolkit.prediction.sources import find_images

@@ -20,7 +20,7 @@ from toolkit.__main__ import main
 from toolkit.data.tiles import Tiles
 from toolkit.deployment import agreement, bench, bench_child, bench_page, export
 from toolkit.deployment.bench_child import Setting
-from toolkit.deployment.load_network import Loaded
+from toolkit.deployment.load_network import DRAWS, Loaded
 from toolkit.deployment.service import Service
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.networks import traceable
@@ -109,33 +109,38 @@ def test_a_graph_that_differs_is_not_written(place, tmp_path, monkeypatch):
 
 
 def test_where_a_rounding_decides_nothing_is_compared(place, tmp_path, monkeypatch):
-    """The file finds another box than the network: its fault, unless the network in double precision does so, too."""
+    """The file finds another box than the network: its fault, unless the network does so with other roundings."""
     image = np.zeros((40, 50, 3), dtype=np.uint8)
 
     def ends_at(end):
         return [np.array([[0.0, 0, 10, end]]), np.array([1]), np.array([0.9])]
 
-    # in double precision: the network's box; another; .008 px from it, which allows the file .018 and not .02
-    for exported, exact, undecided in ((14, 10, 0), (14, 16, 1), (10.017, 10.008, 1), (10.02, 10.008, 0)):
+    # with other roundings: the network's box; another; .008 px from it, which allows the file .018 and not .02
+    for exported, other, undecided in ((14, 10, 0), (14, 16, 1), (10.017, 10.008, 1), (10.02, 10.008, 0)):
         result = agreement.Agreement()
-        result.add("a.png", image, ends_at(10), ends_at(exported), lambda _, exact=exact: ends_at(exact))
+        result.add("a.png", image, ends_at(10), ends_at(exported), lambda _, other=other: [ends_at(10), ends_at(other)])
         assert (len(result.differ), len(result.undecided)) == (1 - undecided, undecided)
         assert result.box_gap == pytest.approx(0 if undecided else exported - 10)
     # all pictures undecided: nothing was shown, and nothing is written
     right = traceable.resized
     monkeypatch.setattr(traceable, "resized", lambda image, low, high: right(image, low - 1, high))
     nothing = [np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0)]
-    monkeypatch.setattr(Loaded, "detect_exactly", lambda self, image: nothing)
+    monkeypatch.setattr(Loaded, "detect_otherwise", lambda self, image: [nothing])
     with pytest.raises(export.DisagreementError, match=r"not written: in \d+ of \d+ pictures a rounding decides"):
         export.export_onnx(place / "run", tmp_path / "unsure.onnx", data=place / "data" / "val.json")
     assert not list(tmp_path.iterdir())
 
 
-def test_double_precision_finds_the_same_where_scores_are_apart(place):
+def test_other_roundings_find_the_same_where_scores_are_apart(place):
     network = Loaded.of(place / "run")
     image = np.asarray(Image.open(next((place / "data").glob("val*.png"))).convert("RGB"))
-    box, score, unpaired = agreement.difference(network.detect(image), network.detect_exactly(image))
-    assert not unpaired and 0 < box < 0.01 and 0 < score < 1e-4
+    others = list(network.detect_otherwise(image))
+    assert len(others) == 1 + DRAWS and others[0][0].dtype == np.float64
+    gaps = [agreement.difference(network.detect(image), other) for other in others]
+    assert all(not unpaired and 0 < box < 0.01 and 0 < score < 1e-4 for box, score, unpaired in gaps)
+    assert len(set(gaps)) > 2  # in units of the last bit
+    again = list(network.detect_otherwise(image))  # and the weights are as they were
+    assert all(np.array_equal(a, b) for one, two in zip(others, again) for a, b in zip(one, two))
 
 
 def test_metadata_says_what_the_file_is(place):

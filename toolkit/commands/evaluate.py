@@ -158,8 +158,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.folder is not None and (args.annotations or args.detections or (args.out and not exported)):
         raise InputError("frcnn evaluate: RUN and --annotations, --detections, --out exclude each other")
-    if args.folder is None and (args.tiles or args.tta):
-        raise InputError("frcnn evaluate: --tiles and --tta need RUN, which detects")
+    if (args.folder is None or exported) and (args.tiles or args.tta):
+        raise InputError("frcnn evaluate: --tiles and --tta need a run folder")
     if args.seeds and not args.compare:
         raise InputError("frcnn evaluate: --seeds needs --compare")
     for path in [*args.compare, *args.seeds, *args.also]:

@@ -4,14 +4,14 @@ A picture agrees when both have the same detections: as many, and each pair of o
 and scores within SCORE. The order counts nothing: detections of almost one score may change places.
 
 Some pictures have no one answer: where scores tie, or an IoU lies on the threshold of NMS, the rounding of single
-precision decides, and the original computed in double precision is as far from itself. Such a picture says nothing of
-an export; it is counted, and only MOST_UNDECIDED of the pictures may be so.
+precision decides: with other roundings, or in double precision, the original is as far from itself. Such a picture says
+nothing of an export; it is counted, and only MOST_UNDECIDED of the pictures may be so.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ BLANK = (240, 320)  # height, width of the picture that shows nothing
 
 Arrays = list[np.ndarray]  # boxes [N,4] XYXY pixels, labels [N], scores [N]
 Detect = Callable[[np.ndarray], Arrays]  # of an image [H,W,3] uint8
+Otherwise = Callable[[np.ndarray], Iterable[Arrays]]
 
 
 @dataclass
@@ -44,14 +45,14 @@ class Agreement:
     box_gap: float = 0.0
     score_gap: float = 0.0
     differ: list[str] = field(default_factory=list)  # a line for each picture that does not agree
-    undecided: list[str] = field(default_factory=list)  # and for each in which the original in double differs, too
+    undecided: list[str] = field(default_factory=list)  # and for each in which the original differs from itself
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])  # an image of the set, of both
     ap: list[float | None] = field(default_factory=lambda: [None, None])
 
     def add(
-        self, name: str, image: np.ndarray, original: Arrays, exported: Arrays, exact: Detect | None = None
+        self, name: str, image: np.ndarray, original: Arrays, exported: Arrays, otherwise: Otherwise | None = None
     ) -> None:
-        """Take in what both found in one picture. exact: the original in double precision."""
+        """Take in what both found in one picture. otherwise: the original with other roundings."""
         self.pictures += 1
         self.sizes.add(image.shape[:2])
         self.detections += len(original[0])
@@ -63,8 +64,8 @@ class Agreement:
         counts = f"{len(original[0])} and {len(exported[0])} detections, {unpaired} without a partner"
         height, width = image.shape[:2]
         line = f"{name}, {width} x {height}: {counts}, gaps {box:.2g} px and {score:.2g}"
-        if exact:
-            own_box, own_score, own_unpaired = difference(original, exact(image))
+        for other in otherwise(image) if otherwise else ():
+            own_box, own_score, own_unpaired = difference(original, other)
             near = not unpaired and box <= BOX + own_box and score <= SCORE + own_score
             if near or _apart(own_box, own_score, own_unpaired):
                 self.undecided.append(line)
@@ -123,11 +124,11 @@ def compare(
     image_root: Path,
     category_ids: Sequence[int],
     each: Callable[[int, int], None] | None = None,
-    exact: Detect | None = None,
+    otherwise: Otherwise | None = None,
 ) -> Agreement:
     """Compare two detectors on the images of a COCO document, at NUM_SIZES other sizes and on a blank picture.
 
-    category_ids: of the document, for the labels 1..K. exact: the original in double precision. The seconds are
+    category_ids: of the document, for the labels 1..K. otherwise: the original with other roundings. The seconds are
     those of the document's images alone.
     """
     result, opening = Agreement(), coco_file.opening(document)
@@ -142,11 +143,11 @@ def compare(
             result.seconds[k] += (time.perf_counter() - start) / len(paths)
             boxes, labels, scores = both[k]
             found[k].extend({"image_id": image_id, **d} for d in found_of(boxes, labels, scores, category_ids))
-        result.add(name, image, both[0], both[1], exact)
+        result.add(name, image, both[0], both[1], otherwise)
         if each:
             each(done, len(paths))
     for name, image in _other_sizes([Path(image_root, name) for _, name in paths], opening):
-        result.add(name, image, original(image), exported(image), exact)
+        result.add(name, image, original(image), exported(image), otherwise)
     if not len((nothing := original(blank()))[0]):  # else all its places score the same, and any order of them is right
         result.add("blank", blank(), nothing, exported(blank()))
     result.ap = [coco_metrics(document, one)["AP"] for one in found]

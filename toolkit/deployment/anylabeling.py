@@ -8,7 +8,7 @@ imported or copied, only the files that it reads are written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 from torch import Tensor, nn
 
-from toolkit.deployment.agreement import Arrays
+from toolkit.deployment.agreement import Arrays, Detect, Otherwise
 from toolkit.deployment.graph import export_module
 from toolkit.networks import traceable
 
@@ -79,11 +79,11 @@ def in_square(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, tuple[i
     return square, small, scale, (x, y)
 
 
-def both(
-    detect: Callable[[np.ndarray], Arrays], thresholds: Sequence[float], content: bytes
-) -> tuple[Callable[[np.ndarray], Arrays], Callable[[np.ndarray], Arrays]]:
-    """(the network on the small picture, the exported file on the square): both in pixels of the picture, from the
-    threshold of each class."""
+def comparable(
+    detect: Detect, otherwise: Otherwise, thresholds: Sequence[float], content: bytes
+) -> tuple[Detect, Detect, Otherwise]:
+    """(the network on the small picture, the exported file on the square, the network with other roundings): all in
+    pixels of the picture, from the threshold of each class."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -91,11 +91,18 @@ def both(
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     least = np.array([2.0, *thresholds], dtype=np.float32)
 
-    def original(image: np.ndarray) -> Arrays:
-        _, small, scale, _ = in_square(image)
-        boxes, labels, scores = detect(small)
+    def shown(found: Arrays, scale: float) -> Arrays:
+        boxes, labels, scores = found
         keep = scores >= least[labels]
         return [boxes[keep] / scale, labels[keep], scores[keep]]
+
+    def original(image: np.ndarray) -> Arrays:
+        _, small, scale, _ = in_square(image)
+        return shown(detect(small), scale)
+
+    def original_otherwise(image: np.ndarray) -> Iterator[Arrays]:
+        _, small, scale, _ = in_square(image)
+        yield from (shown(found, scale) for found in otherwise(small))
 
     def exported(image: np.ndarray) -> Arrays:
         square, _, scale, (x, y) = in_square(image)
@@ -104,7 +111,7 @@ def both(
         labels, boxes, scores = (one[0] for one in session.run(None, dict(zip(INPUTS, (blob, size), strict=True))))
         return [(boxes - np.array([x, y, x, y], dtype=np.float32)) / scale, labels + 1, scores]
 
-    return original, exported
+    return original, exported, original_otherwise
 
 
 def config(file_name: str, name: str, classes: Sequence[str]) -> bytes:

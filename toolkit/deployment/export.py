@@ -17,7 +17,7 @@ from label_tools.text.errors import InputError, MissingExtra
 from label_tools.text.messages import counted
 from toolkit import __version__, checkpoint
 from toolkit.deployment import agreement, anylabeling, graph
-from toolkit.deployment.agreement import Agreement, Detect
+from toolkit.deployment.agreement import Agreement, Detect, Otherwise
 from toolkit.deployment.load_network import Loaded
 from toolkit.deployment.quantize import MOST_PICTURES, quantized
 from toolkit.prediction.onnx_detector import EXTRA, FORMAT, INPUT, SUFFIX, OnnxDetector
@@ -56,8 +56,8 @@ def export_onnx(
         raise InputError("--int8, --for: exclude each other")
     loaded = Loaded.of(run, image_size, proposals)
     document, root, ids = labels_of(run, loaded.found, data, image_root)
-    raw, meta, (original, exported, exact) = _built(loaded, out, program)
-    result = agreement.compare(original, exported, document, root, ids, each, exact)
+    raw, meta, (original, exported, otherwise) = _built(loaded, out, program)
+    result = agreement.compare(original, exported, document, root, ids, each, otherwise)
     if not result.without:
         _without_detections(loaded, out, program)
     if result.differ:
@@ -68,7 +68,7 @@ def export_onnx(
     if len(result.undecided) > agreement.MOST_UNDECIDED * result.pictures:
         raise DisagreementError(
             f"{out}: not written: in {len(result.undecided)} of {counted(result.pictures, 'picture')} a rounding "
-            "decides what the network finds, in double precision it finds something else; train longer"
+            "decides what the network finds: with other roundings it finds something else; train longer"
         )
     if int8:
         raw, meta["precision"] = quantized(raw, calibration_images(document, root)), "int8"
@@ -89,18 +89,17 @@ def export_onnx(
     return result
 
 
-def _built(loaded: Loaded, out: Path, program: str) -> tuple[bytes, dict[str, str], tuple[Detect, Detect, Detect]]:
+def _built(loaded: Loaded, out: Path, program: str) -> tuple[bytes, dict[str, str], tuple[Detect, Detect, Otherwise]]:
     """(the ONNX file without metadata, its metadata, what is detected in a picture by the network, by the file, by the
-    network in double precision)."""
+    network with other roundings)."""
     meta = metadata(loaded)
     if not program:
         raw = graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
         exported = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
-        return raw, meta, (loaded.detect, exported.arrays, loaded.detect_exactly)
+        return raw, meta, (loaded.detect, exported.arrays, loaded.detect_otherwise)
     raw = anylabeling.to_onnx(loaded.model, loaded.thresholds, loaded.name)
     meta |= {"frcnn_format": program, "input": "as its type dfine", "outputs": ", ".join(anylabeling.OUTPUTS)}
-    exact, _ = anylabeling.both(loaded.detect_exactly, loaded.thresholds, raw)
-    return raw, meta, (*anylabeling.both(loaded.detect, loaded.thresholds, raw), exact)
+    return raw, meta, anylabeling.comparable(loaded.detect, loaded.detect_otherwise, loaded.thresholds, raw)
 
 
 def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[np.ndarray]:

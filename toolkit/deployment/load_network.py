@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.networks import builder, traceable
+
+DRAWS = 6  # of the roundings of a network
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,22 @@ class Loaded:
         """boxes [N,4] XYXY pixels, labels [N] 1..K, scores [N] of an image [H,W,3] uint8."""
         return _detect(self.model, image)
 
-    def detect_exactly(self, image: np.ndarray) -> list[np.ndarray]:
-        """`detect` in double precision, by torchvision's operators on the CPU."""
-        return _detect(self._exact, image)
+    def detect_otherwise(self, image: np.ndarray) -> Iterator[list[np.ndarray]]:
+        """`detect` with other roundings, by torchvision's operators on the CPU: in double precision, and DRAWS times
+        with the last bit of every weight drawn anew, which shifts sums as much as rounding their terms does."""
+        yield _detect(self._plain.double(), image)
+        random = torch.Generator().manual_seed(0)
+        weights = {name: value.clone() for name, value in self._plain.float().state_dict().items()}
+        for _ in range(DRAWS):
+            for name, value in self._plain.named_parameters():
+                noise = torch.randn(value.shape, generator=random) * torch.finfo(torch.float32).eps
+                value.data = weights[name] * (1 + noise)
+            yield _detect(self._plain, image)
+        self._plain.load_state_dict(weights)
 
     @cached_property
-    def _exact(self) -> Any:
-        return traceable.exportable(self.model, self.name).double()
+    def _plain(self) -> Any:
+        return traceable.exportable(self.model, self.name)
 
 
 @torch.inference_mode()
