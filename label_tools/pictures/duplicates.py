@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -218,27 +218,38 @@ _COPY = re.compile(
     r"|(?P<film>.+)_frame\d{6,}",  # of `films.frame_name`: one film
     re.IGNORECASE,
 )
+_CHANGED = re.compile(
+    r"aug(?:mented)?[ _.-]?\d*[ _-](?P<behind>.+)"
+    r"|(?P<before>.+?)(?:[ _.-]+(?:[hv]?flip(?:ped)?|mirror(?:ed)?|rot(?:ated?)?|crop(?:ped)?|bright(?:ness)?|dark"
+    r"|contrast|nois[ey]|blur(?:red)?|gr[ae]y|hue|jitter|shift(?:ed)?|zoom|copy)(?:[ _.-]?\(?\d+\)?)?)+",
+    re.IGNORECASE,
+)
 
 
-def photograph_of(file_name: str) -> str | None:
+def photograph_of(file_name: str, others: Container[str] = ()) -> str | None:
     """The photograph of which a file is a copy by its name, or None: `a/IMG_1_jpg.rf.0f3c9a12.jpg` -> `a/IMG_1`.
 
-    Known are Roboflow's names, NAME_aug3.jpg, and frames of a film, FILM_frame000123.jpg. The photograph itself,
-    NAME.jpg, is not a copy by its name.
+    Known are Roboflow's names, NAME_aug3.jpg, and frames of a film, FILM_frame000123.jpg; aug_3_NAME.jpg and
+    NAME_hflip_rot90.jpg where NAME is one of `others`, as dark_3.jpg may be a photograph of its own. The photograph
+    itself, NAME.jpg, is not a copy by its name.
     """
     path = PurePosixPath(file_name)
-    found = _COPY.fullmatch(path.stem)
-    return str(path.with_name(found["name"] or found["other"] or found["film"])) if found else None
+    if found := _COPY.fullmatch(path.stem):
+        return str(path.with_name(found["name"] or found["other"] or found["film"]))
+    changed = _CHANGED.fullmatch(path.stem)
+    name = str(path.with_name(changed["behind"] or changed["before"])) if changed else ""
+    return name if name in others else None
 
 
 def copies_by_name(file_names: Sequence[str]) -> list[list[int]]:
     """Indices of files that are copies of one photograph by their names, with the photograph, two or more each."""
     groups: dict[str, list[int]] = {}
-    names = [photograph_of(name) for name in file_names]
+    plain = [str(PurePosixPath(name).with_suffix("")) for name in file_names]
+    there = set(plain)
+    names = [photograph_of(name, there) for name in file_names]
     known = {name for name in names if name}
-    for index, (name, file_name) in enumerate(zip(names, file_names, strict=True)):
-        plain = str(PurePosixPath(file_name).with_suffix(""))
-        if key := name or (plain if plain in known else None):
+    for index, (name, own) in enumerate(zip(names, plain, strict=True)):
+        if key := name or (own if own in known else None):
             groups.setdefault(key, []).append(index)
     return [group for group in groups.values() if len(group) > 1]
 

@@ -133,6 +133,16 @@ def plot_families(texts: list[str]) -> list[str]:
     return families
 
 
+def plot_class_texts(names: Mapping[int, str]) -> dict[int, str]:
+    """`class_texts` for matplotlib: `plot_text` of each, `class 3` for emoji, too; what is replaced is logged."""
+    texts = {number: plot_text(text, f"class {number}") for number, text in class_texts(names).items()}
+    missing = [(n, names[n]) for n, text in texts.items() if is_writable(names[n]) and text == f"class {n}" != names[n]]
+    if missing:
+        legend = ", ".join(f"class {number} = {one_line(name)}" for number, name in missing)
+        _LOG.warning("matplotlib cannot write these names: plots say %s", legend)
+    return texts
+
+
 def plot_text(text: str, instead: str) -> str:
     """`text` as matplotlib takes it, or `instead` where its letters would become empty boxes.
 

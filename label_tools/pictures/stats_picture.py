@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from label_tools.pictures.fonts import class_texts, plot_families, plot_text
+from label_tools.pictures.fonts import plot_class_texts, plot_families, plot_text
 from label_tools.pictures.our_outputs import DRAWN
 from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.messages import counted
@@ -23,8 +23,8 @@ def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO,
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = class_texts(dict(enumerate(numbers["classes"], start=1)))
-    texts = {name: plot_text(names[k], f"class {k}") for k, name in enumerate(numbers["classes"], start=1)}
+    written = plot_class_texts(dict(enumerate(numbers["classes"], start=1)))
+    texts = {name: written[k] for k, name in enumerate(numbers["classes"], start=1)}
     heading = plot_text(title, "these labels")
     style: dict[Any, Any] = {"font.family": plot_families([heading, *texts.values()]), "font.size": 9}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "stats"}

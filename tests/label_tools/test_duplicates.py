@@ -196,6 +196,12 @@ def test_copies_by_name_with_the_photograph():
     assert duplicates.copies_by_name(names) == [[0, 2], [1, 4]]
 
 
+def test_what_a_program_did_to_a_photograph_counts_beside_the_photograph():
+    changed = ["aug_3_a.jpg", "a_hflip.jpg", "a_rot90.png", "a-bright2_flip.jpg", "a - Copy (2).jpg"]
+    assert duplicates.copies_by_name(["a.jpg", *changed, "b.jpg"]) == [[0, 1, 2, 3, 4, 5]]
+    assert duplicates.copies_by_name(["corn_crop_001.jpg", "corn_crop_002.jpg", "cam_dark1.jpg"]) == []
+
+
 def test_join_by_hand():
     assert join(6, [(0, 2), (2, 3), (5, 4)]) == [0, 1, 0, 0, 4, 4]
     assert join(4, [(3, 2, 1)]) == [0, 1, 1, 1]

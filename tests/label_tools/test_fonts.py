@@ -99,6 +99,13 @@ def test_a_formula_sign_and_a_line_break_do_not_reach_matplotlib():
     assert "\n" not in plot_text("a\nb", "class 1")
 
 
+def test_a_plot_says_which_class_it_cannot_name(caplog):
+    """matplotlib knows no emoji, which pictures show where the system has its font."""
+    with caplog.at_level(logging.WARNING):
+        assert fonts.plot_class_texts({1: "cat", 5: "🔩"}) == {1: "cat", 5: "class 5"}
+    assert "class 5 = 🔩" in caplog.text
+
+
 def test_matplotlib_does_not_warn(tmp_path):
     """Every glyph that is asked for is there: its warning would be an error here."""
     from label_tools.__main__ import main
