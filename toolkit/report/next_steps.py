@@ -178,12 +178,13 @@ def _confused(facts: Facts) -> Step | None:
     most, i, j = max(pairs, default=(0, 0, 0))
     if not most:
         return None
+    which = "objects of the classes" if most < sum(pair[0] for pair in pairs) / 4 else f"{names[i]} and {names[j]}"
     doubted = facts.doubted("other class")["over_threshold"]
     points = facts.own("class") * max(0.0, 1 - doubted / max(facts.over("class"), 1))
     return Step(
         "confused classes",
         points,
-        f"Label more {names[i]} and {names[j]} that look alike, or make one class of them.",
+        f"Label more {which} that look alike, or make one class of them.",
         f"{names[i]} is taken for {names[j]} {counted(most, 'time')} at the thresholds. Errors of the class cost "
         f"{facts.gain('class'):.1f} points of AP50.",
         _brings(points),

@@ -142,13 +142,13 @@ def _classes(metrics: dict, heading: str) -> list[str]:
     if not 1 < len(classes) <= 20:
         return []
     width = max(map(len, classes))
-    title = f"{'class':{width}}  objects  AP     AP50   score threshold"
+    title = f"{'class':{width}}  objects  AP     95 % interval   AP50   score threshold"
     lines = ["", f"{title}, {heading}" if heading else title]
     for name, one in classes.items():
         threshold = metrics["thresholds"][name]["threshold"]
-        lines.append(
-            f"{name:{width}}  {one['num_objects']:7d}  {number(one['AP']):5}  {number(one['AP50']):5}  {threshold:.3f}"
-        )
+        ends = interval(metrics, "AP", name)
+        found = f"{number(one['AP']):5}  {ends_text(ends) if ends and one['AP'] is not None else '':14}"
+        lines.append(f"{name:{width}}  {one['num_objects']:7d}  {found}  {number(one['AP50']):5}  {threshold:.3f}")
     return lines
 
 

@@ -1,6 +1,6 @@
 // Pictures: which are shown and in which order, boxes at other thresholds, one picture large in a dialog.
 const pictures = [...document.querySelectorAll("#pictures .pic")];
-const FIRST = innerWidth < 640 ? 3 : 6, MORE = 12;
+const FIRST = innerWidth < 640 ? 2 : 6, MORE = 12;
 let room = FIRST;
 
 const classOf = (box) => /\bk(\d+)\b/.exec(box.getAttribute("class"))[1];
