@@ -80,3 +80,16 @@ def test_thresholds_by_hand_and_what_is_refused():
     ):
         with pytest.raises(InputError):
             wrong.check()
+
+
+def test_the_terminal_says_what_is_kept_and_for_which_classes():
+    from toolkit.report.tables import guaranteed
+
+    one, none = {"threshold": 0.2, "value": 0.95}, {"threshold": None, "value": 0.6}
+    metrics = {"settings": {"guarantee": ("recall", 0.9)}, "per_class": {"a": {}, "b": {}}}
+    assert guaranteed(metrics) == []
+    (line,) = guaranteed({**metrics, "guarantee": {"a": one, "b": one}})
+    assert line == "these thresholds keep a recall of 0.90 on new pictures like these, with 95 % confidence"
+    (line,) = guaranteed({**metrics, "guarantee": {"a": one, "b": none}})
+    assert line.startswith("the thresholds of a keep")
+    assert guaranteed({**metrics, "guarantee": {"a": none}}) == []

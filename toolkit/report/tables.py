@@ -69,6 +69,7 @@ def terminal(metrics: dict) -> str:
     )
     for heading, one in sets(metrics):
         lines += _classes(one, heading)
+    lines += guaranteed(metrics)
     lines += counting(metrics)
     lines += slices(metrics)
     if metrics.get("look"):
@@ -76,6 +77,16 @@ def terminal(metrics: dict) -> str:
     if metrics.get("compare"):
         lines += ["", comparison(metrics["compare"])]
     return "\n".join(lines)
+
+
+def guaranteed(metrics: dict) -> list[str]:
+    """The classes whose thresholds keep what --guarantee asked for; warnings name the others."""
+    sure = [name for name, one in (metrics.get("guarantee") or {}).items() if one["threshold"] is not None]
+    if not sure:
+        return []
+    what, share = metrics["settings"]["guarantee"]
+    which = "these thresholds" if len(sure) == len(metrics["per_class"]) else f"the thresholds of {', '.join(sure)}"
+    return [f"{which} keep a {what} of {share:.2f} on new pictures like these, with 95 % confidence"]
 
 
 def counting(metrics: dict) -> list[str]:
