@@ -160,7 +160,6 @@ def test_ctrl_c_while_modules_are_imported_shows_no_traceback():
     """SIGINT at the first import of the program itself: nothing that handles errors is there yet."""
     code = """
 import os, signal, sys
-import toolkit.__main__ as program
 
 class Finder:
     def find_spec(self, name, path, target=None):
@@ -168,6 +167,7 @@ class Finder:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Finder())
+import toolkit.__main__ as program
 program.entry()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
