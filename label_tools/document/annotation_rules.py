@@ -73,12 +73,17 @@ def is_plain(item: dict, width: int, height: int) -> bool:
         return False  # also for NaN
     if w > MOST_ASPECT * h or h > MOST_ASPECT * w:
         return False
-    for piece in shape:
+    return is_plain_outline(shape, box)
+
+
+def is_plain_outline(pieces: list, box: list[float]) -> bool:
+    """Whether `annotation` would keep these polygons of a sound box as they are and say nothing."""
+    for piece in pieces:
         if type(piece) is not list or len(piece) < 6 or len(piece) % 2 or not are_numbers(piece, len(piece)):
             return False
         if not (min(piece) >= -LARGEST_COORDINATE and max(piece) <= LARGEST_COORDINATE and math.isfinite(sum(piece))):
             return False
-    return not shape or not _elsewhere(_box_of(shape), box)
+    return not pieces or not _elsewhere(_box_of(pieces), box)
 
 
 def _elsewhere(around: Sequence[float], box: Sequence[float]) -> bool:

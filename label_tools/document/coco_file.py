@@ -151,6 +151,18 @@ def write(document: Document, path: str | os.PathLike) -> None:
     )
 
 
+def copy_large(source: Path, path: Path, image_root: str) -> None:
+    """Copy a large file that is in our dialect (`plain_file`), with another image root. Raises InputError."""
+    with large_file.opened(source) as sections, atomic_write(path) as file:
+        if sections is None:
+            raise InputError(f"{source}: has changed while it was read; start again")
+        info = sections.value("info") if "info" in sections.places else {}
+        for number, key in enumerate(sorted({*sections.places, "info"})):
+            file.write((b",\n" if number else b"{\n") + _json(key) + b": ")
+            file.write(_json({**info, "image_root": image_root}) if key == "info" else sections.text(key))
+        file.write(b"\n}\n")
+
+
 def write_parts(
     path: str | os.PathLike,
     *,

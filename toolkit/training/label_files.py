@@ -16,7 +16,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from label_tools.text.own_folders import check_whole
 from toolkit.config import Config
-from toolkit.data.dataset import Index, index_of, with_outlines, without_outline
+from toolkit.data.dataset import Index, index_of, read_large_index, with_outlines, without_outline
 from toolkit.data.train_tiles import cut, tiles_for
 from toolkit.networks import registry
 from toolkit.training.out_of_memory import check_mask_memory
@@ -27,15 +27,21 @@ SPLITS = ("train", "val", "test")
 
 @dataclass
 class Split:
-    """One split: name, file, index for training, and the COCO document until `forget` frees it."""
+    """One split: name, file, index for training, and the COCO document until `forget` frees it.
+
+    large: the file needs no repair and its document is not read: a million labels take gigabytes.
+    """
 
     name: str
     path: Path
     index: Index
     document: dict[str, Any] | None
+    large: bool = False
 
     def whole(self) -> dict[str, Any]:
         """The document; RuntimeError after `forget`."""
+        if self.document is None and self.large:
+            self.document = coco_file.read(self.path)
         if self.document is None:
             raise RuntimeError(f"{self.name}: its document was let go of")
         return self.document
@@ -43,13 +49,16 @@ class Split:
     def keep(self, folder: Path) -> None:
         """Copy the file into a run, its image_root pointing at the images where they are."""
         root = os.path.relpath(self.index.image_root.resolve(), folder.resolve())
+        if self.document is None and self.large:
+            coco_file.copy_large(self.path, folder / f"{self.name}.json", root)
+            return
         document = self.whole()
         info = {**document.get("info", {}), "image_root": root}
         coco_file.write({**document, "info": info}, folder / f"{self.name}.json")
 
     def forget(self) -> None:
         """Free the document: a million labels take gigabytes, and training does not need them."""
-        self.document = None
+        self.document, self.large = None, False
 
 
 Labels = dict[str, Split]  # by name, those that exist; train is always there
@@ -80,6 +89,9 @@ def read_labels(files: dict[str, Path], images: Path | None) -> Labels:
     for folder in dict.fromkeys(path.parent for path in files.values()):
         check_whole(folder, "split")
     for name, path in files.items():
+        if name == "train" and (index := read_large_index(path, images)) is not None:
+            labels[name] = Split(name, path, index, None, large=True)
+            continue
         document = coco_file.read(path, sizes=sizes_below, images=images)
         root = images if images else coco_file.image_root(document, path)
         labels[name] = Split(name, path, index_of(document, root, str(path)), document)

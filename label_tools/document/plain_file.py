@@ -1,0 +1,164 @@
+"""A large COCO file that needs no repair as columns, without an object for each of its millions of annotations.
+
+The rules are those of `coco_reader`, asked of whole columns. A file about which they would say anything, a note even,
+is no plain file: `coco_reader` reads it and has the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from label_tools.document import coco_reader
+from label_tools.document.annotation_rules import is_plain_outline
+from label_tools.document.box_format import other_format
+from label_tools.document.large_file import NotInPiecesError, Sections, opened
+from label_tools.document.values import is_too_long
+from label_tools.text.limits import LEAST_SIDE, MOST_ASPECT
+from label_tools.text.own_folders import check_settled
+from label_tools.text.pause_gc import collector_paused
+
+_KNOWN = ("info", "licenses", "images", "annotations", "categories")
+Tell = Callable[[list[dict]], None]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """N images and M annotations in the order of the file; image: row of its image."""
+
+    info: dict[str, Any]
+    categories: list[dict[str, Any]]
+    first_names: list[str]  # of some images
+    image_ids: np.ndarray  # [N] int64
+    sizes: np.ndarray  # [N,2] int32 height, width
+    names: np.ndarray  # all file names as one buffer of UTF-8 bytes
+    name_ends: np.ndarray  # [N]
+    image: np.ndarray  # [M]
+    category_ids: np.ndarray  # [M]
+    bbox: np.ndarray  # [M,4] float64 x, y, w, h
+    crowd: np.ndarray  # [M] bool
+
+
+def columns(path: Path, begin: Tell, of_images: Tell, of_annotations: Tell) -> Columns | None:
+    """The columns of a large file without anything to say; None for any other, also where it cannot be read.
+
+    begin: told of the categories; then of_images and of_annotations of pieces of their lists. Raises InputError for a
+    file whose folder is half written.
+    """
+    check_settled(path)
+    with suppress(OSError, NotInPiecesError), collector_paused(), opened(path) as sections:
+        if sections is None or not {"images", "annotations", "categories"} <= set(sections.places) <= set(_KNOWN):
+            return None
+        info = sections.value("info") if "info" in sections.places else {}
+        categories = sections.value("categories")
+        _demand(type(info) is dict and type(categories) is list)
+        given = {"images": [], "annotations": [], "categories": categories}
+        found = coco_reader.examine(given, str(path))
+        _demand(not found.findings and coco_reader.grouping_class(categories) is None)
+        _demand(found.usable()["categories"] == categories and all(type(c["id"]) is int and abs(c["id"]) < 2**62 for c in categories))
+        begin(categories)
+        images = _images(sections, of_images)
+        return Columns(
+            info, categories, *images, *_annotations(sections, categories, images[1], images[2], of_annotations)
+        )
+    return None
+
+
+def _demand(condition: Any) -> None:
+    if not condition:
+        raise NotInPiecesError
+
+
+def _types(values: Any) -> set[type]:
+    return set(map(type, values))
+
+
+def _images(sections: Sections, tell: Tell) -> tuple:
+    ids, sizes, names, ends, hashes, first = [], [], [], [], [], []
+    for piece in sections.pieces("images"):
+        _demand(piece)
+        tell(piece)
+        got = [[one.get(key) for one in piece] for key in ("id", "height", "width", "file_name")]
+        _demand(_types(chain(*got[:3])) == {int} and _types(got[3]) == {str})
+        _demand(all(got[3]) and not any("\\" in name or is_too_long(name) for name in got[3]))
+        _demand(min(got[0]) > -(2**62) and max(got[0]) < 2**62)
+        _demand(min(chain(*got[1:3])) > 0 and max(chain(*got[1:3])) <= coco_reader.LARGEST_IMAGE_SIDE)
+        texts = [name.encode() for name in got[3]]
+        ids.append(np.array(got[0], np.int64))
+        sizes.append(np.array(got[1:3], np.int32).T)
+        ends.append(np.fromiter(map(len, texts), np.int64, len(texts)))
+        names.append(np.frombuffer(b"".join(texts), np.uint8))
+        hashes.append(np.fromiter(map(hash, texts), np.int64, len(texts)))
+        first = first or got[3][:3]
+    _demand(ids)
+    all_ids = np.concatenate(ids)
+    _demand(_all_differ(all_ids) and _all_differ(np.concatenate(hashes)))
+    return first, all_ids, np.concatenate(sizes), np.concatenate(names), np.cumsum(np.concatenate(ends))
+
+
+def _all_differ(values: np.ndarray) -> bool:
+    ordered = np.sort(values)
+    return not (ordered[1:] == ordered[:-1]).any()
+
+
+def _annotations(
+    sections: Sections, categories: list[dict], image_ids: np.ndarray, sizes: np.ndarray, tell: Tell
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    order = np.argsort(image_ids, kind="stable")
+    ordered, classes = image_ids[order], np.array(sorted(c["id"] for c in categories))
+    parts: list[tuple[np.ndarray, ...]] = []
+    for piece in sections.pieces("annotations"):
+        _demand(piece)
+        tell(piece)
+        parts.append(_columns_of(piece, ordered, order, classes, sizes))
+    _demand(parts)
+    ids, image, category, bbox, crowd = map(np.concatenate, zip(*parts, strict=True))
+    parts.clear()
+    _demand(_all_differ(ids) and _all_differ(_hash([image, category, crowd, *bbox.T.view(np.int64)])))
+    _demand(other_format(bbox, sizes[image][:, ::-1]) is None)
+    _demand(crowd.sum() < coco_reader.MANY_CROWDS * len(crowd))
+    return image, category, bbox, crowd
+
+
+def _columns_of(
+    piece: list[dict], ordered: np.ndarray, order: np.ndarray, classes: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """(ids, rows of images, category ids, boxes, crowd) of annotations, all plain."""
+    ids, images, categories, crowds, areas, boxes, outlines = (
+        [one.get(key) for one in piece]
+        for key in ("id", "image_id", "category_id", "iscrowd", "area", "bbox", "segmentation")
+    )
+    _demand(_types(chain(ids, images, categories, crowds)) == {int} and _types(chain(boxes, outlines)) == {list})
+    _demand(_types(chain(areas, *boxes)) <= {int, float} and set(map(len, boxes)) == {4})
+    _demand(min(crowds) >= 0 and max(crowds) <= 1 and min(ids) > 0 and max(ids) < 2**62)
+    _demand(min(areas) > 0 and max(areas) < 1e300 and not any("attributes" in one for one in piece))
+    _demand(max(map(abs, chain(images, categories))) < 2**62)
+    image, category, area = np.array(images), np.array(categories), np.array(areas, float)
+    place = np.searchsorted(ordered, image).clip(max=len(ordered) - 1)
+    _demand((ordered[place] == image).all() and np.isin(category, classes).all() and not np.isnan(area).any())
+    row = order[place]
+    try:
+        bbox = np.array(boxes, float)
+    except OverflowError:
+        raise NotInPiecesError from None
+    (x, y, w, h), (height, width) = bbox.T, sizes[row].T
+    inside = (x >= 0) & (y >= 0) & (w >= LEAST_SIDE) & (h >= LEAST_SIDE) & (x + w <= width) & (y + h <= height)
+    _demand((inside & (w <= MOST_ASPECT * h) & (h <= MOST_ASPECT * w)).all())  # False for NaN
+    _demand(all(is_plain_outline(outline, box) for outline, box in zip(outlines, boxes, strict=True) if outline))
+    return np.array(ids), row, category, bbox, np.array(crowds, bool)
+
+
+def _hash(columns: list[np.ndarray]) -> np.ndarray:
+    """[M] a number for each row; equal for equal rows, and hardly ever for others."""
+    result = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        result = (result ^ (result >> np.uint64(29)) ^ column.astype(np.int64).view(np.uint64)) * np.uint64(
+            0x9E3779B97F4A7C15
+        )
+    return result
