@@ -61,7 +61,10 @@ def columns(path: Path, begin: Tell, of_images: Tell, of_annotations: Tell) -> C
         given = {"images": [], "annotations": [], "categories": categories}
         found = coco_reader.examine(given, str(path))
         _demand(not found.findings and coco_reader.grouping_class(categories) is None)
-        _demand(found.usable()["categories"] == categories and all(type(c["id"]) is int and abs(c["id"]) < 2**62 for c in categories))
+        _demand(
+            found.usable()["categories"] == categories
+            and all(type(c["id"]) is int and abs(c["id"]) < 2**62 for c in categories)
+        )
         begin(categories)
         images = _images(sections, of_images)
         return Columns(

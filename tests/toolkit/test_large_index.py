@@ -63,22 +63,25 @@ def test_the_index_is_the_same(tmp_path, document):
         read_large_index(path)
 
 
-CHANGES = {
-    "annotation": [
-        ("id", 0), ("id", "5"), ("id", 2), ("id", 2.0), ("id", None), ("id", 2**70), ("image_id", 99), ("image_id", "1"),
-        ("image_id", 1.0), ("image_id", True), ("category_id", 77), ("category_id", None), ("iscrowd", 1), ("iscrowd", 2),
-        ("iscrowd", None), ("iscrowd", True), ("area", 0), ("area", None), ("area", 1e305), ("bbox", [1, 1, 0, 5]),
-        ("bbox", [-1, 1, 5, 5]), ("bbox", [600, 1, 500, 5]), ("bbox", [1, 1, 5]), ("bbox", [1, 1, "5", 5]), ("bbox", None),
-        ("bbox", [1, 1, 0.01, 5]), ("bbox", [1, 1, 300, 1]), ("bbox", [10**400, 1, 5, 5]), ("segmentation", None),
-        ("segmentation", [[1, 2, 3]]), ("segmentation", [[1, 2, 3, 4, 5, "6"]]), ("segmentation", {"size": [1, 1]}),
-        ("segmentation", [[500, 400, 501, 400, 501, 401]]), ("attributes", {"rotation": 30}),
-    ],
-    "image": [
-        ("id", "1"), ("id", 1.0), ("id", 10**30), ("file_name", ""), ("file_name", "a\\b.jpg"), ("file_name", "a" * 300),
-        ("file_name", 3), ("width", 0), ("width", None), ("width", 640.0), ("height", 10**7), ("height", "480"),
-    ],
-    "category": [("id", "1"), ("id", 2**70), ("name", " nut"), ("name", ""), ("name", None), ("name", "a\rb")],
-}  # fmt: skip
+CHANGES: dict[str, dict[str, list]] = {
+    "annotations": {
+        "id": [0, "5", 2, 2.0, None, 2**70],
+        "image_id": [99, "1", 1.0, True],
+        "category_id": [77, None],
+        "iscrowd": [1, 2, None, True],
+        "area": [0, None, 1e305],
+        "bbox": [[1, 1, 0, 5], [-1, 1, 5, 5], [600, 1, 500, 5], [1, 1, 5], [1, 1, "5", 5], None, [1, 1, 300, 1]],
+        "segmentation": [None, [[1, 2, 3]], [[1, 2, 3, 4, 5, "6"]], {"size": [1, 1]}, [[500, 400, 501, 400, 501, 401]]],
+        "attributes": [{"rotation": 30}],
+    },
+    "images": {
+        "id": ["1", 1.0, 10**30],
+        "file_name": ["", "a\\b.jpg", "a" * 300, 3],
+        "width": [0, None, 640.0],
+        "height": [10**7, "480"],
+    },
+    "categories": {"id": ["1", 2**70], "name": [" nut", "", None, "a\rb"]},
+}
 
 
 @pytest.mark.parametrize("kind", CHANGES)
@@ -86,9 +89,9 @@ def test_what_has_anything_to_say_is_no_plain_file(tmp_path, document, kind):
     """Whatever `coco_file.read` repairs, leaves out, remarks or refuses is left to it; and the rest gives the same."""
     path, plain = tmp_path / "train.json", 0
     draw_images(document, tmp_path / "images")
-    for key, value in CHANGES[kind]:
+    for key, value in ((key, value) for key, values in CHANGES[kind].items() for value in values):
         made = copy.deepcopy(document)
-        made[{"annotation": "annotations", "image": "images", "category": "categories"}[kind]][1][key] = value
+        made[kind][1][key] = value
         path.write_text(json.dumps(made))
         findings: list = []
         try:
