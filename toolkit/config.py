@@ -194,9 +194,9 @@ MODEL_RECIPES: dict[str, dict[str, Any]] = {
 }
 
 # Where few epochs of many images are enough: epochs for about so many images seen in all, between two limits.
-IMAGES_SEEN: dict[str, int] = {"fasterrcnn_efficientnet_lite0_fpn": 960, "maskrcnn_efficientnet_lite0_fpn": 960}
+IMAGES_SEEN: dict[str, int] = {"fasterrcnn_efficientnet_lite0_fpn": 960, "maskrcnn_efficientnet_lite0_fpn": 1090}
 FEWEST_EPOCHS, MOST_EPOCHS = 6, 60
-EVALUATIONS = {"maskrcnn_efficientnet_lite0_fpn": 3}  # about so many, else MOST_EVALUATIONS: masks take longer
+EVALUATIONS = {"maskrcnn_efficientnet_lite0_fpn": 2}  # about so many, else MOST_EVALUATIONS: masks take longer
 MOST_EVALUATIONS = 12  # after each of 60 epochs of ten images they take longer than the training
 
 QUICK = "quick"  # a preset by name alone: the body frozen and its maps kept, a minute on a CPU with a compact network
