@@ -245,6 +245,24 @@ def test_the_folder_alone_is_enough_and_gives_the_same_page(run, tmp_path):
     assert write_report(copy).read_text().replace(copy.as_posix(), "") == wanted.replace(run.as_posix(), "")
 
 
+def test_crowded_pictures_take_room_from_the_others(tmp_path, monkeypatch):
+    from toolkit.report import gallery
+
+    def shown(name):
+        run = made_run(tmp_path / name, images=8)
+        content = json.loads((run / "val" / "gallery.json").read_text())
+        assert content["num_images"] == 8
+        return content["images"], Page(write_report(run).read_text()).sections["galleries"]
+
+    everything, text = shown("all")
+    assert len(everything) == 8 and "pictures with the most errors" not in text
+    room = sum(gallery.BOX_BYTES * len(item["boxes"]) for item in everything[:5])
+    monkeypatch.setattr(gallery, "BOX_BUDGET", room + 1)  # the boxes of five pictures, and no more
+    some, text = shown("some")
+    assert [item["file_name"] for item in some] == [item["file_name"] for item in everything[:5]]
+    assert "The 5 pictures with the most errors, of 8." in text
+
+
 def test_size_for_200_images(tmp_path):
     run = made_run(tmp_path, images=200)
     assert write_report(run).stat().st_size < 5_000_000

@@ -31,7 +31,9 @@ MOST_DETECTIONS = 60  # of a picture: those with the highest scores
 LOWEST_SCORE = 0.1  # detections under it, and under their class's threshold, are not drawn
 QUALITY = 78
 MARGIN = 0.6  # a crop shows this much more than the object, on each side, as a share of its size
-WHOLE_BUDGET, CROP_BUDGET = 2_500_000, 600_000  # bytes of JPEG: a report stays under 5 MB once they are base64
+WHOLE_BUDGET, CROP_BUDGET = 2_500_000, 600_000  # bytes of JPEG, which are 4/3 as many in the page
+PAGE_BUDGET, BOX_BUDGET = 4_100_000, 1_500_000  # bytes of pictures and boxes in the page: a report stays under 5 MB
+BOX_BYTES, NUMBER_BYTES = 130, 7
 SAMPLE = 6  # pictures that tell how large all of them may be
 
 
@@ -48,8 +50,12 @@ def write_gallery(folder: Path, target: Path, evaluation, image_root: Path) -> N
     """Write gallery.json and pictures/ into `folder`; links to the images themselves start from `target`."""
     view = _View(evaluation)
     whole, crops = view.images()[:MOST_WHOLE], view.crops()
+    sizes = np.cumsum([sum(map(_bytes, item.boxes)) for item in whole])
+    whole = whole[: max(1, int(np.searchsorted(sizes, BOX_BUDGET)))]
+    drawn = int(sizes[len(whole) - 1]) if whole else 0
+    budget = min(WHOLE_BUDGET, (PAGE_BUDGET - drawn) * 3 // 4 - CROP_BUDGET)
     everything = [*whole, *(item for items in crops.values() for item in items)]
-    store = _Store(folder, evaluation.tables.file_names, image_root, coco_file.opening(evaluation.document))
+    store = _Store(folder, evaluation.tables.file_names, image_root, coco_file.opening(evaluation.document), budget)
     store.add(list(dict.fromkeys((item.image, item.crop) for item in everything)))
 
     def shown(items: list[_Item]) -> list[dict]:
@@ -81,11 +87,17 @@ def write_gallery(folder: Path, target: Path, evaluation, image_root: Path) -> N
     write_json(folder / "gallery.json", content)
 
 
+def _bytes(box: dict) -> int:
+    """About how many a box is in the page."""
+    return BOX_BYTES + NUMBER_BYTES * sum(map(len, box.get("outline") or []))
+
+
 class _Store:
     """The pictures of a gallery on disk, within a budget; each image is opened once."""
 
-    def __init__(self, folder: Path, file_names: list[str], image_root: Path, opening: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, file_names: list[str], image_root: Path, opening: Mapping[str, Any], budget: int):
         self.folder, self.file_names, self.image_root, self.opening = folder, file_names, image_root, opening
+        self.budget = budget  # bytes of whole pictures
         self.made: dict[tuple, dict] = {}  # (image, crop) -> {"file", "view", "size"}
         self.lost: list[str] = []
 
@@ -96,7 +108,7 @@ class _Store:
         sample = [len(_picture(image, None, self.side)[0]) for key in whole[:SAMPLE] if (image := self._open(key[0]))]
         self.lost.clear()
         if sample:
-            fits = [side for side in WHOLE_SIDES if self._total(sample, len(whole), side) < WHOLE_BUDGET]
+            fits = [side for side in WHOLE_SIDES if self._total(sample, len(whole), side) < self.budget]
             self.side = fits[0] if fits else WHOLE_SIDES[-1]
         pictures: dict[tuple, tuple] = {}
         for row in dict.fromkeys(image for image, _ in wanted):
@@ -105,7 +117,7 @@ class _Store:
         spent = {True: 0, False: 0}
         for key in wanted:
             is_whole = key[1] is None
-            if key in pictures and spent[is_whole] < (WHOLE_BUDGET if is_whole else CROP_BUDGET):
+            if key in pictures and spent[is_whole] < (self.budget if is_whole else CROP_BUDGET):
                 content, view, size = pictures[key]
                 spent[is_whole] += len(content)
                 self.made[key] = {"file": f"{len(self.made):03d}.jpg", "view": view, "size": size}
