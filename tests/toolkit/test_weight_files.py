@@ -73,6 +73,24 @@ def test_every_form_is_read_bit_for_bit(tmp_path, form):
     assert set(torch.serialization.get_safe_globals()) == known  # nothing is allowed for longer
 
 
+@pytest.mark.parametrize("form", ["state dict", "torchvision's reference script", "Lightning"])
+def test_the_format_before_torch_1_6_is_read_too(tmp_path, form):
+    model = Network()
+    torch.save(forms(model)[form], tmp_path / "weights.pth", _use_new_zipfile_serialization=False)
+    found = read(tmp_path / "weights.pth")
+    assert all(torch.equal(found[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_one_table_of_tensors_counts_whatever_it_is_called(tmp_path):
+    state = {"a": torch.ones(2)}
+    adam = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}
+    torch.save({"ema_state_dict": state, "optimizer": adam}, tmp_path / "weights.pth")
+    assert read(tmp_path / "weights.pth").keys() == {"a"}
+    torch.save({"one": state, "other": {"b": torch.ones(2)}}, tmp_path / "two.pth")
+    with pytest.raises(InputError, match="a table of one, other"):
+        read(tmp_path / "two.pth")
+
+
 class Payload:
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -81,12 +99,13 @@ class Payload:
         return (open, (str(self.target), "w"))
 
 
+@pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("place", ["beside", "as the network", "among the tensors"])
-def test_nothing_in_a_file_is_executed(tmp_path, place):
+def test_nothing_in_a_file_is_executed(tmp_path, place, zipped):
     evil = Payload(tmp_path / "ran")
     state = {"a": torch.ones(2)}
     content = {"beside": {"model": state, "args": evil}, "as the network": evil}.get(place, {**state, "b": evil})
-    torch.save(content, tmp_path / "evil.pth")
+    torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
     if place == "beside":
         assert read(tmp_path / "evil.pth")["a"].tolist() == [1, 1]
     else:
@@ -116,6 +135,10 @@ def test_a_file_without_weights_gets_a_whole_sentence(tmp_path, content, found):
 
 def test_a_file_that_is_none_gets_a_whole_sentence(tmp_path):
     path = tmp_path / "weights.pth"
+    for content, what in ((b"<!DOCTYPE html>", "a web page"), (b"version https://git-lfs.github.com", "git lfs pull")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=what):
+            read(path)
     for content in (b"", b"text", pickle.dumps({"a": [1]})[:-2], (b"PK\x03\x04" + bytes(50))):
         path.write_bytes(content)
         with pytest.raises(InputError, match="cannot be read as weights") as error:

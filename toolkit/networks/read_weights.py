@@ -7,6 +7,7 @@ whole pickled network, one of our runs. What else lies in a file (options, an op
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,13 @@ import torch
 from label_tools.text.errors import InputError
 
 KEYS = ("model", "state_dict", "model_state_dict", "ema", "module", "net", "network")  # where trainers put the tensors
+_MOST_NAMES = 1000  # of classes in a file
 PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "network.", "detector.")  # what wrappers put before each name
+_HEADS = {
+    b"version https://git-lfs": "a pointer of git; `git lfs pull` fetches the file itself",
+    b"<": "a web page, not the file that was asked for",
+    b"\x89HDF": "HDF5, as of Keras",
+}
 SAVE = "needs a state dict: torch.save(model.state_dict(), FILE)"
 
 
@@ -73,7 +80,17 @@ def read(path: Path) -> dict[str, torch.Tensor]:
 
 def _reason(path: Path, error: Exception) -> str:
     """Why a file cannot be read, without the advice of torch to load it unsafely."""
-    if path.is_file() and not path.stat().st_size:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except OSError as unreadable:
+        return unreadable.strerror or str(unreadable)
+    for mark, what in _HEADS.items():
+        if head.lstrip().startswith(mark):
+            return what
+    if "TorchScript" in str(error):
+        return "a TorchScript archive"
+    if not head:
         return "the file is empty"
     if isinstance(error, pickle.UnpicklingError):
         return "damaged, or holds something that is not a tensor"
@@ -97,21 +114,36 @@ def _load(path: Path) -> Any:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (ValueError, RuntimeError):  # not a zip file: torch's format before 1.6, or none at all
         names = []
-    with torch.serialization.safe_globals([(_StandIn, name) for name in names]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch, on unusual pickles: whether one can be read is said below
-        return torch.load(path, map_location="cpu", weights_only=True)
+    while True:
+        with torch.serialization.safe_globals([(_StandIn, name) for name in names]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, on unusual pickles: whether one can be read is said below
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:  # the format before 1.6 tells of its classes one by one
+                found = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+                if found is None or found[1] in names or len(names) > _MOST_NAMES:
+                    raise
+                names.append(found[1])
 
 
 def _state_in(content: Any) -> dict[str, torch.Tensor] | None:
-    """The state dict in what a file holds: itself, or under one of KEYS, or that of a pickled network."""
+    """The state dict in what a file holds: itself, under one of KEYS or the one other key with such a table, or that of a
+    pickled network."""
     if isinstance(content, _StandIn):
         return dict(_tensors_of_module(content)) or None
     if not isinstance(content, dict) or not content:
         return None
-    if all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()):
+    if _are_tensors(content):
         return dict(content)
     found = (_state_in(content[key]) for key in KEYS if key in content)
-    return next((state for state in found if state), None)
+    if state := next((state for state in found if state), None):
+        return state
+    tables = [value for value in content.values() if isinstance(value, dict) and value and _are_tensors(value)]
+    return dict(tables[0]) if len(tables) == 1 else None
+
+
+def _are_tensors(table: dict) -> bool:
+    return all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in table.items())
 
 
 def _tensors_of_module(module: Any, prefix: str = "") -> Any:
