@@ -127,7 +127,7 @@ def _load(path: Path) -> Any:
 
 
 def _state_in(content: Any) -> dict[str, torch.Tensor] | None:
-    """The state dict in what a file holds: itself, under one of KEYS or the one other key with such a table, or that of a
+    """The state dict in what a file holds: itself, under one of KEYS or one other key with such a table, or that of a
     pickled network."""
     if isinstance(content, _StandIn):
         return dict(_tensors_of_module(content)) or None
