@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from label_tools.formats.export import (
     export_coco,
@@ -18,6 +19,7 @@ from label_tools.formats.export import (
     export_voc,
     export_yolo,
 )
+from label_tools.formats.label_studio import encode_rle
 from label_tools.formats.voc import corners_of
 from label_tools.readers.convert import convert, convert_coco, convert_labelme, convert_voc, convert_yolo
 from label_tools.readers.detect import detect
@@ -268,3 +270,77 @@ def test_ignore_regions_go_round(tmp_path):
     assert again["objects_in"] == 4 and again["merged"] == 1 and again["objects_out"] == 3
     for counts in (export_voc(tmp_path / "a.json", tmp_path / "v"), export_yolo(tmp_path / "a.json", tmp_path / "y")):
         assert counts["objects_in"] == counts["objects_out"] + sum(counts["dropped"].values()) == 3
+
+
+def label_studio_file(folder, items: list) -> None:
+    """Percent of the picture; a mask as the RLE of an RGBA picture, and again as a bitmask."""
+    regions = []
+    for kind, value in items:
+        if kind == "box":
+            shape = dict(zip(("x", "y", "width", "height"), (100 * v / s for v, s in zip(value, (W, H, W, H)))))
+        elif kind == "polygon":
+            shape = {"points": [[100 * x / W, 100 * y / H] for x, y in zip(value[0::2], value[1::2])]}
+        else:
+            rgba = np.zeros((H, W, 4), np.uint8)
+            rgba[value] = 255
+            shape = {"format": "rle", "rle": encode_rle(rgba.ravel())}
+        regions.append({"value": {**shape, "labels": ["cat"]}, "original_width": W, "original_height": H})
+    tasks = [{"data": {"image": "a.jpg"}, "annotations": [{"result": regions}]}]
+    (folder / "project.json").write_text(json.dumps(tasks))
+
+
+def via_file(folder, items: list) -> None:
+    regions = []
+    for kind, value in items:
+        rect = {"name": "rect", **dict(zip(("x", "y", "width", "height"), value))}
+        outline = {"name": "polygon", "all_points_x": list(value[0::2]), "all_points_y": list(value[1::2])}
+        regions.append({"shape_attributes": rect if kind == "box" else outline, "region_attributes": {"class": "cat"}})
+    (folder / "via.json").write_text(json.dumps({"a.jpg1": {"filename": "a.jpg", "size": 1, "regions": regions}}))
+
+
+def unity_file(folder, items: list) -> None:
+    """A frame of SOLO: boxes in pixels, an instance mask of a colour an object."""
+    colours, instances, values = np.zeros((H, W, 3), np.uint8), [], []
+    for number, (kind, value) in enumerate(items, 1):
+        if kind == "box":
+            box = {"origin": list(value[:2]), "dimension": list(value[2:])}
+            values.append({"instanceId": number, "labelName": "cat", **box})
+        else:
+            colours[value] = (number, 0, 255)
+            instances.append({"instanceId": number, "labelName": "cat", "color": [number, 0, 255, 255]})
+    Image.fromarray(colours).save(folder / "mask.png")
+    marks = [
+        {"@type": "x.BoundingBox2DAnnotation", "values": values},
+        {"@type": "x.InstanceSegmentationAnnotation", "filename": "mask.png", "instances": instances},
+    ]
+    capture = {"filename": "a.jpg", "dimension": [W, H], "annotations": marks}
+    (folder / "step0.frame_data.json").write_text(json.dumps({"frame": 0, "captures": [capture]}))
+
+
+KINDS = {"label_studio": ("box", "polygon", "mask"), "via": ("box", "polygon"), "unity": ("box", "mask")}
+
+
+@settings(quick, max_examples=15)
+@pytest.mark.parametrize("program", KINDS)
+@given(items=st.lists(objects, min_size=1, max_size=6))
+def test_what_the_programs_write_that_are_read_alone(tmp_path_factory, program, items):
+    """By a writer of this test: boxes and outlines to a millionth of a pixel, masks bit for bit."""
+    items = [item for item in items if item[0] in KINDS[program]] or [("box", (10.25, 8.5, 20.0, 12.125))]
+    if program == "unity":  # the masks come first, and none lies over another
+        masks = [item for item in items if item[0] == "mask"][:1]
+        items = masks + [item for item in items if item[0] == "box"]
+    items = [item for k, item in enumerate(items) if not any(same_item(item, one) for one in items[:k])]
+    folder = tmp_path_factory.mktemp("trip")
+    picture(folder / "a.jpg")
+    globals()[f"{program}_file"](folder, items)
+    found = convert(folder, strict=True).document("x")["annotations"]
+    for a, b in zip((annotation(kind, value, 1) for kind, value in items), found, strict=True):
+        assert b["bbox"] == pytest.approx(a["bbox"], abs=1e-6)
+        if isinstance(a["segmentation"], dict):
+            assert a["segmentation"] == b["segmentation"]
+        else:
+            assert np.allclose(a["segmentation"], b["segmentation"], rtol=0, atol=1e-6)
+
+
+def same_item(a: tuple, b: tuple) -> bool:
+    return a[0] == b[0] and np.array_equal(a[1], b[1])
