@@ -270,8 +270,11 @@ def image_path(document: Document, annotations_path: str | os.PathLike, image: d
 
 def is_inside(file_name: str) -> bool:
     """Whether a file_name stays below the folder it starts from, by its text alone."""
-    parts = PurePosixPath(file_name).parts
-    return bool(parts) and parts[0] != "/" and ".." not in parts and "\0" not in file_name and "\\" not in file_name
+    if file_name[:1] in ("", "/") or "\0" in file_name or "\\" in file_name:
+        return False
+    if ".." not in file_name:
+        return bool(file_name.strip("./"))
+    return ".." not in PurePosixPath(file_name).parts
 
 
 def is_ignore_region(annotation: Mapping[str, Any]) -> bool:

@@ -110,7 +110,9 @@ def test_paths():
     for image in images[1:]:
         with pytest.raises(InputError, match="leads out"):
             coco_file.image_path(document(), "/data/set/a.json", image)
-    assert not coco_file.is_inside("") and not coco_file.is_inside("a\\b") and not coco_file.is_inside("a/../../b")
+    inside = {n: coco_file.is_inside(n) for n in ("", ".", "./.", "a\\b", "a/../../b", "a\0", "/a", "//etc/passwd", "..")}
+    assert not any(inside.values()), inside
+    assert all(map(coco_file.is_inside, ("a..b/..c", "...", "./a", ".a")))
 
 
 def write(tmp_path, content) -> str:

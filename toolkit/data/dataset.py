@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from label_tools.document import coco_file, plain_file
 from label_tools.pictures import images
 from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.errors import InputError
+from label_tools.text.fast_json import numbers
 from toolkit.data import outlines, pasting
 from toolkit.data.boxes import bbox
 from toolkit.data.tiles import Cut
@@ -151,16 +153,31 @@ def index_of(document: dict[str, Any], image_root: Path, where: str, check_files
 def _check_files(index: Index, where: str) -> None:
     """Raise InputError for the first image that is not there, leads elsewhere or is too large."""
     root, rows = f"{index.image_root}{os.sep}", range(len(index))
-    refuse_links_out(index.image_root, (index.name(row).decode() for row in rows), where)
+    folders: set[str] = set()
+    asked = []  # rows of which the file alone, by its name, does not tell that it lies where it seems to
+    for row in rows:
+        name = index.name(row).decode()
+        folder = os.path.dirname(name)
+        if folder not in folders or not _is_plain_file(root + name):
+            folders.add(folder)
+            asked.append(row)
+    refuse_links_out(index.image_root, (index.name(row).decode() for row in asked), where)
     most = index.opening.get("max_pixels", images.MAX_PIXELS)
     for row in np.flatnonzero(index.sizes[:, 0].astype(np.int64) * index.sizes[:, 1] > most)[:1].tolist():
         raise InputError(f"{index.path(row)}: {images.too_large(index.sizes[row, 1], index.sizes[row, 0], most)}")
-    for row in rows:
-        if not os.path.isfile(root + index.name(row).decode()):
+    for row in asked:
+        if not os.path.isfile(index.path(row)):
             raise InputError(
                 f"{where}, image {index.image_ids[row]}: {index.path(row)} not found; "
                 f"needs the file there, or --images with its folder"
             )
+
+
+def _is_plain_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _by_image(document: dict[str, Any]) -> tuple[list[dict[str, Any]], np.ndarray]:
@@ -223,9 +240,19 @@ _FINGERPRINTS: tuple[Callable[[list[dict]], bytes], ...] = (  # of categories, i
     lambda entries: "".join([f"c{c['id']}:{c['name']}\n" for c in entries]).encode(),
     lambda entries: "".join([f"i{i['id']}:{i['file_name']}:{i['width']}x{i['height']}\n" for i in entries]).encode(),
     lambda entries: "".join(
-        [f"a{a['image_id']}:{a['category_id']}:{a['bbox']}:{a.get('iscrowd', 0)}\n" for a in entries]
+        [
+            f"a{a['image_id']}:{a['category_id']}:{box}:{a.get('iscrowd', 0)}\n"
+            for a, box in zip(entries, _texts([a["bbox"] for a in entries]), strict=True)
+        ]
     ).encode(),
 )
+
+
+def _texts(boxes: list[list[float]]) -> list[str]:
+    """What `str` gives for each, several times as fast."""
+    if not all(type(box) is list for box in boxes):
+        return [str(box) for box in boxes]
+    return [f"[{text}]" for text in numbers(boxes)[2:-2].split("], [")] if boxes else []
 
 
 @dataclass(frozen=True)
