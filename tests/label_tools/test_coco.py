@@ -110,7 +110,9 @@ def test_paths():
     for image in images[1:]:
         with pytest.raises(InputError, match="leads out"):
             coco_file.image_path(document(), "/data/set/a.json", image)
-    inside = {n: coco_file.is_inside(n) for n in ("", ".", "./.", "a\\b", "a/../../b", "a\0", "/a", "//etc/passwd", "..")}
+    inside = {
+        n: coco_file.is_inside(n) for n in ("", ".", "./.", "a\\b", "a/../../b", "a\0", "/a", "//etc/passwd", "..")
+    }
     assert not any(inside.values()), inside
     assert all(map(coco_file.is_inside, ("a..b/..c", "...", "./a", ".a")))
 
