@@ -20,7 +20,7 @@ from toolkit.config import Model
 from toolkit.data import outlines, pasting, transforms
 from toolkit.data.dataset import DetectionDataset, coco_results, index_of, with_outlines
 from toolkit.evaluation.compute import coco_metrics
-from toolkit.networks import builder, kept_maps, registry
+from toolkit.networks import builder, first_weights, kept_maps, mask_branch, read_weights, registry
 from toolkit.training import engine, out_of_memory
 
 SIZES = {"min_size": 64, "max_size": 96}
@@ -276,11 +276,29 @@ def test_a_mask_over_the_edge_or_smaller_than_a_pixel_is_pasted_as_torchvision_d
     assert (rle.decode(rle.to_runs(ours), 50, 60) == theirs.numpy()).all()
 
 
-def test_weights_of_a_box_network_begin_a_mask_network():
-    _, architecture, about = builder.build(
-        "maskrcnn_tiny_fpn", 3, weights="auto", trainable_layers=5, norm="auto", batch_size=2, sizes=SIZES
+def test_the_mask_branch_begins_with_one_mask_for_objects_of_any_class():
+    model, architecture, about = builder.build(
+        "maskrcnn_tiny_fpn", 4, weights="auto", trainable_layers=5, norm="auto", batch_size=2, sizes=SIZES
     )
     assert "starter" in about and architecture["first_weights"].startswith("starter")
+    rows = model.roi_heads.mask_predictor.mask_fcn_logits.weight
+    assert (rows == rows[:1]).all() and rows[0].abs().sum() > 0
+    begun = read_weights.read(registry.find("maskrcnn_tiny_fpn").mask_branch)
+    assert all(name.startswith(mask_branch.LEARNED) for name in begun)
+    fine = "backbone.fpn.fine.weight"
+    assert (model.state_dict()[fine] == begun[fine].float()).all()
+
+
+def test_weights_of_a_box_network_begin_a_mask_network():
+    model, *_ = a_network()
+    before = copy.deepcopy(model.state_dict())
+    box = registry.find("fasterrcnn_tiny_fpn").build(num_classes=3)
+    builder.set_norm(box.backbone, "group", 1e-5)
+    about = first_weights.load_into(model, read_weights.Weights(box.state_dict(), "detector", "a box network"), "file")
+    assert about.startswith("46 of 46 tensors")  # group norms have no running statistics
+    after = model.state_dict()
+    assert all((after[k] == before[k]).all() for k in after if k.startswith(mask_branch.LEARNED))
+    assert (after["rpn.head.conv.0.0.weight"] == box.state_dict()["rpn.head.conv.0.0.weight"]).all()
 
 
 @pytest.mark.parametrize("name", [name for name, one in registry.REGISTRY.items() if one.masks])
