@@ -15,7 +15,7 @@ LabelMe on the web, which CVAT writes, too ("LabelMe 3.0"): <polygon><pt><x/><y/
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -58,7 +58,9 @@ def _described(root: ElementTree.Element, one_based: bool, stem: str) -> Describ
     name = (root.findtext("filename") or "").strip()
     sides = (("size/width", "imagesize/ncols"), ("size/height", "imagesize/nrows"))
     width, height = (_number(root.findtext(voc) or root.findtext(web)) for voc, web in sides)
-    one = Described([name or stem], [], None if width is None or height is None else (width, height))
+    path = PurePosixPath((root.findtext("path") or "").strip().replace("\\", "/")).name  # labelImg: where it lay
+    names = list(dict.fromkeys(filter(None, (name or stem, path))))
+    one = Described(names, [], None if width is None or height is None else (width, height))
     if not name:
         one.said.append((WARNING, "B26", f'no <filename>; the picture called "{stem}" is taken'))
     for i, element in enumerate(root.iterfind("object")):

@@ -103,6 +103,14 @@ def test_a_box_that_cvat_turned(tmp_path):
     assert (said.code, said.level) == ("B57", "note") and said.text.startswith("turned by 90 degrees")
 
 
+def test_the_path_of_labelimg_counts_where_the_filename_is_stale(tmp_path):
+    picture(tmp_path / "a.jpg")
+    picture(tmp_path / "b.jpg")
+    xml = VOC.format("stale.jpg", 1, 2, 9, 8).replace("<filename>", "<path>C:\\photos\\a.jpg</path><filename>")
+    (tmp_path / "c.xml").write_text(xml)
+    assert [r.file_name for r in convert_voc(tmp_path).records] == ["a.jpg"]
+
+
 def test_without_a_filename_the_label_files_own_name_counts(tmp_path):
     picture(tmp_path / "a.jpg")
     (tmp_path / "a.xml").write_text(VOC.format("", 1, 2, 9, 8))
