@@ -174,7 +174,7 @@ ROWS = (
     Row(
         "B31",
         "path leads out",
-        "../../etc/passwd, NUL, a symbolic link out of the folder; an absolute info.image_root in a COCO file",
+        "../../etc/passwd, //server/a.jpg, NUL, a symbolic link out of the folder; an absolute info.image_root in a COCO file",
         "leave out; --image-root or --follow-links where it is meant. In a COCO file: refuse, in every command that opens pictures",
     ),
     Row(
@@ -213,7 +213,8 @@ ROWS = (
         "label that is not a name",
         "empty, over 200 characters, with control characters; __ignore__, _background_",
         "leave out; the name of a class in a COCO file, for which many objects stand: refuse; __ignore__ is an ignore "
-        "region, _background_ no object. A label is never used as a path, and never printed raw",
+        "region, _background_ no object. A label is never used as a path, never printed raw, and in "
+        "a CSV file no formula",
     ),
     Row(
         "B38",
@@ -299,6 +300,13 @@ ROWS = (
         "parts that cannot work",
         "a class only in val, no training image, no validation image",
         "empty: refuse; else a warning of `split` and `check`",
+    ),
+    Row(
+        "B55",
+        "half of a set",
+        "the files of a split, an evaluation or a conversion, of which some are of another run: it was killed while they "
+        "moved into place, or somebody replaced one",
+        "refuse in every command that reads them; the same command again puts them right",
     ),
     Row(
         "B57",
