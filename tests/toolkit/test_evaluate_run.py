@@ -4,6 +4,7 @@ cross-validation and the learning curve with trainings that are made up, and onc
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -327,6 +328,18 @@ def test_crossval_shows_first_what_is_to_be_quoted(labelled, tmp_path, monkeypat
     assert f"{metrics['AP']:.3f}</div>" not in headline
 
 
+def test_folds_do_not_send_to_crossval(labelled, tmp_path, monkeypatch, caplog):
+    def train(*words, **options):
+        for text in ("test: SMALL SET: evaluated on 4 images", "the disk is slow"):
+            logging.getLogger("toolkit.fine_tune").warning(text)
+
+    monkeypatch.setattr(crossval_module, "train", train)
+    crossval_module.train_or_resume(tmp_path / "fold1", labelled, {})
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == ["the disk is slow"]
+    train()
+    assert "SMALL SET" in caplog.text  # of any other run
+
+
 @pytest.fixture
 def split(labelled, tmp_path) -> Path:
     assert (
@@ -378,8 +391,8 @@ def test_both_with_real_trainings(labelled, split, tmp_path, capsys):
     flags = [word for word in TINY if word != "--no-report"]
     runs = ["--runs", str(tmp_path / "runs")]
     assert main(["crossval", str(labelled), "--folds", "3", *runs, *flags]) == 0
-    out = capsys.readouterr().out
-    assert "fold  images  objects" in out
+    out, err = capsys.readouterr()
+    assert "fold  images  objects" in out and "SMALL SET" not in out + err
     assert "Folds" in (tmp_path / "runs" / "crossval" / "report.html").read_text()
     assert main(["curve", str(split), "--fractions", "0.5", "1", "--seeds", "0", *runs, *flags]) == 0
     assert "curve.html" in capsys.readouterr().out

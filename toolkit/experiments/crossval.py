@@ -127,6 +127,8 @@ def train_and_evaluate(run: Path, labels: Path, options: dict[str, Any], split: 
 def train_or_resume(run: Path, labels: Path, options: dict[str, Any]) -> None:
     """Train on a folder of labels into `run`, or go on where it was stopped."""
     log.info(f"training {run}")
+    training = logging.getLogger("toolkit.fine_tune")
+    training.addFilter(_no_small_set)
     try:
         if (run / "last" / "checkpoint.json").is_file():
             Run(run).resume()
@@ -136,6 +138,13 @@ def train_or_resume(run: Path, labels: Path, options: dict[str, Any]) -> None:
     except BaseException:
         log.warning(f"{run}: training did not end; the same command again goes on")
         raise
+    finally:
+        training.removeFilter(_no_small_set)
+
+
+def _no_small_set(record: logging.LogRecord) -> bool:
+    """A fold is small by nature, and its warning sends to this very command."""
+    return "SMALL SET" not in record.getMessage()
 
 
 def _spread(rows: list[dict]) -> dict:

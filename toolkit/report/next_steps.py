@@ -202,7 +202,7 @@ def _localisation(facts: Facts) -> Step | None:
     )
     over = facts.over("localisation")
     under = facts.metrics["error_kinds"]["kinds"]["localisation"]["num"] - over
-    why = f"{counted(over, 'detection')} over the threshold lie too far off (IoU 0.1 to 0.5), {under} under it."
+    why = f"Too far off (IoU 0.1 to 0.5): {counted(over, 'detection')} over the threshold, {under} under it."
     if poor:
         what = "Fit the anchors or the image size to the objects."
         why += f" Only {percent(anchors['covered'])} of the objects have an anchor with IoU 0.5 or more."
