@@ -34,6 +34,9 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: 
         remark(WARNING, "B50", "no bbox; taken from the segmentation")
         box = _box_of(segmentation)
     rotation = _rotation(item)
+    if rotation and are_numbers(box, 4) and _is_its_rectangle(segmentation, box):  # before the turn, as the box is
+        x, y, w, h = box
+        segmentation = [list(geometry.turned_box(x + w / 2, y + h / 2, w, h, math.radians(rotation)))]
     if clip and segmentation and not rotation and are_numbers(box, 4) and _elsewhere(_box_of(segmentation), box):
         text = f"outline in {short([round(v, 1) for v in _box_of(segmentation)])}, bbox {short(box)}"
         remark(WARNING, "B59", f"{text}; the outline is left out, the box is kept")
@@ -99,11 +102,20 @@ def crowd_flag(value: Any, remark: Remark) -> int:
     """0 or 1; null, true and "1" are read as such."""
     if type(value) is int and value in (0, 1):
         return value
-    meant = 0 if value is None else int(value) if isinstance(value, bool) else whole(value)
+    words = {"": 0, "false": 0, "true": 1}
+    meant = words.get(value.lower()) if isinstance(value, str) else None
+    if meant is None:
+        meant = 0 if value is None else int(value) if isinstance(value, bool) else whole(value)
     if meant not in (0, 1):
         raise RefusedError("B51", f"iscrowd {short(value)}, needs 0 or 1")
     remark(WARNING, "B49", f"iscrowd {value!r} read as {meant}")
     return meant
+
+
+def _is_its_rectangle(segmentation: list | dict, box: list) -> bool:
+    x, y, w, h = box
+    corners = {(x, y), (x + w, y), (x + w, y + h), (x, y + h)}
+    return isinstance(segmentation, list) and [set(zip(p[0::2], p[1::2])) for p in segmentation] == [corners]
 
 
 def _rotation(item: dict) -> float:

@@ -240,8 +240,9 @@ def _categories(items: list, annotations: list, found: Examined) -> dict[Any, di
             del categories[other]
         elif spelling.setdefault(clean.casefold(), clean) != clean:
             other = spelling[clean.casefold()]
-            text = f'"{clean}" beside "{other}": the same class in two spellings?'
-            found.say(WARNING, "B36", place, text, f"merge them: frcnn rename {clean}={other}")
+            text = f'"{clean}" beside "{other}": perhaps one class in two spellings'
+            change = " ".join(map(shlex.quote, (found.name, f"{clean}={other}")))
+            found.say(WARNING, "B36", place, text, f"make it one: frcnn rename {change} --out NEW.json")
         by_name[clean] = key
         text_id = text_id or (place if isinstance(key, str) else "")
         categories[key] = {**item, "id": key, "name": clean}

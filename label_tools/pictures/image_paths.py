@@ -29,6 +29,7 @@ from label_tools.text.messages import counted
 Remark = Callable[[str, str, str], None]
 _LABEL_SUFFIXES = (".xml", ".json", ".txt")
 UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+_NUMBERED = re.compile(r" ?\(\d+\)$")
 _SHOWN = 3  # of several pictures that may be meant
 _ADVISED, _COMPARED = 20, 1000  # missing pictures for which a similar name is looked for, among so many
 
@@ -157,6 +158,7 @@ class ImageFolder:
         yield mine + (index.of_stem(stem) if not suffix[1:].isdigit() else [])
         if bare := UPLOADED.sub("", stem):
             yield index.of_stem(bare) if bare != stem else []
+        yield index.numbered_copies(stem)
 
     def _is_of_another(self, entry: Entry, label_folder: str, own: str) -> bool:
         """Whether a picture has a label file of its own, beside it or in a mirrored folder, that is not this one."""
@@ -253,6 +255,7 @@ class _Index:
         self.entries: set[Entry] = set(entries)
         self._names: dict[str, list[Entry]] = {}
         self._stems: dict[str, list[Entry]] = {}
+        self._copies: dict[str, list[Entry]] | None = None
         for entry in sorted(self.entries):
             self._names.setdefault(fold(entry[-1]), []).append(entry)
             self._stems.setdefault(fold(os.path.splitext(entry[-1])[0]), []).append(entry)
@@ -267,6 +270,14 @@ class _Index:
 
     def of_stem(self, stem: str) -> list[Entry]:
         return self._stems.get(fold(stem), [])
+
+    def numbered_copies(self, stem: str) -> list[Entry]:
+        """Those whose name is `stem` but for a number that a browser or a drive put behind one of them: `a (1)`."""
+        if self._copies is None:
+            self._copies = {}
+            for name, entries in self._stems.items():
+                self._copies.setdefault(_NUMBERED.sub("", name), []).extend(entries)
+        return self._copies.get(_NUMBERED.sub("", fold(stem)), [])
 
 
 class _Name:

@@ -110,6 +110,27 @@ def test_a_turned_box_is_turned_once(tmp_path, capsys):
         assert one["bbox"] == [24, 16, 8, 16] and one["attributes"] == {"occluded": False}
 
 
+@pytest.mark.parametrize("angle", [90, "90.0"])
+def test_the_rectangle_of_a_turned_box_is_turned_with_it(tmp_path, angle):
+    path = write(
+        tmp_path / "in.json",
+        bbox=[20, 20, 16, 8],
+        area=128,
+        attributes={"rotation": angle},
+        segmentation=[[20, 20, 36, 20, 36, 28, 20, 28]],
+    )
+    (one,) = coco_file.read(path)["annotations"]
+    assert one["bbox"] == [24, 16, 8, 16]
+    corners = {(round(x), round(y)) for x, y in zip(one["segmentation"][0][0::2], one["segmentation"][0][1::2])}
+    assert corners == {(24, 16), (32, 16), (32, 32), (24, 32)}
+
+
+@pytest.mark.parametrize(("word", "crowd"), [("true", 1), ("False", 0), ("", 0), ("0", 0)])
+def test_iscrowd_in_words(tmp_path, word, crowd):
+    (one,) = coco_file.read(write(tmp_path / "in.json", iscrowd=word))["annotations"]
+    assert one["iscrowd"] == crowd
+
+
 def test_check_takes_all_parts_of_a_folder(tmp_path, capsys):
     for part in ("train", "valid"):
         write(tmp_path / part / "_annotations.coco.json", f"{part}.jpg")

@@ -69,6 +69,8 @@ def pictures(root: Path, *names: str) -> Path:
         ("a.jpg", "zzz.png", "a.jpg.txt"),
         ("x/a.jpg", "000012.xml", "a.xml"),
         ("a.jpg", "1a2b3c4d-a", "1a2b3c4d-a.xml"),  # Label Studio's exports
+        ("a.jpeg", "a(1).jpeg", "a(1).xml"),  # what a drive puts behind a name, of one of the two
+        ("a (2).jpg", "a.jpg", "a.txt"),
         ("a.jpg", "1a2b3c4d-a.jpg", "1a2b3c4d-a.json"),
     ],
 )
