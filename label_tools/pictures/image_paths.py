@@ -184,7 +184,8 @@ class ImageFolder:
             close = [
                 paths[found]
                 for found in alike
-                if not self._is_of_another(tuple(paths[found].split("/")), label_folder, own)
+                if _may_be_renamed(name, found)
+                and not self._is_of_another(tuple(paths[found].split("/")), label_folder, own)
             ]
         meant = f'"{close[0]}" lies here, is it meant? Else ' if close else ""
         delete = ", or delete the label file" * bool(own)
@@ -310,6 +311,12 @@ def _nearest(entries: list[Entry], written: Sequence[str], label: Sequence[str])
 
     top = max(map(likeness, entries))
     return [entry for entry in entries if likeness(entry) == top]
+
+
+def _may_be_renamed(name: str, other: str) -> bool:
+    """Whether no number tells them apart: photo_447 is not photo_44."""
+    numbers, others = ([int(n) for n in re.findall(r"\d{1,18}", text)] for text in (name, other))
+    return not numbers or not others or numbers == others
 
 
 def _why(code: str, written: str) -> str:

@@ -138,6 +138,7 @@ def test_where_was_looked_and_what_lies_near(tmp_path):
     error = refused(root, "scene_012.jpg", "zzz.json")
     assert f"looked beside the label file and among the 2 images of {root}" in error.text
     assert '"scene_0012.jpg" lies here, is it meant?' in error.fix
+    assert "is it meant" not in refused(root, "scene_0013.jpg", "zzz.json").fix  # another number, another photograph
 
 
 def test_the_advice_about_the_root_is_quoted_and_helps(tmp_path, monkeypatch):
