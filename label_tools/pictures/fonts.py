@@ -24,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 _EMOJI_SIZE = 109  # pixels: the one size of Noto Color Emoji
 _SHAPED = ((0x0590, 0x08FF), (0x0900, 0x0DFF), (0x0E00, 0x109F), (0x1780, 0x17FF), (0xFB1D, 0xFDFF), (0xFE70, 0xFEFC))
 _RIGHT_TO_LEFT = ("R", "AL")
+_JOINERS = "\u200c\u200d"  # of an emoji of several, and in scripts that are shaped
 _NO_INK = ("Mn", "Me", "Cf", "Cc")  # marks, joiners and variation selectors go with the letter before them
 
 
@@ -105,7 +106,7 @@ def _say_replaced(missing: tuple[tuple[int, str], ...]) -> None:
 
 def writable(text: str) -> str:
     """`text` with a question mark for each letter that cannot be printed or has no font here."""
-    return "".join(c if c.isprintable() and is_writable(c) else "?" for c in text)
+    return "".join(c if (c.isprintable() or c in _JOINERS) and is_writable(c) else "?" for c in text)
 
 
 def shorten(text: str, letters: Letters, width: float) -> str:

@@ -7,6 +7,7 @@ are an error that names both, as nobody can know which one counts.
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -37,6 +38,10 @@ TITLES = {
     "unity": "Unity Perception",
 }
 _ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz")
+_FOLDERS = (
+    ("images", "jpegimages", "image", "imgs", "img", "photos"),
+    ("masks", "segmentationobject", "segmentationclass", "mask", "labels", "label", "gt", "annotations"),
+)
 _RECORDS = (".tfrecord", ".tfrecords", ".record")
 _ENDINGS = (".json", ".ndjson", ".xml", ".csv", ".txt", *_RECORDS)
 _SAMPLE = 24  # files of one ending that are looked into
@@ -105,6 +110,12 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         raise InputError(f"{broken[0][1]}; and no labels of a program that is known in {source}")
     if source.is_dir() and (packed := [name for _, name in walk(source, _ARCHIVES)]):
         raise InputError(f"{source}: no labels, but {packed[0]}, an archive; unpack it and convert what is in it")
+    if source.is_dir() and (folders := _masks_elsewhere(source)):
+        given = " ".join(f"--{key} {shlex.quote(str(folder))}" for key, folder in zip(("images", "masks"), folders))
+        text = f"photographs in {folders[0].name} and what may be their masks in {folders[1].name}"
+        raise InputError(
+            f"{source}: {text}: `frcnn convert masks {shlex.quote(str(source))} {given} --mode instance|class|binary`"
+        )
     known = ", ".join(TITLES.values())
     way = "export one of them, or COCO; `frcnn convert FORMAT SRC` where they are labels of these"
     raise InputError(f"{source}: no labels of a program that is known: {known}; {way}")
@@ -235,6 +246,13 @@ def _masks(source: Path) -> Detected | None:
         f"{source}: photographs and masks, whose values can mean objects or classes; say which: "
         f"`frcnn convert masks {source} --mode instance --class NAME` or `--mode class --labels FILE`"
     )
+
+
+def _masks_elsewhere(source: Path) -> list[Path]:
+    """[the folder of photographs, the folder of masks] by the names that people give them; [] where there is none."""
+    below = {path.name.lower(): path for path in sorted(source.iterdir()) if path.is_dir() and walk(path, SUFFIXES)}
+    folders = [below[first] for names in _FOLDERS if (first := next(filter(below.get, names), ""))]
+    return folders if len(folders) == 2 else []
 
 
 def _relative(path: Path, source: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -137,6 +138,18 @@ def test_masks_whose_values_can_mean_one_thing(tmp_path, values, under, mode, na
 def test_masks_that_can_be_ids_or_classes_are_not_guessed(tmp_path, values):
     masks(tmp_path, *values)
     with pytest.raises(InputError, match="--mode instance"):
+        detect(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("photos", "drawn"), [("Images", "Masks"), ("JPEGImages", "SegmentationObject"), ("imgs", "labels")]
+)
+def test_masks_in_other_folders_are_named_with_their_command(tmp_path, photos, drawn):
+    masks(tmp_path, [1], [1, 2, 3])
+    (tmp_path / "images").rename(tmp_path / photos)
+    (tmp_path / "masks").rename(tmp_path / drawn)
+    command = f"frcnn convert masks {tmp_path} --images {tmp_path / photos} --masks {tmp_path / drawn} --mode instance|class|binary"
+    with pytest.raises(InputError, match=re.escape(command)):
         detect(tmp_path)
 
 

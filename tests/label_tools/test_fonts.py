@@ -67,7 +67,7 @@ def test_without_a_font_a_class_is_its_number_and_it_is_said_once(bare, caplog):
         class_texts({1: "cat", 7: "猫", 8: "고양이"})
     assert len(caplog.records) == 1
     assert "class 7 = 猫, class 8 = 고양이; install a font" in caplog.text
-    assert writable("猫_1.jpg") == "?_1.jpg"
+    assert writable("猫_1.jpg") == "?_1.jpg" and writable("a\u200db\u202e") == "a\u200db?"  # joined, not turned round
     assert plot_text("猫", "class 7") == "class 7" and plot_families(["cat", "猫"]) == ["DejaVu Sans"]
 
 
