@@ -148,7 +148,8 @@ def test_masks_in_other_folders_are_named_with_their_command(tmp_path, photos, d
     masks(tmp_path, [1], [1, 2, 3])
     (tmp_path / "images").rename(tmp_path / photos)
     (tmp_path / "masks").rename(tmp_path / drawn)
-    command = f"frcnn convert masks {tmp_path} --images {tmp_path / photos} --masks {tmp_path / drawn} --mode instance|class|binary"
+    folders = f"--images {tmp_path / photos} --masks {tmp_path / drawn}"
+    command = f"frcnn convert masks {tmp_path} {folders} --mode instance|class|binary"
     with pytest.raises(InputError, match=re.escape(command)):
         detect(tmp_path)
 
