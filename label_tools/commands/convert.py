@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -145,7 +146,9 @@ def _with_hint(run: Callable[[argparse.Namespace], int], args: argparse.Namespac
         if found.format == args.format or args.format == "masks":
             raise
         what = f"{TITLES[found.format]} ({found.why})"
-        raise InputError(f"{error}; it holds {what}: `frcnn convert {found.format} {args.source}`") from error
+        raise InputError(
+            f"{error}; it holds {what}: `frcnn convert {found.format} {shlex.quote(str(args.source))}`"
+        ) from error
 
 
 def run_any(args: argparse.Namespace) -> int:

@@ -95,7 +95,7 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
     read = {kind: files for kind, files in found.items() if kind in TITLES}
     if len(read) > 1:
         kinds = "; ".join(f"{TITLES[kind]} ({files[0][0]}: {files[0][1]})" for kind, files in read.items())
-        choice = " or ".join(f"`frcnn convert {kind} {source}`" for kind in read)
+        choice = " or ".join(f"`frcnn convert {kind} {shlex.quote(str(source))}`" for kind in read)
         raise InputError(f"{source}: labels of several programs: {kinds}; say which count: {choice}")
     for kind, files in read.items():
         return _as_read(kind, [path for path, _ in files], source, f"{_relative(files[0][0], source)}: {files[0][1]}")
@@ -133,7 +133,8 @@ def _as_read(kind: str, files: list[Path], source: Path, why: str) -> Detected:
     parts = [part_of_file(file, source) for file in files]
     if None in parts or len(set(parts)) < len(parts):
         listed = ", ".join(_relative(file, source) for file in files[:6])
-        raise InputError(f"{source}: {len(files)} COCO files: {listed}; say which: `frcnn convert coco {files[0]}`")
+        command = f"frcnn convert coco {shlex.quote(str(files[0]))}"
+        raise InputError(f"{source}: {len(files)} COCO files: {listed}; say which: `{command}`")
     return Detected(kind, source, f"{why}; parts: {', '.join(map(str, parts))}", {"files": files, "search": source})
 
 
@@ -244,7 +245,7 @@ def _masks(source: Path) -> Detected | None:
         return Detected("masks", source, why, {"mode": "instance", **names})
     raise InputError(
         f"{source}: photographs and masks, whose values can mean objects or classes; say which: "
-        f"`frcnn convert masks {source} --mode instance --class NAME` or `--mode class --labels FILE`"
+        f"`frcnn convert masks {shlex.quote(str(source))} --mode instance --class NAME` or `--mode class --labels FILE`"
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 from xml.parsers.expat import ExpatError
 
 from label_tools.text.strict_json import TextError
 
+_WIDE = (b"gb2312", b"gbk", b"gb18030", b"big5", b"shift_jis", b"euc-jp", b"euc-kr", b"cp949")
 LARGEST = 500_000_000  # bytes
 
 
@@ -19,13 +21,26 @@ def parse_xml(path: str) -> ElementTree.Element:
     return parse_xml_bytes(data, path)
 
 
+def _refuse_entities(data: bytes, path: str) -> None:
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise TextError("B20", path, "", "declares a document type or entities, which label files do not need")
+
+
+def _in_unicode(data: bytes, path: str) -> bytes:
+    """An encoding of several bytes a letter, which expat does not know (gb2312 of Chinese programs), as UTF-8."""
+    declared = re.match(rb"<\?xml[^>]*?encoding=[\"']([\w.-]+)[\"'][^>]*\?>", data[:200])
+    if declared is None or declared[1].lower() not in _WIDE:
+        return data
+    text = data[declared.end() :].decode(declared[1].decode()).encode()
+    _refuse_entities(text, path)
+    return text
+
+
 def parse_xml_bytes(data: bytes, path: str) -> ElementTree.Element:
     """`parse_xml` of the content of a file. path: for messages."""
-    head = data.replace(b"\0", b"") if data[:4].count(0) else data  # UTF-16 too
-    if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
-        raise TextError("B20", path, "", "declares a document type or entities, which label files do not need")
+    _refuse_entities(data.replace(b"\0", b"") if data[:4].count(0) else data, path)  # UTF-16 too
     try:
-        return ElementTree.fromstring(data)
+        return ElementTree.fromstring(_in_unicode(data, path))
     except (ElementTree.ParseError, ExpatError) as error:
         what = f"no valid XML: {error}" if data.strip() else "the file is empty"
         raise TextError("B20", path, "", what) from error
