@@ -41,7 +41,14 @@ class Finding:
         return one_line(f"{self.level} {self.code} {where}: {self.text}" + (f"; {self.fix}" if self.fix else ""))
 
     def as_dict(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {
+            "code": self.code,
+            "level": self.level,
+            "file": self.file,
+            "place": self.place,
+            "text": self.text,
+            "fix": self.fix,
+        }
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
