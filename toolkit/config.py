@@ -333,6 +333,8 @@ def checked(name: str, value: Any, where: str) -> Any:
     if want is float and isinstance(value, str):  # YAML reads 1e-4 as text
         with contextlib.suppress(ValueError):
             value = float(value)
+    if want is str and option.metadata["unit"] == "PX" and type(value) is int:  # a size, where words are options, too
+        value = str(value)
     if type(value) is not want:
         raise InputError(f"{where}, {name}: found {value!r}, needs {want.__name__}")
     choices = option.metadata["choices"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import TINY, draw_data, records
-from toolkit import checkpoint
+from toolkit import checkpoint, config
 from toolkit.__main__ import main
 from toolkit.data import train_tiles as cutter
 from toolkit.data.dataset import DetectionDataset, index_of
@@ -99,6 +99,7 @@ def test_which_tiles(tmp_path):
     assert cutter.tiles_for("auto", index, 64) == Tiles(120, 60)  # twice the largest object, which the overlap holds
     assert cutter.tiles_for("auto", index, 200) == Tiles(200, 60)  # what the network sees, so that nothing shrinks
     assert cutter.tiles_for("80", index, 64) == Tiles(80, 40)
+    assert config.checked("tiles", 80, "recipe.yaml") == "80"
     for text in ("many", "-3", "²"):
         with pytest.raises(InputError, match="--tiles: found"):
             cutter.tiles_for(text, index, 64)
