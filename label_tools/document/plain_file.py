@@ -82,12 +82,13 @@ def _types(values: Any) -> set[type]:
     return set(map(type, values))
 
 
-def _images(sections: Sections, tell: Tell) -> tuple:
-    ids, sizes, names, ends, hashes, first = [], [], [], [], [], []
+def _images(sections: Sections, tell: Tell) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    first: list[str] = []
+    ids, sizes, names, ends, hashes = [], [], [], [], []
     for piece in sections.pieces("images"):
         _demand(piece)
         tell(piece)
-        got = [[one.get(key) for one in piece] for key in ("id", "height", "width", "file_name")]
+        got: list[list[Any]] = [[one.get(key) for one in piece] for key in ("id", "height", "width", "file_name")]
         _demand(_types(chain(*got[:3])) == {int} and _types(got[3]) == {str})
         _demand(all(got[3]) and not any("\\" in name or is_too_long(name) for name in got[3]))
         _demand(min(got[0]) > -(2**62) and max(got[0]) < 2**62)
@@ -133,10 +134,9 @@ def _columns_of(
     piece: list[dict], ordered: np.ndarray, order: np.ndarray, classes: np.ndarray, sizes: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """(ids, rows of images, category ids, boxes, crowd) of annotations, all plain."""
-    ids, images, categories, crowds, areas, boxes, outlines = (
-        [one.get(key) for one in piece]
-        for key in ("id", "image_id", "category_id", "iscrowd", "area", "bbox", "segmentation")
-    )
+    keys = ("id", "image_id", "category_id", "iscrowd", "area", "bbox", "segmentation")
+    values: list[list[Any]] = [[one.get(key) for one in piece] for key in keys]
+    ids, images, categories, crowds, areas, boxes, outlines = values
     _demand(_types(chain(ids, images, categories, crowds)) == {int} and _types(chain(boxes, outlines)) == {list})
     _demand(_types(chain(areas, *boxes)) <= {int, float} and set(map(len, boxes)) == {4})
     _demand(min(crowds) >= 0 and max(crowds) <= 1 and min(ids) > 0 and max(ids) < 2**62)
