@@ -148,10 +148,13 @@ def test_pictures_that_the_network_has_seen_come_before_everything():
 
 
 def test_boxes_too_far_off_under_poor_anchors_point_at_what_to_try():
-    anchors = {"covered": 0.3, "proposals": [{"flags": "--image-size 336"}, {"flags": "--anchor-scale 2"}]}
+    tries = [{"flags": "--image-size 336", "reached": 0.4}, {"flags": "--anchor-scale 2", "reached": 0.9}]
+    anchors = {"covered": 0.3, "proposals": tries}
     first = steps(*far_off(*good()), more={"anchors": anchors})[0]
     assert first.name == "boxes too far off" and "Only 30 % of the objects have an anchor" in first.why
     assert first.command == "frcnn train ... --image-size 336" and first.link == "anchors"
+    tries[0]["reached"] = 0.1  # it would reach fewer: the first that reaches more
+    assert steps(*far_off(*good()), more={"anchors": anchors})[0].command.endswith("--anchor-scale 2")
     assert steps(*far_off(*good()), more={"anchors": {"covered": 0.9}})[0].command == ""
 
 

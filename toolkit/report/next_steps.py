@@ -208,8 +208,9 @@ def _localisation(facts: Facts) -> Step | None:
         why += f" Only {percent(anchors['covered'])} of the objects have an anchor with IoU 0.5 or more."
     elif facts.metrics["AP75"] is not None:
         why += f" AP75 is {facts.metrics['AP75']:.3f}, AP50 {facts.metrics['AP50']:.3f}."
-    tries = anchors.get("proposals") or [{"flags": ""}]
-    command = f"frcnn train ... {tries[0]['flags']}" if poor else ""
+    tries = anchors.get("proposals") or []
+    reaching = [one for one in tries if one["reached"] > anchors["covered"]] or tries or [{"flags": ""}]
+    command = f"frcnn train ... {reaching[0]['flags']}" if poor else ""
     return Step("boxes too far off", points, what, why, _brings(points), "anchors" if poor else "errors", command)
 
 
