@@ -30,6 +30,7 @@ def run_demo(tmp_path, *words) -> tuple[Path, dict]:
 def test_demo_reaches_its_ap50(tmp_path, capsys):
     run, metrics = run_demo(tmp_path)
     assert metrics["AP50"] >= 0.85
+    assert metrics["segm"]["AP50"] >= 0.8
     said = capsys.readouterr().out
     assert "mAP on the 40 held-out images" in said and "report.html" in said and "pictures:" in said
     pictures = list((run / "predictions").rglob("*.jpg"))
