@@ -26,8 +26,8 @@ IMAGE_SCALES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 GOOD_SHARE = 0.95  # of the boxes reached at IoU .5, and half as many at .7: nothing to improve
 ANCHORS, IMAGES = "anchor sizes", "image size"
 MEASURED = {  # docs/measurements/training.md, "Larger images, other anchors"
-    IMAGES: "larger images brought AP on some sets",
-    ANCHORS: "other anchors brought no AP that could be shown",
+    IMAGES: "a larger image that reached more boxes brought AP",
+    ANCHORS: "other anchors that reached more boxes brought no AP that could be shown",
 }
 
 
@@ -122,8 +122,6 @@ def proposals(
     fixed_anchors = view.image_size is None  # the network of `anchors`
     # a smaller image reaches more large boxes, too, but loses detail: larger anchors do it without
     image = best(IMAGES, 0.02, 0.0 if fixed_anchors else 1.0)
-    if not image and float(np.median(view.scale(sizes))) < 1:
-        image = next(t for t in tried if t["change"] == IMAGES and t["factor"] == 1.5)
     if image:
         flags = " ".join(f"--{name.replace('_', '-')} {size}" for name, size in image["limits"].items())
         made.append({"flags": flags, **_shares(image), "cost": image["factor"] ** 2, "measured": MEASURED[IMAGES]})
