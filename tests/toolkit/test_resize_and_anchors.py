@@ -102,7 +102,7 @@ def anchors_and_boxes(model, image: torch.Tensor, boxes: torch.Tensor) -> tuple[
         return grid_anchors(model.cell_anchors, cells, 8), boxes * record["scale"]
     images, [target] = model.transform([image], [{"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64)}])
     with torch.inference_mode():
-        maps = list(model.backbone(images.tensors).values())
+        maps = [level for name, level in model.backbone(images.tensors).items() if name != "fine"]  # that of masks
     return model.rpn.anchor_generator(images, maps)[0], target["boxes"]
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import maskrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
@@ -32,6 +33,14 @@ def add_masks(detector: Any, num_classes: int) -> Any:
     heads.mask_head = MaskRCNNHeads(backbone.out_channels, (WIDTH,) * LAYERS, 1)
     heads.mask_predictor = MaskRCNNPredictor(WIDTH, WIDTH, num_classes)
     return detector
+
+
+def loss_in_boxes(model: Any, images: Any, targets: list[dict], boxes: list[Tensor], rows: list[Tensor]) -> Tensor:
+    """The mask loss of resized `images` in given boxes [N,4], each for one object of its target: its row [N]."""
+    heads = model.roi_heads
+    pooled = heads.mask_roi_pool(model.backbone(images.tensors), boxes, images.image_sizes)
+    logits = heads.mask_predictor(heads.mask_head(pooled))
+    return maskrcnn_loss(logits, boxes, [t["masks"] for t in targets], [t["labels"] for t in targets], rows)
 
 
 class FinePyramid(FeaturePyramidNetwork):

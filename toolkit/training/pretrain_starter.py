@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision.models.detection.roi_heads import maskrcnn_loss
 
 from label_tools.text.errors import exit_code_of
 from toolkit import config, runtime
@@ -27,7 +26,7 @@ from toolkit.data import transforms
 from toolkit.data.outlines import pack
 from toolkit.networks import builder, first_weights, kept_maps, registry
 from toolkit.networks.first_weights import MASK_LOGITS
-from toolkit.networks.mask_branch import LEARNED
+from toolkit.networks.mask_branch import LEARNED, loss_in_boxes
 from toolkit.networks.starter.scenes import SHAPES, scene
 from toolkit.processes import worker_count
 from toolkit.training import engine, optim, schedule
@@ -103,7 +102,6 @@ def enlarged() -> transforms.Augment:
 def losses_of_masks(model: Any, args: argparse.Namespace, device: torch.device) -> Iterator[Losses]:
     """The mask loss of batches of scenes, each new, in boxes near those of its shapes."""
     augment, rng, made = enlarged(), np.random.default_rng(args.seed), 0
-    heads = model.roi_heads
     while True:
         pictures: list[torch.Tensor] = []
         targets: list[dict] = []
@@ -117,10 +115,7 @@ def losses_of_masks(model: Any, args: argparse.Namespace, device: torch.device) 
                 targets.append({**around, "packed_masks": torch.from_numpy(packed), "image_id": made})
         seen, resized = model.transform(*engine.to_device(pictures, targets, device))
         near, rows = zip(*(_near(target["boxes"], rng) for target in resized), strict=True)
-        pooled = heads.mask_roi_pool(model.backbone(seen.tensors), list(near), seen.image_sizes)
-        logits = heads.mask_predictor(heads.mask_head(pooled))
-        masks, labels = [t["masks"] for t in resized], [t["labels"] for t in resized]
-        yield {"loss_mask": maskrcnn_loss(logits, list(near), masks, labels, list(rows))}
+        yield {"loss_mask": loss_in_boxes(model, seen, resized, list(near), list(rows))}
 
 
 def _near(boxes: torch.Tensor, rng: np.random.Generator, copies: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
