@@ -92,7 +92,7 @@ def is_plain_outline(pieces: list, box: list[float]) -> bool:
 def _elsewhere(around: Sequence[float], box: Sequence[float]) -> bool:
     """Whether the box around an outline and the annotation's own, both [x,y,w,h], hardly overlap. A sound box only."""
     (ax, ay, aw, ah), (x, y, w, h) = around, box
-    if not (w > 0 and h > 0 and max(w, h) <= LARGEST_COORDINATE and math.isfinite(x + y)):
+    if not (w > 0 and h > 0 and max(w, h) <= LARGEST_COORDINATE and max(abs(x), abs(y)) <= LARGEST_COORDINATE):
         return False  # other rules have something to say of it
     inside = max(0.0, min(ax + aw, x + w) - max(ax, x)) * max(0.0, min(ay + ah, y + h) - max(ay, y))
     return inside < LEAST_OVERLAP * (aw * ah + w * h - inside)
