@@ -17,7 +17,7 @@ from toolkit.evaluation.slices import slice_by
 from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.matching import match
 from toolkit.metrics.slices import slices
-from toolkit.report.tables import terminal
+from toolkit.report.terminal_text import terminal
 
 
 def with_misses(shares: list[float], seed: int = 0) -> tuple:

@@ -116,7 +116,7 @@ def test_a_comparison_is_printed_as_a_table_with_names_and_intervals(files, caps
 
 
 def test_a_class_name_cannot_break_a_table():
-    from toolkit.report.tables import latex, markdown
+    from toolkit.report.latex_markdown import latex, markdown
 
     metrics = {"per_class": {"50%_a|b": {}}, "num_images": 1, "num_objects": 0, "split": "", "intervals": None}
     metrics["per_class"]["50%_a|b"] = {

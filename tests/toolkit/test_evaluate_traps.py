@@ -49,7 +49,7 @@ def test_e03_no_objects_is_not_defined_and_never_averaged():
 
 
 def test_e04_no_objects_of_a_size_says_so_with_its_count():
-    from toolkit.report.tables import terminal
+    from toolkit.report.terminal_text import terminal
 
     document = document_of([[(1, 0, 0, 50, 50)]])  # 2500 square pixels: medium
     everything = compute_metrics(document, perfect(document)).metrics

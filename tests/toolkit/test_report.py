@@ -378,7 +378,7 @@ def test_many_classes_stay_readable(tmp_path):
 
 def test_folds_say_which_number_to_quote(tmp_path):
     from toolkit.experiments.crossval import _spread
-    from toolkit.report.tables import folds
+    from toolkit.report.terminal_text import folds
 
     document, detections = scene(9, images=5)
     evaluation = compute_metrics(document, detections, Settings(resamples=20))

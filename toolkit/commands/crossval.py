@@ -41,7 +41,7 @@ def training_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) 
 def run(args: argparse.Namespace) -> int:
     prepare("toolkit.experiments.crossval", "albumentations", **at_once(args))
     from toolkit.experiments.crossval import crossval
-    from toolkit.report import tables, write_report
+    from toolkit.report import terminal_text, write_report
 
     out = args.runs / args.name
     metrics = crossval(
@@ -58,6 +58,6 @@ def run(args: argparse.Namespace) -> int:
 
         say(json.dumps(metrics, sort_keys=True, indent=1))
     else:
-        say(tables.terminal(metrics))
+        say(terminal_text.terminal(metrics))
     say(f"report: {write_report(out, '')}", error=args.json)
     return 0

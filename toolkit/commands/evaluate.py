@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
     for path in [*args.compare, *args.seeds, *args.also]:
         if not path.exists():
             raise InputError(f"{path}: not found; needs a run, an evaluation's folder or a COCO results file")
-    from toolkit.report import tables, write_report
+    from toolkit.report import write_report
 
     settings = settings_of(args)
     settings.check()
@@ -229,24 +229,26 @@ def run(args: argparse.Namespace) -> int:
         from toolkit.evaluation.slices import slice_by
 
         metrics = slice_by(folder, args.by, settings)
-    _print(metrics, args, tables)
+    _print(metrics, args)
     if not args.no_report:
         path = write_report(folder if exported else args.folder or args.out, split)
         say(f"report: {path}", error=args.json or args.markdown or args.latex)
     return 0
 
 
-def _print(metrics: dict, args: argparse.Namespace, tables) -> None:
+def _print(metrics: dict, args: argparse.Namespace) -> None:
+    from toolkit.report import latex_markdown, terminal_text
+
     if args.json:
         import json
 
         say(json.dumps(metrics, sort_keys=True, indent=1))
     elif args.markdown:
-        say(tables.markdown(metrics))
+        say(latex_markdown.markdown(metrics))
     elif args.latex:
-        say(tables.latex(metrics))
+        say(latex_markdown.latex(metrics))
     else:
-        say(tables.terminal(metrics))
+        say(terminal_text.terminal(metrics))
 
 
 def _progress(done: int, total: int) -> None:

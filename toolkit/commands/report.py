@@ -35,7 +35,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from toolkit.report import read_metrics, tables, write_report
+    from toolkit.report import latex_markdown, read_metrics, write_report
 
     folder, *others = args.folders
     if others:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.markdown or args.latex:
         metrics = read_metrics(folder, args.split)
         try:
-            say(tables.markdown(metrics) if args.markdown else tables.latex(metrics))
+            say(latex_markdown.markdown(metrics) if args.markdown else latex_markdown.latex(metrics))
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             what = f"{type(error).__name__} {error}"
             raise InputError(f"{folder}: metrics.json is not what frcnn writes ({what})") from error

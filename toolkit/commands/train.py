@@ -110,16 +110,16 @@ def _resume(args: argparse.Namespace) -> int:
 def _print_end(folder: Path, report: bool) -> None:
     """The numbers of the best checkpoint, and where everything is. Of several processes the first one speaks."""
     from toolkit.processes import is_first
-    from toolkit.report import find_evaluations, read_metrics, tables
+    from toolkit.report import find_evaluations, latex_markdown, number_text, read_metrics
 
     if not is_first():
         return
     own = [split for split in find_evaluations(folder) if split in ("val", "test")] if report else []
     for split in reversed(own):
         metrics = read_metrics(folder, split)
-        for what, part in tables.sets(metrics):
-            numbers = "  ".join(f"{key} {tables.number(part[key])}" for key in ("AP", "AP50", "AP75"))
-            say(f"mAP on {split}{what and ' ' + what}: {numbers}  ({tables.counts(metrics)})")
+        for what, part in number_text.sets(metrics):
+            numbers = "  ".join(f"{key} {number_text.number(part[key])}" for key in ("AP", "AP50", "AP75"))
+            say(f"mAP on {split}{what and ' ' + what}: {numbers}  ({latex_markdown.counts(metrics)})")
     if own:
         say(f"report: {folder / 'report.html'}")
     say(f"checkpoint: {folder / 'best'}")

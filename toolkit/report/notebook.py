@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from toolkit.report import find_evaluations, tables
+from toolkit.report import find_evaluations, number_text
 
 SHOWN = ("AP", "AP50", "AP75")
 
@@ -42,7 +42,7 @@ def _row(name: str, metrics: dict) -> str:
         name,
         metrics["num_images"],
         metrics["num_objects"],
-        *(tables.with_interval(metrics, key) for key in SHOWN),
+        *(number_text.with_interval(metrics, key) for key in SHOWN),
     ]
     return f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in cells)}</tr>"
 

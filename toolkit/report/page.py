@@ -18,9 +18,10 @@ from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.errors import InputError
 from label_tools.text.own_folders import check_whole, not_whole, written
 from label_tools.text.strict_json import loads
+from toolkit.metrics.coco import KEYS
 from toolkit.metrics.error_kinds import KINDS
 from toolkit.metrics.small_set import few
-from toolkit.report import figures, tables
+from toolkit.report import comparison_text, figures, number_text, terminal_text
 from toolkit.report.charts import whisker
 from toolkit.report.how_made import made_rows
 from toolkit.report.next_steps import Facts, next_steps
@@ -104,17 +105,17 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.globals.update(
-        number=tables.number,
+        number=number_text.number,
         percent=lambda share: Markup(f"{100 * share:.0f}&thinsp;%"),
-        objects_of=tables.objects_of,
-        interval=tables.interval,
-        ends_text=tables.ends_text,
-        compared_table=tables.compared_table,
-        slice_table=tables.slice_table,
-        seeds_note=tables.seeds_note,
-        sets=tables.sets,
-        with_interval=tables.with_interval,
-        mean_and_sd=tables.mean_and_sd,
+        objects_of=number_text.objects_of,
+        interval=number_text.interval,
+        ends_text=number_text.ends_text,
+        compared_table=comparison_text.compared_table,
+        slice_table=terminal_text.slice_table,
+        seeds_note=comparison_text.seeds_note,
+        sets=number_text.sets,
+        with_interval=number_text.with_interval,
+        mean_and_sd=terminal_text.mean_and_sd,
         whisker=whisker,
         tags=tags,
     )
@@ -162,9 +163,9 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
             (Path(os.path.relpath(path, place)) / "metrics.json").as_posix()
             for path in (evaluations[name] for name in loaded)
         ],
-        "keys": tables.KEYS,
-        "meaning": tables.MEANING,
-        "quote": tables.QUOTE,
+        "keys": KEYS,
+        "meaning": number_text.MEANING,
+        "quote": terminal_text.QUOTE,
         "error_meaning": ERROR_MEANING,
         "crop_texts": CROPS,
         "galleries": pictures,
@@ -196,7 +197,7 @@ def _load(path: Path, problems: list[str]) -> dict | None:
     try:
         metrics = loads((path / "metrics.json").read_bytes(), f"{path.name}/metrics.json")
         order = metrics["confusion"]["classes"][:-1]
-        numbers = [one for _, one in tables.sets(metrics)]
+        numbers = [one for _, one in number_text.sets(metrics)]
         for one in numbers:
             kinds = one["error_kinds"]["kinds"]
             one["error_kinds"]["kinds"] = {kind: kinds[kind] for kind in KINDS}

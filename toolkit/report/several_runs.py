@@ -9,7 +9,7 @@ from pathlib import Path
 from label_tools.text.atomic import atomic_write, refuse_link
 from label_tools.text.errors import InputError
 from toolkit import config
-from toolkit.report import SPLITS, evaluations_of, figures, is_page, read_metrics, tables
+from toolkit.report import SPLITS, evaluations_of, figures, is_page, number_text, read_metrics
 from toolkit.report.page import environment, scripts, status_text, style
 from toolkit.report.pictures import Pictures
 from toolkit.report.run_logs import Training, read_training
@@ -124,7 +124,7 @@ def _render(sides: list[Side]) -> str:
             if text
         ],
         on_val=any(side.metrics.get("split") == "val" for side in sides),
-        kinds=list(dict.fromkeys(heading for side in sides for heading, _ in tables.sets(side.metrics))),
+        kinds=list(dict.fromkeys(heading for side in sides for heading, _ in number_text.sets(side.metrics))),
         classes=list(dict.fromkeys(name for side in sides for name in _in_order(side.metrics))),
         figure=figures.ap_of_runs({side.name: side.training for side in sides}),
         options=_options(sides),
