@@ -181,7 +181,9 @@ def find(path: Path, prefer: str = "best") -> Path:
             return path / name
     if not path.exists():
         raise InputError(f"{path}: not found; needs a run folder or a checkpoint in one (runs/NAME, runs/NAME/best)")
-    raise InputError(f"{path}: holds no checkpoint; needs a run folder with `best` or `last`")
+    runs = sorted(folder.parent.parent.name for folder in path.glob(f"*/best/{META}"))
+    what = f" but the runs {', '.join(runs[:8])}{' ...' * (len(runs) > 8)}" if runs else ""
+    raise InputError(f"{path}: holds no checkpoint{what}; needs a run folder with `best` or `last`")
 
 
 def load_last(run: Path) -> tuple[Checkpoint, list[str]]:

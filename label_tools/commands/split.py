@@ -91,5 +91,5 @@ def table(manifest: dict) -> str:
         "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths))]) for row in rows
     ]
     why = Counter(tie["why"] for tie in manifest["kept_together"])
-    tied = ", ".join(f"{number} {reason}" for reason, number in sorted(why.items())) or "nothing"
+    tied = ", ".join(f"{number} {reason}" for reason, number in sorted(why.items())) or "no pictures"
     return "\n".join([*lines, f"kept together: {tied}"])

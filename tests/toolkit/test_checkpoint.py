@@ -245,6 +245,13 @@ def test_no_checkpoint_is_one_line(tmp_path, path, parts):
     assert all(part in str(error.value) for part in parts)
 
 
+def test_the_folder_of_runs_names_them(tmp_path):
+    for name in ("parts", "nuts"):
+        write(tmp_path / name, 1, "best")
+    with pytest.raises(InputError, match="holds no checkpoint but the runs nuts, parts;"):
+        checkpoint.find(tmp_path)
+
+
 # --- no code from data --------------------------------------------------------------------------------------------
 
 

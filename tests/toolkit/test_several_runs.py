@@ -126,6 +126,7 @@ def _corners(x, y, w, h):
         (["runs/one", "runs/two", "--latex", "--out", "c.html"], "of one run"),
         (["runs/one", "--out", "c.html"], "--out is for several runs"),
         (["runs/one", "photos", "--out", "c.html"], "photos: is not a run folder"),
+        (["runs/one", "runs/one/run.json", "--out", "c.html"], "runs/one/run.json: is a file; needs a run folder"),
         (["runs/one", "absent", "--out", "c.html"], "absent: not found"),
         (["runs/one", "runs", "--out", "c.html"], "runs: is not a run folder; it holds the runs"),
         (["runs/one", "runs/../runs/one", "--out", "c.html"], "given twice"),

@@ -85,7 +85,7 @@ def _torch() -> list[Check]:
         checks.append(Check("gpu", "ok", f"{names}; precision {precision}"))
     else:
         nvidia = shutil.which("nvidia-smi")
-        fix = "training runs on the CPU: use --model fasterrcnn_tiny_fpn, or a smaller --image-size"
+        fix = "training runs on the CPU: --model auto takes a compact network"
         if nvidia:
             fix = "nvidia-smi is there: install a torch that was built for its driver"
         checks.append(Check("gpu", "problem" if nvidia else "note", "torch sees no CUDA GPU", fix))

@@ -249,6 +249,15 @@ def _print(metrics: dict, args: argparse.Namespace) -> None:
         say(latex_markdown.latex(metrics))
     else:
         say(terminal_text.terminal(metrics))
+        if args.folder is not None and args.data is None and (metrics["split"] == "val" or args.thresholds):
+            say(_stored(metrics))
+
+
+def _stored(metrics: dict) -> str:
+    """What the evaluation has changed in the run: `predict` shows other detections from now on."""
+    scores = [f"{one_line(name)} {one['threshold']:.3f}" for name, one in metrics["thresholds"].items()]
+    more = ", ..." * (len(scores) > 8)
+    return f"stored in the run, for frcnn predict: detections are shown from score {', '.join(scores[:8])}{more}"
 
 
 def _progress(done: int, total: int) -> None:

@@ -22,7 +22,11 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("images", type=Path, nargs="+", help="pictures or folders of pictures")
     links.add_option(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the LabelMe files go")
-    parser.add_argument("--score", type=float, help="draft detections from this score (default: each class's own)")
+    parser.add_argument(
+        "--score",
+        type=float,
+        help="draft detections from this score (default: the one that expects the fewest corrections on val)",
+    )
     outline_flags.add(parser, "polygons")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.set_defaults(run=run)
@@ -54,6 +58,12 @@ def run(args: argparse.Namespace) -> int:
         say(f"{path}  {counted(count, 'object')}" + (f", lowest score {least:.2f}" if count else ""))
     unread = f", {counted(bad, 'picture')} that cannot be read" if bad else ""
     say(f"{counted(len(written), 'draft')} in {args.out}, {counted(left, 'picture')} left alone{unread}")
+    empty = sum(count == 0 for _, _, count in written)
+    if empty and args.score is None:
+        say(
+            f"note: {counted(empty, 'draft')} without objects; drafted is from the score with the fewest corrections "
+            "expected, not from that of frcnn predict; --score S drafts more, from S on"
+        )
     if about := outlines.about():
         say(about)
     if written:

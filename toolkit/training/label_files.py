@@ -69,7 +69,13 @@ def find_files(data: Path, val: Path | None, test: Path | None) -> dict[str, Pat
     if data.is_dir():
         files = parts_in(data)
         if "train" not in files:
-            raise InputError(f"{data}: holds no train.json; `frcnn convert` and `frcnn split` make one")
+            labels = data / "annotations.json"
+            how = (
+                f"`frcnn split {labels}` makes one"
+                if labels.is_file()
+                else "`frcnn convert` and `frcnn split` make one"
+            )
+            raise InputError(f"{data}: holds no train.json; {how}")
     elif data.is_file():
         files = {"train": data}
     else:

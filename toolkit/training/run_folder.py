@@ -47,6 +47,8 @@ def create(runs: Path, name: str, flag: str = "--name") -> Path:
 
 def check(folder: Path) -> None:
     """Refuse a folder that is not a run, and say what it is instead."""
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; needs a run folder (runs/NAME)")
     if not folder.is_dir():
         raise InputError(f"{folder}: not found; needs a run folder (runs/NAME)" + near_paths(folder))
     if not is_run(folder):
