@@ -56,11 +56,14 @@ def part(document, found, images):
     )
 
 
-def test_a_group_of_one_image_or_without_objects_is_too_few():
+@pytest.mark.parametrize("few", [1, 4])
+def test_a_group_of_few_images_is_not_tested_nor_what_few_are_left(few):
     document, found = with_misses([0.1])
-    result = slices(match(read_tables(document, found)), ["one", *["rest"] * 29], 50)
-    assert result["one"]["verdict"] == "too few to tell" and result["one"]["p"] is None
-    assert result["one"]["AP"] is not None
+    result = slices(match(read_tables(document, found)), [*["few"] * few, *["rest"] * (30 - few)], 50)
+    for one in result.values():
+        assert one["verdict"] == "too few to tell" and one["p"] is None
+        assert one["AP"] is not None
+    assert result["few"]["interval"] is None and result["rest"]["interval"] is not None
 
 
 def test_every_way_to_group(tmp_path):

@@ -49,6 +49,12 @@ def test_a_taken_name_gets_the_next_free_one_and_that_is_said(data, tmp_path, mo
     assert sorted(path.name for path in runs.iterdir()) == ["parts", "parts-2", "parts-3"]
 
 
+def test_a_run_given_as_labels_is_told_how_to_go_on_with_it(run, caplog):
+    labels = fine_tune.Source(run).read()
+    assert set(labels) >= {"train", "val"}
+    assert f"{run} is a run: its labels are used; `frcnn train --resume {run}` would go on with it" in caplog.text
+
+
 def test_a_checkpoint_counts_the_epochs_as_the_log_does(run):
     judged = [r for r in records(run) if r["kind"] == "epoch"]
     best = checkpoint.read_meta(run / "best")

@@ -20,6 +20,7 @@ from toolkit.data.dataset import Index, index_of, read_large_index, with_outline
 from toolkit.data.train_tiles import cut, tiles_for
 from toolkit.networks import registry
 from toolkit.training.out_of_memory import check_mask_memory
+from toolkit.training.run_folder import is_run
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -76,6 +77,8 @@ def find_files(data: Path, val: Path | None, test: Path | None) -> dict[str, Pat
                 else "`frcnn convert` and `frcnn split` make one"
             )
             raise InputError(f"{data}: holds no train.json; {how}")
+        if is_run(data):
+            log.warning("%s is a run: its labels are used; `frcnn train --resume %s` would go on with it", data, data)
     elif data.is_file():
         files = {"train": data}
     else:
