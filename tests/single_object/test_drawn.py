@@ -38,7 +38,8 @@ def areas_by_painting(masks: list[np.ndarray]) -> list[int]:
 
 def test_scenes_of_the_starter_are_still_those_that_it_was_taught():
     # written down before `compose` was taken out of `scene`; shapes are filled in whole numbers, so any machine agrees
-    _, boxes, labels = scene(np.random.default_rng([0, 3]), SIDE)
+    _, boxes, labels, masks = scene(np.random.default_rng([0, 3]), SIDE)
+    assert [[*np.argwhere(m).min(0)[::-1], *np.argwhere(m).max(0)[::-1] + 1] for m in masks] == boxes.tolist()
     assert labels.tolist() == [14, 10, 3]
     assert boxes.tolist() == [[44, 9, 64, 24], [46, 22, 58, 35], [23, 50, 34, 60]]
 
@@ -48,8 +49,10 @@ def test_visible_boxes_of_masks_that_hide_each_other():
     masks[0, 2:6, 1:9] = True  # 4 x 8
     masks[1, 0:10, 5:10] = True  # 10 x 5, hides the right of the first: columns 5 to 8, 4 x 4 pixels
     masks[2, 0:2, 5:10] = True  # 2 x 5, hides the top of the second
-    assert visible(list(masks)) == [((1, 2, 5, 6), 16, 32), ((5, 2, 10, 10), 40, 50), ((5, 0, 10, 2), 10, 10)]
-    assert visible([masks[2], masks[1]])[0] == ((0, 0, 0, 0), 0, 10)
+    seen = [(box, int(pixels.sum()), own) for box, pixels, own in visible(list(masks))]
+    assert seen == [((1, 2, 5, 6), 16, 32), ((5, 2, 10, 10), 40, 50), ((5, 0, 10, 2), 10, 10)]
+    (box, pixels, own), _ = visible([masks[2], masks[1]])
+    assert (box, pixels.any(), own) == ((0, 0, 0, 0), False, 10)
     assert visible([]) == []
 
 

@@ -100,6 +100,7 @@ ACCEPTED = {
     "annotation ids twice": (first(id=2), 3),
     "annotation id missing": (first(id=...), 3),
     "annotation id a text": (first(id="a"), 3),
+    "bbox of numbers as text": (first(bbox=["1", "1", "5", "5"]), 3),
     "area missing": (first(area=...), 3),
     "area NaN": (first(area=NAN), 3),
     "area 0": (first(area=0), 3),
@@ -150,7 +151,7 @@ LEFT_OUT = {  # an object cannot be used: check and convert leave it out and say
     "bbox of 1e308": (first(bbox=[1, 1, 1e308, 5]), 2, "B07"),
     "bbox of 400 digits": (first(bbox=[1, 1, 10**400, 5]), 2, "B07"),
     "under a pixel": (first(bbox=[1, 1, 0.2, 5]), 2, "B17"),
-    "bbox of texts": (first(bbox=["1", "1", "5", "5"]), 2, "B26"),
+    "bbox of words": (first(bbox=["one", "1", "5", "5"]), 2, "B26"),
     "bbox of three": (first(bbox=[1, 1, 5]), 2, "B26"),
     "no bbox at all": (first(bbox=...), 2, "B26"),
     "an annotation that is a text": (
