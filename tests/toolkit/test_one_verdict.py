@@ -150,6 +150,11 @@ LEFT_OUT = {  # an object cannot be used: check and convert leave it out and say
     "bbox infinite": (first(bbox=[1, 1, INF, 5]), 2, "B06"),
     "bbox of 1e308": (first(bbox=[1, 1, 1e308, 5]), 2, "B07"),
     "bbox of 400 digits": (first(bbox=[1, 1, 10**400, 5]), 2, "B07"),
+    "bbox of 400 digits beside an outline": (
+        first(bbox=[1, 1, 10**400, 5], segmentation=[[1, 1, 6, 1, 6, 6]]),
+        2,
+        "B07",
+    ),
     "under a pixel": (first(bbox=[1, 1, 0.2, 5]), 2, "B17"),
     "bbox of words": (first(bbox=["one", "1", "5", "5"]), 2, "B26"),
     "bbox of three": (first(bbox=[1, 1, 5]), 2, "B26"),

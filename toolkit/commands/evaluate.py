@@ -146,12 +146,17 @@ def _number(option: str, text: str) -> float:
         raise InputError(f"{option}: found {text}, needs a number from 0 to 1") from None
 
 
-def run(args: argparse.Namespace) -> int:
+def _is_exported(args: argparse.Namespace) -> bool:
+    return args.folder is not None and args.folder.suffix.lower() == ".onnx"
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise InputError where options are missing, exclude each other or name nothing."""
     if args.folder is None and not (args.annotations and args.detections and args.out):
         raise InputError(
             "frcnn evaluate: needs RUN, or --annotations FILE --detections FILE --out DIR for any detector's results"
         )
-    exported = args.folder is not None and args.folder.suffix.lower() == ".onnx"
+    exported = _is_exported(args)
     if exported and (args.data is None or args.split):
         raise InputError(
             f"frcnn evaluate {args.folder}: needs --data FILE, the COCO file to evaluate on, and no --split"
@@ -165,6 +170,11 @@ def run(args: argparse.Namespace) -> int:
     for path in [*args.compare, *args.seeds, *args.also]:
         if not path.exists():
             raise InputError(f"{path}: not found; needs a run, an evaluation's folder or a COCO results file")
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    exported = _is_exported(args)
     from toolkit.report import write_report
 
     settings = settings_of(args)
