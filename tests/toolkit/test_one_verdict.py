@@ -151,7 +151,7 @@ LEFT_OUT = {  # an object cannot be used: check and convert leave it out and say
     "bbox of 1e308": (first(bbox=[1, 1, 1e308, 5]), 2, "B07"),
     "bbox of 400 digits": (first(bbox=[1, 1, 10**400, 5]), 2, "B07"),
     "bbox of 400 digits beside an outline": (
-        first(bbox=[1, 1, 10**400, 5], segmentation=[[1, 1, 6, 1, 6, 6]]),
+        first(bbox=[10**400, 1, 5, 5], segmentation=[[1, 1, 6, 1, 6, 6]]),
         2,
         "B07",
     ),
