@@ -18,6 +18,7 @@ from toolkit.data.tiles import Tiles
 from toolkit.networks import builder, registry
 from toolkit.prediction.detector import Found
 from toolkit.prediction.tiled import TrainedOnTiles
+from toolkit.processes import this_process
 from toolkit.training import engine
 
 
@@ -26,7 +27,8 @@ class Predictor(TrainedOnTiles):
 
     def __init__(self, run: Path, device: str = "auto", precision: str = "auto") -> None:
         self.checkpoint = checkpoint.load(checkpoint.find(run))
-        self.device = runtime.choose_device(device)
+        local_rank = this_process().local_rank % max(1, torch.cuda.device_count())  # torchrun's processes may share one
+        self.device = runtime.choose_device(device, local_rank)
         self.model = builder.restored(self.checkpoint).to(self.device)
         compact = registry.find(self.checkpoint.meta["architecture"]["name"]).compact
         self.dtype = runtime.choose_precision(precision, self.device, compact)
