@@ -58,7 +58,11 @@ def plant(document: dict, each: int, rng: np.random.Generator) -> list[dict]:
     chosen = iter(rng.permutation(len(labels)))
     gone, added, errors = set(), [], []
     for kind in (kind for kind in kinds for _ in range(each)):
-        fit = (one for one in map(labels.__getitem__, chosen) if kind != "moved" or moved(one["bbox"], sizes[one["image_id"]]))
+        fit = (
+            one
+            for one in map(labels.__getitem__, chosen)
+            if kind != "moved" or moved(one["bbox"], sizes[one["image_id"]])
+        )
         if (label := next(fit, None)) is None:
             raise SystemExit(f"--each {each}: too few labels")
         x, y, w, h = label["bbox"]
@@ -129,9 +133,7 @@ def main() -> None:
     (args.out / "errors.json").write_text(json.dumps(errors))
     sizes = {key: getattr(args, key) for key in ("image_size", "max_size") if getattr(args, key)}
     options = {key: getattr(args, key) for key in ("model", "epochs", "workers", "device")}
-    metrics = crossval(
-        args.out / "planted.json", args.out / "crossval", args.folds, jobs=args.jobs, **options, **sizes
-    )
+    metrics = crossval(args.out / "planted.json", args.out / "crossval", args.folds, jobs=args.jobs, **options, **sizes)
     suspects = json.loads((args.out / "crossval" / "suspects.json").read_bytes())
     found = hits(suspects, errors)
     print(f"{args.labels}: {len(document['images'])} pictures, {len(errors)} errors planted, {args.folds} folds")

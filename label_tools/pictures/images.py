@@ -229,7 +229,9 @@ def too_large(width: int, height: int, max_pixels: int) -> str:
 
 
 def _limit(max_pixels: int) -> str:
-    fix = "cut it into tiles, or convert its labels with a higher --max-pixels"
+    fix = (
+        "a higher --max-pixels raises it (to train: of `frcnn convert`); `frcnn predict --tiles` reads a TIFF in parts"
+    )
     return f"more than the limit of {max_pixels}; {fix}"
 
 

@@ -98,7 +98,7 @@ class ImageRules:
         if min(seen) < LEAST_IMAGE_SIDE:
             return self._bad(image, "B69", f"{seen[0]} x {seen[1]} pixels, needs {LEAST_IMAGE_SIDE} or more")
         if max(seen) > MOST_IMAGE_ASPECT * min(seen):
-            self._say(NOTE, "B69", image, f"{seen[0]} x {seen[1]} pixels: a strip", "cut it into tiles")
+            self._say(NOTE, "B69", image, f"{seen[0]} x {seen[1]} pixels: a strip", "train with --tiles")
         return image
 
     def _notes(self, image: dict, info: ImageInfo) -> None:

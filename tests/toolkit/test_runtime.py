@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from label_tools.text.errors import InputError
+from tests.toolkit.training_fixtures import untrained_run
 from toolkit import runtime
+from toolkit.prediction.predictor import Predictor
 from toolkit.stopping import SIGNALS, Stopped, StopSignal, be_deaf, deaf_children, stop_at_once
 
 CPU = torch.device("cpu")
@@ -36,6 +38,17 @@ def test_a_gpu_is_the_one_of_the_process(monkeypatch):
     assert runtime.choose_device("cuda", 3) == torch.device("cuda:3")
     assert runtime.choose_device("auto", 2) == torch.device("cuda:2")
     assert runtime.choose_device("cuda:1") == torch.device("cuda:1")
+
+
+def test_processes_that_predict_share_the_gpus(monkeypatch, tmp_path):
+    """Of four processes the last is on the second of two GPUs."""
+    for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    asked = []
+    monkeypatch.setattr(runtime, "choose_device", lambda *given: asked.append(given) or CPU)
+    Predictor(untrained_run(tmp_path, {}))
+    assert asked == [("auto", 1)]
 
 
 def test_one_named_device_for_two_processes_is_refused(monkeypatch):
