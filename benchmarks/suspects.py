@@ -65,7 +65,7 @@ def plant(document: dict, each: int, rng: np.random.Generator) -> list[dict]:
         )
         if (label := next(fit, None)) is None:
             raise SystemExit(f"--each {each}: too few labels")
-        x, y, w, h = label["bbox"]
+        w, h = label["bbox"][2:]
         width, height = sizes[label["image_id"]]
         boxes = [label["bbox"]]
         if kind == "missing":
