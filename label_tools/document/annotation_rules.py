@@ -157,7 +157,6 @@ def _box(box: Any, image: dict, remark: Remark, rotation: float, clip: bool) -> 
     clipped = x < 0 or y < 0 or x + w > width or y + h > height
     if clipped:
         left = geometry.clip_box(left, width, height)
-        clipped = max(left[0] - x, left[1] - y, x + w - left[0] - left[2], y + h - left[1] - left[3]) > 0
         cut_by_edge(left[2] * left[3], w * h, max(-x, -y, x + w - width, y + h - height), remark)
     check_sides(left[2], left[3], remark)
     return (list(left), True) if clipped and clip else ([x, y, w, h], False)

@@ -75,6 +75,7 @@ def test_each_by_what_is_in_it(tmp_path, name, text, found):
             json.dumps([{"version": 0, "tags": [], "shapes": [], "tracks": []}]),
             "a CVAT backup.*COCO",
         ),
+        ("annotations.json", json.dumps([{"shapes": [], "tracks": []}]), "a CVAT backup.*COCO"),
         ("a.json", json.dumps([{"imagefilename": "a.jpg", "annotation": CREATEML[0]["annotations"]}]), "CreateML"),
         ("a.json", json.dumps({"info": {"description": "ISAT"}, "objects": []}), "ISAT.*COCO"),
         ("a.json", json.dumps({"imgHeight": 4, "imgWidth": 4, "objects": []}), "Cityscapes.*COCO"),

@@ -142,3 +142,9 @@ def test_run_lengths_without_a_pixel_leave_the_box(tmp_path, export):
     if export in (export_labelme, export_cvat):
         (one,) = convert(tmp_path / "out", image_root=tmp_path / "images").records[0].instances
         assert one.bbox == (5, 10, 10, 10)
+
+
+def test_crowds_that_masks_cannot_hold_are_counted(tmp_path):
+    start = save_coco(tmp_path, [block(1, 1, 5, 10), {**block(2, 1, 30, 10), "iscrowd": 1}])
+    counts = export_masks(start, tmp_path / "m", overlays=False)
+    assert counts["objects_out"] == 1 and counts["dropped"] == {"crowd regions, which it cannot hold": 1}

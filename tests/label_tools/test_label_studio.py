@@ -92,8 +92,14 @@ def test_a_brush_mask_is_its_alpha(tmp_path):
     pixels = np.zeros((H, W, 4), np.uint8)
     pixels[mask] = 255
     value = {"format": "rle", "rle": encode_rle(pixels.ravel()), "brushlabels": ["cat"]}
-    one = only(read(tmp_path, task(region(value, "brushlabels"))))
-    assert (rle.decode(rle.to_runs(one.rle), H, W) == mask).all()
+    conversion = read(tmp_path, task(region(value, "brushlabels")))
+    assert (rle.decode(rle.to_runs(only(conversion).rle), H, W) == mask).all() and not conversion.tally.findings
+    pixels[7, 12], pixels[8, 12] = 127, 128  # half covered and more is the object
+    value["rle"] = encode_rle(pixels.ravel())
+    conversion = read(tmp_path, task(region(value, "brushlabels")))
+    mask[7, 12] = False
+    assert (rle.decode(rle.to_runs(only(conversion).rle), H, W) == mask).all()
+    assert [f.code for f in conversion.tally.findings] == ["B83"]
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,10 @@ def test_objects_in_any_order_are_known_again():
         ("B12", "annotations[5]"),
         ("B40", "annotations[4]"),
     ]
+
+
+def test_a_copy_differs_in_its_image_root(tmp_path):
+    coco_file.write(document(), tmp_path / "a.json")
+    coco_file.copy_large(tmp_path / "a.json", tmp_path / "b.json", "../pictures")
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert found == {**document(), "info": {**document()["info"], "image_root": "../pictures"}}

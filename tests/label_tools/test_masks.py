@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
+from PIL import Image, ImageOps
 
+from label_tools.formats.masks import smeared_values, turn_pixels
 from label_tools.readers.convert import convert_masks
 from label_tools.shapes.rle import decode, to_runs
 from label_tools.text.errors import InputError
@@ -143,3 +144,24 @@ def test_mask_coco_mask_is_bit_exact(ids):
         assert annotation["area"] == mask.sum()
         assert annotation["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
     assert (back == ids).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_turned_as_pillow_turns_them(orientation):
+    values = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    picture = Image.fromarray(values)
+    picture.getexif()[0x112] = orientation
+    assert turn_pixels(values, orientation).tolist() == np.asarray(ImageOps.exif_transpose(picture)).tolist()
+
+
+def test_grey_saved_as_rgb_is_read_as_ids(tmp_path):
+    source = folder(tmp_path, {"a": np.repeat(blocks(A, B)[:, :, None], 3, 2)})
+    (record,) = convert_masks(source, mode="instance", class_name="cat").records
+    assert [i.area for i in record.instances] == [200, 1]
+
+
+def test_smeared_values_by_hand():
+    # 5 fills a block; 3 touches its corner from above left, 4 its side from the left, 2 stands by itself
+    ids = np.zeros((9, 9), int)
+    ids[5:7, 5:7], ids[4, 4], ids[6, 4], ids[1, 1] = 5, 3, 4, 2
+    assert smeared_values(ids, [2, 3, 4, 5]) == 2

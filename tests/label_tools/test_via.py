@@ -85,3 +85,11 @@ def test_without_any_attribute_there_is_one_class(tmp_path):
 def test_a_region_without_its_class_is_left_out(tmp_path):
     conversion = read(tmp_path, region(RECT), {"shape_attributes": RECT, "region_attributes": {}})
     assert conversion.tally.dropped == {"B26": 1}
+
+
+def test_an_image_without_regions_is_named(tmp_path):
+    picture(tmp_path / "a.jpg")
+    whole = {"filename": "a.jpg", "size": 1, "regions": [region(RECT)], "file_attributes": {}}
+    (tmp_path / "via.json").write_text(json.dumps({"a.jpg1": whole, "b.jpg2": {"filename": "b.jpg"}}))
+    with pytest.raises(InputError, match="no VIA file: every image needs filename and regions"):
+        convert(read_program("via", tmp_path))

@@ -283,3 +283,11 @@ def test_images_behind_a_link_that_git_wrote_as_a_file(tmp_path):
     assert [f.code for f in conversion.findings] == ["B32"]
     with pytest.raises(InputError, match="boxes"):  # one folder higher there are no class names, but a set
         convert_yolo(tmp_path)
+
+
+def test_a_label_file_that_cannot_be_read_is_counted_as_a_file(tmp_path):
+    source = folder(tmp_path, "0 .5 .5 .2 .2\n")
+    folder(tmp_path, "", where="labels/b.txt")
+    (tmp_path / "labels" / "b.txt").write_bytes(b"\xff\xfe\0")
+    tally = convert_yolo(source).tally
+    assert tally.skipped["label files that cannot be read"] == 1 and not tally.dropped and tally.objects_in == 1

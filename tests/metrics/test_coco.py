@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, detection, document_of, perfect, pycocotools_numbers, random_set
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.metrics.coco import KEYS
+from toolkit.metrics.overlap import iou_of
 
 official = needs_real_data("coco_official")
 
@@ -129,3 +131,10 @@ def test_input_is_not_changed():
     before = json.dumps([document, detections])
     coco_metrics(document, detections)
     assert json.dumps([document, detections]) == before
+
+
+def test_overlap_by_hand():
+    a = np.array([[0, 0, 10, 10]] * 4, float)
+    b = np.array([[5, 0, 10, 10], [20, 0, 10, 10], [0, 20, 10, 10], [10, 0, 10, 10]], float)
+    assert iou_of(a, b).tolist() == pytest.approx([50 / 150, 0, 0, 0])  # half; beside; below; edge at edge
+    assert iou_of(a, b, np.ones(4, bool)).tolist() == pytest.approx([0.5, 0, 0, 0])  # of a crowd: the share of a

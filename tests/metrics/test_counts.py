@@ -107,3 +107,10 @@ def test_settings():
         Settings(threshold_for="area").check()
     with pytest.raises(InputError, match="exclude each other"):
         Settings(threshold_for="counts", precision=0.9).check()
+
+
+def test_the_threshold_of_two_detections_by_hand():
+    # one object, one image: error .5. Thresholds .4 to .8 count one, weight .4; 0 to .4 two: .4 * exp(-(1 / .5)^2 / 2)
+    less = np.exp(-2)
+    found = count_thresholds(tables_of([1], [[0.8, 0.4]]), {"a": 0.7, "b": 0.7})
+    assert found["a"] == pytest.approx((0.6 + 0.2 * less) / (1 + less), abs=1e-6)

@@ -143,6 +143,7 @@ def test_calibration_by_hand():
     assert found["error"] == pytest.approx((0.1 + 0.8 + 0.4 + 0.2) / 4)
     assert found["max_error"] == pytest.approx(0.8)
     assert sum(b["num"] for b in found["bins"]) == 4
+    assert [(b["low"], b["high"]) for b in found["bins"]] == [(k / 10, (k + 1) / 10) for k in range(10)]
     assert calibration(matched(document, detections), floor=0.5)["num_detections"] == 3
     assert calibration(matched(document, []))["error"] is None
 

@@ -10,8 +10,16 @@ import pytest
 from tests.toolkit.evaluation_fixtures import document_of, perfect, random_set, ranked_scene, scene
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.comparison import compare, holm
-from toolkit.metrics.intervals import draw_weights, half_samples, intervals, resampled_ap
+from toolkit.metrics.comparison import _spread_of_seeds, compare, holm
+from toolkit.metrics.intervals import (
+    _interval,
+    draw_weights,
+    half_samples,
+    intervals,
+    intervals_of,
+    means,
+    resampled_ap,
+)
 from toolkit.metrics.matching import match
 
 
@@ -89,8 +97,6 @@ def test_without_any_error_the_rule_of_three_holds():
 
 
 def test_the_interval_by_hand():
-    from toolkit.metrics.intervals import _interval
-
     # centre .6 - 1.4 * (.61 - .6) = .586; 40 objects: drawn (23.44 + 2) / 44 = .57818, so the spread .05 grows by
     # sqrt(.57818 * .42182 / (.586 * .414)) = 1.002642; centre (23.44 + 1) / 42 = .581905; reach 1.96 * 1.1 * .0501315
     low, high = _interval(0.6, 0.61, 0.05, 40)
@@ -230,3 +236,33 @@ def test_seeds_that_differ_widen_the_interval():
     assert high - low > 2 * (single["interval"][1] - single["interval"][0])
     # the side's number is the mean of its runs
     assert several["AP"]["a"] == pytest.approx(np.mean([compare(one, one, 2)["AP"]["a"] for one in a]))
+
+
+def test_the_centre_of_an_interval_is_a_share():
+    # .99 - 1.4 * (.5 - .99) = 1.676, over 1: taken as 1; (40 + 1) / 42; drawn 42 / 44, so that the spread grows by
+    # sqrt((42 / 44) * (2 / 44) / 1e-4) = 20.83; reach 1.96 * 1.1 * .05 * 20.83
+    low, high = _interval(0.99, 0.5, 0.05, 40)
+    assert (low + high) / 2 == pytest.approx(41 / 42)
+    assert (high - low) / 2 == pytest.approx(1.96 * 1.1 * 0.05 * (42 * 2 / 44**2 / 1e-4) ** 0.5)
+
+
+def test_the_mean_over_thresholds_and_classes_by_hand():
+    ap = np.array([[[0.2, np.nan], [0.6, 0.4]], [[np.nan, np.nan], [np.nan, 1.0]]])  # 2 draws, 2 thresholds, 2 classes
+    iou = np.array([0.5, 0.75])
+    assert means(ap, iou).tolist() == pytest.approx([0.4, 1.0])
+    assert means(ap, iou, 0.5)[0] == pytest.approx(0.2) and np.isnan(means(ap, iou, 0.5)[1])
+    assert means(ap, iou, 0.75).tolist() == pytest.approx([0.5, 1.0])
+
+
+def test_two_draws_make_an_interval_and_one_does_not():
+    halves, whole = np.array([[[0.4]], [[0.6]]]), np.array([[[0.5]]])
+    low, high = intervals_of(halves, whole, np.array([0.5]), 20, 10)["AP50"]
+    assert low < 0.5 < high
+    assert intervals_of(halves[:1], whole, np.array([0.5]), 20, 10)["AP50"] is None
+
+
+def test_the_spread_of_seeds_by_hand():
+    """Three networks and two: sums of squares .0002 and .0008, over 3; the difference of means has 1/3 + 1/2 of it."""
+    drawn = _spread_of_seeds([[0.50, 0.51, 0.52], [0.60, 0.64]], 50, np.random.default_rng(0))
+    assert drawn == pytest.approx((0.001 / 3 * 5 / 6) ** 0.5 * np.random.default_rng(0).standard_t(3, 50))
+    assert _spread_of_seeds([[0.5], [0.6]], 50, np.random.default_rng(0)) == 0

@@ -36,6 +36,18 @@ def test_prediction_of_a_known_curve():
     assert found["answer"].startswith("yes")
 
 
+def test_numbers_of_an_exact_curve_by_hand():
+    # .8 - 2 / sqrt(n): .4 of 25 images, .6 of 100, .8 - 2 / sqrt(200) of 200; without noise every draw is this curve
+    found, ahead = learning_curve(points(0.8, 2.0, 0.5)), 0.8 - 2 / 200**0.5
+    assert (found["AP_now"], found["AP_ahead"]) == pytest.approx((0.6, ahead))
+    assert found["AP_ahead_interval"] == pytest.approx([ahead, ahead])
+    assert found["gain_interval"] == pytest.approx([ahead - 0.6] * 2, abs=0.01)  # from the grid's place next to 100
+    grid = found["grid"]
+    assert (grid["num_images"][0], grid["num_images"][-1]) == pytest.approx((25, 200))
+    for line in (grid["AP"], grid["low"], grid["high"]):
+        assert line == pytest.approx([0.8 - 2 / n**0.5 for n in grid["num_images"]])
+
+
 def test_a_flat_curve_says_so():
     found = learning_curve(points(0.7, 0.0, 0.5, noise=0.002))
     assert found["answer"].startswith("hardly")

@@ -69,6 +69,12 @@ def test_a_shifted_box_is_found():
     (one,) = found(document, detections)
     assert (one.kind, one.annotation) == ("loose box", 7)
     assert one.iou == pytest.approx(0.54, abs=0.05)
+    assert one.suspicion == pytest.approx(one.score * (1 - one.iou), abs=1e-4)
+    assert one.text.endswith(f"label and detection (score {one.score:.2f}) agree by IoU {one.iou:.2f} only")
+    # nor does a detection confirm the label that is not confident, or of another class
+    label = document["annotations"][7]
+    weak = {**detections[7], "bbox": label["bbox"], "score": 0.3}
+    assert [s.kind for s in found(document, [*detections, weak])] == ["loose box"]
 
 
 def test_a_label_on_nothing_is_found_and_large_ones_first():

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -365,3 +366,33 @@ def test_no_source_file_can_load_code():
 def test_a_checkpoint_without_a_state_says_that_it_cannot_be_gone_on_from(tmp_path):
     with pytest.raises(InputError, match="holds no state to go on from"):
         checkpoint.Checkpoint(tmp_path / "best", {}, {}, None).needed_state()
+
+
+def test_what_a_kill_left_aside_is_no_obstacle(run):
+    shutil.copytree(run / "best", run / ".best.old")
+    write(run, 7, "best")
+    assert value(run, "best") == 7 and not [p for p in run.iterdir() if p.name.startswith(".")]
+
+
+def test_which_checkpoint_a_path_means(run):
+    assert checkpoint.find(run) == run / "best" and checkpoint.find(run, "last") == run / "last"
+    assert checkpoint.find(run / "previous") == run / "previous"
+    shutil.rmtree(run / "best")
+    assert checkpoint.find(run) == run / "last"
+
+
+def test_older_checkpoints_stay_readable(run):
+    """The number of the format, and the text that the seal is of."""
+    assert checkpoint.read_meta(run / "last")["format"] == 1
+    assert json.loads(checkpoint._sealed({"a": 1}))["seal"] == hashlib.sha256(b'{\n "a": 1\n}').hexdigest()
+
+
+def test_nothing_to_resume_from_is_not_called_damaged(run):
+    for name in ("last", "previous"):
+        (run / name / "state.pt").write_bytes(b"")
+    with pytest.raises(InputError, match="every checkpoint is damaged"):
+        checkpoint.load_last(run)
+    for name in ("last", "previous"):
+        shutil.rmtree(run / name)
+    with pytest.raises(InputError, match="holds no checkpoint to resume from"):
+        checkpoint.load_last(run)

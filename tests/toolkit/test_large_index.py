@@ -75,7 +75,7 @@ CHANGES: dict[str, dict[str, list]] = {
         "attributes": [{"rotation": 30}],
     },
     "images": {
-        "id": ["1", 1.0, 10**30],
+        "id": ["1", 1.0, 10**30, -(2**64)],
         "file_name": ["", "a\\b.jpg", "a" * 300, 3],
         "width": [0, None, 640.0],
         "height": [10**7, "480"],
