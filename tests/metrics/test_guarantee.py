@@ -10,7 +10,7 @@ import pytest
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect
 from toolkit.evaluation.compute import Settings, compute_metrics
-from toolkit.metrics.at_threshold import Counts
+from toolkit.metrics.at_threshold import Counts, student
 from toolkit.metrics.guarantee import GRID, _independent, certify, tail
 
 
@@ -96,13 +96,13 @@ def test_the_terminal_says_what_is_kept_and_for_which_classes():
 
 
 def test_independent_objects_by_hand():
-    """Five images: one object each, all found, count 5 objects times (1.96 / 2.776)^2, for so few images (the quantile is a close formula)."""
+    """Five images with one object each, all found: five objects, less for so few images."""
     ones = np.ones((1, 5))
-    assert _independent(ones, ones) == pytest.approx([5 * (1.96 / 2.776) ** 2], rel=0.05)
-    # four of eight objects, two images with both and two with none: share .5, residuals (1, 1, 1, 1) * 4 / 3 over a
-    # binomial variance of 2 make 8 / 3 times fewer; student of 3 is 3.182
+    assert _independent(ones, ones) == pytest.approx([5 * (1.96 / student(4)) ** 2])
+    # four of eight objects, two images with both and two with none: share .5, residuals 4 * 1 * 4 / 3 over a binomial
+    # variance of 2 make 8 / 3 times fewer
     whole, part = np.full((1, 4), 2.0), np.array([[2.0, 0, 2, 0]])
-    assert _independent(part, whole) == pytest.approx([8 / (4 * 4 / 3 / 2) * (1.96 / 3.182) ** 2], rel=0.05)
+    assert _independent(part, whole) == pytest.approx([8 / (8 / 3) * (1.96 / student(3)) ** 2])
 
 
 def test_recall_is_tried_from_no_threshold_on():
