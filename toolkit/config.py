@@ -22,6 +22,7 @@ from label_tools.text.messages import unknown
 SMALLEST_SIDE = 16  # pixels of the shorter side that multi-scale may go down to
 
 
+STANDARD = "fasterrcnn_resnet50_fpn"
 FIRST, MORE, RECIPE = "first", "more", "recipe"  # in --help; in --help-all; only in a recipe file
 
 
@@ -35,8 +36,8 @@ class Model:
     """Which network, from which weights, and which part of it learns."""
 
     model: str = _field(
-        "fasterrcnn_resnet50_fpn",
-        "detector, of `frcnn train --list-models`; auto: by the machine",
+        "auto",
+        "detector, of `frcnn train --list-models`; auto: the standard on a GPU, a compact one on a CPU",
         where=FIRST,
         unit="NAME",
     )
@@ -344,15 +345,19 @@ def checked(name: str, value: Any, where: str) -> Any:
 
 
 def resolve(num_images: int, flags: dict[str, Any], file: dict[str, Any] | None = None, preset: str = "auto") -> Config:
-    """The recipe for `num_images` training images from flags, file, model recipe, preset and defaults."""
+    """The recipe for `num_images` training images from flags, file, model recipe, preset and defaults.
+
+    Without a `model`: torchvision's standard one. `fine_tune.with_model` chooses by the machine.
+    """
     if preset not in ("auto", *PRESETS, QUICK):
         raise InputError(unknown("preset", preset, ("auto", *PRESETS, QUICK)))
     file = file or {}
-    name = flags.get("model", file.get("model", Model.model))
+    name = flags.get("model", file.get("model", STANDARD))
     asked = {**file, **flags}
     if asked.get("weights") == "none":  # nothing that could be frozen
         asked["trainable_layers"] = 0
     values = {
+        "model": name,
         **options_of(preset_for(num_images) if preset == "auto" else preset, num_images),
         **model_recipe(name, num_images, asked),
         **(

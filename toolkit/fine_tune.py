@@ -67,16 +67,33 @@ class Recipe:
     preset: str = "auto"
 
     def resolve(self, num_images: int) -> Config:
-        options = self.options
-        if {**self.file, **options}.get("model") == "auto":
-            name, why = first_weights.automatic(runtime.choose_device(self.device))
-            log.info(f"--model auto: {name} ({why}); --dry-run tells how long it takes")
-            options = {**options, "model": name}
-        return recipes.resolve(num_images, options, self.file, self.preset)
+        return recipes.resolve(num_images, with_model(self.options, self.file), self.file, self.preset)
 
     @property
     def device(self) -> str:
         return {**self.file, **self.options}.get("device", recipes.Run.device)
+
+
+def with_model(options: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
+    """The options with a network by name, where they and the file say none or `auto`.
+
+    It is that of the first weights asked for (a run's own, the standard one for `coco` and files, the small one for
+    `starter`), else the one that suits the machine. Logs which, and why.
+    """
+    asked = {**file, **options}
+    if asked.get("model", "auto") != "auto":
+        return options
+    weights = str(asked.get("weights", "auto"))
+    if weights == "starter":
+        name, why = "fasterrcnn_tiny_fpn", "the network of --weights starter"
+    elif (config := Path(weights, run_folder.CONFIG)).is_file():
+        name, why = recipes.read_file(config).get("model", recipes.STANDARD), f"the network of {weights}"
+    elif weights not in ("auto", "imagenet", "none"):
+        name, why = recipes.STANDARD, f"the standard one, for --weights {weights}"
+    else:
+        name, why = first_weights.automatic(runtime.choose_device(asked.get("device", recipes.Run.device)))
+    log.info(f"network: {name} ({why}); `frcnn train --list-models` names others")
+    return {**options, "model": name}
 
 
 def prepare(source: Source, recipe: Recipe) -> tuple[Labels, Config]:

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 
+from toolkit import fine_tune
 from toolkit.__main__ import main
 from toolkit.data.dataset import read_index
 from toolkit.networks import advise, builder
@@ -62,7 +63,7 @@ def test_the_folder_and_the_option_that_it_proposes_are_taken(toy_set, capsys):
     by_file = capsys.readouterr().out
     assert main(["advise", str(folder), "--image-size", "64"]) == 0
     assert capsys.readouterr().out == by_file
-    assert by_file.startswith("model: fasterrcnn_resnet50_fpn\n")
+    assert by_file.startswith(f"model: {fine_tune.with_model({}, {})['model']}\n")  # as `frcnn train` would take
 
 
 def test_it_proposes_nothing_that_training_refuses(toy_set, capsys):

@@ -252,5 +252,23 @@ def test_model_auto_takes_what_the_machine_can_train(monkeypatch, caplog):
         monkeypatch.setattr(first_weights, "packaged_file", lambda _, path=path: path)
         config = Recipe({"device": "cpu"}, {"model": "auto"}).resolve(10)
         assert config.model.model == name and config.model.image_size == 224  # with that network's own recipe
-        assert f"--model auto: {name} (no GPU here" in caplog.text
+        assert f"network: {name} (no GPU here" in caplog.text
+        assert Recipe({"device": "cpu"}, {}).resolve(10) == config  # nothing asked is auto
     assert "pip install 'frcnn-toolkit[pretrained]'" in caplog.text
+
+
+def test_first_weights_that_are_asked_for_bring_their_network(tmp_path, caplog):
+    from toolkit.fine_tune import with_model
+
+    caplog.set_level("INFO")
+    (tmp_path / "config.yaml").write_text("model: {model: maskrcnn_tiny_fpn}\n")
+    for weights, name in (
+        ("coco", "fasterrcnn_resnet50_fpn"),
+        ("other.pth", "fasterrcnn_resnet50_fpn"),
+        ("starter", "fasterrcnn_tiny_fpn"),
+        (str(tmp_path), "maskrcnn_tiny_fpn"),
+    ):
+        assert with_model({}, {"weights": weights})["model"] == name
+        assert f"network: {name} (the " in caplog.text
+    asked = {"weights": "starter", "model": "anchors_tiny"}
+    assert with_model(asked, {}) == asked and with_model({}, asked) == {}

@@ -17,6 +17,7 @@ from label_tools.text.json_csv import write_csv, write_json
 from toolkit import config as recipes
 from toolkit.experiments.crossval import train_and_evaluate
 from toolkit.experiments.jobs import Job, run_jobs
+from toolkit.fine_tune import with_model
 from toolkit.metrics.learning import learning_curve
 
 
@@ -96,7 +97,7 @@ def equal_steps(document: dict, options: dict[str, Any], num_images: int) -> tup
     file = options.get("config")
     given = {name: value for name, value in options.items() if name not in ("preset", "config")}
     content = recipes.read_file(Path(file)) if isinstance(file, (str, Path)) else dict(file or {})
-    config = recipes.resolve(total, given, content, preset)
+    config = recipes.resolve(total, with_model(given, content), content, preset)
     full, part = (-(-number // config.data.batch_size) for number in (total, num_images))
     steps = config.schedule.epochs * full
     epochs = max(1, round(steps / part))

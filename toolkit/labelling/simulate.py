@@ -23,6 +23,7 @@ from label_tools.text.messages import counted
 from toolkit import config as recipes
 from toolkit.data.dataset import index_of
 from toolkit.evaluation.compute import coco_metrics
+from toolkit.fine_tune import with_model
 from toolkit.labelling import ranking
 from toolkit.labelling.choose import known_features, look_alikes, pool_signs
 from toolkit.prediction.predictor import Predictor
@@ -124,7 +125,7 @@ def _more(document, root, detector, labelled, pool, groups, strategy, plan, seed
 
 def _train(part, root, folder: Path, seed: int, plan: Plan, options: dict[str, Any]) -> Predictor:
     """A model after plan.steps steps, in one epoch over pictures that are repeated as often as it takes."""
-    given = {"workers": 0, **options, "seed": seed, "epochs": 1, "patience": 0}
+    given = {"workers": 0, **with_model(options, {}), "seed": seed, "epochs": 1, "patience": 0}
     batch = recipes.resolve(len(part["images"]), given).data.batch_size
     times = -(-plan.steps * batch // len(part["images"]))
     ids = [image["id"] for _ in range(times) for image in part["images"]][: plan.steps * batch]

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from label_tools.text.errors import InputError, MissingExtra
+from toolkit.config import STANDARD
 from toolkit.networks.detector import Detector, Fetched, Packaged
 from toolkit.networks.mask_branch import LEARNED
 from toolkit.networks.read_weights import Weights, read, weights_of
@@ -51,7 +52,7 @@ def chosen(name: str, weights: str) -> str:
 def automatic(device: torch.device) -> tuple[str, str]:
     """The network that `--model auto` takes on a device, and why."""
     if device.type != "cpu":
-        return "fasterrcnn_resnet50_fpn", "COCO weights, and a GPU to train them on"
+        return STANDARD, "COCO weights, and a GPU to train them on"
     pretrained = "fasterrcnn_efficientnet_lite0_fpn"
     package = find(pretrained).imagenet
     if packaged_file(package):
