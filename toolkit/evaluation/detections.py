@@ -7,6 +7,7 @@ from pathlib import Path
 from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from label_tools.text.own_folders import check_whole
+from label_tools.text.pause_gc import collector_paused
 from label_tools.text.strict_json import loads
 from toolkit.evaluation.foreign_detections import of_document, of_predict
 from toolkit.prediction.open_detector import open_detector
@@ -15,6 +16,7 @@ from toolkit.prediction.stream import detect_document
 TOGETHER = ("annotations.json", "detections.json", "metrics.json")  # of one evaluation, or its numbers are wrong
 
 
+@collector_paused()
 def read_detections(path: Path) -> list:
     """A file in COCO's results format. InputError when it is not a list."""
     try:

@@ -19,7 +19,7 @@ from toolkit.metrics.arrays import Tables
 
 def has_masks(detections: list) -> bool:
     """Whether any detection has a segmentation; an empty one is none."""
-    return any(isinstance(d, dict) and _given(d.get("segmentation")) for d in detections)
+    return any(isinstance(d, dict) and "segmentation" in d and _given(d["segmentation"]) for d in detections)
 
 
 def _given(value: object) -> bool:
