@@ -103,13 +103,7 @@ def _seen(detector: Detector | None, pictures: Sequence[Picture]):
     """Every picture with what the detector finds; nothing without one."""
     if detector is not None:
         return detect_pictures(detector, pictures)
-    return (Seen(one, _pixels(one.path), []) for one in pictures if one.path)
-
-
-def _pixels(path: Path) -> np.ndarray:
-    from label_tools.pictures.images import open_image
-
-    return np.asarray(open_image(path))
+    return (Seen(one, one.open({}), []) for one in pictures)
 
 
 def pool_signs(detector: Detector, paths: Sequence[Path], labelled: dict[int, int]) -> ranking.Signs:
@@ -126,4 +120,5 @@ def pool_signs(detector: Detector, paths: Sequence[Path], labelled: dict[int, in
 
 def known_features(detector: Detector, paths: Sequence[Path]) -> np.ndarray:
     """[M,C] of pictures, for `ranking.choose`."""
-    return np.array([ranking.features_of(detector, _pixels(path)) for path in paths])
+    opening = getattr(detector, "opening", {})
+    return np.array([ranking.features_of(detector, Picture(str(path), path).open(opening)) for path in paths])
