@@ -23,8 +23,8 @@ def test_each_sign_by_hand():
     signs = ranking.signs_of([first, second, []], [mirror, second, []], {1: 3, 2: 0}, [np.zeros(0)] * 3)
     # 1 - |2 * .5 - 1| = 1 and 1 - |2 * .9 - 1| = .2, the .04 is under LEAST; 1 - |2 * .8 - 1| = .4; nothing
     assert signs.uncertainty == pytest.approx([1.2, 0.4, 0])
-    # IoU of the first pair 80 / 100: .5 - .3 = .2; .9 finds class 2 in its place, no partner: .9; the mirror's .3 is less
-    # than its partner, its .6 has none
+    # IoU of the first pair 80 / 100: .5 - .3 = .2; .9 finds class 2 in its place, no partner: .9; the mirror's .3 is
+    # less than its partner, its .6 has none
     assert signs.disagreement == pytest.approx([0.2 + 0.9 + 0.6, 0, 0])
     # (.5 + .9) / (1 + 3 labels) + .04 / (1 + 0); .8 / (1 + 0)
     assert signs.rarity == pytest.approx([0.35 + 0.04, 0.8, 0])
@@ -54,9 +54,7 @@ def test_the_most_useful_come_first_and_say_why():
 def test_ranks_not_sizes_are_added():
     # ranks: uncertainty 0, .5, 1; disagreement .5, 1, 0; rarity 0, .5, 1. Sums .5, 2, 2, however large the 1000 is
     signs = Signs(np.array([0.0, 1, 1000]), np.array([1.0, 2, 0]), np.array([0.0, 0.1, 0.2]), np.zeros((3, 0)))
-    first = Counter(
-        ranking.choose(signs, 1, np.random.default_rng(seed), random_share=0)[0][0] for seed in range(40)
-    )
+    first = Counter(ranking.choose(signs, 1, np.random.default_rng(seed), random_share=0)[0][0] for seed in range(40))
     assert set(first) == {1, 2} and min(first.values()) > 8  # equal sums: by lot
 
 
@@ -69,7 +67,7 @@ def test_equal_values_share_the_mean_of_their_ranks():
 
 def test_a_scene_that_is_labelled_or_chosen_counts_less():
     right, up = [1, 0], [0, 1]
-    # from the labelled picture, `right`, rows 0 and 1 are 1 - 0 off, row 2 1 - .8 = .2, row 3 nothing: 0 or 1 comes first;
+    # from the labelled picture, `right`, rows 0 and 1 are 1 - 0 off, row 2 1 - .8 = .2, row 3 nothing: 0 or 1 comes;
     # then the other one is like the chosen one, and row 2 is still min(.2, 1 - .6) off
     signs = pool([0.5, 0.5, 0.5, 0.5], [up, up, [0.8, 0.6], right])
     chosen = ranked(signs, 2, known_features=np.array([right]))
@@ -95,7 +93,8 @@ def test_labelled_pictures_are_opened_as_the_model_was_trained(tmp_path, monkeyp
     """White is 1000 in a picture of 16 bits: 500 is half of it, 127.5 of 255; not 500 / 65535."""
 
     class Detector:
-        opening = {"max_value": 1000}
+        def __init__(self):
+            self.opening = {"max_value": 1000}
 
     monkeypatch.setattr(ranking, "features_of", lambda _, pixels: pixels.mean((0, 1)))
     file = tmp_path / "a.png"
