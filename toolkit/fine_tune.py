@@ -99,8 +99,8 @@ def with_model(options: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
 def prepare(source: Source, recipe: Recipe) -> tuple[Labels, Config]:
     """The labels, checked, and the recipe for so many training images. Writes nothing."""
     labels = source.read()
+    config = recipe.resolve(len(labels["train"].index))  # an option that cannot work is refused before any warning
     check_labels(labels)
-    config = recipe.resolve(len(labels["train"].index))
     keep_outlines(labels, config)
     if cut_labels(labels, config):
         config = recipe.resolve(len(labels["train"].index))  # for so many tiles

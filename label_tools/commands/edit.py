@@ -79,6 +79,7 @@ def run_remap(args: argparse.Namespace) -> int:
 def _finish(edited, args: argparse.Namespace, inputs: list[Path]) -> int:
     from label_tools.sets.edit import write_edited
 
+    replaced = " (replaces an earlier one)" * args.out.exists()
     write_edited(edited, args.out, inputs)
     document = edited.document
     if args.json:
@@ -88,10 +89,10 @@ def _finish(edited, args: argparse.Namespace, inputs: list[Path]) -> int:
         return FINE
     names = ", ".join(one_line(c["name"]) for c in document["categories"])
     classes = counted(len(document["categories"]), "class", "classes")
-    say(f"{args.out}: {counted(len(document['images']), 'image')}, {classes}: {names}")
+    say(f"{args.out}{replaced}: {counted(len(document['images']), 'image')}, {classes}: {names}")
     say(
         f"objects in {edited.objects_in} = out {edited.objects_out} + dropped {edited.dropped} "
-        f"+ said twice {edited.repeated}"
+        f"+ duplicates {edited.repeated}"
     )
     if edited.dropped:
         say(f"warning: {counted(edited.dropped, 'object')} left out", error=True)

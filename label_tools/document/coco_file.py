@@ -38,7 +38,7 @@ from label_tools.text.findings import ERROR, WARNING, Finding, one_a_rule
 from label_tools.text.messages import near_paths
 from label_tools.text.own_folders import check_settled
 from label_tools.text.pause_gc import collector_paused
-from label_tools.text.strict_json import loads
+from label_tools.text.strict_json import TextError, loads
 
 log = logging.getLogger(__name__)
 Document = dict[str, Any]
@@ -98,8 +98,14 @@ def read_raw(path: str | os.PathLike) -> Document:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     if document is None:
-        with collector_paused():
-            document = loads(data, os.fspath(path))
+        try:
+            with collector_paused():
+                document = loads(data, os.fspath(path))
+        except TextError as error:
+            if error.place != "line 1 column 1" or not data.strip():
+                raise
+            begins = data.strip()[:20].decode(errors="replace").splitlines()[0]
+            raise InputError(f"{path}: is no JSON, it begins with {begins!r}; a COCO file is needed") from error
     if not isinstance(document, dict):
         raise InputError(f"{path}: a JSON {type(document).__name__} at the top, a COCO file is an object")
     for key in ("images", "annotations", "categories"):

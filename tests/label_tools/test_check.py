@@ -259,6 +259,12 @@ def test_exit_codes_and_the_worst_first(tmp_path, capsys):
     assert said == f"error: {tmp_path / 'nowhere.json'}: no such file, {needed}"
 
 
+def test_a_list_of_classes_is_no_coco_file(tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("bolt\nhex_nut\n")
+    assert main(["check", str(tmp_path / "labels.txt")]) == 2
+    assert "labels.txt: is no JSON, it begins with 'bolt'; a COCO file is needed" in capsys.readouterr().err
+
+
 def test_json_holds_every_finding(tmp_path, capsys):
     document = part("abc")
     document["annotations"] = [{**document["annotations"][0], "id": k, "bbox": [1, 1, 0, 9]} for k in range(1, 40)]

@@ -95,8 +95,10 @@ def test_same_image_said_twice_is_kept_once(tmp_path, capsys):
     a = save(tmp_path / "a.json", document({"x.jpg": ["cat"], "y.jpg": ["dog"]}, ["cat", "dog"]))
     b = save(tmp_path / "b.json", document({"x.jpg": ["cat"], "z.jpg": ["dog"]}, ["dog", "cat"]))
     assert main(["merge", str(a), str(b), "--out", str(tmp_path / "m.json")]) == 0
-    assert "objects in 4 = out 3 + dropped 0 + said twice 1" in capsys.readouterr().out
+    assert "objects in 4 = out 3 + dropped 0 + duplicates 1" in capsys.readouterr().out
     assert len(coco_file.read(tmp_path / "m.json")["images"]) == 3
+    assert main(["merge", str(a), str(b), "--out", str(tmp_path / "m.json")]) == 0
+    assert "m.json (replaces an earlier one): 3 images" in capsys.readouterr().out
 
 
 def test_same_image_by_another_way(tmp_path):
@@ -115,7 +117,7 @@ def test_files_that_disagree(tmp_path, capsys):
     assert "image x.jpg is in" in capsys.readouterr().err and not out.exists()
     assert main(["merge", str(a), str(b), "--out", str(out), "--same-image", "first"]) == 0
     assert [label for _, label, _, _ in said(coco_file.read(out))] == ["cat"]
-    assert "objects in 3 = out 1 + dropped 1 + said twice 1" in capsys.readouterr().out
+    assert "objects in 3 = out 1 + dropped 1 + duplicates 1" in capsys.readouterr().out
     assert main(["merge", str(a), str(b), "--out", str(out), "--same-image", "join"]) == 0
     assert Counter(label for _, label, _, _ in said(coco_file.read(out))) == {"cat": 1, "dog": 1}
 

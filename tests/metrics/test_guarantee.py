@@ -63,6 +63,7 @@ def test_evaluate_takes_it_as_the_threshold_or_says_what_it_needs():
     # 0.9^n <= 0.05 from n = 29 on; a little more as twenty images say little of how alike objects are
     (line,) = [w for w in metrics["warnings"] if "class nut" in w]
     assert "no threshold keeps recall 0.90 with 95% confidence; about 3" in line and "here are 20" in line
+    assert line.endswith(". Its threshold is chosen as without --guarantee")
 
 
 def test_thresholds_by_hand_and_what_is_refused():

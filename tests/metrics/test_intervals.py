@@ -102,6 +102,19 @@ def test_the_interval_by_hand():
     low, high = _interval(0.6, 0.61, 0.05, 40)
     assert (low + high) / 2 == pytest.approx(24.44 / 42)
     assert (high - low) / 2 == pytest.approx(1.96 * 1.1 * 0.05 * 1.002642, rel=1e-5)
+    # what the 101 recalls round away comes on top, as another variance: .0551453 and .003 make .0552269
+    low, high = _interval(0.6, 0.61, 0.05, 40, 0.003)
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.0552269, rel=1e-5)
+
+
+def test_what_the_recalls_round_away_by_hand():
+    from toolkit.metrics.intervals import _rounding
+
+    thresholds = np.array([0.5, 0.55])
+    whole = np.array([[[0.6, np.nan], [0.8, np.nan]]])  # two IoUs; the second class has no object
+    # each rounds up to precision / 101, evenly: precision / 101 / sqrt(12); the mean of .6 and .8: sqrt(.36 + .64) / 2
+    assert _rounding(whole, thresholds, None) == pytest.approx(0.5 / 101 / 12**0.5)
+    assert _rounding(whole, thresholds, 0.5) == pytest.approx(0.6 / 101 / 12**0.5)
 
 
 def test_nothing_to_resample():

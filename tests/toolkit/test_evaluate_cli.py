@@ -237,6 +237,10 @@ def test_report_again_from_the_run(tmp_path, capsys):
     run = made_run(tmp_path, images=4)
     assert main(["report", str(run)]) == 0
     assert capsys.readouterr().out == f"report: {run / 'report.html'}\n"
+    page = (run / "report.html").read_bytes()
+    assert main(["report", str(run / "val")]) == 0  # a part of the run, not a page of its own
+    assert capsys.readouterr().out == f"report: {run / 'report.html'}\n"
+    assert (run / "report.html").read_bytes() == page and not (run / "val" / "report.html").exists()
 
 
 def test_inputs_are_not_touched(files):

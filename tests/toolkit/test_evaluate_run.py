@@ -81,6 +81,15 @@ def test_a_run_is_judged_and_written_and_its_thresholds_kept(run, capsys):
     checkpoint.load(run / "best")
 
 
+def test_thresholds_that_were_set_by_hand_are_not_replaced_without_a_word(run):
+    by_hand = Settings(resamples=0, thresholds={"": 0.9, "bolt": 0.8})
+    assert not [w for w in evaluate_run(run, "val", settings=by_hand)["warnings"] if "threshold" in w]
+    (line,) = [w for w in evaluate_run(run, "val", settings=Settings(resamples=0))["warnings"] if "replaces" in w]
+    assert "nut 0.900 by " in line and "`--thresholds nut=0.900 bolt=0.800 washer=0.900`" in line
+    again = evaluate_run(run, "val", settings=Settings(resamples=0))["warnings"]  # the same once more
+    assert not [w for w in again if "replaces" in w]
+
+
 def test_other_splits_are_judged_with_the_thresholds_of_val(run):
     from toolkit import checkpoint
 

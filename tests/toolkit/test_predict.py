@@ -112,15 +112,16 @@ def test_what_cannot_be_loaded_leaves_no_folder(run, pictures, tmp_path, monkeyp
     assert capsys.readouterr().err.count("error: ") == 2 and not (tmp_path / "predictions").exists()
 
 
-@pytest.mark.parametrize("case", ["no run", "no picture", "score"])
+@pytest.mark.parametrize("case", ["no run", "no picture", "score", "labels"])
 def test_wrong_use(run, pictures, tmp_path, case, capsys):
     words = {
         "no run": ["predict", str(tmp_path / "nothing"), str(pictures)],
         "no picture": ["predict", str(run), str(run)],
+        "labels": ["predict", str(run), str(run / "val.json"), "--out", str(tmp_path / "made")],
         "score": ["predict", str(run), str(pictures), "--score", "7"],
     }[case]
     assert main(words) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "made").exists()
 
 
 def test_detect_maps_category_ids_by_name(run, toy_set):

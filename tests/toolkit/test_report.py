@@ -445,6 +445,13 @@ def test_the_runs_report_never_depends_on_the_last_command(tmp_path, splits, las
         assert f"evaluated on the {last} split" in (tmp_path / last / "report.html").read_text()
 
 
+def test_the_slider_stores_on_val_which_chooses_thresholds(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("report.html"))
+    shutil.copytree(folder / "val", folder / "test")
+    page = write_report(folder).read_text()
+    assert f'data-command="frcnn evaluate {folder.as_posix()} --split val --thresholds"' in page
+
+
 def test_a_split_that_was_not_judged_is_refused(run):
     with pytest.raises(InputError, match=r"has no evaluation of tset; found val"):
         write_report(run, split="tset")

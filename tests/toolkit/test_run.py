@@ -86,7 +86,10 @@ def test_training_gives_what_the_command_gives(place, tmp_path, capsys):
 def test_evaluation_gives_what_the_command_gives(run, capsys):
     assert main(["evaluate", str(run.folder), "--json", "--no-report", "--iou", "0.75", "--resamples", "50"]) == 0
     theirs = json.loads(capsys.readouterr().out)
+    (line,) = theirs.pop("warnings")
+    assert line.startswith("replaces score thresholds stored in the run: ")  # those of training were for IoU 0.5
     ours = run.evaluate("val", iou=0.75, resamples=50)
+    assert ours.pop("warnings") == []
     assert ours["AP"] is not None and json.loads(json.dumps(ours)) == theirs
     document = json.loads((run.folder / "val.json").read_text())
     detections = json.loads((run.folder / "val" / "detections.json").read_text())

@@ -11,9 +11,16 @@ import tracemalloc
 import pytest
 
 from label_tools.text.errors import InputError
+from toolkit.__main__ import main
 from toolkit.training import run_folder
 from toolkit.training.progress import Progress, duration
 from toolkit.training.run_folder import Lock, MetricsLog, read_metrics, write_results
+
+
+@pytest.mark.parametrize("command", (["train", "--dry-run"], ["crossval"], ["curve", "--dry-run"]))
+def test_a_name_that_leads_out_of_the_folder_of_runs_is_refused_first(command, capsys):
+    assert main([command[0], "nothing.json", *command[1:], "--name", "../x"]) == 2
+    assert capsys.readouterr().err == "error: --name '../x': needs a plain folder name\n"
 
 
 def test_log_goes_on_after_what_the_checkpoint_knew(tmp_path):

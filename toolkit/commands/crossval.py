@@ -10,6 +10,7 @@ from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
 from toolkit.commands.recipe_flags import add_jobs, at_once
 from toolkit.experiments.jobs import prepare
+from toolkit.training import run_folder
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -39,6 +40,7 @@ def training_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) 
 
 
 def run(args: argparse.Namespace) -> int:
+    run_folder.check_name(args.name)
     prepare("toolkit.experiments.crossval", "albumentations", **at_once(args))
     from toolkit.experiments.crossval import crossval
     from toolkit.report import terminal_text, write_report

@@ -11,6 +11,7 @@ from toolkit.commands import recipe_flags
 from toolkit.commands.crossval import training_options
 from toolkit.commands.recipe_flags import add_jobs, at_once
 from toolkit.experiments.jobs import prepare
+from toolkit.training import run_folder
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -49,6 +50,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    run_folder.check_name(args.name)
     if args.dry_run:
         return _plan(args)
     prepare("toolkit.experiments.label_curve", "albumentations", **at_once(args))

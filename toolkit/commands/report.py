@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from label_tools.text.errors import InputError, say
@@ -36,12 +37,16 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from toolkit.report import latex_markdown, read_metrics, write_report
+    from toolkit.training import run_folder
 
     folder, *others = args.folders
     if others:
         return _several(args)
     if args.out:
         raise InputError("--out is for several runs; the report of one is RUN/report.html")
+    around = Path(os.path.normpath(folder / ".."))
+    if not run_folder.is_run(folder) and run_folder.is_run(around):  # RUN/test is a part of the page of RUN
+        folder, args.split = around, folder.resolve().name
     if args.markdown or args.latex:
         metrics = read_metrics(folder, args.split)
         try:

@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     if args.data is None:
         raise InputError("frcnn train: needs DATA, a folder with train.json and val.json; `frcnn split` makes one")
     from toolkit import fine_tune
+    from toolkit.training import run_folder
 
+    run_folder.check_name(args.name)
     source, recipe = fine_tune.Source(args.data, args.val, args.test, args.images), recipe_of(args)
     if args.dry_run:
         from toolkit.training.dry_run import plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -161,6 +162,8 @@ def evaluate_split(
             f"{run} had no score thresholds, so they were chosen on these images, which flatters them; "
             f"frcnn evaluate {run} --split val chooses them first"
         )
+    if chosen and not settings.thresholds:
+        metrics["warnings"] += _replaced(stored, evaluation.thresholds)
     tiles = look.tiles if look and look.tiles else predictor.tiles
     if (view := view_of(predictor.model)) and tiles is None:  # which sees another scale in tiles
         metrics["anchors"] = anchor_coverage(
@@ -178,6 +181,18 @@ def evaluate_split(
         checkpoint.update_meta(found.folder, **{key: meta[key]})
         predictor.score_thresholds = meta.get("score_thresholds", {})  # for the next split
     return metrics
+
+
+def _replaced(before: dict[str, float], now: dict[str, float]) -> list[str]:
+    """A line when the run has other score thresholds from now on: those before may have been set by hand."""
+    other = [name for name, score in now.items() if name in before and abs(score - before[name]) >= 0.001]
+    if not other:
+        return []
+    shown = ", ".join(f"{name} {before[name]:.3f} by {now[name]:.3f}" for name in other[:8]) + ", ..." * (
+        len(other) > 8
+    )
+    back = " ".join(shlex.quote(f"{name}={before[name]:.3f}") for name in other[:8])
+    return [f"replaces score thresholds stored in the run: {shown}; `--thresholds {back}` stores those before again"]
 
 
 def _unfinished(run: Path, found: checkpoint.Checkpoint) -> list[str]:

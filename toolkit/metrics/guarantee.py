@@ -110,8 +110,8 @@ def unsure(found: dict[str, dict], what: str, target: float) -> list[str]:
             text = f"class {name}: no threshold keeps {what} {target:.2f} with {CONFIDENCE:.0%} confidence"
             if one["needed"] is None:
                 at = "at any score" if what == "recall" else "at best"
-                text += f": it is {one['value']:.3f} {at}; its threshold is chosen as without --guarantee"
+                text += f": it is {one['value']:.3f} {at}"
             else:
                 text += f"; about {one['needed']} objects to validate on would do, here are {one['num_objects']}"
-            lines.append(text)
+            lines.append(f"{text}. Its threshold is chosen as without --guarantee")
     return lines

@@ -24,6 +24,7 @@ from label_tools.text.messages import near_paths
 _LOG = logging.getLogger(__name__)
 STANDARD_INPUT = "-"
 _PATTERN = set("*?[")
+_LABELS = (".json", ".xml", ".csv", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ def find_images(sources: Sequence[str | os.PathLike]) -> list[tuple[Path, Path]]
         elif os.path.isfile(path) and path.suffix.lower() == ".txt":
             with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
                 found += _listed(lines, path.parent, str(path))
+        elif os.path.isfile(path) and path.suffix.lower() in _LABELS:
+            raise InputError(
+                f"{source}: is no picture; needs pictures, a folder of them, or a .txt file with a path a line; "
+                f"the pictures of a COCO file: `frcnn evaluate RUN --data {source}`"
+            )
         elif os.path.isfile(path):
             found.append((path, Path(path.name)))
         elif _PATTERN & set(source) and (matches := sorted(glob.glob(source, recursive=True))):

@@ -186,7 +186,8 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         page["num_suspects"] = metrics.get("suspects", 0)
         page["suspect_command"] = f"frcnn loop suspects {folder.as_posix()} --out suspects"
         if training.exists and main in ("val", "test"):
-            page["store_command"] = f"frcnn evaluate {folder.as_posix()} --split {main} --thresholds"
+            chosen_on = "val" if "val" in evaluations or (folder / "val.json").is_file() else main
+            page["store_command"] = f"frcnn evaluate {folder.as_posix()} --split {chosen_on} --thresholds"
         if training.exists:
             page["advise_command"] = _advise_command(folder, metrics, training)
     return environment().get_template("page.html.j2").render(page)

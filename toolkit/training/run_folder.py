@@ -29,10 +29,15 @@ from label_tools.text.messages import near_paths
 RUN, CONFIG, METRICS, RESULTS, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", ".lock"
 
 
-def create(runs: Path, name: str, flag: str = "--name") -> Path:
-    """A new folder `runs/name`, or `name-2`, `name-3` ...: a run is never overwritten."""
+def check_name(name: str, flag: str = "--name") -> None:
+    """Refuse what would lead out of the folder of runs, or be hidden in it."""
     if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise InputError(f"{flag} {name!r}: needs a plain folder name")
+
+
+def create(runs: Path, name: str, flag: str = "--name") -> Path:
+    """A new folder `runs/name`, or `name-2`, `name-3` ...: a run is never overwritten."""
+    check_name(name, flag)
     number = 1
     while True:
         folder = runs / (name if number == 1 else f"{name}-{number}")
