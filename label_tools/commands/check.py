@@ -75,7 +75,7 @@ def as_json(results: Sequence, findings: Sequence[Finding]) -> dict:
     return {
         "files": [{"file": r.name, "images": r.images, "annotations": r.objects} for r in results],
         "counts": count_levels(findings),
-        "findings": [finding.as_dict() for finding in findings],
+        "findings": [finding._asdict() for finding in findings],
     }
 
 

@@ -157,7 +157,7 @@ def turn_points(flat: list[float], orientation: int, width: int, height: int) ->
 
 def _outline(label: str, flat: list[float], width: int, height: int, remark: Remark) -> Instance:
     n = len(flat) // 2
-    if len(set(zip(flat[0::2], flat[1::2]))) < n:
+    if n >= 3 and len(set(zip(flat[0::2], flat[1::2]))) < n:
         shorter = geometry.without_repeats(flat)
         if len(shorter) < len(flat):
             if len(shorter) < 6:

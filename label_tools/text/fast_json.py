@@ -6,7 +6,9 @@ also has the messages. msgspec takes the last of two equal keys: that no key is 
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -80,3 +82,11 @@ def numbers(value: Any) -> str:
     if b"e" in text or b"0.0000" in text:  # exponents are written in another way
         return repr(value)
     return text.replace(b",", b", ").decode()
+
+
+def sorted_line(value: dict[str, str]) -> str:
+    """An object of texts as Python's json writes it, keys sorted, no letter escaped that need not be."""
+    if native is not None:
+        with suppress(UnicodeEncodeError):  # half a surrogate pair: the file's writer has the words
+            return native.format(native.encode(value, order="sorted"), indent=0).decode()
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

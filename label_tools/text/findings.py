@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
 from label_tools.text.errors import one_line
 
@@ -17,9 +18,8 @@ SHOWN = {ERROR: 20, WARNING: 20, NOTE: 3}  # lines of one rule on a terminal
 _REPAIRED_NAMES = ("B29", "B30", "B31", "B32")  # a whole folder has the same: three examples are enough
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One finding.
+class Finding(NamedTuple):
+    """One finding. A tuple, because a damaged file has hundreds of thousands.
 
     code: "B01" to "B89", a row of `bad_input.ROWS`.
     level: "error", the item cannot be used and was left out; "warning", it was repaired or looks wrong;
@@ -40,20 +40,13 @@ class Finding:
         where = f"{self.file}, {self.place}" if self.place else self.file
         return one_line(f"{self.level} {self.code} {where}: {self.text}" + (f"; {self.fix}" if self.fix else ""))
 
-    def as_dict(self) -> dict[str, str]:
-        return {
-            "code": self.code,
-            "level": self.level,
-            "file": self.file,
-            "place": self.place,
-            "text": self.text,
-            "fix": self.fix,
-        }
+
+_RULE, _PLACE = attrgetter("level", "code"), attrgetter("code", "file", "place", "text")
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """Errors, then warnings, then notes; within a level by code, file and place."""
-    return sorted(findings, key=lambda f: (LEVELS.index(f.level), f.code, f.file, f.place, f.text))
+    return sorted(sorted(findings, key=_PLACE), key=lambda f: LEVELS.index(f.level))
 
 
 def count_levels(findings: Iterable[Finding]) -> dict[str, int]:
@@ -75,10 +68,10 @@ def one_a_rule(findings: Iterable[Finding]) -> list[str]:
 
 def short_lines(findings: Sequence[Finding], where: str) -> Iterator[str]:
     """A line for each finding, of one rule at most SHOWN, then how many more there are and `where`."""
-    totals = Counter((f.level, f.code) for f in findings)
+    totals = Counter(map(_RULE, findings))
     seen: Counter[tuple[str, str]] = Counter()
     for finding in findings:
-        rule, most = (finding.level, finding.code), SHOWN[finding.level]
+        rule, most = _RULE(finding), SHOWN[finding.level]
         if finding.level == WARNING and finding.code in _REPAIRED_NAMES:
             most = SHOWN[NOTE]
         seen[rule] += 1
