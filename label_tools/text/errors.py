@@ -10,7 +10,8 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 FINE, FINDINGS, BAD_INPUT, MISSING_EXTRA, MACHINE = 0, 1, 2, 3, 4
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # full, or failing; anything else is about the place
@@ -41,6 +42,15 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> InputError:
     """Why `path` could not be written: a MachineError where the disk is full or fails."""
     kind = MachineError if error.errno in _DISK else InputError
     return kind(f"{path}: cannot be written: {error.strerror or error}")
+
+
+@contextmanager
+def as_written(path: str | os.PathLike, command: str) -> Iterator[None]:
+    """Around the reading of a file that `command` wrote: anything else that is found there is an InputError."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: is not as `{command}` wrote it ({one_line(error)[:80]})") from None
 
 
 def one_line(text: object) -> str:

@@ -6,7 +6,6 @@ learned from. Choosing the epoch on the fold that is evaluated would flatter the
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from label_tools.document import coco_file
 from label_tools.pictures.images import sizes_below
 from label_tools.text import own_folders
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, as_written
 from label_tools.text.json_csv import write_json
 from toolkit.evaluation.compute import DEFAULTS, Settings, compute_metrics
 from toolkit.evaluation.detections import read_detections
@@ -61,8 +60,7 @@ def crossval(
     rows, detections = [], []
     for i, name in enumerate(names):
         run = out / name
-        metrics = json.loads((run / "test" / "metrics.json").read_bytes())
-        rows.append({"fold": i + 1, **{k: metrics[k] for k in ("AP", "AP50", "AP75", "num_images", "num_objects")}})
+        rows.append({"fold": i + 1, **numbers_of(run / "test", "AP", "AP50", "AP75", "num_images", "num_objects")})
         detections += read_detections(run / "test" / "detections.json")
     document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
     evaluation = compute_metrics(document, detections, settings, document_name=str(annotations))
@@ -83,7 +81,7 @@ def _write_folds(
     plan = {"annotations": annotations.resolve().as_posix(), "folds": folds, "seed": seed, "group_by": group_by}
     record = labels / "plan.json"
     if record.is_file():
-        if json.loads(record.read_bytes()) != plan:
+        if run_folder.read_json(record) != plan:
             raise InputError(f"{labels.parent}: holds a cross-validation of other labels, folds or seed; use --name")
         return names
     with own_folders.new_folder(labels) as made:
@@ -145,6 +143,14 @@ def train_or_resume(run: Path, labels: Path, options: dict[str, Any]) -> None:
 def _no_small_set(record: logging.LogRecord) -> bool:
     """A fold is small by nature, and its warning sends to this very command."""
     return "SMALL SET" not in record.getMessage()
+
+
+def numbers_of(folder: Path, *keys: str) -> dict[str, float | None]:
+    """These numbers of an evaluation's metrics.json. InputError where it holds something else."""
+    path = folder / "metrics.json"
+    metrics = run_folder.read_json(path)
+    with as_written(path, "frcnn evaluate"):
+        return {key: metrics[key] if metrics[key] is None else metrics[key] + 0 for key in keys}
 
 
 def _spread(rows: list[dict]) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 from label_tools.text.json_csv import write_csv, write_json
 from toolkit import config as recipes
-from toolkit.experiments.crossval import train_and_evaluate
+from toolkit.experiments.crossval import numbers_of, train_and_evaluate
 from toolkit.experiments.jobs import Job, run_jobs
 from toolkit.fine_tune import with_model
 from toolkit.metrics.learning import learning_curve
+from toolkit.training import run_folder
 
 
 def label_curve(
@@ -50,7 +50,7 @@ def label_curve(
     root = image_root or coco_file.image_root(document, data / "train.json")
     split = "test" if (data / "test.json").is_file() else "val"
     plan = {"steps": equal_steps(document, options, len(document["images"]))[1]}
-    if (out / "plan.json").is_file() and json.loads((out / "plan.json").read_bytes()) != plan:
+    if (out / "plan.json").is_file() and run_folder.read_json(out / "plan.json") != plan:
         raise InputError(f"{out}: holds trainings of another length; use another --name")
     write_json(out / "plan.json", plan)
     todo, points = [], []
@@ -67,15 +67,13 @@ def label_curve(
     for seed, fraction in pairs:
         name = f"labels-{round(100 * fraction)}-seed-{seed}"
         part = part_of(document, fraction, seed)
-        metrics = json.loads((out / name / split / "metrics.json").read_bytes())
         points.append(
             {
                 "fraction": fraction,
                 "seed": seed,
                 "num_images": len(part["images"]),
                 "num_objects": len(part["annotations"]),
-                "AP": metrics["AP"],
-                "AP50": metrics["AP50"],
+                **numbers_of(out / name / split, "AP", "AP50"),
                 "run": name,
             }
         )

@@ -71,10 +71,25 @@ def read_label_file(path: Path) -> tuple[dict[str, Any] | None, str]:
         return None, f"{path}: cannot be read: {error.strerror or error}"
     if is_ours(content) or not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         return None, f'{path}: not a LabelMe file, needs an object with a list "shapes"'
-    for i, shape in enumerate(content["shapes"]):
+    problem = _problem(content["shapes"])
+    return (None, f"{path}, {problem}") if problem else (content, "")
+
+
+def _problem(shapes: list) -> str:
+    for i, shape in enumerate(shapes):
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
-            return None, f"{path}, shapes[{i}]: needs a label"
+            return f"shapes[{i}]: needs a label"
         points = shape.get("points")
         if not isinstance(points, list) or not points or not all(are_numbers(point, 2) for point in points):
-            return None, f'{path}, shapes[{i}] "{shape["label"]}": needs points [[x, y], ...]'
-    return content, ""
+            return f'shapes[{i}] "{shape["label"]}": needs points [[x, y], ...]'
+    return ""
+
+
+def read_drafts(folder: Path) -> dict[str, list]:
+    """{file name: shapes as they were drafted} of drafts.json; what cannot be read there is left out."""
+    try:
+        found, _ = strict_json.read((folder / "drafts.json").read_bytes(), "drafts.json")
+    except (OSError, InputError):
+        return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {name: shapes for name, shapes in entries if isinstance(shapes, list) and not _problem(shapes)}

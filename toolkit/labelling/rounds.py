@@ -24,7 +24,7 @@ from label_tools.text.json_csv import write_json
 from toolkit.labelling.difference import difference, total
 from toolkit.labelling.drafts import SCORE
 from toolkit.labelling.loop_file import Loop
-from toolkit.labelling.pictures import is_reviewed, read_label_file
+from toolkit.labelling.pictures import is_reviewed, read_drafts, read_label_file
 
 REVIEWED, UNTOUCHED, KEPT_BACK = "reviewed", "untouched", "kept back"
 
@@ -88,7 +88,7 @@ def close_round(loop: Loop) -> list[Outcome]:
     if entry is None:
         raise InputError(f"{loop.folder}: no round is open; `frcnn loop next` opens one")
     folder = folder_of(loop, entry["number"])
-    drafts = _drafts(folder)
+    drafts = read_drafts(folder)
     outcomes = [_take_over(loop, folder, one, drafts) for one in entry["pictures"]]
     reviewed = [one.changes for one in outcomes if one.changes is not None]
     loop.rounds[-1] = {
@@ -108,7 +108,7 @@ def reviewed_so_far(loop: Loop) -> int:
     entry = loop.open_round
     assert entry is not None
     folder = folder_of(loop, entry["number"])
-    drafts = _drafts(folder)
+    drafts = read_drafts(folder)
     return sum(judged(folder / one["file"], drafts.get(one["file"]))[0] == REVIEWED for one in entry["pictures"])
 
 
@@ -169,16 +169,6 @@ def judged(file: Path, draft: list | None) -> tuple[str, dict[str, Any] | None, 
 
 def _ticked(content: dict[str, Any]) -> bool:
     return is_reviewed(content) and isinstance(content.get("flags"), dict) and "reviewed" in content["flags"]
-
-
-def _drafts(folder: Path) -> dict[str, list]:
-    from label_tools.text import strict_json
-
-    try:
-        found, _ = strict_json.read((folder / "drafts.json").read_bytes(), str(folder / "drafts.json"))
-    except (OSError, InputError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _json(file: Path) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
+from label_tools.document.values import are_numbers
 from label_tools.formats.labelme import read_shapes
 from label_tools.formats.labelme_shapes import Options
 from label_tools.formats.labelme_write import file_bytes, file_content
@@ -25,10 +26,11 @@ from label_tools.shapes import outline, rle
 from label_tools.shapes.instances import ImageRecord, Tally
 from label_tools.text import own_folders
 from label_tools.text.atomic import atomic_write
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, as_written
 from label_tools.text.json_csv import write_json
 from toolkit.experiments.crossval import crossval
 from toolkit.labelling.difference import difference, same_points
+from toolkit.labelling.pictures import read_drafts
 from toolkit.labelling.rounds import KEPT_BACK, REVIEWED, fill, judged
 from toolkit.training import run_folder
 
@@ -111,10 +113,25 @@ def accused(place: Path) -> list[Accused]:
     document = coco_file.read(place / "annotations.json")
     images = {image["id"]: image for image in document["images"]}
     found: dict[Any, list[dict]] = {}
-    for suspect in json.loads((place / "suspects.json").read_bytes()):
-        found.setdefault(suspect["image_id"], []).append(suspect)
-    pictures = [Accused(images[i], suspects) for i, suspects in found.items()]
-    return sorted(pictures, key=lambda one: (-sum(s["suspicion"] for s in one.suspects), one.image["file_name"]))
+    with as_written(place / "suspects.json", "frcnn evaluate"):
+        for suspect in json.loads((place / "suspects.json").read_bytes()):
+            found.setdefault(suspect["image_id"], []).append(_checked(suspect))
+        pictures = [Accused(images[i], suspects) for i, suspects in found.items()]
+        return sorted(pictures, key=lambda one: (-sum(s["suspicion"] for s in one.suspects), one.image["file_name"]))
+
+
+def _checked(suspect: dict[str, Any]) -> dict[str, Any]:
+    """An entry of suspects.json. Raises LookupError, TypeError or ValueError for what we would not write."""
+    names = [suspect["text"], suspect["label_class"] or suspect["class_name"], suspect["class_name"] or ""]
+    row, box, mask = suspect["annotation"], suspect["bbox"], suspect.get("mask")
+    if suspect["kind"] not in _WORDS or not all(isinstance(name, str) for name in names):
+        raise ValueError("kind, text or class")
+    if not (row is None or type(row) is int) or not (box is None or are_numbers(box, 4)):
+        raise ValueError("annotation or bbox")
+    if mask is not None:
+        rle.to_runs(mask)
+    float(suspect["suspicion"])
+    return suspect
 
 
 def write_folder(place: Path, out: Path, pictures: Sequence[Accused]) -> None:
@@ -185,11 +202,11 @@ def read_fixed(folder: Path) -> tuple[list[Fixed], list[str]]:
     """(pictures that were ticked or changed, what cannot be used) of a folder that `write_folder` made."""
     try:
         listed = json.loads((folder / LIST).read_bytes())
-        drafts = json.loads((folder / "drafts.json").read_bytes())
-        entries, classes = [(e["file"], e["path"]) for e in listed["pictures"]], set(listed["classes"])
-    except (OSError, ValueError, LookupError, TypeError):
+        entries = [(str(e["file"]), str(e["path"])) for e in listed["pictures"]]
+        classes = {str(name) for name in listed["classes"]}
+    except (OSError, RecursionError, ValueError, LookupError, TypeError):
         raise InputError(f"{folder}: not a folder that `frcnn loop suspects` made ({LIST} cannot be read)") from None
-    fixed, problems = [], []
+    drafts, fixed, problems = read_drafts(folder), [], []
     for file, path in entries:
         state, content, text = judged(folder / file, drafts.get(file))
         if state == KEPT_BACK:

@@ -5,6 +5,7 @@ Ids become row numbers here, so that ids with gaps or from 0 cannot spoil a matc
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +92,7 @@ def _rows(entries: list, key: str, index: dict, where: str) -> np.ndarray:
         n, value = next(
             (n, e.get(key) if isinstance(e, dict) else e)
             for n, e in enumerate(entries)
-            if not isinstance(e, dict) or e.get(key) not in index
+            if not isinstance(e, dict) or not isinstance(e.get(key), Hashable) or e[key] not in index
         )
         raise InputError(f"{where}[{n}]: {key} {value!r} not in the annotations file") from None
 
