@@ -42,7 +42,19 @@ def _evaluate(data: Path, out: Path, *more) -> list:
 
 def _crossval(d: Path) -> list:
     words = [word for word in TINY if word != "--no-report"]
-    return ["crossval", d / "same/annotations.json", "--runs", d, "--name", "cv", "--folds", "3", *words, "--epochs", "1"]
+    return [
+        "crossval",
+        d / "same/annotations.json",
+        "--runs",
+        d,
+        "--name",
+        "cv",
+        "--folds",
+        "3",
+        *words,
+        "--epochs",
+        "1",
+    ]
 
 
 RUN_FILES = ("run.json", "config.yaml", "metrics.jsonl")
