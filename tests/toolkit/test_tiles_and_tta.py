@@ -46,10 +46,15 @@ def test_evaluate_beside_the_plain_pictures(run, capsys):
     meta = json.loads((run / "best" / "checkpoint.json").read_text())
     thresholds = {name: one["threshold"] for name, one in found["thresholds"].items()}
     assert meta["score_thresholds"] == before  # those of the plain pictures stay
-    assert meta["score_thresholds_of_looks"] == {"tiles-tta": thresholds}
+    assert list(meta["score_thresholds_of_looks"].values()) == [thresholds]
     image = str(run.parent / "images")
     assert main(["predict", str(run), image, "--out", str(run / "p"), "--no-pictures", *words[:4]]) == 0
     assert json.loads((run / "p" / "detections.json").read_text())["score_thresholds"] == thresholds
+    assert "score thresholds" not in capsys.readouterr().err
+    words[1] = "70"  # other tiles: nothing chose thresholds for them
+    assert main(["predict", str(run), image, "--out", str(run / "q"), "--no-pictures", *words[:4]]) == 0
+    assert json.loads((run / "q" / "detections.json").read_text())["score_thresholds"] == before
+    assert "--split val --tiles 70 --tta flip tells" in capsys.readouterr().err
     assert main(["evaluate", "--annotations", "a", "--detections", "b", "--out", "c", "--tta", "flip"]) == 2
 
 

@@ -88,6 +88,13 @@ def run(args: argparse.Namespace) -> int:
     detector = open_detector(args.checkpoint, args.device)
     look = look_of(detector, args.checkpoint, args.tiles, args.tta, batch_size=args.batch_size)
     detector = look.detector if look else detector
+    if look and not look.has_thresholds and args.score is None and this_process().first:
+        again = " ".join(f"--{name} {value}" for name, value in (("tiles", args.tiles), ("tta", args.tta)) if value)
+        again = f"frcnn evaluate {args.checkpoint} --split val {again}"
+        say(
+            f"note: score thresholds are those of plain pictures; {again} tells whether it pays, stores its own",
+            error=True,
+        )
     # before a folder is made: a damaged checkpoint leaves none
     out = args.out or run_folder.create(Path(), "predictions")
     if film:

@@ -177,7 +177,7 @@ def evaluate_split(
     write_evaluation(run / place_of(split, look), evaluation, image_root)
     if chosen or (own and settings.thresholds):
         key = THRESHOLDS if look else "score_thresholds"
-        meta[key] = {**meta.get(key, {}), look.name: evaluation.thresholds} if look else evaluation.thresholds
+        meta[key] = {**meta.get(key, {}), look.about: evaluation.thresholds} if look else evaluation.thresholds
         checkpoint.update_meta(found.folder, **{key: meta[key]})
         predictor.score_thresholds = meta.get("score_thresholds", {})  # for the next split
     return metrics

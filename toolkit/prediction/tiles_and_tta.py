@@ -17,17 +17,19 @@ from toolkit.prediction.tiled import Tiled
 from toolkit.prediction.tta import Views
 
 AUTO = "auto"
-THRESHOLDS = "score_thresholds_of_looks"  # in checkpoint.json: {name of the look: {class: score}}
+THRESHOLDS = "score_thresholds_of_looks"  # in checkpoint.json: {Look.about: {class: score}}
 
 
 @dataclass(frozen=True)
 class Look:
-    """name: tiles, tta or tiles-tta, for folders; about: in words; tiles: None where pictures are seen whole."""
+    """name: tiles, tta or tiles-tta, for folders; about: in words; tiles: None where pictures are seen whole;
+    has_thresholds: chosen with this look."""
 
     name: str
     about: str
     detector: Detector
     tiles: Tiles | None
+    has_thresholds: bool
 
 
 def look_of(detector: Detector, place: Path, tiles: str | None, tta: str | None, *, batch_size: int = 4) -> Look | None:
@@ -43,16 +45,16 @@ def look_of(detector: Detector, place: Path, tiles: str | None, tta: str | None,
         kinds = [kind.strip() for kind in tta.split(",")]
         looking = Views(looking, kinds)
         names, about = ["tta"], [f"views: {', '.join(kinds)}"]
-    cut = None
+    cut = trained = None
     if tiles:
         trained = getattr(detector, "tiles", None) if tiles == AUTO else None
         cut = trained or tiles_of(tiles, place)
         looking = Tiled(looking, cut, batch_size)
         names, about = ["tiles", *names], [str(cut), *about]
-    name = "-".join(names)
-    meta = getattr(getattr(detector, "checkpoint", None), "meta", {})
-    looking.score_thresholds = meta.get(THRESHOLDS, {}).get(name, detector.score_thresholds)
-    return Look(name, "; ".join(about), looking, cut)
+    words = "; ".join(about)
+    chosen = getattr(getattr(detector, "checkpoint", None), "meta", {}).get(THRESHOLDS, {}).get(words)
+    looking.score_thresholds = chosen or detector.score_thresholds
+    return Look("-".join(names), words, looking, cut, bool(chosen or (trained and not tta)))
 
 
 def tiles_of(text: str, place: Path) -> Tiles:
