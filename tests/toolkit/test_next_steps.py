@@ -209,8 +209,18 @@ def test_learned_by_heart_by_the_training_pictures_or_the_log():
         for e, (t, v) in enumerate(losses, 1)
     ]
     log = Training({}, [], epochs, "", [])
-    named = {s.name: s for s in steps(*blind(document, found, rng), training=log)}
-    assert "rose from 1.40 to 2.40" in named["learned by heart"].why
+    spoilt = blind(document, found, rng)
+    first, *others = steps(*spoilt, training=log)
+    assert first.name == "learned by heart" and first.command == "frcnn evaluate runs/a --split train"
+    assert "is 0.20 on the training pictures and 2.40 on val, where it was 1.40 before" in first.why
+    # half of what is missing to an AP50 of 1, less the twelfth of it that the training pictures have, too
+    (alone,) = [s for s in steps(*spoilt) if s.name == "missed objects"]
+    lost = 100 * (1 - compute_metrics(*spoilt, Settings(resamples=0)).metrics["AP50"])
+    assert first.points == pytest.approx(lost * (1 - 0.2 / 2.4) / 2)
+    assert all(s.points == pytest.approx(alone.points / 12) for s in others if s.name == "missed objects")
+    # the epoch that was evaluated counts, and there both losses are alike
+    early = steps(*spoilt, training=log, more={"checkpoint": {"epoch": 1}})
+    assert early[0].name == "missed objects" and "learned by heart" not in [s.name for s in early]
 
 
 def test_training_that_was_still_getting_better():

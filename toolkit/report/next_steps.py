@@ -17,6 +17,7 @@ MOST = 5
 LEAST = 0.5  # points of AP50: less is not worth a line
 RARE = 0.2  # a class with fewer objects than this share of the largest class is rare
 SMALL = 16  # pixels as the network sees them
+MUCH_LESS = 0.75  # a training loss under this share of the validation loss is no accident of augmentation
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,28 @@ class Facts:
         return 100 * (self.metrics["error_kinds"]["kinds"][kind]["gain"] or 0)
 
     def own(self, kind: str) -> float:
-        """The same, but no more than on the training pictures, where those were evaluated.
+        """The same, but no more than the detector does wrong on the training pictures, too.
 
-        What the detector does wrong on new pictures alone is `_learned_by_heart`.
+        As measured where those were evaluated, else as the losses say. The rest is `_learned_by_heart`.
         """
         train = self.others.get("train")
-        there = train["error_kinds"]["kinds"][kind]["gain"] if train else None
+        if not train:
+            return self.gain(kind) * self.loss_ratio
+        there = train["error_kinds"]["kinds"][kind]["gain"]
         return self.gain(kind) if there is None else min(self.gain(kind), 100 * there)
+
+    @property
+    def loss_ratio(self) -> float:
+        """Loss on the training pictures over that on val, at the epoch that was evaluated; 1 where both are alike."""
+        train, val = self.losses
+        return train / val if val and train < MUCH_LESS * val else 1.0
+
+    @property
+    def losses(self) -> tuple[float, float]:
+        """(training loss, validation loss) at the epoch that was evaluated, else the last that has both; else zeros."""
+        pairs = _losses(self.training)
+        epoch = (self.metrics.get("checkpoint") or {}).get("epoch")
+        return pairs.get(epoch) or next(reversed(pairs.values()), (0.0, 0.0))
 
     def over(self, kind: str) -> int:
         """Errors of a kind over the classes' thresholds."""
@@ -312,20 +328,19 @@ def _few_images(facts: Facts) -> Step | None:
 
 
 def _learned_by_heart(facts: Facts) -> Step | None:
-    """Far better on the training pictures than on others."""
-    train, here = facts.others.get("train"), facts.metrics["AP50"]
+    """Far better on the training pictures than on others: by AP50 where both were evaluated, else by the losses."""
+    train, here, command = facts.others.get("train"), facts.metrics["AP50"], "frcnn curve"
     if train and train["AP50"] is not None:
         gap = 100 * (train["AP50"] - here)
         why = f"AP50 is {train['AP50']:.3f} on the training pictures and {here:.3f} on {facts.split}."
     else:
-        loss = _losses(facts.training)
-        if len(loss) < 3:
-            return None
-        best, last = min(loss, key=lambda pair: pair[1]), loss[-1]
-        if last[1] < 1.15 * best[1] or last[0] >= best[0]:
-            return None
-        gap = 50 * (1 - here)
-        why = f"The validation loss rose from {best[1]:.2f} to {last[1]:.2f} while the training loss fell."
+        gap = 100 * (1 - here) * (1 - facts.loss_ratio)
+        there, on_val = facts.losses
+        why = f"The loss is {there:.2f} on the training pictures and {on_val:.2f} on val"
+        least = min((val for _, val in _losses(facts.training).values()), default=on_val)
+        why += f", where it was {least:.2f} before." if least < 0.87 * on_val else "."
+        why += " The command measures the difference in AP50."
+        command = f"frcnn evaluate {facts.folder} --split train"
     points = gap / 2
     if gap < 5:
         return None
@@ -336,17 +351,17 @@ def _learned_by_heart(facts: Facts) -> Step | None:
         why,
         f"about {points:.1f} points of AP50, if it closed half of the gap; `frcnn curve` measures it",
         "training",
-        "frcnn curve",
+        command,
     )
 
 
-def _losses(training: Training) -> list[tuple[float, float]]:
-    """(training loss, validation loss) of each epoch that has both."""
-    pairs = []
+def _losses(training: Training) -> dict[int, tuple[float, float]]:
+    """{epoch: (training loss, validation loss)} of each epoch that has both."""
+    pairs = {}
     for record in training.epochs:
         train, val = record.get("train_loss"), record.get("val_loss")
         if isinstance(train, dict) and isinstance(val, dict):
-            pairs.append((_total(train), _total(val)))
+            pairs[record["epoch"]] = (_total(train), _total(val))
     return pairs
 
 
