@@ -233,6 +233,17 @@ def test_training_that_was_still_getting_better():
     assert steps(*good()[:2], training=Training({}, [], level, "", [])) == []
 
 
+def test_a_network_that_has_hardly_begun_to_learn():
+    document, found, _ = good()
+    nothing = [{**d, "bbox": [0, 0, 9, 9]} for d in found]
+    epochs = [{"epoch": e, "step": e, "train_loss": {"a": 3 - e}, "val_loss": {"a": 3 - e}} for e in (1, 2)]
+    first = steps(document, nothing, training=Training({}, [], epochs, "", []))[0]
+    assert first.name == "hardly trained" and "8 epochs instead of 2" in first.what
+    assert first.why == "AP50 is only 0.000, and the training loss still fell, to 1.00 from 2.00."
+    level = Training({}, [], [*epochs, {**epochs[1], "epoch": 3}], "", [])
+    assert "hardly trained" not in [s.name for s in steps(document, nothing, training=level)]
+
+
 def test_a_learning_curve_that_rises_says_label_more():
     fit = {"answer": "yes: more labels would help", "gain_interval": [0.02, 0.07], "AP_now": 0.42, "AP_ahead": 0.46}
     curve = {"fit": {**fit, "num_images_ahead": 510}}

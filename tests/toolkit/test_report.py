@@ -234,7 +234,7 @@ def test_counts_that_differ_say_what_they_count(page):
     assert "lie on no object with IoU 0.50 or more (nothing there, or a box too far off)" in page.sections["errors"]
     assert "at any score" in page.sections["errors"]
     assert "go by the thresholds" in page.sections["errors"]
-    assert "counts as missed only those of them that no score finds" in page.sections["galleries"]
+    assert "counts fewer: those without a detection at any score" in page.sections["galleries"]
     assert "Every number is in val/metrics.json, as seen from this page" in page.sections["made"]
 
 

@@ -53,7 +53,7 @@ def test_two_runs_of_the_same_images(here, capsys):
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     page = page_of("runs/one", "runs/two")
     assert capsys.readouterr().out == "page: compare.html\n"
-    assert list(page.sections) == ["runs", "paired", "each_class", "epochs", "recipes"]
+    assert list(page.sections) == ["runs", "paired", "each_class", "epochs"]
     assert page.problems == []
     for name in ("one", "two"):
         metrics = json.loads((here / "runs" / name / "val" / "metrics.json").read_text())
@@ -64,9 +64,9 @@ def test_two_runs_of_the_same_images(here, capsys):
     assert "A = one" in page.sections["paired"] and "B = two" in page.sections["paired"]
     assert "B is worse" in page.sections["paired"]  # half of the detections
     # epochs 8 and 4 are all in which the recipes differ: the head's row and one more
-    assert "epochs84" in page.sections["recipes"].split()  # the cells of a row, one after the other
-    assert page.tags["recipes"]["tr"] == 2
-    assert page.sections["epochs"].count("two") == 4  # names of the curve and its two points, and the legend
+    assert "epochs84" in page.sections["epochs"].split()  # the cells of a row, one after the other
+    assert page.tags["epochs"]["tr"] == 2
+    assert page.sections["epochs"].count("two") == 5  # the curve and its two points, legend, column of options
     for tag, link, _ in page.links:
         assert link.startswith(("#", "data:")), (tag, link)  # offline
     assert before == {path: path.read_bytes() for path in before}  # the runs are as they were

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from label_tools.text.messages import counted
 from toolkit.report.number_text import number, sets
 
 
@@ -36,7 +37,8 @@ def seeds_note(compare: dict) -> str:
             "One trained network each: this compares these two, not their recipes. Another seed may decide otherwise; "
             "--compare B1 B2 B3 --seeds A2 A3 compares runs of several seeds."
         )
-    return f"{runs[0]} and {runs[1]} trained networks: the intervals allow for other images and other seeds."
+    of = [counted(number, "trained network") for number in runs]
+    return f"A is the mean of {of[0]}, B of {of[1]}: the intervals allow for other images and other seeds."
 
 
 def looks(look: dict) -> list[str]:
@@ -90,7 +92,9 @@ def _compared_rows(compare: dict) -> list[list[str]]:
 
 def compared_table(compare: dict) -> list[list[str]]:
     """The comparison as rows of text, the heads first: for the page, for Markdown and for LaTeX."""
-    head = ["number", f"A = {compare.get('a', 'A')}", f"B = {compare['name']}", "B - A", "95 % interval"]
+    more = [f" and {number - 1} more" * (number > 1) for number in compare.get("runs") or (1, 1)]
+    sides = [f"A = {compare.get('a', 'A')}{more[0]}", f"B = {compare['name']}{more[1]}"]
+    head = ["number", *sides, "B - A", "95 % interval"]
     return [[*head, "p", "P(B > A)", "answer"], *_compared_rows(compare)]
 
 

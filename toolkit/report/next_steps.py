@@ -167,7 +167,7 @@ def _loose_labels(facts: Facts) -> Step | None:
         f"Look at {counted(found['num'], 'label')} whose box differs from the detector's.",
         f"{percent(tight)} of the boxes found fit their label with IoU 0.7 or more; these do not. Boxes too far off "
         f"cost {facts.gain('localisation'):.1f} points of AP50.",
-        f"up to {points:.1f} points of AP50, and more of AP",
+        f"up to {points:.1f} points of AP50, and more points of AP",
         "suspects",
     )
 
@@ -387,6 +387,24 @@ def _still_rising(facts: Facts) -> Step | None:
     )
 
 
+def _hardly_trained(facts: Facts) -> Step | None:
+    """Next to nothing is found, and the loss still fell when the training ended: no other line means much then."""
+    losses, here = [train for train, _ in _losses(facts.training).values()], facts.metrics["AP50"]
+    if here >= 0.1 or not losses or (len(losses) > 1 and losses[-1] >= losses[-2]):
+        return None
+    epochs = len(losses)
+    fell = f", and the training loss still fell, to {losses[-1]:.2f} from {losses[-2]:.2f}" if epochs > 1 else ""
+    return Step(
+        "hardly trained",
+        100.5,  # more than all errors of one kind can cost, less than a leak
+        f"Train longer: {4 * epochs} epochs instead of {epochs}.",
+        f"AP50 is only {here:.3f}{fell}.",
+        "numbers that the other lines can rest on",
+        "training",
+        f"--epochs {4 * epochs}",
+    )
+
+
 def _more_labels(facts: Facts) -> Step | None:
     fit = (facts.curve or {}).get("fit")
     if not fit or not fit["answer"].startswith("yes"):
@@ -405,5 +423,5 @@ def _more_labels(facts: Facts) -> Step | None:
 
 RULES: tuple[Callable[[Facts], Step | None], ...] = (
     *(_leak, _missing_labels, _wrong_classes, _loose_labels, _background, _confused, _localisation, _duplicates),
-    *(_small, _missed, _rare_class, _few_images, _learned_by_heart, _still_rising, _more_labels),
+    *(_small, _missed, _rare_class, _few_images, _learned_by_heart, _still_rising, _hardly_trained, _more_labels),
 )

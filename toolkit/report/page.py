@@ -53,7 +53,7 @@ CROPS = (
         "missed",
         "Missed objects",
         "Labelled objects without a detection over the threshold, largest first. "
-        "Kinds of error counts as missed only those of them that no score finds.",
+        "The chart of the kinds of error counts fewer: those without a detection at any score.",
     ),
     ("false", "False detections", "Detections over their threshold that are wrong, highest score first."),
 )

@@ -18,8 +18,7 @@ SECTIONS = (
     ("runs", "Runs side by side"),
     ("paired", "Compared with the first"),
     ("each_class", "AP by class"),
-    ("epochs", "Training"),
-    ("recipes", "Where the recipes differ"),
+    ("epochs", "Training, and where the recipes differ"),
 )
 
 
