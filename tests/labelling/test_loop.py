@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from toolkit.__main__ import main
-from toolkit.labelling import loop_file, rounds
+from toolkit.labelling import loop_file, rounds, training
 from toolkit.labelling.rounds import Pick
 
 NOTHING = {"version": "5.5.0", "flags": {}, "shapes": [], "imageData": None, "imageHeight": 40, "imageWidth": 60}
@@ -86,8 +86,15 @@ def test_what_cannot_be_taken_over_is_named_and_kept(pictures, capsys):
     assert "c.png: the picture is gone" in out and "d.json: was written by somebody else" in out
     assert sorted(p.name for p in folder.iterdir()) == ["001_a.json", "002_b.json", "003_c.json", "004_d.json"]
     assert json.loads((pictures / "deep" / "d.json").read_text()) == {"shapes": [], "mine": 1}
+    assert main(["loop", str(pictures)]) == 0 and capsys.readouterr().out.count("kept back in an earlier round: ") == 4
     assert main(["loop", "next", str(pictures), "--no-window", "-n", "2"]) == 0  # the loop goes on
     assert "round 2" in capsys.readouterr().out
+    assert main(["loop", str(pictures)]) == 0  # those of the open round are no such files
+    out = capsys.readouterr().out
+    assert out.count("kept back in an earlier round: ") == 4 and f"{folder / '001_a.json'}; fix it" in out
+    edit(folder / "002_b.json", shapes=[box("disc", 2, 2, 9, 9)])
+    (folder / "002_b.json").rename(pictures / "b.json")  # as that line says
+    assert main(["loop", str(pictures)]) == 0 and "1 labelled" in capsys.readouterr().out
 
 
 def test_two_at_once_are_told_who_holds_it_and_a_dead_holder_holds_nothing(pictures, capsys):
@@ -127,6 +134,25 @@ def test_the_folder_says_what_is_labelled_broken_and_without_a_picture(pictures,
     assert "5 pictures: 1 labelled, 1 drafted and not reviewed, 2 without labels" in out
     assert 'e.json, shapes[0] "square": needs points' in out and "gone.json: deleted or renamed?" in out
     assert main(["loop", str(pictures / "nowhere")]) == 2
+
+
+def test_a_label_file_that_cannot_be_used_is_named_in_training(pictures, capsys, monkeypatch):
+    for i in range(9):
+        Image.effect_noise((60, 40), 40 + i).convert("RGB").save(pictures / f"n{i}.png")
+        named = {**NOTHING, "imagePath": f"n{i}.png", "shapes": [box("square", 2, 2, 20, 20)]}
+        (pictures / f"n{i}.json").write_text(json.dumps(named))
+    (pictures / "a.json").write_text('{"shapes": 7')
+
+    class Trained:
+        folder = pictures.parent / "runs" / "loop-1"
+
+        def metrics(self, _):
+            return {"AP": 0.5, "AP50": 0.9}
+
+    monkeypatch.setattr(training, "train", lambda *_, **__: Trained())
+    assert main(["loop", "train", str(pictures)]) == 0
+    out = capsys.readouterr().out
+    assert f"note: error B20 {pictures / 'a.json'}, line 1" in out and "9 labelled, AP 0.500" in out
 
 
 def test_parts_of_a_curve_take_as_many_steps_as_the_whole():

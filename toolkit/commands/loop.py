@@ -126,6 +126,8 @@ def _state(args: argparse.Namespace) -> int:
             say(f"not usable: {one.problem}")
     for path in lonely:
         say(f"no picture beside {path}: deleted or renamed?")
+    for path in rounds.kept_back(loop):
+        say(f"kept back in an earlier round: {path}; fix it and move it beside its picture, under the picture's name")
     names = {one.name for one in found}
     gone = [name for name in loop.parts.get("test", ()) if name not in names]
     if gone:

@@ -112,6 +112,12 @@ def reviewed_so_far(loop: Loop) -> int:
     return sum(judged(folder / one["file"], drafts.get(one["file"]))[0] == REVIEWED for one in entry["pictures"])
 
 
+def kept_back(loop: Loop) -> list[Path]:
+    """Label files that rounds which are over could not take over, and that nobody has moved away since."""
+    still = folder_of(loop, loop.open_round["number"]) if loop.open_round else None
+    return sorted(file for file in loop.hidden.glob("round-*/*.json") if file.parent != still)
+
+
 def _take_over(loop: Loop, folder: Path, one: dict[str, Any], drafts: dict[str, list]) -> Outcome:
     file = folder / one["file"]
     state, content, text = judged(file, drafts.get(one["file"]))

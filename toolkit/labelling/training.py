@@ -32,7 +32,7 @@ def train_loop(loop: Loop, runs: Path, options: dict[str, Any]) -> tuple[dict[st
     """
     notes: list[str] = []
     conversion = convert_labelme(loop.folder, labels=loop.classes or None)
-    notes += [str(one) for one in conversion.findings if one.level == "error"]
+    notes += [one.line() for one in conversion.findings if one.level == "error"]
     number = len(loop.trainings) + 1
     labels = loop.hidden / f"labels-{number:02d}"
     document = conversion.document(labels / "train.json")
