@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -109,6 +110,51 @@ def test_killed_at_any_moment(tmp_path, data, name):
     print(f"{name}: {killed} of {KILLS} killed, {unsettled} while files moved")
 
 
+def settled(folder: Path) -> dict[str, object]:
+    """What a loop's folder holds, without the clock."""
+    state = json.loads((folder / "loop.json").read_bytes())
+    rounds = [{k: v for k, v in one.items() if k not in ("opened", "closed", "minutes")} for one in state["rounds"]]
+    return {**tree(folder), "loop.json": {**state, "rounds": rounds}}
+
+
+def test_a_killed_loop(tmp_path, data):
+    """`loop next` and `loop close` killed at any moment: no label is lost or half, and the same command again ends as
+    if it had not been killed. Three pictures are labelled; two are drafted in a round, one of them ticked."""
+    importlib.import_module("toolkit.labelling.choose")  # torch once, not in every child
+    folder, rng, killed = tmp_path / "loop", random.Random(0), 0
+    shutil.copytree(data / "images", folder)
+    names = sorted(p.name for p in folder.glob("*.json"))
+    for name in names[3:]:
+        (folder / name).unlink()
+    (tmp_path / "names.txt").write_text("nut\nbolt\nwasher\n")
+    opening = ["loop", "next", folder, "--no-window", "-n", "2", "--labels", tmp_path / "names.txt"]
+    stages = [(opening, shutil.copytree(folder, tmp_path / "stage 0"))]
+    assert child(opening) == 0
+    drafts = sorted(p for p in (folder / ".loop/round-01").glob("0*.json"))
+    drawn = {"label": "nut", "points": [[5, 5], [40, 30]], "shape_type": "rectangle", "group_id": None, "flags": {}}
+    drafts[0].write_text(json.dumps({**json.loads(drafts[0].read_bytes()), "shapes": [drawn]}))
+    stages.append((["loop", "close", folder], shutil.copytree(folder, tmp_path / "stage 1", symlinks=True)))
+    for stage, (words, before) in enumerate(stages):
+        begin = time.monotonic()
+        shutil.rmtree(folder)
+        shutil.copytree(before, folder, symlinks=True)
+        assert child(words) == 0
+        seconds, expected = time.monotonic() - begin, settled(folder)
+        for number in range(KILLS // 2):
+            shutil.rmtree(folder)
+            shutil.copytree(before, folder, symlinks=True)
+            killed += child(words, rng.uniform(0, 1.05 * seconds)) == -signal.SIGKILL
+            found = tree(folder)
+            kept = {n for n in tree(before) if "/" not in n and n != "loop.json"}
+            assert all(found[n] == digest for n, digest in tree(before).items() if n in kept), number
+            ours = [folder / drafts[0].name.partition("_")[2], drafts[0]]  # moved from the round to the picture
+            assert not stage or any(p.exists() and json.loads(p.read_bytes())["shapes"] for p in ours), number
+            code = child(words)
+            assert code == 0 or (stage, code) == (1, 2), (number, code)  # 2: it had been closed
+            assert settled(folder) == expected, f"{words[1]}, kill {number}"
+    print(f"loop: {killed} of {2 * (KILLS // 2)} killed")
+
+
 def test_what_killed_commands_leave_is_swept(tmp_path, data):
     words = commands(data, tmp_path / "out")["export"][0]
     assert child(words) == 0
@@ -199,7 +245,12 @@ def test_two_commands_at_once(tmp_path, data):
             ["stats", labels, "--out", out / "s.png"],
         ),
     ]
-    assert len(scenes) == 7
+    pictures = tmp_path / "pictures"
+    shutil.copytree(data / "images", pictures, ignore=shutil.ignore_patterns("*.json"))
+    (tmp_path / "names.txt").write_text("nut\n")
+    opening = ["loop", "next", pictures, "--no-window", "--labels", tmp_path / "names.txt", "-n"]
+    scenes.append(("two in a loop", [*opening, "2"], [*opening, "3"]))
+    assert len(scenes) == 8
     for name, one, two in scenes:
         shutil.rmtree(out, ignore_errors=True)
         both = [started(words) for words in (one, two)]
@@ -213,3 +264,6 @@ def test_two_commands_at_once(tmp_path, data):
                 for file, hashes in content["files"].items():
                     assert hashlib.sha256((marker.parent / file).read_bytes()).hexdigest() in hashes, (name, file)
         assert not [p for p in out.rglob("*") if p.name.endswith("-part")], name
+    (entry,) = json.loads((pictures / "loop.json").read_bytes())["rounds"]  # the second is refused, or joins it
+    files = {one["file"] for one in entry["pictures"]}
+    assert {p.name for p in (pictures / ".loop").rglob("*.jpg")} == files and not (pictures / ".loop/lock").exists()

@@ -17,6 +17,7 @@ from tests.toolkit.training_fixtures import TINY, Command, digest, draw_data, fr
 from toolkit.checkpoint import load
 
 ROOT = Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("FRCNN_KILLS", "20"))
 NUMBER = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -134,11 +135,11 @@ def test_kill_9_inside_a_save(data, whole, tmp_path, event):
 
 @pytest.mark.slow
 def test_twenty_kills_at_any_moment(data, whole, tmp_path):
-    """A save after every step; ten kills strike between two steps or in the evaluation, ten inside a save."""
+    """A save after every step; half the kills strike between two steps or in the evaluation, half inside a save."""
     rng = random.Random(0)
     command = words(data, tmp_path, *recipe(tmp_path, save_every=0.00001))
     in_a_save = 0
-    for number in range(20):
+    for number in range(KILLS):
         place = tmp_path / str(number)
         place.mkdir()
         command[command.index("--runs") + 1] = place / "runs"
@@ -152,8 +153,8 @@ def test_twenty_kills_at_any_moment(data, whole, tmp_path):
         assert process.wait() == -signal.SIGKILL
         in_a_save += bool(list(run.glob(".*.frcnn-part")) + list(run.glob(".*.old")))
         survives(run, whole, place / "again.txt")
-    print(f"{in_a_save} of 20 inside a save")
-    assert in_a_save >= 10
+    print(f"{in_a_save} of {KILLS} inside a save")
+    assert in_a_save >= KILLS // 2
 
 
 def test_ctrl_c_while_modules_are_imported_shows_no_traceback():
