@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from label_tools.pictures import images as pictures
-from toolkit.data import dataset, transforms
+from toolkit.data import coco_index, dataset, transforms
 from toolkit.data.loader import Batches, cache_share
 
 KEPT_MB = 2048  # of decoded images, over all workers: enough for all of them
@@ -38,14 +38,14 @@ def rate(epoch: Callable[[], int], repeat: int) -> float:
     return best
 
 
-def decode(index: dataset.Index, rows: range) -> int:
+def decode(index: coco_index.Index, rows: range) -> int:
     for row in rows:
         np.asarray(pictures.open_image(index.path(row)))
     return len(rows)
 
 
 def ours(
-    index: dataset.Index, rows: range, augment: str, workers: int, keep: bool, batch_size: int, repeat: int
+    index: coco_index.Index, rows: range, augment: str, workers: int, keep: bool, batch_size: int, repeat: int
 ) -> float:
     """Images per second of an epoch of our batches over `rows`."""
     pictures = dataset.DetectionDataset(index, transforms.build(augment), cache_share(KEPT_MB if keep else 0, workers))
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
-    index = dataset.read_index(args.data)
+    index = coco_index.read_index(args.data)
     rows = range(min(args.images, len(index)))
     height, width = np.median(index.sizes[: len(rows)], axis=0)
     decode(index, rows)  # from here on the files lie in the system's memory

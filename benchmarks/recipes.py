@@ -29,7 +29,7 @@ import torch
 
 from label_tools.document import coco_file
 from toolkit import config
-from toolkit.data import dataset
+from toolkit.data import coco_index
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.networks import registry
 from toolkit.training import fit
@@ -52,12 +52,12 @@ def train(labels: Path, images: int, seed: int, recipe: dict) -> dict:
     """One training -> its AP, AP50, AP75 of the last weights, with masks also segm_AP ..., epochs and CPU seconds."""
     document, val_document = (coco_file.read(labels / name) for name in ("train.json", "val.json"))
     root = coco_file.image_root(document, labels / "train.json")
-    val = dataset.read_index(labels / "val.json")
+    val = coco_index.read_index(labels / "val.json")
     document = subset(document, images or len(document["images"]), seed)
-    index = dataset.index_of(document, root, "train.json")
+    index = coco_index.index_of(document, root, "train.json")
     flags = {"model": "fasterrcnn_tiny_fpn", "seed": seed, "workers": 0, **recipe}
     if registry.find(flags["model"]).masks:
-        index, val = dataset.with_outlines(index, document), dataset.with_outlines(val, val_document)
+        index, val = coco_index.with_outlines(index, document), coco_index.with_outlines(val, val_document)
     flags["eval_every"] = config.resolve(len(index), flags).schedule.epochs
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:

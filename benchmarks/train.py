@@ -29,7 +29,7 @@ from torchvision.transforms import v2
 from label_tools.pictures import images as pictures
 from toolkit import runtime
 from toolkit.config import Config, resolve
-from toolkit.data import dataset, transforms
+from toolkit.data import coco_index, dataset, epoch_batches, transforms
 from toolkit.data.loader import Batches, cache_share
 from toolkit.networks import builder, from_config, registry
 from toolkit.networks.pooling import TableRoIAlign
@@ -61,7 +61,7 @@ def endless(make: Callable[[], Iterator]) -> Iterator:
 class ReferenceDataset(torch.utils.data.Dataset):
     """What references/detection does: decode, flip, to float."""
 
-    def __init__(self, index: dataset.Index) -> None:
+    def __init__(self, index: coco_index.Index) -> None:
         self.index = index
         self.flip = v2.RandomHorizontalFlip(0.5)
         self.to_float = v2.ToDtype(torch.float32, scale=True)
@@ -69,7 +69,7 @@ class ReferenceDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, key: dataset.Key) -> tuple[torch.Tensor, dict]:
+    def __getitem__(self, key: epoch_batches.Key) -> tuple[torch.Tensor, dict]:
         row, _ = key
         image = v2.functional.to_image(pictures.open_image(self.index.path(row)))
         here = self.index.objects(row)
@@ -80,7 +80,7 @@ class ReferenceDataset(torch.utils.data.Dataset):
         return self.to_float(image), {"boxes": target["boxes"].as_subclass(torch.Tensor), "labels": target["labels"]}
 
 
-def reference(config: Config, index: dataset.Index, device: torch.device) -> Step:
+def reference(config: Config, index: coco_index.Index, device: torch.device) -> Step:
     """A step of the reference loop (references/detection/engine.py, train.py) -> images in it."""
     m = config.model
     detector = registry.find(m.model)
@@ -94,7 +94,7 @@ def reference(config: Config, index: dataset.Index, device: torch.device) -> Ste
     optimizer = torch.optim.SGD(learned, lr=1e-4, momentum=0.9, weight_decay=1e-4)
     loader = torch.utils.data.DataLoader(
         ReferenceDataset(index),
-        batch_sampler=dataset.EpochBatches(index, config.data.batch_size, 0),
+        batch_sampler=epoch_batches.EpochBatches(index, config.data.batch_size, 0),
         collate_fn=as_tuples,
         num_workers=worker_count(config.data.workers),
     )
@@ -115,7 +115,7 @@ def reference(config: Config, index: dataset.Index, device: torch.device) -> Ste
 
 
 def ours(
-    config: Config, index: dataset.Index, device: torch.device, *, in_memory: bool = False, operators: str = "ours"
+    config: Config, index: coco_index.Index, device: torch.device, *, in_memory: bool = False, operators: str = "ours"
 ) -> Step:
     """A step of the toolkit's own parts -> images in it."""
     model, _, _ = from_config.build_model(config, index.classes)
@@ -133,7 +133,7 @@ def ours(
     workers = worker_count(config.data.workers)
     kept = cache_share(config.data.cache_mb, workers)
     pictures = dataset.DetectionDataset(index, transforms.build(config.data.augment), kept)
-    loader = Batches(pictures, dataset.EpochBatches(index, config.data.batch_size, 0), workers, device)
+    loader = Batches(pictures, epoch_batches.EpochBatches(index, config.data.batch_size, 0), workers, device)
     batches = endless(lambda: iter(loader))
     first = next(batches) if in_memory else None
 
@@ -181,7 +181,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    index = dataset.read_index(args.data)
+    index = coco_index.read_index(args.data)
     flags = {
         "model": args.model,
         "image_size": args.image_size,

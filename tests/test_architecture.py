@@ -212,7 +212,7 @@ WHERE_A_LINE_LIVES = {
         r"\"iscrowd\"",
         {
             "label_tools/",
-            "toolkit/data/dataset.py",
+            "toolkit/data/coco_index.py",
             "toolkit/metrics/arrays.py",
             "toolkit/evaluation/evaluation_folder.py",
             "toolkit/single_object/data/",

@@ -16,7 +16,9 @@ from toolkit import checkpoint, runtime
 from toolkit import config as recipes
 from toolkit.config import Config
 from toolkit.data import transforms
-from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, Unreadable
+from toolkit.data.coco_index import Index
+from toolkit.data.dataset import DetectionDataset, Unreadable
+from toolkit.data.epoch_batches import EpochBatches
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.evaluation.evaluate import evaluate_split
 from toolkit.metrics.small_set import few

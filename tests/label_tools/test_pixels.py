@@ -139,7 +139,8 @@ def test_grey_is_scaled_by_what_is_said_to_be_white(tmp_path):
 def test_convert_says_what_is_black_and_what_it_wrote_is_read_so_everywhere(tmp_path, capsys):
     """The file holds --max-value 4095: `check` is silent, a training's pixels are 3000 * 255 / 4095 = 187."""
     from label_tools.__main__ import main
-    from toolkit.data.dataset import DetectionDataset, read_index
+    from toolkit.data.coco_index import read_index
+    from toolkit.data.dataset import DetectionDataset
 
     Image.fromarray(np.full((40, 60), 3000, np.uint16)).save(tmp_path / "a.png")
     objects = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400, "iscrowd": 0}]
@@ -161,13 +162,13 @@ def test_convert_says_what_is_black_and_what_it_wrote_is_read_so_everywhere(tmp_
 
 
 def test_a_picture_over_the_limit_is_refused_before_training_and_allowed_where_convert_was_told(tmp_path):
-    from toolkit.data.dataset import read_index
+    from toolkit.data.coco_index import read_index
 
     images = [{"id": 1, "file_name": "a.png", "width": 12_000, "height": 9_000}]
     document = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
     (tmp_path / "a.json").write_text(json.dumps(document))
     (tmp_path / "a.png").write_bytes(b"never opened")
-    with pytest.raises(InputError, match=r"a.png: 12000 x 9000 pixels, more than the limit of 100000000; cut it"):
+    with pytest.raises(InputError, match=r"a.png: 12000 x 9000 pixels, more than the limit of 100000000; a higher --max-pixels raises it"):
         read_index(tmp_path / "a.json")
     (tmp_path / "a.json").write_text(json.dumps({**document, "info": {"max_pixels": 108_000_000}}))
     assert read_index(tmp_path / "a.json").opening == {"max_pixels": 108_000_000}

@@ -9,7 +9,7 @@ import numpy as np
 
 from toolkit import fine_tune
 from toolkit.__main__ import main
-from toolkit.data.dataset import read_index
+from toolkit.data.coco_index import read_index
 from toolkit.networks import advise, builder
 from toolkit.networks import resize_and_anchors as view
 

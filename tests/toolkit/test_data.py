@@ -13,15 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_tools.text.errors import InputError
-from toolkit.data import dataset
-from toolkit.data.dataset import (
-    DetectionDataset,
-    EpochBatches,
-    Unreadable,
-    coco_results,
-    read_index,
-    repeat_factors,
-)
+from toolkit.data import coco_index
+from toolkit.data.coco_index import coco_results, read_index
+from toolkit.data.dataset import DetectionDataset, Unreadable
+from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 
 
 def edit(path, change):
@@ -90,9 +85,9 @@ def test_the_last_guard_before_torchvision(tmp_path):
     for bbox in ([1, 1, np.nan, 2], [np.inf, 1, 2, 2], [1, 1, -2, 2], [8, 8, 9, 9], [-5, 0, 9, 9]):
         document["annotations"] = [{"id": 4, "image_id": 1, "category_id": 1, "bbox": bbox}]
         with pytest.raises(InputError, match="annotation 4"):
-            dataset.index_of(document, tmp_path, "x.json", check_files=False)
+            coco_index.index_of(document, tmp_path, "x.json", check_files=False)
     document["annotations"] = [{"id": 4, "image_id": 1, "category_id": 1, "bbox": [-0.5, 0, 10.9, 10]}]
-    index = dataset.index_of(document, tmp_path, "x.json", check_files=False)
+    index = coco_index.index_of(document, tmp_path, "x.json", check_files=False)
     assert index.boxes.tolist() == [[0, 0, 10, 10]]  # other tools' rounding is clipped
 
 
@@ -189,7 +184,7 @@ def test_xywh_to_xyxy_and_back(tmp_path_factory, boxes):
         "categories": [{"id": 5, "name": "a"}],
         "annotations": [{"id": i + 1, "image_id": 9, "category_id": 5, "bbox": list(b)} for i, b in enumerate(boxes)],
     }
-    index = dataset.index_of(document, tmp_path_factory.getbasetemp(), "x", check_files=False)
+    index = coco_index.index_of(document, tmp_path_factory.getbasetemp(), "x", check_files=False)
     output = {
         "boxes": torch.from_numpy(index.boxes),
         "labels": torch.from_numpy(index.labels),
@@ -201,7 +196,7 @@ def test_xywh_to_xyxy_and_back(tmp_path_factory, boxes):
         assert result["bbox"] == pytest.approx(list(box), abs=2e-3)
 
 
-def _index(num: int, labels: list[list[int]] | None = None) -> dataset.Index:
+def _index(num: int, labels: list[list[int]] | None = None) -> coco_index.Index:
     labels = labels or [[1]] * num
     images = [{"id": i + 1, "file_name": f"{i}.png", "width": 40 if i % 2 else 60, "height": 50} for i in range(num)]
     annotations = [
@@ -216,4 +211,4 @@ def _index(num: int, labels: list[list[int]] | None = None) -> dataset.Index:
     }
     from pathlib import Path
 
-    return dataset.index_of(document, Path("."), "x.json", check_files=False)
+    return coco_index.index_of(document, Path("."), "x.json", check_files=False)

@@ -18,7 +18,8 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import ROOT, TINY, Command, draw_data, frcnn, recipe, records
 from toolkit import config, runtime
 from toolkit.checkpoint import load
-from toolkit.data.dataset import EpochBatches, read_index
+from toolkit.data.coco_index import read_index
+from toolkit.data.epoch_batches import EpochBatches
 from toolkit.data.loader import in_order
 from toolkit.fine_tune import must_be_one
 from toolkit.processes import worker_count

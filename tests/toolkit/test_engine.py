@@ -15,7 +15,8 @@ from torch import nn
 
 from label_tools.text.errors import InputError
 from toolkit import config
-from toolkit.data.dataset import EpochBatches, Index, repeat_factors
+from toolkit.data.coco_index import Index
+from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.networks import builder, from_config
 from toolkit.training import engine, optim
 

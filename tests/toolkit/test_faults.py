@@ -17,7 +17,8 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import TINY, Command, digest, draw_data, frcnn, recipe, records
 from toolkit import checkpoint, runtime
 from toolkit.data import transforms
-from toolkit.data.dataset import DetectionDataset, read_index
+from toolkit.data.coco_index import read_index
+from toolkit.data.dataset import DetectionDataset
 from toolkit.data.loader import Batches, MachineError, _start_worker, collate, worker_lost
 from toolkit.networks import read_weights
 

@@ -10,7 +10,7 @@ import torch
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import draw_data
 from toolkit import checkpoint, config
-from toolkit.data.dataset import read_index
+from toolkit.data.coco_index import read_index
 from toolkit.networks import builder, kept_maps
 from toolkit.networks.kept_maps import losses_of
 from toolkit.runtime import Processes

@@ -18,7 +18,8 @@ from tests.toolkit.training_fixtures import NAMES, TINY, digest, draw_data, frcn
 from toolkit.__main__ import main
 from toolkit.config import Model
 from toolkit.data import outlines, pasting, transforms
-from toolkit.data.dataset import DetectionDataset, coco_results, index_of, with_outlines
+from toolkit.data.coco_index import coco_results, index_of, with_outlines
+from toolkit.data.dataset import DetectionDataset
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.networks import builder, first_weights, kept_maps, mask_branch, read_weights, registry
 from toolkit.training import engine, out_of_memory

@@ -14,7 +14,7 @@ from label_tools.readers.convert import convert_coco
 from label_tools.rules.check import examine_files
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR
-from toolkit.data.dataset import read_index
+from toolkit.data.coco_index import read_index
 from toolkit.evaluation.compute import Settings
 from toolkit.evaluation.evaluate import evaluate_files
 

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit.data import pasting, transforms
-from toolkit.data.dataset import DetectionDataset, EpochBatches, Unreadable, read_index
+from toolkit.data.coco_index import read_index
+from toolkit.data.dataset import DetectionDataset, Unreadable
+from toolkit.data.epoch_batches import EpochBatches
 from toolkit.data.loader import Batches
 
 NONE = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)

@@ -13,7 +13,7 @@ from anchors.boxes import box_iou
 from anchors.grid import grid_anchors
 from tests.toolkit.evaluation_fixtures import document_of
 from toolkit.__main__ import main
-from toolkit.data.dataset import read_index
+from toolkit.data.coco_index import read_index
 from toolkit.evaluation.evaluate import anchor_coverage
 from toolkit.metrics.arrays import read_tables
 from toolkit.networks import registry

@@ -17,7 +17,7 @@ from label_tools.text.errors import InputError, MissingExtra
 from tests.toolkit.training_fixtures import TINY, draw_data, frcnn, recipe, records
 from toolkit import checkpoint, config, fine_tune, runtime
 from toolkit.__main__ import main
-from toolkit.data.dataset import read_index
+from toolkit.data.coco_index import read_index
 from toolkit.training import dry_run, out_of_memory, trackers
 
 

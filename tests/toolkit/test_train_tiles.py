@@ -14,7 +14,8 @@ from tests.toolkit.training_fixtures import TINY, draw_data, records
 from toolkit import checkpoint, config
 from toolkit.__main__ import main
 from toolkit.data import train_tiles as cutter
-from toolkit.data.dataset import DetectionDataset, index_of
+from toolkit.data.coco_index import index_of
+from toolkit.data.dataset import DetectionDataset
 from toolkit.data.tiles import Tiles
 from toolkit.prediction.predictor import Predictor
 from toolkit.prediction.stream import detect_document

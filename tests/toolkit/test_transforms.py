@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from label_tools.text.errors import InputError
 from toolkit.data import transforms
-from toolkit.data.dataset import DetectionDataset, EpochBatches, read_index
+from toolkit.data.coco_index import read_index
+from toolkit.data.dataset import DetectionDataset
+from toolkit.data.epoch_batches import EpochBatches
 from toolkit.data.loader import Batches
 
 LEVELS = [level for level in transforms.LEVELS if level != "none"]

@@ -342,7 +342,8 @@ def measure_index(images: int, workers: int) -> None:
     import numpy as np
     import torch
 
-    from toolkit.data.dataset import DetectionDataset, Unreadable, index_of
+    from toolkit.data.coco_index import index_of
+    from toolkit.data.dataset import DetectionDataset, Unreadable
     from toolkit.data.loader import Batches
 
     class Pixels(DetectionDataset):

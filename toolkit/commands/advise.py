@@ -22,13 +22,13 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from toolkit import config
-    from toolkit.data import dataset
+    from toolkit.data import coco_index
     from toolkit.fine_tune import with_model
     from toolkit.networks import advise
 
     folder = args.annotations.is_dir()
     path = args.annotations / "annotations.json" if folder else args.annotations
-    index = dataset.read_index(path, check_files=False)
+    index = coco_index.read_index(path, check_files=False)
     model = with_model({"model": args.model}, {})["model"]
     flags = {"model": model, "image_size": args.image_size, "max_size": args.max_size}
     flags = {k: v for k, v in flags.items() if v is not None}

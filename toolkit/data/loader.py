@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from label_tools.text.errors import InputError, MachineError
-from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, Key, Unreadable
+from toolkit.data.coco_index import Index
+from toolkit.data.dataset import DetectionDataset, Unreadable
+from toolkit.data.epoch_batches import EpochBatches, Key
 from toolkit.stopping import be_deaf, deaf_children
 
 

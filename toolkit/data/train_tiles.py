@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.text.errors import InputError
-from toolkit.data.dataset import Index
+from toolkit.data.coco_index import Index
 from toolkit.data.seams import Found, area, merged, moved
 from toolkit.data.tiles import Cut, Tiles, largest_side, overlap_for
 

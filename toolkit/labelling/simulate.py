@@ -21,7 +21,7 @@ from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit import config as recipes
-from toolkit.data.dataset import index_of
+from toolkit.data.coco_index import index_of
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.fine_tune import with_model
 from toolkit.labelling import ranking

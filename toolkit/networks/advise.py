@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.text.errors import InputError
-from toolkit.data.dataset import Index
+from toolkit.data.coco_index import Index
 from toolkit.networks import registry
 from toolkit.networks import resize_and_anchors as views
 from toolkit.networks.resize_and_anchors import View

@@ -12,7 +12,9 @@ from torch import nn
 from toolkit import checkpoint, runtime
 from toolkit.config import Config, flat
 from toolkit.data import transforms
-from toolkit.data.dataset import DetectionDataset, EpochBatches, Index, coco_results, repeat_factors
+from toolkit.data.coco_index import Index, coco_results
+from toolkit.data.dataset import DetectionDataset
+from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.data.loader import Batches, cache_share, in_order
 from toolkit.data.train_tiles import joined
 from toolkit.networks import builder, registry

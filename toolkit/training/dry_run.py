@@ -10,7 +10,8 @@ import torch
 from toolkit import config as recipes
 from toolkit import runtime
 from toolkit.config import Config
-from toolkit.data.dataset import EpochBatches, Index, repeat_factors
+from toolkit.data.coco_index import Index
+from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.networks import first_weights, kept_maps, registry
 from toolkit.networks.from_config import build_model
 from toolkit.training import engine

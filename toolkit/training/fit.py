@@ -8,7 +8,7 @@ from typing import Any
 
 from toolkit import checkpoint, runtime
 from toolkit.config import Config
-from toolkit.data.dataset import Index
+from toolkit.data.coco_index import Index
 from toolkit.training import loop
 from toolkit.training.detection import Detection
 from toolkit.training.frozen_body import FrozenBody

@@ -16,7 +16,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from label_tools.text.own_folders import check_whole
 from toolkit.config import Config
-from toolkit.data.dataset import Index, index_of, read_large_index, with_outlines, without_outline
+from toolkit.data.coco_index import Index, index_of, read_large_index, with_outlines, without_outline
 from toolkit.data.train_tiles import cut, tiles_for
 from toolkit.networks import registry
 from toolkit.training.out_of_memory import check_mask_memory

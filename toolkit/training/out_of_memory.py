@@ -8,7 +8,7 @@ import numpy as np
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.config import Config, Model
-from toolkit.data.dataset import Index
+from toolkit.data.coco_index import Index
 from toolkit.networks import registry
 from toolkit.networks.resize_and_anchors import View
 
