@@ -73,10 +73,8 @@ class Facts:
     def losses(self) -> tuple[float, float]:
         """(training loss, validation loss) at the epoch that was evaluated, else the last that has both; else zeros."""
         pairs = _losses(self.training)
-        epoch = (self.metrics.get("checkpoint") or {}).get("epoch")
-        return pairs.get(epoch, next(reversed(pairs.values()), (0.0, 0.0))) if isinstance(epoch, int) else next(
-            reversed(pairs.values()), (0.0, 0.0)
-        )
+        epoch = (self.metrics.get("checkpoint") or {}).get("epoch", -1)
+        return pairs.get(epoch) or next(reversed(pairs.values()), (0.0, 0.0))
 
     def over(self, kind: str) -> int:
         """Errors of a kind over the classes' thresholds."""
