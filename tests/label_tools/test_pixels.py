@@ -168,7 +168,10 @@ def test_a_picture_over_the_limit_is_refused_before_training_and_allowed_where_c
     document = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
     (tmp_path / "a.json").write_text(json.dumps(document))
     (tmp_path / "a.png").write_bytes(b"never opened")
-    with pytest.raises(InputError, match=r"a.png: 12000 x 9000 pixels, more than the limit of 100000000; a higher --max-pixels raises it"):
+    with pytest.raises(
+        InputError,
+        match=r"a.png: 12000 x 9000 pixels, more than the limit of 100000000; a higher --max-pixels raises it",
+    ):
         read_index(tmp_path / "a.json")
     (tmp_path / "a.json").write_text(json.dumps({**document, "info": {"max_pixels": 108_000_000}}))
     assert read_index(tmp_path / "a.json").opening == {"max_pixels": 108_000_000}
