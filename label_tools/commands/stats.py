@@ -17,6 +17,7 @@ from pathlib import Path
 from label_tools.text import links
 from label_tools.text.errors import InputError, one_line, say
 from label_tools.text.messages import counted
+from label_tools.text.pause_gc import collector_paused
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -36,6 +37,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
+@collector_paused()
 def run(args: argparse.Namespace) -> int:
     from label_tools.readers.sources import open_source
     from label_tools.sets.stats import measure, save, summarise

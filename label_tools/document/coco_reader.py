@@ -167,14 +167,23 @@ def _images(items: list, size: Size | None, found: Examined) -> dict[Any, dict |
             images[key] = None
             continue
         sides = _size(item, file_name, size, place, found)
-        images[key] = sides and {**item, "id": key, "file_name": file_name, "width": sides[0], "height": sides[1]}
+        if file_name is item["file_name"] and type(item["id"]) is int and _written_size(item) == sides:
+            images[key] = item  # shared with the document that was given: never changed below
+        else:
+            images[key] = sides and {**item, "id": key, "file_name": file_name, "width": sides[0], "height": sides[1]}
     if text_id:  # all of them are numbered, so that none stands between
         found.say(WARNING, "B49", text_id.partition(":")[0], f"{text_id.partition(': ')[2]} is a text; images numbered")
         found.image_ids = {key: number for number, key in enumerate(images, start=1)}
         for key, image in images.items():
             if image is not None:
-                image["id"] = found.image_ids[key]
+                images[key] = {**image, "id": found.image_ids[key]}
     return images
+
+
+def _written_size(item: dict) -> tuple[int, int] | str:
+    """Width and height where both stand there as whole numbers."""
+    width, height = item.get("width"), item.get("height")
+    return (width, height) if type(width) is int and type(height) is int else "other"
 
 
 def _size(item: dict, file_name: str, size: Size | None, place: str, found: Examined) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding, worst_first
 from label_tools.text.messages import counted
 from label_tools.text.own_folders import one_file
+from label_tools.text.pause_gc import collector_paused
 
 
 @dataclass
@@ -43,6 +44,7 @@ def check_document(
     return worst_first(examine(document, root, name, decode=decode).findings)
 
 
+@collector_paused()
 def examine(
     document: dict,
     root: Path | None,

@@ -5,21 +5,24 @@ They run on a document as `coco.read` gives it; what is wrong with a single anno
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
 from label_tools.shapes import geometry
 from label_tools.text.findings import NOTE, WARNING, Finding
 
-PAIRS_AT_ONCE = 1_000_000  # of boxes: some 100 MB
+PAIRS_AT_ONCE = 100_000  # of boxes: some 10 MB
+OUTLINES_AT_ONCE = 20_000
 NEAR_IOU = 0.9  # two boxes that overlap more are one thing labelled twice
 BOX_SLACK = 1.5  # pixels between a box and its outline; a raster's "+1" stays below
 AREA_FACTOR = 1.5  # an area beyond 1.5 boxes or below the outline / 1.5 is that of something else
 
 
 Places = Mapping[int, tuple[str, str]]
+Where = Callable[[dict], tuple[str, str]]  # annotation -> file, place in it
 
 
 def objects(document: dict, name: str, places: Places | None = None) -> Iterator[Finding]:
@@ -28,41 +31,44 @@ def objects(document: dict, name: str, places: Places | None = None) -> Iterator
     places: annotation id -> (file, place), where the objects do not stand in the document itself but in files
     that it was made from.
     """
-    places = _Places(document, name) if places is None else places
-    yield from near_duplicates(document, places)
-    yield from contradictions(document, name, places)
+    where: Where = _InDocument(document, name) if places is None else lambda annotation: places[annotation["id"]]
+    yield from near_duplicates(document, where)
+    yield from contradictions(document, name, where)
 
 
-class _Places(dict):
-    """Annotation id -> (file, place), made when it is asked for.
+class _InDocument:
+    """(the document's name, where an annotation stands in it).
 
     The id is for who edits the COCO file. Who edits the VOC or LabelMe file that it was made from needs the object's
     number there (the same unless an earlier one was left out) and where its corner lies.
     """
 
     def __init__(self, document: dict, name: str) -> None:
-        super().__init__()
         self._document, self._name = document, name
 
-    def __missing__(self, annotation_id: int) -> tuple[str, str]:
-        files = {image["id"]: image["file_name"] for image in self._document["images"]}
-        count: Counter[int] = Counter()
+    @cached_property
+    def _of_image(self) -> dict[int, tuple[str, list[int]]]:
+        """Image id -> file name, ids of its annotations in order."""
+        found: dict[int, tuple[str, list[int]]] = {i["id"]: (i["file_name"], []) for i in self._document["images"]}
         for a in self._document["annotations"]:
-            x, y = a["bbox"][:2]
-            where = f"object[{count[a['image_id']]}], at {x:g}, {y:g}"  # as the converters count
-            self[a["id"]] = self._name, f"annotation {a['id']} of {files[a['image_id']]} ({where})"
-            count[a["image_id"]] += 1
-        return self[annotation_id]
+            found[a["image_id"]][1].append(a["id"])
+        return found
+
+    def __call__(self, annotation: dict) -> tuple[str, str]:
+        x, y = annotation["bbox"][:2]
+        file, ids = self._of_image[annotation["image_id"]]
+        where = f"object[{ids.index(annotation['id'])}], at {x:g}, {y:g}"  # as the converters count
+        return self._name, f"annotation {annotation['id']} of {file} ({where})"
 
 
-def near_duplicates(document: dict, places: Places) -> Iterator[Finding]:
+def near_duplicates(document: dict, where: Where) -> Iterator[Finding]:
     """B12: two boxes of one image with an IoU of NEAR_IOU or more."""
     names = {category["id"]: category["name"] for category in document["categories"]}
     objects = [a for a in document["annotations"] if not a["iscrowd"]]
     for i, j, iou in _near_pairs(objects):
         one, two = names[objects[i]["category_id"]], names[objects[j]["category_id"]]
-        file, place = places[objects[j]["id"]]
-        _, other = places[objects[i]["id"]]
+        file, place = where(objects[j])
+        _, other = where(objects[i])
         text = f'"{two}" covers the same place as "{one}", {other} (IoU {iou:.2f})'
         fix = "delete one" if one == two else "one object in two classes? keep the right one"
         yield Finding("B12", WARNING, file, place, text, fix)
@@ -70,18 +76,16 @@ def near_duplicates(document: dict, places: Places) -> Iterator[Finding]:
 
 def _near_pairs(objects: list[dict]) -> list[tuple[int, int, float]]:
     """(i, j, IoU) of objects of one image with an IoU of NEAR_IOU or more, i < j."""
-    by_image: dict[int, list[int]] = {}
-    for index, one in enumerate(objects):
-        by_image.setdefault(one["image_id"], []).append(index)
-    alike: dict[int, list[list[int]]] = {}  # images with equally many objects are compared together
-    for indices in by_image.values():
-        alike.setdefault(len(indices), []).append(indices)
+    order = np.argsort([a["image_id"] for a in objects], kind="stable")
+    images = np.array([objects[k]["image_id"] for k in order])
+    _, first, number = np.unique(images, return_index=True, return_counts=True)
     boxes = np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4)
     pairs = []
-    for number, groups in alike.items():
-        step = max(1, PAIRS_AT_ONCE // number**2)
-        for start in range(0, len(groups) if number > 1 else 0, step):
-            rows = np.array(groups[start : start + step])
+    for many in np.unique(number[number > 1]):  # images with equally many objects are compared together
+        starts = first[number == many]
+        step = max(1, PAIRS_AT_ONCE // many**2)
+        for at in range(0, len(starts), step):
+            rows = order[starts[at : at + step, None] + np.arange(many)]
             overlap = pairwise_iou(boxes[rows])
             found = np.nonzero(np.triu(overlap >= NEAR_IOU, 1))
             pairs += [(int(rows[g, i]), int(rows[g, j]), float(overlap[g, i, j])) for g, i, j in zip(*found)]
@@ -98,36 +102,44 @@ def pairwise_iou(boxes: np.ndarray) -> np.ndarray:
     return shared / (areas[..., :, None] + areas[..., None, :] - shared)
 
 
-def contradictions(document: dict, name: str, places: Places) -> Iterator[Finding]:
+def contradictions(document: dict, name: str, where: Where) -> Iterator[Finding]:
     """B16: a box that is not that of its polygons. B50: an area that can be neither the outline's nor the box's."""
-    wider = []
-    for annotation in document["annotations"]:
-        polygons = annotation["segmentation"]
-        if not isinstance(polygons, list) or not polygons:
-            continue
-        x, y, w, h = annotation["bbox"]
-        left, top, width, height = geometry.union_box([geometry.polygon_box(p) for p in polygons])
-        wider.append((w - width, h - height))
-        gap = max(abs(x - left), abs(y - top), abs(x + w - left - width), abs(y + h - top - height))
-        area = annotation["area"]
-        if gap <= BOX_SLACK and width * height / AREA_FACTOR <= area <= w * h * AREA_FACTOR:
-            continue  # no outline covers more than its box
-        file, place = places[annotation["id"]]
-        if gap > BOX_SLACK:
-            text = f"bbox and segmentation are {gap:.1f} pixels apart"
-            yield Finding("B16", WARNING, file, place, text, "convert again from the labels")
-        inside = max(map(geometry.polygon_area, polygons))  # pieces may overlap: their sum may be too much
-        if not inside / AREA_FACTOR <= area <= w * h * AREA_FACTOR:
-            text = f"area {area:g}, but an outline covers {inside:g} and the box {w * h:g}"
-            yield Finding("B50", NOTE, file, place, text, "the size classes of the evaluation go by area")
-    yield from _hidden_one(wider, name)
+    outlined = [a for a in document["annotations"] if isinstance(a["segmentation"], list) and a["segmentation"]]
+    wider = []  # for each outline, how much wider and higher its box is
+    for start in range(0, len(outlined), OUTLINES_AT_ONCE):
+        some = outlined[start : start + OUTLINES_AT_ONCE]
+        box, area = np.array([a["bbox"] for a in some], float), np.array([a["area"] for a in some], float)
+        low, sides = _around(some)
+        wider.append(box[:, 2:] - sides)
+        gap = np.maximum(abs(box[:, :2] - low), abs(box[:, :2] + box[:, 2:] - low - sides)).max(1)
+        fits = (sides.prod(1) / AREA_FACTOR <= area) & (area <= box[:, 2:].prod(1) * AREA_FACTOR)
+        for k in np.flatnonzero((gap > BOX_SLACK) | ~fits):  # no outline covers more than its box
+            _, _, w, h = some[k]["bbox"]
+            # pieces may overlap: their sum may be too much
+            inside = max(map(geometry.polygon_area, some[k]["segmentation"]))
+            if gap[k] > BOX_SLACK:
+                text = f"bbox and segmentation are {gap[k]:.1f} pixels apart"
+                yield Finding("B16", WARNING, *where(some[k]), text, "convert again from the labels")
+            if not inside / AREA_FACTOR <= area[k] <= w * h * AREA_FACTOR:
+                text = f"area {area[k]:g}, but an outline covers {inside:g} and the box {w * h:g}"
+                yield Finding("B50", NOTE, *where(some[k]), text, "the size classes of the evaluation go by area")
+    yield from _hidden_one(np.concatenate(wider or [np.zeros((0, 2))]), name)
 
 
-def _hidden_one(wider: list[tuple[float, float]], name: str) -> Iterator[Finding]:
+def _around(outlined: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """(left and top, width and height) [N,2] of all points of each annotation's polygons."""
+    numbers = chain.from_iterable(chain.from_iterable(a["segmentation"] for a in outlined))
+    points = np.fromiter(numbers, np.float64).reshape(-1, 2)
+    ends = np.cumsum([sum(map(len, a["segmentation"])) // 2 for a in outlined])
+    first = np.append(0, ends[:-1])
+    low = np.minimum.reduceat(points, first)
+    return low, np.maximum.reduceat(points, first) - low
+
+
+def _hidden_one(excess: np.ndarray, name: str) -> Iterator[Finding]:
     """B16: a whole document whose boxes count both border pixels, as the script that labelme brings makes them."""
-    if len(wider) < 3:
+    if len(excess) < 3:
         return
-    excess = np.array(wider)
     median = np.median(excess, axis=0)
     if (median >= 0.5).all() and np.mean(((excess > 0) & (excess < 2.01)).all(axis=1)) >= 0.8:
         text = f"boxes are larger than their outlines, by {median[0]:.2g} x {median[1]:.2g} pixels in the median"

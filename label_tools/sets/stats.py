@@ -44,16 +44,15 @@ def measure(document: dict, min_size: int = 800, max_size: int = 1333) -> dict[s
     box = np.array([a["bbox"] for a in objects], dtype=np.float64).reshape(-1, 4)
     image = np.array([a["image_id"] for a in objects], dtype=np.int64)
     row = order[np.searchsorted(ids, image, sorter=order)]  # of its image
-    scale = np.array(scales, dtype=np.float64).reshape(-1, 2)[row]
-    whole = np.array(sizes, dtype=np.int64).reshape(-1, 2)[row]
+    scale, whole = np.array(scales).reshape(-1, 2), np.array(sizes, dtype=np.int64).reshape(-1, 2)
     return {
         "category": np.array([a["category_id"] for a in objects], dtype=np.int64),
         "image": image,
         "size": np.sqrt(box[:, 2] * box[:, 3]),
-        "model_size": np.sqrt(box[:, 2] * scale[:, 0] * box[:, 3] * scale[:, 1]),
+        "model_size": np.sqrt(box[:, 2] * scale[row, 0] * box[:, 3] * scale[row, 1]),
         "aspect_ratio": box[:, 3] / box[:, 2],
-        "x": (box[:, 0] + box[:, 2] / 2) / whole[:, 0],
-        "y": (box[:, 1] + box[:, 3] / 2) / whole[:, 1],
+        "x": (box[:, 0] + box[:, 2] / 2) / whole[row, 0],
+        "y": (box[:, 1] + box[:, 3] / 2) / whole[row, 1],
         "objects_per_image": np.bincount(row, minlength=len(ids)),
     }
 
