@@ -1,12 +1,13 @@
 """How many planted label errors do the suspects name, and how many of the suspects are planted?
 
     python benchmarks/suspects.py LABELS.json OUT [--each 20] [--folds 3] [--model NAME] [--device D] ...
+    python benchmarks/suspects.py LABELS.json OUT [--each 20] --run RUN     (which did not learn LABELS)
 
 Plants --each errors of four kinds in a COCO file, one to a label: its label missing, a label where nothing is, its box
 moved by .3 of its width and .15 of its height (IoU .42), another class (where there are several). Then what `frcnn
-loop suspects` does: cross-validation, suspects worst first. A suspect is right when one of its boxes has an IoU of .5
-or more with a planted error's box, as labelled or as it was. Errors that were in the labels before count as wrong, so
-the precision is a lower bound. Prints recall and precision by kind and along the list.
+loop suspects` does: cross-validation, suspects in their order. A suspect is right when one of its boxes has an IoU of
+.5 or more with a planted error's box, as labelled or as it was. Errors that were in the labels before count as wrong,
+so the precision is a lower bound. Prints recall and precision by kind and along the list.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_tools.document import coco_file
+from toolkit.evaluation.compute import compute_metrics
+from toolkit.evaluation.detections import detections_of
+from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.experiments.crossval import crossval
 from toolkit.labelling.suspects import accused
 from toolkit.metrics.overlap import iou_of
@@ -115,6 +119,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="a new folder; of an earlier call: goes on with it")
     parser.add_argument("--each", type=int, default=20, help="errors of each kind")
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--run", type=Path, help="in place of a cross-validation")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--model", default="fasterrcnn_tiny_fpn")
     parser.add_argument("--epochs", type=int, default=12)
@@ -131,12 +136,18 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     coco_file.write(document, args.out / "planted.json")
     (args.out / "errors.json").write_text(json.dumps(errors))
-    sizes = {key: getattr(args, key) for key in ("image_size", "max_size") if getattr(args, key)}
-    options = {key: getattr(args, key) for key in ("model", "epochs", "workers", "device")}
-    metrics = crossval(args.out / "planted.json", args.out / "crossval", args.folds, jobs=args.jobs, **options, **sizes)
-    suspects = json.loads((args.out / "crossval" / "suspects.json").read_bytes())
+    place = args.out / "crossval"
+    if args.run:
+        evaluation = compute_metrics(document, detections_of(args.run, document, root, "planted", device=args.device))
+        write_evaluation(place, evaluation, root)
+        metrics = evaluation.metrics
+    else:
+        options = {key: getattr(args, key) for key in ("model", "epochs", "workers", "device")}
+        options |= {key: getattr(args, key) for key in ("image_size", "max_size") if getattr(args, key)}
+        metrics = crossval(args.out / "planted.json", place, args.folds, jobs=args.jobs, **options)
+    suspects = json.loads((place / "suspects.json").read_bytes())
     found = hits(suspects, errors)
-    print(f"{args.labels}: {len(document['images'])} pictures, {len(errors)} errors planted, {args.folds} folds")
+    print(f"{args.labels}: {len(document['images'])} pictures, {len(errors)} errors planted")
     print(f"the detector, on the spoiled labels: AP {metrics['AP']:.3f}, AP50 {metrics['AP50']:.3f}")
     for kind in KINDS:
         mine = [e for e, error in enumerate(errors) if error["kind"] == kind]
@@ -149,7 +160,7 @@ def main() -> None:
     for number in (n for n in LENGTHS if n < len(suspects)):
         recall, precision = found[:number].any(0).sum(), found[:number].any(1).sum()
         print(f"first {number:3} suspects: precision {share(precision, number)}, recall {share(recall, len(errors))}")
-    pictures = [one.image["id"] for one in accused(args.out / "crossval")]
+    pictures = [one.image["id"] for one in accused(place)]
     for number in (n for n in LENGTHS if n < len(pictures)):
         inside = sum(error["image_id"] in pictures[:number] for error in errors)
         of = len(document["images"])

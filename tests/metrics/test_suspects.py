@@ -112,8 +112,31 @@ def test_planted_errors_lead_the_list():
             annotation["bbox"] = [x + 0.4 * w, y, w, h]
     accused = found(spoiled, detections)
     assert {s.annotation for s in accused[:12]} == set(planted.tolist())
-    suspicion = [s.suspicion for s in accused]
-    assert suspicion == sorted(suspicion, reverse=True)
+    for kind in ("other class", "loose box"):
+        suspicion = [s.suspicion for s in accused if s.kind == kind]
+        assert len(suspicion) == 6 and suspicion == sorted(suspicion, reverse=True)
+
+
+def test_the_kinds_take_turns():
+    """A set that lacks many labels does not hide the one of another class behind them."""
+    document, detections = honest(5)
+    gone = [document["annotations"].pop(i) for i in (30, 20, 10)]
+    document["annotations"][3]["category_id"] = document["annotations"][3]["category_id"] % 3 + 1
+    sure = [
+        {**d, "score": 0.99} if any(d["bbox"][0] // 9 == g["bbox"][0] // 9 for g in gone) else d for d in detections
+    ]
+    kinds = [s.kind for s in found(document, sure)]
+    assert sorted(kinds[:2]) == ["no label", "other class"] and kinds[2:] == ["no label"] * 2
+
+
+def test_a_detection_accuses_only_the_label_that_it_lies_on_best():
+    """Two labels that overlap, the second one not found: the first one's detection, IoU 1, says nothing of it."""
+    boxes = [(1, 40 * k, 0, 20, 20) for k in range(5)]  # found to the pixel: tight boxes
+    near = (1, 40 * 4 + 8, 0, 20, 20)  # IoU with the fifth 12 / 28 = .43
+    document = document_of([[*boxes, near]])
+    assert found(document, perfect(document)[:5]) == []
+    moved = document_of([[*boxes[:4], near]])  # alone it is loose
+    assert [s.kind for s in found(moved, perfect(document_of([boxes])))] == ["loose box"]
 
 
 def test_what_every_model_says_comes_first():

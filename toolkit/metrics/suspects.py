@@ -1,19 +1,22 @@
-"""Objects whose label is probably wrong: where confident detections and labels disagree, worst first.
+"""Objects whose label is probably wrong: where confident detections and labels disagree, the worst of each kind first.
 
 Five kinds, each with a suspicion in 0..1:
     no label      a confident detection that touches no label (IoU under 0.3): somebody forgot to draw it
     other class   a confident detection on a label (IoU 0.5 or more) of another class
-    loose box     a confident detection of the label's class whose box disagrees (IoU 0.3 to 0.7), of a class whose
-                  boxes the model gets right as a rule (IoU 0.7 or more with 4 of 5 labels)
+    loose box     a confident detection of the label's class that lies on no other label better, whose box disagrees
+                  (IoU 0.3 to 0.7), of a class whose boxes the model gets right as a rule (IoU 0.7 or more with 4 of 5
+                  labels)
     outline off   a confident detection of the label's class whose box agrees (IoU 0.7 or more) and whose mask does not
                   (IoU under 0.6), of a class whose masks the model gets right as a rule
     not found     a label that no model finds with any score (IoU under 0.3): perhaps nothing is there
 With detections of several models, the suspicion of a kind is the mean over the models, so what all of them say
-comes first.
+comes first. The kinds take turns, the worst of each before the second: suspicions of two kinds do not compare, and a
+kind that a set is full of (crowded cells of which many have no label) would hide the few of another.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,7 +64,8 @@ class Suspect:
 
 
 def suspects(tables: Tables, others: tuple[Tables, ...] = (), confident: float = 0.5) -> list[Suspect]:
-    """Suspects of one model, or of several on the same document, worst first. Outlines: in tables by masks.
+    """Suspects of one model, or of several on the same document, the worst of each kind first, then the second of each.
+    Outlines: in tables by masks.
 
     confident: the score that a detection needs to accuse a label.
     """
@@ -84,7 +88,13 @@ def suspects(tables: Tables, others: tuple[Tables, ...] = (), confident: float =
         suspicion = sum(s.suspicion for s in group) / len(models)
         if suspicion >= LEAST:
             pooled.append(replace(best, suspicion=round(float(suspicion), 4)))
-    return sorted(pooled, key=lambda s: (-s.suspicion, s.file_name, s.kind, s.annotation or 0, s.bbox or []))
+    pooled.sort(key=lambda s: (-s.suspicion, s.file_name, s.kind, s.annotation or 0, s.bbox or []))
+    before: Counter[str] = Counter()
+    turns = []
+    for suspect in pooled:
+        turns.append(before[suspect.kind])
+        before[suspect.kind] += 1
+    return [pooled[k] for k in sorted(range(len(pooled)), key=turns.__getitem__)]
 
 
 def by_kind(found: list[Suspect], thresholds: dict[str, float]) -> dict[str, dict[str, int]]:
@@ -115,7 +125,9 @@ def _suspects_of(tables: Tables, confident: float) -> list[Suspect]:
     own_score = np.zeros(len(tables.gt_class))  # the best score that agrees with the label
     np.maximum.at(own_score, pair_gt[same & (pair_iou >= SAME)], tables.det_score[pair_det[same & (pair_iou >= SAME)]])
     tight = np.zeros(len(tables.gt_class))  # the best IoU that agrees with the label
-    sure = same & (tables.det_score[pair_det] >= confident)
+    closest = np.zeros(len(tables.det_class))  # the best IoU of a detection with a label of its class
+    np.maximum.at(closest, pair_det[same], pair_iou[same])
+    sure = same & (tables.det_score[pair_det] >= confident) & (pair_iou == closest[pair_det])
     np.maximum.at(tight, pair_gt[sure], pair_iou[sure])
     precise = _precise_classes(tables, tight, TIGHT)
     boxed = sure & counted & (pair_iou >= TIGHT) & (pair_iou == tight[pair_gt])
@@ -127,7 +139,7 @@ def _suspects_of(tables: Tables, confident: float) -> list[Suspect]:
         score = float(tables.det_score[d])
         if not same[p] and iou >= SAME:
             kind, suspicion = "other class", score * iou * (1 - own_score[g])
-        elif same[p] and iou == tight[g] and iou < TIGHT and precise[tables.gt_class[g]]:
+        elif sure[p] and iou == tight[g] and iou < TIGHT and precise[tables.gt_class[g]]:
             kind, suspicion = "loose box", score * (1 - iou)
         elif boxed[p] and 0 < followed[g] < FOLLOWED and drawn_well[tables.gt_class[g]]:
             kind, iou = "outline off", float(followed[g])
