@@ -27,6 +27,7 @@ from toolkit.evaluation.compute import Settings, compute_metrics
 from toolkit.evaluation.evaluate import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.report import read_metrics, write_report
+from toolkit.training.run_folder import Lock
 
 SECTIONS = [
     "headline",
@@ -276,8 +277,10 @@ def test_an_interrupted_run_has_its_curves(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({**record, "status": "running"}))
     page = Page(write_report(tmp_path).read_text())
     assert list(page.sections) == SECTIONS
-    assert "has not ended or was cut off; 2 epochs are complete" in page.sections["headline"]
-    assert "1 lines of metrics.jsonl cannot be read" in page.sections["headline"]
+    assert "This run was cut off before it ended, after 2 epochs." in page.sections["headline"]
+    assert "1 line of metrics.jsonl cannot be read" in page.sections["headline"]
+    with Lock(tmp_path):
+        assert "This run is still training; so far 2 epochs." in write_report(tmp_path).read_text()
     assert page.tags["training"]["svg.chart"] == 3
     assert "Nothing was evaluated yet" in page.sections["curves"]
 

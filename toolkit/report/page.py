@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
 from label_tools.text.own_folders import check_whole, not_whole, written
 from label_tools.text.strict_json import loads
 from toolkit.metrics.coco import KEYS
@@ -222,9 +223,11 @@ def status_text(training: Training) -> str:
     status = training.run.get("status")
     if not training.exists or status == "finished":
         return ""
-    last = training.epochs[-1]["epoch"] if training.epochs else 0
-    what = {"stopped": "was stopped", "failed": "failed"}.get(str(status), "has not ended or was cut off")
-    return f"This run {what}; {last} epochs are complete. What follows is what it left behind."
+    done = counted(training.epochs[-1]["epoch"] if training.epochs else 0, "epoch")
+    if training.live:
+        return f"This run is still training; so far {done}. The numbers are those of when it was evaluated."
+    what = {"stopped": "was stopped", "failed": "failed"}.get(str(status), "was cut off before it ended")
+    return f"This run {what}, after {done}. What follows is what it left behind."
 
 
 def _facts(folder: Path, metrics: dict, others: dict[str, dict], training: Training) -> Facts:

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from label_tools.text.errors import InputError
+from label_tools.text.messages import counted
 from label_tools.text.strict_json import loads
+from toolkit.training.run_folder import is_locked
 
 
 @dataclass(frozen=True)
 class Training:
-    """steps and epochs are the records of metrics.jsonl; config is the text of config.yaml."""
+    """steps and epochs are the records of metrics.jsonl; config is the text of config.yaml; live: it still trains."""
 
     run: dict
     steps: list[dict]
     epochs: list[dict]
     config: str
     problems: list[str]
+    live: bool = False
 
     @property
     def exists(self) -> bool:
@@ -44,7 +47,7 @@ def read_training(folder: Path) -> Training:
     epochs = [r for r in records if r.get("kind") == "epoch" and isinstance(r.get("epoch"), int)]
     # a resumed run may repeat an epoch: the later record counts
     by_epoch = {r["epoch"]: r for r in epochs}
-    return Training(run, steps, [by_epoch[e] for e in sorted(by_epoch)], config, problems)
+    return Training(run, steps, [by_epoch[e] for e in sorted(by_epoch)], config, problems, is_locked(folder))
 
 
 def _records(path: Path, problems: list[str]) -> list[dict]:
@@ -62,7 +65,8 @@ def _records(path: Path, problems: list[str]) -> list[dict]:
         if isinstance(record, dict):
             records.append(record)
     if bad:
-        problems.append(f"{bad} lines of metrics.jsonl cannot be read (the run was cut off while writing)")
+        lines = counted(bad, "line")
+        problems.append(f"{lines} of metrics.jsonl cannot be read (written at this moment, or cut off)")
     return records
 
 
