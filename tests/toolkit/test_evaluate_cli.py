@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -79,6 +80,8 @@ def test_files_are_whole_and_the_same_every_time(files, capsys):
     assert not [name for name in names if name.endswith("-part")]
     captured = capsys.readouterr()
     assert "report: " in captured.out
+    first = re.search(r'<ol class="steps">\s*<li><b>(.*?)</b>', (files / "out" / "report.html").read_text()).group(1)
+    assert f"do this next: {first} (evidence and more in the report)" in captured.out
 
 
 def test_json_is_metrics_json_and_nothing_else(files, capsys):

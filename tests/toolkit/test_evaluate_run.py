@@ -226,6 +226,7 @@ def test_test_is_the_default_where_there_is_one_and_the_split_is_named_first(run
     words = ["evaluate", str(run), "--resamples", "20", "--no-report", "--compare", str(run)]
     assert main(words) == 0
     out = capsys.readouterr().out
+    assert "which flatters: quote a test split" in out.splitlines()[0]
     assert out.startswith("val split: ") and "of the val split, which chose epoch and thresholds of A" in out
 
 
@@ -386,11 +387,14 @@ def test_parts_are_nested_and_hold_every_class_early():
     assert part_of(document, 1.0, 7)["annotations"] == document["annotations"]
 
 
-def test_shares_that_cannot_be_are_refused(split, tmp_path):
+def test_shares_that_cannot_be_are_refused(split, tmp_path, capsys):
     with pytest.raises(InputError, match="--fractions"):
         label_curve(split, tmp_path / "c", [0.0], [0])
     with pytest.raises(InputError, match="holds no train"):
         label_curve(tmp_path, tmp_path / "c", [1.0], [0])
+    (split / "val.json").unlink()
+    assert main(["curve", str(split), "--dry-run"]) == 2
+    assert "holds no val.json" in capsys.readouterr().err
 
 
 @pytest.mark.slow

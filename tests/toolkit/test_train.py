@@ -130,6 +130,8 @@ def test_without_validation_images(data, tmp_path):
     code, text = frcnn(["train", data / "train.json", "--runs", tmp_path / "runs", *TINY], tmp_path / "out.txt")
     assert code == 0 and "warning: no val.json: nothing is evaluated" in text, text
     assert "`best` will hold the weights of the last epoch" in text.partition("epoch 1/")[0]
+    run = tmp_path / "runs" / "train"
+    assert f"nothing was evaluated, as there was no val: frcnn evaluate {run} --data FILE" in text
     assert checkpoint.load(tmp_path / "runs" / "train" / "best").meta["step"] == 6
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from label_tools.text import links
 from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
+from toolkit.commands.evaluate import say_first_step
 from toolkit.commands.recipe_flags import add_jobs, at_once
 from toolkit.experiments.jobs import prepare
 from toolkit.training import run_folder
@@ -61,5 +62,7 @@ def run(args: argparse.Namespace) -> int:
         say(json.dumps(metrics, sort_keys=True, indent=1))
     else:
         say(terminal_text.terminal(metrics))
-    say(f"report: {write_report(out, '')}", error=args.json)
+    path = write_report(out, "")
+    say_first_step(out, "", args.json)
+    say(f"report: {path}", error=args.json)
     return 0

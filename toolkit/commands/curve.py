@@ -64,12 +64,15 @@ def run(args: argparse.Namespace) -> int:
 
         say(json.dumps(result, sort_keys=True, indent=1))
         return 0
+    say(f"AP on the {result['split']} split, of networks trained on so many pictures")
     say("images  objects  seed  AP     AP50")
     for point in result["points"]:
         shown = ["n/a  " if point[key] is None else f"{point[key]:.3f}" for key in ("AP", "AP50")]
         say(f"{point['num_images']:6d}  {point['num_objects']:7d}  {point['seed']:4d}  {shown[0]}  {shown[1]}")
     fit = result["fit"]
     say(fit["answer"] if fit else "no fit: it needs trainings with two different numbers of images")
+    if not fit or fit["answer"].startswith("cannot tell"):
+        say("the same command with more --fractions or --seeds keeps what is trained, and adds to it")
     say(f"page: {out / 'curve.html'}")
     return 0
 
@@ -78,8 +81,10 @@ def _plan(args: argparse.Namespace) -> int:
     """The plan of a training on all images, and the time of all of them: each has as many steps."""
     from toolkit import fine_tune
     from toolkit.commands.train import recipe_of
+    from toolkit.experiments.label_curve import check_parts
     from toolkit.training.dry_run import plan
 
+    check_parts(args.data)
     labels, config = fine_tune.prepare(fine_tune.Source(args.data, images=args.images), recipe_of(args))
     trainings = len(set(args.fractions)) * len(args.seeds)
     reported = sum(len(labels[name].index) for name in ("val", "test") if name in labels)

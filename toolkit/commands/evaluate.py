@@ -241,8 +241,10 @@ def run(args: argparse.Namespace) -> int:
         metrics = slice_by(folder, args.by, settings)
     _print(metrics, args)
     if not args.no_report:
-        path = write_report(folder if exported else args.folder or args.out, split)
-        say(f"report: {path}", error=args.json or args.markdown or args.latex)
+        place, quiet = folder if exported else args.folder or args.out, args.json or args.markdown or args.latex
+        path = write_report(place, split)
+        say_first_step(place, split, quiet)
+        say(f"report: {path}", error=quiet)
     return 0
 
 
@@ -268,6 +270,15 @@ def _stored(metrics: dict) -> str:
     scores = [f"{one_line(name)} {one['threshold']:.3f}" for name, one in metrics["thresholds"].items()]
     more = ", ..." * (len(scores) > 8)
     return f"stored in the run, for frcnn predict: detections are shown from score {', '.join(scores[:8])}{more}"
+
+
+def say_first_step(folder: Path, split: str, quiet: bool = False) -> None:
+    """The first line of the report's "Do this next"."""
+    from toolkit.report import find_evaluations
+    from toolkit.report.page import first_step
+
+    if first := first_step(folder, find_evaluations(folder), split):
+        say(f"do this next: {first} (evidence and more in the report)", error=quiet)
 
 
 def _progress(done: int, total: int) -> None:

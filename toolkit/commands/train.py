@@ -111,6 +111,7 @@ def _resume(args: argparse.Namespace) -> int:
 
 def _print_end(folder: Path, report: bool) -> None:
     """The numbers of the best checkpoint, and where everything is. Of several processes the first one speaks."""
+    from toolkit.commands.evaluate import say_first_step
     from toolkit.processes import is_first
     from toolkit.report import find_evaluations, latex_markdown, number_text, read_metrics
 
@@ -121,7 +122,13 @@ def _print_end(folder: Path, report: bool) -> None:
         metrics = read_metrics(folder, split)
         for what, part in number_text.sets(metrics):
             numbers = "  ".join(f"{key} {number_text.number(part[key])}" for key in ("AP", "AP50", "AP75"))
-            say(f"mAP on {split}{what and ' ' + what}: {numbers}  ({latex_markdown.counts(metrics)})")
+            role = ": the number to quote" * (split == "test")
+            say(f"mAP on {split}{what and ' ' + what}: {numbers}  ({latex_markdown.counts(metrics)}){role}")
+    if own == ["val"]:
+        say("val chose the epoch and the score thresholds, which flatters: quote the AP of a test split")
     if own:
+        say_first_step(folder, own[0])
         say(f"report: {folder / 'report.html'}")
+    elif not (folder / "val.json").is_file():
+        say(f"nothing was evaluated, as there was no val: frcnn evaluate {folder} --data FILE evaluates it on FILE")
     say(f"checkpoint: {folder / 'best'}")

@@ -42,9 +42,7 @@ def label_curve(
     for fraction in fractions:
         if not 0 < fraction <= 1:
             raise InputError(f"--fractions: found {fraction:g}, needs shares over 0 and at most 1")
-    for name in ("train", "val"):
-        if not (data / f"{name}.json").is_file():
-            raise InputError(f"{data}: holds no {name}.json; `frcnn split` makes one")
+    check_parts(data)
     own_folders.claim(out, "curve")
     document = coco_file.read(data / "train.json", sizes=sizes_below, images=image_root)
     root = image_root or coco_file.image_root(document, data / "train.json")
@@ -84,6 +82,13 @@ def label_curve(
         write_csv(made / "curve.csv", list(points[0]), [p.values() for p in points])
         write_page(made, result)
     return result
+
+
+def check_parts(data: Path) -> None:
+    """Refuse a folder without both parts: val chooses the epoch of each training."""
+    for name in ("train", "val"):
+        if not (data / f"{name}.json").is_file():
+            raise InputError(f"{data}: holds no {name}.json; `frcnn split` makes one")
 
 
 def equal_steps(document: dict, options: dict[str, Any], num_images: int) -> tuple[dict[str, Any], int]:

@@ -194,6 +194,17 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
     return environment().get_template("page.html.j2").render(page)
 
 
+def first_step(folder: Path, evaluations: dict[str, Path], split: str) -> str:
+    """What the page of an evaluation says first to do; "" for nothing."""
+    found = {name: _load(path, []) for name, path in evaluations.items()}
+    loaded = {name: metrics for name, metrics in found.items() if metrics is not None}
+    if split not in loaded:
+        return ""
+    others = {name: metrics for name, metrics in loaded.items() if name != split}
+    steps = next_steps(_facts(folder, loaded[split], others, read_training(folder)))
+    return steps[0].what if steps else ""
+
+
 def _load(path: Path, problems: list[str]) -> dict | None:
     """metrics.json with classes and kinds in their own order again (the file has sorted keys)."""
     try:
