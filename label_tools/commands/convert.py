@@ -135,7 +135,7 @@ def _with_hint(run: Callable[[argparse.Namespace], int], args: argparse.Namespac
     try:
         return run(args)
     except InputError as error:
-        from label_tools.readers.detect import TITLES, NotRead, detect
+        from label_tools.readers.which_format import TITLES, NotRead, detect
 
         try:
             found = detect(args.source)
@@ -153,7 +153,7 @@ def _with_hint(run: Callable[[argparse.Namespace], int], args: argparse.Namespac
 
 def run_any(args: argparse.Namespace) -> int:
     from label_tools.readers.convert import CONVERTERS
-    from label_tools.readers.detect import TITLES, detect
+    from label_tools.readers.which_format import TITLES, detect
 
     found = detect(args.source)
     say(f"{args.source}: {TITLES[found.format]} ({found.why})", error=True)

@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from label_tools.document.split import SHARES
+from label_tools.document.assign_parts import SHARES
 from label_tools.text import links
 from label_tools.text.errors import one_line, say
 

@@ -77,7 +77,7 @@ def convert_voc(
 ):
     """A folder of VOC files as a Conversion. reading: the keywords of `other_folders.read_voc`."""
     from label_tools.readers.to_coco import convert
-    from label_tools.readers.voc_and_coco import read_voc
+    from label_tools.readers.voc import read_voc
 
     return convert(read_voc(source, **reading), labels=labels, merge_case=merge_case, strict=strict)
 
@@ -108,8 +108,8 @@ def convert_coco(
     files: several files in the folder `source`, such as train/_annotations.coco.json and valid/..., which are read as
     one set. reading: the keywords of `readers.others.read_coco`.
     """
+    from label_tools.readers.coco import read_coco, read_coco_files
     from label_tools.readers.to_coco import convert
-    from label_tools.readers.voc_and_coco import read_coco, read_coco_files
 
     read, names = read_coco_files(source, files, **reading) if files else read_coco(source, **reading)
     return convert(read, labels=names if labels is None else labels, merge_case=merge_case, strict=strict)
@@ -155,7 +155,7 @@ def convert(source: str | os.PathLike, format: str | None = None, *, labels: Seq
     options: the keywords of the format's own function. Raises InputError: nothing to convert, an unknown format.
     """
     if format is None:
-        from label_tools.readers.detect import detect
+        from label_tools.readers.which_format import detect
 
         found = detect(source)
         format, options = found.format, {**found.options, **options}

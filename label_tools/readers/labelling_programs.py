@@ -79,7 +79,6 @@ def read_program(
         records += some
     if not chosen.others:
         add_unlabeled(records, images, unlabeled_is_negative, tally)
-    records.sort(key=lambda r: r.file_name.split("/"))
     return Reading(folder, root, records, tally)
 
 

@@ -74,7 +74,6 @@ def read_folder(
         raise InputError(f"{source}: no LabelMe file (*.json) in it")
     if not alone:
         add_unlabeled(records, images, unlabeled_is_negative, tally)
-    records.sort(key=lambda r: r.file_name.split("/"))
     return Reading(source, root, records, tally)
 
 

@@ -62,7 +62,6 @@ def read_folder(
         record = _read_image(image, its_masks, finder, mask_folder, options, tally)
         if record is not None:
             records.append(record)
-    records.sort(key=lambda r: r.file_name.split("/"))
     return Reading(source, image_root, records, tally)
 
 

@@ -41,13 +41,16 @@ _LOST = {  # what is skipped with an error -> its noun
 
 @dataclass
 class Reading:
-    """What a reader found below a folder: its images, sorted by file name, and the account so far."""
+    """What a reader found below a folder: its images, which it sorts by file name, and the account so far."""
 
     source: Path
     image_root: Path
     records: list[ImageRecord]
     tally: Tally
     opening: dict[str, Any] = field(default_factory=dict)  # `coco_file.opening` of a COCO file that was read
+
+    def __post_init__(self) -> None:
+        self.records.sort(key=lambda record: record.file_name.split("/"))
 
 
 @dataclass

@@ -76,7 +76,6 @@ def read_yolo(
         text = "kpt_shape: a pose set; the boxes are read, the key points are left out"
         tally.findings.append(Finding("B14", NOTE, classes.file, "", text))
     add_unlabeled(records, finder, unlabeled_is_negative, tally)
-    records.sort(key=lambda r: r.file_name.split("/"))
     return Reading(source, image_root, records, tally), list(classes.names.values())
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco_file
-from label_tools.document.split import PARTS, SHARES, check_fractions, split_document
+from label_tools.document.assign_parts import PARTS, SHARES, check_fractions, split_document
 from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.given_split import part_named

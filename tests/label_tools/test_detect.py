@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from label_tools.formats.via import CSV_HEAD
-from label_tools.readers.detect import detect
+from label_tools.readers.which_format import detect
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_images import VOC
 from tests.label_tools.bad_input_makers import GOOD, annotation, content, picture

@@ -10,7 +10,7 @@ from label_tools.commands.convert import PROGRAMS
 from label_tools.formats.unsupported import WAYS_OUT
 from label_tools.readers import labelling_programs
 from label_tools.readers.convert import CONVERTERS
-from label_tools.readers.detect import TITLES
+from label_tools.readers.which_format import TITLES
 
 HERE = Path(__file__).resolve().parent
 PAGE = (HERE.parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")

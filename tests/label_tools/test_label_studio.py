@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from label_tools.formats.label_studio import decode_rle, encode_rle
-from label_tools.readers.detect import detect
 from label_tools.readers.labelling_programs import read_program
 from label_tools.readers.to_coco import convert
+from label_tools.readers.which_format import detect
 from label_tools.shapes import rle
 from label_tools.shapes.instances import RefusedError
 from tests.label_tools.bad_input_makers import H, W, picture

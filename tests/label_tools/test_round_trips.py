@@ -22,7 +22,7 @@ from label_tools.formats.export import (
 from label_tools.formats.label_studio import encode_rle
 from label_tools.formats.voc import corners_of
 from label_tools.readers.convert import convert, convert_coco, convert_labelme, convert_voc, convert_yolo
-from label_tools.readers.detect import detect
+from label_tools.readers.which_format import detect
 from label_tools.shapes import rle
 from tests.label_tools.bad_input_makers import H, W, labelme, picture, save_coco, shape
 

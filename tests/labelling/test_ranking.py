@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toolkit.labelling import choose, ranking
+from toolkit.labelling import picture_features, ranking
 from toolkit.labelling.ranking import Signs
 
 
@@ -96,7 +96,7 @@ def test_labelled_pictures_are_opened_as_the_model_was_trained(tmp_path, monkeyp
         def __init__(self):
             self.opening = {"max_value": 1000}
 
-    monkeypatch.setattr(ranking, "features_of", lambda _, pixels: pixels.mean((0, 1)))
+    monkeypatch.setattr(picture_features, "features_of", lambda _, pixels: pixels.mean((0, 1)))
     file = tmp_path / "a.png"
     Image.fromarray(np.full((8, 8), 500, np.uint16)).save(file)
-    assert choose.known_features(Detector(), [file]) == pytest.approx(np.full((1, 3), 127.5), abs=0.5)
+    assert picture_features.known_features(Detector(), [file]) == pytest.approx(np.full((1, 3), 127.5), abs=0.5)

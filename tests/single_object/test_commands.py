@@ -19,7 +19,7 @@ from toolkit.__main__ import main
 from toolkit.single_object import registry, tables, training, validation
 from toolkit.single_object.data.samples import shared
 from toolkit.single_object.metrics import single_metrics
-from toolkit.training import loop, run_folder
+from toolkit.training import epoch_loop, run_folder
 from toolkit.training.step import Stepper
 
 DRAWN = ["--train-images", "6", "--val-images", "4", "--epochs", "1"]
@@ -181,7 +181,7 @@ def test_resume_passes_over_a_damaged_last_and_keeps_the_intact_one(tmp_path, ca
     run_folder.update_run(folder, status="stopped")
     weights = folder / "last" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-5])
-    monkeypatch.setattr(loop._Loop, "_close_epoch", lambda *_: (_ for _ in ()).throw(InputError("killed")))
+    monkeypatch.setattr(epoch_loop._Loop, "_close_epoch", lambda *_: (_ for _ in ()).throw(InputError("killed")))
     assert main(["baseline", "train", "--resume", str(folder)]) == 2
     assert "is damaged" in capsys.readouterr().err
     # nothing damaged is left that the next save would put in the place of the intact one

@@ -14,7 +14,7 @@ from toolkit import checkpoint
 from toolkit.config import Config, Optimizer, Run, Schedule
 from toolkit.data.loader import MachineError
 from toolkit.stopping import Stopped
-from toolkit.training import engine, journal, loop, resume
+from toolkit.training import engine, epoch_loop, resume, write_logs
 from toolkit.training.learner import Learner
 from toolkit.training.run_folder import read_metrics
 from toolkit.training.task import Task
@@ -24,7 +24,7 @@ BATCHES = 6
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
-    monkeypatch.setattr(journal, "draw_curves", lambda *_: None)  # half a second each
+    monkeypatch.setattr(write_logs, "draw_curves", lambda *_: None)  # half a second each
 
 
 class Line(Task):
@@ -100,7 +100,7 @@ def records(folder, kind):
 def run(folder, task=None, settings=None, found=None):
     folder.mkdir(exist_ok=True)
     task = task or Line()
-    trained = loop.run(lambda: task, settings or config(), folder, resume=found)
+    trained = epoch_loop.run(lambda: task, settings or config(), folder, resume=found)
     assert task.closed
     return trained
 
@@ -193,13 +193,13 @@ def test_only_plain_numbers_reach_the_log(tmp_path):
 def test_time_that_is_up_ends_an_epoch_half_way_and_evaluates(tmp_path, monkeypatch):
     """A minute a batch: 8.5 are over after 9, as the tenth finds: 1 epoch and 4 of 6 batches."""
     clock = {"now": 0.0}
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
+    monkeypatch.setattr(epoch_loop, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
 
     def tick(value):
         clock["now"] += 60
         return value
 
-    class Told(loop.Progress):
+    class Told(epoch_loop.Progress):
         lines = ()
 
         def line(self, text):
@@ -207,7 +207,7 @@ def test_time_that_is_up_ends_an_epoch_half_way_and_evaluates(tmp_path, monkeypa
 
     (tmp_path / "a").mkdir()
     task, told = Line(faults=dict.fromkeys(map(float, range(18)), tick)), Told(quiet=True)
-    trained = loop.run(lambda: task, config(max_time=8.5), tmp_path / "a", progress=told)
+    trained = epoch_loop.run(lambda: task, config(max_time=8.5), tmp_path / "a", progress=told)
     assert trained.ended == "--max-time 8.5 min is over" and trained.epochs == 1.667 and task.seen == 10
     assert trained.metrics is not None and told.lines[-1].startswith("epoch 2/3 (67% of it)  train loss")
 
@@ -273,7 +273,7 @@ def test_a_state_of_another_version_is_refused(tmp_path):
     found = checkpoint.load(tmp_path / "a" / "last")
     found.state["progress"]["best_ap"] = 0.5
     with pytest.raises(InputError, match="was saved by another version of this toolkit"):
-        loop.run(Line, config(), tmp_path / "a", resume=found)
+        epoch_loop.run(Line, config(), tmp_path / "a", resume=found)
 
 
 # --- what may change when a run goes on ---------------------------------------------------------------------------

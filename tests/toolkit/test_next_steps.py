@@ -10,7 +10,7 @@ import pytest
 from tests.toolkit.evaluation_fixtures import detection, document_of
 from toolkit.evaluation.compute import Settings, compute_metrics
 from toolkit.report.next_steps import MOST, Facts, next_steps
-from toolkit.report.run_logs import Training
+from toolkit.report.read_logs import Training
 
 NO_LOG = Training({}, [], [], "", [])
 

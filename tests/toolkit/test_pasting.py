@@ -176,7 +176,7 @@ def test_training_and_its_picture_paste_but_judging_does_not(toy_set, tmp_path, 
     from toolkit.config import resolve
     from toolkit.data import dataset
     from toolkit.fine_tune import describe_run
-    from toolkit.training.detection import Detection
+    from toolkit.training.detection_task import Detection
     from toolkit.training.label_files import Split
 
     index = read_index(toy_set(num_images=7))

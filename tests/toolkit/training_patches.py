@@ -217,10 +217,10 @@ def clock_of_steps(seconds: float) -> None:
     """The clock of training stands still but for `seconds` a step: how fast the machine is makes no difference."""
     from types import SimpleNamespace
 
-    from toolkit.training import engine, loop
+    from toolkit.training import engine, epoch_loop
 
     clock = {"now": 1.0}
-    loop.time = SimpleNamespace(monotonic=lambda: clock["now"])
+    epoch_loop.time = SimpleNamespace(monotonic=lambda: clock["now"])
     real = engine.update
 
     def update(*args):
@@ -285,9 +285,9 @@ def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
         model.rpn.fg_bg_sampler.batch_size_per_image = 32  # all 252 anchors would be: some images ignore a few
         return model, *rest
 
-    from toolkit.training import detection
+    from toolkit.training import detection_task
 
-    detection.build_model = build_model
+    detection_task.build_model = build_model
     if dies_at:
         _at_call(engine, "update", dies_at, lambda result: os.kill(os.getpid(), signal.SIGKILL))
     if bad_loss_at:

@@ -129,7 +129,7 @@ def compare(args: argparse.Namespace) -> int:
 
 def draw_sheet(args: argparse.Namespace) -> int:
     from label_tools.text.errors import InputError
-    from toolkit.single_object.data.sheet import contact_sheet, save_png
+    from toolkit.single_object.data.contact_sheet import contact_sheet, save_png
     from toolkit.single_object.runs import Source
 
     if args.count < 1:

@@ -13,6 +13,7 @@ from label_tools.text.errors import InputError
 from toolkit.labelling import ranking
 from toolkit.labelling.drafts import draft_of, draft_thresholds
 from toolkit.labelling.loop_file import Loop
+from toolkit.labelling.picture_features import known_features, pool_signs
 from toolkit.labelling.pictures import LABELLED, NOTHING, scan
 from toolkit.labelling.rounds import Pick
 from toolkit.prediction.detector import Detector, over
@@ -104,21 +105,3 @@ def _seen(detector: Detector | None, pictures: Sequence[Picture]):
     if detector is not None:
         return detect_pictures(detector, pictures)
     return (Seen(one, one.open({}), []) for one in pictures)
-
-
-def pool_signs(detector: Detector, paths: Sequence[Path], labelled: dict[int, int]) -> ranking.Signs:
-    """The signs of pictures that can be read. labelled: {category id: labelled objects}."""
-    found, mirrored, features = [], [], []
-    for one in detect_pictures(detector, (Picture(str(path), path) for path in paths)):
-        assert one.pixels is not None, one.error
-        found.append(one.found)
-        mirror = detector.detect([np.ascontiguousarray(one.pixels[:, ::-1])])[0]
-        mirrored.append(ranking.mirrored_back(mirror, one.pixels.shape[1]))
-        features.append(ranking.features_of(detector, one.pixels))
-    return ranking.signs_of(found, mirrored, labelled, features)
-
-
-def known_features(detector: Detector, paths: Sequence[Path]) -> np.ndarray:
-    """[M,C] of pictures, for `ranking.choose`."""
-    opening = getattr(detector, "opening", {})
-    return np.array([ranking.features_of(detector, Picture(str(path), path).open(opening)) for path in paths])

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from toolkit.metrics.overlap import iou_of
-from toolkit.prediction.detector import Detector, Found
+from toolkit.prediction.detector import Found
 
 LEAST, SAME = 0.05, 0.5  # score of a detection that counts at all; IoU of one with its partner in the mirror
 RANDOM = "random"
@@ -123,21 +122,3 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     low = np.searchsorted(np.sort(values), values, "left")
     high = np.searchsorted(np.sort(values), values, "right")
     return (low + high - 1) / 2 / (len(values) - 1)
-
-
-def features_of(detector: Detector, image: np.ndarray) -> np.ndarray:
-    """[C] of length 1 for an image [H,W,3] uint8: the backbone's maps, each averaged over the picture. [0] where the
-    detector is no network of torch with a backbone."""
-    import torch
-
-    model: Any = getattr(detector, "model", None)
-    if not hasattr(model, "backbone") or not hasattr(model, "transform"):
-        return np.zeros(0)
-    with torch.no_grad():
-        model.eval()
-        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255)
-        batch, _ = model.transform([tensor.to(next(model.parameters()).device)])
-        maps = model.backbone(batch.tensors)
-        levels = list(maps.values()) if isinstance(maps, dict) else [maps]
-        row = torch.cat([level.mean((2, 3))[0] for level in levels]).float().cpu().numpy()
-    return row / max(float(np.linalg.norm(row)), 1e-12)

@@ -25,7 +25,8 @@ from toolkit.data.coco_index import index_of
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.fine_tune import with_model
 from toolkit.labelling import ranking
-from toolkit.labelling.choose import known_features, look_alikes, pool_signs
+from toolkit.labelling.choose import look_alikes
+from toolkit.labelling.picture_features import known_features, pool_signs
 from toolkit.prediction.predictor import Predictor
 from toolkit.prediction.stream import detect_document
 from toolkit.training import fit as training

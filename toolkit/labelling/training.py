@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
-from label_tools.document.split import split_document
+from label_tools.document.assign_parts import split_document
 from label_tools.pictures.duplicates import fingerprint_files
 from label_tools.readers.convert import convert_labelme
 from label_tools.text import own_folders

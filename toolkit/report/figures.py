@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from label_tools.text.json_csv import cell_text
 from toolkit.report.charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix, scatter
-from toolkit.report.run_logs import Training, smooth
+from toolkit.report.read_logs import Training, smooth
 
 MOST_LINES = 7  # classes that get a curve of their own; the table beside has all
 DATA_LIMIT = 250_000  # bytes; a longer table lies beside the report instead of in it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.report.run_logs import Training
+from toolkit.report.read_logs import Training
 
 
 def made_rows(training: Training, metrics: dict | None, loaded: dict[str, dict]) -> list[tuple[str, str]]:

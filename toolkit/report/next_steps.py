@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from label_tools.text.messages import counted
-from toolkit.report.run_logs import Training
+from toolkit.report.read_logs import Training
 
 MOST = 5
 LEAST = 0.5  # points of AP50: less is not worth a line

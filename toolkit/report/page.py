@@ -27,7 +27,7 @@ from toolkit.report.charts import whisker
 from toolkit.report.how_made import made_rows
 from toolkit.report.next_steps import Facts, next_steps
 from toolkit.report.pictures import Pictures, read_pictures, tags
-from toolkit.report.run_logs import Training, read_training
+from toolkit.report.read_logs import Training, read_training
 from toolkit.report.threshold_data import threshold_data
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from toolkit import config
 from toolkit.report import SPLITS, evaluations_of, figures, is_page, number_text, read_metrics
 from toolkit.report.page import environment, scripts, status_text, style
 from toolkit.report.pictures import Pictures
-from toolkit.report.run_logs import Training, read_training
+from toolkit.report.read_logs import Training, read_training
 
 SECTIONS = (
     ("runs", "Runs side by side"),

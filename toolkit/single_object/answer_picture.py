@@ -8,7 +8,7 @@ import torch
 
 from toolkit import checkpoint
 from toolkit.single_object import validation
-from toolkit.single_object.data import sheet
+from toolkit.single_object.data.contact_sheet import answers_of, contact_sheet, save_png
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.recipe import restored
 
@@ -20,4 +20,7 @@ def draw_answers(folder: Path, val: Samples) -> None:
     baseline, network = restored(checkpoint.load(checkpoint.find(folder, "last")))
     few = val.first(MOST)
     _, predicted = validation.evaluate(network, baseline, few, torch.device("cpu"))
-    sheet.save_png(sheet.contact_sheet(few, range(len(few)), sheet.answers_of(predicted, few)), folder / "answers.png")
+    save_png(
+        contact_sheet(few, range(len(few)), answers_of(predicted, few)),
+        folder / "answers.png",
+    )

@@ -33,7 +33,7 @@ from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
 from toolkit.prediction.predictor import Predictor
 from toolkit.single_object import validation
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
-from toolkit.single_object.data.sheet import grid_of, save_png
+from toolkit.single_object.data.contact_sheet import grid_of, save_png
 from toolkit.single_object.metrics import paired_iou
 from toolkit.single_object.predictions import predict
 from toolkit.single_object.recipe import restored

@@ -24,7 +24,7 @@ from toolkit.single_object.recipe import Recipe, make_network
 from toolkit.single_object.registry import find
 from toolkit.single_object.targets import Targets
 from toolkit.stopping import StopSignal
-from toolkit.training import engine, loop
+from toolkit.training import engine, epoch_loop
 from toolkit.training.learner import Learner
 from toolkit.training.progress import Progress
 from toolkit.training.resume import check_same_data
@@ -43,7 +43,7 @@ def fit(
     resume: checkpoint.Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train in `folder`; -> the content of result.json. For what it raises see `loop.run`."""
+    """Train in `folder`; -> the content of result.json. For what it raises see `epoch_loop.run`."""
     recipe.check()
     made: list[SingleObject] = []
 
@@ -51,7 +51,7 @@ def fit(
         made.append(SingleObject(recipe, folder, train, val, resume))
         return made[0]
 
-    trained = loop.run(make, _config(recipe), folder, resume=resume, progress=progress)
+    trained = epoch_loop.run(make, _config(recipe), folder, resume=resume, progress=progress)
     result = made[0].result(trained)
     write_json(folder / RESULT, result)
     trained.check_saves()
@@ -169,7 +169,7 @@ class SingleObject(Task):
                 sums[name] = sums.get(name, 0.0) + float(value) * len(rows)
         return {name: value / len(self.val) for name, value in sums.items()}
 
-    def result(self, trained: loop.Trained) -> dict[str, Any]:
+    def result(self, trained: epoch_loop.Trained) -> dict[str, Any]:
         """Content of result.json."""
         metrics = trained.metrics
         if metrics is None:  # resumed after its last epoch

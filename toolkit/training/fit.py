@@ -9,8 +9,8 @@ from typing import Any
 from toolkit import checkpoint, runtime
 from toolkit.config import Config
 from toolkit.data.coco_index import Index
-from toolkit.training import loop
-from toolkit.training.detection import Detection
+from toolkit.training import epoch_loop
+from toolkit.training.detection_task import Detection
 from toolkit.training.frozen_body import FrozenBody
 from toolkit.training.progress import Progress
 
@@ -25,10 +25,10 @@ def fit(
     resume: checkpoint.Checkpoint | None = None,
     processes: runtime.Processes | None = None,
     progress: Progress | None = None,
-) -> loop.Trained:
+) -> epoch_loop.Trained:
     """Train a detector on `train` into `folder`; `evaluate(detections) -> metrics` compares with the labels of `val`.
 
-    Without `val` there is no AP, and `best` holds the last weights. For what it writes and raises see `loop.run`.
+    Without `val` there is no AP, and `best` holds the last weights. For what it writes and raises see `epoch_loop.run`.
     """
     processes = processes or runtime.Processes()
     progress = progress or Progress(quiet=True)
@@ -39,4 +39,4 @@ def fit(
         progress.line(task.about)
         return task
 
-    return loop.run(make, config, folder, resume=resume, processes=processes, progress=progress)
+    return epoch_loop.run(make, config, folder, resume=resume, processes=processes, progress=progress)

@@ -16,7 +16,7 @@ from toolkit.data.dataset import Unreadable
 from toolkit.networks import builder, kept_maps
 from toolkit.networks.kept_maps import Seen
 from toolkit.training import engine
-from toolkit.training.detection import Detection
+from toolkit.training.detection_task import Detection
 
 
 class FrozenBody(Detection):

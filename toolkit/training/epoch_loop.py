@@ -19,10 +19,10 @@ from toolkit.config import Config
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training.checkpoints import Keeper, State
 from toolkit.training.failures import explain
-from toolkit.training.journal import Journal
 from toolkit.training.progress import Progress, epoch_line
 from toolkit.training.step import Stepper
 from toolkit.training.task import Task
+from toolkit.training.write_logs import Journal
 
 SHORT_EPOCHS = 10.0  # seconds of epochs that end without an evaluation, after which they are worth a checkpoint
 

@@ -1,4 +1,4 @@
-"""Folders of VOC files, and foreign COCO files -> a Reading, like those of LabelMe files and masks."""
+"""COCO files of other programs -> a Reading, as of LabelMe files and masks."""
 
 from __future__ import annotations
 
@@ -10,49 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file, coco_reader
-from label_tools.formats import voc
 from label_tools.formats.labelme import IGNORE_LABEL, check_image_shape
-from label_tools.pictures.image_paths import ImageFolder, walk
+from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import MAX_PIXELS, sizes_below
-from label_tools.readers.labelme import add_unlabeled
 from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
 
 Progress = Callable[[Iterable, int], Iterable]
-
-
-def read_voc(
-    source: str | os.PathLike,
-    *,
-    image_root: str | os.PathLike | None = None,
-    one_based: bool = False,
-    unlabeled_is_negative: bool = False,
-    follow_links: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
-) -> Reading:
-    """All VOC files (*.xml) below `source`. Raises InputError.
-
-    image_root: the folder of all images; default: source/JPEGImages where there is one, else `source`.
-    """
-    source = _folder(source)
-    root = _folder(image_root if image_root is not None else _first_folder(source, ("JPEGImages", "images")))
-    files = [os.path.join(folder, name) for folder, name in walk(source, (".xml",))]
-    if not files:
-        raise InputError(f"{source}: no VOC file (*.xml) in it")
-    images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
-    records, tally = [], Tally()
-    for path in progress(files, len(files)) if progress else files:
-        record, one = voc.read_file(path, images, one_based=one_based)
-        tally.add(one)
-        if record is not None:
-            records.append(record)
-        else:
-            tally.refused_images.append(path)
-    add_unlabeled(records, images, unlabeled_is_negative, tally)
-    return Reading(source, root, _sorted(records), tally)
 
 
 def read_coco(
@@ -75,7 +41,9 @@ def read_coco(
     source = Path(source)
     raw = coco_file.read_raw(source)
     findings: list[Finding] = []
-    root = _folder(image_root if image_root is not None else coco_file.image_root(raw, source))
+    root = Path(image_root if image_root is not None else coco_file.image_root(raw, source))
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder")
     if (
         image_root is None
         and search is not None
@@ -114,7 +82,7 @@ def read_coco(
         _join_ignore_regions(record, tally)
         records.append(record)
     opening = coco_file.opening(raw, str(source))
-    return Reading(source, root, _sorted(records), tally, opening), [names[i] for i in sorted(names)]
+    return Reading(source, root, records, tally, opening), [names[i] for i in sorted(names)]
 
 
 def read_coco_files(
@@ -139,7 +107,7 @@ def read_coco_files(
             record.file_name = f"{below}/{record.file_name}"
     records = [record for one in readings for record in one.records]
     opening = {key: value for one in readings for key, value in one.opening.items()}
-    return Reading(Path(source), root, _sorted(records), tally, opening), list(names)
+    return Reading(Path(source), root, records, tally, opening), list(names)
 
 
 def _coco_image(image: dict, images: ImageFolder, source: str, tally: Tally) -> ImageRecord:
@@ -188,18 +156,3 @@ def _join_ignore_regions(record: ImageRecord, tally: Tally) -> None:
             seen.add(key)
         kept.append(one)
     record.instances = kept
-
-
-def _folder(path: str | os.PathLike) -> Path:
-    path = Path(path)
-    if not path.is_dir():
-        raise InputError(f"{path}: no such folder")
-    return path
-
-
-def _first_folder(source: Path, names: Sequence[str]) -> Path:
-    return next((source / name for name in names if (source / name).is_dir()), source)
-
-
-def _sorted(records: list[ImageRecord]) -> list[ImageRecord]:
-    return sorted(records, key=lambda r: r.file_name.split("/"))
