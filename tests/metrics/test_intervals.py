@@ -97,14 +97,14 @@ def test_without_any_error_the_rule_of_three_holds():
 
 
 def test_the_interval_by_hand():
-    # centre .6 - 1.4 * (.61 - .6) = .586; 40 objects: drawn (23.44 + 2) / 44 = .57818, so the spread .05 grows by
-    # sqrt(.57818 * .42182 / (.586 * .414)) = 1.002642; centre (23.44 + 1) / 42 = .581905; reach 1.96 * 1.1 * .0501315
+    # centre .6 - 1.4 * (.61 - .6) = .586; 40 objects: drawn to (23.44 + 1) / 42 = .581905, so the spread .05 grows by
+    # sqrt(.581905 * .418095 / (.586 * .414)) = 1.001416; reach 1.96 * 1.1 * .0500708
     low, high = _interval(0.6, 0.61, 0.05, 40)
     assert (low + high) / 2 == pytest.approx(24.44 / 42)
-    assert (high - low) / 2 == pytest.approx(1.96 * 1.1 * 0.05 * 1.002642, rel=1e-5)
-    # what the 101 recalls round away comes on top, as another variance: .0551453 and .003 make .0552269
+    assert (high - low) / 2 == pytest.approx(1.96 * 1.1 * 0.05 * 1.001416, rel=1e-5)
+    # what the 101 recalls round away comes on top, as another variance: .0550779 and .003 make .0551595
     low, high = _interval(0.6, 0.61, 0.05, 40, 0.003)
-    assert (high - low) / 2 == pytest.approx(1.96 * 0.0552269, rel=1e-5)
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.0551595, rel=1e-5)
 
 
 def test_what_the_recalls_round_away_by_hand():
@@ -252,11 +252,11 @@ def test_seeds_that_differ_widen_the_interval():
 
 
 def test_the_centre_of_an_interval_is_a_share():
-    # .99 - 1.4 * (.5 - .99) = 1.676, over 1: taken as 1; (40 + 1) / 42; drawn 42 / 44, so that the spread grows by
-    # sqrt((42 / 44) * (2 / 44) / 1e-4) = 20.83; reach 1.96 * 1.1 * .05 * 20.83
+    # .99 - 1.4 * (.5 - .99) = 1.676, over 1: taken as 1; drawn to (40 + 1) / 42, so that the spread grows by
+    # sqrt((41 / 42) * (1 / 42) / 1e-4) = 15.25; reach 1.96 * 1.1 * .05 * 15.25
     low, high = _interval(0.99, 0.5, 0.05, 40)
     assert (low + high) / 2 == pytest.approx(41 / 42)
-    assert (high - low) / 2 == pytest.approx(1.96 * 1.1 * 0.05 * (42 * 2 / 44**2 / 1e-4) ** 0.5)
+    assert (high - low) / 2 == pytest.approx(1.96 * 1.1 * 0.05 * (41 * 1 / 42**2 / 1e-4) ** 0.5)
 
 
 def test_the_mean_over_thresholds_and_classes_by_hand():

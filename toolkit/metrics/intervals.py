@@ -6,10 +6,9 @@ AP of half of the images, drawn without replacement, moves around AP of all as A
 because precision is made monotone, and the halves lie above the whole as the whole lies above the truth.
 
 interval = centre -+ 1.96 * STRETCH * spread, centre = AP - BIAS * (mean of halves - AP), drawn towards 1/2 as if one
-more object had been found and one missed; spread is the halves' standard deviation, made wider near 0 and 1, where few
-objects decide, as Agresti and Coull (1998) do for a share. On drawn sets of 30, 100 and 300 images, easy to hard
-detectors, 1 and 4 classes, it holds the true AP and AP50 in 93 to 98 of 100 (benchmarks/intervals.py); the bootstrap
-held it in 84 to 93.
+more object had been found and one missed, as Agresti and Coull (1998) do for a share; spread is the halves' standard
+deviation, made wider near 0 and 1 by the same two objects, with what COCO's 101 recalls round away. BIAS and STRETCH
+were chosen by simulation (benchmarks/intervals.py; how often it is right: docs/measurements/evaluation.md).
 
 `compare` is a paired bootstrap: easy and hard images affect both runs alike and cancel out.
 """
@@ -162,11 +161,10 @@ def _interval(
         unseen = 3 / (num_objects + 3)
         return value - unseen, value + unseen
     centre = min(max(value - BIAS * (mean_of_halves - value), 0.0), 1.0)
-    drawn = (centre * num_objects + 2) / (num_objects + 4)
+    drawn = (centre * num_objects + 1) / (num_objects + 2)
     spread *= np.sqrt(drawn * (1 - drawn) / max(centre * (1 - centre), 1e-4))
-    centre = (centre * num_objects + 1) / (num_objects + 2)
     reach = QUANTILE * float(np.hypot(STRETCH * spread, rounding))
-    return centre - reach, centre + reach
+    return drawn - reach, drawn + reach
 
 
 def means(ap: np.ndarray, iou_thresholds: np.ndarray, threshold: float | None = None) -> np.ndarray:
