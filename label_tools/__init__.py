@@ -15,7 +15,7 @@ from typing import Any
 
 _HOMES = {
     "convert": "readers.convert",
-    "detect": "readers.detect",
+    "detect": "readers.which_format",
     "open_source": "readers.sources",
     "check_document": "rules.check",
     "examine_files": "rules.check",
