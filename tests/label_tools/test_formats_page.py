@@ -40,3 +40,7 @@ def test_the_tests_it_names_are_there():
 def test_what_is_known_by_name_alone_is_named():
     first_words = {name.split()[0] for name in WAYS_OUT} - {"a", "detections"}
     assert all(word in PAGE for word in first_words)
+
+
+def test_every_name_of_the_python_api_is_there():
+    assert all(getattr(label_tools, name) for name in label_tools.__all__)
