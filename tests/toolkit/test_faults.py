@@ -7,8 +7,10 @@ test_resume.py, T18 in test_distributed.py.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import signal
 
 import pytest
 import torch
@@ -182,6 +184,40 @@ def test_t06_a_pipe_to_a_dead_loader_process(error):
 
     with pytest.raises(MachineError, match="loader process was lost"):
         next(Batches.__iter__(Broken()))
+
+
+def test_t06_a_loss_is_told_where_a_batch_is_waited_for():
+    """A child that dies in the middle of a step raises nothing there; the next wait does, and a wait in progress."""
+
+    class Items:
+        def __init__(self):
+            self.number, self._workers = 0, [object()]
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            self.number += 1
+            if self.number == 3:
+                os.kill(os.getpid(), signal.SIGCHLD)
+            return [], [], []
+
+    told = []
+    before = signal.signal(signal.SIGCHLD, lambda *_: told.append(items.number))
+    try:
+        items = Items()
+        batches = Batches.__new__(Batches)
+        batches.loader, batches.bad, batches.max_bad, batches._processes = items, [], 0, []
+        steps = iter(batches)
+        next(steps)
+        os.kill(os.getpid(), signal.SIGCHLD)  # in the first step
+        assert told == []
+        next(steps)
+        assert told == [1]  # before the second batch is taken
+        next(steps)
+        assert told == [1, 3]  # while the third is waited for
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_t06_closing_after_a_killed_process_raises_nothing():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
+import threading
 from collections.abc import Iterable, Iterator
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,44 @@ def _as_tensors(target: dict) -> dict:
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     be_deaf()
+
+
+class _Losses:
+    """torch's SIGCHLD handler raises when a loader process died, wherever the program is: in a callback, where Python
+    prints the traceback and goes on, or in the middle of a line of the log. Here it waits until a batch is waited for.
+    """
+
+    def __init__(self) -> None:
+        self.theirs: Any = None
+        self.waiting = self.late = False
+
+    def install(self) -> None:
+        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+            found = signal.getsignal(signal.SIGCHLD)
+            if callable(found) and found != self._handle:
+                self.theirs = found
+                signal.signal(signal.SIGCHLD, self._handle)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.waiting:
+            self.theirs(signum, frame)
+        else:
+            self.late = True
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """In the block the loss of a process raises RuntimeError, that of one lost before it at once."""
+        self.waiting = True
+        try:
+            if self.late:
+                self.late = False
+                self.theirs(signal.SIGCHLD, None)
+            yield
+        finally:
+            self.waiting = False
+
+
+_LOSSES = _Losses()
 
 
 class Batches:
@@ -76,7 +117,14 @@ class Batches:
             with deaf_children():
                 batches = iter(self.loader)
             self._processes = getattr(batches, "_workers", [])
-            for images, targets, bad in batches:
+            if self._processes:
+                _LOSSES.install()
+            while True:
+                with _LOSSES.told():
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                images, targets, bad = batch
                 self.leave_out(bad)
                 yield images, [_as_tensors(target) for target in targets]
         except RuntimeError as error:
@@ -114,10 +162,7 @@ def _too_many(bad: list[str], allowed: int | None) -> str:
 
 
 def worker_lost(error: RuntimeError) -> MachineError | None:
-    """What torch says when a loader process died or memory shared with it ran out, in our words; else None.
-
-    torch notices it in a signal handler, so it may be raised anywhere in the training step, too.
-    """
+    """What torch says when a loader process died or memory shared with it ran out, in our words; else None."""
     text = str(error)
     signs = ("DataLoader worker (pid", "shared memory", "/dev/shm", "ancdata", "unable to mmap", "Too many open files")
     if not any(sign in text for sign in signs):
