@@ -175,7 +175,7 @@ class EvaluationFigures:
         groups = [(n, self.colour[n], Counter((int(r[2]), int(r[3])) for r in rows if r[1] == n)) for n in self.shown]
         caption = (
             f"Objects in an image, counted by the detector against counted by the labels, {self.of_split}, each class "
-            "at its own score threshold. A point is an image, a larger one several. On the dashed line it is right."
+            "at its own score threshold. A point is an image, a larger point several. On the dashed line it is right."
         )
         chart = scatter([(n, c, dict(points)) for n, c, points in groups], "labelled", "counted")
         return Figure(chart, caption, *link, tuple((n, c) for n, c, _ in groups))
@@ -186,9 +186,9 @@ class EvaluationFigures:
         texts = [_gain_text(values) for values in kinds.values()]
         gains = [None if values["gain"] is None else 100 * values["gain"] for values in kinds.values()]
         caption = (
-            f"Points of AP50 (of 100) that fixing all errors of one kind alone would give back, {self.of_split}, "
-            "IoU 0.50, all scores (TIDE). They do not add up. In brackets: how many detections over the threshold are "
-            "of the kind, and how many objects are missed at any score."
+            f"Points of AP50 (of 100) that would be won if every error of one kind were put right and no other, "
+            f"{self.of_split}, IoU 0.50, all scores (TIDE); so they do not add up. In brackets: detections of the kind "
+            "over the threshold; for missed, objects that no detection finds at any score."
         )
         return Figure(bar_chart(list(kinds), gains, "points of AP50 given back", texts), caption, *link)
 

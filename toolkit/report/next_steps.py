@@ -179,7 +179,7 @@ def _background(facts: Facts) -> Step | None:
     return Step(
         "background",
         points,
-        "Add pictures without objects, of what the detector takes for one.",
+        "Add pictures without objects that show what the detector takes for objects.",
         f"{counted(left, 'false detection')} over the threshold where nothing is labelled, besides places that may "
         "lack a label.",
         _brings(points),
