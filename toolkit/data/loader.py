@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import multiprocessing
 import signal
 import threading
@@ -78,6 +80,14 @@ class _Losses:
 _LOSSES = _Losses()
 
 
+def _before_fork() -> None:
+    """Keep memory shared with the processes that are forked: what reading left free goes back to the system, and the
+    cycle collector, which writes to every object that it looks at, leaves alone what is there, until `close`."""
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):  # of the C library of Linux
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class Batches:
     """Iterate (images, targets). Unreadable files stop it with an InputError, or up to `max_bad` of them are left out
     and named in `bad`; a batch of which none is left is empty, so that positions stay what they were. max_bad None:
@@ -114,6 +124,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[list, list]]:
         try:
+            if self.loader.num_workers and not self._processes:
+                _before_fork()
             with deaf_children():
                 batches = iter(self.loader)
             self._processes = getattr(batches, "_workers", [])
@@ -151,6 +163,7 @@ class Batches:
         for process in self._processes:
             if process.is_alive():
                 process.kill()
+        gc.unfreeze()
 
 
 def _too_many(bad: list[str], allowed: int | None) -> str:

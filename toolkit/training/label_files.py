@@ -142,6 +142,8 @@ def refuse_overlap(labels: Labels) -> None:
 
     Only val with exactly the images of train is a warning: a way to see whether a network can learn them by heart.
     """
+    if len(labels) < 2:
+        return  # a million paths are seconds and hundreds of megabytes
     owner: dict[str, str] = {}
     shared: dict[tuple[str, str], list[str]] = {}
     folders: dict[str, str] = {}  # folder -> without links; resolving each file takes minutes for a million
