@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,21 +59,33 @@ def commands(data: Path, out: Path) -> dict[str, tuple[list, list]]:
     }
 
 
-def child(words: list, limit: float | None = None) -> int:
-    """Run a command in a fork of this process, killed after `limit` seconds. -> its exit code, -9 when killed."""
+def moving(out: Path) -> bool:
+    """Whether files are being put in place: a marker says that they are not all there."""
+    with contextlib.suppress(OSError):
+        return any(b'"complete": false' in path.read_bytes() for path in out.rglob(".frcnn.json"))
+    return False
+
+
+def child(words: list, limit: float | None = None, sign: Callable[[], bool] | None = None) -> int:
+    """Run a command in a fork of this process, killed `limit` seconds after its begin, or after `sign()` is true.
+    -> its exit code, -9 when killed."""
     pid = os.fork()
     if pid == 0:
         with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
-            code = 99
+            code, replace = 99, os.replace
+            if sign:
+                os.replace = lambda *places: (time.sleep(0.003), replace(*places))[1]  # a slow disk
             with contextlib.suppress(BaseException):
                 code = main([str(word) for word in words])
             os._exit(code)
-    end = None if limit is None else time.monotonic() + limit
+    end = None if limit is None or sign else time.monotonic() + limit
     while end is None or time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.001)
+        if sign and end is None and sign():
+            end = time.monotonic() + limit
+        time.sleep(0.0002 if sign else 0.001)
     os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -80,6 +93,7 @@ def child(words: list, limit: float | None = None) -> int:
 @pytest.mark.parametrize("name", ["convert", "split", "export", "evaluate"])
 def test_killed_at_any_moment(tmp_path, data, name):
     """Old and new never mix unseen, nothing is half, inputs stay as they are, and the next run puts it right."""
+    assert main([str(word) for word in commands(data, tmp_path / "first")[name][0]]) in (0, 1)  # all is imported now
     out = tmp_path / "out"
     versions = commands(data, out)[name]
     if name == "export":
@@ -93,7 +107,10 @@ def test_killed_at_any_moment(tmp_path, data, name):
     before, rng, killed, unsettled = tree(data), random.Random(0), 0, 0
     for number in range(KILLS):
         new = number % 2
-        code = child(versions[new], rng.uniform(0, 1.05 * seconds[new]))
+        if number % 4 < 2:
+            code = child(versions[new], rng.uniform(0, 1.05 * seconds[new]))
+        else:  # while files move, which is soon over
+            code = child(versions[new], rng.uniform(0, 0.01), lambda: moving(out))
         killed += code == -signal.SIGKILL
         assert code in (0, 1, -signal.SIGKILL), code
         assert tree(data) == before
