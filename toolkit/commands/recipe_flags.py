@@ -19,7 +19,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """One `--flag` for each option; a flag that is not given stays None, so that recipe files and presets count."""
     recipe = parser.add_argument_group(
         "recipe",
-        "Defaults are fasterrcnn_resnet50_fpn's; smaller models have their own: "
+        "Defaults are those of fasterrcnn_resnet50_fpn; smaller models have their own: "
         "`--model NAME --dry-run` shows every value.",
     )
     recipe.add_argument("--config", type=Path, metavar="FILE", help="recipe file (YAML); flags win over it")
@@ -80,7 +80,9 @@ def _add(group: argparse._ArgumentGroup, name: str, option: dataclasses.Field, *
 
 
 def default_text(name: str) -> str:
-    """What `fasterrcnn_resnet50_fpn` gets when nobody names the option: `4`, or `60 / 30 / 16 by preset`."""
+    """The default that help prints, `fasterrcnn_resnet50_fpn`'s: `4`, or `60 / 30 / 16 by preset`."""
+    if name == "model":
+        return config.Model.model
     texts = [config.value_text(config.flat(config.resolve(0, {}, preset=preset))[name]) for preset in config.PRESETS]
     return texts[0] if len(set(texts)) == 1 else f"{' / '.join(texts)} by preset"
 
