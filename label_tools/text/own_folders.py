@@ -190,7 +190,8 @@ def check_whole(folder: Path, kind: str, names: Iterable[str] = ()) -> None:
     """Raise InputError when a command was killed while files moved into `folder`, or one of `names` in it is not the
     one that was written with the others. A folder without a marker is somebody else's, and passes."""
     if not _of_kind(folder, kind)["complete"]:
-        raise InputError(f"{folder}: a {kind} was stopped while it wrote here, and is not whole; run it again")
+        what = f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+        raise InputError(f"{folder}: {what} was stopped while it wrote here, and is not whole; run it again")
     for one in not_whole(folder, kind, names):
         raise InputError(f"{one}; run the command again")
 

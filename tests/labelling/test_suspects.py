@@ -122,3 +122,23 @@ def test_bad_folders_and_files_are_named(evaluated, tmp_path, capsys):
     assert main(["loop", "suspects", str(evaluated[1]), "--out", str(out)]) == 2  # exists
     shutil.rmtree(tmp_path / "cv")
     assert main(["loop", "suspects", str(evaluated[1]), "--out", str(tmp_path / "new")]) == 2
+
+
+def without(suspect, key):
+    return {k: v for k, v in suspect.items() if k != key}
+
+
+def test_suspects_and_drafts_of_another_kind_are_one_line(evaluated, capsys):
+    """suspects.json and drafts.json as somebody else may have left them; each entry of a kind of its own."""
+    out, _ = folder_of(evaluated, capsys)
+    first, *rest = json.loads((evaluated[1] / "suspects.json").read_text())
+    odd = [{**first, "kind": 0}, {**first, "bbox": [1, "x"]}, {**first, "image_id": [1]}, {**first, "suspicion": "x"}]
+    texts = [json.dumps([*rest, one]) for one in (*odd, without(first, "annotation"), 5)]
+    for text in (*texts, "", "[" * 100_000, "\0", "{}1"):
+        (evaluated[1] / "suspects.json").write_text(text)
+        assert main(["loop", "suspects", str(evaluated[1]), "--out", str(out.parent / "o")]) == 2, text[:80]
+        assert "not as `frcnn evaluate` wrote it" in capsys.readouterr().err
+    file = json.loads((out / "drafts.json").read_text())
+    for drafts in ([], {**file, next(iter(file)): "x"}, {**file, next(iter(file)): [{"label": 1}]}):
+        (out / "drafts.json").write_text(json.dumps(drafts))
+        assert main(["loop", "apply", str(out), str(evaluated[0])]) == 0  # nothing was ticked

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, random_set
 from toolkit.evaluation.compute import Settings, coco_metrics, compute_metrics
+from toolkit.metrics.arrays import read_tables
 from toolkit.metrics.coco import KEYS
 
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -110,6 +111,16 @@ test_broken_detections = QUIET(given(st.integers(0, 50), detections_of_any_kind)
 test_many_broken_documents = pytest.mark.slow(
     MANY(given(broken_document, detections_of_any_kind)(check_broken_documents))
 )
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+@pytest.mark.parametrize("odd", [{}, [1], None, "missing"])
+def test_an_id_of_any_kind_is_named(key, odd):
+    bad = {**detection(1, 1, 5, 5, 20, 20, 0.5), key: odd}
+    if odd == "missing":
+        del bad[key]
+    with pytest.raises(InputError, match=rf"d\.json\[1\]: {key} .* not in the annotations file"):
+        read_tables(document_of([[]]), [detection(1, 1, 5, 5, 20, 20, 0.5), bad], detections_name="d.json")
 
 
 side = st.floats(2, 80)

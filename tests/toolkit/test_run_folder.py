@@ -12,6 +12,7 @@ import pytest
 
 from label_tools.text.errors import InputError
 from toolkit.__main__ import main
+from toolkit.experiments.crossval import numbers_of
 from toolkit.training import run_folder
 from toolkit.training.progress import Progress, duration
 from toolkit.training.run_folder import Lock, MetricsLog, read_metrics, write_results
@@ -181,3 +182,14 @@ def test_plain_lines_come_once_in_a_while(capsys, monkeypatch):
         now[0] = 100.0 + second
         progress.step(f"step {second}")
     assert capsys.readouterr().err.split("\n")[:-1] == ["step 0", "step 10", "step 20"]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"AP": "x"}', '{"AP": []}', "{}", "5", "", "[" * 100_000, '{"AP": {"a": 1}}', "\xb8"]
+)
+def test_the_numbers_of_an_evaluation_that_are_none_are_one_line(tmp_path, text):
+    (tmp_path / "metrics.json").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"metrics\.json: (is not as `frcnn evaluate` wrote it|cannot be read)"):
+        numbers_of(tmp_path, "AP")
+    (tmp_path / "metrics.json").write_text('{"AP": null, "AP50": 0.5}')
+    assert numbers_of(tmp_path, "AP", "AP50") == {"AP": None, "AP50": 0.5}

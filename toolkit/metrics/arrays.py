@@ -92,7 +92,7 @@ def _rows(entries: list, key: str, index: dict, where: str) -> np.ndarray:
         n, value = next(
             (n, e.get(key) if isinstance(e, dict) else e)
             for n, e in enumerate(entries)
-            if not isinstance(e, dict) or not isinstance(e.get(key), Hashable) or e[key] not in index
+            if not isinstance(e, dict) or not isinstance(e.get(key), Hashable) or e.get(key) not in index
         )
         raise InputError(f"{where}[{n}]: {key} {value!r} not in the annotations file") from None
 
