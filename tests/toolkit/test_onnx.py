@@ -171,6 +171,10 @@ def test_what_is_no_export_is_one_line(place, tmp_path):
         export.export_onnx(place / "run", place / "model.onnx", data=place / "data" / "val.json")
     with pytest.raises(InputError, match=r"needs a file name that ends with \.onnx"):
         export.export_onnx(place / "run", tmp_path / "model.pt", data=place / "data" / "val.json")
+    with pytest.raises(InputError, match="not found; needs the file there, or --images with its folder"):
+        export.export_onnx(
+            place / "run", tmp_path / "model.onnx", data=place / "data" / "val.json", image_root=tmp_path
+        )
 
 
 WITHOUT_TORCH = """

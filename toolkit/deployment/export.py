@@ -21,6 +21,7 @@ from toolkit.deployment.agreement import Agreement, Detect, Otherwise
 from toolkit.deployment.load_network import Loaded
 from toolkit.deployment.quantize import MOST_PICTURES, quantized
 from toolkit.prediction.onnx_detector import EXTRA, FORMAT, INPUT, SUFFIX, OnnxDetector
+from toolkit.prediction.stream import check_files
 
 MOST_LOST = 0.01  # of AP, in 8-bit integers
 SHOWN_DIFFERENCES = 5  # pictures that a refusal names
@@ -133,6 +134,7 @@ def labels_of(
         names = ", ".join(found.classes)
         raise InputError(f"{annotations}: has the classes {', '.join(theirs)}; needs those of the run: {names}")
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
+    check_files(document, root)
     return document, root, [theirs[name] for name in found.classes]
 
 

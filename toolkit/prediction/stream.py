@@ -87,6 +87,16 @@ def _open(picture: Picture, opening: Mapping[str, Any], by_windows: bool) -> tup
         return picture, None, str(error)
 
 
+def check_files(document: dict[str, Any], image_root: Path) -> None:
+    """Raises InputError for the first image of a COCO document whose file is not there."""
+    for image in document["images"]:
+        path = image_root / str(image["file_name"])
+        if not path.is_file():
+            raise InputError(
+                f"image {image['id']}: {path} not found; needs the file there, or --images with its folder"
+            )
+
+
 def detect_document(
     detector: Detector,
     document: dict[str, Any],
@@ -106,11 +116,7 @@ def detect_document(
     refuse_links_out(image_root, (str(i["file_name"]) for i in images), "the labels")
     opening = coco_file.opening(document)
     pictures = [Picture(str(i["file_name"]), image_root / str(i["file_name"]), opening=opening) for i in images]
-    for image, picture in zip(images, pictures, strict=True):
-        if picture.path is None or not picture.path.is_file():
-            raise InputError(
-                f"image {image['id']}: {picture.path} not found; needs the file there, or --images with its folder"
-            )
+    check_files(document, image_root)
     results: Found = []
     seen = detect_pictures(detector, pictures, batch_size=batch_size, workers=workers)
     for done, (image, one) in enumerate(zip(images, seen, strict=True), 1):
