@@ -28,7 +28,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from label_tools.document import large_file
-from label_tools.document.coco_reader import Size, normalise
+from label_tools.document.coco_reader import normalise
+from label_tools.document.image_rules import Size
 from label_tools.document.values import is_number, short
 from label_tools.text import links
 from label_tools.text.atomic import atomic_write

@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 
-from label_tools.document.coco_reader import grouping_class
+from label_tools.document.category_rules import grouping_class
 from label_tools.readers.alike_names import alike_finding
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.messages import counted

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import coco_reader
+from label_tools.document import coco_reader, examined, image_rules
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from label_tools.text.messages import unknown
@@ -110,7 +110,7 @@ def coco_metrics(document: dict, detections: list) -> dict:
 
 def _any_size(file_name: str) -> tuple[int, int]:
     """For numbers alone, which need no size of an image that has none."""
-    return coco_reader.LARGEST_IMAGE_SIDE, coco_reader.LARGEST_IMAGE_SIDE
+    return image_rules.LARGEST_IMAGE_SIDE, image_rules.LARGEST_IMAGE_SIDE
 
 
 def read(
@@ -118,7 +118,7 @@ def read(
     detections: list,
     document_name: str = "annotations",
     detections_name: str = "detections",
-    sizes: coco_reader.Size | None = None,
+    sizes: image_rules.Size | None = None,
 ) -> tuple[dict, list, list[str]]:
     """(document in our dialect, detections with its ids, what was repaired or matched by name). Raises InputError.
 
@@ -132,7 +132,7 @@ def read(
         raise InputError(f"{detections_name}: found a {found}, needs a list of COCO results")
     found = coco_reader.examine(document, document_name, sizes, clip=False)
     for finding in found.fatal or [f for f in found.findings if f.level == ERROR]:
-        raise coco_reader.DocumentError(finding)
+        raise examined.DocumentError(finding)
     detections, notes = to_our_ids(detections, found, detections_name)
     detections, of_masks = with_runs(found.usable(), detections, detections_name)
     repaired = [f for f in found.findings if f.level == WARNING or f.code == "B58"]
@@ -158,7 +158,7 @@ def compute_metrics(
     detections_name: str = "detections",
     fixed_thresholds: dict[str, float] | None = None,
     others: tuple[list, ...] = (),
-    sizes: coco_reader.Size | None = None,
+    sizes: image_rules.Size | None = None,
 ) -> Evaluation:
     """Everything that is said about one set of detections.
 
