@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,33 +58,41 @@ def commands(data: Path, out: Path) -> dict[str, tuple[list, list]]:
     }
 
 
-def moving(out: Path) -> bool:
-    """Whether files are being put in place: a marker says that they are not all there."""
-    with contextlib.suppress(OSError):
-        return any(b'"complete": false' in path.read_bytes() for path in out.rglob(".frcnn.json"))
-    return False
+def killed_before(event: int) -> None:
+    """End this process with SIGKILL before its n-th call that puts a file in place or removes one."""
+    left = [event]
+
+    def counted(call):
+        def counting(*places, **more):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*places, **more)
+
+        return counting
+
+    for name in ("replace", "rename", "unlink"):
+        setattr(os, name, counted(getattr(os, name)))
 
 
-def child(words: list, limit: float | None = None, sign: Callable[[], bool] | None = None) -> int:
-    """Run a command in a fork of this process, killed `limit` seconds after its begin, or after `sign()` is true.
+def child(words: list, limit: float | None = None, event: int = 0) -> int:
+    """Run a command in a fork of this process, killed after `limit` seconds, or by `killed_before(event)`.
     -> its exit code, -9 when killed."""
     pid = os.fork()
     if pid == 0:
         with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
-            code, replace = 99, os.replace
-            if sign:
-                os.replace = lambda *places: (time.sleep(0.003), replace(*places))[1]  # a slow disk
+            code = 99
+            if event:
+                killed_before(event)
             with contextlib.suppress(BaseException):
                 code = main([str(word) for word in words])
             os._exit(code)
-    end = None if limit is None or sign else time.monotonic() + limit
+    end = None if limit is None else time.monotonic() + limit
     while end is None or time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if sign and end is None and sign():
-            end = time.monotonic() + limit
-        time.sleep(0.0002 if sign else 0.001)
+        time.sleep(0.001)
     os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -110,7 +117,7 @@ def test_killed_at_any_moment(tmp_path, data, name):
         if number % 4 < 2:
             code = child(versions[new], rng.uniform(0, 1.05 * seconds[new]))
         else:  # while files move, which is soon over
-            code = child(versions[new], rng.uniform(0, 0.01), lambda: moving(out))
+            code = child(versions[new], event=rng.randint(1, 30))
         killed += code == -signal.SIGKILL
         assert code in (0, 1, -signal.SIGKILL), code
         assert tree(data) == before
@@ -127,11 +134,19 @@ def test_killed_at_any_moment(tmp_path, data, name):
     print(f"{name}: {killed} of {KILLS} killed, {unsettled} while files moved")
 
 
-def settled(folder: Path) -> dict[str, object]:
-    """What a loop's folder holds, without the clock."""
+def settled(folder: Path) -> tuple[dict, list]:
+    """What a loop's folder holds and its rounds, without the clock and their numbers."""
     state = json.loads((folder / "loop.json").read_bytes())
-    rounds = [{k: v for k, v in one.items() if k not in ("opened", "closed", "minutes")} for one in state["rounds"]]
-    return {**tree(folder), "loop.json": {**state, "rounds": rounds}}
+    clock = ("opened", "closed", "minutes", "number")
+    rounds = [
+        (
+            {k: v for k, v in one.items() if k not in clock},
+            None if one["closed"] else tree(folder / f".loop/round-{one['number']:02d}"),
+        )
+        for one in state.pop("rounds")
+    ]
+    files = {name: digest for name, digest in tree(folder).items() if not name.startswith(".loop/")}
+    return {**files, "loop.json": state}, rounds
 
 
 def test_a_killed_loop(tmp_path, data):
@@ -160,7 +175,8 @@ def test_a_killed_loop(tmp_path, data):
         for number in range(KILLS // 2):
             shutil.rmtree(folder)
             shutil.copytree(before, folder, symlinks=True)
-            killed += child(words, rng.uniform(0, 1.05 * seconds)) == -signal.SIGKILL
+            how = {"event": number // 2 + 1} if number % 2 else {"limit": rng.uniform(0, 1.05 * seconds)}
+            killed += child(words, **how) == -signal.SIGKILL
             found = tree(folder)
             kept = {n for n in tree(before) if "/" not in n and n != "loop.json"}
             assert all(found[n] == digest for n, digest in tree(before).items() if n in kept), number

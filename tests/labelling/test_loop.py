@@ -124,6 +124,66 @@ def test_a_state_that_is_no_state_is_refused_and_left(pictures, capsys, text):
     assert (pictures / "loop.json").read_text() == text
 
 
+def test_killed_before_the_state_is_saved_the_same_command_goes_on(pictures, capsys, monkeypatch):
+    """`next` between its folder and loop.json, `close` between the label files and loop.json."""
+    save = loop_file.Loop.save
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop_file.Loop, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        started(pictures, [], [])
+    monkeypatch.setattr(loop_file.Loop, "save", save)
+    folder = started(pictures, [], [])
+    assert folder.name == "round-02" and folder.is_dir()
+    edit(folder / "001_a.json", shapes=[box("square", 2, 2, 24, 20)])
+    monkeypatch.setattr(loop_file.Loop, "save", killed)
+    assert main(["loop", "close", str(pictures)]) == 130 and (pictures / "a.json").is_file()
+    monkeypatch.setattr(loop_file.Loop, "save", save)
+    capsys.readouterr()
+    assert main(["loop", "close", str(pictures)]) == 0
+    assert "1 of 2 pictures reviewed" in capsys.readouterr().out
+    assert rounds.kept_back(loop_file.read(pictures)) == []
+
+
+def _set(content, *path_and_value):
+    *path, last, value = path_and_value
+    for key in path:
+        content = content[key]
+    content[last] = value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("rounds", 0, "number", "=1+1"),
+        ("rounds", 0, "minutes", None),
+        ("rounds", 0, "pictures", 0, "file", 1),
+        ("rounds", 0, "pictures", 5),
+        ("rounds", 0, "changes", "clicks", "x"),
+        ("rounds", 0, "changes", {}),
+        ("trainings", [1]),
+        ("trainings", [{}]),
+        ("classes", [{}]),
+        ("parts", {"test": 1}),
+        ("costs", {"add": 1}),
+    ],
+)
+def test_a_state_that_is_wrong_deep_inside_is_refused_and_left(pictures, capsys, change):
+    folder = started(pictures, [])
+    edit(folder / "001_a.json", flags={"reviewed": True})
+    assert main(["loop", "close", str(pictures)]) == 0
+    content = json.loads((pictures / "loop.json").read_text())
+    _set(content, *change)
+    (pictures / "loop.json").write_text(json.dumps(content))
+    for words in (["state"], ["status"], ["close"], ["next", "--no-window"]):
+        capsys.readouterr()
+        assert main(["loop", words[0], str(pictures), *words[1:]]) == 2
+        assert "is not what `frcnn loop` wrote" in capsys.readouterr().err
+    assert json.loads((pictures / "loop.json").read_text()) == content
+
+
 def test_the_folder_says_what_is_labelled_broken_and_without_a_picture(pictures, capsys):
     (pictures / "a.json").write_text(json.dumps({**NOTHING, "imagePath": "a.jpg"}))
     (pictures / "b.json").write_text(json.dumps({**NOTHING, "imagePath": "b.jpg", "flags": {"reviewed": False}}))

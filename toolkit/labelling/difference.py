@@ -17,6 +17,7 @@ from label_tools.shapes.instances import RefusedError
 from toolkit.metrics.overlap import iou_of
 
 COSTS = {"add": 3.0, "delete": 2.0, "move": 2.0}
+CHANGES = ("kept", "moved", "renamed", "added", "deleted")
 TICK = 1.0
 MASK_SIDE = 4096  # pixels; larger masks are not compared: a damaged file may name any size
 SAME_OBJECT = 0.3  # IoU of a draft's box and the corrected one; less is another object
@@ -41,7 +42,7 @@ def difference(
             still = same_label and same_points(a, b)
             if still or overlap >= SAME_OBJECT:
                 candidates.append((not still, not same_label, -overlap, i, j))
-    count = dict.fromkeys(("kept", "moved", "renamed", "added", "deleted"), 0)
+    count = dict.fromkeys(CHANGES, 0)
     left, right = set(range(len(draft))), set(range(len(final)))
     for moved, renamed, _, i, j in sorted(candidates):
         if i in left and j in right:
@@ -93,5 +94,4 @@ def _to_draw(shape: Shape, costs: Mapping[str, float]) -> float:
 
 def total(changes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The sum over pictures."""
-    keys = ("kept", "moved", "renamed", "added", "deleted", "clicks", "clicks_from_nothing")
-    return {key: sum(one[key] for one in changes) for key in keys}
+    return {key: sum(one[key] for one in changes) for key in (*CHANGES, "clicks", "clicks_from_nothing")}

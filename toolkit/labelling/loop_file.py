@@ -20,7 +20,7 @@ from typing import Any
 from label_tools.text import own_folders, strict_json
 from label_tools.text.errors import InputError, cannot_write
 from label_tools.text.json_csv import write_json
-from toolkit.labelling.difference import COSTS
+from toolkit.labelling.difference import CHANGES, COSTS
 
 NAME, HIDDEN, LOCK = "loop.json", ".loop", "lock"
 VERSION = 1
@@ -82,9 +82,48 @@ def read(folder: Path) -> Loop:
     ours = isinstance(content, dict) and content.get("frcnn_loop") == VERSION
     if not ours or not all(isinstance(content.get(name, 0), kind) for name, kind in kinds.items()):
         raise InputError(f"{path}: is not what `frcnn loop` wrote; {_ANEW}")
-    if not all(isinstance(one, dict) and {"number", "closed", "pictures"} <= one.keys() for one in content["rounds"]):
-        raise InputError(f'{path}: "rounds" is not what `frcnn loop` wrote; {_ANEW}')
+    for name, is_one in (("rounds", _is_round), ("trainings", _is_training), ("classes", _is_text)):
+        if not all(is_one(one) for one in content[name]):
+            raise InputError(f'{path}: "{name}" is not what `frcnn loop` wrote; {_ANEW}')
+    if not all(isinstance(part, list) and all(map(_is_text, part)) for part in content["parts"].values()):
+        raise InputError(f'{path}: "parts" is not what `frcnn loop` wrote; {_ANEW}')
+    if not (COSTS.keys() <= content["costs"].keys() and all(map(_is_number, content["costs"].values()))):
+        raise InputError(f'{path}: "costs" is not what `frcnn loop` wrote; {_ANEW}')
     return Loop(folder, **{name: content[name] for name in kinds})
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_round(one: Any) -> bool:
+    if not isinstance(one, dict) or not {"number", "closed", "pictures"} <= one.keys():
+        return False
+    pictures = one["pictures"]
+    if type(one["number"]) is not int or not _is_number(one.get("minutes")) or not isinstance(pictures, list):
+        return False
+    if not all(isinstance(p, dict) and _is_text(p.get("name")) and _is_text(p.get("file")) for p in pictures):
+        return False
+    if one["closed"] is None:
+        return True
+    changes = one.get("changes")
+    changed = isinstance(changes, dict) and {*CHANGES, "clicks", "clicks_from_nothing"} <= changes.keys()
+    return _is_text(one["closed"]) and "reviewed" in one and changed and all(map(_is_number, changes.values()))
+
+
+def _is_training(one: Any) -> bool:
+    if not isinstance(one, dict) or not all(_is_text(one.get(name)) for name in ("when", "run")):
+        return False
+    within = one.get("interval", 0)
+    return (
+        all(type(one.get(name)) is int for name in ("labelled", "test"))
+        and (one.get("AP", "") is None or _is_number(one.get("AP")))
+        and (within is None or (isinstance(within, list) and len(within) in (0, 2) and all(map(_is_number, within))))
+    )
 
 
 @contextmanager

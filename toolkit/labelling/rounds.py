@@ -55,6 +55,8 @@ def folder_of(loop: Loop, number: int) -> Path:
 def open_round(loop: Loop, picks: Sequence[Pick]) -> Path:
     """Make the round's folder and enter it into the state. -> the folder. The folder is there whole, or not at all."""
     number = 1 + max((one["number"] for one in loop.rounds), default=0)
+    while folder_of(loop, number).exists():  # by a command that was killed before it could enter it into the state
+        number += 1
     folder = folder_of(loop, number)
     with own_folders.new_folder(folder) as made:
         files = fill(made, folder, [(loop.folder / pick.name, pick.draft) for pick in picks], loop.classes)
@@ -114,8 +116,13 @@ def reviewed_so_far(loop: Loop) -> int:
 
 def kept_back(loop: Loop) -> list[Path]:
     """Label files that rounds which are over could not take over, and that nobody has moved away since."""
-    still = folder_of(loop, loop.open_round["number"]) if loop.open_round else None
-    return sorted(file for file in loop.hidden.glob("round-*/*.json") if file.parent != still)
+    files = [
+        _json(folder_of(loop, entry["number"]) / one["file"])
+        for entry in loop.rounds
+        for one in entry["pictures"]
+        if entry["closed"] and one.get("state") == KEPT_BACK
+    ]
+    return sorted(file for file in files if file.exists())
 
 
 def _take_over(loop: Loop, folder: Path, one: dict[str, Any], drafts: dict[str, list]) -> Outcome:
@@ -127,12 +134,6 @@ def _take_over(loop: Loop, folder: Path, one: dict[str, Any], drafts: dict[str, 
     target = picture.with_suffix(".json")
     if not picture.is_file():
         return Outcome(one["name"], KEPT_BACK, text=f"{picture}: the picture is gone; its labels stay in {_json(file)}")
-    if target.exists():
-        return Outcome(
-            one["name"],
-            KEPT_BACK,
-            text=f"{target}: was written by somebody else meanwhile; yours stay in {_json(file)}",
-        )
     odd = sorted({shape["label"] for shape in content["shapes"]} - set(loop.classes) - {"__ignore__"})
     if odd:
         known = ", ".join(loop.classes)
@@ -145,9 +146,19 @@ def _take_over(loop: Loop, folder: Path, one: dict[str, Any], drafts: dict[str, 
         drafts.get(one["file"], []), content["shapes"], loop.costs, ticked=content["flags"].get("reviewed") is True
     )
     shapes = [_without_score(shape) for shape in content["shapes"]]
-    final = {**content, "shapes": shapes, "imagePath": picture.name, "imageData": None, "flags": {"reviewed": True}}
+    final = file_bytes(
+        {**content, "shapes": shapes, "imagePath": picture.name, "imageData": None, "flags": {"reviewed": True}}
+    )
+    if target.exists():
+        if target.read_bytes() == final:  # by this command, killed before it could enter it into the state
+            return Outcome(one["name"], REVIEWED, changes)
+        return Outcome(
+            one["name"],
+            KEPT_BACK,
+            text=f"{target}: was written by somebody else meanwhile; yours stay in {_json(file)}",
+        )
     with atomic_write(target) as out:
-        out.write(file_bytes(final))
+        out.write(final)
     return Outcome(one["name"], REVIEWED, changes)
 
 
