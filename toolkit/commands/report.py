@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         raise InputError("--out is for several runs; the report of one is RUN/report.html")
     around = Path(os.path.normpath(folder / ".."))
-    if not run_folder.is_run(folder) and run_folder.is_run(around):  # RUN/test is a part of the page of RUN
+    part = (folder / "metrics.json").is_file() and not run_folder.is_run(folder)
+    if part and run_folder.is_run(around):  # RUN/test belongs to the page of RUN
         folder, args.split = around, folder.resolve().name
     if args.markdown or args.latex:
         metrics = read_metrics(folder, args.split)
