@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -58,22 +59,20 @@ def coco(path: Path, images: int, each: int, *, outlines: bool = False) -> Path:
         return path
     from label_tools.document import coco_file
 
-    rng = np.random.default_rng(0)
+    rng = random.Random(0)
 
     def annotations() -> Iterator[str]:
-        for image in range(1, images + 1):
-            drawn = np.round(rng.uniform((0, 0, 10, 10), (500, 400, 130, 70), (each, 4)), 2)
-            for k, (x, y, w, h) in enumerate(drawn.tolist()):
-                edge = [x, y + h / 2, x + w / 2, y, x + w, y + h / 2, x + w / 2, y + h]
-                number, class_ = (image - 1) * each + k + 1, int(rng.integers(1, 6))
-                yield coco_file.annotation_line(
-                    number, image, class_, [x, y, w, h], w * h / 2, 0, [edge] if outlines else []
-                )
+        for number in range(each * images):
+            low, high = (0, 0, 10, 10), (500, 400, 130, 70)
+            x, y, w, h = box = [round(rng.uniform(*ends), 2) for ends in zip(low, high)]
+            edge = [x, y + h / 2, x + w / 2, y, x + w, y + h / 2, x + w / 2, y + h]
+            place = (number + 1, number // each + 1, rng.randint(1, 5))
+            yield coco_file.annotation_line(*place, box, w * h / 2, 0, [edge] if outlines else [])
 
     coco_file.write_parts(
         path,
         info={"image_root": "images"},
-        images=({"id": i + 1, "file_name": f"{i:07d}.png", "width": 640, "height": 480} for i in range(images)),
+        images=({"id": i + 1, "file_name": f"{i:07d}.jpg", "width": 640, "height": 480} for i in range(images)),
         annotations=annotations(),
         categories=[{"id": c, "name": f"class {c}"} for c in range(1, 6)],
     )
@@ -86,7 +85,7 @@ def pictures(folder: Path, number: int) -> None:
 
     folder.mkdir(exist_ok=True)
     for i in range(number):
-        path = folder / f"{i:07d}.png"
+        path = folder / f"{i:07d}.jpg"
         if i % 50_000 == 0:
             first = path
             Image.new("RGB", (640, 480), (i // 50_000, 90, 90)).save(first)
@@ -104,7 +103,7 @@ def noise(folder: Path, number: int, brightest: int) -> Path:
         rng = np.random.default_rng(0)
         for i in range(number):
             small = Image.fromarray(rng.integers(0, brightest + 1, (12, 16, 3), dtype=np.uint8))
-            small.resize((320, 240)).save(folder / "images" / f"{i:07d}.png")
+            small.resize((320, 240)).save(folder / "images" / f"{i:07d}.jpg")
         document = json.loads(coco(folder / "made.json", number, 1).read_bytes())
         for image in document["images"]:
             image.update(width=320, height=240)
@@ -120,11 +119,11 @@ def bad_shapes(folder: Path) -> Path:
 
     if not folder.exists():
         folder.mkdir()
-        Image.new("RGB", (640, 480)).save(folder / "a.png")
+        Image.new("RGB", (640, 480)).save(folder / "a.jpg")
         common = {"label": "cat", "shape_type": "polygon", "group_id": None, "flags": {}}
         shapes = [{**common, "points": [[k % 640, 5.0]]} for k in range(300_000)]
         shapes.append({**common, "points": [[1, 1], [9, 1], [9, 9]]})
-        content = {"version": "5", "flags": {}, "shapes": shapes, "imagePath": "a.png", "imageData": None}
+        content = {"version": "5", "flags": {}, "shapes": shapes, "imagePath": "a.jpg", "imageData": None}
         (folder / "a.json").write_text(json.dumps({**content, "imageHeight": 480, "imageWidth": 640}))
     return folder
 
