@@ -8,7 +8,7 @@ import pytest
 from tests.toolkit.evaluation_fixtures import detection, document_of, scene
 from toolkit.evaluation.compute import Settings, compute_metrics, read
 from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.at_threshold import ALL, counts, overall, share, student
+from toolkit.metrics.at_threshold import ALL, _mean, _wilson, counts, overall, share, student
 from toolkit.metrics.histograms import histograms
 from toolkit.metrics.matching import match
 
@@ -85,3 +85,14 @@ def test_histograms_count_every_detection_and_every_overlap():
     assert [i for i, n in enumerate(made["score"]["right"]) if n] == [14, 18]  # 0.7 and 0.9 in bins of 0.05
     assert [i for i, n in enumerate(made["score"]["false"]) if n] == [6]
     assert [i for i, n in enumerate(made["iou"]["count"]) if n] == [5, 9]
+
+
+def test_shares_and_means_by_hand():
+    # 2 of 2, 0 of 2: share .5, residuals 1 and -1, variance 2 * 2 / 1 / 16: as one object of .5 * .5
+    (found,) = share(np.array([[2, 0]]), np.array([[2, 2]]))
+    assert found == pytest.approx([0.5, *_wilson(0.5, 1, student(1))])
+    # 2, 0, 2 of 2 each: share 2/3, squares 24/9, variance 24/9 * 3/2 / 36 = 1/9: as (2/9) / (1/9) = 2 objects
+    (found,) = share(np.array([[2, 0, 2]]), np.array([[2, 2, 2]]))
+    assert found == pytest.approx([2 / 3, *_wilson(2 / 3, 2, student(2))])
+    # mean of 1 and 3 with the deviation sqrt(2) over sqrt(2) images
+    assert _mean(np.array([[1.0, 3.0]]))[0] == pytest.approx([2, 2 - student(1), 2 + student(1)])

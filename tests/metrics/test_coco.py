@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from label_tools.text.errors import InputError
 from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, detection, document_of, perfect, pycocotools_numbers, random_set
 from toolkit.evaluation.compute import coco_metrics
+from toolkit.metrics import overlap
 from toolkit.metrics.coco import KEYS
 from toolkit.metrics.overlap import iou_of
 
@@ -138,3 +140,15 @@ def test_overlap_by_hand():
     b = np.array([[5, 0, 10, 10], [20, 0, 10, 10], [0, 20, 10, 10], [10, 0, 10, 10]], float)
     assert iou_of(a, b).tolist() == pytest.approx([50 / 150, 0, 0, 0])  # half; beside; below; edge at edge
     assert iou_of(a, b, np.ones(4, bool)).tolist() == pytest.approx([0.5, 0, 0, 0])  # of a crowd: the share of a
+
+
+def test_pieces_of_pairs_by_hand(monkeypatch):
+    monkeypatch.setattr(overlap, "PAIRS_AT_ONCE", 6)
+    assert overlap._chunks(np.array([3, 3, 3, 9, 1])) == [(0, 2), (2, 3), (3, 4), (4, 5)]
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, "4"], None])
+def test_the_box_that_is_none_is_named(box):
+    document = document_of([[(1, 10, 10, 20, 20)]])
+    with pytest.raises(InputError, match=r"detections\[1\]: bbox is"):
+        coco_metrics(document, [*perfect(document), {**detection(1, 1, 1, 2, 3, 4, 0.5), "bbox": box}])

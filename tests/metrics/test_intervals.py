@@ -10,7 +10,7 @@ import pytest
 from tests.toolkit.evaluation_fixtures import document_of, perfect, random_set, ranked_scene, scene
 from toolkit.evaluation.compute import coco_metrics
 from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.comparison import _spread_of_seeds, compare, holm
+from toolkit.metrics.comparison import _difference, _spread_of_seeds, compare, holm
 from toolkit.metrics.intervals import (
     _interval,
     draw_weights,
@@ -279,3 +279,10 @@ def test_the_spread_of_seeds_by_hand():
     drawn = _spread_of_seeds([[0.50, 0.51, 0.52], [0.60, 0.64]], 50, np.random.default_rng(0))
     assert drawn == pytest.approx((0.001 / 3 * 5 / 6) ** 0.5 * np.random.default_rng(0).standard_t(3, 50))
     assert _spread_of_seeds([[0.5], [0.6]], 50, np.random.default_rng(0)) == 0
+
+
+def test_p_by_hand():
+    """Of nine draws one says that A is better: 2 * (1 + 1) / (9 + 1)."""
+    draws = [[np.full(9, 0.1)], [np.array([0.2] * 8 + [0.05])]]
+    found = _difference(draws, [[0.1], [0.2]], np.random.default_rng(0))
+    assert found["p"] == pytest.approx(0.4) and found["p_better"] == pytest.approx(8 / 9)

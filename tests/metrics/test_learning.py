@@ -7,7 +7,7 @@ import pytest
 
 from tests.toolkit.evaluation_fixtures import document_of
 from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.learning import fit_power_law, learning_curve
+from toolkit.metrics.learning import _answer, fit_power_law, learning_curve
 from toolkit.metrics.statistics import object_statistics
 
 
@@ -98,3 +98,8 @@ def test_object_statistics_by_hand():
     assert found["per_class"]["nut"]["size_quantiles"] == [20.0] * 5  # sqrt(10 * 40)
     assert found["per_class"]["nut"]["aspect_ratio_quantiles"] == [4.0] * 5
     assert found["per_class"]["bolt"]["size_quantiles"] is None
+
+
+@pytest.mark.parametrize("gain, word", [([0.0, 0.019], "hardly"), ([0.0, 0.02], "cannot"), ([0.001, 0.02], "yes")])
+def test_answers_at_their_bounds(gain, word):
+    assert _answer(100, 200, 0.5, gain).startswith(word)
