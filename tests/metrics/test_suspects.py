@@ -192,10 +192,9 @@ def test_an_outline_that_was_drawn_by_half_is_found():
     # octagon 1600 - 4 * 72 = 1312 px; half 336 + 320 and a foot of 40, of which 18 lie inside: IoU 674 / 1334 = .505
     accused = by_outlines(*outlined({3, 11}))
     assert {(s.kind, s.annotation) for s in accused} == {("outline off", 3), ("outline off", 11)}
-    assert (
-        all(s.iou == pytest.approx(0.505, abs=0.01) and s.mask for s in accused)
-        and "outline and mask" in accused[0].text
-    )
+    for one in accused:
+        assert one.iou == pytest.approx(0.505, abs=0.01) and one.mask and "outline and mask" in one.text
+        assert one.suspicion == pytest.approx(one.score * (1 - one.iou), abs=1e-4)
 
 
 def test_right_outlines_are_not_accused_nor_any_by_masks_that_are_wrong_as_a_rule():
