@@ -212,3 +212,10 @@ def test_settings_that_cannot_be_are_refused(bad):
 
     with pytest.raises(InputError, match=f"{next(iter(bad))}: found"):
         compute_metrics(*scene(1), Settings(**bad))
+
+
+def test_a_curve_above_its_highest_score():
+    (curve, *_) = curves(matched(*four()))
+    found = sampled(curve, np.array([0.95, 0.9]))
+    assert np.isnan(found["precision"][0]) and found["recall"][0] == found["f1"][0] == 0
+    assert found["precision"][1] == 1 and found["recall"][1] > 0

@@ -122,3 +122,9 @@ def test_perfect_everywhere():
     document, _ = random_set(3, crowds=False)
     result = error_kinds(match(read_tables(document, perfect(document))), np.zeros(3))
     assert result["AP50"] > 0.99
+
+
+def test_a_duplicate_of_half_the_object():
+    # the upper half of an object that is found already: IoU 200 / 400
+    result = kinds_of([FINE_NUT, detection(1, NUT, 0, 0, 20, 10, 0.6), FINE_BOLT])
+    assert counts(result) == {"duplicate": 1}
