@@ -17,10 +17,12 @@ from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
+from label_tools.text.pause_gc import collector_paused
 
 Progress = Callable[[Iterable, int], Iterable]
 
 
+@collector_paused()
 def read_coco(
     source: str | os.PathLike,
     *,

@@ -28,6 +28,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.fast_json import sorted_line
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding, count_levels, worst_first
 from label_tools.text.messages import counted
+from label_tools.text.pause_gc import collector_paused
 
 KIND = "conversion"  # in the marker of a folder
 _LOOKED_AT = 3  # pictures, to see whether they become black
@@ -106,6 +107,7 @@ class Conversion:
                 replace(self, records=parts[name])._write_document(folder / file, made / file)
             return _write_account(account, made / "conversion.json")
 
+    @collector_paused()
     def _write_document(self, out: Path, made: Path) -> None:
         coco_file.write_parts(
             made,
