@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,24 +76,35 @@ def killed_before(event: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
 
 
-def child(words: list, limit: float | None = None, event: int = 0) -> int:
-    """Run a command in a fork of this process, killed after `limit` seconds, or by `killed_before(event)`.
-    -> its exit code, -9 when killed."""
+def moving(out: Path) -> bool:
+    """Whether files are being put in place: a marker says that they are not all there."""
+    with contextlib.suppress(OSError):
+        return any(b'"complete": false' in path.read_bytes() for path in out.rglob(".frcnn.json"))
+    return False
+
+
+def child(words: list, limit: float | None = None, event: int = 0, sign: Callable[[], bool] | None = None) -> int:
+    """Run a command in a fork of this process, killed by `killed_before(event)`, or `limit` seconds after its begin or
+    after `sign()` was true. -> its exit code, -9 when killed."""
     pid = os.fork()
     if pid == 0:
         with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
-            code = 99
+            code, replace = 99, os.replace
             if event:
                 killed_before(event)
+            elif sign:
+                os.replace = lambda *places: (time.sleep(0.003), replace(*places))[1]  # a slow disk
             with contextlib.suppress(BaseException):
                 code = main([str(word) for word in words])
             os._exit(code)
-    end = None if limit is None else time.monotonic() + limit
+    end = None if limit is None or sign else time.monotonic() + limit
     while end is None or time.monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.001)
+        if sign and end is None and sign():
+            end = time.monotonic() + limit
+        time.sleep(0.0002 if sign else 0.001)
     os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -117,7 +129,7 @@ def test_killed_at_any_moment(tmp_path, data, name):
         if number % 4 < 2:
             code = child(versions[new], rng.uniform(0, 1.05 * seconds[new]))
         else:  # while files move, which is soon over
-            code = child(versions[new], event=rng.randint(1, 30))
+            code = child(versions[new], rng.uniform(0, 0.01), sign=lambda: moving(out))
         killed += code == -signal.SIGKILL
         assert code in (0, 1, -signal.SIGKILL), code
         assert tree(data) == before
