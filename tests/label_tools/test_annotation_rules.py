@@ -89,3 +89,10 @@ def test_how_pictures_are_opened():
     for wrong in (0, "4095", True, 2**40):
         with pytest.raises(InputError, match=r"info\.max_value"):
             opening({"info": {"max_value": wrong}})
+
+
+def test_an_outline_beside_a_box_with_its_corners_swapped_is_kept():
+    """Of a box that is not sound, other rules speak: here from (30, 10) 10 to the left, in an outline of 20 x 20."""
+    outline = [[15, 10, 35, 10, 35, 30, 15, 30]]
+    found, said = read([30, 10, -10, 20], segmentation=outline, area=200)
+    assert said == ["B02"] and found["bbox"] == [20, 10, 10, 20] and found["segmentation"] == outline
