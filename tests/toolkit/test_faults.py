@@ -174,6 +174,7 @@ def test_t06_a_pipe_to_a_dead_loader_process(error):
     class Broken(Batches):
         def __init__(self):
             self.loader, self.max_bad, self.bad, self._processes = self, 0, [], []
+            self.num_workers = 0
 
         def __iter__(self):
             self._workers = [object()]
@@ -191,7 +192,7 @@ def test_t06_a_loss_is_told_where_a_batch_is_waited_for():
 
     class Items:
         def __init__(self):
-            self.number, self._workers = 0, [object()]
+            self.number, self.num_workers, self._workers = 0, 0, [object()]
 
         def __iter__(self):
             return self
