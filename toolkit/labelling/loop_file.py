@@ -110,9 +110,10 @@ def _is_round(one: Any) -> bool:
         return False
     if one["closed"] is None:
         return True
-    changes = one.get("changes")
-    changed = isinstance(changes, dict) and {*CHANGES, "clicks", "clicks_from_nothing"} <= changes.keys()
-    return _is_text(one["closed"]) and "reviewed" in one and changed and all(map(_is_number, changes.values()))
+    changes, keys = one.get("changes"), {*CHANGES, "clicks", "clicks_from_nothing"}
+    if not isinstance(changes, dict) or not keys <= changes.keys() or not all(map(_is_number, changes.values())):
+        return False
+    return _is_text(one["closed"]) and "reviewed" in one
 
 
 def _is_training(one: Any) -> bool:
