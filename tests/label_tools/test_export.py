@@ -148,3 +148,4 @@ def test_crowds_that_masks_cannot_hold_are_counted(tmp_path):
     start = save_coco(tmp_path, [block(1, 1, 5, 10), {**block(2, 1, 30, 10), "iscrowd": 1}])
     counts = export_masks(start, tmp_path / "m", overlays=False)
     assert counts["objects_out"] == 1 and counts["dropped"] == {"crowd regions, which it cannot hold": 1}
+    assert export_yolo(start, tmp_path / "y")["dropped"] == counts["dropped"]

@@ -165,3 +165,9 @@ def test_smeared_values_by_hand():
     ids = np.zeros((9, 9), int)
     ids[5:7, 5:7], ids[4, 4], ids[6, 4], ids[1, 1] = 5, 3, 4, 2
     assert smeared_values(ids, [2, 3, 4, 5]) == 2
+
+
+def test_two_values_without_a_ground_are_no_binary_mask(tmp_path):
+    source = folder(tmp_path, {"a": np.where(blocks(A) == 1, 1, 2).astype(np.uint8)})
+    with pytest.raises(InputError, match="values 1, 2 are not a binary mask"):
+        convert_masks(source, mode="binary", class_name="cat")

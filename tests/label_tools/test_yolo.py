@@ -291,3 +291,8 @@ def test_a_label_file_that_cannot_be_read_is_counted_as_a_file(tmp_path):
     (tmp_path / "labels" / "b.txt").write_bytes(b"\xff\xfe\0")
     tally = convert_yolo(source).tally
     assert tally.skipped["label files that cannot be read"] == 1 and not tally.dropped and tally.objects_in == 1
+
+
+def test_lines_are_counted_from_one_blank_ones_too(tmp_path):
+    with pytest.raises(InputError, match=r"a\.txt, line 2:"):
+        convert_yolo(folder(tmp_path, "\n0 .1 .1 .5 .1 .5 .5 .1 .5 .91\n"))
