@@ -433,6 +433,70 @@ ROWS = (
 )
 _BY_CODE = {row.code: row for row in ROWS}
 
+OTHER = (  # what the commands read beside labels and images: kind, what is wrong, outcome, tests that hold it to that
+    (
+        "first weights",
+        "empty, cut off, of another network, with code in it",
+        "refuse; nothing in it is run",
+        "weight_files",
+    ),
+    (
+        "checkpoint",
+        "cut off, changed, sealed anew with other shapes",
+        "refuse; --resume takes the one before",
+        "checkpoint",
+    ),
+    ("recipe", "no YAML, a date or type that does not exist, a key twice, nested without end", "refuse", "config"),
+    (
+        "run folder",
+        "a damaged CSV, gallery or metrics file; markup or scripts in a number",
+        "the report says which and goes on without it; everything is escaped",
+        "hostile_run_files",
+    ),
+    (
+        "plans, drafts, suspects, loop.json, manifests",
+        "cut off, of another kind, nested without end",
+        "refuse, or go on with the rest, said",
+        "hostile_run_files",
+    ),
+    (
+        "parts of a split",
+        "an image in two parts; a split that was killed, of another annotations.json",
+        "refuse (B53)",
+        "whole",
+    ),
+    (
+        "output folder",
+        "files that this program did not write; a link; a file in its place; its own inputs",
+        "refuse; nothing is deleted or replaced",
+        "nothing_lost",
+    ),
+    (
+        "file_name, image_root",
+        "out of the image root: absolute, with .., behind a link",
+        "refuse; --follow-links allows links",
+        "links",
+    ),
+    (
+        "names",
+        "escape sequences, line breaks, markup, formulas, bidirectional marks, 255 bytes",
+        "shown escaped everywhere; class names: B37, B38",
+        "hostile_names",
+    ),
+    (
+        "disk and memory",
+        "full, read-only, no memory, a killed process",
+        "exit code 4, or 2 where the place cannot be written; no half file stays",
+        "faults",
+    ),
+    (
+        "stopping",
+        "Ctrl-C, SIGTERM, kill -9 at any moment",
+        "whole old or whole new files; the same command goes on or begins anew",
+        "signals",
+    ),
+)
+
 
 def title(code: str) -> str:
     """The row's few words, or "" for a reason that is not a row."""
@@ -452,6 +516,11 @@ def page() -> str:
         lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |")
         if row is ROWS[-1] or SECTIONS[ROWS[ROWS.index(row) + 1].code[:2]] != section:
             lines.append("")
+    lines += ["## What commands read beside labels", "", "| what | wrong | outcome | tests |", "|---|---|---|---|"]
+    lines += [
+        f"| {what} | {wrong} | {outcome} | `tests/toolkit/test_{tests}.py` |" for what, wrong, outcome, tests in OTHER
+    ]
+    lines += [""]
     lines.append(
         "Made from `label_tools/text/bad_input.py` by `python -m label_tools.text.bad_input`; a test keeps them equal."
     )

@@ -117,3 +117,5 @@ def test_codes_are_in_order_and_the_page_is_made_from_the_table():
     page = Path(bad_input.__file__).with_suffix(".md").read_text(encoding="utf-8")
     assert page == bad_input.page(), "run python -m label_tools.text.bad_input"
     assert all(f"| {code} |" in page for code in codes)
+    toolkit_tests = Path(__file__).parents[1] / "toolkit"
+    assert all((toolkit_tests / f"test_{tests}.py").is_file() for *_, tests in bad_input.OTHER)
