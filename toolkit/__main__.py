@@ -73,7 +73,7 @@ def _run(argv: list[str] | None) -> int:
     from label_tools.text import log_lines
     from toolkit.stopping import Stopped
 
-    # before torch is loaded: a thread that waits soon sleeps, where it would keep a shared core from the one it waits for
+    # before torch is loaded: a thread that waits soon sleeps, and leaves a shared core to the one it waits for
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     args = parser().parse_args(argv)
     with log_lines.shown():

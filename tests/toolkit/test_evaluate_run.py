@@ -226,7 +226,7 @@ def test_test_is_the_default_where_there_is_one_and_the_split_is_named_first(run
     words = ["evaluate", str(run), "--resamples", "20", "--no-report", "--compare", str(run)]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "which flatters: quote a test split" in out.splitlines()[0]
+    assert "look a little too good: quote those of a test split" in out.splitlines()[0]
     assert out.startswith("val split: ") and "of the val split, which chose epoch and thresholds of A" in out
 
 

@@ -159,7 +159,7 @@ def evaluate_split(
     metrics["settings"]["score_floor"] = meta.get("config", {}).get("score_floor")
     if own and not chosen and not stored:
         metrics["warnings"].append(
-            f"{run} had no score thresholds, so they were chosen on these images, which flatters them; "
+            f"{run} had no score thresholds, so they were chosen on these images, where they look a little too good; "
             f"frcnn evaluate {run} --split val chooses them first"
         )
     if chosen and not settings.thresholds:

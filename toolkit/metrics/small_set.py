@@ -28,7 +28,7 @@ def few(metrics: dict) -> str:
     text += "; numbers from so few images are noisy"
     if metrics.get("checkpoint"):  # of a run, not of anybody's detections
         if metrics.get("split") == "val" and metrics["settings"]["thresholds_from"] == "these images":
-            text += ", and val also chose the epoch and the thresholds, which flatters"
+            text += ", and val also chose the epoch and the thresholds, so they look a little too good"
         text += ". frcnn crossval, which evaluates every image once, is the better tool"
     return text + "."
 

@@ -10,7 +10,7 @@ def comparison(compare: dict) -> str:
     """A is the run that is evaluated, B the one that it is compared with."""
     lines = [f"A = {compare.get('a', 'this')}, compared with B = {compare['name']} on {_same_images(compare)}"]
     if compare.get("split") == "val":
-        lines[0] += ", which chose epoch and thresholds of A: a test split would not flatter it"
+        lines[0] += ", which chose epoch and thresholds of A: a test split would not favour it"
     if "segm" not in compare:
         lines += _differences(compare)
     else:

@@ -321,10 +321,11 @@ def ap_per_epoch(training: Training) -> Figure | None:
             lines.append(_through(key, points, colour=i, strong=key == "AP", points=len(points) <= 60))
     link = table_link(["epoch", *keys], [[r["epoch"], *(r.get(k) for k in keys)] for r in records], "epochs.csv")
     chart = line_chart(lines, "epoch", "AP", y_range=(0, 1), whole_x=True)
-    best = max((r for r in records if _good(r.get("AP"))), key=lambda r: r["AP"], default=None)
-    caption = "COCO's AP on the val split after each epoch, all scores, at most 100 detections an image."
+    by, text = ("segm_AP", " by masks") if any(_good(r.get("segm_AP")) for r in records) else ("AP", "")
+    best = max((r for r in records if _good(r.get(by))), key=lambda r: r[by], default=None)
+    caption = "COCO's AP by boxes on the val split, all scores, at most 100 detections of a class and image."
     if best:
-        caption += f" Best: epoch {best['epoch']} with AP {best['AP']:.3f}."
+        caption += f" Best{text}: epoch {best['epoch']} with AP {best[by]:.3f}."
     return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
 
 

@@ -58,7 +58,7 @@ def made_rows(training: Training, metrics: dict | None, loaded: dict[str, dict])
             + (
                 "before, on other images"
                 if settings["thresholds_from"] == "elsewhere"
-                else "on these images, so precision and recall at them flatter a little"
+                else "on these images, so precision and recall at them look a little too good"
             )
             + (
                 ": middle of those with a high F1"

@@ -165,9 +165,9 @@ def _loose_labels(facts: Facts) -> Step | None:
         "loose labels",
         points,
         f"Look at {counted(found['num'], 'label')} whose box differs from the detector's.",
-        f"{percent(tight)} of the boxes found fit their label with IoU 0.7 or more; these do not. Boxes too far off "
-        f"cost {facts.gain('localisation'):.1f} points of AP50.",
-        f"up to {points:.1f} points of AP50, and more points of AP",
+        f"{percent(tight)} of the boxes found fit their label with IoU 0.7 or more; these do not. Boxes under "
+        f"IoU 0.5 cost {facts.gain('localisation'):.1f} points of AP50.",
+        f"up to {points:.1f} points of AP50 where they are under IoU 0.5, and points of AP",
         "suspects",
     )
 
@@ -321,7 +321,7 @@ def _few_images(facts: Facts) -> Step | None:
         width / 2 if width >= 10 else width / 4,
         f"Label {3 * number} more pictures for {facts.split}, or evaluate on every picture by cross-validation.",
         f"The 95 % interval of AP50 is {width:.0f} points wide ({ends[0]:.3f} to {ends[1]:.3f}).",
-        f"an interval half as wide, {width / 2:.0f} points",
+        f"a surer number, not a better one: an interval of {width / 2:.0f} points",
         "headline",
         "frcnn crossval",
     )

@@ -11,7 +11,7 @@ MEANING = {
     "APl": "large objects, area over 96 x 96 pixels",
     "AR1": "recall of the best detection of each class in an image",
     "AR10": "recall of the 10 best",
-    "AR100": "recall of the 100 best",
+    "AR100": "mean recall over IoU 0.50 to 0.95",
     "ARs": "recall, small objects",
     "ARm": "recall, medium objects",
     "ARl": "recall, large objects",

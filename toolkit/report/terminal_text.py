@@ -13,9 +13,11 @@ def terminal(metrics: dict) -> str:
     if metrics.get("crossval"):
         lines += [folds(metrics["crossval"]), "", "Pooled over the folds:"]
     if metrics.get("split"):
-        flatters = "; val chose the epoch and the thresholds, which flatters: quote a test split"
+        too_good = (
+            "; val chose the epoch and the thresholds, so these look a little too good: quote those of a test split"
+        )
         of_run = metrics["split"] == "val" and metrics.get("checkpoint")
-        lines.append(f"{metrics['split']} split: {metrics['num_images']} images{flatters if of_run else ''}")
+        lines.append(f"{metrics['split']} split: {metrics['num_images']} images{too_good if of_run else ''}")
     for heading, one in sets(metrics):
         lines += [*([f"{heading}:"] if heading else []), *_twelve(one)]
     lines.append(
