@@ -16,7 +16,7 @@ from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, TINY, digest, draw_data, frcnn, records
 from toolkit.__main__ import main
-from toolkit.config import Model
+from toolkit.config import STANDARD, Model
 from toolkit.data import outlines, pasting, transforms
 from toolkit.data.coco_index import coco_results, index_of, with_outlines
 from toolkit.data.dataset import DetectionDataset
@@ -376,10 +376,13 @@ def test_an_image_with_too_many_masks_is_refused_by_name(data):
     index = index_of(document, data, "train.json")
     objects = int(np.diff(index.first).max())
     # 64 x 64 px at --image-size 32,000: objects x 32,000^2 x 4 bytes
-    assert out_of_memory.mask_memory(index, Model(image_size=32_000, max_size=32_000))[0] == objects * 32_000**2 * 4
+    assert (
+        out_of_memory.mask_memory(index, Model(STANDARD, image_size=32_000, max_size=32_000))[0]
+        == objects * 32_000**2 * 4
+    )
     with pytest.raises(InputError, match=rf"train\d\.png: the masks of its {objects} objects need"):
-        out_of_memory.check_mask_memory(index, Model(image_size=32_000, max_size=32_000))
-    out_of_memory.check_mask_memory(index, Model(image_size=64, max_size=64))
+        out_of_memory.check_mask_memory(index, Model(STANDARD, image_size=32_000, max_size=32_000))
+    out_of_memory.check_mask_memory(index, Model(STANDARD, image_size=64, max_size=64))
 
 
 def test_a_box_network_learns_from_outlines_as_before(data, tmp_path):
