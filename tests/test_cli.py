@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -176,3 +177,13 @@ def test_doctor_finds_a_second_cv2(monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda name: "4.1")
     (check,) = doctor._opencv()
     assert check.state == "problem" and "uninstall" in check.fix
+
+
+def test_waiting_threads_soon_sleep_unless_somebody_said_otherwise(monkeypatch):
+    for given, used in ((None, "10000"), ("7", "7")):
+        monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
+        if given is None:
+            monkeypatch.delenv("GOMP_SPINCOUNT")
+        with pytest.raises(SystemExit):
+            main(["--version"])
+        assert os.environ["GOMP_SPINCOUNT"] == used

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,7 @@ def with_model(options: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
 def prepare(source: Source, recipe: Recipe) -> tuple[Labels, Config]:
     """The labels, checked, and the recipe for so many training images. Writes nothing."""
     labels = source.read()
+    recipe = replace(recipe, options=with_model(recipe.options, recipe.file))  # chosen, and said, once
     config = recipe.resolve(len(labels["train"].index))  # an option that cannot work is refused before any warning
     check_labels(labels)
     keep_outlines(labels, config)

@@ -14,6 +14,8 @@ from PIL import Image
 from label_tools.__main__ import main
 from label_tools.document import coco_file
 from label_tools.readers.convert import convert_labelme
+from label_tools.readers.to_coco import Reading
+from label_tools.shapes.instances import ImageRecord, Tally
 from tests.label_tools.bad_input_makers import BOX, GOOD, H, W, content, labelme, picture, png, shape
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -194,3 +196,10 @@ def test_notes_of_one_kind_are_summed_after_a_few(tmp_path, capsys):
     account = tmp_path / "out.conversion.json"
     assert said[-1] == f"note B89 ... and 6 more like it (all in {account})"
     assert [f["code"] for f in json.loads(account.read_text())["findings"]] == ["B89"] * 9
+
+
+def test_images_come_folder_by_folder_whatever_the_order_on_disk():
+    """Though - sorts before /: what lies in one folder stays together."""
+    names = ["b/1.png", "a-1.png", "a/2.png"]
+    reading = Reading(Path("."), Path("."), [ImageRecord(name, 9, 9, [], name) for name in names], Tally())
+    assert [record.file_name for record in reading.records] == ["a/2.png", "a-1.png", "b/1.png"]

@@ -26,7 +26,8 @@ from tests.toolkit.evaluation_fixtures import (
 from toolkit.evaluation.compute import Settings, compute_metrics
 from toolkit.evaluation.evaluate import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
-from toolkit.report import read_metrics, write_report
+from toolkit.report import figures, read_metrics, write_report
+from toolkit.report.read_logs import Training
 from toolkit.training.run_folder import Lock
 
 SECTIONS = [
@@ -151,6 +152,14 @@ def test_every_figure_has_its_numbers(page):
         assert all(len(row) == len(header) for row in rows), name
     charts = sum(tags.get("svg.chart", 0) for tags in page.tags.values())
     assert charts == len(data)
+
+
+def test_the_best_epoch_is_the_one_that_the_run_kept():
+    """By masks where the network has them: epoch 2, though epoch 3 has the higher AP by boxes."""
+    epochs = [{"epoch": 2, "AP": 0.6, "segm_AP": 0.5}, {"epoch": 3, "AP": 0.7, "segm_AP": 0.4}]
+    assert "Best by masks: epoch 2 with AP 0.500." in figures.ap_per_epoch(Training({}, [], epochs, "", [])).caption
+    boxes = [{"epoch": one["epoch"], "AP": one["AP"]} for one in epochs]
+    assert "Best: epoch 3 with AP 0.700." in figures.ap_per_epoch(Training({}, [], boxes, "", [])).caption
 
 
 def test_figures_say_split_iou_and_threshold(page):

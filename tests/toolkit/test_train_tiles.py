@@ -11,7 +11,7 @@ from PIL import Image
 
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import TINY, draw_data, records
-from toolkit import checkpoint, config
+from toolkit import checkpoint, config, fine_tune
 from toolkit.__main__ import main
 from toolkit.data import train_tiles as cutter
 from toolkit.data.coco_index import index_of
@@ -131,6 +131,16 @@ def test_a_run_trained_on_tiles_sees_tiles_wherever_it_detects(tmp_path, capsys)
     assert seen == [(40, 40, 3)] * 18
     look = look_of(Predictor(run), run, "auto", None)
     assert look.tiles == Tiles(40, 20) and look.detector.detector.tiles is None
+
+
+def test_the_network_that_the_machine_takes_is_said_once(tmp_path, caplog):
+    """Though the recipe is resolved for so many pictures, and again for so many tiles."""
+    caplog.set_level("INFO")
+    draw_data(tmp_path, train=3, val=1)
+    recipe = fine_tune.Recipe({"tiles": "40", "device": "cpu"}, {})
+    labels, config = fine_tune.prepare(fine_tune.Source(tmp_path), recipe)
+    assert labels["train"].index.cut is not None and config.model.model != "auto"
+    assert caplog.text.count("network: ") == 1
 
 
 def test_masks_are_refused(tmp_path, capsys):

@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         return _plan(args)
     prepare("toolkit.experiments.label_curve", "albumentations", **at_once(args))
     from toolkit.experiments.label_curve import label_curve
+    from toolkit.metrics.learning import UNSURE
 
     out = args.runs / args.name
     options = training_options(args, leave_out=("seed",))
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         say(f"{point['num_images']:6d}  {point['num_objects']:7d}  {point['seed']:4d}  {shown[0]}  {shown[1]}")
     fit = result["fit"]
     say(fit["answer"] if fit else "no fit: it needs trainings with two different numbers of images")
-    if not fit or fit["answer"].startswith("cannot tell"):
+    if not fit or fit["answer"].startswith(UNSURE):
         say("the same command with more --fractions or --seeds keeps what is trained, and adds to it")
     say(f"page: {out / 'curve.html'}")
     return 0

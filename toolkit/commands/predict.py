@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         again = " ".join(f"--{name} {value}" for name, value in (("tiles", args.tiles), ("tta", args.tta)) if value)
         again = f"frcnn evaluate {args.checkpoint} --split val {again}"
         say(
-            f"note: score thresholds are those of plain pictures; {again} tells whether it pays, stores its own",
+            f"note: score thresholds are those of plain pictures; {again} tells whether it pays and stores its own",
             error=True,
         )
     # before a folder is made: a damaged checkpoint leaves none

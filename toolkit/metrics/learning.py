@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 LEAST = 3  # sizes, and seeds, for an interval
+UNSURE = "cannot tell"  # how such an answer begins
 LITTLE = 0.02  # AP that is not worth twice the labels
 RATES = np.linspace(0.05, 2.0, 79)
 
@@ -68,7 +69,7 @@ def learning_curve(points: list[dict], ahead: float = 2.0, draws: int = 500, see
         "gain_interval": gain_interval if enough else None,
         "answer": _answer(int(num.max()), int(target), float(now), gain_interval)
         if enough
-        else f"cannot tell: an answer needs {LEAST} sizes and {LEAST} seeds, there are {sizes} and {seeds}",
+        else f"{UNSURE}: an answer needs {LEAST} sizes and {LEAST} seeds, there are {sizes} and {seeds}",
         "grid": {
             "num_images": [float(v) for v in grid],
             "AP": [float(v) for v in ceiling - gap * grid**-rate],
@@ -86,4 +87,4 @@ def _answer(now: int, ahead: int, ap: float, gain: list[float]) -> str:
         return f"hardly: {change}"
     if low > 0:
         return f"yes, more labels would help: {change}"
-    return f"cannot tell, it may be nothing: {change}"
+    return f"{UNSURE}, it may be nothing: {change}"

@@ -128,8 +128,8 @@ def _missing_labels(facts: Facts) -> Step | None:
         points,
         f"Look at {counted(found['num'], 'place')} in {counted(found['num_images'], 'picture')} where a label may be"
         " missing, and draw the missing ones.",
-        f"The detector is confident there and no label is near. They are {percent(share)} of the false "
-        f"detections on background, which cost {facts.gain('background'):.1f} points of AP50 in all.",
+        f"The detector is confident there and no label is near. They make up {percent(share)} of the false "
+        f"detections where no label is, which together cost {facts.gain('background'):.1f} points of AP50.",
         f"up to {points:.1f} points of AP50, if all of them are objects",
         "suspects",
     )
