@@ -108,8 +108,8 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=8)
     parser.add_argument("--decode-images", type=int, default=1_000)
     args = parser.parse_args()
+    from label_tools.operations.split import split_file
     from label_tools.rules.check import examine_files
-    from label_tools.sets.split import split_file
 
     result: dict[str, object] = {"images": args.images, "annotations": args.images * args.objects}
     with tempfile.TemporaryDirectory() as scratch:

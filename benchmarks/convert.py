@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=0, metavar="FILES", help="also measure peak memory")
     parser.add_argument("--masks", type=Path, metavar="DIR", help="also measure a folder with images/ and masks/")
     args = parser.parse_args()
-    from label_tools.text import fast_json
+    from label_tools.files import fast_json
 
     result: dict = {"files": args.files, "shapes": args.shapes}
     with tempfile.TemporaryDirectory() as name:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from label_tools.document import coco_file
-from label_tools.text.atomic import atomic_write
+from label_tools.files.atomic_write import atomic_write
 from label_tools.text.errors import FINDINGS, FINE, InputError, exit_code_of
 from toolkit import run as runs
 from toolkit.__main__ import main as frcnn

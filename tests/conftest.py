@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from label_tools.text import links
+from label_tools.files import links
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")

@@ -46,7 +46,18 @@ def test_packages_import_only_what_they_may(package):
 
 # the rooms of each package from the ground up; a room imports from those before it and from itself
 FLOORS = {
-    "label_tools": ("text", "shapes", "document", "pictures", "formats", "readers", "sets", "rules", "commands"),
+    "label_tools": (
+        "text",
+        "files",
+        "shapes",
+        "document",
+        "pictures",
+        "formats",
+        "readers",
+        "operations",
+        "rules",
+        "commands",
+    ),
     "toolkit": (
         "config",
         "stopping",

@@ -16,8 +16,8 @@ TYPE_CHECKING = False  # typing's own would cost half of the time in which Ctrl-
 if TYPE_CHECKING:
     from typing import Any
 
+    from label_tools.operations.split import split_file as split
     from label_tools.readers.convert import convert
-    from label_tools.sets.split import split_file as split
     from toolkit.evaluation.compute import coco_metrics
     from toolkit.prediction.detected import Detections
     from toolkit.run import Run, train
@@ -30,7 +30,7 @@ _HOMES = {
     "Run": "toolkit.run",
     "coco_metrics": "toolkit.evaluation.compute",
     "convert": "label_tools.readers.convert",
-    "split": "label_tools.sets.split:split_file",
+    "split": "label_tools.operations.split:split_file",
     "train": "toolkit.run",
 }
 

@@ -22,8 +22,8 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from label_tools.text import own_folders
-from label_tools.text.atomic import PART, atomic_write
+from label_tools.files import marked_folders
+from label_tools.files.atomic_write import PART, atomic_write
 from label_tools.text.errors import InputError
 
 FORMAT = 1
@@ -96,11 +96,11 @@ def _swap_in(fresh: Path, folder: Path) -> None:
             if source.exists():
                 if target == _aside(source):
                     _remove(target)
-                own_folders.move(source, target)
+                marked_folders.move(source, target)
                 done.append((source, target))
     except OSError:
         for source, target in reversed(done):
-            own_folders.move(target, source)
+            marked_folders.move(target, source)
         raise
 
 
@@ -109,7 +109,7 @@ def _remove(folder: Path) -> None:
     names = {WEIGHTS, STATE, META} if folder.name.endswith(PART) else set()
     with contextlib.suppress(InputError):
         names |= {META, *({WEIGHTS, STATE} & set(read_meta(folder)["sha256"]))}
-    own_folders.remove_folder(folder, {*names, f".*{PART}"})
+    marked_folders.remove_folder(folder, {*names, f".*{PART}"})
 
 
 def _unfinished(folder: Path) -> Path:
@@ -152,12 +152,12 @@ def sweep(run: Path) -> None:
     held: to a run that goes on these files belong."""
     for name in ("previous", "best"):
         if _aside(run / name).exists() and not (run / name).exists():
-            own_folders.move(_aside(run / name), run / name)
+            marked_folders.move(_aside(run / name), run / name)
     for name in NAMES:
         _remove(_unfinished(run / name))
         _remove(_aside(run / name))
     for room in (".", *NAMES, "val", "test"):
-        own_folders.sweep(run / room, age=0)
+        marked_folders.sweep(run / room, age=0)
 
 
 def drop_damaged_last(run: Path) -> None:

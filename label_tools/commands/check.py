@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, Finding, count_levels, short_lines, worst_first
 from label_tools.text.messages import counted

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from label_tools.files import links
 from label_tools.pictures.images import MAX_PIXELS
-from label_tools.text import links
 from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, short_lines, worst_first
 from label_tools.text.messages import unknown

@@ -11,7 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import FINDINGS, FINE, InputError, one_line, say
 from label_tools.text.messages import counted
 
@@ -40,9 +40,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from label_tools.operations.draw import Painter, choose, contact_sheets, overlays
     from label_tools.pictures.unread_files import not_read_below
     from label_tools.readers.sources import open_source
-    from label_tools.sets.draw import Painter, choose, contact_sheets, overlays
 
     for name, low, high in (("columns", 1, 50), ("rows", 1, 50), ("tile", 64, 2000), ("sample", 1, 10**9)):
         value = getattr(args, name)

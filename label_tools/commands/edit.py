@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import FINE, one_line, say
 from label_tools.text.messages import counted
 
@@ -53,7 +53,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 def run_merge(args: argparse.Namespace) -> int:
     from label_tools.document import coco_file
-    from label_tools.sets.edit import merge_files
+    from label_tools.operations.edit import merge_files
 
     paths = [coco_file.file_of(path) for path in args.paths]
     return _finish(merge_files(paths, args.out, args.same_image), args, paths)
@@ -61,7 +61,7 @@ def run_merge(args: argparse.Namespace) -> int:
 
 def run_rename(args: argparse.Namespace) -> int:
     from label_tools.document import coco_file
-    from label_tools.sets.edit import read_pairs, remap_file
+    from label_tools.operations.edit import read_pairs, remap_file
 
     path = coco_file.file_of(args.annotations)
     return _finish(remap_file(path, read_pairs(args.pairs), args.out), args, [path])
@@ -69,7 +69,7 @@ def run_rename(args: argparse.Namespace) -> int:
 
 def run_remap(args: argparse.Namespace) -> int:
     from label_tools.document import coco_file
-    from label_tools.sets.edit import read_mapping, remap_file
+    from label_tools.operations.edit import read_mapping, remap_file
 
     path = coco_file.file_of(args.annotations)
     mapping = read_mapping(args.mapping)
@@ -77,7 +77,7 @@ def run_remap(args: argparse.Namespace) -> int:
 
 
 def _finish(edited, args: argparse.Namespace, inputs: list[Path]) -> int:
-    from label_tools.sets.edit import write_edited
+    from label_tools.operations.edit import write_edited
 
     replaced = " (replaces an earlier one)" * args.out.exists()
     write_edited(edited, args.out, inputs)

@@ -18,7 +18,7 @@ import argparse
 import json
 from pathlib import Path
 
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import FINE, say
 from label_tools.text.messages import counted
 

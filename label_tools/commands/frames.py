@@ -27,7 +27,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from label_tools.sets.frames import extract
+    from label_tools.operations.frames import extract
 
     for film in args.film:
         with tqdm(desc=film.name, disable=None) as bar:

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from label_tools.document.assign_parts import SHARES
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import one_line, say
 
 
@@ -55,7 +55,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.sets.split import split_file
+    from label_tools.operations.split import split_file
 
     manifest = split_file(
         args.annotations,

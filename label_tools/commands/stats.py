@@ -14,10 +14,10 @@ import argparse
 import json
 from pathlib import Path
 
-from label_tools.text import links
+from label_tools.files import links
+from label_tools.files.pause_gc import collector_paused
 from label_tools.text.errors import InputError, one_line, say
 from label_tools.text.messages import counted
-from label_tools.text.pause_gc import collector_paused
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -39,8 +39,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 @collector_paused()
 def run(args: argparse.Namespace) -> int:
+    from label_tools.operations.stats import measure, save, summarise
     from label_tools.readers.sources import open_source
-    from label_tools.sets.stats import measure, save, summarise
 
     for name in ("min_size", "max_size"):
         if not 1 <= getattr(args, name) <= 100_000:

@@ -31,15 +31,15 @@ from label_tools.document import large_file
 from label_tools.document.coco_reader import normalise
 from label_tools.document.image_rules import Size
 from label_tools.document.values import is_number, short
-from label_tools.text import links
-from label_tools.text.atomic import atomic_write
+from label_tools.files import links
+from label_tools.files.atomic_write import atomic_write
+from label_tools.files.fast_json import numbers
+from label_tools.files.marked_folders import check_settled
+from label_tools.files.pause_gc import collector_paused
+from label_tools.files.strict_json import TextError, loads
 from label_tools.text.errors import InputError
-from label_tools.text.fast_json import numbers
 from label_tools.text.findings import ERROR, WARNING, Finding, one_a_rule
 from label_tools.text.messages import near_paths
-from label_tools.text.own_folders import check_settled
-from label_tools.text.pause_gc import collector_paused
-from label_tools.text.strict_json import TextError, loads
 
 log = logging.getLogger(__name__)
 Document = dict[str, Any]

@@ -19,10 +19,10 @@ from label_tools.document.category_rules import categories_of
 from label_tools.document.examined import DocumentError, Examined, key_of
 from label_tools.document.image_rules import Size, images_of
 from label_tools.document.values import are_numbers, short, whole
+from label_tools.files.pause_gc import collector_paused
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.messages import counted
-from label_tools.text.pause_gc import collector_paused
 
 _OF_TWINS = ("image_id", "category_id", "iscrowd", "bbox", "segmentation")
 MANY_CROWDS = 0.1  # share of the objects; COCO's own sets have a hundredth

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from label_tools.text import fast_json
+from label_tools.files import fast_json
 
 LEAST = 32 * 2**20  # bytes; a smaller file is read as a whole
 PIECE = 4 * 2**20

@@ -20,9 +20,9 @@ from label_tools.document.annotation_rules import is_plain_outline
 from label_tools.document.box_format import other_format
 from label_tools.document.large_file import NotInPiecesError, Sections, opened
 from label_tools.document.values import is_too_long
+from label_tools.files.marked_folders import check_settled
+from label_tools.files.pause_gc import collector_paused
 from label_tools.text.limits import LEAST_SIDE, MOST_ASPECT
-from label_tools.text.own_folders import check_settled
-from label_tools.text.pause_gc import collector_paused
 
 _KNOWN = ("info", "licenses", "images", "annotations", "categories")
 Tell = Callable[[list[dict]], None]

@@ -26,11 +26,11 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from label_tools.files.strict_xml import parse_xml
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers, sorted_box
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_polygon, from_runs
 from label_tools.text.findings import NOTE
-from label_tools.text.strict_xml import parse_xml
 
 SHAPES = ("box", "polygon", "ellipse", "mask", "cuboid", "polyline", "points", "skeleton")
 _CUBOID = [f"{axis}{corner}{face}" for face in (1, 2) for corner in ("tl", "bl", "tr", "br") for axis in ("x", "y")]

@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from label_tools.files.atomic_write import atomic_write
+from label_tools.files.marked_folders import together
 from label_tools.pictures.images import sizes_below
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
-from label_tools.text.own_folders import together
 
 KIND = "export"  # in the marker of a folder
 FileText = Callable[[dict, list[dict]], tuple[bytes, int]]  # image, its annotations -> content, objects in it

@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from label_tools.files.strict_json import TextError, loads
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers
 from label_tools.formats.yolo import settled_box
 from label_tools.pictures.image_paths import UPLOADED
@@ -34,7 +35,6 @@ from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_polygon, from_runs
 from label_tools.text.errors import InputError
 from label_tools.text.findings import NOTE, WARNING
-from label_tools.text.strict_json import TextError, loads
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic")
 _KINDS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels")

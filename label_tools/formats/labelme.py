@@ -21,18 +21,18 @@ from collections.abc import Callable
 from typing import Any
 
 from label_tools.document.values import is_number
+from label_tools.files import strict_json
+from label_tools.files.atomic_write import atomic_write
+from label_tools.files.strict_json import TextError
 from label_tools.formats.labelme_shapes import Options, to_instance
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import ImageInfo, image_info, image_size
 from label_tools.pictures.our_outputs import is_ours
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, join, without_copies
-from label_tools.text import strict_json
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.labels import clean_label
 from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
-from label_tools.text.strict_json import TextError
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
 NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed uses them)"

@@ -32,13 +32,13 @@ from typing import Any
 import numpy as np
 
 from label_tools.document.coco_file import is_inside
+from label_tools.files.strict_json import TextError, loads
 from label_tools.formats.masks import intervals_by_id
 from label_tools.formats.parsed_file import Described, Drawn, Make, read_numbers
 from label_tools.pictures.images import ImageError, open_mask
 from label_tools.shapes import rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_runs
 from label_tools.text.findings import NOTE
-from label_tools.text.strict_json import TextError, loads
 
 _BOX, _MASK = "BoundingBox2DAnnotation", "InstanceSegmentationAnnotation"
 _NO_PICTURE = (".pcd", ".ply", ".bin", ".json", ".wav")  # of a lidar, a microphone

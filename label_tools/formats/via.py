@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from label_tools.files.strict_json import TextError, decode, loads
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers
 from label_tools.shapes import geometry
 from label_tools.shapes.instances import (
@@ -30,7 +31,6 @@ from label_tools.shapes.instances import (
 )
 from label_tools.text.errors import InputError
 from label_tools.text.findings import WARNING
-from label_tools.text.strict_json import TextError, decode, loads
 
 CSV_HEAD = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
 _IN_JSON = ("region_shape_attributes", "region_attributes")

@@ -20,6 +20,8 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from label_tools.files.strict_json import TextError
+from label_tools.files.strict_xml import parse_xml
 from label_tools.formats.parsed_file import Described, Drawn, Make, file_finding, read_numbers, sorted_box, to_record
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.shapes import geometry
@@ -34,8 +36,6 @@ from label_tools.shapes.instances import (
     from_polygon,
 )
 from label_tools.text.findings import NOTE, WARNING, Finding
-from label_tools.text.strict_json import TextError
-from label_tools.text.strict_xml import parse_xml
 
 
 def read_file(path: str, images: ImageFolder, *, one_based: bool = False) -> tuple[ImageRecord | None, Tally]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from label_tools.document.values import number_in
+from label_tools.files.strict_json import decode
 from label_tools.formats.labelme import check_image_shape
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.shapes.instances import (
@@ -33,7 +34,6 @@ from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
 from label_tools.text.labels import clean_label
 from label_tools.text.messages import counted
-from label_tools.text.strict_json import decode
 
 _DECIMALS = 9  # of a fraction: a millionth of a pixel in an image of a thousand
 NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")  # a class a line, counted from 0

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from label_tools.files import marked_folders
 from label_tools.pictures.unread_files import FILMS
-from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class FilmWriter:
         self.path, self.rate = path, rate
         self._writer: Any = None
         self._size = (0, 0)
-        self._place = own_folders.one_file(path, "film")
+        self._place = marked_folders.one_file(path, "film")
 
     def __enter__(self) -> FilmWriter:
         self._made = self._place.__enter__()

@@ -12,11 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from label_tools.files.strict_json import decode
 from label_tools.formats.labelme import BACKGROUND_LABEL, IGNORE_LABEL
 from label_tools.text.errors import InputError, one_line
 from label_tools.text.labels import clean_label
 from label_tools.text.messages import counted
-from label_tools.text.strict_json import decode
 
 _FILES_NAMED = 3  # per label, in a refusal
 NO_CLASSES = (IGNORE_LABEL, BACKGROUND_LABEL)

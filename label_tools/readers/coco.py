@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file, coco_reader
+from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.labelme import IGNORE_LABEL, check_image_shape
 from label_tools.pictures.image_paths import ImageFolder
 from label_tools.pictures.images import MAX_PIXELS, sizes_below
@@ -17,7 +18,6 @@ from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
-from label_tools.text.pause_gc import collector_paused
 
 Progress = Callable[[Iterable, int], Iterable]
 

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from label_tools.files.strict_json import loads
+from label_tools.files.strict_xml import parse_xml
 from label_tools.formats import cvat, label_studio, unity, via
 from label_tools.formats.parsed_file import Described, read_pictures
 from label_tools.pictures.image_paths import ImageFolder, walk
@@ -17,8 +19,6 @@ from label_tools.readers.labelme import add_unlabeled
 from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError
-from label_tools.text.strict_json import loads
-from label_tools.text.strict_xml import parse_xml
 
 Progress = Callable[[Iterable, int], Iterable]
 

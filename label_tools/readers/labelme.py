@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.labelme import check_image_shape, read_file
 from label_tools.formats.labelme_shapes import Options
 from label_tools.pictures.image_paths import ImageFolder, walk
@@ -16,7 +17,6 @@ from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, RefusedError, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
-from label_tools.text.pause_gc import collector_paused
 
 Progress = Callable[[Iterable, int], Iterable]  # tqdm-like: wraps an iterable of known length
 UNLABELED = "images without labels (--unlabeled-is-negative uses them as images without objects)"

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from label_tools.document import coco_file
+from label_tools.files.strict_json import loads
 from label_tools.pictures.image_paths import walk
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.given_split import parts_in
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
-from label_tools.text.strict_json import loads
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
+from label_tools.files import marked_folders
+from label_tools.files.atomic_write import atomic_write
+from label_tools.files.fast_json import sorted_line
+from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.pictures.images import MAX_PIXELS, image_info, open_image
 from label_tools.pictures.pixels import nearly_black
@@ -22,13 +26,10 @@ from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
 from label_tools.readers.given_split import PARTS
 from label_tools.shapes.instances import ImageRecord, Instance, Tally
-from label_tools.text import bad_input, own_folders
-from label_tools.text.atomic import atomic_write
+from label_tools.text import bad_input
 from label_tools.text.errors import InputError
-from label_tools.text.fast_json import sorted_line
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding, count_levels, worst_first
 from label_tools.text.messages import counted
-from label_tools.text.pause_gc import collector_paused
 
 KIND = "conversion"  # in the marker of a folder
 _LOOKED_AT = 3  # pictures, to see whether they become black
@@ -87,7 +88,7 @@ class Conversion:
         out = Path(out)
         if out.is_dir():
             raise InputError(f"{out}: is a folder, a file name is needed: --out {out / 'annotations.json'}")
-        with own_folders.one_file(out, KIND, inputs=[self.source]) as made:
+        with marked_folders.one_file(out, KIND, inputs=[self.source]) as made:
             self._write_document(out, made)
             return _write_account(self.account(out), account_path(made))
 
@@ -101,8 +102,8 @@ class Conversion:
         account = self.account(folder / "annotations.json")
         account["annotations"] = files
         account["parts"] = {name: len(some) for name, some in parts.items()}
-        others = set(own_folders.written(folder, KIND)) - {f"{part}.json" for part in PARTS}
-        with own_folders.together(folder, KIND, inputs=[self.source], keep=others) as made:
+        others = set(marked_folders.written(folder, KIND)) - {f"{part}.json" for part in PARTS}
+        with marked_folders.together(folder, KIND, inputs=[self.source], keep=others) as made:
             for name, file in files.items():
                 replace(self, records=parts[name])._write_document(folder / file, made / file)
             return _write_account(account, made / "conversion.json")

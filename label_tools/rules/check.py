@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from label_tools.document import coco_file
+from label_tools.files.marked_folders import one_file
+from label_tools.files.pause_gc import collector_paused
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding, worst_first
 from label_tools.text.messages import counted
-from label_tools.text.own_folders import one_file
-from label_tools.text.pause_gc import collector_paused
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Messages, errors, findings; JSON in and whole files out. Knows no labels."""
+"""Messages, errors, findings, the options of a command line. Knows no labels."""

@@ -22,7 +22,7 @@ ELSEWHERE = {  # rows that no conversion can show, and the test that does
     "B46": "test_data.py",
     "B53": "test_split_files.py",
     "B54": "test_split*.py",
-    "B55": "test_own_folders.py",
+    "B55": "test_marked_folders.py",
     "B70": "test_data.py",
     "B90": "test_mask_training.py",
 }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_tools.document import coco_file
-from label_tools.text.atomic import atomic_write
+from label_tools.files.atomic_write import atomic_write
 from label_tools.text.errors import InputError
 from tests.conftest import REAL_DATA, needs_real_data
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 from label_tools.__main__ import main
 from label_tools.document import coco_file
+from label_tools.operations.draw import choose
 from label_tools.pictures.fonts import Letters, shorten
 from label_tools.pictures.paint import FILL, paint
 from label_tools.pictures.palette import PAGE_COLOURS, class_colour, ink, rgb
 from label_tools.readers.sources import Source, open_source
-from label_tools.sets.draw import choose
 from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from label_tools.__main__ import main
 from label_tools.document import coco_file
-from label_tools.sets.edit import merge_files, read_mapping, remap
+from label_tools.operations.edit import merge_files, read_mapping, remap
 from label_tools.text.errors import InputError
 
 

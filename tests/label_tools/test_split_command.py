@@ -13,7 +13,7 @@ from PIL import Image
 
 from label_tools.__main__ import main
 from label_tools.document import coco_file
-from label_tools.sets.split import group_by_name, split_file
+from label_tools.operations.split import group_by_name, split_file
 from label_tools.text.errors import InputError
 from tests.conftest import REAL_DATA, needs_real_data
 

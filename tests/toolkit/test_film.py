@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from label_tools.document import coco_file
+from label_tools.operations.frames import choose, extract
 from label_tools.pictures.duplicates import copies_by_name
 from label_tools.pictures.films import Film, FilmWriter
-from label_tools.sets.frames import choose, extract
 from tests.toolkit.test_predict_scale import Brightness
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit.__main__ import main

@@ -12,7 +12,7 @@ import shutil
 
 import pytest
 
-from label_tools.text.own_folders import MARKER
+from label_tools.files.marked_folders import MARKER
 from tests.damage import damaged
 from tests.toolkit.evaluation_fixtures import made_run
 from toolkit.__main__ import main

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from label_tools.text import links
+from label_tools.files import links
 from tests.label_tools.bad_input_makers import picture
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from tests.toolkit.test_evaluate_run import save_network

@@ -10,8 +10,8 @@ import shutil
 import pytest
 import torch
 
+from label_tools.files.json_csv import cell_text, write_csv
 from label_tools.text.errors import InputError, exit_code_of
-from label_tools.text.json_csv import cell_text, write_csv
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from tests.toolkit.test_evaluate_run import save_network
 from toolkit import __main__ as command_line

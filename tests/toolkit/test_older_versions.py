@@ -7,7 +7,7 @@ import os
 import pytest
 
 from label_tools.document import coco_file
-from label_tools.text.own_folders import MARKER
+from label_tools.files.marked_folders import MARKER
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from tests.toolkit.test_evaluate_run import save_network
 from tests.toolkit.training_fixtures import draw_data

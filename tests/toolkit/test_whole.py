@@ -8,7 +8,7 @@ import os
 import pytest
 
 from label_tools.document import coco_file
-from label_tools.text.own_folders import MARKER
+from label_tools.files.marked_folders import MARKER
 from tests.label_tools.bad_input_makers import GOOD, labelme
 from tests.toolkit.evaluation_fixtures import draw_images, made_run, scene
 from tests.toolkit.training_fixtures import draw_data

@@ -88,7 +88,7 @@ def faulty_calls(checkpoint, step) -> None:
     import builtins
     import types
 
-    from label_tools.text import own_folders
+    from label_tools.files import marked_folders
 
     class File:
         def __init__(self, file):
@@ -130,9 +130,9 @@ def faulty_calls(checkpoint, step) -> None:
     shim = types.SimpleNamespace(**{name: getattr(os, name) for name in ("open", "close", "name", "O_RDONLY")})
     shim.fsync = wrapped(os.fsync)
     checkpoint.os = shim
-    ours = types.SimpleNamespace(**vars(own_folders))
-    ours.move, ours.remove_folder = wrapped(own_folders.move), wrapped(own_folders.remove_folder)
-    checkpoint.own_folders = ours
+    ours = types.SimpleNamespace(**vars(marked_folders))
+    ours.move, ours.remove_folder = wrapped(marked_folders.move), wrapped(marked_folders.remove_folder)
+    checkpoint.marked_folders = ours
 
 
 def bad_loss(number: int, value: float = float("nan"), times: int = 1, validation: bool = False) -> None:

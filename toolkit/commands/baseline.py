@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import say
 from toolkit.commands.baseline_train import RUNS, add_budget, add_data, add_train
 from toolkit.commands.recipe_flags import add_jobs

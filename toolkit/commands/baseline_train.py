@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import say
 
 RUNS = Path("runs/baselines")

@@ -65,12 +65,12 @@ def _make_labels(sample: Path, work: Path) -> bool:
     """Two kinds of labels to one COCO file, checked and split. -> whether the check found no error."""
     from label_tools.commands.check import as_text
     from label_tools.commands.split import table
+    from label_tools.operations.edit import merge_files, write_edited
+    from label_tools.operations.split import split_file
     from label_tools.readers.classes import read_labels
     from label_tools.readers.convert import convert
     from label_tools.readers.to_coco import report_lines
     from label_tools.rules.check import examine_files
-    from label_tools.sets.edit import merge_files, write_edited
-    from label_tools.sets.split import split_file
 
     names, flag = read_labels(sample / "labels.txt"), f"--labels {sample / 'labels.txt'}"
     kinds = {"labelme": {}, "masks": {"mode": "instance"}}

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import InputError, one_line, say
 
 

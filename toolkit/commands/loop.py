@@ -311,7 +311,7 @@ def _apply(args: argparse.Namespace) -> int:
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    from label_tools.text.json_csv import write_json
+    from label_tools.files.json_csv import write_json
     from toolkit.labelling.simulate import Plan, simulate
 
     plan = Plan(start=args.start, step=args.step, rounds=args.rounds, steps=args.steps)

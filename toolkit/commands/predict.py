@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import say
 from toolkit.commands import outline_flags
 from toolkit.commands.evaluate import add_looks

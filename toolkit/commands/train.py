@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from label_tools.text import links
+from label_tools.files import links
 from label_tools.text.errors import InputError, say
 from toolkit import config as recipes
 from toolkit.commands import recipe_flags

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco_file, plain_file
+from label_tools.files.fast_json import numbers
 from label_tools.pictures import images
 from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.errors import InputError
-from label_tools.text.fast_json import numbers
 from toolkit.data import outlines
 from toolkit.data.boxes import bbox
 from toolkit.data.tiles import Cut

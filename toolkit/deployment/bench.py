@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
+from label_tools.files.json_csv import write_csv, write_json
+from label_tools.files.marked_folders import refuse_foreign, together
 from label_tools.text.errors import InputError
-from label_tools.text.json_csv import write_csv, write_json
-from label_tools.text.own_folders import refuse_foreign, together
 from toolkit.deployment import bench_child, bench_page, export, graph
 from toolkit.deployment.bench_child import Setting
 from toolkit.deployment.load_network import Loaded

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from label_tools.files.strict_xml import parse_xml_bytes
 from label_tools.text.errors import InputError
-from label_tools.text.strict_xml import parse_xml_bytes
 from toolkit.prediction.detector import Found
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from label_tools.document import coco_file
-from label_tools.text.json_csv import write_json
-from label_tools.text.own_folders import check_whole, together
-from label_tools.text.strict_json import loads
+from label_tools.files.json_csv import write_json
+from label_tools.files.marked_folders import check_whole, together
+from label_tools.files.strict_json import loads
 from toolkit.evaluation.compute import DEFAULTS, Settings
 from toolkit.evaluation.detections import TOGETHER, detections_of, read_detections, same_images
 from toolkit.metrics.arrays import read_tables

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from label_tools.document import coco_file
+from label_tools.files.marked_folders import check_whole
+from label_tools.files.pause_gc import collector_paused
+from label_tools.files.strict_json import loads
 from label_tools.text.errors import InputError
-from label_tools.text.own_folders import check_whole
-from label_tools.text.pause_gc import collector_paused
-from label_tools.text.strict_json import loads
 from toolkit.evaluation.foreign_detections import of_document, of_predict
 from toolkit.prediction.open_detector import open_detector
 from toolkit.prediction.stream import detect_document

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from label_tools.document import coco_file
+from label_tools.files.marked_folders import check_whole
 from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
-from label_tools.text.own_folders import check_whole
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
 from toolkit.evaluation.compute import DEFAULTS, Evaluation, Settings, compute_metrics, read

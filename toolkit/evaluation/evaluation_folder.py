@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from label_tools.document import coco_file
-from label_tools.text.json_csv import write_csv, write_json
-from label_tools.text.own_folders import adopt, refuse_foreign, together, written
+from label_tools.files.json_csv import write_csv, write_json
+from label_tools.files.marked_folders import adopt, refuse_foreign, together, written
 from toolkit.evaluation.compute import Evaluation
 from toolkit.metrics import at_threshold, curves, statistics
 from toolkit.metrics.coco import KEYS, RECALLS

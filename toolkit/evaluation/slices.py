@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco_file
+from label_tools.files.json_csv import write_json
+from label_tools.files.marked_folders import check_whole, together
+from label_tools.files.strict_json import loads
 from label_tools.pictures.images import camera_and_hour
 from label_tools.text.errors import InputError
-from label_tools.text.json_csv import write_json
-from label_tools.text.own_folders import check_whole, together
-from label_tools.text.strict_json import loads
 from toolkit.evaluation.compute import DEFAULTS, Settings
 from toolkit.evaluation.detections import TOGETHER, read_detections
 from toolkit.metrics.arrays import read_tables

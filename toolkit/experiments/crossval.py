@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco_file
+from label_tools.files import marked_folders
+from label_tools.files.json_csv import write_json
 from label_tools.pictures.images import sizes_below
-from label_tools.text import own_folders
 from label_tools.text.errors import InputError, as_written
-from label_tools.text.json_csv import write_json
 from toolkit.evaluation.compute import DEFAULTS, Settings, compute_metrics
 from toolkit.evaluation.detections import read_detections
 from toolkit.evaluation.evaluate import evaluate_run
@@ -52,7 +52,7 @@ def crossval(
         raise InputError(
             f"--folds: found {folds}, needs {LEAST_FOLDS} or more: one to evaluate on, one to choose on, the rest"
         )
-    own_folders.claim(out, "cross-validation")
+    marked_folders.claim(out, "cross-validation")
     names = _write_folds(annotations, out / "labels", folds, seed, image_root, group_by)
     folds_left = [name for name in names if not (out / name / "test" / "metrics.json").is_file()]
     todo = {name: {"run": out / name, "labels": out / "labels" / name, "options": options} for name in folds_left}
@@ -75,7 +75,7 @@ def _write_folds(
     annotations: Path, labels: Path, folds: int, seed: int, image_root: Path | None, group_by: str | None
 ) -> list[str]:
     """labels/foldN/{train,val,test}.json; images that look alike stay in one fold. -> the folds' names."""
-    from label_tools.sets.split import split_file
+    from label_tools.operations.split import split_file
 
     names = [f"fold{i + 1}" for i in range(folds)]
     plan = {"annotations": annotations.resolve().as_posix(), "folds": folds, "seed": seed, "group_by": group_by}
@@ -84,7 +84,7 @@ def _write_folds(
         if run_folder.read_json(record) != plan:
             raise InputError(f"{labels.parent}: holds a cross-validation of other labels, folds or seed; use --name")
         return names
-    with own_folders.new_folder(labels) as made:
+    with marked_folders.new_folder(labels) as made:
         split_file(
             annotations,
             fractions=dict.fromkeys(names, 1 / folds),

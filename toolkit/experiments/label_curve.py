@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco_file
+from label_tools.files import marked_folders
+from label_tools.files.json_csv import write_csv, write_json
 from label_tools.pictures.images import sizes_below
-from label_tools.text import own_folders
 from label_tools.text.errors import InputError
-from label_tools.text.json_csv import write_csv, write_json
 from toolkit import config as recipes
 from toolkit.experiments.crossval import numbers_of, train_and_evaluate
 from toolkit.experiments.jobs import Job, run_jobs
@@ -43,7 +43,7 @@ def label_curve(
         if not 0 < fraction <= 1:
             raise InputError(f"--fractions: found {fraction:g}, needs shares over 0 and at most 1")
     check_parts(data)
-    own_folders.claim(out, "curve")
+    marked_folders.claim(out, "curve")
     document = coco_file.read(data / "train.json", sizes=sizes_below, images=image_root)
     root = image_root or coco_file.image_root(document, data / "train.json")
     split = "test" if (data / "test.json").is_file() else "val"
@@ -77,7 +77,7 @@ def label_curve(
         )
     defined = [p for p in points if p["AP"] is not None]
     result = {"points": points, "split": split, **plan, "fit": learning_curve(defined)}
-    with own_folders.together(out, "curve") as made:
+    with marked_folders.together(out, "curve") as made:
         write_json(made / "curve.json", result)
         write_csv(made / "curve.csv", list(points[0]), [p.values() for p in points])
         write_page(made, result)
@@ -154,7 +154,7 @@ def write_page(out: Path, result: dict) -> Path:
     """curve.html: the figure, the table and the answer, in the report's style. -> its path."""
     import jinja2
 
-    from label_tools.text.atomic import atomic_write
+    from label_tools.files.atomic_write import atomic_write
     from toolkit.report.figures import label_curve_figure
     from toolkit.report.page import TEMPLATES, style
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from label_tools.files.json_csv import write_json
 from label_tools.formats import labelme_write
 from label_tools.text.errors import InputError
-from label_tools.text.json_csv import write_json
 from toolkit import checkpoint
 from toolkit.labelling.difference import COSTS
 from toolkit.metrics.arrays import Tables, read_tables

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from label_tools.text import own_folders, strict_json
+from label_tools.files import marked_folders, strict_json
+from label_tools.files.json_csv import write_json
 from label_tools.text.errors import InputError, cannot_write
-from label_tools.text.json_csv import write_json
 from toolkit.labelling.difference import CHANGES, COSTS
 
 NAME, HIDDEN, LOCK = "loop.json", ".loop", "lock"
@@ -132,7 +132,7 @@ def held(folder: Path) -> Iterator[Loop]:
     """The state to change, while nobody else may: a lock with the holder's name. InputError while another has it."""
     loop = read(folder)
     path = loop.hidden / LOCK
-    own_folders.refuse_link(loop.hidden)
+    marked_folders.refuse_link(loop.hidden)
     mine = {
         "who": _name(),
         "host": socket.gethostname(),

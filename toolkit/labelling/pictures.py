@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document.values import are_numbers
+from label_tools.files import strict_json
 from label_tools.pictures.image_paths import walk
 from label_tools.pictures.images import SUFFIXES
 from label_tools.pictures.our_outputs import is_drawing, is_ours
-from label_tools.text import strict_json
 from label_tools.text.errors import InputError
 
 LABELLED, DRAFT, BROKEN, NOTHING = "labelled", "draft", "broken", "nothing"

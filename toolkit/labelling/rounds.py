@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from label_tools.files import marked_folders
+from label_tools.files.atomic_write import atomic_write
+from label_tools.files.json_csv import write_json
 from label_tools.formats.labelme_write import file_bytes
-from label_tools.text import own_folders
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
-from label_tools.text.json_csv import write_json
 from toolkit.labelling.difference import difference, total
 from toolkit.labelling.drafts import SCORE
 from toolkit.labelling.loop_file import Loop
@@ -58,7 +58,7 @@ def open_round(loop: Loop, picks: Sequence[Pick]) -> Path:
     while folder_of(loop, number).exists():  # by a command that was killed before it could enter it into the state
         number += 1
     folder = folder_of(loop, number)
-    with own_folders.new_folder(folder) as made:
+    with marked_folders.new_folder(folder) as made:
         files = fill(made, folder, [(loop.folder / pick.name, pick.draft) for pick in picks], loop.classes)
     entries = [
         {"name": pick.name, "file": file, "why": pick.why, "drafted": len(pick.draft["shapes"])}

@@ -17,6 +17,9 @@ from typing import Any
 
 from label_tools.document import coco_file
 from label_tools.document.values import are_numbers
+from label_tools.files import marked_folders
+from label_tools.files.atomic_write import atomic_write
+from label_tools.files.json_csv import write_json
 from label_tools.formats.labelme import read_shapes
 from label_tools.formats.labelme_shapes import Options
 from label_tools.formats.labelme_write import file_bytes, file_content
@@ -24,10 +27,7 @@ from label_tools.pictures.images import sizes_below
 from label_tools.readers.to_coco import Conversion
 from label_tools.shapes import outline, rle
 from label_tools.shapes.instances import ImageRecord, Tally
-from label_tools.text import own_folders
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError, as_written
-from label_tools.text.json_csv import write_json
 from toolkit.experiments.crossval import crossval
 from toolkit.labelling.difference import difference, same_points
 from toolkit.labelling.pictures import read_drafts
@@ -146,7 +146,7 @@ def write_folder(place: Path, out: Path, pictures: Sequence[Accused]) -> None:
         (root / one.image["file_name"], _content(one, of_image.get(one.image["id"], []), names)) for one in pictures
     ]
     labels = [*names.values(), *(f"{name}{SUGGESTED}" for name in names.values())]
-    with own_folders.new_folder(out) as made:
+    with marked_folders.new_folder(out) as made:
         files = fill(made, out, contents, labels)
         entries = [
             {"file": file, "path": Path(os.path.relpath(path.resolve(), out.resolve())).as_posix(), "text": one.text}
@@ -254,7 +254,7 @@ def fix_coco(file: Path, fixed: Sequence[Fixed], out: Path | None) -> int:
             number += 1
             annotations.append({**new, "id": number, "image_id": image["id"]})
     if out is not None and ours:
-        own_folders.refuse_link(out)
+        marked_folders.refuse_link(out)
         if out.exists():
             raise InputError(f"{out}: exists, and is never overwritten; move it away")
         info = {**document.get("info", {}), "image_root": Path(os.path.relpath(root, out.parent)).as_posix()}

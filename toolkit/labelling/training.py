@@ -10,9 +10,9 @@ from typing import Any
 
 from label_tools.document import coco_file
 from label_tools.document.assign_parts import split_document
+from label_tools.files import marked_folders
 from label_tools.pictures.duplicates import fingerprint_files
 from label_tools.readers.convert import convert_labelme
-from label_tools.text import own_folders
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.labelling.choose import look_alikes
@@ -46,7 +46,7 @@ def train_loop(loop: Loop, runs: Path, options: dict[str, Any]) -> tuple[dict[st
         number += 1
         labels = loop.hidden / f"labels-{number:02d}"
     root = Path(os.path.relpath(loop.folder.resolve(), labels.resolve())).as_posix()
-    with own_folders.new_folder(labels) as made:
+    with marked_folders.new_folder(labels) as made:
         for name, part in parts.items():
             coco_file.write({**part, "info": {**part["info"], "image_root": root}}, made / f"{name}.json")
     run = train(labels, runs=runs, name=f"loop-{len(loop.trainings) + 1}", **options)

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from label_tools.text import own_folders
-from label_tools.text.atomic import atomic_write
+from label_tools.files import marked_folders
+from label_tools.files.atomic_write import atomic_write
+from label_tools.files.json_csv import write_csv
 from label_tools.text.errors import InputError, cannot_write
-from label_tools.text.json_csv import write_csv
 
 _LOG = logging.getLogger(__name__)
 JSON, DETECTIONS, COUNTS = "detections.json", "detections.csv", "counts.csv"
@@ -40,7 +40,7 @@ class Journal:
         self._places: dict[str, tuple[Path, int]] = {}  # name -> (journal, offset of its line)
         self._read: dict[Path, int] = {}  # journal -> bytes that were looked at
         own = folder / _JOURNAL.format(rank)
-        own_folders.refuse_link(own)
+        marked_folders.refuse_link(own)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.look()
@@ -123,7 +123,7 @@ class Journal:
         """When the files are written; the journals are no longer needed."""
         self.close()
         for path in self.folder.glob(_JOURNAL.format("*")):
-            own_folders.remove_file(path)
+            marked_folders.remove_file(path)
 
 
 def write_files(

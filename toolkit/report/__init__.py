@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from label_tools.files.marked_folders import adopt, check_whole, together
+from label_tools.files.strict_json import loads
 from label_tools.text.errors import InputError, MissingExtra
-from label_tools.text.own_folders import adopt, check_whole, together
-from label_tools.text.strict_json import loads
 from toolkit.training import run_folder
 
 SPLITS = ("test", "val")  # which one comes first when a run has several

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from label_tools.text.json_csv import cell_text
+from label_tools.files.json_csv import cell_text
 from toolkit.report.charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix, scatter
 from toolkit.report.read_logs import Training, smooth
 

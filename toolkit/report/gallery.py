@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco_file
+from label_tools.files.atomic_write import atomic_write
+from label_tools.files.json_csv import write_json
 from label_tools.pictures.palette import class_colour
 from label_tools.shapes import outline, rle
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
-from label_tools.text.json_csv import write_json
 from toolkit.data.boxes import corners
 from toolkit.metrics.curves import iou_index
 from toolkit.metrics.overlap import iou_of

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from label_tools.files.marked_folders import check_whole, not_whole, written
+from label_tools.files.strict_json import loads
 from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from label_tools.text.own_folders import check_whole, not_whole, written
-from label_tools.text.strict_json import loads
 from toolkit.metrics.coco import KEYS
 from toolkit.metrics.error_kinds import KINDS
 from toolkit.metrics.small_set import few

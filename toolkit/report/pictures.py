@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from label_tools.document.coco_file import is_inside
+from label_tools.files.strict_json import loads
 from label_tools.text.errors import InputError
-from label_tools.text.strict_json import loads
 
 CROPS = ("missed", "false", "suspects")
 KINDS = ("true", "missed", "crowd", "right", "false")

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from label_tools.files.strict_json import loads
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from label_tools.text.strict_json import loads
 from toolkit.training.run_folder import is_locked
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from label_tools.text.atomic import atomic_write, refuse_link
+from label_tools.files.atomic_write import atomic_write, refuse_link
 from label_tools.text.errors import InputError
 from toolkit import config
 from toolkit.report import SPLITS, evaluations_of, figures, is_page, number_text, read_metrics

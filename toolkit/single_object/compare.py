@@ -21,11 +21,11 @@ import torch
 from PIL import Image
 
 from label_tools.document import coco_file
+from label_tools.files.atomic_write import atomic_write
+from label_tools.files.json_csv import write_json
 from label_tools.pictures import images
 from label_tools.pictures.image_paths import refuse_links_out
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
-from label_tools.text.json_csv import write_json
 from toolkit import checkpoint, runtime
 from toolkit.data.boxes import corners
 from toolkit.evaluation.compute import coco_metrics

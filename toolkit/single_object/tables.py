@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from label_tools.files.atomic_write import atomic_write
 from label_tools.pictures.palette import PAGE_COLOURS
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.single_object import registry, runs

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from label_tools.text.json_csv import write_json
+from label_tools.files.json_csv import write_json
 from label_tools.text.messages import counted
 from toolkit import checkpoint, runtime
 from toolkit.config import Config, Optimizer, Run, Schedule

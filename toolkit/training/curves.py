@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from label_tools.files.atomic_write import atomic_write
 from label_tools.pictures.palette import PAGE_COLOURS
-from label_tools.text.atomic import atomic_write
 
 MOST_POINTS = 2000  # of a curve; a pixel shows no more
 COLUMNS = 3

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
+from label_tools.files.marked_folders import check_whole
 from label_tools.pictures.images import sizes_below
 from label_tools.readers.given_split import parts_in
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from label_tools.text.own_folders import check_whole
 from toolkit.config import Config
 from toolkit.data.coco_index import Index, index_of, read_large_index, with_outlines, without_outline
 from toolkit.data.train_tiles import cut, tiles_for

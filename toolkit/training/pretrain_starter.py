@@ -186,7 +186,7 @@ def write(out: Path, state: dict[str, torch.Tensor], made: dict[str, Any]) -> No
     """Half-precision weights and how they were made."""
     from safetensors.torch import save
 
-    from label_tools.text.atomic import atomic_write
+    from label_tools.files.atomic_write import atomic_write
 
     state = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in state.items()}
     state = {k: v.contiguous() for k, v in state.items()}

@@ -20,10 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from label_tools.text import own_folders
-from label_tools.text.atomic import PART, atomic_write
+from label_tools.files import marked_folders
+from label_tools.files.atomic_write import PART, atomic_write
+from label_tools.files.json_csv import write_json
 from label_tools.text.errors import InputError
-from label_tools.text.json_csv import write_json
 from label_tools.text.messages import near_paths
 
 RUN, CONFIG, METRICS, RESULTS, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", ".lock"
@@ -83,7 +83,7 @@ def discard(folder: Path) -> None:
         "train.json",
         "val.json",
     )
-    own_folders.remove_folder(folder, (*files, "test.json", f".last{PART}", f".*{PART}", "tensorboard"))
+    marked_folders.remove_folder(folder, (*files, "test.json", f".last{PART}", f".*{PART}", "tensorboard"))
 
 
 class Lock:
@@ -103,7 +103,7 @@ class Lock:
             raise InputError(f"{self.path.parent}: this process is writing this run already")
         while True:
             try:
-                own_folders.refuse_links_in(self.path.parent)  # a log behind a link would be cut off there
+                marked_folders.refuse_links_in(self.path.parent)  # a log behind a link would be cut off there
                 handle = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o666)
             except OSError as error:
                 raise InputError(f"{self.path.parent}: cannot be written: {error.strerror}") from None
@@ -124,7 +124,7 @@ class Lock:
     def __exit__(self, *exception: object) -> None:
         self._held.discard(self.path)
         if os.name == "posix":
-            own_folders.remove_file(self.path)
+            marked_folders.remove_file(self.path)
         os.close(self.handle)
 
     def _still_there(self, handle: int) -> bool:

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from label_tools.files.atomic_write import atomic_write
 from label_tools.pictures.fonts import Letters, shorten
 from label_tools.pictures.palette import Colour
 from label_tools.pictures.tags import legend
-from label_tools.text.atomic import atomic_write
 from toolkit.prediction.drawing import ANSWER, TRUTH, draw_boxes
 from toolkit.single_object import grid
 from toolkit.single_object.box_codes import usable

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from label_tools.text import fast_json
+from label_tools.files import fast_json
 from label_tools.text.errors import InputError
 
 

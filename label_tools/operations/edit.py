@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco_file
+from label_tools.files.marked_folders import one_file
+from label_tools.files.strict_json import decode, parse
 from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
-from label_tools.text.own_folders import one_file
-from label_tools.text.strict_json import decode, parse
 
 SAME_IMAGE = ("refuse", "first", "join")
 

@@ -22,7 +22,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from label_tools.text.atomic import PART, atomic_write, refuse_link
+from label_tools.files.atomic_write import PART, atomic_write, refuse_link
 from label_tools.text.errors import InputError, cannot_write
 
 try:

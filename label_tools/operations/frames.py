@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from label_tools.files.atomic_write import atomic_write
 from label_tools.pictures.films import Film, frame_name
-from label_tools.text.atomic import atomic_write
 from label_tools.text.errors import InputError
 
 SIDE = 16  # pixels of a thumbnail, in colour

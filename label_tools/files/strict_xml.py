@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 from xml.parsers.expat import ExpatError
 
-from label_tools.text.strict_json import TextError
+from label_tools.files.strict_json import TextError
 
 _WIDE = (b"gb2312", b"gbk", b"gb18030", b"big5", b"shift_jis", b"euc-jp", b"euc-kr", b"cp949")
 LARGEST = 500_000_000  # bytes

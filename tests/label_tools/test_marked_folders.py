@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from label_tools.text import own_folders
+from label_tools.files import marked_folders
+from label_tools.files.marked_folders import MARKER, together
 from label_tools.text.errors import InputError
-from label_tools.text.own_folders import MARKER, together
 
 ROOT = Path(__file__).resolve().parents[2]
 # calls that delete, rename or replace, and the only files that may hold them
@@ -30,8 +30,8 @@ CHANGES = {
     "move",
 }
 MAY = {
-    "label_tools/text/own_folders.py",
-    "label_tools/text/atomic.py",
+    "label_tools/files/marked_folders.py",
+    "label_tools/files/atomic_write.py",
     "anchors/walkthrough/make.py",  # knows neither of the others; refuses what no walkthrough wrote
     "toolkit/labelling/rounds.py",  # the links and drafts of a round, by the names in the loop's own file
     "toolkit/labelling/loop_file.py",  # the lock that this very process made, known by its content
@@ -116,7 +116,7 @@ def test_a_marker_cannot_name_files_elsewhere(tmp_path):
     out = tmp_path / "out"
     for name in ("../secret", str(secret), "x/../../secret", "..\\secret", "C:secret"):
         out.mkdir(exist_ok=True)
-        content = {"thing": {"complete": True, "files": {name: [own_folders.sha256(secret)]}}}
+        content = {"thing": {"complete": True, "files": {name: [marked_folders.sha256(secret)]}}}
         (out / MARKER).write_text(json.dumps(content))
         with pytest.raises(InputError, match="outside"):
             write(out, {"a": "1"})
@@ -138,7 +138,7 @@ def test_a_failure_inside_changes_nothing(tmp_path):
         (made / "a").write_text("2")
         raise ZeroDivisionError
     assert tree(tmp_path) == {"a": "1"}
-    own_folders.check_whole(tmp_path, "thing", ["a"])
+    marked_folders.check_whole(tmp_path, "thing", ["a"])
 
 
 def test_a_kill_between_two_files_is_seen_and_put_right(tmp_path, monkeypatch):
@@ -163,7 +163,7 @@ def test_a_kill_between_two_files_is_seen_and_put_right(tmp_path, monkeypatch):
             ended = False
         monkeypatch.setattr(os, "replace", real)
         try:
-            own_folders.check_whole(folder, "thing", ["a", "b"])
+            marked_folders.check_whole(folder, "thing", ["a", "b"])
         except InputError:
             assert not ended
         else:
@@ -174,27 +174,27 @@ def test_a_kill_between_two_files_is_seen_and_put_right(tmp_path, monkeypatch):
 
 
 def test_claim_takes_only_empty_folders_and_its_own(tmp_path):
-    own_folders.claim(tmp_path / "new", "thing")
-    own_folders.claim(tmp_path / "new", "thing")
+    marked_folders.claim(tmp_path / "new", "thing")
+    marked_folders.claim(tmp_path / "new", "thing")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "labels").mkdir()
     with pytest.raises(InputError, match="of no thing"):
-        own_folders.claim(tmp_path / "mine", "thing")
+        marked_folders.claim(tmp_path / "mine", "thing")
     (tmp_path / "link").symlink_to(tmp_path / "new")
     with pytest.raises(InputError, match="link"):
-        own_folders.claim(tmp_path / "link", "thing")
+        marked_folders.claim(tmp_path / "link", "thing")
 
 
 def test_a_new_folder_appears_whole_or_not(tmp_path):
-    with pytest.raises(ZeroDivisionError), own_folders.new_folder(tmp_path / "a") as made:
+    with pytest.raises(ZeroDivisionError), marked_folders.new_folder(tmp_path / "a") as made:
         (made / "x").write_text("1")
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
-    with own_folders.new_folder(tmp_path / "a") as made:
+    with marked_folders.new_folder(tmp_path / "a") as made:
         (made / "x").write_text("1")
         assert not (tmp_path / "a").exists()
     assert tree(tmp_path / "a") == {"x": "1"}
-    with pytest.raises(InputError, match="exists"), own_folders.new_folder(tmp_path / "a"):
+    with pytest.raises(InputError, match="exists"), marked_folders.new_folder(tmp_path / "a"):
         pass
 
 
@@ -204,10 +204,10 @@ def test_removing_a_folder_keeps_what_is_not_ours(tmp_path):
         folder.mkdir()
         (folder / "weights").write_text("ours")
         (folder / "notes.txt").write_text(f"mine {number}")
-        own_folders.remove_folder(folder, ("weights",))
+        marked_folders.remove_folder(folder, ("weights",))
     assert tree(tmp_path) == {"best.old-kept/notes.txt": "mine 0", "best.old-kept-2/notes.txt": "mine 1"}
     (tmp_path / "link").symlink_to(tmp_path / "best.old-kept")
-    own_folders.remove_folder(tmp_path / "link", ("*",))
+    marked_folders.remove_folder(tmp_path / "link", ("*",))
     assert (tmp_path / "best.old-kept" / "notes.txt").exists() and (tmp_path / "link").is_symlink()
 
 
@@ -226,7 +226,7 @@ def test_unfinished_files_of_killed_commands_are_swept(tmp_path):
     (tmp_path / ".out.abcd1234.frcnn-part").mkdir()
     os.utime(tmp_path / ".out.abcd1234.frcnn-part", (old, old))
     (tmp_path / ".link.abcd1234.frcnn-part").symlink_to(tmp_path / "a.part")
-    own_folders.sweep(tmp_path)
+    marked_folders.sweep(tmp_path)
     left = {
         ".a.json.zzzz1234.frcnn-part",
         "a.part",
@@ -245,7 +245,7 @@ def changing_calls(path: Path) -> list[str]:
             continue
         name, owner = node.func.attr, ast.unparse(node.func.value)
         shell = owner in ("os", "shutil")
-        method = owner not in ("own_folders",) and name in ("rmtree", "unlink", "rmdir", "rename", "hardlink_to")
+        method = owner not in ("marked_folders",) and name in ("rmtree", "unlink", "rmdir", "rename", "hardlink_to")
         path_replace = name == "replace" and len(node.args) == 1 and not node.keywords
         if (shell and name in CHANGES | {"replace", "remove", "truncate"}) or method or path_replace:
             found.append(f"line {node.lineno}: {ast.unparse(node)[:80]}")
@@ -261,7 +261,7 @@ def test_one_place_deletes_renames_and_replaces():
 
 def test_one_file_is_replaced_only_as_it_was_written(tmp_path):
     def put(text: str, kind: str = "thing", **options) -> None:
-        with own_folders.one_file(tmp_path / "a" / "a.json", kind, **options) as made:
+        with marked_folders.one_file(tmp_path / "a" / "a.json", kind, **options) as made:
             made.write_text(text)
 
     path = tmp_path / "a" / "a.json"
@@ -277,16 +277,16 @@ def test_one_file_is_replaced_only_as_it_was_written(tmp_path):
     with pytest.raises(InputError, match="input"):
         put("5", inputs=[path])
     (tmp_path / "a" / "b.json").symlink_to(path)
-    with pytest.raises(InputError, match="link"), own_folders.one_file(tmp_path / "a" / "b.json", "thing") as made:
+    with pytest.raises(InputError, match="link"), marked_folders.one_file(tmp_path / "a" / "b.json", "thing") as made:
         made.write_text("5")
     (tmp_path / "named by the user").symlink_to(tmp_path / "a")
-    with own_folders.one_file(tmp_path / "named by the user" / "a.json", "thing") as made:
+    with marked_folders.one_file(tmp_path / "named by the user" / "a.json", "thing") as made:
         made.write_text("6")
     assert path.read_text() == "6"
 
 
 def test_a_folder_that_nothing_came_into_goes_again(tmp_path):
-    with pytest.raises(ZeroDivisionError), own_folders.one_file(tmp_path / "a" / "b" / "c.json", "thing"):
+    with pytest.raises(ZeroDivisionError), marked_folders.one_file(tmp_path / "a" / "b" / "c.json", "thing"):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
 
@@ -296,6 +296,6 @@ def test_a_file_among_those_that_moved_when_the_command_was_killed_is_not_read(t
     marker = json.loads((tmp_path / MARKER).read_text())
     marker["thing"]["complete"] = False
     (tmp_path / MARKER).write_text(json.dumps(marker))
-    own_folders.check_settled(tmp_path / "c.json")
+    marked_folders.check_settled(tmp_path / "c.json")
     with pytest.raises(InputError, match="was stopped"):
-        own_folders.check_settled(tmp_path / "a.json")
+        marked_folders.check_settled(tmp_path / "a.json")

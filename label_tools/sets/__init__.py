@@ -1,1 +1,0 @@
-"""A whole data set: split, merged, counted, drawn."""
