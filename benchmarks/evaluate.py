@@ -103,7 +103,7 @@ def with_masks(document: dict, detections: list[dict], seed: int = 0) -> tuple[d
 
 def ours(document: dict, detections: list) -> list[float]:
     """By boxes; of detections with masks by boxes and masks, and the numbers by masks."""
-    from toolkit.evaluation.compute import coco_metrics
+    from toolkit.evaluation.compute_metrics import coco_metrics
 
     found = coco_metrics(document, detections)
     return [found.get("segm", found)[key] for key in KEYS]
@@ -136,7 +136,7 @@ def from_files(document: dict, detections: list[dict], repeat: int) -> None:
 
     def of_ours(truth: Path, found: Path) -> float:
         from label_tools.document import coco_file
-        from toolkit.evaluation.detections import read_detections
+        from toolkit.evaluation.read_detections import read_detections
 
         return ours(coco_file.read_raw(truth), read_detections(found))[0]
 
@@ -212,8 +212,8 @@ def main() -> None:
 
     if args.segm:
         return
-    from toolkit.evaluation.compute import compute_metrics
-    from toolkit.metrics.arrays import read_tables
+    from toolkit.evaluation.compute_metrics import compute_metrics
+    from toolkit.metrics.coco_tables import read_tables
     from toolkit.metrics.intervals import intervals
     from toolkit.metrics.matching import match
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.intervals import DETECTORS, LARGE, draw
 from toolkit.metrics.at_threshold import counts
-from toolkit.metrics.guarantee import GRID, certify
+from toolkit.metrics.guaranteed_thresholds import GRID, certify
 
 TARGETS = {"easy": (0.9, 0.9), "medium": (0.7, 0.8), "hard": (0.4, 0.6)}  # recall, precision
 AT = np.array([0.3, 0.6])  # thresholds of the intervals

@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from toolkit.metrics.arrays import read_tables
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.intervals import draw_weights, intervals, resampled_ap
 from toolkit.metrics.matching import Matches, match
 

@@ -25,8 +25,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_tools.pictures import images
-from toolkit.prediction.predict import predict
-from toolkit.prediction.sources import find_images
+from toolkit.prediction.picture_sources import find_images
+from toolkit.prediction.predict_pictures import predict
 
 
 class Fixed:
@@ -43,9 +43,9 @@ class Fixed:
 
 
 def rate(run: Path, folder: Path, repeat: int, workers: int, draw: bool) -> None:
-    from toolkit.prediction.predictor import Predictor
+    from toolkit.prediction.torch_detector import TorchDetector
 
-    detector, files = Predictor(run), find_images([folder])
+    detector, files = TorchDetector(run), find_images([folder])
     loaded = [np.asarray(images.open_image(path)) for path, _ in files]
     batches = [loaded[i : i + 4] for i in range(0, len(loaded), 4)]
     detector.detect(batches[0])

@@ -30,7 +30,7 @@ import torch
 from label_tools.document import coco_file
 from toolkit import config
 from toolkit.data import coco_index
-from toolkit.evaluation.compute import coco_metrics
+from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.networks import registry
 from toolkit.training import fit
 

@@ -23,11 +23,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_tools.document import coco_file
-from toolkit.evaluation.compute import compute_metrics
-from toolkit.evaluation.detections import detections_of
+from toolkit.evaluation.compute_metrics import compute_metrics
 from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.evaluation.read_detections import detections_of
 from toolkit.experiments.crossval import crossval
-from toolkit.labelling.suspects import accused
+from toolkit.labelling.suspect_folder import accused
 from toolkit.metrics.overlap import iou_of
 
 KINDS = ("missing", "added", "moved", "wrong class")

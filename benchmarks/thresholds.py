@@ -21,10 +21,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_tools.document import coco_file
-from toolkit.metrics import curves
-from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.curves import Curve
+from toolkit.metrics import score_curves
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.matching import Matches, match
+from toolkit.metrics.score_curves import Curve
 
 
 def highest(curve: Curve) -> float | None:
@@ -60,7 +60,7 @@ RULES: dict[str, Callable[[Curve], float | None]] = {
 
 def parts_of(matches: Matches, chosen: np.ndarray) -> tuple[list[Curve], list[Curve]]:
     """Curves of each class on the chosen images [I] bool, and on the others."""
-    tables, t = matches.tables, curves.iou_index(matches, 0.5)
+    tables, t = matches.tables, score_curves.iou_index(matches, 0.5)
     counted = ~matches.gt_ignored[0]
     result: tuple[list[Curve], list[Curve]] = ([], [])
     for k, name in enumerate(tables.class_names):
@@ -71,7 +71,9 @@ def parts_of(matches: Matches, chosen: np.ndarray) -> tuple[list[Curve], list[Cu
         objects = tables.gt_image[counted & (tables.gt_class == k)]
         for made, images in zip(result, (chosen, ~chosen), strict=True):
             here = images[image]
-            made.append(curves.curve_of(name, int(images[objects].sum()), score[here], right[here], ignored[here]))
+            made.append(
+                score_curves.curve_of(name, int(images[objects].sum()), score[here], right[here], ignored[here])
+            )
     return result
 
 

@@ -224,7 +224,7 @@ WHERE_A_LINE_LIVES = {
         {
             "label_tools/",
             "toolkit/data/coco_index.py",
-            "toolkit/metrics/arrays.py",
+            "toolkit/metrics/coco_tables.py",
             "toolkit/evaluation/evaluation_folder.py",
             "toolkit/single_object/data/",
             "toolkit/single_object/compare.py",

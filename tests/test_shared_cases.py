@@ -192,7 +192,7 @@ def test_24_names_of_yaml_as_written(case, name, names):
 
 def test_27_heic(case, caplog, capsys):
     from label_tools.pictures.unread_files import HAS_HEIC
-    from toolkit.prediction.sources import find_images
+    from toolkit.prediction.picture_sources import find_images
 
     case("27_heic")
     if HAS_HEIC:

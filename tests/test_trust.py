@@ -164,7 +164,7 @@ def settled(folder: Path) -> tuple[dict, list]:
 def test_a_killed_loop(tmp_path, data):
     """`loop next` and `loop close` killed at any moment: no label is lost or half, and the same command again ends as
     if it had not been killed. Three pictures are labelled; two are drafted in a round, one of them ticked."""
-    importlib.import_module("toolkit.labelling.choose")  # torch once, not in every child
+    importlib.import_module("toolkit.labelling.choose_pictures")  # torch once, not in every child
     folder, rng, killed = tmp_path / "loop", random.Random(0), 0
     shutil.copytree(data / "images", folder)
     names = sorted(p.name for p in folder.glob("*.json"))

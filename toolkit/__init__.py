@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
     from label_tools.operations.split import split_file as split
     from label_tools.readers.convert import convert
-    from toolkit.evaluation.compute import coco_metrics
-    from toolkit.prediction.detected import Detections
+    from toolkit.evaluation.compute_metrics import coco_metrics
+    from toolkit.prediction.detections import Detections
     from toolkit.run import Run, train
 
 __version__ = "0.1.0"
 __all__ = ["Detections", "Run", "coco_metrics", "convert", "split", "train"]
 
 _HOMES = {
-    "Detections": "toolkit.prediction.detected",
+    "Detections": "toolkit.prediction.detections",
     "Run": "toolkit.run",
-    "coco_metrics": "toolkit.evaluation.compute",
+    "coco_metrics": "toolkit.evaluation.compute_metrics",
     "convert": "label_tools.readers.convert",
     "split": "label_tools.operations.split:split_file",
     "train": "toolkit.run",

@@ -19,12 +19,12 @@ from toolkit.data import transforms
 from toolkit.data.coco_index import Index
 from toolkit.data.dataset import DetectionDataset, Unreadable
 from toolkit.data.epoch_batches import EpochBatches
-from toolkit.evaluation.compute import coco_metrics
-from toolkit.evaluation.evaluate import evaluate_split
-from toolkit.metrics.small_set import few
+from toolkit.evaluation.compute_metrics import coco_metrics
+from toolkit.evaluation.evaluate_run import evaluate_split
+from toolkit.metrics.small_set_warning import few
 from toolkit.networks import first_weights
 from toolkit.prediction import drawing
-from toolkit.prediction.predictor import Predictor
+from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.report import write_report
 from toolkit.stopping import Stopped, stop_at_once
 from toolkit.training import distributed, run_folder, trackers
@@ -304,7 +304,7 @@ def _fit(
 
 def _evaluate(folder: Path, config: Config, labels: Labels) -> None:
     """Evaluate the best checkpoint on val, which chooses its score thresholds, and on test where there is one."""
-    predictor = Predictor(folder, config.run.device)
+    predictor = TorchDetector(folder, config.run.device)
     seen = labels["train"].index.classes_with_objects()
     for name in ("val", "test"):
         if name in labels:

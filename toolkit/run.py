@@ -16,12 +16,12 @@ from label_tools.text.messages import unknown
 from toolkit import checkpoint, fine_tune
 from toolkit import config as recipes
 from toolkit.evaluation.compare_runs import compare_with
-from toolkit.evaluation.compute import Settings
-from toolkit.evaluation.evaluate import evaluate_run, name_of_split
-from toolkit.prediction.detected import Detections, open_source
+from toolkit.evaluation.compute_metrics import Settings
+from toolkit.evaluation.evaluate_run import evaluate_run, name_of_split
+from toolkit.prediction.detections import Detections, open_source
 from toolkit.prediction.detector import over, thresholds_of
-from toolkit.prediction.predictor import Predictor
-from toolkit.prediction.sources import find_images
+from toolkit.prediction.picture_sources import find_images
+from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.report import read_metrics, write_report
 from toolkit.report.notebook import run_html
 from toolkit.training import run_folder
@@ -75,7 +75,7 @@ class Run:
     def __init__(self, folder: Place) -> None:
         self.folder = Path(folder)
         run_folder.check(self.folder)
-        self._loaded: tuple[Any, Predictor] | None = None
+        self._loaded: tuple[Any, TorchDetector] | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -107,7 +107,7 @@ class Run:
         """Evaluate the best checkpoint on a split and write its numbers into the run. -> {"AP", "AP50", ...}.
 
         split: val, test or train; default test where there is one, else val. data: another COCO file. settings: fields
-        of `toolkit.evaluation.compute.Settings`: iou, resamples, seed, precision, confident.
+        of `toolkit.evaluation.compute_metrics.Settings`: iou, resamples, seed, precision, confident.
         """
         shown: list[Any] = []
 
@@ -200,11 +200,11 @@ class Run:
             found.append(Detections.of(results, predictor.categories, source))
         return found if many else found[0]
 
-    def _predictor(self, device: str) -> Predictor:
+    def _predictor(self, device: str) -> TorchDetector:
         """The best checkpoint on a device, loaded again when it has changed."""
         key = (checkpoint.read_meta(checkpoint.find(self.folder)).get("seal"), device)
         if self._loaded is None or self._loaded[0] != key:
-            self._loaded = (key, Predictor(self.folder, device))
+            self._loaded = (key, TorchDetector(self.folder, device))
         return self._loaded[1]
 
     def _repr_html_(self) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of
 from toolkit.labelling.drafts import fewest_corrections
-from toolkit.metrics.arrays import read_tables
+from toolkit.metrics.coco_tables import read_tables
 
 FIRST = (1, 0, 0, 40, 40)
 SECOND = (1, 100, 0, 40, 40)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from toolkit.__main__ import main
-from toolkit.labelling import loop_file, rounds, training
+from toolkit.labelling import loop_file, rounds
 from toolkit.labelling.rounds import Pick
 
 NOTHING = {"version": "5.5.0", "flags": {}, "shapes": [], "imageData": None, "imageHeight": 40, "imageWidth": 60}
@@ -209,7 +209,7 @@ def test_a_label_file_that_cannot_be_used_is_named_in_training(pictures, capsys,
         def metrics(self, _):
             return {"AP": 0.5, "AP50": 0.9}
 
-    monkeypatch.setattr(training, "train", lambda *_, **__: Trained())
+    monkeypatch.setattr(train_loop, "train", lambda *_, **__: Trained())
     assert main(["loop", "train", str(pictures)]) == 0
     out = capsys.readouterr().out
     assert f"note: error B20 {pictures / 'a.json'}, line 1" in out and "9 labelled, AP 0.500" in out

@@ -10,7 +10,7 @@ import pytest
 from label_tools.document import coco_file
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from toolkit.__main__ import main
-from toolkit.evaluation.compute import Settings, compute_metrics
+from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.evaluation.evaluation_folder import write_evaluation
 
 

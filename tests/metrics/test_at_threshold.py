@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, scene
-from toolkit.evaluation.compute import Settings, compute_metrics, read
-from toolkit.metrics.arrays import read_tables
+from toolkit.evaluation.compute_metrics import Settings, compute_metrics, read
 from toolkit.metrics.at_threshold import ALL, _mean, _wilson, counts, overall, share, student
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.histograms import histograms
 from toolkit.metrics.matching import match
 

@@ -10,7 +10,7 @@ import pytest
 from label_tools.text.errors import InputError
 from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, detection, document_of, perfect, pycocotools_numbers, random_set
-from toolkit.evaluation.compute import coco_metrics
+from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.metrics import overlap
 from toolkit.metrics.coco import KEYS
 from toolkit.metrics.overlap import iou_of

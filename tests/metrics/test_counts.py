@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from label_tools.text.errors import InputError
-from toolkit.evaluation.compute import Settings, compute_metrics
-from toolkit.metrics.arrays import Tables, read_tables
-from toolkit.metrics.counts import agreement, count_thresholds, counts
+from toolkit.evaluation.compute_metrics import Settings, compute_metrics
+from toolkit.metrics.coco_tables import Tables, read_tables
+from toolkit.metrics.count_agreement import agreement, count_thresholds, counts
 
 
 def tables_of(labelled: list[int], scores: list[list[float]], crowds: int = 0) -> Tables:

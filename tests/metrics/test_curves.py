@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, random_set, scene
-from toolkit.evaluation.compute import compute_metrics, thresholds
-from toolkit.metrics.arrays import read_tables
+from toolkit.evaluation.compute_metrics import compute_metrics, thresholds
 from toolkit.metrics.calibration import calibration
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.confusion import confusion
-from toolkit.metrics.curves import curves, sampled, score_thresholds
 from toolkit.metrics.matching import match
+from toolkit.metrics.score_curves import curves, sampled, score_thresholds
 
 
 def matched(document, detections):
@@ -81,7 +81,7 @@ def test_a_wanted_precision_gives_the_lowest_threshold_that_keeps_it():
 
 
 def test_a_precision_that_no_threshold_reaches_is_said():
-    from toolkit.evaluation.compute import Settings
+    from toolkit.evaluation.compute_metrics import Settings
 
     document, detections = four()
     detections = [*detections, detection(1, 1, 150, 100, 10, 10, 0.95)]  # a wrong one first
@@ -197,7 +197,7 @@ def test_perfect_detections_are_a_diagonal():
 
 
 def test_another_iou_is_stated_and_used():
-    from toolkit.evaluation.compute import Settings
+    from toolkit.evaluation.compute_metrics import Settings
 
     document = document_of([[(1, 0, 0, 10, 10)]])
     detections = [detection(1, 1, 0, 0, 10, 7.0, 0.9)]  # IoU 0.7
@@ -208,7 +208,7 @@ def test_another_iou_is_stated_and_used():
 @pytest.mark.parametrize("bad", [{"iou": 0.4}, {"iou": 0.52}, {"resamples": -1}, {"precision": 0.0}, {"precision": 2}])
 def test_settings_that_cannot_be_are_refused(bad):
     from label_tools.text.errors import InputError
-    from toolkit.evaluation.compute import Settings
+    from toolkit.evaluation.compute_metrics import Settings
 
     with pytest.raises(InputError, match=f"{next(iter(bad))}: found"):
         compute_metrics(*scene(1), Settings(**bad))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, random_set
-from toolkit.metrics.arrays import read_tables
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.error_kinds import KINDS, classify, error_kinds
 from toolkit.metrics.matching import match
 

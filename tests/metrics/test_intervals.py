@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import document_of, perfect, random_set, ranked_scene, scene
-from toolkit.evaluation.compute import coco_metrics
-from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.comparison import _difference, _spread_of_seeds, compare, holm
+from toolkit.evaluation.compute_metrics import coco_metrics
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.intervals import (
     _interval,
     draw_weights,
@@ -21,6 +20,7 @@ from toolkit.metrics.intervals import (
     resampled_ap,
 )
 from toolkit.metrics.matching import match
+from toolkit.metrics.paired_bootstrap import _difference, _spread_of_seeds, compare, holm
 
 
 def repeated(document: dict, detections: list, weights: list[int]) -> tuple[dict, list]:

@@ -11,7 +11,7 @@ from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, document_of, pycocotools_numbers, random_set, with_outlines
-from toolkit.evaluation.compute import Settings, coco_metrics, compute_metrics
+from toolkit.evaluation.compute_metrics import Settings, coco_metrics, compute_metrics
 from toolkit.metrics.coco import KEYS
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 from label_tools.pictures.images import camera_and_hour
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import document_of, perfect
-from toolkit.evaluation.compute import Settings, compute_metrics
+from toolkit.evaluation.compute_metrics import Settings, compute_metrics
+from toolkit.evaluation.evaluate_by_group import slice_by
 from toolkit.evaluation.evaluation_folder import write_evaluation
-from toolkit.evaluation.slices import slice_by
-from toolkit.metrics.arrays import read_tables
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.matching import match
 from toolkit.metrics.slices import slices
 from toolkit.report.terminal_text import terminal

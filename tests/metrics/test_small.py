@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.metrics.small_set import few
+from toolkit.metrics.small_set_warning import few
 
 
 def metrics_of(images: int, objects: dict[str, int], split: str = "test", **more) -> dict:
@@ -62,7 +62,7 @@ def test_training_ends_with_it_for_each_split(monkeypatch, caplog, tmp_path):
         classes_with_objects = set
 
     monkeypatch.setattr(fine_tune, "evaluate_split", evaluate_split)
-    monkeypatch.setattr(fine_tune, "Predictor", lambda *_: None)
+    monkeypatch.setattr(fine_tune, "TorchDetector", lambda *_: None)
     labels = {name: Split(name, tmp_path, Index(), {}) for name in ("train", "val", "test")}
     fine_tune._evaluate(tmp_path, fine_tune.Config(), labels)
     (warning,) = caplog.messages

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, scene
-from toolkit.metrics.arrays import read_tables
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.masks import by_masks, with_runs
 from toolkit.metrics.suspects import suspects
 

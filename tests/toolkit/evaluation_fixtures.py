@@ -177,7 +177,7 @@ def scene(seed: int, images: int = 12, size: tuple[int, int] = (240, 180)) -> tu
 
 def ranked_scene(seed: int, images: int) -> tuple[dict, list[dict]]:
     """`scene` with scores that mean something, as a trained detector gives them: right ones mostly high."""
-    from toolkit.metrics.arrays import read_tables
+    from toolkit.metrics.coco_tables import read_tables
     from toolkit.metrics.matching import match
 
     document, detections = scene(seed, images)
@@ -264,8 +264,8 @@ def write_training_log(run: Path, epochs: int = 8, steps: int = 12) -> None:
 
 def made_run(folder: Path, images: int = 12, seed: int = 0) -> Path:
     """A run folder as training and evaluation leave it, with drawn pictures; no checkpoint. -> the run."""
-    from toolkit.evaluation.compute import Settings, compute_metrics
-    from toolkit.evaluation.evaluate import anchor_coverage
+    from toolkit.evaluation.compute_metrics import Settings, compute_metrics
+    from toolkit.evaluation.evaluate_run import anchor_coverage
     from toolkit.evaluation.evaluation_folder import write_evaluation
     from toolkit.networks.resize_and_anchors import Level, View
 

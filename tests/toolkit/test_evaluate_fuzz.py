@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, random_set
-from toolkit.evaluation.compute import Settings, coco_metrics, compute_metrics
-from toolkit.metrics.arrays import read_tables
+from toolkit.evaluation.compute_metrics import Settings, coco_metrics, compute_metrics
 from toolkit.metrics.coco import KEYS
+from toolkit.metrics.coco_tables import read_tables
 
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 MANY = settings(QUIET, max_examples=2000)

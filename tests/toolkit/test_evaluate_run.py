@@ -14,8 +14,8 @@ from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from toolkit.__main__ import main
 from toolkit.data.loader import MachineError
-from toolkit.evaluation.compute import Settings, coco_metrics, compute_metrics
-from toolkit.evaluation.evaluate import evaluate_run
+from toolkit.evaluation.compute_metrics import Settings, coco_metrics, compute_metrics
+from toolkit.evaluation.evaluate_run import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.experiments import crossval as crossval_module
 from toolkit.experiments.crossval import crossval
@@ -174,14 +174,14 @@ def test_e17_other_classes_are_refused(run, tmp_path, capsys):
 
 def test_e21_evaluation_draws_no_dice(run):
     """No augmentation, no sampling, no training mode: the same detections every time."""
-    from toolkit.prediction.predictor import Predictor
-    from toolkit.prediction.stream import detect_document
+    from toolkit.prediction.detect_pictures import detect_document
+    from toolkit.prediction.torch_detector import TorchDetector
 
     document = coco_file.read(run / "val.json")
     root = coco_file.image_root(document, run / "val.json")
-    first = detect_document(Predictor(run, "cpu"), document, root)
+    first = detect_document(TorchDetector(run, "cpu"), document, root)
     assert first
-    assert detect_document(Predictor(run, "cpu"), document, root) == first
+    assert detect_document(TorchDetector(run, "cpu"), document, root) == first
 
 
 def test_a_class_that_training_never_saw_is_said(run):

@@ -10,10 +10,10 @@ import pytest
 
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, pycocotools_numbers, random_set, scene
-from toolkit.evaluation.compute import coco_metrics, compute_metrics
-from toolkit.evaluation.evaluate import evaluate_files
-from toolkit.metrics.arrays import read_tables
+from toolkit.evaluation.compute_metrics import coco_metrics, compute_metrics
+from toolkit.evaluation.evaluate_run import evaluate_files
 from toolkit.metrics.coco import KEYS, summary
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.matching import match
 
 TWO = [[(1, 10, 10, 40, 40), (1, 100, 60, 50, 50)]]

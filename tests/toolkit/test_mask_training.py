@@ -20,7 +20,7 @@ from toolkit.config import STANDARD, Model
 from toolkit.data import outlines, pasting, transforms
 from toolkit.data.coco_index import coco_results, index_of, with_outlines
 from toolkit.data.dataset import DetectionDataset
-from toolkit.evaluation.compute import coco_metrics
+from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.networks import builder, first_weights, kept_maps, mask_branch, read_weights, registry
 from toolkit.training import engine, out_of_memory
 

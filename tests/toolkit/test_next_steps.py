@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of
-from toolkit.evaluation.compute import Settings, compute_metrics
+from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.report.next_steps import MOST, Facts, next_steps
 from toolkit.report.read_logs import Training
 
@@ -160,7 +160,7 @@ def test_boxes_too_far_off_under_poor_anchors_point_at_what_to_try():
 
 def test_objects_too_small_for_the_network():
     """Every second object is drawn a quarter as large, and 40 % of those are not found."""
-    from toolkit.evaluation.evaluate import seen_size
+    from toolkit.evaluation.evaluate_run import seen_size
     from toolkit.networks.resize_and_anchors import View
 
     document, found, rng = good()
@@ -263,7 +263,7 @@ def test_copies_of_training_pictures_are_found_by_their_bytes(tmp_path):
 
     from PIL import Image
 
-    from toolkit.evaluation.evaluate import copies_in_train
+    from toolkit.evaluation.evaluate_run import copies_in_train
 
     for folder in ("run", "new"):
         (tmp_path / folder).mkdir()
@@ -280,7 +280,7 @@ def test_copies_of_training_pictures_are_found_by_their_bytes(tmp_path):
 
 
 def test_small_objects_are_counted_as_the_network_sees_them():
-    from toolkit.evaluation.evaluate import seen_size
+    from toolkit.evaluation.evaluate_run import seen_size
     from toolkit.networks.resize_and_anchors import View
 
     # the network halves the image, 200 x 160 to 100 x 80: an object of 30 px is 15 there, one of 34 px is 17

@@ -17,7 +17,7 @@ from tests.toolkit.test_evaluate_run import save_network
 from toolkit import __main__ as command_line
 from toolkit import checkpoint, config
 from toolkit.networks import builder, read_weights
-from toolkit.prediction.sources import find_images
+from toolkit.prediction.picture_sources import find_images
 
 
 @pytest.mark.parametrize(

@@ -18,17 +18,17 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
 from toolkit.__main__ import main
 from toolkit.data.tiles import Tiles
-from toolkit.deployment import agreement, bench, bench_child, bench_page, export
-from toolkit.deployment.bench_child import Setting
+from toolkit.deployment import agreement, bench, bench_page, bench_process, export
+from toolkit.deployment.bench_process import Setting
+from toolkit.deployment.http_service import Service
 from toolkit.deployment.load_network import DRAWS, Loaded
-from toolkit.deployment.service import Service
-from toolkit.evaluation.compute import coco_metrics
+from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.networks import traceable
+from toolkit.prediction.detect_pictures import detect_document, detect_pictures
 from toolkit.prediction.onnx_detector import OnnxDetector
 from toolkit.prediction.open_detector import open_detector
-from toolkit.prediction.predictor import Predictor
-from toolkit.prediction.sources import Picture
-from toolkit.prediction.stream import detect_document, detect_pictures
+from toolkit.prediction.picture_sources import Picture
+from toolkit.prediction.torch_detector import TorchDetector
 
 ROOT = Path(__file__).resolve().parents[2]
 THRESHOLDS = {"square": 0.33, "disc": 0.4}
@@ -45,7 +45,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def test_exported_finds_the_same_at_sizes_that_were_never_traced(place):
-    original, exported = Predictor(place / "run"), OnnxDetector(place / "model.onnx")
+    original, exported = TorchDetector(place / "run"), OnnxDetector(place / "model.onnx")
     random = np.random.default_rng(1)
     for height, width in ((17, 230), (64, 64), (199, 40), (428, 640), (301, 33)):
         image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -147,7 +147,7 @@ def test_metadata_says_what_the_file_is(place):
     meta = OnnxDetector(place / "model.onnx").meta
     assert [c["name"] for c in json.loads(meta["classes"])] == list(NAMES)
     assert json.loads(meta["score_thresholds"]) == THRESHOLDS
-    assert meta["checkpoint_sha256"] == Predictor(place / "run").identity
+    assert meta["checkpoint_sha256"] == TorchDetector(place / "run").identity
     assert meta["opset"] == "17" and {"torch", "onnxruntime"} <= set(json.loads(meta["versions"]))
     compared = json.loads(meta["agreement"])
     assert compared["pictures_that_differ"] == 0 and compared["sizes"] >= 20
@@ -202,7 +202,7 @@ def test_predict_runs_without_torch(place, tmp_path):
     done = without_torch("predict", place / "model.onnx", *pictures, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out" / "detections.json").read_bytes())
-    detector = Predictor(place / "run")
+    detector = TorchDetector(place / "run")
     assert len(found["images"]) == len(pictures)
     assert found["score_thresholds"] == THRESHOLDS and detector.score_thresholds == THRESHOLDS
 
@@ -213,7 +213,7 @@ def test_evaluate_runs_without_torch_and_gives_the_numbers_of_the_run(place, tmp
     assert done.returncode == 0, done.stderr
     ours = json.loads(done.stdout)
     document = json.loads(data.read_bytes())
-    theirs = coco_metrics(document, detect_document(Predictor(place / "run"), document, data.parent))
+    theirs = coco_metrics(document, detect_document(TorchDetector(place / "run"), document, data.parent))
     assert ours["AP"] == pytest.approx(theirs["AP"], abs=1e-9) and ours["num_detections"] == theirs["num_detections"]
     assert {name: one["threshold"] for name, one in ours["thresholds"].items()} == THRESHOLDS
     assert (tmp_path / "out" / "report.html").is_file()
@@ -262,7 +262,7 @@ def test_a_recorded_max_value_opens_the_pictures_of_the_exported_detector_too(pl
     (data / "val.json").write_text(json.dumps(document))
     run = untrained_run(tmp_path / "run", THRESHOLDS, opening={"max_value": 4095})
     export.export_onnx(run, tmp_path / "model.onnx", data=data / "val.json")
-    original, exported = Predictor(run), open_detector(tmp_path / "model.onnx")
+    original, exported = TorchDetector(run), open_detector(tmp_path / "model.onnx")
     assert exported.opening == original.opening == {"max_value": 4095}
     assert OnnxDetector(place / "model.onnx").opening == {}
 
@@ -274,7 +274,7 @@ def test_a_recorded_max_value_opens_the_pictures_of_the_exported_detector_too(pl
     served, _ = Service(exported, None, 0.0, 10**6).detect(picture.read_bytes())
     assert served == ours
     setting = Setting("onnx", None, None, tmp_path / "model.onnx")
-    measured = bench_child.measured(setting, [(1, picture)], coco_file.opening(document), [1, 2], "cpu", 1)
+    measured = bench_process.measured(setting, [(1, picture)], coco_file.opening(document), [1, 2], "cpu", 1)
     assert [one["bbox"] for one in measured["detections"]] == [one["bbox"] for one in ours]
 
     exported.opening = {}  # almost black
@@ -287,7 +287,7 @@ def test_tiles_of_the_training_go_with_the_file(place, tmp_path):
     export.export_onnx(run, tmp_path / "model.onnx", data=place / "data" / "val.json")
     exported, image = open_detector(tmp_path / "model.onnx"), np.random.default_rng(5).integers(0, 256, (60, 100, 3))
     assert (exported.tiles, exported.reads_windows) == (Tiles(60, 20), True) and exported.whole().tiles is None
-    (theirs,), (ours,) = (one.detect([image.astype(np.uint8)]) for one in (Predictor(run), exported))
+    (theirs,), (ours,) = (one.detect([image.astype(np.uint8)]) for one in (TorchDetector(run), exported))
     assert [one["bbox"] for one in ours] == [pytest.approx(one["bbox"], abs=0.01) for one in theirs]
     assert ours != exported.whole().detect([image.astype(np.uint8)])[0]
 

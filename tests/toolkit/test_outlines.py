@@ -14,8 +14,8 @@ from label_tools.document import coco_file
 from label_tools.shapes import rle
 from tests.label_tools.test_label import DRIVER, real_labelme
 from toolkit.__main__ import main
-from toolkit.prediction.outlines import Outlines
-from toolkit.prediction.predict import predict
+from toolkit.prediction.mask_outlines import Outlines
+from toolkit.prediction.predict_pictures import predict
 
 HEIGHT, WIDTH = 90, 120
 

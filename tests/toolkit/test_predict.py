@@ -13,9 +13,9 @@ from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit.__main__ import main
+from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.detector import thresholds_of
-from toolkit.prediction.predictor import Predictor
-from toolkit.prediction.stream import detect_document
+from toolkit.prediction.torch_detector import TorchDetector
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_json_on_stdout_and_nothing_else(run, pictures, tmp_path, capsys):
 
 
 def test_thresholds_come_from_the_checkpoint_unless_given(run, pictures, tmp_path):
-    predictor = Predictor(run)
+    predictor = TorchDetector(run)
     assert thresholds_of(predictor) == {1: 0.2, 2: 0.5}
     assert thresholds_of(predictor, 0.9) == {1: 0.9, 2: 0.9}
     everything, nothing, written = (
@@ -127,16 +127,16 @@ def test_wrong_use(run, pictures, tmp_path, case, capsys):
 def test_detect_maps_category_ids_by_name(run, toy_set):
     path = toy_set(num_images=3)
     document = coco_file.read(path)
-    straight = detect_document(Predictor(run), document, coco_file.image_root(document, path))
+    straight = detect_document(TorchDetector(run), document, coco_file.image_root(document, path))
     document["categories"] = [{"id": 40, "name": "disc"}, {"id": 50, "name": "square"}]
     for a in document["annotations"]:
         a["category_id"] = {1: 50, 2: 40}[a["category_id"]]
-    turned = detect_document(Predictor(run), document, coco_file.image_root(document, path))
+    turned = detect_document(TorchDetector(run), document, coco_file.image_root(document, path))
     assert [{1: 50, 2: 40}[d["category_id"]] for d in straight] == [d["category_id"] for d in turned]
     assert [d["bbox"] for d in straight] == [d["bbox"] for d in turned] and straight
     document["categories"][0]["name"] = "ring"
     with pytest.raises(InputError, match="square, disc"):
-        detect_document(Predictor(run), document, coco_file.image_root(document, path))
+        detect_document(TorchDetector(run), document, coco_file.image_root(document, path))
 
 
 def test_what_is_found_depends_on_the_image_alone_not_on_its_batch(run, tmp_path):
@@ -151,7 +151,7 @@ def test_what_is_found_depends_on_the_image_alone_not_on_its_batch(run, tmp_path
         "annotations": [],
         "categories": [{"id": 1, "name": "square"}, {"id": 2, "name": "disc"}],
     }
-    predictor = Predictor(run)
+    predictor = TorchDetector(run)
     alone, together = (detect_document(predictor, document, tmp_path, batch_size=n, workers=n // 2) for n in (1, 4))
     assert len(alone) == len(together) > 20
     for one, other in zip(alone, together, strict=True):
@@ -165,7 +165,7 @@ def test_boxes_come_back_in_the_pictures_own_pixels(run, tmp_path):
     small = Image.effect_noise((32, 32), 80).convert("RGB").resize((96, 96), Image.Resampling.NEAREST)
     small.save(tmp_path / "s.png")
     small.resize((288, 288), Image.Resampling.NEAREST).save(tmp_path / "l.png")
-    a, b = (Predictor(run).detect([np.asarray(Image.open(tmp_path / name))])[0] for name in ("s.png", "l.png"))
+    a, b = (TorchDetector(run).detect([np.asarray(Image.open(tmp_path / name))])[0] for name in ("s.png", "l.png"))
     assert a and b
     assert max(d["bbox"][0] + d["bbox"][2] for d in a) <= 96.01
     assert 96 < max(d["bbox"][0] + d["bbox"][2] for d in b) <= 288.01
@@ -174,7 +174,7 @@ def test_boxes_come_back_in_the_pictures_own_pixels(run, tmp_path):
 def test_what_is_not_read_in_a_folder_is_said(tmp_path, caplog):
     """A telephone's folder: HEIC and a film beside one JPEG, and HEIC alone."""
     from label_tools.pictures.unread_files import HAS_HEIC
-    from toolkit.prediction.sources import find_images
+    from toolkit.prediction.picture_sources import find_images
 
     (tmp_path / "only").mkdir()
     for name in ("IMG_1.HEIC", "clip.mp4", "only/IMG_3.avif"):

@@ -18,11 +18,11 @@ from PIL import Image
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import ROOT, untrained_run
 from toolkit.__main__ import main
+from toolkit.prediction.detect_pictures import detect_pictures
 from toolkit.prediction.detector import Found
-from toolkit.prediction.output import Journal
-from toolkit.prediction.predict import predict
-from toolkit.prediction.sources import Picture, find_images
-from toolkit.prediction.stream import detect_pictures
+from toolkit.prediction.picture_sources import Picture, find_images
+from toolkit.prediction.predict_pictures import predict
+from toolkit.prediction.prediction_files import Journal
 from toolkit.processes import Processes
 
 

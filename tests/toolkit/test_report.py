@@ -23,8 +23,8 @@ from tests.toolkit.evaluation_fixtures import (
     with_outlines,
     write_training_log,
 )
-from toolkit.evaluation.compute import Settings, compute_metrics
-from toolkit.evaluation.evaluate import evaluate_files
+from toolkit.evaluation.compute_metrics import Settings, compute_metrics
+from toolkit.evaluation.evaluate_run import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.report import figures, read_metrics, write_report
 from toolkit.report.read_logs import Training
@@ -256,7 +256,7 @@ def test_the_folder_alone_is_enough_and_gives_the_same_page(run, tmp_path):
 
 
 def test_crowded_pictures_take_room_from_the_others(tmp_path, monkeypatch):
-    from toolkit.report import gallery
+    from toolkit.report import write_gallery
 
     def shown(name):
         run = made_run(tmp_path / name, images=8)
@@ -266,8 +266,8 @@ def test_crowded_pictures_take_room_from_the_others(tmp_path, monkeypatch):
 
     everything, text = shown("all")
     assert len(everything) == 8 and "pictures with the most errors" not in text
-    room = sum(gallery.BOX_BYTES * len(item["boxes"]) for item in everything[:5])
-    monkeypatch.setattr(gallery, "BOX_BUDGET", room + 1)  # the boxes of five pictures, and no more
+    room = sum(write_gallery.BOX_BYTES * len(item["boxes"]) for item in everything[:5])
+    monkeypatch.setattr(write_gallery, "BOX_BUDGET", room + 1)  # the boxes of five pictures, and no more
     some, text = shown("some")
     assert [item["file_name"] for item in some] == [item["file_name"] for item in everything[:5]]
     assert "The 5 pictures with the most errors, of 8." in text

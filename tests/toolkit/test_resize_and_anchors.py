@@ -14,8 +14,8 @@ from anchors.grid import grid_anchors
 from tests.toolkit.evaluation_fixtures import document_of
 from toolkit.__main__ import main
 from toolkit.data.coco_index import read_index
-from toolkit.evaluation.evaluate import anchor_coverage
-from toolkit.metrics.arrays import read_tables
+from toolkit.evaluation.evaluate_run import anchor_coverage
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.networks import registry
 from toolkit.networks.resize_and_anchors import Level, View, coverage, strides, view_of
 

@@ -15,7 +15,7 @@ import torch
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit import runtime
-from toolkit.prediction.predictor import Predictor
+from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.stopping import SIGNALS, Stopped, StopSignal, be_deaf, deaf_children, stop_at_once
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def test_processes_that_predict_share_the_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     asked = []
     monkeypatch.setattr(runtime, "choose_device", lambda *given: asked.append(given) or CPU)
-    Predictor(untrained_run(tmp_path, {}))
+    TorchDetector(untrained_run(tmp_path, {}))
     assert asked == [("auto", 1)]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.toolkit.evaluation_fixtures import scene, write_training_log
 from tests.toolkit.test_report import Page
 from toolkit.__main__ import main
-from toolkit.evaluation.compute import Settings, compute_metrics
+from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.evaluation.evaluation_folder import write_evaluation
 
 SHORTER = "model:\n  model: fasterrcnn_tiny_fpn\nschedule:\n  epochs: 4\n"

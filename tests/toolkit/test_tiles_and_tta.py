@@ -14,9 +14,9 @@ from tests.toolkit.test_evaluate_run import CLASSES, save_network
 from toolkit.__main__ import main
 from toolkit.data.tiles import Tiles
 from toolkit.evaluation.tiles_and_tta_gain import seams
-from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.comparison import compare
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.matching import match
+from toolkit.metrics.paired_bootstrap import compare
 from toolkit.prediction.tiles_and_tta import tiles_of
 
 
@@ -101,7 +101,7 @@ def test_compare_by_size_has_coco_s_numbers():
     document, detections = scene(3, images=8)
     one, other = (match(read_tables(document, part)) for part in (detections, detections[::2]))
     found = compare(one, other, 50, 0, by_size=True)
-    from toolkit.evaluation.compute import coco_metrics
+    from toolkit.evaluation.compute_metrics import coco_metrics
 
     for key in ("AP", "AP50", "APs", "APm", "APl"):
         if found[key] is not None:

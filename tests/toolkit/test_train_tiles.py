@@ -17,9 +17,9 @@ from toolkit.data import train_tiles as cutter
 from toolkit.data.coco_index import index_of
 from toolkit.data.dataset import DetectionDataset
 from toolkit.data.tiles import Tiles
-from toolkit.prediction.predictor import Predictor
-from toolkit.prediction.stream import detect_document
+from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.tiles_and_tta import look_of
+from toolkit.prediction.torch_detector import TorchDetector
 
 
 def index_with(folder: Path, boxes, width: int = 250, height: int = 100):
@@ -122,14 +122,14 @@ def test_a_run_trained_on_tiles_sees_tiles_wherever_it_detects(tmp_path, capsys)
     assert checkpoint.read_meta(run / "best")["tiles"] == [40, 20] and records(run)[-1]["epoch"] == 2
 
     seen = []
-    predictor = Predictor(run)
+    predictor = TorchDetector(run)
     whole = predictor.whole()
     whole.detect = lambda images: seen.extend(image.shape for image in images) or [[] for _ in images]
     predictor.whole = lambda: whole
     document = json.loads((data / "val.json").read_text())
     detect_document(predictor, document, data)
     assert seen == [(40, 40, 3)] * 18
-    look = look_of(Predictor(run), run, "auto", None)
+    look = look_of(TorchDetector(run), run, "auto", None)
     assert look.tiles == Tiles(40, 20) and look.detector.detector.tiles is None
 
 

@@ -9,7 +9,7 @@ from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from tests.toolkit.test_tiles import Blobs
 from tests.toolkit.training_fixtures import untrained_run
-from toolkit.prediction.predictor import Predictor
+from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.prediction.tta import Views, fused
 
 
@@ -42,7 +42,7 @@ def test_a_mirrored_view_comes_back_in_place():
 
 
 def test_scales_are_those_of_the_network_and_it_is_left_as_it_was(tmp_path):
-    predictor = Predictor(untrained_run(tmp_path / "run", {}))
+    predictor = TorchDetector(untrained_run(tmp_path / "run", {}))
     image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     before = predictor.detect([image])
     sizes = predictor.model.transform.min_size, predictor.model.transform.max_size

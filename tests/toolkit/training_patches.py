@@ -264,9 +264,8 @@ def slow_disk(seconds: float) -> None:
 
 def sigterm_in_report() -> None:
     """SIGTERM while the best checkpoint is judged, after training."""
-    from toolkit.evaluation import evaluate
 
-    _at_call(evaluate, "compute_metrics", 1, lambda result: os.kill(os.getpid(), signal.SIGTERM))
+    _at_call(evaluate_run, "compute_metrics", 1, lambda result: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:

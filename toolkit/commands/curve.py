@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         return _plan(args)
     prepare("toolkit.experiments.label_curve", "albumentations", **at_once(args))
     from toolkit.experiments.label_curve import label_curve
-    from toolkit.metrics.learning import UNSURE
+    from toolkit.metrics.label_curve_fit import UNSURE
 
     out = args.runs / args.name
     options = training_options(args, leave_out=("seed",))

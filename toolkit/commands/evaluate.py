@@ -94,7 +94,7 @@ def add_looks(parser: argparse.ArgumentParser) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The flags of toolkit.evaluation.compute.Settings, whose defaults are written there."""
+    """The flags of toolkit.evaluation.compute_metrics.Settings, whose defaults are written there."""
     parser.add_argument("--iou", type=float, help="IoU of curves, thresholds and confusion (default: 0.5)")
     parser.add_argument(
         "--min-precision",
@@ -126,8 +126,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace):
-    """toolkit.evaluation.compute.Settings with the flags that were given."""
-    from toolkit.evaluation.compute import Settings
+    """toolkit.evaluation.compute_metrics.Settings with the flags that were given."""
+    from toolkit.evaluation.compute_metrics import Settings
 
     names = ("iou", "precision", "threshold_for", "resamples", "seed")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
@@ -181,10 +181,10 @@ def run(args: argparse.Namespace) -> int:
     settings.check()
     split, folder = "", args.out
     if exported:  # without torch
-        from toolkit.evaluation import evaluate_exported
+        from toolkit.evaluation import evaluate_files
 
-        folder = args.out or evaluate_exported.place_of(args.folder, args.data)
-        metrics = evaluate_exported.evaluate_exported(
+        folder = args.out or evaluate_files.place_of(args.folder, args.data)
+        metrics = evaluate_files.evaluate_exported(
             args.folder,
             args.data,
             folder,
@@ -194,11 +194,11 @@ def run(args: argparse.Namespace) -> int:
             others=tuple(args.also),
         )
     elif args.folder is not None:
-        from toolkit.evaluation import evaluate
+        from toolkit.evaluation import evaluate_run
 
-        split = args.split or evaluate.name_of_split(args.folder, args.data)
+        split = args.split or evaluate_run.name_of_split(args.folder, args.data)
         folder = args.folder / split
-        metrics = evaluate.evaluate_run(
+        metrics = evaluate_run.evaluate_run(
             args.folder,
             split,
             data=args.data,
@@ -215,9 +215,9 @@ def run(args: argparse.Namespace) -> int:
             split = f"{split}-{metrics['look']['name']}"
             folder = args.folder / split
     else:
-        from toolkit.evaluation import evaluate
+        from toolkit.evaluation import evaluate_run
 
-        metrics = evaluate.evaluate_files(
+        metrics = evaluate_run.evaluate_files(
             args.annotations,
             args.detections,
             args.out,
@@ -225,7 +225,7 @@ def run(args: argparse.Namespace) -> int:
             settings=settings,
             others=tuple(args.also),
         )
-    from toolkit.metrics.small_set import few
+    from toolkit.metrics.small_set_warning import few
 
     for warning in [*metrics["warnings"], *filter(None, [few(metrics)])]:
         say(f"warning: {one_line(warning)}", error=True)
@@ -236,7 +236,7 @@ def run(args: argparse.Namespace) -> int:
             folder, args.compare, settings, seeds=args.seeds, device=args.device, batch_size=args.batch_size
         )
     if args.by:
-        from toolkit.evaluation.slices import slice_by
+        from toolkit.evaluation.evaluate_by_group import slice_by
 
         metrics = slice_by(folder, args.by, settings)
     _print(metrics, args)

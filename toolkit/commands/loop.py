@@ -108,7 +108,7 @@ def _verb(verbs: argparse._SubParsersAction, name: str, text: str, run: Any) -> 
 def _state(args: argparse.Namespace) -> int:
     from label_tools.text.messages import counted
     from toolkit.labelling import loop_file, rounds
-    from toolkit.labelling.pictures import BROKEN, DRAFT, LABELLED, NOTHING, scan
+    from toolkit.labelling.scan_folder import BROKEN, DRAFT, LABELLED, NOTHING, scan
 
     loop = loop_file.read(args.folder)
     if args.labels:
@@ -152,7 +152,7 @@ def _next(args: argparse.Namespace) -> int:
     from label_tools.formats.labelme_program import find_labelme, start
     from label_tools.text.messages import counted
     from toolkit.labelling import loop_file, rounds
-    from toolkit.labelling.choose import RANDOM_SHARE, choose
+    from toolkit.labelling.choose_pictures import RANDOM_SHARE, choose
 
     program = None if args.no_window else find_labelme()
     with loop_file.held(args.folder) as loop:
@@ -219,7 +219,7 @@ def _changes(changes: dict[str, float]) -> str:
 def _train(args: argparse.Namespace) -> int:
     from toolkit.commands.crossval import training_options
     from toolkit.labelling import loop_file
-    from toolkit.labelling.training import train_loop
+    from toolkit.labelling.train_loop import train_loop
 
     with loop_file.held(args.folder) as loop:
         entry, notes = train_loop(loop, args.runs, training_options(args))
@@ -241,7 +241,7 @@ def _training(entry: dict[str, Any]) -> str:
 
 def _status(args: argparse.Namespace) -> int:
     from toolkit.labelling import loop_file
-    from toolkit.labelling.difference import total
+    from toolkit.labelling.corrections import total
 
     loop = loop_file.read(args.folder)
     for entry in loop.trainings:
@@ -264,7 +264,7 @@ def _suspects(args: argparse.Namespace) -> int:
     import shlex
 
     from label_tools.text.messages import counted
-    from toolkit.labelling.suspects import accused, evaluated, write_folder
+    from toolkit.labelling.suspect_folder import accused, evaluated, write_folder
 
     place = evaluated(args.checkpoint, args.folds)
     pictures = accused(place)
@@ -283,7 +283,7 @@ def _suspects(args: argparse.Namespace) -> int:
 def _apply(args: argparse.Namespace) -> int:
     from label_tools.text.errors import FINDINGS
     from label_tools.text.messages import counted
-    from toolkit.labelling.suspects import fix_coco, fix_labelme, read_fixed
+    from toolkit.labelling.suspect_folder import fix_coco, fix_labelme, read_fixed
 
     fixed, problems = read_fixed(args.suspects)
     for one in fixed:

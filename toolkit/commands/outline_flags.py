@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from toolkit.prediction.outlines import Outlines
+    from toolkit.prediction.mask_outlines import Outlines
 
 
 def add(parser: argparse.ArgumentParser, default: str) -> None:
@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def outlines(args: argparse.Namespace) -> Outlines:
-    from toolkit.prediction.outlines import Outlines
+    from toolkit.prediction.mask_outlines import Outlines
 
     found = Outlines(args.outlines) if args.outline_iou is None else Outlines(args.outlines, args.outline_iou)
     found.check()

@@ -59,12 +59,12 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from label_tools.text.errors import FINDINGS, InputError
     from label_tools.text.messages import counted
-    from toolkit.prediction.film import film_in
     from toolkit.prediction.notes import nothing_found
     from toolkit.prediction.open_detector import open_detector
-    from toolkit.prediction.output import JSON
-    from toolkit.prediction.predict import predict
-    from toolkit.prediction.sources import find_images
+    from toolkit.prediction.picture_sources import find_images
+    from toolkit.prediction.predict_film import film_in
+    from toolkit.prediction.predict_pictures import predict
+    from toolkit.prediction.prediction_files import JSON
     from toolkit.prediction.tiles_and_tta import look_of
     from toolkit.processes import this_process, worker_count
     from toolkit.training import run_folder
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 def _film(detector: Detector, film: Film, out: Path, args: argparse.Namespace) -> int:
     """A film or a camera; Ctrl-C ends it there, with whole files."""
     from label_tools.text.messages import counted
-    from toolkit.prediction.film import predict_film
+    from toolkit.prediction.predict_film import predict_film
     from toolkit.stopping import Stopped, StopSignal
     from toolkit.training.progress import Progress
 

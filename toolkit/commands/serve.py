@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     import os
 
     from label_tools.text.errors import InputError, say
-    from toolkit.deployment.fetch import Fetcher
-    from toolkit.deployment.service import Server, Service
+    from toolkit.deployment.fetch_pictures import Fetcher
+    from toolkit.deployment.http_service import Server, Service
     from toolkit.prediction.open_detector import open_detector
 
     if args.score is not None and not 0 <= args.score <= 1:

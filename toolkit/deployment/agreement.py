@@ -21,7 +21,7 @@ from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.pictures.images import open_image
-from toolkit.evaluation.compute import coco_metrics
+from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.prediction.onnx_detector import found_of
 
 BOX, SCORE = 0.01, 1e-4  # pixels of the picture; of a score in 0..1

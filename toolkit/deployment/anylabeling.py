@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from toolkit.deployment.agreement import Arrays, Detect, Otherwise
-from toolkit.deployment.graph import export_module
+from toolkit.deployment.onnx_graph import export_module
 from toolkit.networks import traceable
 
 SIDE = 640  # of the square that the program makes of every picture

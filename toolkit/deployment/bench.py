@@ -12,13 +12,13 @@ from label_tools.document import coco_file
 from label_tools.files.json_csv import write_csv, write_json
 from label_tools.files.marked_folders import refuse_foreign, together
 from label_tools.text.errors import InputError
-from toolkit.deployment import bench_child, bench_page, export, graph
-from toolkit.deployment.bench_child import Setting
+from toolkit.deployment import bench_page, bench_process, export, onnx_graph
+from toolkit.deployment.bench_process import Setting
 from toolkit.deployment.load_network import Loaded
 from toolkit.deployment.quantize import quantized
-from toolkit.evaluation.compute import read
-from toolkit.metrics.arrays import read_tables
+from toolkit.evaluation.compute_metrics import read
 from toolkit.metrics.coco import summary
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.intervals import intervals
 from toolkit.metrics.matching import match
 
@@ -64,7 +64,7 @@ def bench(
                 each(number, len(settings) * len(forms), f"{form}, {size} px, {count} proposals")
             place = run if form == "torch" else _exported(run, Path(folder), form, size, count, document, root)
             setting = Setting(form, size, count, place)
-            seen = bench_child.measure(setting, images, opening, ids, device if form == "torch" else "cpu", threads)
+            seen = bench_process.measure(setting, images, opening, ids, device if form == "torch" else "cpu", threads)
             rows.append(_row(setting, seen, document))
     _mark_pareto(rows)
     result = {
@@ -92,7 +92,7 @@ def _own_speed(loaded: Loaded) -> tuple[int, int]:
 def _exported(run: Path, folder: Path, form: str, size: int, count: int, document: dict[str, Any], root: Path) -> Path:
     """The ONNX file of a setting; not compared picture by picture: its AP is measured here."""
     loaded = Loaded.of(run, size, count)
-    content = graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
+    content = onnx_graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
     if form == "int8":
         content = quantized(content, export.calibration_images(document, root))
     place = folder / f"{form}-{size}-{count}.onnx"

@@ -7,9 +7,9 @@ from typing import Any
 
 import jinja2
 
-from toolkit.report.charts import Line, line_chart
 from toolkit.report.figures import Figure, table_link
 from toolkit.report.page import TEMPLATES, style
+from toolkit.report.svg_charts import Line, line_chart
 
 COLOURS = {"torch": 0, "onnx": 1, "int8": 2}
 

@@ -16,12 +16,12 @@ from label_tools.pictures.images import open_image
 from label_tools.text.errors import InputError, MissingExtra
 from label_tools.text.messages import counted
 from toolkit import __version__, checkpoint
-from toolkit.deployment import agreement, anylabeling, graph
+from toolkit.deployment import agreement, anylabeling, onnx_graph
 from toolkit.deployment.agreement import Agreement, Detect, Otherwise
 from toolkit.deployment.load_network import Loaded
 from toolkit.deployment.quantize import MOST_PICTURES, quantized
+from toolkit.prediction.detect_pictures import check_files
 from toolkit.prediction.onnx_detector import EXTRA, FORMAT, INPUT, SUFFIX, OnnxDetector
-from toolkit.prediction.stream import check_files
 
 MOST_LOST = 0.01  # of AP, in 8-bit integers
 SHOWN_DIFFERENCES = 5  # pictures that a refusal names
@@ -95,7 +95,7 @@ def _built(loaded: Loaded, out: Path, program: str) -> tuple[bytes, dict[str, st
     network with other roundings)."""
     meta = metadata(loaded)
     if not program:
-        raw = graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
+        raw = onnx_graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
         exported = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
         return raw, meta, (loaded.detect, exported.arrays, loaded.detect_otherwise)
     raw = anylabeling.to_onnx(loaded.model, loaded.thresholds, loaded.name)
@@ -173,7 +173,7 @@ def metadata(loaded: Loaded) -> dict[str, str]:
         "checkpoint_sha256": meta["sha256"][checkpoint.WEIGHTS],
         "first_weights": str(meta["architecture"].get("first_weights", "unknown")),
         "data_fingerprint": str(meta.get("data_fingerprint", "")),
-        "opset": str(graph.OPSET),
+        "opset": str(onnx_graph.OPSET),
         "versions": json.dumps(_versions()),
     }
 

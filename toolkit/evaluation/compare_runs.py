@@ -10,12 +10,12 @@ from label_tools.document import coco_file
 from label_tools.files.json_csv import write_json
 from label_tools.files.marked_folders import check_whole, together
 from label_tools.files.strict_json import loads
-from toolkit.evaluation.compute import DEFAULTS, Settings
-from toolkit.evaluation.detections import TOGETHER, detections_of, read_detections, same_images
-from toolkit.metrics.arrays import read_tables
-from toolkit.metrics.comparison import compare
+from toolkit.evaluation.compute_metrics import DEFAULTS, Settings
+from toolkit.evaluation.read_detections import TOGETHER, detections_of, read_detections, same_images
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.masks import tables_by_masks, with_runs
 from toolkit.metrics.matching import Matches, match
+from toolkit.metrics.paired_bootstrap import compare
 from toolkit.training import run_folder
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from label_tools.document import coco_file
 from label_tools.files.json_csv import write_csv, write_json
 from label_tools.files.marked_folders import adopt, refuse_foreign, together, written
-from toolkit.evaluation.compute import Evaluation
-from toolkit.metrics import at_threshold, curves, statistics
+from toolkit.evaluation.compute_metrics import Evaluation
+from toolkit.metrics import at_threshold, object_sizes, score_curves
 from toolkit.metrics.coco import KEYS, RECALLS
-from toolkit.metrics.counts import counts
-from toolkit.report.gallery import write_gallery
+from toolkit.metrics.count_agreement import counts
+from toolkit.report.write_gallery import write_gallery
 
 IMAGE = ("id", "file_name", "width", "height")
 ANNOTATION = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
@@ -101,14 +101,14 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
         _write_numbers(folder, metrics["segm"], "_segm")
 
     for iou in (0.5, 0.75):
-        lines = {name: curves.precision_recall(matches, k, iou) for k, name in enumerate(names)}
+        lines = {name: score_curves.precision_recall(matches, k, iou) for k, name in enumerate(names)}
         _write_columns(
             folder / f"precision_recall_{round(100 * iou)}.csv",
             "recall",
             RECALLS,
             {name: line for name, line in lines.items() if line is not None},
         )
-    sampled = {curve.name: curves.sampled(curve, at_threshold.GRID) for curve in evaluation.curves}
+    sampled = {curve.name: score_curves.sampled(curve, at_threshold.GRID) for curve in evaluation.curves}
     for key in ("precision", "recall", "f1"):
         _write_columns(
             folder / f"{key}.csv", "score_threshold", at_threshold.GRID, {n: line[key] for n, line in sampled.items()}
@@ -119,7 +119,7 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
     if metrics["calibration"]:
         bins = metrics["calibration"]["bins"]
         write_csv(folder / "calibration.csv", list(bins[0]), [b.values() for b in bins])
-    size, aspect, class_ = statistics.sizes_and_aspects(evaluation.tables)
+    size, aspect, class_ = object_sizes.sizes_and_aspects(evaluation.tables)
     labelled, counted = counts(evaluation.tables, evaluation.thresholds)
     shown = [
         [evaluation.tables.file_names[i], name, int(labelled[i, k]), int(counted[i, k])]

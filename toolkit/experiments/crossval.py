@@ -18,10 +18,10 @@ from label_tools.files import marked_folders
 from label_tools.files.json_csv import write_json
 from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError, as_written
-from toolkit.evaluation.compute import DEFAULTS, Settings, compute_metrics
-from toolkit.evaluation.detections import read_detections
-from toolkit.evaluation.evaluate import evaluate_run
+from toolkit.evaluation.compute_metrics import DEFAULTS, Settings, compute_metrics
+from toolkit.evaluation.evaluate_run import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.evaluation.read_detections import read_detections
 from toolkit.experiments.jobs import Job, run_jobs
 from toolkit.run import Run, train
 from toolkit.training import run_folder

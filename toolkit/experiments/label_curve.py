@@ -17,7 +17,7 @@ from toolkit import config as recipes
 from toolkit.experiments.crossval import numbers_of, train_and_evaluate
 from toolkit.experiments.jobs import Job, run_jobs
 from toolkit.fine_tune import with_model
-from toolkit.metrics.learning import learning_curve
+from toolkit.metrics.label_curve_fit import learning_curve
 from toolkit.training import run_folder
 
 

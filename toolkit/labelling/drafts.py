@@ -18,14 +18,14 @@ from label_tools.files.json_csv import write_json
 from label_tools.formats import labelme_write
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
-from toolkit.labelling.difference import COSTS
-from toolkit.metrics.arrays import Tables, read_tables
+from toolkit.labelling.corrections import COSTS
+from toolkit.metrics.coco_tables import Tables, read_tables
 from toolkit.metrics.overlap import pairs
+from toolkit.prediction.detect_pictures import Seen, detect_pictures
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
+from toolkit.prediction.mask_outlines import Outlines
 from toolkit.prediction.open_detector import open_detector
-from toolkit.prediction.outlines import Outlines
-from toolkit.prediction.sources import Picture, find_images
-from toolkit.prediction.stream import Seen, detect_pictures
+from toolkit.prediction.picture_sources import Picture, find_images
 
 FOUND, TIGHT = 0.5, 0.75  # IoU from which a draft is the object's, and from which nobody moves it
 SCORE = "score "  # begins a draft's description

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from toolkit.labelling import ranking
+from toolkit.prediction.detect_pictures import detect_pictures
 from toolkit.prediction.detector import Detector
-from toolkit.prediction.sources import Picture
-from toolkit.prediction.stream import detect_pictures
+from toolkit.prediction.picture_sources import Picture
 
 
 def pool_signs(detector: Detector, paths: Sequence[Path], labelled: dict[int, int]) -> ranking.Signs:

@@ -21,10 +21,10 @@ from label_tools.files.atomic_write import atomic_write
 from label_tools.files.json_csv import write_json
 from label_tools.formats.labelme_write import file_bytes
 from label_tools.text.errors import InputError
-from toolkit.labelling.difference import difference, total
+from toolkit.labelling.corrections import difference, total
 from toolkit.labelling.drafts import SCORE
 from toolkit.labelling.loop_file import Loop
-from toolkit.labelling.pictures import is_reviewed, read_drafts, read_label_file
+from toolkit.labelling.scan_folder import is_reviewed, read_drafts, read_label_file
 
 REVIEWED, UNTOUCHED, KEPT_BACK = "reviewed", "untouched", "kept back"
 

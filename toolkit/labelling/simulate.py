@@ -22,13 +22,13 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit import config as recipes
 from toolkit.data.coco_index import index_of
-from toolkit.evaluation.compute import coco_metrics
+from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.fine_tune import with_model
 from toolkit.labelling import ranking
-from toolkit.labelling.choose import look_alikes
+from toolkit.labelling.choose_pictures import look_alikes
 from toolkit.labelling.picture_features import known_features, pool_signs
-from toolkit.prediction.predictor import Predictor
-from toolkit.prediction.stream import detect_document
+from toolkit.prediction.detect_pictures import detect_document
+from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.training import fit as training
 
 STRATEGIES = {"random": 1.0, "ranked": 0.2, "ranked alone": 0.0}  # the share of each round that chance draws
@@ -124,7 +124,7 @@ def _more(document, root, detector, labelled, pool, groups, strategy, plan, seed
     return [rest[row] for row, _ in chosen]
 
 
-def _train(part, root, folder: Path, seed: int, plan: Plan, options: dict[str, Any]) -> Predictor:
+def _train(part, root, folder: Path, seed: int, plan: Plan, options: dict[str, Any]) -> TorchDetector:
     """A model after plan.steps steps, in one epoch over pictures that are repeated as often as it takes."""
     given = {"workers": 0, **with_model(options, {}), "seed": seed, "epochs": 1, "patience": 0}
     batch = recipes.resolve(len(part["images"]), given).data.batch_size
@@ -142,7 +142,7 @@ def _train(part, root, folder: Path, seed: int, plan: Plan, options: dict[str, A
     config = recipes.resolve(len(part["images"]), given)
     with tempfile.TemporaryDirectory(dir=folder) as run:
         training.fit(config, Path(run), index_of(repeated, root, "simulation", check_files=False), None, None)
-        return Predictor(Path(run), config.run.device)
+        return TorchDetector(Path(run), config.run.device)
 
 
 def _part(document: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.metrics.curves import iou_index
 from toolkit.metrics.matching import Matches
+from toolkit.metrics.score_curves import iou_index
 
 GRID = np.linspace(0, 1, 101)
 SHARES = ("precision", "recall", "f1")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.metrics.curves import iou_index
 from toolkit.metrics.matching import Matches
+from toolkit.metrics.score_curves import iou_index
 
 BINS = 10
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.metrics.curves import iou_index
 from toolkit.metrics.matching import Matches
 from toolkit.metrics.overlap import pairs
+from toolkit.metrics.score_curves import iou_index
 
 
 def confusion(matches: Matches, thresholds: np.ndarray, iou: float = 0.5) -> np.ndarray:

@@ -18,9 +18,9 @@ from __future__ import annotations
 import numpy as np
 
 from toolkit.metrics.coco import precision_at_recalls
-from toolkit.metrics.curves import iou_index
 from toolkit.metrics.matching import Matches
 from toolkit.metrics.overlap import pairs
+from toolkit.metrics.score_curves import iou_index
 
 KINDS = ("class", "localisation", "both", "duplicate", "background", "missed")
 FOUND, TOUCHED = 0.5, 0.1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.metrics.curves import iou_index
 from toolkit.metrics.matching import Matches
 from toolkit.metrics.overlap import pairs
+from toolkit.metrics.score_curves import iou_index
 
 SCORE_EDGES = np.linspace(0, 1, 21).round(2)
 IOU_EDGES = np.linspace(0.5, 1, 11).round(2)

@@ -14,7 +14,7 @@ from label_tools.shapes import rle
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from toolkit.metrics.arrays import Tables
+from toolkit.metrics.coco_tables import Tables
 
 
 def has_masks(detections: list) -> bool:

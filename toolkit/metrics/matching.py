@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.metrics.arrays import Tables
+from toolkit.metrics.coco_tables import Tables
 from toolkit.metrics.overlap import pairs
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from label_tools.shapes import rle
-from toolkit.metrics.arrays import Tables
+from toolkit.metrics.coco_tables import Tables
 
 PAIRS_AT_ONCE = 2_000_000  # bounds the memory: about 150 MB of temporaries
 MASKS_AT_ONCE = 256  # detections whose runs lie decoded in memory at a time, beside the objects of their image

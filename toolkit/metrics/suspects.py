@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from label_tools.shapes import rle
-from toolkit.metrics.arrays import Tables
+from toolkit.metrics.coco_tables import Tables
 from toolkit.metrics.overlap import iou_of, pairs_over
 
 KINDS = ("no label", "other class", "loose box", "outline off", "not found")

@@ -1,6 +1,6 @@
 """What every detector can do, whatever runs it: a checkpoint on torch, an exported file, one wrapped in tiles or views.
 
-Whoever reads pictures and writes results (`stream`, `output`, `film`, evaluation) knows this interface alone, and
+Whoever reads pictures and writes results (`detect_pictures`, `predict_film`, evaluation) knows this interface alone, and
 nothing here imports torch.
 """
 

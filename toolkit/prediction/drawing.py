@@ -29,7 +29,7 @@ def draw_boxes(image: Image.Image, boxes: Sequence, texts: Sequence[str], colour
 
 
 def draw_detections(image: Image.Image, detections: list[dict[str, Any]]) -> Image.Image:
-    """`image` with the detections of `predict.predict`: boxes or masks, class names and scores."""
+    """`image` with detections as `predict_pictures.named` gives them: boxes or masks, class names and scores."""
     return paint(image, detections, {d["category_id"]: d["label"] for d in detections})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from toolkit.metrics.small_set import FEW_OBJECTS
+from toolkit.metrics.small_set_warning import FEW_OBJECTS
 from toolkit.prediction.detector import Detector, thresholds_of
 
 MOST_NAMES = 8  # classes that a note names

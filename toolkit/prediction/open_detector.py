@@ -16,6 +16,6 @@ def open_detector(place: Path, device: str = "auto", precision: str = "auto") ->
         if device not in ("auto", "cpu"):
             raise InputError(f"--device {device}: an ONNX file runs on the CPU here; needs auto or cpu")
         return OnnxDetector(place)
-    from toolkit.prediction.predictor import Predictor
+    from toolkit.prediction.torch_detector import TorchDetector
 
-    return Predictor(place, device, precision)
+    return TorchDetector(place, device, precision)

@@ -11,7 +11,7 @@ from label_tools.document import coco_file
 from label_tools.text.errors import InputError
 from toolkit.data.boxes import corners
 from toolkit.data.tiles import Tiles, largest_side, overlap_for
-from toolkit.metrics.arrays import read_tables
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.prediction.detector import Detector
 from toolkit.prediction.tiled import Tiled
 from toolkit.prediction.tta import Views

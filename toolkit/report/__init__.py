@@ -1,12 +1,10 @@
 """report.html: one file that opens offline, made again from the run folder alone at any time.
 
-page       what the page says, from the files of the run
-training   metrics.jsonl, run.json and config.yaml, read tolerantly
-side_by_side  several runs on one page
-figures    each figure with its caption and the numbers beside it
-charts     lines, bars and matrices as SVG
-gallery    which pictures are shown, chosen and cut when an evaluation is written
-tables     the numbers as text, Markdown and LaTeX
+page           what the page says, from the files of the run; several_runs: side by side
+read_logs      metrics.jsonl, run.json and config.yaml, read tolerantly
+figures        each figure with its caption and the numbers beside it; svg_charts draws them
+write_gallery  which pictures are shown, chosen and cut when an evaluation is written; read_gallery shows them
+next_steps     what to do next; terminal_text, comparison_text, latex_markdown: the numbers as text
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ import numpy as np
 from markupsafe import Markup
 
 from label_tools.files.json_csv import cell_text
-from toolkit.report.charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix, scatter
 from toolkit.report.read_logs import Training, smooth
+from toolkit.report.svg_charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix, scatter
 
 MOST_LINES = 7  # classes that get a curve of their own; the table beside has all
 DATA_LIMIT = 250_000  # bytes; a longer table lies beside the report instead of in it

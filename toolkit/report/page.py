@@ -21,14 +21,14 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.metrics.coco import KEYS
 from toolkit.metrics.error_kinds import KINDS
-from toolkit.metrics.small_set import few
+from toolkit.metrics.small_set_warning import few
 from toolkit.report import comparison_text, figures, number_text, terminal_text
-from toolkit.report.charts import whisker
 from toolkit.report.how_made import made_rows
 from toolkit.report.next_steps import Facts, next_steps
-from toolkit.report.pictures import Pictures, read_pictures, tags
+from toolkit.report.read_gallery import Pictures, read_pictures, tags
 from toolkit.report.read_logs import Training, read_training
-from toolkit.report.threshold_data import threshold_data
+from toolkit.report.svg_charts import whisker
+from toolkit.report.threshold_slider import threshold_data
 
 if TYPE_CHECKING:
     import jinja2

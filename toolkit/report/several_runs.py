@@ -11,7 +11,7 @@ from label_tools.text.errors import InputError
 from toolkit import config
 from toolkit.report import SPLITS, evaluations_of, figures, is_page, number_text, read_metrics
 from toolkit.report.page import environment, scripts, status_text, style
-from toolkit.report.pictures import Pictures
+from toolkit.report.read_gallery import Pictures
 from toolkit.report.read_logs import Training, read_training
 
 SECTIONS = (

@@ -28,9 +28,9 @@ from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.data.boxes import corners
-from toolkit.evaluation.compute import coco_metrics
+from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
-from toolkit.prediction.predictor import Predictor
+from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.single_object import validation
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
 from toolkit.single_object.data.contact_sheet import grid_of, save_png
@@ -101,9 +101,9 @@ def compare(
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     if checkpoint.read_meta(checkpoint.find(detector)).get("kind") == "single_object":
         raise InputError(f"--detector {detector}: is a single-object baseline; needs a run of `frcnn train`")
-    sides: dict[str, SingleObjectPredictor | Predictor] = {
+    sides: dict[str, SingleObjectPredictor | TorchDetector] = {
         "baseline": SingleObjectPredictor(run, device),
-        "detector": Predictor(detector, device),
+        "detector": TorchDetector(detector, device),
     }
     truth = main_objects(document)
     paths = {image["id"]: root / image["file_name"] for image in document["images"]}
@@ -154,7 +154,7 @@ def main_objects(document: coco_file.Document) -> dict[int, dict | None]:
 
 
 def _answers(
-    side: SingleObjectPredictor | Predictor,
+    side: SingleObjectPredictor | TorchDetector,
     paths: dict[int, Path],
     document: coco_file.Document,
     where: str,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toolkit.evaluation.compute import coco_metrics
+from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.metrics.coco import KEYS
 from toolkit.single_object import grid
 from toolkit.single_object.box_codes import inverted, usable

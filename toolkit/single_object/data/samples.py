@@ -99,7 +99,7 @@ class Samples:
         )
 
     def coco(self) -> dict[str, Any]:
-        """The COCO document of these pictures (in their own pixels), for `toolkit.evaluation.compute`."""
+        """The COCO document of these pictures (in their own pixels), for `toolkit.evaluation.compute_metrics`."""
         height, width = self.size
         images = [
             {"id": row + 1, "file_name": self.file(row), "width": width, "height": height} for row in range(len(self))

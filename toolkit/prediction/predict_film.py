@@ -12,12 +12,12 @@ from PIL import Image
 from label_tools.pictures.films import Film, FilmWriter, frame_name
 from label_tools.pictures.paint import paint
 from label_tools.text.errors import InputError
+from toolkit.prediction.detect_pictures import detect_pictures
 from toolkit.prediction.detector import Detector, over, thresholds_of
-from toolkit.prediction.outlines import MASKS, Outlines
-from toolkit.prediction.output import Journal, write_files
-from toolkit.prediction.predict import Summary, named, record
-from toolkit.prediction.sources import Picture
-from toolkit.prediction.stream import detect_pictures
+from toolkit.prediction.mask_outlines import MASKS, Outlines
+from toolkit.prediction.picture_sources import Picture
+from toolkit.prediction.predict_pictures import Summary, named, record
+from toolkit.prediction.prediction_files import Journal, write_files
 
 
 def film_in(sources: list[str]) -> Film | None:

@@ -15,7 +15,7 @@ from label_tools.pictures.duplicates import fingerprint_files
 from label_tools.readers.convert import convert_labelme
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from toolkit.labelling.choose import look_alikes
+from toolkit.labelling.choose_pictures import look_alikes
 from toolkit.labelling.loop_file import Loop
 from toolkit.run import train
 

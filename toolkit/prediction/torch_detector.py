@@ -22,7 +22,7 @@ from toolkit.processes import this_process
 from toolkit.training import engine
 
 
-class Predictor(TrainedOnTiles):
+class TorchDetector(TrainedOnTiles):
     """A loaded checkpoint on a device: a `Detector`. Raises InputError for what cannot be loaded."""
 
     def __init__(self, run: Path, device: str = "auto", precision: str = "auto") -> None:
@@ -41,7 +41,7 @@ class Predictor(TrainedOnTiles):
         tiles = self.checkpoint.meta.get("tiles")
         self.tiles = Tiles(*tiles) if tiles else None
 
-    def at_scale(self, factor: float) -> Predictor:
+    def at_scale(self, factor: float) -> TorchDetector:
         """The same network, for which pictures are resized to `factor` times the usual size."""
         if not hasattr(self.model, "transform"):
             raise InputError(f"--tta scales: {self.name}: this network has no resize of its own; needs --tta flip")

@@ -14,12 +14,12 @@ from toolkit.labelling import ranking
 from toolkit.labelling.drafts import draft_of, draft_thresholds
 from toolkit.labelling.loop_file import Loop
 from toolkit.labelling.picture_features import known_features, pool_signs
-from toolkit.labelling.pictures import LABELLED, NOTHING, scan
 from toolkit.labelling.rounds import Pick
+from toolkit.labelling.scan_folder import LABELLED, NOTHING, scan
+from toolkit.prediction.detect_pictures import Seen, detect_pictures
 from toolkit.prediction.detector import Detector, over
 from toolkit.prediction.open_detector import open_detector
-from toolkit.prediction.sources import Picture
-from toolkit.prediction.stream import Seen, detect_pictures
+from toolkit.prediction.picture_sources import Picture
 
 RANDOM_SHARE = 1.0  # of a round, drawn by chance; docs/measurements/loop.md says what the ranking is worth
 

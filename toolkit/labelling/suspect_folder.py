@@ -29,9 +29,9 @@ from label_tools.shapes import outline, rle
 from label_tools.shapes.instances import ImageRecord, Tally
 from label_tools.text.errors import InputError, as_written
 from toolkit.experiments.crossval import crossval
-from toolkit.labelling.difference import difference, same_points
-from toolkit.labelling.pictures import read_drafts
+from toolkit.labelling.corrections import difference, same_points
 from toolkit.labelling.rounds import KEPT_BACK, REVIEWED, fill, judged
+from toolkit.labelling.scan_folder import read_drafts
 from toolkit.training import run_folder
 
 SUGGESTED = "?"  # ends the class of a suggestion

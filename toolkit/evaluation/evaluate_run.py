@@ -17,19 +17,19 @@ from label_tools.pictures.images import sizes_below
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
-from toolkit.evaluation.compute import DEFAULTS, Evaluation, Settings, compute_metrics, read
-from toolkit.evaluation.detections import detections_of, read_detections
-from toolkit.evaluation.evaluate_exported import named_after
+from toolkit.evaluation.compute_metrics import DEFAULTS, Evaluation, Settings, compute_metrics, read
+from toolkit.evaluation.evaluate_files import named_after
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
+from toolkit.evaluation.read_detections import detections_of, read_detections
 from toolkit.evaluation.tiles_and_tta_gain import compare_looks
-from toolkit.metrics.arrays import Tables
-from toolkit.metrics.curves import iou_index
+from toolkit.metrics.coco_tables import Tables
+from toolkit.metrics.score_curves import iou_index
 from toolkit.networks import advise
 from toolkit.networks.resize_and_anchors import View, coverage, view_of
+from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.detector import Detector
-from toolkit.prediction.predictor import Predictor
-from toolkit.prediction.stream import detect_document
 from toolkit.prediction.tiles_and_tta import THRESHOLDS, Look, look_of
+from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.processes import worker_count
 from toolkit.training import run_folder
 
@@ -71,7 +71,7 @@ def evaluate_run(
     if data is None and not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with a {split} split, or --data FILE")
     check_whole(annotations.parent, "split")
-    predictor = Predictor(run, device)
+    predictor = TorchDetector(run, device)
     look = look_of(predictor, run, tiles, tta, batch_size=batch_size)
     adopt_older(run, split)
     check_place(run / place_of(split, look), [annotations])
@@ -106,7 +106,7 @@ def name_of_split(run: Path, data: Path | None = None) -> str:
 
 
 def evaluate_split(
-    predictor: Predictor,
+    predictor: TorchDetector,
     run: Path,
     split: str,
     document: dict,

@@ -13,9 +13,9 @@ from label_tools.files.marked_folders import check_whole, together
 from label_tools.files.strict_json import loads
 from label_tools.pictures.images import camera_and_hour
 from label_tools.text.errors import InputError
-from toolkit.evaluation.compute import DEFAULTS, Settings
-from toolkit.evaluation.detections import TOGETHER, read_detections
-from toolkit.metrics.arrays import read_tables
+from toolkit.evaluation.compute_metrics import DEFAULTS, Settings
+from toolkit.evaluation.read_detections import TOGETHER, read_detections
+from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.matching import match
 from toolkit.metrics.slices import slices
 

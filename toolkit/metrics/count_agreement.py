@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from toolkit.metrics.arrays import Tables
+from toolkit.metrics.coco_tables import Tables
 from toolkit.metrics.intervals import LEVEL, QUANTILE, draw_weights
 
 

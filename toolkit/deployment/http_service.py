@@ -2,7 +2,7 @@
 
     GET  /health          what runs here
     POST /detect?score=S  the bytes of a picture -> its detections as JSON
-    POST /setup, /predict, /webhook   Label Studio's protocol (`label_studio`)
+    POST /setup, /predict, /webhook   Label Studio's protocol (`label_studio_protocol`)
 
 The standard library's server: bodies are bounded before they are read, at most BUSY requests are read and decoded at a
 time, one detects. Nothing that a client sends is ever a path here.
@@ -23,8 +23,8 @@ import numpy as np
 
 from label_tools.pictures import images
 from label_tools.text.errors import InputError, one_line
-from toolkit.deployment import label_studio
-from toolkit.deployment.fetch import Fetcher
+from toolkit.deployment import label_studio_protocol
+from toolkit.deployment.fetch_pictures import Fetcher
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
 
 _LOG = logging.getLogger(__name__)
@@ -90,13 +90,13 @@ class Service:
         control = self._control(request.get("label_config"))
         for task in tasks:
             try:
-                content = self.fetcher.read(label_studio.picture_of(task, control))
+                content = self.fetcher.read(label_studio_protocol.picture_of(task, control))
                 found, size = self.detect(content)
             except (InputError, RequestError) as error:
                 reasons.append(str(error))
                 _LOG.warning("%s", one_line(error))
                 found, size = [], (1, 1)
-            results.append(label_studio.prediction(found, self.names, size, control, self.version))
+            results.append(label_studio_protocol.prediction(found, self.names, size, control, self.version))
         if len(reasons) == len(tasks):
             raise RequestError(422, reasons[0])
         return {"results": results}
@@ -108,9 +108,9 @@ class Service:
             _LOG.warning("the labelling configuration lacks %s: these are not shown", one_line(", ".join(unknown)))
         return {"model_version": self.version}
 
-    def _control(self, config: Any) -> label_studio.Control:
+    def _control(self, config: Any) -> label_studio_protocol.Control:
         try:
-            return label_studio.control_of(config if isinstance(config, str) else None)
+            return label_studio_protocol.control_of(config if isinstance(config, str) else None)
         except InputError as error:
             raise RequestError(400, str(error)) from None
 

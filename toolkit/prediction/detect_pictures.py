@@ -21,7 +21,7 @@ from label_tools.document import coco_file
 from label_tools.pictures.image_paths import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit.prediction.detector import Detector, Found, category_map
-from toolkit.prediction.sources import Picture
+from toolkit.prediction.picture_sources import Picture
 
 
 class Seen(NamedTuple):

@@ -22,8 +22,8 @@ from label_tools.pictures.palette import class_colour
 from label_tools.shapes import outline, rle
 from label_tools.text.errors import InputError
 from toolkit.data.boxes import corners
-from toolkit.metrics.curves import iou_index
 from toolkit.metrics.overlap import iou_of
+from toolkit.metrics.score_curves import iou_index
 
 WHOLE_SIDES, CROP_SIDE = (640, 520, 420, 340, 280), 240  # pixels of the longer side, as shown
 MOST_WHOLE, MOST_CROPS, MOST_SUSPECTS = 200, 12, 24

@@ -14,13 +14,13 @@ from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from label_tools.text.messages import unknown
 from toolkit.evaluation.foreign_detections import numbering_hint, to_our_ids
-from toolkit.metrics import at_threshold, curves, statistics
-from toolkit.metrics import guarantee as guarantees
-from toolkit.metrics.arrays import Tables, read_tables
+from toolkit.metrics import at_threshold, object_sizes, score_curves
+from toolkit.metrics import guaranteed_thresholds as guarantees
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.coco import summary
+from toolkit.metrics.coco_tables import Tables, read_tables
 from toolkit.metrics.confusion import confusion
-from toolkit.metrics.counts import agreement, count_thresholds
+from toolkit.metrics.count_agreement import agreement, count_thresholds
 from toolkit.metrics.error_kinds import error_kinds
 from toolkit.metrics.histograms import histograms
 from toolkit.metrics.intervals import intervals
@@ -85,7 +85,7 @@ class Evaluation:
     detections: list
     tables: Tables
     matches: Matches
-    curves: list[curves.Curve]
+    curves: list[score_curves.Curve]
     thresholds: dict[str, float]
     suspects: list[Suspect]
 
@@ -145,7 +145,7 @@ def thresholds(
 ) -> dict[str, float]:
     """{class: score}: the middle of those with a high F1, or the lowest that keeps `precision`, at one IoU."""
     document, detections, _ = read(document, detections, sizes=_any_size)
-    return curves.score_thresholds(curves.curves(match(read_tables(document, detections)), iou), precision)
+    return score_curves.score_thresholds(score_curves.curves(match(read_tables(document, detections)), iou), precision)
 
 
 def compute_metrics(
@@ -185,7 +185,7 @@ def compute_metrics(
             "lowest_score": float(tables.det_score.min()) if len(tables.det_score) else None,
             "thresholds_from": "elsewhere" if fixed_thresholds else "these images",
         },
-        "objects": statistics.object_statistics(tables),
+        "objects": object_sizes.object_statistics(tables),
         "counts": agreement(tables, chosen, settings.resamples, settings.seed),
         "suspects": len(accused),
         "suspect_kinds": by_kind(accused, chosen),
@@ -206,10 +206,10 @@ def compute_metrics(
 
 def _numbers(
     matches: Matches, settings: Settings, fixed_thresholds: dict[str, float] | None
-) -> tuple[dict[str, Any], list[curves.Curve], dict[str, float]]:
+) -> tuple[dict[str, Any], list[score_curves.Curve], dict[str, float]]:
     """(what is said by boxes and, where there are masks, by masks too; curves, score thresholds by class)."""
-    lines = curves.curves(matches, settings.iou)
-    chosen = curves.score_thresholds(lines, settings.precision)
+    lines = score_curves.curves(matches, settings.iou)
+    chosen = score_curves.score_thresholds(lines, settings.precision)
     if settings.threshold_for == "counts":
         chosen = count_thresholds(matches.tables, chosen)
     if fixed_thresholds:

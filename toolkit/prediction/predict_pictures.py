@@ -14,11 +14,11 @@ from PIL import Image
 
 from label_tools.pictures.our_outputs import drawing_paths
 from toolkit.prediction import drawing
+from toolkit.prediction.detect_pictures import detect_pictures
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
-from toolkit.prediction.outlines import MASKS, Outlines
-from toolkit.prediction.output import Journal, Record, write_files
-from toolkit.prediction.sources import Picture
-from toolkit.prediction.stream import detect_pictures
+from toolkit.prediction.mask_outlines import MASKS, Outlines
+from toolkit.prediction.picture_sources import Picture
+from toolkit.prediction.prediction_files import Journal, Record, write_files
 from toolkit.processes import Processes
 
 ALONE = Processes()

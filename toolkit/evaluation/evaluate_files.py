@@ -7,11 +7,11 @@ from pathlib import Path
 
 from label_tools.document import coco_file
 from label_tools.text.errors import InputError
-from toolkit.evaluation.compute import DEFAULTS, Settings, compute_metrics
-from toolkit.evaluation.detections import detections_of
+from toolkit.evaluation.compute_metrics import DEFAULTS, Settings, compute_metrics
 from toolkit.evaluation.evaluation_folder import check_place, write_evaluation
+from toolkit.evaluation.read_detections import detections_of
+from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.open_detector import open_detector
-from toolkit.prediction.stream import detect_document
 from toolkit.processes import worker_count
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.metrics.arrays import Tables
+from toolkit.metrics.coco_tables import Tables
 
 
 def object_statistics(tables: Tables) -> dict:
