@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from toolkit.__main__ import main
-from toolkit.labelling import loop_file, rounds
+from toolkit.labelling import loop_file, rounds, train_loop
 from toolkit.labelling.rounds import Pick
 
 NOTHING = {"version": "5.5.0", "flags": {}, "shapes": [], "imageData": None, "imageHeight": 40, "imageWidth": 60}

@@ -264,6 +264,7 @@ def slow_disk(seconds: float) -> None:
 
 def sigterm_in_report() -> None:
     """SIGTERM while the best checkpoint is judged, after training."""
+    from toolkit.evaluation import evaluate_run
 
     _at_call(evaluate_run, "compute_metrics", 1, lambda result: os.kill(os.getpid(), signal.SIGTERM))
 

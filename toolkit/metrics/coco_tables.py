@@ -49,7 +49,7 @@ def read_tables(
     detections_name: str = "detections",
     max_detections: int = 100,
 ) -> Tables:
-    """Arrays of a COCO document in our dialect (`evaluation.compute_metrics.read`) and of a COCO results list with its ids.
+    """Arrays of a COCO document in our dialect (`compute_metrics.read`) and of a COCO results list with its ids.
 
     Raises InputError, naming the first detection that cannot be used.
     """

@@ -1,7 +1,7 @@
 """What every detector can do, whatever runs it: a checkpoint on torch, an exported file, one wrapped in tiles or views.
 
-Whoever reads pictures and writes results (`detect_pictures`, `predict_film`, evaluation) knows this interface alone, and
-nothing here imports torch.
+Whoever reads pictures and writes results (`detect_pictures`, `predict_film`, evaluation) knows this interface alone,
+and nothing here imports torch.
 """
 
 from __future__ import annotations
