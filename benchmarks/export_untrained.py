@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_tools.document import coco_file
-from label_tools.pictures.images import open_image
+from label_tools.pictures.open_image import open_image
 from toolkit import checkpoint, config
 from toolkit.deployment import export
 from toolkit.networks import builder

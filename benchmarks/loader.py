@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from label_tools.pictures import images as pictures
+from label_tools.pictures import open_image as pictures
 from toolkit.data import coco_index, dataset, transforms
 from toolkit.data.loader import Batches, cache_share
 

@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from label_tools.pictures import images
+from label_tools.pictures import open_image
 from toolkit.prediction.picture_sources import find_images
 from toolkit.prediction.predict_pictures import predict
 
@@ -46,7 +46,7 @@ def rate(run: Path, folder: Path, repeat: int, workers: int, draw: bool) -> None
     from toolkit.prediction.torch_detector import TorchDetector
 
     detector, files = TorchDetector(run), find_images([folder])
-    loaded = [np.asarray(images.open_image(path)) for path, _ in files]
+    loaded = [np.asarray(open_image.open_image(path)) for path, _ in files]
     batches = [loaded[i : i + 4] for i in range(0, len(loaded), 4)]
     detector.detect(batches[0])
     ratios: dict[str, list[float]] = {"cpu": [], "wall": [], "main thread": []}

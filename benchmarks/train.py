@@ -26,7 +26,7 @@ from torchvision import tv_tensors
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms import v2
 
-from label_tools.pictures import images as pictures
+from label_tools.pictures import open_image as pictures
 from toolkit import runtime
 from toolkit.config import Config, resolve
 from toolkit.data import coco_index, dataset, epoch_batches, transforms

@@ -214,7 +214,7 @@ WHERE_A_LINE_LIVES = {
             "label_tools/text/errors.py",  # `say`, by which commands print
         },
     ),
-    "opens an image file": (r"\bImage\.open\(", {"label_tools/pictures/images.py"}),
+    "opens an image file": (r"\bImage\.open\(", {"label_tools/pictures/open_image.py"}),
     "swaps [x,y,w,h] and XYXY": (
         r"x1, y1, x2 - x1, y2 - y1|\bx, y, x \+ w, y \+ h\b",
         {"toolkit/data/boxes.py", "label_tools/"},

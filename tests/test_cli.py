@@ -151,7 +151,7 @@ def test_doctor_names_versions_and_mends(capsys):
 
 
 def test_doctor_and_label_give_one_line_to_install_labelme(monkeypatch, capsys, tmp_path):
-    from label_tools.formats import labelme_program as label
+    from label_tools.operations import start_labelme as label
 
     monkeypatch.delenv(label.VARIABLE, raising=False)
     monkeypatch.setenv("PATH", "")

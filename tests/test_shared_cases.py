@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from label_tools.pictures.images import open_image
+from label_tools.pictures.open_image import open_image
 from label_tools.text.errors import InputError
 from toolkit.__main__ import main
 

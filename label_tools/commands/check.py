@@ -45,7 +45,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.readers.sources import label_files_at
+    from label_tools.readers.open_labels import label_files_at
     from label_tools.rules.check import examine_files, write_repaired
 
     if args.out and not args.fix:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.files import links
-from label_tools.pictures.images import MAX_PIXELS
+from label_tools.pictures.open_image import MAX_PIXELS
 from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, short_lines, worst_first
 from label_tools.text.messages import unknown
@@ -200,7 +200,7 @@ def run_labelme(args: argparse.Namespace) -> int:
 def run_masks(args: argparse.Namespace) -> int:
     from label_tools.readers.classes import read_colors
     from label_tools.readers.convert import convert_masks
-    from label_tools.readers.masks import DEFAULT_SUFFIXES
+    from label_tools.readers.masks_folder import DEFAULT_SUFFIXES
 
     conversion = convert_masks(
         args.source,

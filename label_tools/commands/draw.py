@@ -42,7 +42,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from label_tools.operations.draw import Painter, choose, contact_sheets, overlays
     from label_tools.pictures.unread_files import not_read_below
-    from label_tools.readers.sources import open_source
+    from label_tools.readers.open_labels import open_source
 
     for name, low, high in (("columns", 1, 50), ("rows", 1, 50), ("tile", 64, 2000), ("sample", 1, 10**9)):
         value = getattr(args, name)

@@ -29,7 +29,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.formats.labelme_program import find_labelme, labelme_command, start
+    from label_tools.operations.start_labelme import find_labelme, labelme_command, start
     from label_tools.readers.classes import read_labels
 
     read_labels(args.labels)  # labelme would open and accept a broken list without a word
@@ -52,6 +52,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _is_image(path: Path) -> bool:
-    from label_tools.pictures.images import SUFFIXES
+    from label_tools.pictures.open_image import SUFFIXES
 
     return path.suffix.lower() in SUFFIXES

@@ -40,7 +40,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 @collector_paused()
 def run(args: argparse.Namespace) -> int:
     from label_tools.operations.stats import measure, save, summarise
-    from label_tools.readers.sources import open_source
+    from label_tools.readers.open_labels import open_source
 
     for name in ("min_size", "max_size"):
         if not 1 <= getattr(args, name) <= 100_000:

@@ -9,8 +9,8 @@ from typing import Any
 
 from label_tools.document.examined import Examined, key_of
 from label_tools.document.values import short
+from label_tools.text.clean_label import clean_label
 from label_tools.text.findings import NOTE, WARNING
-from label_tools.text.labels import clean_label
 
 
 def categories_of(items: list, annotations: list, found: Examined) -> dict[Any, dict]:

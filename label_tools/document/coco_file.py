@@ -28,8 +28,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from label_tools.document import large_file
-from label_tools.document.coco_reader import normalise
 from label_tools.document.image_rules import Size
+from label_tools.document.repair import normalise
 from label_tools.document.values import is_number, short
 from label_tools.files import links
 from label_tools.files.atomic_write import atomic_write

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import category_rules, coco_reader, image_rules
+from label_tools.document import category_rules, image_rules, repair
 from label_tools.document.annotation_rules import is_plain_outline
 from label_tools.document.box_format import other_format
 from label_tools.document.large_file import NotInPiecesError, Sections, opened
@@ -59,7 +59,7 @@ def columns(path: Path, begin: Tell, of_images: Tell, of_annotations: Tell) -> C
         categories = sections.value("categories")
         _demand(type(info) is dict and type(categories) is list)
         given = {"images": [], "annotations": [], "categories": categories}
-        found = coco_reader.examine(given, str(path))
+        found = repair.examine(given, str(path))
         _demand(not found.findings and category_rules.grouping_class(categories) is None)
         _demand(
             found.usable()["categories"] == categories
@@ -126,7 +126,7 @@ def _annotations(
     parts.clear()
     _demand(_all_differ(ids) and _all_differ(_hash([image, category, crowd, *bbox.T.view(np.int64)])))
     _demand(other_format(bbox, sizes[image][:, ::-1]) is None)
-    _demand(crowd.sum() < coco_reader.MANY_CROWDS * len(crowd))
+    _demand(crowd.sum() < repair.MANY_CROWDS * len(crowd))
     return image, category, bbox, crowd
 
 

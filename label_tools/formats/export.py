@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.marked_folders import together
-from label_tools.pictures.images import sizes_below
+from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 
 KIND = "export"  # in the marker of a folder
@@ -160,7 +160,7 @@ def export_masks(
     """
     from label_tools.document import coco_file
     from label_tools.formats import masks_write, yolo
-    from label_tools.pictures.image_paths import refuse_links_out
+    from label_tools.pictures.find_image import refuse_links_out
 
     annotations, out = coco_file.file_of(annotations), Path(out)
     document = coco_file.read(annotations, sizes=sizes_below)
@@ -234,8 +234,8 @@ def _copies(document: dict, annotations: Path, wanted: bool) -> dict[str, Path]:
     by a link, or by an absolute image_root: a file from elsewhere could name anything on this machine.
     """
     from label_tools.document import coco_file
-    from label_tools.pictures.image_paths import refuse_links_out
-    from label_tools.pictures.images import image_info
+    from label_tools.pictures.find_image import refuse_links_out
+    from label_tools.pictures.open_image import image_info
 
     if not wanted:
         return {}

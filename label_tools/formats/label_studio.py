@@ -29,8 +29,8 @@ import numpy as np
 from label_tools.files.strict_json import TextError, loads
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers
 from label_tools.formats.yolo import settled_box
-from label_tools.pictures.image_paths import UPLOADED
-from label_tools.pictures.images import open_pixels
+from label_tools.pictures.find_image import UPLOADED
+from label_tools.pictures.open_image import open_pixels
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_polygon, from_runs
 from label_tools.text.errors import InputError

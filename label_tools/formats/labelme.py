@@ -25,13 +25,13 @@ from label_tools.files import strict_json
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.strict_json import TextError
 from label_tools.formats.labelme_shapes import Options, to_instance
-from label_tools.pictures.image_paths import ImageFolder
-from label_tools.pictures.images import ImageInfo, image_info, image_size
-from label_tools.pictures.our_outputs import is_ours
+from label_tools.pictures.drawings import is_ours
+from label_tools.pictures.find_image import ImageFolder
+from label_tools.pictures.open_image import ImageInfo, image_info, image_size
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, join, without_copies
+from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.text.labels import clean_label
 from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.pictures.images import ImageError, open_pixels
+from label_tools.pictures.open_image import ImageError, open_pixels
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import (
     Instance,

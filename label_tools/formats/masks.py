@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from label_tools.pictures.images import LOSSY_FORMATS, MAX_PIXELS, ImageError, ImageInfo, open_mask
+from label_tools.pictures.open_image import LOSSY_FORMATS, MAX_PIXELS, ImageError, ImageInfo, open_mask
 from label_tools.shapes import rle
 from label_tools.shapes.components import label_parts
 from label_tools.shapes.instances import Instance, RefusedError, Remark, from_runs

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.pictures.images import open_image
-from label_tools.pictures.our_outputs import DRAWN
+from label_tools.pictures.drawings import DRAWN
+from label_tools.pictures.open_image import open_image
 from label_tools.shapes import geometry, rle
 
 LARGEST_8_BIT, LARGEST_16_BIT = 255, 65_535

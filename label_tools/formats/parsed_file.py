@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from label_tools.files.strict_json import TextError
 from label_tools.formats.labelme import check_image_shape, read_label
-from label_tools.pictures.image_paths import ImageFolder
-from label_tools.pictures.images import ImageInfo
+from label_tools.pictures.find_image import ImageFolder
+from label_tools.pictures.open_image import ImageInfo
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Remark, Tally, join, without_copies
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 

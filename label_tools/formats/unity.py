@@ -35,7 +35,7 @@ from label_tools.document.coco_file import is_inside
 from label_tools.files.strict_json import TextError, loads
 from label_tools.formats.masks import intervals_by_id
 from label_tools.formats.parsed_file import Described, Drawn, Make, read_numbers
-from label_tools.pictures.images import ImageError, open_mask
+from label_tools.pictures.open_image import ImageError, open_mask
 from label_tools.shapes import rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_runs
 from label_tools.text.findings import NOTE

@@ -23,7 +23,7 @@ from xml.sax.saxutils import escape
 from label_tools.files.strict_json import TextError
 from label_tools.files.strict_xml import parse_xml
 from label_tools.formats.parsed_file import Described, Drawn, Make, file_finding, read_numbers, sorted_box, to_record
-from label_tools.pictures.image_paths import ImageFolder
+from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes import geometry
 from label_tools.shapes.instances import (
     ImageRecord,

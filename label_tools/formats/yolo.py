@@ -20,7 +20,7 @@ from pathlib import Path
 from label_tools.document.values import number_in
 from label_tools.files.strict_json import decode
 from label_tools.formats.labelme import check_image_shape
-from label_tools.pictures.image_paths import ImageFolder
+from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes.instances import (
     ImageRecord,
     RefusedError,
@@ -30,9 +30,9 @@ from label_tools.shapes.instances import (
     from_polygon,
     without_copies,
 )
+from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
-from label_tools.text.labels import clean_label
 from label_tools.text.messages import counted
 
 _DECIMALS = 9  # of a fraction: a millionth of a pixel in an image of a thousand

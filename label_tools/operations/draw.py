@@ -12,10 +12,10 @@ from typing import Any
 
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
-from label_tools.pictures.image_paths import refuse_links_out
-from label_tools.pictures.images import open_image
-from label_tools.pictures.our_outputs import DRAWN, drawing_paths, refuse_undrawn
-from label_tools.readers.sources import Source
+from label_tools.pictures.drawings import DRAWN, drawing_paths, refuse_undrawn
+from label_tools.pictures.find_image import refuse_links_out
+from label_tools.pictures.open_image import open_image
+from label_tools.readers.open_labels import Source
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 

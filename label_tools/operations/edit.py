@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from label_tools.document import coco_file
 from label_tools.files.marked_folders import one_file
 from label_tools.files.strict_json import decode, parse
-from label_tools.pictures.images import sizes_below
+from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 
 SAME_IMAGE = ("refuse", "first", "join")

@@ -19,8 +19,8 @@ from label_tools.document import coco_file
 from label_tools.document.assign_parts import PARTS, SHARES, check_fractions, split_document
 from label_tools.files.marked_folders import adopt, refuse_foreign, together
 from label_tools.files.strict_json import loads
-from label_tools.pictures.image_paths import refuse_links_out
-from label_tools.pictures.images import sizes_below
+from label_tools.pictures.find_image import refuse_links_out
+from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.given_split import part_named
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted

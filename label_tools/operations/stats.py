@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from label_tools.files.marked_folders import one_file
-from label_tools.readers.sources import Source
+from label_tools.readers.open_labels import Source
 
 SMALL, LARGE = 32.0, 96.0  # COCO's area limits 32^2 and 96^2, as sizes
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)

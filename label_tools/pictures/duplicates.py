@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.pictures.images import open_image
+from label_tools.pictures.open_image import open_image
 
 NEAR_DISTANCE = 8  # bits of 64
 NEAR_CORRELATION, TURNED_CORRELATION = 0.9, 0.95  # eight times the chances need a stronger sign

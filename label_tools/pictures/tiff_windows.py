@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from label_tools.pictures.images import MAX_PIXELS, ImageError, open_image
+from label_tools.pictures.open_image import MAX_PIXELS, ImageError, open_image
 from label_tools.text.errors import InputError
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from label_tools.files.strict_json import decode
 from label_tools.formats.labelme import BACKGROUND_LABEL, IGNORE_LABEL
+from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError, one_line
-from label_tools.text.labels import clean_label
 from label_tools.text.messages import counted
 
 _FILES_NAMED = 3  # per label, in a refusal

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from label_tools.pictures.images import MAX_PIXELS
+from label_tools.pictures.open_image import MAX_PIXELS
 from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
 
@@ -27,7 +27,7 @@ def convert_labelme(
     reading: the keywords of `labelme_folder.read_folder` (image_root, unlabeled_is_negative, ...).
     Raises InputError when there is nothing to convert, or under the rules that stop a run.
     """
-    from label_tools.readers.labelme import read_folder
+    from label_tools.readers.labelme_folder import read_folder
     from label_tools.readers.to_coco import convert
 
     read = read_folder(source, options=options, **reading)
@@ -55,7 +55,7 @@ def convert_masks(
     """
     from label_tools.formats.masks import MODES, MaskOptions
     from label_tools.readers.classes import NO_CLASSES
-    from label_tools.readers.masks import read_folder
+    from label_tools.readers.masks_folder import read_folder
     from label_tools.readers.to_coco import convert
 
     if mode not in MODES:
@@ -77,7 +77,7 @@ def convert_voc(
 ):
     """A folder of VOC files as a Conversion. reading: the keywords of `other_folders.read_voc`."""
     from label_tools.readers.to_coco import convert
-    from label_tools.readers.voc import read_voc
+    from label_tools.readers.voc_folder import read_voc
 
     return convert(read_voc(source, **reading), labels=labels, merge_case=merge_case, strict=strict)
 
@@ -88,7 +88,7 @@ def convert_yolo(source: str | os.PathLike, *, labels: Sequence[str] | None = No
     reading: the keywords of `readers.yolo.read_yolo`.
     """
     from label_tools.readers.to_coco import convert
-    from label_tools.readers.yolo import read_yolo
+    from label_tools.readers.yolo_folder import read_yolo
 
     read, names = read_yolo(source, names=labels, **reading)
     return convert(read, labels=names, strict=strict)
@@ -108,7 +108,7 @@ def convert_coco(
     files: several files in the folder `source`, such as train/_annotations.coco.json and valid/..., which are read as
     one set. reading: the keywords of `readers.others.read_coco`.
     """
-    from label_tools.readers.coco import read_coco, read_coco_files
+    from label_tools.readers.coco_folder import read_coco, read_coco_files
     from label_tools.readers.to_coco import convert
 
     read, names = read_coco_files(source, files, **reading) if files else read_coco(source, **reading)
@@ -128,7 +128,7 @@ def convert_program(
 
     reading: the keywords of `programs.read_program`.
     """
-    from label_tools.readers.labelling_programs import read_program
+    from label_tools.readers.program_folder import read_program
     from label_tools.readers.to_coco import convert
 
     read = read_program(program, source, **reading)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath, PurePosixPath
 
-from label_tools.pictures.images import SUFFIXES
+from label_tools.pictures.open_image import SUFFIXES
 from label_tools.shapes.instances import ImageRecord
 from label_tools.text.errors import InputError
 

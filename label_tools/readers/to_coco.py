@@ -19,8 +19,8 @@ from label_tools.files.atomic_write import atomic_write
 from label_tools.files.fast_json import sorted_line
 from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.labelme import IGNORE_LABEL
-from label_tools.pictures.images import MAX_PIXELS, image_info, open_image
-from label_tools.pictures.pixels import nearly_black
+from label_tools.pictures.open_image import MAX_PIXELS, image_info, open_image
+from label_tools.pictures.to_rgb import nearly_black
 from label_tools.pictures.unread_files import not_read_below
 from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table

@@ -19,9 +19,9 @@ import numpy as np
 from label_tools.files.strict_json import loads
 from label_tools.files.strict_xml import parse_xml
 from label_tools.formats import cvat, label_studio, unity, unsupported, via, yolo
-from label_tools.pictures.image_paths import walk
-from label_tools.pictures.images import SUFFIXES, ImageError, open_mask
-from label_tools.pictures.our_outputs import is_ours
+from label_tools.pictures.drawings import is_ours
+from label_tools.pictures.find_image import walk
+from label_tools.pictures.open_image import SUFFIXES, ImageError, open_mask
 from label_tools.readers.classes import read_labels
 from label_tools.readers.given_split import part_of_file
 from label_tools.text.errors import InputError

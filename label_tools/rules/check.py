@@ -59,13 +59,13 @@ def examine(
     """
     from tqdm import tqdm
 
-    from label_tools.document import coco_reader
-    from label_tools.pictures.images import sizes_below
+    from label_tools.document import repair
+    from label_tools.pictures.open_image import sizes_below
     from label_tools.rules import class_statistics as document_rules
     from label_tools.rules import objects
-    from label_tools.rules.images import ImageRules
+    from label_tools.rules.image_files import ImageRules
 
-    read = coco_reader.examine(document, name, sizes_below(root) if root is not None else None)
+    read = repair.examine(document, name, sizes_below(root) if root is not None else None)
     result = Examined(name, root, read.findings)
     result.images, result.objects = len(document["images"]), len(document["annotations"])
     if read.document is None:
@@ -132,7 +132,7 @@ def examine_files(
 def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images: bool, labels: Path | None) -> Examined:
     """Examine all LabelMe files below a folder."""
     from label_tools.readers.classes import read_labels
-    from label_tools.readers.sources import labelme_source, read_labelme
+    from label_tools.readers.open_labels import labelme_source, read_labelme
 
     name = os.fspath(folder)
     wanted = read_labels(labels) if labels else None

@@ -28,9 +28,9 @@ from label_tools.formats.labelme import Options, read_file
 from label_tools.formats.masks import MaskOptions, read_mask
 from label_tools.formats.parsed_file import read_pictures
 from label_tools.formats.via import CSV_HEAD
-from label_tools.pictures.image_paths import ImageFolder
-from label_tools.pictures.images import MAX_PIXELS, image_info, image_size, open_image, open_pixels
-from label_tools.readers.labelling_programs import PROGRAMS
+from label_tools.pictures.find_image import ImageFolder
+from label_tools.pictures.open_image import MAX_PIXELS, image_info, image_size, open_image, open_pixels
+from label_tools.readers.program_folder import PROGRAMS
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding

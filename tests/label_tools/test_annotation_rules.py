@@ -9,7 +9,7 @@ from label_tools.document.annotation_rules import annotation
 from label_tools.document.box_format import other_format
 from label_tools.document.category_rules import grouping_class
 from label_tools.document.coco_file import opening
-from label_tools.document.coco_reader import normalise
+from label_tools.document.repair import normalise
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.pictures.images import open_image
+from label_tools.pictures.open_image import open_image
 from label_tools.rules.check import check_document, examine
 
 WIDTH, HEIGHT = 100, 80
@@ -162,7 +162,7 @@ def test_a_file_that_was_cut_off_is_found_without_decoding_all(tmp_path, monkeyp
     else:
         picture(2).save(path)
     opened = []
-    monkeypatch.setattr("label_tools.rules.images.open_image", lambda p: (opened.append(p.name), open_image(p))[1])
+    monkeypatch.setattr("label_tools.rules.image_files.open_image", lambda p: (opened.append(p.name), open_image(p))[1])
     assert codes(tmp_path, "a.png", name) == [] and opened == []
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * left)])
     ((level, code, text),) = findings(tmp_path, "a.png", name)

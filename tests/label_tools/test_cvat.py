@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from label_tools.formats.cvat import document_text
-from label_tools.readers.labelling_programs import read_program
+from label_tools.readers.program_folder import read_program
 from label_tools.readers.to_coco import convert
 from label_tools.shapes import rle
 from tests.label_tools.bad_input_makers import H, W, picture

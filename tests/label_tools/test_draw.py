@@ -16,7 +16,7 @@ from label_tools.operations.draw import choose
 from label_tools.pictures.fonts import Letters, shorten
 from label_tools.pictures.paint import FILL, paint
 from label_tools.pictures.palette import PAGE_COLOURS, class_colour, ink, rgb
-from label_tools.readers.sources import Source, open_source
+from label_tools.readers.open_labels import Source, open_source
 from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from label_tools.__main__ import main
-from label_tools.formats import labelme_program as label
+from label_tools.operations import start_labelme as label
 from label_tools.text.errors import InputError, MissingExtra
 
 # Removed in labelme 7 or spelled otherwise before 6: naming one of them ends the program with an error.
@@ -186,7 +186,7 @@ def test_the_real_labelme_opens_and_saves_what_we_wrote(tmp_path, monkeypatch, c
 
     from label_tools.document import coco_file
     from label_tools.formats.export import export_labelme
-    from label_tools.readers.labelme import read_folder
+    from label_tools.readers.labelme_folder import read_folder
     from label_tools.readers.to_coco import convert
     from label_tools.shapes import rle
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from label_tools.formats.label_studio import decode_rle, encode_rle
-from label_tools.readers.labelling_programs import read_program
+from label_tools.readers.program_folder import read_program
 from label_tools.readers.to_coco import convert
 from label_tools.readers.which_format import detect
 from label_tools.shapes import rle

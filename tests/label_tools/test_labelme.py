@@ -176,7 +176,7 @@ def test_turned_points_follow_the_turned_pixels(orientation):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_labels_drawn_on_the_upright_picture_fit_its_pixels(tmp_path, orientation):
     """labelme shows the upright picture: whatever the file's rotation, the box lies over the white block."""
-    from label_tools.pictures.images import open_image
+    from label_tools.pictures.open_image import open_image
     from tests.label_tools.test_images import STORED, exif
 
     upright = np.zeros((48, 64, 3), np.uint8)

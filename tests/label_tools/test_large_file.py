@@ -7,7 +7,7 @@ import json
 import pytest
 
 from label_tools.document import coco_file, large_file
-from label_tools.document.coco_reader import normalise
+from label_tools.document.repair import normalise
 from label_tools.text.errors import InputError
 
 

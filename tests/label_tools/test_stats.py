@@ -15,7 +15,7 @@ from label_tools.__main__ import main
 from label_tools.commands.stats import table
 from label_tools.document import coco_file
 from label_tools.operations.stats import measure, model_scale, summarise
-from label_tools.readers.sources import Source
+from label_tools.readers.open_labels import Source
 
 
 def document(boxes: list[tuple[int, int, tuple[float, float, float, float]]], sizes: list[tuple[int, int]]) -> dict:

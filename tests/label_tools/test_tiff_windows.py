@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from label_tools.pictures.images import ImageError
+from label_tools.pictures.open_image import ImageError
 from label_tools.pictures.tiff_windows import Windows
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.readers.labelling_programs import read_program
+from label_tools.readers.program_folder import read_program
 from label_tools.readers.to_coco import convert
 from label_tools.shapes import rle
 from tests.label_tools.bad_input_makers import H, W, picture

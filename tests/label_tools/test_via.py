@@ -8,7 +8,7 @@ import math
 import pytest
 
 from label_tools.formats.via import CSV_HEAD
-from label_tools.readers.labelling_programs import read_program
+from label_tools.readers.program_folder import read_program
 from label_tools.readers.to_coco import convert
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import picture

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageGrab
 
-from label_tools.formats.labelme_program import check_version, find_labelme
+from label_tools.operations.start_labelme import check_version, find_labelme
 from label_tools.text.errors import InputError
 from toolkit.__main__ import main
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.pictures.images import camera_and_hour
+from label_tools.pictures.open_image import camera_and_hour
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import document_of, perfect
 from toolkit.evaluation.compute_metrics import Settings, compute_metrics

@@ -175,7 +175,7 @@ def _opencv() -> list[Check]:
 
 
 def _labelme() -> list[Check]:
-    from label_tools.formats.labelme_program import check_version, find_labelme, missing_library
+    from label_tools.operations.start_labelme import check_version, find_labelme, missing_library
     from label_tools.text.errors import InputError, MissingExtra
 
     try:

@@ -149,7 +149,7 @@ def _state(args: argparse.Namespace) -> int:
 
 
 def _next(args: argparse.Namespace) -> int:
-    from label_tools.formats.labelme_program import find_labelme, start
+    from label_tools.operations.start_labelme import find_labelme, start
     from label_tools.text.messages import counted
     from toolkit.labelling import loop_file, rounds
     from toolkit.labelling.choose_pictures import RANDOM_SHARE, choose

@@ -18,8 +18,8 @@ import numpy as np
 
 from label_tools.document import coco_file, plain_file
 from label_tools.files.fast_json import numbers
-from label_tools.pictures import images
-from label_tools.pictures.image_paths import refuse_links_out
+from label_tools.pictures import open_image
+from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit.data import outlines
 from toolkit.data.boxes import bbox
@@ -79,7 +79,7 @@ class Index:
 
 def read_index(annotations: Path, image_root: Path | None = None, check_files: bool = True) -> Index:
     """Read, check and flatten a COCO file. Refuses what would poison training, naming file and annotation."""
-    document = coco_file.read(annotations, sizes=images.sizes_below, images=image_root)
+    document = coco_file.read(annotations, sizes=open_image.sizes_below, images=image_root)
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     return index_of(document, root, str(annotations), check_files)
 
@@ -159,9 +159,9 @@ def _check_files(index: Index, where: str) -> None:
             folders.add(folder)
             asked.append(row)
     refuse_links_out(index.image_root, (index.name(row).decode() for row in asked), where)
-    most = index.opening.get("max_pixels", images.MAX_PIXELS)
+    most = index.opening.get("max_pixels", open_image.MAX_PIXELS)
     for row in np.flatnonzero(index.sizes[:, 0].astype(np.int64) * index.sizes[:, 1] > most)[:1].tolist():
-        raise InputError(f"{index.path(row)}: {images.too_large(index.sizes[row, 1], index.sizes[row, 0], most)}")
+        raise InputError(f"{index.path(row)}: {open_image.too_large(index.sizes[row, 1], index.sizes[row, 0], most)}")
     for row in asked:
         if not os.path.isfile(index.path(row)):
             raise InputError(

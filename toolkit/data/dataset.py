@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from label_tools.pictures import images
+from label_tools.pictures import open_image
 from label_tools.text.errors import InputError
 from toolkit.data import pasting
 from toolkit.data.coco_index import Index
@@ -47,7 +47,7 @@ class DetectionDataset(torch.utils.data.Dataset):
         if row in self._cache:
             return self._cache[row]
         index, path = self.index, self.index.path(row)
-        image = np.asarray(images.open_image(path, **index.opening))
+        image = np.asarray(open_image.open_image(path, **index.opening))
         height, width = (int(v) for v in (index.sizes if index.cut is None else index.cut.sizes)[row])
         if image.shape[:2] != (height, width):
             raise InputError(

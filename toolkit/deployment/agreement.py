@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from label_tools.document import coco_file
-from label_tools.pictures.images import open_image
+from label_tools.pictures.open_image import open_image
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.prediction.onnx_detector import found_of
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from label_tools.pictures.images import open_image
+from label_tools.pictures.open_image import open_image
 from label_tools.text.errors import InputError, MachineError
 from toolkit.prediction.onnx_detector import OnnxDetector, found_of
 

@@ -12,7 +12,7 @@ import torch
 
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
-from label_tools.pictures.images import open_image
+from label_tools.pictures.open_image import open_image
 from label_tools.text.errors import InputError, MissingExtra
 from label_tools.text.messages import counted
 from toolkit import __version__, checkpoint

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from label_tools.pictures import images
+from label_tools.pictures import open_image
 from label_tools.text.errors import InputError, one_line
 from toolkit.deployment import label_studio_protocol
 from toolkit.deployment.fetch_pictures import Fetcher
@@ -54,7 +54,7 @@ class Service:
         """(detections over the thresholds, (width, height)) of the bytes of a picture. Raises RequestError."""
         try:
             opening = {**getattr(self.detector, "opening", {}), "max_pixels": self.max_pixels}
-            picture = images.open_image(content, **opening)
+            picture = open_image.open_image(content, **opening)
         except InputError as error:
             raise RequestError(422, str(error)) from None
         with self._one:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import coco_reader, examined, image_rules
+from label_tools.document import examined, image_rules, repair
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from label_tools.text.messages import unknown
@@ -130,7 +130,7 @@ def read(
     if not isinstance(detections, list):
         found = type(detections).__name__
         raise InputError(f"{detections_name}: found a {found}, needs a list of COCO results")
-    found = coco_reader.examine(document, document_name, sizes, clip=False)
+    found = repair.examine(document, document_name, sizes, clip=False)
     for finding in found.fatal or [f for f in found.findings if f.level == ERROR]:
         raise examined.DocumentError(finding)
     detections, notes = to_our_ids(detections, found, detections_name)

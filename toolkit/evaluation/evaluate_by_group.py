@@ -11,7 +11,7 @@ from label_tools.document import coco_file
 from label_tools.files.json_csv import write_json
 from label_tools.files.marked_folders import check_whole, together
 from label_tools.files.strict_json import loads
-from label_tools.pictures.images import camera_and_hour
+from label_tools.pictures.open_image import camera_and_hour
 from label_tools.text.errors import InputError
 from toolkit.evaluation.compute_metrics import DEFAULTS, Settings
 from toolkit.evaluation.read_detections import TOGETHER, read_detections

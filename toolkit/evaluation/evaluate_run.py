@@ -13,7 +13,7 @@ import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.files.marked_folders import check_whole
-from label_tools.pictures.images import sizes_below
+from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.data.boxes import corners

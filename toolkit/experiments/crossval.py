@@ -16,7 +16,7 @@ import numpy as np
 from label_tools.document import coco_file
 from label_tools.files import marked_folders
 from label_tools.files.json_csv import write_json
-from label_tools.pictures.images import sizes_below
+from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError, as_written
 from toolkit.evaluation.compute_metrics import DEFAULTS, Settings, compute_metrics
 from toolkit.evaluation.evaluate_run import evaluate_run

@@ -17,7 +17,7 @@ import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.pictures.duplicates import fingerprint_files
-from label_tools.pictures.images import sizes_below
+from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit import config as recipes

@@ -23,7 +23,7 @@ from label_tools.files.json_csv import write_json
 from label_tools.formats.labelme import read_shapes
 from label_tools.formats.labelme_shapes import Options
 from label_tools.formats.labelme_write import file_bytes, file_content
-from label_tools.pictures.images import sizes_below
+from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.to_coco import Conversion
 from label_tools.shapes import outline, rle
 from label_tools.shapes.instances import ImageRecord, Tally

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from label_tools.document import coco_file
-from label_tools.pictures.image_paths import refuse_links_out
+from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit.prediction.detector import Detector, Found, category_map
 from toolkit.prediction.picture_sources import Picture

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.pictures import images
+from label_tools.pictures import open_image
 from label_tools.pictures.paint import paint
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -73,7 +73,7 @@ class Detections:
 
     def draw(self) -> Image.Image:
         """The picture with boxes or masks, classes and scores; a legend below it where they do not fit."""
-        picture = images.open_image(self.picture) if isinstance(self.picture, Path) else self.picture
+        picture = open_image.open_image(self.picture) if isinstance(self.picture, Path) else self.picture
         names = {one["category_id"]: name for one, name in zip(self._results, self.names, strict=True)}
         return paint(picture, self._results, names)
 
@@ -99,10 +99,10 @@ def open_source(source: Any, opening: Mapping[str, Any]) -> tuple[Path | Image.I
     """
     if isinstance(source, (str, Path)):
         path = Path(source)
-        picture = images.open_image(path, **opening)
+        picture = open_image.open_image(path, **opening)
         return picture if opening else path, picture
     if isinstance(source, Image.Image):
-        picture = images.upright_rgb(source)
+        picture = open_image.upright_rgb(source)
         return picture, picture
     if isinstance(source, np.ndarray):
         shape, kind = list(source.shape), source.dtype

@@ -57,7 +57,7 @@ def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int
 def save_jpeg(image: Image.Image, path: Path) -> None:
     """Whole or not at all, with a comment that tells it from a photograph."""
     from label_tools.files.atomic_write import atomic_write
-    from label_tools.pictures.our_outputs import DRAWN
+    from label_tools.pictures.drawings import DRAWN
 
     with atomic_write(path) as file:
         image.save(file, format="JPEG", quality=90, comment=DRAWN)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.pictures import images
-from label_tools.pictures.image_paths import refuse_links_out
-from label_tools.pictures.our_outputs import is_drawing
+from label_tools.pictures import open_image
+from label_tools.pictures.drawings import is_drawing
+from label_tools.pictures.find_image import refuse_links_out
 from label_tools.pictures.tiff_windows import Windows
 from label_tools.pictures.unread_files import not_read
 from label_tools.text.errors import InputError
@@ -48,8 +48,8 @@ class Picture:
         assert self.path is not None, self.name
         opening = {**opening, **self.opening}
         try:
-            return np.asarray(images.open_image(self.path, **opening))
-        except images.ImageError as error:
+            return np.asarray(open_image.open_image(self.path, **opening))
+        except open_image.ImageError as error:
             if not by_windows or error.code != "B66" or self.path.suffix.lower() not in (".tif", ".tiff"):
                 raise
             found: Any = Windows(self.path, opening.get("max_value"))
@@ -71,7 +71,7 @@ def find_images(sources: Sequence[str | os.PathLike]) -> list[tuple[Path, Path]]
         if source == STANDARD_INPUT:
             found += _listed(sys.stdin, Path(), "standard input")
         elif os.path.isdir(path):
-            files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in images.SUFFIXES and p.is_file()]
+            files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in open_image.SUFFIXES and p.is_file()]
             below = [(p, p.relative_to(path)) for p in files if not is_drawing(p)]
             refuse_links_out(path, (name.as_posix() for _, name in below))
             found += below
@@ -86,13 +86,13 @@ def find_images(sources: Sequence[str | os.PathLike]) -> list[tuple[Path, Path]]
         elif os.path.isfile(path):
             found.append((path, Path(path.name)))
         elif _PATTERN & set(source) and (matches := sorted(glob.glob(source, recursive=True))):
-            files = [Path(m) for m in matches if Path(m).is_file() and Path(m).suffix.lower() in images.SUFFIXES]
+            files = [Path(m) for m in matches if Path(m).is_file() and Path(m).suffix.lower() in open_image.SUFFIXES]
             found += _named([p for p in files if not is_drawing(p)])
         else:
             raise InputError(f"{source}: not found; needs a picture or a folder of pictures{near_paths(path)}")
     if not found:
         why = f"; {passed_over}" if passed_over else ""
-        raise InputError(f"{', '.join(map(str, sources))}: holds no picture ({', '.join(images.SUFFIXES)}){why}")
+        raise InputError(f"{', '.join(map(str, sources))}: holds no picture ({', '.join(open_image.SUFFIXES)}){why}")
     if passed_over:
         _LOG.warning("%s", passed_over)
     names: dict[Path, Path] = {}

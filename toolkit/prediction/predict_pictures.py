@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.pictures.our_outputs import drawing_paths
+from label_tools.pictures.drawings import drawing_paths
 from toolkit.prediction import drawing
 from toolkit.prediction.detect_pictures import detect_pictures
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of

@@ -129,8 +129,8 @@ class _Store:
         return float(np.mean(sample)) * number * (side / WHOLE_SIDES[0]) ** 1.6
 
     def _open(self, row: int):
-        from label_tools.pictures.image_paths import refuse_links_out
-        from label_tools.pictures.images import open_image
+        from label_tools.pictures.find_image import refuse_links_out
+        from label_tools.pictures.open_image import open_image
 
         try:
             refuse_links_out(self.image_root, [self.file_names[row]], "labels")

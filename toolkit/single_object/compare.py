@@ -23,8 +23,8 @@ from PIL import Image
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.json_csv import write_json
-from label_tools.pictures import images
-from label_tools.pictures.image_paths import refuse_links_out
+from label_tools.pictures import open_image
+from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, runtime
 from toolkit.data.boxes import corners
@@ -97,7 +97,7 @@ def compare(
 ) -> dict[str, Any]:
     """Evaluate both on a COCO file (default: the detector's val.json); write compare.json, compare.md, compare.png."""
     annotations = data or detector / "val.json"
-    document = coco_file.read(annotations, sizes=images.sizes_below)
+    document = coco_file.read(annotations, sizes=open_image.sizes_below)
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     if checkpoint.read_meta(checkpoint.find(detector)).get("kind") == "single_object":
         raise InputError(f"--detector {detector}: is a single-object baseline; needs a run of `frcnn train`")
@@ -110,11 +110,11 @@ def compare(
     if not paths:
         raise InputError(f"{annotations}: has no images")
     opening = coco_file.opening(document, str(annotations))
-    open_one = partial(images.open_image, **opening)
-    most = opening.get("max_pixels", images.MAX_PIXELS)
+    open_one = partial(open_image.open_image, **opening)
+    most = opening.get("max_pixels", open_image.MAX_PIXELS)
     refuse_links_out(root, (image["file_name"] for image in document["images"]), annotations)
     for image in document["images"]:
-        check_size(images.image_size(paths[image["id"]], max_pixels=most), image, paths[image["id"]])
+        check_size(open_image.image_size(paths[image["id"]], max_pixels=most), image, paths[image["id"]])
     found = {name: _answers(side, paths, document, str(annotations), open_one) for name, side in sides.items()}
     groups = _groups(document, truth)
     numbers: dict[str, Any] = {

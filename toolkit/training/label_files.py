@@ -11,7 +11,7 @@ from typing import Any
 
 from label_tools.document import coco_file
 from label_tools.files.marked_folders import check_whole
-from label_tools.pictures.images import sizes_below
+from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.given_split import parts_in
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted

@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 
 from label_tools.document import coco_file
-from label_tools.pictures import images
-from label_tools.pictures.image_paths import refuse_links_out
+from label_tools.pictures import open_image
+from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.single_object.data.samples import Samples
@@ -51,7 +51,7 @@ class Selection:
 
 def read(annotations: Path, selection: Selection) -> Samples:
     """Samples of a COCO file. Raises InputError when nothing is left; `left_out` counts the images not taken."""
-    document = coco_file.read(annotations, sizes=images.sizes_below)
+    document = coco_file.read(annotations, sizes=open_image.sizes_below)
     return choose(document, coco_file.image_root(document, annotations), selection, str(annotations))
 
 
@@ -124,7 +124,7 @@ def scaled(bbox: Sequence[float], image: dict, size: int) -> list[float]:
 
 def square(path: Path, image: dict, size: int, opening: Mapping[str, Any]) -> np.ndarray:
     """The picture as [3,size,size] uint8, opened by `opening`; refused when not as large as the document says."""
-    picture = images.open_image(path, **opening)
+    picture = open_image.open_image(path, **opening)
     check_size(picture.size, image, path)
     resized = picture.resize((size, size), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.pictures.images import ImageError, image_info, open_image
+from label_tools.pictures.open_image import ImageError, image_info, open_image
 from label_tools.pictures.unread_files import HAS_HEIC, not_read
-from label_tools.rules.images import ImageRules
+from label_tools.rules.image_files import ImageRules
 from label_tools.text.errors import InputError
 
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from label_tools.document.coco_file import is_inside
 from label_tools.files import links
-from label_tools.pictures.images import MAX_PIXELS, SUFFIXES, ImageError, ImageInfo, image_info
+from label_tools.pictures.open_image import MAX_PIXELS, SUFFIXES, ImageError, ImageInfo, image_info
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.findings import WARNING

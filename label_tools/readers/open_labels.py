@@ -8,8 +8,8 @@ from pathlib import Path
 
 from label_tools.document import coco_file
 from label_tools.files.strict_json import loads
-from label_tools.pictures.image_paths import walk
-from label_tools.pictures.images import sizes_below
+from label_tools.pictures.find_image import walk
+from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.given_split import parts_in
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
@@ -87,7 +87,7 @@ def read_labelme(folder: Path, image_root: Path | None = None, *, include_unrevi
     from tqdm import tqdm
 
     from label_tools.formats.labelme_shapes import Options
-    from label_tools.readers.labelme import read_folder
+    from label_tools.readers.labelme_folder import read_folder
 
     return read_folder(
         folder,

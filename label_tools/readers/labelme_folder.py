@@ -10,9 +10,9 @@ from pathlib import Path
 from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.labelme import check_image_shape, read_file
 from label_tools.formats.labelme_shapes import Options
-from label_tools.pictures.image_paths import ImageFolder, walk
-from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
-from label_tools.pictures.our_outputs import is_drawing
+from label_tools.pictures.drawings import is_drawing
+from label_tools.pictures.find_image import ImageFolder, walk
+from label_tools.pictures.open_image import MAX_PIXELS, SUFFIXES
 from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, RefusedError, Tally
 from label_tools.text.errors import InputError

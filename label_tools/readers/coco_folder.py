@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from label_tools.document import coco_file, coco_reader
+from label_tools.document import coco_file, repair
 from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.labelme import IGNORE_LABEL, check_image_shape
-from label_tools.pictures.image_paths import ImageFolder
-from label_tools.pictures.images import MAX_PIXELS, sizes_below
+from label_tools.pictures.find_image import ImageFolder
+from label_tools.pictures.open_image import MAX_PIXELS, sizes_below
 from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
 from label_tools.text.errors import InputError
@@ -52,7 +52,7 @@ def read_coco(
         and not any(os.path.isfile(root / n) for n in coco_file.first_names(raw))
     ):
         root = Path(search)
-    document = coco_reader.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
+    document = repair.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
     stated = coco_file.opening(raw, str(source)).get("max_pixels", MAX_PIXELS)
     images = ImageFolder(root, max_pixels=max(max_pixels, stated), follow_links=follow_links)
     errors = [f for f in findings if f.level == ERROR]

@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from label_tools.formats import yolo
-from label_tools.pictures.image_paths import ImageFolder, walk
-from label_tools.pictures.images import MAX_PIXELS, SUFFIXES
-from label_tools.readers.labelme import add_unlabeled
+from label_tools.pictures.find_image import ImageFolder, walk
+from label_tools.pictures.open_image import MAX_PIXELS, SUFFIXES
+from label_tools.readers.labelme_folder import add_unlabeled
 from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, RefusedError, Tally
 from label_tools.text.errors import InputError

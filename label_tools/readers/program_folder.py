@@ -13,9 +13,9 @@ from label_tools.files.strict_json import loads
 from label_tools.files.strict_xml import parse_xml
 from label_tools.formats import cvat, label_studio, unity, via
 from label_tools.formats.parsed_file import Described, read_pictures
-from label_tools.pictures.image_paths import ImageFolder, walk
-from label_tools.pictures.images import MAX_PIXELS
-from label_tools.readers.labelme import add_unlabeled
+from label_tools.pictures.find_image import ImageFolder, walk
+from label_tools.pictures.open_image import MAX_PIXELS
+from label_tools.readers.labelme_folder import add_unlabeled
 from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError

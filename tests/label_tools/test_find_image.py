@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from label_tools.__main__ import main
-from label_tools.pictures.image_paths import ImageFolder
+from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes.instances import RefusedError
 from tests.label_tools.bad_input_makers import picture
 

@@ -1,4 +1,4 @@
-"""label_tools.pictures.images: rotation, formats, modes, limits, damage; the header and the pixels must agree."""
+"""label_tools.pictures.open_image: rotation, formats, modes, limits, damage; the header and the pixels must agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.pictures.images import ImageError, image_info, image_size, open_image, open_pixels
+from label_tools.pictures.open_image import ImageError, image_info, image_size, open_image, open_pixels
 from label_tools.text.errors import InputError
 
 UPRIGHT = np.zeros((40, 60, 3), np.uint8)  # height 40, width 60; a mark in each corner tells the rotations apart
@@ -203,11 +203,11 @@ def test_infinite_pixels_are_refused(tmp_path):
 )
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_the_quick_look_at_a_jpeg_is_pillows(tmp_path, mode, options):
-    from label_tools.pictures import images
+    from label_tools.pictures import open_image
 
     path = tmp_path / "a.jpg"
     Image.fromarray(UPRIGHT).convert(mode).save(path, **options)
-    quick = images._plain_jpeg(path)
+    quick = open_image._plain_jpeg(path)
     assert (quick is None) == (mode == "CMYK" or "exif" in options or "icc_profile" in options)
     slow = image_info(path.read_bytes())
     assert image_info(path) == slow

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from label_tools.formats import voc
-from label_tools.pictures.image_paths import ImageFolder, walk
-from label_tools.pictures.images import MAX_PIXELS
-from label_tools.readers.labelme import add_unlabeled
+from label_tools.pictures.find_image import ImageFolder, walk
+from label_tools.pictures.open_image import MAX_PIXELS
+from label_tools.readers.labelme_folder import add_unlabeled
 from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError

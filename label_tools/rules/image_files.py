@@ -16,9 +16,9 @@ from typing import Any
 
 from label_tools.document import coco_file
 from label_tools.pictures.duplicates import Fingerprint, fingerprint, look_alike, same_pixels
-from label_tools.pictures.image_paths import ImageFolder
-from label_tools.pictures.images import MAX_PIXELS, ImageError, ImageInfo, image_info, may_be_cut_off, open_image
-from label_tools.pictures.pixels import nearly_black
+from label_tools.pictures.find_image import ImageFolder
+from label_tools.pictures.open_image import MAX_PIXELS, ImageError, ImageInfo, image_info, may_be_cut_off, open_image
+from label_tools.pictures.to_rgb import nearly_black
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT

@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image
 
 from label_tools.document.coco_file import is_inside
-from label_tools.pictures.pixels import (
+from label_tools.pictures.to_rgb import (
     BITS_TAG,
     NoWayError,
     bits_of,

@@ -15,15 +15,15 @@ from pathlib import Path
 
 from label_tools.formats.labelme import check_image_shape
 from label_tools.formats.masks import MaskOptions, read_mask
-from label_tools.pictures.image_paths import ImageFolder, walk
-from label_tools.pictures.images import SUFFIXES, ImageInfo
-from label_tools.pictures.our_outputs import is_drawing
-from label_tools.readers.labelme import UNLABELED
+from label_tools.pictures.drawings import is_drawing
+from label_tools.pictures.find_image import ImageFolder, walk
+from label_tools.pictures.open_image import SUFFIXES, ImageInfo
+from label_tools.readers.labelme_folder import UNLABELED
 from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, RefusedError, Tally, without_copies
+from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
-from label_tools.text.labels import clean_label
 
 Progress = Callable[[Iterable, int], Iterable]
 DEFAULT_SUFFIXES = ("", "_mask")
