@@ -61,7 +61,7 @@ def read(
     missing area or iscrowd, boxes that hang over the image's edge. Annotations that cannot be used (no such
     image, NaN, no extent, ...) are left out and added to `findings` as errors; without a list to add them to
     they raise InputError, so that nothing is lost silently, and repairs are logged. Ids of images and categories stay.
-    sizes: `pictures.images.sizes_below`, for files that lack them; images: in place of the file's own image root.
+    sizes: `open_image.sizes_below`, for files that lack them; images: in place of the file's own image root.
 
     Raises InputError when the file is not a COCO document, or repeats an image, a category or a name.
     """

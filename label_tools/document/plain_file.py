@@ -1,7 +1,7 @@
 """A large COCO file that needs no repair as columns, without an object for each of its millions of annotations.
 
-The rules are those of `coco_reader`, asked of whole columns. A file about which they would say anything, a note even,
-is no plain file: `coco_reader` reads it and has the words.
+The rules are those of `repair`, asked of whole columns. A file about which they would say anything, a note even,
+is no plain file: `repair` reads it and has the words.
 """
 
 from __future__ import annotations
