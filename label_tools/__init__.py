@@ -16,7 +16,7 @@ from typing import Any
 _HOMES = {
     "convert": "readers.convert",
     "detect": "readers.which_format",
-    "open_source": "readers.sources",
+    "open_source": "readers.open_labels",
     "check_document": "rules.check",
     "examine_files": "rules.check",
     "split": "operations.split:split_file",
