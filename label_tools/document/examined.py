@@ -11,7 +11,7 @@ from label_tools.text.findings import ERROR, Finding
 
 
 class DocumentError(InputError):
-    """A document with more than one meaning. code: the row of `bad_input.py`."""
+    """A document with more than one meaning. code: the row of `bad_input.md`."""
 
     def __init__(self, finding: Finding) -> None:
         where = f"{finding.file}, {finding.place}" if finding.place else finding.file

@@ -11,7 +11,7 @@ from label_tools.text.errors import InputError
 
 
 class TextError(InputError):
-    """No JSON, or no text at all. code: the row of `bad_input.py`."""
+    """No JSON, or no text at all. code: the row of `bad_input.md`."""
 
     def __init__(self, code: str, name: str, place: str, text: str) -> None:
         super().__init__(f"{name}, {place}: {text}" if place else f"{name}: {text}")

@@ -3,7 +3,7 @@
 Everything that converts, checks, trains, evaluates or predicts reads its pixels here, so a box and the pixels
 under it always mean the same picture: the one that a person saw, with the EXIF orientation applied.
 
-Policy, in short (rows B60 to B70 of `bad_input.py`):
+Policy, in short (rows B60 to B70 of `bad_input.md`):
 
 - formats are told by content, never by extension, and only these: JPEG, PNG, BMP, TIFF, WebP, GIF, MPO;
 - more than `max_pixels` pixels is refused before anything is decoded;
@@ -85,7 +85,7 @@ _OTHER_FORMATS = {
 
 
 class ImageError(InputError):
-    """An image that cannot be used. code: the row of `bad_input.py`; text: the message without the file."""
+    """An image that cannot be used. code: the row of `bad_input.md`; text: the message without the file."""
 
     def __init__(self, code: str, name: str, text: str) -> None:
         super().__init__(f"{name}: {text}")

@@ -26,9 +26,8 @@ from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
 from label_tools.readers.given_split import PARTS
 from label_tools.shapes.instances import ImageRecord, Instance, Tally
-from label_tools.text import bad_input
 from label_tools.text.errors import InputError
-from label_tools.text.findings import ERROR, NOTE, WARNING, Finding, count_levels, worst_first
+from label_tools.text.findings import ERROR, NOTE, WARNING, Finding, count_levels, titles, worst_first
 from label_tools.text.messages import counted
 
 KIND = "conversion"  # in the marker of a folder
@@ -133,7 +132,7 @@ class Conversion:
             "objects_out": sum(len(r.instances) for r in self.records),
             "merged": tally.merged,
             "dropped": {reason: tally.dropped[reason] for reason in sorted(tally.dropped)},
-            "dropped_why": {r: bad_input.title(r) for r in sorted(tally.dropped)},
+            "dropped_why": {r: titles().get(r, "") for r in sorted(tally.dropped)},
             "skipped": {reason: tally.skipped[reason] for reason in sorted(tally.skipped)},
             "classes": {name: counts[name] for name in self.names},
             # an ignore region belongs to no class: COCO has it once per class

@@ -24,7 +24,7 @@ Remark = Callable[[str, str, str], None]  # level, code, text: said of the objec
 
 
 class RefusedError(Exception):
-    """This object cannot be used. args: the row of `bad_input.py`, what was found, what to do about it."""
+    """This object cannot be used. args: the row of `bad_input.md`, what was found, what to do about it."""
 
     def __init__(self, code: str, text: str, fix: str = "") -> None:
         super().__init__(code, text, fix)

@@ -1,13 +1,17 @@
 """A finding: one thing about one file that its owner should know, whoever noticed it.
 
-Readers, converters and `check` all report in this one form. `code` is a row of the table in `bad_input.py`.
+Readers, converters and `check` all report in this one form. Its code is a row of `bad_input.md`, the table of what is
+wrong with labels and images in the wild and what becomes of it.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from operator import attrgetter
+from pathlib import Path
 from typing import NamedTuple
 
 from label_tools.text.errors import one_line
@@ -21,7 +25,7 @@ _REPAIRED_NAMES = ("B29", "B30", "B31", "B32")  # a whole folder has the same: t
 class Finding(NamedTuple):
     """One finding. A tuple, because a damaged file has hundreds of thousands.
 
-    code: "B01" to "B89", a row of `bad_input.ROWS`.
+    code: "B01" to "B89", a row of `bad_input.md`.
     level: "error", the item cannot be used and was left out; "warning", it was repaired or looks wrong;
         "note", it was used as it is, or it is not a label that was asked for (another file, an unreviewed draft).
     file: as the user would type it. place: where in the file (`shapes[4] "dog"`), or "".
@@ -39,6 +43,13 @@ class Finding(NamedTuple):
         """`error B08 cat_03.json, shapes[4] "dog": polygon has 2 points, needs 3 or more`, in one line."""
         where = f"{self.file}, {self.place}" if self.place else self.file
         return one_line(f"{self.level} {self.code} {where}: {self.text}" + (f"; {self.fix}" if self.fix else ""))
+
+
+@cache
+def titles() -> dict[str, str]:
+    """{code: in a few words what is wrong}, in the order of `bad_input.md`."""
+    page = Path(__file__).with_name("bad_input.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| (B\d\d) \| ([^|]+) \|", page, flags=re.MULTILINE))
 
 
 _RULE, _PLACE = attrgetter("level", "code"), attrgetter("code", "file", "place", "text")

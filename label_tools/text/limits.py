@@ -1,4 +1,4 @@
-"""The thresholds of the rules in `bad_input.py`, each written once."""
+"""The thresholds of the rules in `bad_input.md`, each written once."""
 
 from __future__ import annotations
 
