@@ -32,7 +32,7 @@ from toolkit import config
 from toolkit.data import coco_index
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.networks import registry
-from toolkit.training import fit
+from toolkit.training import detection_task
 
 METRICS = ("AP", "AP50", "AP75")
 
@@ -62,7 +62,7 @@ def train(labels: Path, images: int, seed: int, recipe: dict) -> dict:
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         chosen = config.resolve(len(index), flags)
-        trained = fit.fit(chosen, Path(folder), index, val, lambda d: coco_metrics(val_document, d))
+        trained = detection_task.fit(chosen, Path(folder), index, val, lambda d: coco_metrics(val_document, d))
     spent = time.process_time() - started
     metrics = {
         name: round(value, 4) for name, value in trained.metrics.items() if name.removeprefix("segm_") in METRICS

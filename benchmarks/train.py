@@ -27,7 +27,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms import v2
 
 from label_tools.pictures import open_image as pictures
-from toolkit import runtime
+from toolkit import device_and_seed
 from toolkit.config import Config, resolve
 from toolkit.data import coco_index, dataset, epoch_batches, transforms
 from toolkit.data.loader import Batches, cache_share
@@ -35,7 +35,7 @@ from toolkit.networks import builder, from_config, registry
 from toolkit.networks.pooling import TableRoIAlign
 from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
 from toolkit.processes import worker_count
-from toolkit.training import engine, optim
+from toolkit.training import forward_pass, optim
 
 WARM_UP = 2
 ABLATIONS = {
@@ -129,7 +129,7 @@ def ours(
     if config.run.compile:
         model.backbone.compile()
     optimizer = optim.make_optimizer(model, config.optimizer)
-    dtype = runtime.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
+    dtype = device_and_seed.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
     workers = worker_count(config.data.workers)
     kept = cache_share(config.data.cache_mb, workers)
     pictures = dataset.DetectionDataset(index, transforms.build(config.data.augment), kept)
@@ -139,9 +139,9 @@ def ours(
 
     def step() -> int:
         images, targets = first or next(batches)
-        total, _ = engine.training_losses(model, images, targets, device, dtype)
+        total, _ = forward_pass.training_losses(model, images, targets, device, dtype)
         total.backward()
-        engine.update(optimizer, config.optimizer.clip_norm)
+        optim.update(optimizer, config.optimizer.clip_norm)
         return len(images)
 
     return step
@@ -192,7 +192,7 @@ def main() -> None:
         "norm": "frozen",
         "optimizer": "sgd",
     }
-    device = runtime.choose_device(args.device)
+    device = device_and_seed.choose_device(args.device)
     base = resolve(len(index), flags)
     makers: dict[str, Callable[[], Step]] = {
         "reference loop": lambda: reference(base, index, device),

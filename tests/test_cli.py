@@ -163,7 +163,7 @@ def test_doctor_and_label_give_one_line_to_install_labelme(monkeypatch, capsys, 
 
 @pytest.mark.parametrize("bf16", [True, False])
 def test_doctor_says_whether_the_cpu_has_bf16(bf16, monkeypatch, capsys):
-    monkeypatch.setattr("toolkit.runtime.cpu_has_bf16", lambda: bf16)
+    monkeypatch.setattr("toolkit.device_and_seed.cpu_has_bf16", lambda: bf16)
     main(["doctor", "--json"])
     (check,) = [c for c in json.loads(capsys.readouterr().out) if c["name"] == "cpu"]
     assert check["state"] == ("ok" if bf16 else "note") and ("--precision" in check["fix"]) != bf16

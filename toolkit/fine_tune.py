@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.text.errors import InputError
-from toolkit import checkpoint, runtime
+from toolkit import checkpoint, device_and_seed
 from toolkit import config as recipes
 from toolkit.config import Config
 from toolkit.data import transforms
@@ -25,10 +25,11 @@ from toolkit.metrics.small_set_warning import few
 from toolkit.networks import first_weights
 from toolkit.prediction import drawing
 from toolkit.prediction.torch_detector import TorchDetector
+from toolkit.processes import Processes
 from toolkit.report import write_report
 from toolkit.stopping import Stopped, stop_at_once
+from toolkit.training import detection_task as training
 from toolkit.training import distributed, run_folder, trackers
-from toolkit.training import fit as training
 from toolkit.training import resume as over
 from toolkit.training.label_files import (
     Labels,
@@ -93,7 +94,7 @@ def with_model(options: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
     elif weights not in ("auto", "imagenet", "none"):
         name, why = recipes.STANDARD, f"the standard one, for --weights {weights}"
     else:
-        name, why = first_weights.automatic(runtime.choose_device(asked.get("device", recipes.Run.device)))
+        name, why = first_weights.automatic(device_and_seed.choose_device(asked.get("device", recipes.Run.device)))
     log.info(f"network: {name} ({why}); `frcnn train --list-models` names others")
     return {**options, "model": name}
 
@@ -194,7 +195,7 @@ def _ensure_extras(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _nothing_left(folder: Path, processes: runtime.Processes) -> Iterator[None]:
+def _nothing_left(folder: Path, processes: Processes) -> Iterator[None]:
     """A new run that is refused before its first checkpoint, which comes before the first step, leaves no folder."""
     try:
         yield
@@ -204,7 +205,7 @@ def _nothing_left(folder: Path, processes: runtime.Processes) -> Iterator[None]:
         raise
 
 
-def _lock(folder: Path, processes: runtime.Processes) -> contextlib.AbstractContextManager:
+def _lock(folder: Path, processes: Processes) -> contextlib.AbstractContextManager:
     return run_folder.Lock(folder) if processes.first else contextlib.nullcontext()
 
 
@@ -240,7 +241,7 @@ def _fit(
     folder: Path,
     config: Config,
     labels: Labels,
-    processes: runtime.Processes,
+    processes: Processes,
     found: checkpoint.Checkpoint | None,
     *,
     report: bool,
@@ -322,9 +323,9 @@ def describe_run(folder: Path, config: Config, labels: Labels, command: str) -> 
     run_folder.update_run(
         folder,
         command=command,
-        versions=runtime.versions(),
+        versions=device_and_seed.versions(),
         seed=config.run.seed,
-        device=str(runtime.choose_device(config.run.device)),
+        device=str(device_and_seed.choose_device(config.run.device)),
         model=config.model.model,
         classes=list(train.classes),
         num_images={name: labels[name].index.num_pictures if name in labels else 0 for name in ("train", "val")},

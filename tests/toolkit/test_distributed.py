@@ -16,13 +16,13 @@ import pytest
 
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import ROOT, TINY, Command, draw_data, frcnn, recipe, records
-from toolkit import config, runtime
+from toolkit import config
 from toolkit.checkpoint import load
 from toolkit.data.coco_index import read_index
 from toolkit.data.epoch_batches import EpochBatches
 from toolkit.data.loader import in_order
 from toolkit.fine_tune import must_be_one
-from toolkit.processes import worker_count
+from toolkit.processes import Processes, worker_count
 from toolkit.training import distributed
 from toolkit.training.label_files import Split
 
@@ -92,11 +92,11 @@ def test_evaluation_deals_every_image_once(index, world):
 
 def test_without_torchrun_there_is_one_process(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert runtime.join_processes("auto") == runtime.Processes()
+    assert distributed.join_processes("auto") == Processes()
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(InputError, match=r"RANK.*torchrun"):
-        runtime.join_processes("cpu")
+        distributed.join_processes("cpu")
 
 
 def test_loader_processes_are_shared_by_the_ranks(monkeypatch):
@@ -235,11 +235,11 @@ def test_processes_that_do_not_agree_are_named(monkeypatch, what, mine):
     same = {"labels": ("a", "b"), "options": {"lr": 0.1}}
     third = {**same, what: mine}
     gathered = lambda item, _: [item, item, third["labels" if isinstance(item, tuple) else "options"]]  # noqa: E731
-    monkeypatch.setattr(runtime, "gather_objects", gathered)
+    monkeypatch.setattr(distributed, "gather_objects", gathered)
     with pytest.raises(InputError, match=f"process 2 of 3 has other {what} than process 0; needs the same DATA and"):
-        distributed.agree(runtime.Processes(), **same)
+        distributed.agree(Processes(), **same)
     third = same
-    distributed.agree(runtime.Processes(), **same)
+    distributed.agree(Processes(), **same)
 
 
 def test_labels_that_one_machine_does_not_have_end_both(tmp_path):

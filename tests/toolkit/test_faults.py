@@ -17,7 +17,7 @@ import torch
 
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import TINY, Command, digest, draw_data, frcnn, recipe, records
-from toolkit import checkpoint, runtime
+from toolkit import checkpoint, device_and_seed
 from toolkit.data import transforms
 from toolkit.data.coco_index import read_index
 from toolkit.data.dataset import DetectionDataset
@@ -305,10 +305,10 @@ def test_t09_generators_survive_a_weights_only_file(tmp_path):
 
     import numpy as np
 
-    runtime.seed_everything(5)
-    torch.save(runtime.rng_state(), tmp_path / "rng.pt")
+    device_and_seed.seed_everything(5)
+    torch.save(device_and_seed.rng_state(), tmp_path / "rng.pt")
     drawn = [torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random(), np.random.randn(3).tolist()]
-    runtime.set_rng_state(torch.load(tmp_path / "rng.pt", weights_only=True))
+    device_and_seed.set_rng_state(torch.load(tmp_path / "rng.pt", weights_only=True))
     assert drawn == [torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random(), np.random.randn(3).tolist()]
 
 

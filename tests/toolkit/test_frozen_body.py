@@ -13,9 +13,9 @@ from toolkit import checkpoint, config
 from toolkit.data.coco_index import read_index
 from toolkit.networks import builder, kept_maps
 from toolkit.networks.kept_maps import losses_of
-from toolkit.runtime import Processes
-from toolkit.training import engine, fit
-from toolkit.training.frozen_body import FrozenBody
+from toolkit.processes import Processes
+from toolkit.training import detection_task, forward_pass
+from toolkit.training.detection_task import FrozenBody
 
 NAME = "fasterrcnn_efficientnet_lite0_fpn"
 SIZES = {"min_size": 64, "max_size": 96}
@@ -67,7 +67,7 @@ def test_rpn_and_heads_get_what_the_whole_network_gives_them(tmp_path, first):
     found = losses_of(model, kept)
     rows = [list(one.train.image_ids).index(seen.target["image_id"]) for seen in kept]
     images, targets = zip(*(one.loader.dataset[row, 0] for row in rows), strict=True)
-    want = model(*engine.to_device(list(images), list(targets), one.device))
+    want = model(*forward_pass.to_device(list(images), list(targets), one.device))
     assert found.keys() == want.keys()
     (here, levels, here_targets), (heads_levels, _, sizes, _) = given[:2]
     (there, want_levels, there_targets), (_, _, want_sizes, _) = given[2:]
@@ -85,7 +85,7 @@ def test_a_view_passes_the_body_once_and_only_what_follows_it_learns(tmp_path, f
     monkeypatch.setattr(kept_maps, "seen_by", lambda *given: passes.append(1) or seen(*given))
     index = read_index(draw_data(tmp_path / "data") / "train.json")
     chosen = config.resolve(len(index), {**FLAGS, "weights": str(first)})
-    trained = fit.fit(chosen, tmp_path, index, None, None)
+    trained = detection_task.fit(chosen, tmp_path, index, None, None)
 
     before, after = torch.load(first, weights_only=True), checkpoint.load(trained.folder / "best").weights
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}

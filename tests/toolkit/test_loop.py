@@ -14,8 +14,8 @@ from toolkit import checkpoint
 from toolkit.config import Config, Optimizer, Run, Schedule
 from toolkit.data.loader import MachineError
 from toolkit.stopping import Stopped
-from toolkit.training import engine, epoch_loop, resume, write_logs
-from toolkit.training.learner import Learner
+from toolkit.training import epoch_loop, forward_pass, resume, write_logs
+from toolkit.training.optim import Learner
 from toolkit.training.run_folder import read_metrics
 from toolkit.training.task import Task
 
@@ -58,7 +58,9 @@ class Line(Task):
         x = torch.rand(4, 1) + batch / 100
         off = self.learner.model(x) - 2 * x
         square = (off * off).mean()
-        return engine.total({"square": self.faults.get(batch, lambda v: v)(square), "size": 0.01 * off.abs().mean()})
+        return forward_pass.total(
+            {"square": self.faults.get(batch, lambda v: v)(square), "size": 0.01 * off.abs().mean()}
+        )
 
     def validate(self, stop):
         score = self.scores.pop(0) if self.scores else 0.5
@@ -142,7 +144,7 @@ def test_accumulated_gradients_are_their_mean(tmp_path):
 
     class Alike(Line):
         def losses(self, batch):
-            return engine.total({"square": (self.learner.model(torch.ones(1, 1)) - 2).square().mean()})
+            return forward_pass.total({"square": (self.learner.model(torch.ones(1, 1)) - 2).square().mean()})
 
     class Two(Alike):
         def __len__(self):

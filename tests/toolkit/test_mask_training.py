@@ -22,7 +22,7 @@ from toolkit.data.coco_index import coco_results, index_of, with_outlines
 from toolkit.data.dataset import DetectionDataset
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.networks import builder, first_weights, kept_maps, mask_branch, read_weights, registry
-from toolkit.training import engine, out_of_memory
+from toolkit.training import forward_pass, out_of_memory
 
 SIZES = {"min_size": 64, "max_size": 96}
 MASKED = ["--model", "maskrcnn_tiny_fpn", *TINY[2:]]
@@ -228,7 +228,7 @@ def test_losses_are_those_of_torchvisions_own_resize():
         torch.manual_seed(5)
         losses.append({k: v.item() for k, v in network(copy.deepcopy(images), copy.deepcopy(given)).items()})
     assert losses[0] == losses[1]
-    assert set(losses[0]) == {*engine.LOSSES, engine.MASK_LOSS} and losses[0]["loss_mask"] > 0
+    assert set(losses[0]) == {*forward_pass.LOSSES, forward_pass.MASK_LOSS} and losses[0]["loss_mask"] > 0
 
 
 def test_detected_masks_are_those_that_torchvision_pastes():
@@ -262,7 +262,7 @@ def test_kept_maps_give_the_losses_of_the_network():
             losses.append(kept_maps.losses_of(model, views))
         else:
             losses.append(model(copy.deepcopy(images), given))
-    assert set(losses[0]) == set(losses[1]) and engine.MASK_LOSS in losses[1]
+    assert set(losses[0]) == set(losses[1]) and forward_pass.MASK_LOSS in losses[1]
     for name, value in losses[0].items():
         assert losses[1][name].item() == pytest.approx(value.item(), rel=0.02, abs=0.002), (
             name
@@ -325,9 +325,9 @@ def run(data) -> Path:
 
 def test_a_run_has_five_losses_and_both_aps(run):
     epochs = records(run)
-    assert all(engine.MASK_LOSS in record["train_loss"] for record in epochs if record["kind"] == "epoch")
+    assert all(forward_pass.MASK_LOSS in record["train_loss"] for record in epochs if record["kind"] == "epoch")
     last = [record for record in epochs if record["kind"] == "epoch"][-1]
-    assert {"AP", "segm_AP", "segm_AP50", "segm_AP75"} <= set(last) and engine.MASK_LOSS in last["val_loss"]
+    assert {"AP", "segm_AP", "segm_AP50", "segm_AP75"} <= set(last) and forward_pass.MASK_LOSS in last["val_loss"]
     head = (run / "results.csv").read_text().splitlines()[0]
     assert "segm_AP" in head and "train_loss_mask" in head
 

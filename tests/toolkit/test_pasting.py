@@ -172,16 +172,16 @@ def test_shares_outside_0_to_1_are_refused(value):
 
 
 def test_training_and_its_picture_paste_but_judging_does_not(toy_set, tmp_path, monkeypatch):
-    from toolkit import runtime
     from toolkit.config import resolve
     from toolkit.data import dataset
     from toolkit.fine_tune import describe_run
+    from toolkit.processes import Processes
     from toolkit.training.detection_task import Detection
     from toolkit.training.label_files import Split
 
     index = read_index(toy_set(num_images=7))
     config = resolve(7, {"model": "fasterrcnn_tiny_fpn", "copy_paste": 0.5, "workers": 0, "device": "cpu"})
-    task = Detection(config, index, index, None, runtime.Processes(), None)
+    task = Detection(config, index, index, None, Processes(), None)
     task.close()
     assert task.loader.loader.dataset.copy_paste == 0.5
     assert task.val_loader.loader.dataset.copy_paste == 0.0

@@ -15,7 +15,7 @@ from PIL import Image
 
 from label_tools.text.errors import InputError, MissingExtra
 from tests.toolkit.training_fixtures import TINY, draw_data, frcnn, recipe, records
-from toolkit import checkpoint, config, fine_tune, runtime
+from toolkit import checkpoint, config, device_and_seed, fine_tune
 from toolkit.__main__ import main
 from toolkit.data.coco_index import read_index
 from toolkit.training import dry_run, out_of_memory, trackers
@@ -268,8 +268,8 @@ def test_a_plan_times_no_more_than_it_needs(data, monkeypatch, norm, images, sec
         now[0] += seconds / 2
         return []
 
-    monkeypatch.setattr(dry_run.engine, "training_losses", losses)
-    monkeypatch.setattr(dry_run.engine, "predict", predict)
+    monkeypatch.setattr(dry_run.forward_pass, "training_losses", losses)
+    monkeypatch.setattr(dry_run.forward_pass, "predict", predict)
     index = read_index(data / "train.json")
     times = dry_run._time_an_image(torch.nn.Identity(), index, 8, norm, torch.device("cpu"), torch.float32)
     assert done == [images] * steps
@@ -278,7 +278,7 @@ def test_a_plan_times_no_more_than_it_needs(data, monkeypatch, norm, images, sec
 
 @pytest.mark.parametrize("has, wanted, told", [(False, "bf16", 1), (True, "bf16", 0), (False, "auto", 0)])
 def test_bf16_on_a_cpu_without_it_is_told_once(data, tmp_path, monkeypatch, capsys, has, wanted, told):
-    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: has)
+    monkeypatch.setattr(device_and_seed, "cpu_has_bf16", lambda: has)
     command = list(map(str, words(data, tmp_path, "--epochs", "1", "--precision", wanted)))
     assert main([*command, "--dry-run"]) == 0
     assert capsys.readouterr().out.count("warning: --precision bf16") == told

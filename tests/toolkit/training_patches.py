@@ -32,7 +32,7 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
     evaluate."""
     from toolkit import checkpoint, fine_tune
     from toolkit.data import dataset
-    from toolkit.training import engine
+    from toolkit.training import forward_pass
 
     def send(result):
         os.killpg(0, signum)
@@ -40,12 +40,12 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
             os.killpg(0, signum)
 
     places = {
-        "step": (engine, "update"),
+        "step": (forward_pass, "update"),
         "save": (checkpoint, "_swap_in"),
         "evaluate": (fine_tune, "coco_metrics"),
         "loading": (dataset.DetectionDataset, "__getitem__"),
-        "batch": (engine, "training_losses"),
-        "forward": (engine, "autocast"),
+        "batch": (forward_pass, "training_losses"),
+        "forward": (forward_pass, "autocast"),
     }
     for point in points:
         _at_call(*places[point], number, send)
@@ -53,9 +53,9 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
 
 def signal_in_evaluation(part: str, number: int = 1, signum: int = signal.SIGTERM) -> None:
     """A signal while the validation loss or the detections are computed, at batch `number`."""
-    from toolkit.training import engine
+    from toolkit.training import forward_pass
 
-    real = getattr(engine, part)
+    real = getattr(forward_pass, part)
 
     def with_signal(model, loader, *rest):
         def batches():
@@ -66,7 +66,7 @@ def signal_in_evaluation(part: str, number: int = 1, signum: int = signal.SIGTER
 
         return real(model, batches(), *rest)
 
-    setattr(engine, part, with_signal)
+    setattr(forward_pass, part, with_signal)
 
 
 def kill_at_event(number: int, only: str = "last") -> None:
@@ -155,12 +155,12 @@ def bad_loss(number: int, value: float = float("nan"), times: int = 1, validatio
 
 def bad_picture(number: int) -> None:
     """NaN pixels in batch `number`: they pass through every BatchNorm before a loss tells."""
-    from toolkit.training import engine
+    from toolkit.training import forward_pass
 
     def spoil(result):
         result[0][0].fill_(float("nan"))
 
-    _at_call(engine, "to_device", number, spoil, after=True)
+    _at_call(forward_pass, "to_device", number, spoil, after=True)
 
 
 def out_of_memory(number: int, text: str = "") -> None:
@@ -198,12 +198,12 @@ def kill_worker(after_step: int) -> None:
     """kill -9 to a loader process after an optimiser step."""
     import multiprocessing
 
-    from toolkit.training import engine
+    from toolkit.training import optim
 
     def kill(result):
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 
-    _at_call(engine, "update", after_step, kill, after=True)
+    _at_call(optim, "update", after_step, kill, after=True)
 
 
 def spawn_start() -> None:
@@ -217,17 +217,17 @@ def clock_of_steps(seconds: float) -> None:
     """The clock of training stands still but for `seconds` a step: how fast the machine is makes no difference."""
     from types import SimpleNamespace
 
-    from toolkit.training import engine, epoch_loop
+    from toolkit.training import epoch_loop, optim
 
     clock = {"now": 1.0}
     epoch_loop.time = SimpleNamespace(monotonic=lambda: clock["now"])
-    real = engine.update
+    real = optim.update
 
     def update(*args):
         clock["now"] += seconds
         return real(*args)
 
-    engine.update = update
+    optim.update = update
 
 
 def no_compiler() -> None:
@@ -241,16 +241,16 @@ def clock_set_back(hours: float) -> None:
     """The clock of the machine is set back after every step."""
     import time
 
-    from toolkit.training import engine
+    from toolkit.training import optim
 
-    real, update, back = time.time, engine.update, [0.0]
+    real, update, back = time.time, optim.update, [0.0]
     time.time = lambda: real() - back[0]
 
     def updated(*args):
         back[0] += hours * 3600
         return update(*args)
 
-    engine.update = updated
+    optim.update = updated
 
 
 def slow_disk(seconds: float) -> None:
@@ -275,7 +275,7 @@ def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
     import torch
 
     from toolkit.networks import from_config
-    from toolkit.training import engine
+    from toolkit.training import optim
 
     torch.randperm = lambda count, **options: torch.arange(count, device=options.get("device"))
     real = from_config.build_model
@@ -289,7 +289,7 @@ def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
 
     detection_task.build_model = build_model
     if dies_at:
-        _at_call(engine, "update", dies_at, lambda result: os.kill(os.getpid(), signal.SIGKILL))
+        _at_call(optim, "update", dies_at, lambda result: os.kill(os.getpid(), signal.SIGKILL))
     if bad_loss_at:
         bad_loss(bad_loss_at)
 
@@ -299,9 +299,9 @@ def little_room(free: int) -> None:
     import shutil
     import types
 
-    from toolkit.training import checkpoints
+    from toolkit.training import run_state
 
-    checkpoints.shutil = types.SimpleNamespace(
+    run_state.shutil = types.SimpleNamespace(
         disk_usage=lambda path: shutil._ntuple_diskusage(10**12, 10**12 - free, free)
     )
 
@@ -310,9 +310,9 @@ def watch_memory(every: int) -> None:
     """Print the resident memory (kB) of the training process in steps of `every`."""
     import gc
 
-    from toolkit.training import engine
+    from toolkit.training import optim
 
-    real, calls = engine.update, [0]
+    real, calls = optim.update, [0]
 
     def update(*args):
         calls[0] += 1
@@ -321,7 +321,7 @@ def watch_memory(every: int) -> None:
             print("rss", _proportional_kb(os.getpid(), "Rss"), flush=True)
         return real(*args)
 
-    engine.update = update
+    optim.update = update
 
 
 def _proportional_kb(pid: int, field: str = "Pss") -> int:

@@ -5,8 +5,4 @@ import albumentations  # noqa: F401
 import matplotlib.figure  # noqa: F401
 import torch
 
-import toolkit.fine_tune
-import toolkit.training.dry_run
-import toolkit.training.fit  # noqa: F401
-
 torch.set_num_threads(1)

@@ -77,7 +77,7 @@ def _torch() -> list[Check]:
                 "install torch and torchvision together, from one place",
             )
         )
-    from toolkit.runtime import cpu_has_bf16
+    from toolkit.device_and_seed import cpu_has_bf16
 
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))

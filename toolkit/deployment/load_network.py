@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from label_tools.text.errors import InputError
-from toolkit import checkpoint, runtime
+from toolkit import checkpoint, device_and_seed
 from toolkit.networks import builder, traceable
 
 DRAWS, NOISE = 6, 1e-6  # of the roundings of a network; relative, 8 times the last bit
@@ -41,7 +41,7 @@ class Loaded:
         found = checkpoint.load(checkpoint.find(run))
         model = builder.restored(found)
         set_speed(model, image_size, proposals)
-        return cls(found, model.to(runtime.choose_device(device)), found.meta["architecture"]["name"])
+        return cls(found, model.to(device_and_seed.choose_device(device)), found.meta["architecture"]["name"])
 
     @property
     def thresholds(self) -> list[float]:

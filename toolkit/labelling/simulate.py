@@ -29,7 +29,7 @@ from toolkit.labelling.choose_pictures import look_alikes
 from toolkit.labelling.picture_features import known_features, pool_signs
 from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.torch_detector import TorchDetector
-from toolkit.training import fit as training
+from toolkit.training import detection_task as training
 
 STRATEGIES = {"random": 1.0, "ranked": 0.2, "ranked alone": 0.0}  # the share of each round that chance draws
 

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from label_tools.text.errors import InputError
-from toolkit import checkpoint, runtime
+from toolkit import checkpoint, device_and_seed
 from toolkit.data.coco_index import coco_results
 from toolkit.data.tiles import Tiles
 from toolkit.networks import builder, registry
 from toolkit.prediction.detector import Found
 from toolkit.prediction.tiled import TrainedOnTiles
 from toolkit.processes import this_process
-from toolkit.training import engine
+from toolkit.training import forward_pass
 
 
 class TorchDetector(TrainedOnTiles):
@@ -28,10 +28,10 @@ class TorchDetector(TrainedOnTiles):
     def __init__(self, run: Path, device: str = "auto", precision: str = "auto") -> None:
         self.checkpoint = checkpoint.load(checkpoint.find(run))
         local_rank = this_process().local_rank % max(1, torch.cuda.device_count())  # torchrun's processes may share one
-        self.device = runtime.choose_device(device, local_rank)
+        self.device = device_and_seed.choose_device(device, local_rank)
         self.model = builder.restored(self.checkpoint).to(self.device)
         compact = registry.find(self.checkpoint.meta["architecture"]["name"]).compact
-        self.dtype = runtime.choose_precision(precision, self.device, compact)
+        self.dtype = device_and_seed.choose_precision(precision, self.device, compact)
         self.scale = 1.0
         self.name = str(self.checkpoint.folder)
         self.identity = self.checkpoint.meta["sha256"][checkpoint.WEIGHTS]
@@ -55,7 +55,7 @@ class TorchDetector(TrainedOnTiles):
         batch = [(tensors, [{"image_id": number} for number in range(len(images))])]
         ids = tuple(category["id"] for category in self.categories)
         with self._resized():
-            outputs = engine.predict(self.model, batch, self.device, self.dtype)
+            outputs = forward_pass.predict(self.model, batch, self.device, self.dtype)
             return [coco_results(number, output, ids) for number, output in outputs]
 
     @contextlib.contextmanager

@@ -26,7 +26,7 @@ from label_tools.files.json_csv import write_json
 from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
-from toolkit import checkpoint, runtime
+from toolkit import checkpoint, device_and_seed
 from toolkit.data.boxes import corners
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
@@ -71,7 +71,7 @@ class SingleObjectPredictor:
                 f"{run}: {self.baseline.name} was trained on {self.baseline.data}; compare needs a baseline "
                 "trained on a labelled folder, like loadhead"
             )
-        self.device = runtime.choose_device(device)
+        self.device = device_and_seed.choose_device(device)
         self.model = network.to(self.device)
         self.size = int(self.checkpoint.meta["size"][0])
 

@@ -6,7 +6,7 @@ import torch
 
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from toolkit import runtime
+from toolkit import device_and_seed
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.recipe import Recipe, make_network
 from toolkit.single_object.registry import Baseline, find
@@ -18,7 +18,7 @@ _SIZES = {"shapes5": (3, 32, 32), "digits": (1, 48, 60), "digit_grid": (1, 48, 6
 def check_run(recipe: Recipe, train: Samples, val: Samples) -> None:
     """Raise the InputError that training would end with: of the recipe, the loss, the pictures, the batch."""
     recipe.check()
-    runtime.choose_device(recipe.device)
+    device_and_seed.choose_device(recipe.device)
     baseline = find(recipe.baseline)
     check_size(baseline, train)
     for samples in (train, val):

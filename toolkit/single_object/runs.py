@@ -15,7 +15,7 @@ from typing import Any
 
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from toolkit import checkpoint, runtime
+from toolkit import checkpoint, device_and_seed
 from toolkit.config import Schedule
 from toolkit.single_object import registry, training
 from toolkit.single_object.answer_picture import draw_answers
@@ -223,7 +223,7 @@ def _fit(
     progress = Progress(folder / "train.log")
     ending, started = {"status": "failed"}, time.monotonic()
     about = {"kind": "single_object", "recipe": dataclasses.asdict(recipe), "data": dataclasses.asdict(source)}
-    run_folder.update_run(folder, **about, versions=runtime.versions(), status="running")
+    run_folder.update_run(folder, **about, versions=device_and_seed.versions(), status="running")
     try:
         result = training.fit(recipe, folder, *pair, resume=found, progress=progress)
         ending = {"status": "finished", "ended": result["ended"]}

@@ -15,7 +15,7 @@ import torch
 
 from label_tools.files.json_csv import write_json
 from label_tools.text.messages import counted
-from toolkit import checkpoint, runtime
+from toolkit import checkpoint, device_and_seed
 from toolkit.config import Config, Optimizer, Run, Schedule
 from toolkit.single_object import validation
 from toolkit.single_object.data.samples import Samples, fingerprint
@@ -24,8 +24,8 @@ from toolkit.single_object.recipe import Recipe, make_network
 from toolkit.single_object.registry import find
 from toolkit.single_object.targets import Targets
 from toolkit.stopping import StopSignal
-from toolkit.training import engine, epoch_loop
-from toolkit.training.learner import Learner
+from toolkit.training import epoch_loop, forward_pass
+from toolkit.training.optim import Learner
 from toolkit.training.progress import Progress
 from toolkit.training.resume import check_same_data
 from toolkit.training.task import Task
@@ -85,9 +85,9 @@ class SingleObject(Task):
     ) -> None:
         self.train, self.val = train, val
         self.baseline = baseline = find(recipe.baseline)
-        self.device = runtime.choose_device(recipe.device)
-        self.dtype = runtime.choose_precision(recipe.precision, self.device, compact=False)
-        runtime.seed_everything(recipe.seed)
+        self.device = device_and_seed.choose_device(recipe.device)
+        self.dtype = device_and_seed.choose_precision(recipe.precision, self.device, compact=False)
+        device_and_seed.seed_everything(recipe.seed)
         options = {k: v for k, v in recipe.options.items() if k != "pretrained"}
         pretrained = recipe.options.get("pretrained", "none") if resume is None else "none"
         self.first_weights = pretrained if resume is None else resume.meta.get("first_weights", "none")
@@ -131,9 +131,9 @@ class SingleObject(Task):
 
     def losses(self, batch: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
         images = validation.as_input(self.train.images[batch], self.device, self.baseline.raw)
-        with engine.autocast(self.device, self.dtype):
+        with forward_pass.autocast(self.device, self.dtype):
             terms = self.targets.losses(self.learner.model, images, batch, self.device, self.recipe.augment)
-        return engine.total(terms)
+        return forward_pass.total(terms)
 
     def count(self, batch: torch.Tensor) -> int:
         return len(batch)

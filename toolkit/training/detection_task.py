@@ -1,28 +1,36 @@
-"""Detection as a task of the training loop: network, optimiser and batches of a config; AP on the validation set."""
+"""Detection as a task of the training loop: network, optimiser and batches of a config; AP on the validation set.
+
+`fit` trains a detector. Over a frozen body its maps of a few augmented views of each image are computed once and kept:
+FPN and heads alone learn, and a step costs a quarter of one through the body.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from toolkit import checkpoint, runtime
+from label_tools.text.errors import InputError
+from toolkit import checkpoint, device_and_seed
 from toolkit.config import Config, flat
 from toolkit.data import transforms
 from toolkit.data.coco_index import Index, coco_results
-from toolkit.data.dataset import DetectionDataset
+from toolkit.data.dataset import DetectionDataset, Unreadable
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.data.loader import Batches, cache_share, in_order
 from toolkit.data.train_tiles import joined
-from toolkit.networks import builder, registry
+from toolkit.networks import builder, kept_maps, registry
 from toolkit.networks.from_config import build_model, set_class_loss
-from toolkit.processes import worker_count
+from toolkit.networks.kept_maps import Seen
+from toolkit.processes import Processes, worker_count
 from toolkit.stopping import StopSignal
-from toolkit.training import engine, optim, out_of_memory
-from toolkit.training.learner import Learner
+from toolkit.training import distributed, epoch_loop, forward_pass, optim, out_of_memory
+from toolkit.training.optim import Learner
+from toolkit.training.progress import Progress
 from toolkit.training.task import Task
 
 METRICS = ("AP", "AP50", "AP75")
@@ -45,13 +53,13 @@ class Detection(Task):
         train: Index,
         val: Index | None,
         evaluate: Callable[[list[dict]], dict[str, Any]] | None,
-        processes: runtime.Processes,
+        processes: Processes,
         resume: checkpoint.Checkpoint | None,
     ) -> None:
         self.config, self.train, self.val, self.evaluate = config, train, val, evaluate
         self.processes, self.validates = processes, val is not None
         self.masks = registry.find(config.model.model).masks
-        self.loss_names = (*engine.LOSSES, engine.MASK_LOSS) if self.masks else engine.LOSSES
+        self.loss_names = (*forward_pass.LOSSES, forward_pass.MASK_LOSS) if self.masks else forward_pass.LOSSES
         self.metric = OF_MASKS + "AP" if self.masks else "AP"
         self.shown = ("AP", self.metric) if self.masks else ("AP", "AP50")
         self._make_network(resume)
@@ -59,9 +67,11 @@ class Detection(Task):
 
     def _make_network(self, resume: checkpoint.Checkpoint | None) -> None:
         config, run = self.config, self.config.run
-        runtime.seed_everything(run.seed, run.deterministic)
-        self.device = runtime.choose_device(run.device, self.processes.local_rank)
-        self.dtype = runtime.choose_precision(run.precision, self.device, registry.find(config.model.model).compact)
+        device_and_seed.seed_everything(run.seed, run.deterministic)
+        self.device = device_and_seed.choose_device(run.device, self.processes.local_rank)
+        self.dtype = device_and_seed.choose_precision(
+            run.precision, self.device, registry.find(config.model.model).compact
+        )
         known = resume.meta["architecture"] if resume else None
         model, self.architecture, self.about = build_model(config, self.train.classes, known)
         model.to(self.device)
@@ -142,7 +152,7 @@ class Detection(Task):
         images, targets = batch
         if not images:
             return None
-        return engine.training_losses(self.learner.wrapped, images, targets, self.device, self.dtype)
+        return forward_pass.training_losses(self.learner.wrapped, images, targets, self.device, self.dtype)
 
     def weight(self, number: int) -> float:
         return self.sampler.weight(number)
@@ -175,15 +185,15 @@ class Detection(Task):
         """Validation loss and AP of the evaluated weights, over all processes."""
         assert self.val is not None and self.val_loader is not None and self.evaluate is not None  # `validates` says so
         model, processes = self.learner.evaluated, self.processes
-        runtime.agree_buffers(model, processes)
+        distributed.agree_buffers(model, processes)
         stopped = lambda: bool(stop)  # noqa: E731
-        losses = engine.validation_loss(model, self.val_loader, self.device, self.dtype, stopped)
+        losses = forward_pass.validation_loss(model, self.val_loader, self.device, self.dtype, stopped)
         results = []
         if not stop:
-            for image_id, output in engine.predict(model, self.val_loader, self.device, self.dtype, stopped):
+            for image_id, output in forward_pass.predict(model, self.val_loader, self.device, self.dtype, stopped):
                 results += coco_results(image_id, output, self.train.category_ids)
         count = len(range(processes.rank, len(self.val), processes.world_size))
-        found = runtime.gather_objects((losses, count, results, stop.requested), processes)
+        found = distributed.gather_objects((losses, count, results, stop.requested), processes)
         if signum := next((signal for *_, signal in found if signal), 0):
             return {}, signum
         metrics: dict[str, Any] = {}
@@ -198,4 +208,85 @@ class Detection(Task):
                 by_masks = everything.get("segm", dict.fromkeys(METRICS, nothing))
                 metrics |= {OF_MASKS + name: by_masks[name] for name in METRICS}
             metrics["val_loss"] = mean
-        return runtime.gather_objects(metrics, processes)[0], 0
+        return distributed.gather_objects(metrics, processes)[0], 0
+
+
+class FrozenBody(Detection):
+    """`Detection` whose batches are kept maps, of `cached_views` views an image. Maps of an epoch's views are computed
+    when they are first needed: what a batch holds depends on seed and epoch alone, as everywhere."""
+
+    def _make_network(self, resume: checkpoint.Checkpoint | None) -> None:
+        super()._make_network(resume)
+        model, options, name = self.learner.model, self.config.model, self.config.model.model
+        body = list(builder.body_of(model).parameters()) if hasattr(model, "backbone") else []
+        if not hasattr(getattr(model, "backbone", None), "fpn") or self.architecture["norm"] != "frozen":
+            raise InputError(f"--cached-views: needs a network with an FPN and frozen norms; {name} has others here")
+        if any(p.requires_grad for p in body):
+            raise InputError(
+                f"--cached-views: needs --trainable-layers 0 and first weights, found {options.trainable_layers} "
+                f"and {options.weights}: a body that learns gives other maps after every step"
+            )
+        if self.processes.world_size > 1:
+            raise InputError("--cached-views: works in one process; needs --cached-views 0 here")
+
+    def _make_batches(self, unreadable: list[str]) -> None:
+        super()._make_batches(unreadable)
+        self.kept: dict[tuple[int, int], Seen] = {}
+
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
+        self.sampler.epoch, self.sampler.start = epoch, start
+        views, seed = self.config.data.cached_views, self.config.run.seed
+        for keys in self.sampler:
+            batch = []
+            for row, drawn in keys:
+                view = drawn % views
+                seen = self.kept.get((row, view))
+                if seen is None:
+                    item = self.loader.dataset[row, (seed * views + view) * len(self.train) + row]
+                    if isinstance(item, Unreadable):
+                        self.loader.leave_out([item.reason])
+                        continue
+                    seen = self.kept[row, view] = self._seen(*item)
+                batch.append(seen)
+            yield batch, [seen.target for seen in batch]
+
+    def _seen(self, image: torch.Tensor, target: dict[str, Any]) -> Seen:
+        images, targets = forward_pass.to_device([image], [target], self.device)
+        with forward_pass.autocast(self.device, self.dtype):
+            return kept_maps.seen_by(self.learner.model, images[0], {**targets[0], "image_id": target["image_id"]})
+
+    def losses(self, batch: Any) -> tuple[torch.Tensor, dict[str, float]] | None:
+        if not batch[0]:
+            return None
+        with forward_pass.autocast(self.device, self.dtype):
+            return forward_pass.total(kept_maps.losses_of(self.learner.model, batch[0]))
+
+    def memory_advice(self, batch: Any) -> str:
+        return super().memory_advice(None) + ", or fewer --cached-views"
+
+
+def fit(
+    config: Config,
+    folder: Path,
+    train: Index,
+    val: Index | None,
+    evaluate: Callable[[list[dict]], dict[str, Any]] | None,
+    *,
+    resume: checkpoint.Checkpoint | None = None,
+    processes: Processes | None = None,
+    progress: Progress | None = None,
+) -> epoch_loop.Trained:
+    """Train a detector on `train` into `folder`; `evaluate(detections) -> metrics` compares with the labels of `val`.
+
+    Without `val` there is no AP, and `best` holds the last weights. For what it writes and raises see `epoch_loop.run`.
+    """
+    processes = processes or Processes()
+    progress = progress or Progress(quiet=True)
+
+    def make() -> Detection:
+        kind = FrozenBody if config.data.cached_views else Detection
+        task = kind(config, train, val, evaluate, processes, resume)
+        progress.line(task.about)
+        return task
+
+    return epoch_loop.run(make, config, folder, resume=resume, processes=processes, progress=progress)

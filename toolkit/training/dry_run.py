@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from toolkit import config as recipes
-from toolkit import runtime
+from toolkit import device_and_seed
 from toolkit.config import Config
 from toolkit.data.coco_index import Index
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.networks import first_weights, kept_maps, registry
 from toolkit.networks.from_config import build_model
-from toolkit.training import engine
+from toolkit.training import forward_pass
 from toolkit.training.out_of_memory import largest, mask_memory
 from toolkit.training.progress import duration
 
@@ -32,8 +32,8 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0, tra
     """
     absent = first_weights.to_download(config.model.model, config.model.weights)
     weights = first_weights.chosen(config.model.model, config.model.weights)
-    device = runtime.choose_device(config.run.device)
-    dtype = runtime.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
+    device = device_and_seed.choose_device(config.run.device)
+    dtype = device_and_seed.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
     model, architecture, about = build_model(config, train.classes, load=absent is None)
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
@@ -74,7 +74,7 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0, tra
             f"weights    {absent.name} is {wrong}: frcnn train fetches it when it starts{now}; "
             f"without internet put it into {absent.parent}, or give --weights FILE"
         )
-    if note := runtime.precision_note(config.run.precision, device):
+    if note := device_and_seed.precision_note(config.run.precision, device):
         lines.append(note)
     return "\n".join(lines)
 
@@ -156,13 +156,13 @@ def _time_an_image(
     model.to(device).train()
     for _ in range(2):  # the first one warms up; where it takes long, that is a small part of it
         start = _now(device)
-        total = engine.training_losses(model, images, targets, device, dtype)[0]
+        total = forward_pass.training_losses(model, images, targets, device, dtype)[0]
         forward = _now(device)
         total.backward()
         end = _now(device)
         if end - start > LONG:
             break
-    list(engine.predict(model, [(images, targets)], device, dtype))
+    list(forward_pass.predict(model, [(images, targets)], device, dtype))
     return (end - start) / count, (forward - start) / count, (_now(device) - end) / count
 
 
@@ -170,13 +170,13 @@ def _time_kept_maps(
     model: torch.nn.Module, train: Index, device: torch.device, dtype: torch.dtype
 ) -> tuple[float, float]:
     """Seconds for an image's maps, and for a forward and backward from them."""
-    images, targets = engine.to_device(*_made_images(train, 1), device)
+    images, targets = forward_pass.to_device(*_made_images(train, 1), device)
     model.train()
     start = _now(device)
-    with engine.autocast(device, dtype):
+    with forward_pass.autocast(device, dtype):
         seen = kept_maps.seen_by(model, images[0], targets[0])
         middle = _now(device)
-        total = engine.total(kept_maps.losses_of(model, [seen]))[0]
+        total = forward_pass.total(kept_maps.losses_of(model, [seen]))[0]
     total.backward()
     return middle - start, _now(device) - middle
 

@@ -14,12 +14,14 @@ import torch
 
 from label_tools.text.errors import InputError, MachineError
 from label_tools.text.messages import counted
-from toolkit import checkpoint, runtime
+from toolkit import checkpoint, device_and_seed
 from toolkit.config import Config
+from toolkit.processes import Processes
 from toolkit.stopping import Stopped, StopSignal
-from toolkit.training.checkpoints import Keeper, State
+from toolkit.training import distributed
 from toolkit.training.failures import explain
 from toolkit.training.progress import Progress, epoch_line
+from toolkit.training.run_state import Keeper, State
 from toolkit.training.step import Stepper
 from toolkit.training.task import Task
 from toolkit.training.write_logs import Journal
@@ -53,7 +55,7 @@ def run(
     folder: Path,
     *,
     resume: checkpoint.Checkpoint | None = None,
-    processes: runtime.Processes | None = None,
+    processes: Processes | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Train what `make` gives in `folder`, by the sections schedule, optimizer and run of `config`.
@@ -62,7 +64,7 @@ def run(
     everything saved; InputError naming step, losses and images when a loss is not finite; MachineError when memory, a
     loader process or another training process is lost.
     """
-    processes = processes or runtime.Processes()
+    processes = processes or Processes()
     progress = progress or Progress(quiet=True)
     with StopSignal(quiet=not processes.first) as stop:
         loop = _Loop(make(), config, folder, resume, processes, progress, stop)
@@ -80,7 +82,7 @@ class _Loop:
     config: Config
     folder: Path
     resume: checkpoint.Checkpoint | None
-    processes: runtime.Processes
+    processes: Processes
     progress: Progress
     stop: StopSignal
     seen: Any = None  # the batch under way
@@ -90,12 +92,12 @@ class _Loop:
         task, config, resume = self.task, self.config, self.resume
         self.state = state = State.of(resume) if resume else State()
         self.stepper = Stepper(task, config, state, self.folder, self.processes, self.progress)
-        if note := runtime.precision_note(config.run.precision, task.device):
+        if note := device_and_seed.precision_note(config.run.precision, task.device):
             self.progress.line(note)
         if self.processes.first:
             steps = self.stepper.total
             self.journal = Journal(self.folder, self.progress, state, bool(resume), config, steps, task.log_every)
-            about = {"precision": str(task.dtype).removeprefix("torch."), "versions": runtime.versions()}
+            about = {"precision": str(task.dtype).removeprefix("torch."), "versions": device_and_seed.versions()}
             self.keeper = Keeper(self.folder, {**task.meta(), **about}, self.journal.log, self.progress)
         self.started = time.monotonic()
         if resume:
@@ -133,7 +135,7 @@ class _Loop:
             return "finished"
         if plan.patience and state.since_best >= plan.patience:
             return f"early stop: no better {self.task.metric} in {counted(state.since_best, 'evaluation')}"
-        if any(runtime.gather_objects(self._time_is_up(), self.processes)):
+        if any(distributed.gather_objects(self._time_is_up(), self.processes)):
             return f"--max-time {plan.max_time:g} min is over"
         return ""
 
@@ -215,7 +217,7 @@ class _Loop:
                 **({**numbers(metrics), "val_loss": metrics["val_loss"]} if metrics else {}),
             )
         # a best checkpoint that the disk refused is not the best one to be had
-        if better and runtime.gather_objects(self._save("best", metrics), self.processes)[0]:
+        if better and distributed.gather_objects(self._save("best", metrics), self.processes)[0]:
             state.best_score, state.best_epoch = -1.0 if score is None else score, done
         epochs, shown = self.config.schedule.epochs, self.task.shown
         self.progress.line(epoch_line(done, epochs, train_loss, metrics, shown, is_best, self._seconds()))

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from label_tools.text.errors import InputError, MachineError
-from toolkit import runtime
 from toolkit.data.loader import worker_lost
+from toolkit.training import distributed
 from toolkit.training.task import Task
 
 
@@ -34,7 +34,7 @@ def explain(
         return MachineError(
             f"out of memory at step {step}: {task.memory_advice(batch)}; checkpoints in {folder} are intact"
         )
-    if runtime.group_lost(error):
+    if distributed.group_lost(error):
         why = str(error).splitlines()[0][:120]
         return MachineError(
             f"step {step}: another training process was lost ({why}); go on with: {task.command} --resume {folder}"

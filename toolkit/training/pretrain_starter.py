@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from label_tools.text.errors import exit_code_of
-from toolkit import config, runtime
+from toolkit import config, device_and_seed
 from toolkit.data import transforms
 from toolkit.data.outlines import pack
 from toolkit.networks import builder, first_weights, kept_maps, registry
@@ -29,7 +29,7 @@ from toolkit.networks.first_weights import MASK_LOGITS
 from toolkit.networks.mask_branch import LEARNED, loss_in_boxes
 from toolkit.networks.starter.scenes import SHAPES, scene
 from toolkit.processes import worker_count
-from toolkit.training import engine, optim, schedule
+from toolkit.training import forward_pass, optim
 from toolkit.training.progress import Progress, duration
 
 WHOLE, HEADS = "fasterrcnn_tiny_fpn", "fasterrcnn_efficientnet_lite0_fpn"
@@ -64,7 +64,7 @@ def losses_of_scenes(model: torch.nn.Module, args: argparse.Namespace, device: t
     scenes, workers = Scenes(args.steps * args.batch_size, args.side, args.seed), worker_count(-1)
     loader = torch.utils.data.DataLoader(scenes, args.batch_size, num_workers=workers, collate_fn=collate)
     for images, targets in loader:
-        yield model(*engine.to_device(images, targets, device))
+        yield model(*forward_pass.to_device(images, targets, device))
 
 
 def losses_of_kept_maps(model: torch.nn.Module, args: argparse.Namespace, device: torch.device) -> Iterator[Losses]:
@@ -80,7 +80,7 @@ def losses_of_kept_maps(model: torch.nn.Module, args: argparse.Namespace, device
             made += 1
             target = {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels[kept]), "image_id": made}
             pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-            images, targets = engine.to_device([pixels], [target], device)
+            images, targets = forward_pass.to_device([pixels], [target], device)
             pool += [kept_maps.seen_by(model, images[0], targets[0])] * TWICE
         rows = rng.choice(len(pool), min(args.batch_size, len(pool)), replace=False)
         batch = [pool[row] for row in rows]
@@ -113,7 +113,7 @@ def losses_of_masks(model: Any, args: argparse.Namespace, device: torch.device) 
                 pictures.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
                 around = {"boxes": torch.from_numpy(boxes), "labels": torch.ones(len(boxes), dtype=torch.int64)}
                 targets.append({**around, "packed_masks": torch.from_numpy(packed), "image_id": made})
-        seen, resized = model.transform(*engine.to_device(pictures, targets, device))
+        seen, resized = model.transform(*forward_pass.to_device(pictures, targets, device))
         near, rows = zip(*(_near(target["boxes"], rng) for target in resized), strict=True)
         yield {"loss_mask": loss_in_boxes(model, seen, resized, list(near), list(rows))}
 
@@ -130,8 +130,8 @@ def _near(boxes: torch.Tensor, rng: np.random.Generator, copies: int = 2) -> tup
 
 def pretrain(args: argparse.Namespace) -> None:
     """Train for `steps` and write `out`."""
-    runtime.seed_everything(args.seed)
-    device = runtime.choose_device(args.device)
+    device_and_seed.seed_everything(args.seed)
+    device = device_and_seed.choose_device(args.device)
     heads, masks = args.model == HEADS, args.model in MASKS
     model, _, _ = builder.build(
         args.model,
@@ -157,10 +157,10 @@ def pretrain(args: argparse.Namespace) -> None:
     means: dict[str, float] = {}
     for step, found in zip(range(1, args.steps + 1), give(model, args, device)):
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * schedule.factor("onecycle", step - 1, args.steps, 0)
-        total, losses = engine.total(found)
+            group["lr"] = args.lr * optim.lr_factor("onecycle", step - 1, args.steps, 0)
+        total, losses = forward_pass.total(found)
         total.backward()
-        engine.update(optimizer, clip_norm=10.0)
+        optim.update(optimizer, clip_norm=10.0)
         for name, value in losses.items():
             means[name] = 0.99 * means.get(name, value) + 0.01 * value
         left = (time.monotonic() - started) / step * (args.steps - step)

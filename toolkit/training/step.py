@@ -10,12 +10,12 @@ from typing import Any
 from torch import nn
 
 from label_tools.text.errors import InputError
-from toolkit import runtime
 from toolkit.config import Config
-from toolkit.training import engine, optim
-from toolkit.training.checkpoints import State
+from toolkit.processes import Processes
+from toolkit.training import distributed, forward_pass, optim
 from toolkit.training.distributed import Agreed, agree_on_batch
 from toolkit.training.progress import Progress
+from toolkit.training.run_state import State
 from toolkit.training.task import Task
 
 MOST_SKIPPED = 3  # batches that on_nan: skip may leave out
@@ -30,7 +30,7 @@ class Stepper:
     config: Config
     state: State
     folder: Path
-    processes: runtime.Processes
+    processes: Processes
     progress: Progress
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Stepper:
         with waits:
             try:
                 found = task.losses(batch)
-            except engine.NonFiniteLoss as error:
+            except forward_pass.NonFiniteLoss as error:
                 problem = error
             weight = task.weight(state.batch)
             losses = {name: value * weight for name, value in found[1].items()} if found else {}
@@ -80,18 +80,18 @@ class Stepper:
             self.learner.optimizer, self.config.schedule, options.lr, state.step, self.total, heads_only
         )
         try:
-            engine.update(self.learner.optimizer, options.clip_norm)
-        except engine.NonFiniteLoss as error:
+            optim.update(self.learner.optimizer, options.clip_norm)
+        except forward_pass.NonFiniteLoss as error:
             self._not_finite(error, batch)
         if self.learner.averaged is not None:
             self.learner.averaged.update_parameters(self.learner.model)
         state.step += 1
         return lr
 
-    def _not_finite(self, problem: engine.NonFiniteLoss | None, batch: Any) -> None:
+    def _not_finite(self, problem: forward_pass.NonFiniteLoss | None, batch: Any) -> None:
         """A loss or gradient is not finite: stop before any weight moved, or skip at most three batches."""
         mine = f"{problem} on images {_some(self.task.names(batch))}" if problem else ""
-        found = [text for text in runtime.gather_objects(mine, self.processes) if text]
+        found = [text for text in distributed.gather_objects(mine, self.processes) if text]
         if not found:
             return  # no image of the batch could be read; --skip-bad counts those
         self.state.skipped += 1

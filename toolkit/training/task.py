@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from toolkit.stopping import StopSignal
-from toolkit.training.learner import Learner
+from toolkit.training.optim import Learner
 
 
 class Task(ABC):

@@ -14,30 +14,31 @@ import torch
 
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import untrained_run
-from toolkit import runtime
+from toolkit import device_and_seed
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.stopping import SIGNALS, Stopped, StopSignal, be_deaf, deaf_children, stop_at_once
+from toolkit.training import distributed
 
 CPU = torch.device("cpu")
 
 
 def test_auto_is_cuda_or_cpu():
-    assert runtime.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert runtime.choose_device("cpu") == CPU
+    assert device_and_seed.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert device_and_seed.choose_device("cpu") == CPU
 
 
 @pytest.mark.parametrize("wanted", ["gpu", "cpu:x", "", "meta", "cuda:99"])
 def test_devices_that_are_not_there(wanted):
     with pytest.raises(InputError, match="--device"):
-        runtime.choose_device(wanted)
+        device_and_seed.choose_device(wanted)
 
 
 def test_a_gpu_is_the_one_of_the_process(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert runtime.choose_device("cuda", 3) == torch.device("cuda:3")
-    assert runtime.choose_device("auto", 2) == torch.device("cuda:2")
-    assert runtime.choose_device("cuda:1") == torch.device("cuda:1")
+    assert device_and_seed.choose_device("cuda", 3) == torch.device("cuda:3")
+    assert device_and_seed.choose_device("auto", 2) == torch.device("cuda:2")
+    assert device_and_seed.choose_device("cuda:1") == torch.device("cuda:1")
 
 
 def test_processes_that_predict_share_the_gpus(monkeypatch, tmp_path):
@@ -46,7 +47,7 @@ def test_processes_that_predict_share_the_gpus(monkeypatch, tmp_path):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     asked = []
-    monkeypatch.setattr(runtime, "choose_device", lambda *given: asked.append(given) or CPU)
+    monkeypatch.setattr(device_and_seed, "choose_device", lambda *given: asked.append(given) or CPU)
     TorchDetector(untrained_run(tmp_path, {}))
     assert asked == [("auto", 1)]
 
@@ -55,42 +56,44 @@ def test_one_named_device_for_two_processes_is_refused(monkeypatch):
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "2")
     with pytest.raises(InputError, match="--device cuda:1"):
-        runtime.join_processes("cuda:1")
+        distributed.join_processes("cuda:1")
 
 
 def test_precision(monkeypatch):
-    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: True)
-    assert runtime.choose_precision("auto", CPU, compact=False) == torch.bfloat16
-    assert runtime.choose_precision("auto", CPU, compact=True) == torch.float32
-    assert runtime.choose_precision("fp32", CPU, compact=False) == torch.float32
-    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: False)
-    assert runtime.choose_precision("auto", CPU, compact=False) == torch.float32
-    assert runtime.choose_precision("bf16", CPU, compact=True) == torch.bfloat16
+    monkeypatch.setattr(device_and_seed, "cpu_has_bf16", lambda: True)
+    assert device_and_seed.choose_precision("auto", CPU, compact=False) == torch.bfloat16
+    assert device_and_seed.choose_precision("auto", CPU, compact=True) == torch.float32
+    assert device_and_seed.choose_precision("fp32", CPU, compact=False) == torch.float32
+    monkeypatch.setattr(device_and_seed, "cpu_has_bf16", lambda: False)
+    assert device_and_seed.choose_precision("auto", CPU, compact=False) == torch.float32
+    assert device_and_seed.choose_precision("bf16", CPU, compact=True) == torch.bfloat16
 
 
 def test_bf16_asked_for_where_the_cpu_only_imitates_it(monkeypatch):
-    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: False)
-    assert runtime.precision_note("bf16", CPU).startswith("warning: --precision bf16")
-    assert runtime.precision_note("auto", CPU) == runtime.precision_note("fp32", CPU) == ""
-    assert runtime.precision_note("bf16", torch.device("cuda", 0)) == ""
-    monkeypatch.setattr(runtime, "cpu_has_bf16", lambda: True)
-    assert runtime.precision_note("bf16", CPU) == ""
+    monkeypatch.setattr(device_and_seed, "cpu_has_bf16", lambda: False)
+    assert device_and_seed.precision_note("bf16", CPU).startswith("warning: --precision bf16")
+    assert device_and_seed.precision_note("auto", CPU) == device_and_seed.precision_note("fp32", CPU) == ""
+    assert device_and_seed.precision_note("bf16", torch.device("cuda", 0)) == ""
+    monkeypatch.setattr(device_and_seed, "cpu_has_bf16", lambda: True)
+    assert device_and_seed.precision_note("bf16", CPU) == ""
 
 
 def test_one_seed_seeds_everything():
     def draw():
         return random.random(), np.random.rand(), torch.rand(1).item()
 
-    runtime.seed_everything(3)
+    device_and_seed.seed_everything(3)
     first = draw()
-    runtime.seed_everything(3)
+    device_and_seed.seed_everything(3)
     assert draw() == first
-    runtime.seed_everything(4)
+    device_and_seed.seed_everything(4)
     assert all(a != b for a, b in zip(draw(), first, strict=True))
 
 
 def test_versions_name_what_a_result_depends_on():
-    assert {"python", "torch", "torchvision", "pycocotools", "albumentations", "numpy"} <= set(runtime.versions())
+    assert {"python", "torch", "torchvision", "pycocotools", "albumentations", "numpy"} <= set(
+        device_and_seed.versions()
+    )
 
 
 # --- signals ------------------------------------------------------------------------------------------------------
@@ -134,7 +137,7 @@ def test_children_are_deaf_and_the_parent_is_not():
 def test_only_a_lost_group_is_a_lost_group(monkeypatch):
     error = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711")
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    assert runtime.group_lost(error)
-    assert not runtime.group_lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert distributed.group_lost(error)
+    assert not distributed.group_lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: False)
-    assert not runtime.group_lost(error)
+    assert not distributed.group_lost(error)

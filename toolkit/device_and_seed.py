@@ -1,20 +1,17 @@
-"""Device, precision, seed, processes and versions of a run. The only place that chooses them."""
+"""Device, precision, seed and versions of a run: the only place that chooses them, and that saves the generators."""
 
 from __future__ import annotations
 
 import os
 import platform
 import random
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from label_tools.text.errors import InputError
-from toolkit.processes import Processes, this_process
 
 
 def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
@@ -103,74 +100,6 @@ def set_rng_state(state: dict) -> None:
     random.setstate((version, tuple(words), gauss))
     if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def join_processes(device: str) -> Processes:
-    """Read torchrun's environment and join the group (nccl for GPUs, gloo for CPUs); alone without it."""
-    import datetime
-
-    processes = this_process("MASTER_ADDR", "MASTER_PORT")
-    if processes.world_size == 1:
-        return processes
-    _stop_with_parent()
-    if ":" in device:
-        raise InputError(f"--device {device}: names one device for {processes.world_size} processes; use --device cuda")
-    cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    if cuda:
-        torch.cuda.set_device(processes.local_rank)
-    # A dead process is noticed at once by its closed connection; this limit is for one that hangs. It must be longer
-    # than the longest work that the first process does alone: evaluating an epoch, writing a checkpoint.
-    wait = datetime.timedelta(minutes=10)
-    torch.distributed.init_process_group("nccl" if cuda else "gloo", timeout=wait)
-    return processes
-
-
-def _stop_with_parent() -> None:
-    """Linux: SIGTERM for this process when torchrun's own is killed. It would go on training with nobody to end it."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
-
-
-def leave_processes() -> None:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def gather_objects(item: object, processes: Processes) -> list:
-    """[item of rank 0, item of rank 1, ...] on every rank."""
-    if processes.world_size == 1:
-        return [item]
-    items: list = [None] * processes.world_size
-    torch.distributed.all_gather_object(items, item)
-    return items
-
-
-def group_lost(error: RuntimeError) -> bool:
-    """True for what torch raises when another process of the group died or hung."""
-    signs = (
-        "Connection closed by peer",
-        "Connection reset by peer",
-        "Broken pipe",
-        "Timed out waiting",
-        "NCCL",
-        "Connection refused",
-        "gloo",
-        "Socket Timeout",
-        "ProcessGroup",
-    )
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return False
-    known = isinstance(error, getattr(torch.distributed, "DistError", ()))
-    return known or any(sign in str(error) for sign in signs)
-
-
-def agree_buffers(model: torch.nn.Module, processes: Processes) -> None:
-    """Give every process the running statistics of the first one, which are those that are saved."""
-    if processes.world_size > 1:
-        for buffer in model.buffers():
-            torch.distributed.broadcast(buffer, 0)
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One step, the loss of a validation set, the detections of a set: tensors in, tensors out; no files, no argv."""
+"""Forward passes: the losses of a batch and of a validation set, the detections of a set. Tensors in, tensors out."""
 
 from __future__ import annotations
 
@@ -64,20 +64,6 @@ def total(losses: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, floa
     if not math.isfinite(sum(values.values())):
         raise NonFiniteLoss(values)
     return reduce(torch.add, losses.values()), values
-
-
-def update(optimizer: torch.optim.Optimizer, clip_norm: float) -> None:
-    """Clip, step, clear. A gradient that is not finite leaves the weights alone."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if clip_norm > 0:
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-    else:
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if not torch.isfinite(norm):
-        optimizer.zero_grad(set_to_none=True)
-        raise NonFiniteLoss({"gradient norm": float(norm)})
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
 
 
 @torch.no_grad()

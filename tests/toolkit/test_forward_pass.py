@@ -18,7 +18,7 @@ from toolkit import config
 from toolkit.data.coco_index import Index
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.networks import builder, from_config
-from toolkit.training import engine, optim
+from toolkit.training import forward_pass, optim
 
 CPU = torch.device("cpu")
 
@@ -62,11 +62,11 @@ def test_accumulated_batches_are_one_big_batch(first_samples):
     whole = tiny("group").train()
     whole.rpn.fg_bg_sampler.batch_size_per_image = 32
     parts = copy.deepcopy(whole)
-    total, _ = engine.training_losses(whole, images, targets, CPU, torch.float32)
+    total, _ = forward_pass.training_losses(whole, images, targets, CPU, torch.float32)
     total.backward()
     parts.train()
     for i in range(4):
-        total, _ = engine.training_losses(parts, images[i : i + 1], targets[i : i + 1], CPU, torch.float32)
+        total, _ = forward_pass.training_losses(parts, images[i : i + 1], targets[i : i + 1], CPU, torch.float32)
         (total / 4).backward()
     for (name, a), b in zip(whole.named_parameters(), parts.parameters(), strict=True):
         assert torch.allclose(a.grad, b.grad, atol=2e-5, rtol=1e-3), name
@@ -79,7 +79,7 @@ def test_images_without_objects_teach(first_samples):
         {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "image_id": i} for i in range(2)
     ]
     model = tiny("group").train()
-    total, losses = engine.training_losses(model, images, targets, CPU, torch.float32)
+    total, losses = forward_pass.training_losses(model, images, targets, CPU, torch.float32)
     assert losses["loss_objectness"] > 0 and losses["loss_classifier"] > 0
     assert losses["loss_box_reg"] == 0 and losses["loss_rpn_box_reg"] == 0
     total.backward()
@@ -92,7 +92,7 @@ def test_clipping_by_hand():
     for clip, step in ((1.0, (0.6, 0.8)), (0.0, (3.0, 4.0)), (10.0, (3.0, 4.0))):
         before = layer.weight.detach().clone()
         layer.weight.grad = torch.tensor([[3.0, 4.0]])
-        engine.update(torch.optim.SGD(layer.parameters(), lr=1.0), clip)
+        optim.update(torch.optim.SGD(layer.parameters(), lr=1.0), clip)
         assert torch.allclose(before - layer.weight, torch.tensor([step]), atol=1e-5)
         assert layer.weight.grad is None
 
@@ -102,8 +102,8 @@ def test_a_gradient_that_is_not_finite_moves_nothing(value):
     layer = nn.Linear(2, 1)
     before = state(layer)
     layer.weight.grad = torch.tensor([[1.0, value]])
-    with pytest.raises(engine.NonFiniteLoss, match="gradient norm"):
-        engine.update(torch.optim.SGD(layer.parameters(), lr=1.0), 10.0)
+    with pytest.raises(forward_pass.NonFiniteLoss, match="gradient norm"):
+        optim.update(torch.optim.SGD(layer.parameters(), lr=1.0), 10.0)
     assert state(layer) == before and layer.weight.grad is None
 
 
@@ -122,7 +122,7 @@ def test_targets_that_would_crash_or_poison_are_stopped(boxes, labels):
     """A NaN box ends the process by SIGSEGV in torchvision (vision#9273); label 0 trains silently."""
     target = {"boxes": torch.tensor(boxes, dtype=torch.float32), "labels": torch.tensor(labels), "image_id": 1}
     with pytest.raises(AssertionError, match="image 1"):
-        engine.to_device(batch(1)[0], [target], CPU)
+        forward_pass.to_device(batch(1)[0], [target], CPU)
 
 
 # --- the optimiser ------------------------------------------------------------------------------------------------
@@ -159,11 +159,11 @@ def test_in_the_epochs_of_the_heads_the_body_stays(kind):
     optimizer = optim.make_optimizer(model, config.Optimizer(optimizer=kind, lr=0.01, weight_decay=0.1))
     body = state(model.backbone.body)
     for heads_only in (True, False):
-        total, _ = engine.training_losses(model, *batch(), CPU, torch.float32)
+        total, _ = forward_pass.training_losses(model, *batch(), CPU, torch.float32)
         total.backward()
         optim.prepare_step(optimizer, config.Schedule(), 0.01, 0, 1, heads_only)
         fpn = state(model.backbone.fpn)
-        engine.update(optimizer, 10.0)
+        optim.update(optimizer, 10.0)
         assert (state(model.backbone.body) == body) == heads_only
         assert state(model.backbone.fpn) != fpn
 
@@ -203,32 +203,32 @@ def test_validation_loss_touches_nothing(training):
     before, modes = state(model), [m.training for m in model.modules()]
     generator = torch.get_rng_state()
     batches = [batch(2, 1), batch(1, 2)]
-    first = engine.validation_loss(model, batches, CPU, torch.float32)
+    first = forward_pass.validation_loss(model, batches, CPU, torch.float32)
     assert state(model) == before  # weights, and the running statistics of BatchNorm
     assert [m.training for m in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(p.grad is None for p in model.parameters())
     torch.manual_seed(99)  # the same whatever was drawn before
-    assert engine.validation_loss(model, batches, CPU, torch.float32) == first
-    assert set(first) == set(engine.LOSSES)
+    assert forward_pass.validation_loss(model, batches, CPU, torch.float32) == first
+    assert set(first) == set(forward_pass.LOSSES)
 
 
 def test_validation_loss_is_the_mean_over_images(first_samples):
     model = tiny("group")
     a, b = batch(2, 1), batch(1, 2)
-    one, two = (engine.validation_loss(model, [part], CPU, torch.float32) for part in (a, b))
-    both = engine.validation_loss(model, [a, b, ([], [])], CPU, torch.float32)
-    for name in engine.LOSSES:
+    one, two = (forward_pass.validation_loss(model, [part], CPU, torch.float32) for part in (a, b))
+    both = forward_pass.validation_loss(model, [a, b, ([], [])], CPU, torch.float32)
+    for name in forward_pass.LOSSES:
         assert both[name] == pytest.approx((2 * one[name] + two[name]) / 3, rel=1e-5)
-    assert engine.validation_loss(model, [], CPU, torch.float32) == {}
+    assert forward_pass.validation_loss(model, [], CPU, torch.float32) == {}
 
 
 def test_validation_loss_sees_the_size_of_evaluation(first_samples):
     """Multi-scale is for training."""
     model = tiny("group")
-    want = engine.validation_loss(model, [batch()], CPU, torch.float32)
+    want = forward_pass.validation_loss(model, [batch()], CPU, torch.float32)
     model.transform.min_size = (32, 40, 48, 56, 64)
-    assert engine.validation_loss(model, [batch()], CPU, torch.float32) == want
+    assert forward_pass.validation_loss(model, [batch()], CPU, torch.float32) == want
 
 
 def test_a_stop_ends_validation_and_prediction():
@@ -239,8 +239,8 @@ def test_a_stop_ends_validation_and_prediction():
         polls.append(1)
         return True
 
-    assert engine.validation_loss(model, [batch()] * 9, CPU, torch.float32, stop)
-    assert len(list(engine.predict(model, [batch()] * 9, CPU, torch.float32, stop))) == 2
+    assert forward_pass.validation_loss(model, [batch()] * 9, CPU, torch.float32, stop)
+    assert len(list(forward_pass.predict(model, [batch()] * 9, CPU, torch.float32, stop))) == 2
     assert len(polls) == 2
 
 
@@ -256,7 +256,7 @@ def with_loss(**options):
 def classifier_loss(model):
     model.train()
     torch.manual_seed(1)
-    return engine.training_losses(model, *batch(), CPU, torch.float32)[1]
+    return forward_pass.training_losses(model, *batch(), CPU, torch.float32)[1]
 
 
 def test_label_smoothing_and_class_weights_change_this_loss_alone():
@@ -264,7 +264,7 @@ def test_label_smoothing_and_class_weights_change_this_loss_alone():
     for options in ({"label_smoothing": 0.1}, {"class_weights": "balanced"}):
         other = classifier_loss(with_loss(**options))
         assert other["loss_classifier"] != pytest.approx(plain["loss_classifier"], rel=1e-6)
-        for name in set(engine.LOSSES) - {"loss_classifier"}:
+        for name in set(forward_pass.LOSSES) - {"loss_classifier"}:
             assert other[name] == plain[name]
     same = classifier_loss(with_loss(label_smoothing=1e-9))
     assert same["loss_classifier"] == pytest.approx(plain["loss_classifier"], rel=1e-5)
@@ -272,7 +272,7 @@ def test_label_smoothing_and_class_weights_change_this_loss_alone():
 
 def test_evaluation_knows_nothing_of_the_loss():
     model, plain = with_loss(label_smoothing=0.3).eval(), with_loss().eval()
-    images, _ = engine.to_device(*batch(), CPU)
+    images, _ = forward_pass.to_device(*batch(), CPU)
     with torch.inference_mode():
         for a, b in zip(model(images), plain(images), strict=True):
             assert torch.equal(a["boxes"], b["boxes"]) and torch.equal(a["scores"], b["scores"])
