@@ -74,10 +74,10 @@ def make_shape(rng: random.Random, k: int) -> dict:
 
 def ours(folder: Path, out: Path) -> float:
     """Seconds of this process's core, so that neighbours count little."""
-    from label_tools.readers.convert import convert_labelme
+    from label_tools.readers.convert import convert
 
     start = time.process_time()
-    convert_labelme(folder).write(out)
+    convert(folder, "labelme").write(out)
     return time.process_time() - start
 
 
@@ -133,7 +133,7 @@ def masks(folder: Path, scratch: Path) -> dict:
     import numpy as np
     from PIL import Image
 
-    from label_tools.readers.convert import convert_masks
+    from label_tools.readers.convert import convert
 
     paths = sorted((folder / "masks").rglob("*.png"))
     best = {"decode": math.inf, "convert": math.inf}
@@ -143,7 +143,7 @@ def masks(folder: Path, scratch: Path) -> dict:
             np.asarray(Image.open(path))
         best["decode"] = min(best["decode"], time.process_time() - start)
         start = time.process_time()
-        convert_masks(folder, mode="instance", class_name="object").write(scratch / "masks.json")
+        convert(folder, "masks", mode="instance", class_name="object").write(scratch / "masks.json")
         best["convert"] = min(best["convert"], time.process_time() - start)
     return {
         "masks": len(paths),

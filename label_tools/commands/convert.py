@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from label_tools.files import links
 from label_tools.pictures.open_image import MAX_PIXELS
@@ -23,12 +22,17 @@ from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, short_lines, worst_first
 from label_tools.text.messages import unknown
 
+if TYPE_CHECKING:
+    from label_tools.readers.to_coco import Conversion
+
 PROGRAMS = {  # in words, as importing their readers would take numpy
     "cvat": "CVAT XML 1.1, for images and for video",
     "labelstudio": "Label Studio JSON and JSON-MIN",
     "via": "VIA (VGG Image Annotator) JSON and CSV, version 1 and 2",
     "unity": "Unity Perception: SOLO, and captures_*.json",
 }
+# all other options are keywords of the readers
+_NO_KEYWORDS = ("command", "format", "source", "out", "max_value", "json", "run")
 
 
 class _FormatOrSource(argparse._SubParsersAction):
@@ -65,28 +69,28 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     text = "labels of other programs -> annotations.json"
     parser = subparsers.add_parser("convert", help=text, description=__doc__, formatter_class=raw)
     formats = parser.add_subparsers(dest="format", required=True, metavar="[FORMAT] SRC", action=_FormatOrSource)
-    every = _add_format(formats, "any", "any of these: found out by what is in the files", run_any)
+    every = _add_format(formats, "any", "any of these: found out by what is in the files")
     every.add_argument("--image-root", type=Path, metavar="DIR", help="the folder of the images")
     every.add_argument("--crowd-as-object", action="store_true", help="COCO: iscrowd 1 is an object like others (CVAT)")
     every.add_argument("--class", dest="class_name", metavar="NAME", help="masks: the class of all objects")
     _add_labelme(formats)
     _add_masks(formats)
-    voc = _add_format(formats, "voc", "Pascal VOC *.xml, labelImg, roLabelImg", run_voc)
+    voc = _add_format(formats, "voc", "Pascal VOC *.xml, labelImg, roLabelImg")
     voc.add_argument("--image-root", type=Path, metavar="DIR", help="default: SRC/JPEGImages or SRC/images or SRC")
     voc.add_argument("--one-based", action="store_true", help="pixels count from 1 and xmax is the last one")
-    yolo = _add_format(formats, "yolo", "YOLO of Ultralytics, Roboflow, CVAT, labelImg, LightlyTrain", run_yolo)
+    yolo = _add_format(formats, "yolo", "YOLO of Ultralytics, Roboflow, CVAT, labelImg, LightlyTrain")
     yolo.add_argument("--images", type=Path, metavar="DIR", help="default: SRC/images or SRC")
-    other = _add_format(formats, "coco", "another COCO file: repaired, its images looked at, ids from 1", run_coco)
+    other = _add_format(formats, "coco", "another COCO file: repaired, its images looked at, ids from 1")
     other.add_argument("--image-root", type=Path, metavar="DIR", help="default: what SRC says, or its folder")
     other.add_argument("--crowd-as-object", action="store_true", help="iscrowd 1 is an object like others (CVAT)")
     for name, text in PROGRAMS.items():
-        program = _add_format(formats, name, text, run_program)
+        program = _add_format(formats, name, text)
         program.add_argument("--image-root", type=Path, metavar="DIR", help="default: SRC/images or SRC")
         if name == "via":
             program.add_argument("--class-attribute", metavar="NAME", help="the region attribute that is the class")
 
 
-def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
+def _add_format(formats: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
     epilog = "Exit code 1: something could not be used and is left out; the rest is written."
     parser = formats.add_parser(name, help=text, description=text, epilog=epilog)
     source = "a COCO file, or a folder with annotations.json" if name == "coco" else "folder with these files"
@@ -103,12 +107,12 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) 
     white = "the value that is white in pictures of more than 8 bits, as 4095; holds for training and prediction, too"
     parser.add_argument("--max-value", type=_positive, metavar="N", help=white)
     parser.add_argument("--json", action="store_true", help="print the account as JSON")
-    parser.set_defaults(run=run if name == "any" else partial(_with_hint, run))
+    parser.set_defaults(run=run)
     return parser
 
 
 def _add_labelme(formats: argparse._SubParsersAction) -> None:
-    parser = _add_format(formats, "labelme", "LabelMe *.json, of every version from 3 to 7", run_labelme)
+    parser = _add_format(formats, "labelme", "LabelMe *.json, of every version from 3 to 7")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="the folder of all images (default: SRC)")
     parser.add_argument("--extract-images", type=Path, metavar="DIR", help="write images that are only embedded")
     parser.add_argument("--thicken-lines", type=_positive, metavar="PX", help="lines are objects PX pixels thick")
@@ -119,7 +123,7 @@ def _add_labelme(formats: argparse._SubParsersAction) -> None:
 
 def _add_masks(formats: argparse._SubParsersAction) -> None:
     text = "photographs in SRC/images, their masks in SRC/masks (or in SRC/masks/CLASS)"
-    parser = _add_format(formats, "masks", text, run_masks)
+    parser = _add_format(formats, "masks", text)
     parser.add_argument("--mode", required=True, choices=("instance", "class", "binary"), help="what values mean")
     parser.add_argument("--class", dest="class_name", default="", metavar="NAME", help="the class of all objects")
     parser.add_argument("--images", type=Path, metavar="DIR", help="default: SRC/images")
@@ -130,13 +134,34 @@ def _add_masks(formats: argparse._SubParsersAction) -> None:
     parser.add_argument("--components", action="store_true", help="unconnected parts are objects of their own")
 
 
-def _with_hint(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """`run(args)`; where it fails on files of another program than was named, the error says so."""
-    try:
-        return run(args)
-    except InputError as error:
-        from label_tools.readers.which_format import TITLES, NotRead, detect
+def run(args: argparse.Namespace) -> int:
+    return finish(_found_out(args) if args.format == "any" else _as_named(args), args)
 
+
+def _found_out(args: argparse.Namespace) -> Conversion:
+    from label_tools.readers.convert import convert
+    from label_tools.readers.which_format import TITLES, detect
+
+    found, options = detect(args.source), _options(args)
+    say(f"{args.source}: {TITLES[found.format]} ({found.why})", error=True)
+    for option, format in (("crowd_as_object", "coco"), ("class_name", "masks")):
+        if found.format != format:
+            options.pop(option, None)
+    if found.format in ("yolo", "masks") and "image_root" in options:
+        options["images"] = options.pop("image_root")
+    return convert(found.source, found.format, **{**found.options, **options})
+
+
+def _as_named(args: argparse.Namespace) -> Conversion:
+    """Files of the program that was named; where that fails and they are of another one, the error says so."""
+    from label_tools.readers.convert import convert
+    from label_tools.readers.which_format import TITLES, NotRead, detect
+
+    try:
+        if args.format == "coco":
+            args.source = _coco_source(args)
+        return convert(args.source, args.format, **_options(args))
+    except InputError as error:
         try:
             found = detect(args.source)
         except NotRead as other:
@@ -151,97 +176,34 @@ def _with_hint(run: Callable[[argparse.Namespace], int], args: argparse.Namespac
         ) from error
 
 
-def run_any(args: argparse.Namespace) -> int:
-    from label_tools.readers.convert import CONVERTERS
-    from label_tools.readers.which_format import TITLES, detect
-
-    found = detect(args.source)
-    say(f"{args.source}: {TITLES[found.format]} ({found.why})", error=True)
-    options = {**found.options, **{key: value for key, value in _common(args).items() if value is not None}}
-    if args.image_root is not None:
-        options["images" if found.format in ("yolo", "masks") else "image_root"] = args.image_root
-    if args.crowd_as_object and found.format == "coco":
-        options["crowd_as_object"] = True
-    if args.class_name is not None and found.format == "masks":
-        options["class_name"] = args.class_name
-    if found.format == "yolo":
-        del options["merge_case"]  # classes are numbers there
-    return finish(CONVERTERS[found.format](found.source, **options), args)
-
-
-def run_program(args: argparse.Namespace) -> int:
-    from label_tools.readers.convert import convert_program
-
-    attribute = {"class_attribute": args.class_attribute} if args.format == "via" else {}
-    conversion = convert_program(args.format, args.source, image_root=args.image_root, **attribute, **_common(args))
-    return finish(conversion, args)
-
-
-def run_labelme(args: argparse.Namespace) -> int:
-    from label_tools.formats.labelme_shapes import Options
-    from label_tools.readers.convert import convert_labelme
-
-    options = Options(
-        thicken_lines=args.thicken_lines,
-        point_box=args.point_box,
-        include_unreviewed=args.include_unreviewed,
-        skip_labels=frozenset(filter(None, args.skip_labels.split(","))),
-    )
-    conversion = convert_labelme(
-        args.source,
-        options=options,
-        image_root=args.image_root,
-        extract_images=args.extract_images,
-        **_common(args),
-    )
-    return finish(conversion, args)
-
-
-def run_masks(args: argparse.Namespace) -> int:
-    from label_tools.readers.classes import read_colors
-    from label_tools.readers.convert import convert_masks
-    from label_tools.readers.masks_folder import DEFAULT_SUFFIXES
-
-    conversion = convert_masks(
-        args.source,
-        mode=args.mode,
-        class_name=args.class_name,
-        images=args.images,
-        masks=args.masks,
-        mask_suffixes=DEFAULT_SUFFIXES if args.mask_suffix is None else (args.mask_suffix,),
-        colors=read_colors(args.colors) if args.colors else None,
-        void=args.void,
-        components=args.components,
-        **_common(args),
-    )
-    return finish(conversion, args)
-
-
-def run_voc(args: argparse.Namespace) -> int:
-    from label_tools.readers.convert import convert_voc
-
-    reading = {"image_root": args.image_root, "one_based": args.one_based}
-    return finish(convert_voc(args.source, **reading, **_common(args)), args)
-
-
-def run_yolo(args: argparse.Namespace) -> int:
-    from label_tools.readers.convert import convert_yolo
-
-    common = _common(args)
-    del common["merge_case"]  # classes are numbers here
-    return finish(convert_yolo(args.source, images=args.images, **common), args)
-
-
-def run_coco(args: argparse.Namespace) -> int:
+def _coco_source(args: argparse.Namespace) -> Path:
+    """The COCO file to read. InputError where it would be overwritten."""
     from label_tools.document import coco_file
-    from label_tools.readers.convert import convert_coco
 
-    args.source = coco_file.file_of(args.source)
-    out = args.out or default_folder(args.source) / coco_file.FILE_NAME
-    if out.exists() and args.source.exists() and out.samefile(args.source):
+    source = coco_file.file_of(args.source)
+    out = args.out or default_folder(source) / coco_file.FILE_NAME
+    if out.exists() and source.exists() and out.samefile(source):
         raise InputError(f"{out}: is the input itself; choose another --out")
-    reading = {"image_root": args.image_root, "crowd_as_object": args.crowd_as_object}
-    return finish(convert_coco(args.source, **reading, **_common(args)), args)
+    return source
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The keywords of `readers.convert.convert`, those that were given."""
+    from label_tools.formats.labelme_shapes import Options
+    from label_tools.readers.classes import read_colors, read_labels
+
+    options = {name: value for name, value in vars(args).items() if name not in _NO_KEYWORDS and value is not None}
+    if args.labels:
+        options["labels"] = read_labels(args.labels)
+    if args.format == "labelme":
+        skipped = frozenset(filter(None, options.pop("skip_labels").split(",")))
+        shapes = {name: options.pop(name, None) for name in ("thicken_lines", "point_box", "include_unreviewed")}
+        options["options"] = Options(**shapes, skip_labels=skipped)
+    if "mask_suffix" in options:
+        options["mask_suffixes"] = (options.pop("mask_suffix"),)
+    if "colors" in options:
+        options["colors"] = read_colors(options["colors"])
+    return options
 
 
 def default_folder(source: Path) -> Path:
@@ -251,7 +213,7 @@ def default_folder(source: Path) -> Path:
     return folder if there.is_relative_to(here) else Path(there.name)
 
 
-def finish(conversion, args: argparse.Namespace) -> int:
+def finish(conversion: Conversion, args: argparse.Namespace) -> int:
     """Write a conversion and tell about it: the account on stdout, the findings on stderr.
 
     Exit code 1, as that of `check`, when there are errors: something that was labelled is left out.
@@ -289,26 +251,6 @@ def finish(conversion, args: argparse.Namespace) -> int:
         return FINE
     say(f"warning: left out: {losses(account)}; the rest is written (exit code 1)", error=True)
     return FINDINGS
-
-
-def _common(args: argparse.Namespace) -> dict:
-    from label_tools.readers.classes import read_labels
-
-    return {
-        "labels": read_labels(args.labels) if args.labels else None,
-        "merge_case": args.merge_case,
-        "strict": args.strict,
-        "unlabeled_is_negative": args.unlabeled_is_negative,
-        "follow_links": args.follow_links,
-        "max_pixels": args.max_pixels,
-        "progress": _progress,
-    }
-
-
-def _progress(items: Iterable, total: int) -> Iterable:
-    from tqdm import tqdm
-
-    return tqdm(items, "reading", total, unit=" files", disable=None, leave=False)  # None: only on a terminal
 
 
 def _positive(text: str) -> float:

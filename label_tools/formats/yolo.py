@@ -72,6 +72,7 @@ def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> t
         tally.skipped["label files that cannot be read"] += 1
         text = str(error).removeprefix(f"{path}, ").removeprefix(f"{path}: ")
         tally.drop(RefusedError(getattr(error, "code", "B39"), text), path, "", 0)
+        tally.refused_images.append(image)
         return None, tally
     rows = [(number, line.split()) for number, line in enumerate(lines, start=1) if line.strip()]
     if rows:
@@ -85,6 +86,7 @@ def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> t
     except RefusedError as error:
         tally.skipped["images left out"] += 1
         tally.drop(error, path, "", len(rows))
+        tally.refused_images.append(image)
         return None, tally
     for number, row in rows:
         _read_row(row, number, record, classes, path, tally)

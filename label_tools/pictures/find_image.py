@@ -226,8 +226,7 @@ class ImageFolder:
     def _everything(self) -> _Index:
         if self._index is None:
             start = len(self._inside)
-            paths = (os.path.join(folder, name)[start:] for folder, name in walk(self.root, SUFFIXES))
-            self._index = _Index(tuple(path.split(os.sep)) for path in paths)
+            self._index = _Index(tuple(path[start:].split(os.sep)) for path in walk(self.root, SUFFIXES))
         return self._index
 
 
@@ -325,8 +324,8 @@ def _why(code: str, written: str) -> str:
     )
 
 
-def walk(root: str | os.PathLike, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
-    """(folder, name) of all files below `root` with one of the suffixes (any case), sorted by relative path.
+def walk(root: str | os.PathLike, suffixes: tuple[str, ...]) -> list[str]:
+    """The paths of all files below `root` with one of the suffixes (any case), sorted by relative path.
 
     Folders and files whose name starts with a dot are passed over, links to folders are not entered.
     """
@@ -335,4 +334,4 @@ def walk(root: str | os.PathLike, suffixes: tuple[str, ...]) -> list[tuple[str, 
         folders[:] = [f for f in folders if not f.startswith(".")]
         parts = Path(folder).relative_to(root).parts
         found += [(parts, n, folder) for n in names if n.lower().endswith(suffixes) and n[0] != "."]
-    return [(folder, name) for _, name, folder in sorted(found)]
+    return [os.path.join(folder, name) for _, name, folder in sorted(found)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,24 @@ from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.labelme import IGNORE_LABEL, check_image_shape
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import MAX_PIXELS, sizes_below
-from label_tools.readers.to_coco import Reading
+from label_tools.readers.reading import Reading, with_bar
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
 
-Progress = Callable[[Iterable, int], Iterable]
+
+def read_coco(source: str | os.PathLike, *, files: Sequence[str | os.PathLike] = (), **reading: Any) -> Reading:
+    """A COCO file of any maker, its images looked at, with its class names in the order of their ids.
+
+    files: several files in the folder `source`, such as train/_annotations.coco.json and valid/..., which are read as
+    one set. reading: the keywords of `_read_file`; of several files each says its image_root itself.
+    Raises InputError.
+    """
+    return _read_files(source, files, **reading) if files else _read_file(source, **reading)
 
 
 @collector_paused()
-def read_coco(
+def _read_file(
     source: str | os.PathLike,
     *,
     image_root: str | os.PathLike | None = None,
@@ -31,15 +39,10 @@ def read_coco(
     max_pixels: int = MAX_PIXELS,
     crowd_as_object: bool = False,
     search: str | os.PathLike | None = None,
-    progress: Progress | None = None,
     **_: object,
-) -> tuple[Reading, list[str]]:
-    """(a COCO file of any maker, its images looked at; its class names in the order of their ids).
-
-    image_root: default: what the file itself says, else its folder. search: the folder in which its pictures are looked
-    for where the first ones do not lie there. crowd_as_object: iscrowd 1 is an object.
-    Raises InputError.
-    """
+) -> Reading:
+    """image_root: default: what the file itself says, else its folder. search: the folder in which its pictures are
+    looked for where the first ones do not lie there. crowd_as_object: iscrowd 1 is an object."""
     source = Path(source)
     raw = coco_file.read_raw(source)
     findings: list[Finding] = []
@@ -72,7 +75,7 @@ def read_coco(
         of_image.setdefault(annotation["image_id"], []).append(annotation)
     raw["annotations"].clear()  # each goes when its object is made
     records = []
-    for image in progress(document["images"], len(document["images"])) if progress else document["images"]:
+    for image in with_bar(document["images"]):
         annotations = of_image.pop(image["id"], [])
         try:
             record = _coco_image(image, images, str(source), tally)
@@ -84,22 +87,12 @@ def read_coco(
         _join_ignore_regions(record, tally)
         records.append(record)
     opening = coco_file.opening(raw, str(source))
-    return Reading(source, root, records, tally, opening), [names[i] for i in sorted(names)]
+    return Reading(source, root, records, tally, [names[i] for i in sorted(names)], opening)
 
 
-def read_coco_files(
-    source: str | os.PathLike, files: Sequence[str | os.PathLike], **reading: Any
-) -> tuple[Reading, list[str]]:
-    """Several COCO files below `source`, such as one a part, as one set: (its labels, all class names in order).
-
-    reading: the keywords of `read_coco`, but for image_root, which each file says itself. Raises InputError.
-    """
-    readings = []
-    names: dict[str, None] = {}
-    for file in files:
-        one, some = read_coco(file, **reading)
-        readings.append(one)
-        names.update(dict.fromkeys(some))
+def _read_files(source: str | os.PathLike, files: Sequence[str | os.PathLike], **reading: Any) -> Reading:
+    readings = [_read_file(file, **reading) for file in files]
+    names = list(dict.fromkeys(name for one in readings for name in one.names or ()))
     root = Path(os.path.commonpath([os.path.abspath(one.image_root) for one in readings]))
     tally = Tally()
     for one in readings:
@@ -109,7 +102,7 @@ def read_coco_files(
             record.file_name = f"{below}/{record.file_name}"
     records = [record for one in readings for record in one.records]
     opening = {key: value for one in readings for key, value in one.opening.items()}
-    return Reading(Path(source), root, records, tally, opening), list(names)
+    return Reading(Path(source), root, records, tally, names, opening)
 
 
 def _coco_image(image: dict, images: ImageFolder, source: str, tally: Tally) -> ImageRecord:

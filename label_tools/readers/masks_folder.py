@@ -9,42 +9,53 @@ A mask belongs to the photograph of the same relative path without its ending; `
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from label_tools.formats.labelme import check_image_shape
-from label_tools.formats.masks import MaskOptions, read_mask
+from label_tools.formats.masks import MODES, Color, MaskOptions, read_mask
 from label_tools.pictures.drawings import is_drawing
 from label_tools.pictures.find_image import ImageFolder, walk
-from label_tools.pictures.open_image import SUFFIXES, ImageInfo
-from label_tools.readers.labelme_folder import UNLABELED
-from label_tools.readers.to_coco import Reading
+from label_tools.pictures.open_image import MAX_PIXELS, SUFFIXES, ImageInfo
+from label_tools.readers.classes import NO_CLASSES
+from label_tools.readers.reading import UNLABELED, Reading, with_bar
 from label_tools.shapes.instances import ImageRecord, RefusedError, Tally, without_copies
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
 
-Progress = Callable[[Iterable, int], Iterable]
 DEFAULT_SUFFIXES = ("", "_mask")
 
 
-def read_folder(
+def read_masks(
     source: str | os.PathLike,
-    options: MaskOptions,
     *,
+    mode: str,
+    class_name: str = "",
+    labels: Sequence[str] | None = None,
+    colors: Mapping[Color, str] | None = None,
+    void: int | None = None,
+    components: bool = False,
     images: str | os.PathLike | None = None,
     masks: str | os.PathLike | None = None,
     mask_suffixes: Sequence[str] = DEFAULT_SUFFIXES,
     unlabeled_is_negative: bool = False,
     follow_links: bool = False,
-    progress: Progress | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Reading:
     """All photographs below `images` (default: source/images) with the masks below `masks` (source/masks).
 
-    Without options.class_name, modes instance and binary take the first folder below `masks` as the class.
+    mode, void, colors, components: of MaskOptions. labels: in class mode the k-th of them is the value k.
+    class_name: without it, modes instance and binary take the first folder below `masks` as the class.
     mask_suffixes: what a mask's name may add to its photograph's. Raises InputError.
     """
+    if mode not in MODES:
+        raise InputError(f"mode {mode!r}, needs one of {', '.join(MODES)}")
+    names = dict(enumerate([n for n in labels or () if n not in NO_CLASSES], start=1)) if mode == "class" else {}
+    if mode == "class" and not names and not colors:
+        raise InputError("--mode class needs --labels FILE (the k-th label is the value k) or --colors FILE")
+    options = MaskOptions(mode, class_name, names, colors or {}, void, components, max_pixels)
     source = Path(source)
     image_root = Path(images) if images is not None else source / "images"
     mask_root = Path(masks) if masks is not None else source / "masks"
@@ -55,7 +66,7 @@ def read_folder(
     mask_folder = ImageFolder(mask_root, max_pixels=options.max_pixels, follow_links=follow_links)
     masks_of, tally = _pair(image_root, mask_root, options, mask_suffixes)
     records = []
-    for image, its_masks in progress(masks_of.items(), len(masks_of)) if progress else masks_of.items():
+    for image, its_masks in with_bar(masks_of.items()):
         if not its_masks and not unlabeled_is_negative:
             tally.skipped[UNLABELED] += 1
             continue
@@ -80,11 +91,7 @@ def _read_image(
         path = os.path.abspath(image)
         finder.check_links(path, image)
         info = finder.info(path)
-        check_image_shape(
-            info.width,
-            info.height,
-            lambda level, code, text: tally.findings.append(Finding(code, level, image, "", text)),
-        )
+        check_image_shape(info.width, info.height, remark)
         record = ImageRecord(finder.file_name(path), info.width, info.height, [], image)
     except RefusedError as error:
         tally.drop(error, image, "", 0)
@@ -122,8 +129,7 @@ def _pair(
     by_stem: dict[str, str] = {}
     pairs: dict[str, list[tuple[str, str]]] = {}
     inside = {os.path.abspath(mask_root)} if mask_root.resolve() != image_root.resolve() else set()
-    for folder, name in walk(image_root, SUFFIXES):
-        path = os.path.join(folder, name)
+    for path in walk(image_root, SUFFIXES):
         if any(os.path.abspath(path).startswith(m + os.sep) for m in inside) or is_drawing(path):
             continue
         stem = os.path.splitext(os.path.relpath(path, image_root))[0]
@@ -133,8 +139,7 @@ def _pair(
         pairs[path] = []
     taken: dict[tuple[str, str], str] = {}
     by_folder = not options.class_name and options.mode != "class"
-    for folder, name in walk(mask_root, SUFFIXES):
-        path = os.path.join(folder, name)
+    for path in walk(mask_root, SUFFIXES):
         stem = os.path.splitext(os.path.relpath(path, mask_root))[0]
         class_name = options.class_name
         if by_folder:

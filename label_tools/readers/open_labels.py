@@ -8,9 +8,14 @@ from pathlib import Path
 
 from label_tools.document import coco_file
 from label_tools.files.strict_json import loads
+from label_tools.formats.labelme import IGNORE_LABEL
+from label_tools.formats.labelme_shapes import Options
 from label_tools.pictures.find_image import walk
 from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.given_split import parts_in
+from label_tools.readers.labelme_folder import read_labelme
+from label_tools.readers.reading import Reading
+from label_tools.readers.to_coco import to_conversion
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
 
@@ -41,7 +46,8 @@ def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> S
     """
     path = labels_at(path)
     if path.is_dir():
-        return labelme_source(path, read_labelme(path, image_root, include_unreviewed=True))
+        options = Options(include_unreviewed=True)
+        return labelme_source(path, read_labelme(path, image_root=image_root, options=options))
     findings: list[Finding] = []
     document = coco_file.read(path, findings, sizes=sizes_below, images=image_root)
     return Source(path.name, document, image_root or coco_file.image_root(document, path), findings)
@@ -64,7 +70,7 @@ def label_files_at(path: str | os.PathLike) -> list[Path]:
     path = Path(path)
     if not path.is_dir():
         return [path]
-    others = [Path(folder, name) for folder, name in walk(path, (".json",))]
+    others = [Path(file) for file in walk(path, (".json",))]
     if not others:
         raise InputError(f"{path}: no LabelMe file (*.json) and no {coco_file.FILE_NAME} in it")
     inside = coco_file.files_in(path)[:1] or list(parts_in(path).values())
@@ -82,27 +88,11 @@ def _may_be_labelme(path: Path) -> bool:
     return isinstance(content, dict) and "shapes" in content
 
 
-def read_labelme(folder: Path, image_root: Path | None = None, *, include_unreviewed: bool = False):
-    """The Reading of a LabelMe folder, with a bar where a person watches. Raises InputError: nothing to read."""
-    from tqdm import tqdm
-
-    from label_tools.formats.labelme_shapes import Options
-    from label_tools.readers.labelme_folder import read_folder
-
-    return read_folder(
-        folder,
-        image_root=image_root,
-        options=Options(include_unreviewed=include_unreviewed),
-        progress=lambda items, total: tqdm(items, "labels", total, disable=None),
-    )
-
-
-def labelme_source(folder: Path, reading, labels: list[str] | None = None, *, merge_case: bool = False) -> Source:
+def labelme_source(
+    folder: Path, reading: Reading, labels: list[str] | None = None, *, merge_case: bool = False
+) -> Source:
     """A Reading as one document. Raises InputError: unknown labels, two spellings, one image labelled twice."""
-    from label_tools.formats.labelme import IGNORE_LABEL
-    from label_tools.readers.to_coco import convert
-
-    conversion = convert(reading, labels=labels, merge_case=merge_case)
+    conversion = to_conversion(reading, labels=labels, merge_case=merge_case)
     document = conversion.document(folder / "annotations.json")
     # the document has the objects in the order of the reading, an ignore region once per class
     places: dict[int, tuple[str, str]] = {}

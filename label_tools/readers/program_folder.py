@@ -15,12 +15,9 @@ from label_tools.formats import cvat, label_studio, unity, via
 from label_tools.formats.parsed_file import Described, read_pictures
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import MAX_PIXELS
-from label_tools.readers.labelme_folder import add_unlabeled
-from label_tools.readers.to_coco import Reading
+from label_tools.readers.reading import Reading, add_unlabeled, with_bar
 from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError
-
-Progress = Callable[[Iterable, int], Iterable]
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,6 @@ def read_program(
     unlabeled_is_negative: bool = False,
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
 ) -> Reading:
     """The file `source`, or all files of that program below the folder `source`. program: a key of PROGRAMS.
 
@@ -73,7 +69,7 @@ def read_program(
     describe = partial(chosen.describe, attribute=class_attribute) if class_attribute else chosen.describe
     images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
     records, tally = [], Tally()
-    for path in progress(files, len(files)) if progress else files:
+    for path in with_bar(files):
         some, one = read_pictures(describe, path, images)
         tally.add(one)
         records += some
@@ -87,8 +83,7 @@ def _files(source: Path, program: Program) -> list[str]:
         return [str(source)]
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder")
-    paths = [os.path.join(folder, name) for folder, name in walk(source, program.endings)]
-    files = [path for path in paths if _is_its(path, program)]
+    files = [path for path in walk(source, program.endings) if _is_its(path, program)]
     if not files:
         raise InputError(f"{source}: no file of {program.title} in it")
     return files

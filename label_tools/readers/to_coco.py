@@ -25,6 +25,7 @@ from label_tools.pictures.unread_files import not_read_below
 from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
 from label_tools.readers.given_split import PARTS
+from label_tools.readers.reading import Reading
 from label_tools.shapes.instances import ImageRecord, Instance, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding, count_levels, titles, worst_first
@@ -38,20 +39,6 @@ _LOST = {  # what is skipped with an error -> its noun
     "label files without an image": "file",
     "masks without an image": "mask",
 }
-
-
-@dataclass
-class Reading:
-    """What a reader found below a folder: its images, which it sorts by file name, and the account so far."""
-
-    source: Path
-    image_root: Path
-    records: list[ImageRecord]
-    tally: Tally
-    opening: dict[str, Any] = field(default_factory=dict)  # `coco_file.opening` of a COCO file that was read
-
-    def __post_init__(self) -> None:
-        self.records.sort(key=lambda record: record.file_name.split("/"))
 
 
 @dataclass
@@ -210,7 +197,7 @@ class Conversion:
                     yield image_id, id_of[one.label], one
 
 
-def convert(
+def to_conversion(
     reading: Reading,
     *,
     labels: Sequence[str] | None = None,

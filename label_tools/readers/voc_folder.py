@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from label_tools.formats import voc
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import MAX_PIXELS
-from label_tools.readers.labelme_folder import add_unlabeled
-from label_tools.readers.to_coco import Reading
+from label_tools.readers.reading import Reading, add_unlabeled, read_each
 from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError
-
-Progress = Callable[[Iterable, int], Iterable]
 
 
 def read_voc(
@@ -25,7 +21,6 @@ def read_voc(
     unlabeled_is_negative: bool = False,
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
 ) -> Reading:
     """All VOC files (*.xml) below `source`. Raises InputError.
 
@@ -37,17 +32,11 @@ def read_voc(
     for folder in (source, root):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-    files = [os.path.join(folder, name) for folder, name in walk(source, (".xml",))]
+    files = walk(source, (".xml",))
     if not files:
         raise InputError(f"{source}: no VOC file (*.xml) in it")
     images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
-    records, tally = [], Tally()
-    for path in progress(files, len(files)) if progress else files:
-        record, one = voc.read_file(path, images, one_based=one_based)
-        tally.add(one)
-        if record is not None:
-            records.append(record)
-        else:
-            tally.refused_images.append(path)
+    tally = Tally()
+    records = read_each(files, lambda path: voc.read_file(path, images, one_based=one_based), tally)
     add_unlabeled(records, images, unlabeled_is_negative, tally)
     return Reading(source, root, records, tally)

@@ -76,7 +76,7 @@ def detect(source: str | os.PathLike) -> Detected:
     if not source.is_dir():
         raise InputError(f"{source}: no such file or folder")
     found: dict[str, list[tuple[Path, str]]] = {}
-    for path in _sample(os.path.join(folder, name) for folder, name in walk(source, _ENDINGS)):
+    for path in _sample(walk(source, _ENDINGS)):
         kind, why = _kind_of(path)
         if kind:
             found.setdefault(kind, []).append((Path(path), why))
@@ -108,8 +108,9 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         return masks
     if broken := found.get("broken"):
         raise InputError(f"{broken[0][1]}; and no labels of a program that is known in {source}")
-    if source.is_dir() and (packed := [name for _, name in walk(source, _ARCHIVES)]):
-        raise InputError(f"{source}: no labels, but {packed[0]}, an archive; unpack it and convert what is in it")
+    if source.is_dir() and (packed := walk(source, _ARCHIVES)):
+        name = os.path.basename(packed[0])
+        raise InputError(f"{source}: no labels, but {name}, an archive; unpack it and convert what is in it")
     if source.is_dir() and (folders := _masks_elsewhere(source)):
         given = " ".join(f"--{key} {shlex.quote(str(folder))}" for key, folder in zip(("images", "masks"), folders))
         text = f"photographs in {folders[0].name} and what may be their masks in {folders[1].name}"
@@ -214,7 +215,7 @@ def _masks(source: Path) -> Detected | None:
     root = source / "masks"
     if not (source / "images").is_dir() or not root.is_dir():
         return None
-    paths = [os.path.join(folder, name) for folder, name in walk(root, SUFFIXES)]
+    paths = walk(root, SUFFIXES)
     below = (Path(path).relative_to(root).parts for path in paths)  # CLASS/sub/a.png, or sub/a.png as in images/
     folders = {parts[0] for parts in below if len(parts) > 1 and not (source / "images" / parts[0]).is_dir()}
     values = []

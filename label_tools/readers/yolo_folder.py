@@ -10,35 +10,31 @@ a.jpg                a.txt                 classes.txt      labelImg
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from label_tools.formats import yolo
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import MAX_PIXELS, SUFFIXES
-from label_tools.readers.labelme_folder import add_unlabeled
-from label_tools.readers.to_coco import Reading
-from label_tools.shapes.instances import ImageRecord, RefusedError, Tally
+from label_tools.readers.reading import Reading, add_unlabeled, read_each
+from label_tools.shapes.instances import RefusedError, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
-
-Progress = Callable[[Iterable, int], Iterable]
 
 
 def read_yolo(
     source: str | os.PathLike,
     *,
-    names: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
     images: str | os.PathLike | None = None,
     unlabeled_is_negative: bool = False,
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
-    progress: Progress | None = None,
-) -> tuple[Reading, list[str]]:
-    """(the labels of all images, the class names in the order of their numbers). Raises InputError.
+) -> Reading:
+    """The labels of all images, and the class names in the order of their numbers. Raises InputError.
 
-    images: the folder of the images, default: source/images where there is one, else `source`. A label file lies at
-    one of `yolo.label_places`.
+    labels: the class names by number; default: those of classes.txt or data.yaml. images: the folder of the images,
+    default: source/images where there is one, else `source`. A label file lies at one of `yolo.label_places`.
     """
     source = Path(source)
     tally = Tally()
@@ -46,37 +42,30 @@ def read_yolo(
     for folder in (source, image_root):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-    classes = yolo.Classes.of(names) if names is not None else yolo.read_classes(source)
+    classes = yolo.Classes.of(labels) if labels is not None else yolo.read_classes(source)
     finder = ImageFolder(image_root, max_pixels=max_pixels, follow_links=follow_links)
-    found = [os.path.join(folder, name) for folder, name in walk(image_root, SUFFIXES)]
+    found = walk(image_root, SUFFIXES)
     if not found:
         raise InputError(f"{image_root}: no image in it; --images DIR names the folder of the images")
     taken: dict[str, str] = {}  # label file -> its picture
     for path in found:
-        labels = _labels_of(path, source, image_root)
-        if labels is None:
+        file = _labels_of(path, source, image_root)
+        if file is None:
             continue
-        if other := taken.get(labels):
-            raise InputError(f"{other} and {path}: two images of one name; {labels} cannot belong to both")
-        taken[labels] = path
-    labelled = {os.path.abspath(path) for path in taken.values()}
-    for labels in _without_image(source, image_root, taken):
-        if image := _found_image(labels, finder, labelled, tally):
-            taken[labels] = image
+        if other := taken.get(file):
+            raise InputError(f"{other} and {path}: two images of one name; {file} cannot belong to both")
+        taken[file] = os.path.abspath(path)
+    labelled = set(taken.values())
+    for file in _without_image(source, image_root, taken):
+        if image := _found_image(file, finder, labelled, tally):
+            taken[file] = image
             labelled.add(image)
-    records: list[ImageRecord] = []
-    for labels, path in progress(taken.items(), len(taken)) if progress else taken.items():
-        record, one = yolo.read_file(labels, os.path.abspath(path), finder, classes)
-        tally.add(one)
-        if record is not None:
-            records.append(record)
-        else:
-            tally.refused_images.append(path)
+    records = read_each(list(taken), lambda file: yolo.read_file(file, taken[file], finder, classes), tally)
     if classes.key_points:
         text = "kpt_shape: a pose set; the boxes are read, the key points are left out"
         tally.findings.append(Finding("B14", NOTE, classes.file, "", text))
     add_unlabeled(records, finder, unlabeled_is_negative, tally)
-    return Reading(source, image_root, records, tally), list(classes.names.values())
+    return Reading(source, image_root, records, tally, list(classes.names.values()))
 
 
 def _image_folder(source: Path, tally: Tally) -> Path:
@@ -110,8 +99,7 @@ def _without_image(source: Path, image_root: Path, taken: Iterable[str]) -> list
     where it is empty in a folder of labels; so README.txt, classes.txt and lists of images are not."""
     root = _label_folder(source, image_root)
     same = {os.path.abspath(file) for file in taken}
-    paths = (os.path.join(folder, name) for folder, name in walk(root, (".txt",)))
-    return [path for path in paths if os.path.abspath(path) not in same and _is_label_file(path)]
+    return [path for path in walk(root, (".txt",)) if os.path.abspath(path) not in same and _is_label_file(path)]
 
 
 def _found_image(labels: str, finder: ImageFolder, labelled: Collection[str], tally: Tally) -> str | None:

@@ -132,11 +132,12 @@ def examine_files(
 def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images: bool, labels: Path | None) -> Examined:
     """Examine all LabelMe files below a folder."""
     from label_tools.readers.classes import read_labels
-    from label_tools.readers.open_labels import labelme_source, read_labelme
+    from label_tools.readers.labelme_folder import read_labelme
+    from label_tools.readers.open_labels import labelme_source
 
     name = os.fspath(folder)
     wanted = read_labels(labels) if labels else None
-    reading = read_labelme(folder, image_root)
+    reading = read_labelme(folder, image_root=image_root)
     count = len(reading.records), reading.tally.objects_in
     faults: list[Finding] = []
     try:

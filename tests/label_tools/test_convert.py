@@ -13,7 +13,7 @@ from PIL import Image
 
 from label_tools.__main__ import main
 from label_tools.document import coco_file
-from label_tools.readers.convert import convert_labelme
+from label_tools.readers.convert import convert
 from label_tools.readers.to_coco import Reading
 from label_tools.shapes.instances import ImageRecord, Tally
 from tests.label_tools.bad_input_makers import BOX, GOOD, H, W, content, labelme, picture, png, shape
@@ -32,7 +32,7 @@ def test_same_input_same_bytes_wherever_it_lies(tmp_path):
                 [shape(box, label=f"c{k % 4}"), shape([[1, 1]], "point")], f"{k}.png", imageWidth=32, imageHeight=32
             )
             (folder / f"s{k % 3}" / f"{k}.json").write_text(json.dumps(data))
-        convert_labelme(folder).write(folder / "annotations.json")
+        convert(folder, "labelme").write(folder / "annotations.json")
         results.append([(folder / f).read_bytes() for f in ("annotations.json", "conversion.json")])
     assert results[0] == results[1]
     assert str(tmp_path).encode() not in results[0][0] + results[0][1]
@@ -172,7 +172,7 @@ def test_embedded_images_are_extracted_on_request(tmp_path):
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "a.json").write_text(json.dumps(content([shape(BOX)], imageData=data)))
     (folder / "b.json").write_text(json.dumps(content([shape(BOX)], imageData=png(np.zeros((H, W))))))
-    conversion = convert_labelme(folder, extract_images=tmp_path / "images", strict=True)
+    conversion = convert(folder, "labelme", extract_images=tmp_path / "images", strict=True)
     conversion.write(tmp_path / "out" / "annotations.json")
     document = coco_file.read(tmp_path / "out" / "annotations.json")
     assert [i["file_name"] for i in document["images"]] == ["images/b.png", "images/sub/a.jpg"]

@@ -7,7 +7,7 @@ import pytest
 
 from label_tools.formats.cvat import document_text
 from label_tools.readers.program_folder import read_program
-from label_tools.readers.to_coco import convert
+from label_tools.readers.to_coco import to_conversion
 from label_tools.shapes import rle
 from tests.label_tools.bad_input_makers import H, W, picture
 
@@ -18,7 +18,7 @@ def objects(tmp_path, shapes: str, size: str = f'width="{W}" height="{H}"'):
     picture(tmp_path / "images" / "a.jpg")
     image = f'<image id="0" name="a.jpg" {size}>{shapes}</image></annotations>'
     (tmp_path / "annotations.xml").write_text(HEAD + image)
-    return convert(read_program("cvat", tmp_path))
+    return to_conversion(read_program("cvat", tmp_path))
 
 
 def test_a_box_and_a_turned_one(tmp_path):
@@ -119,7 +119,7 @@ def test_frames_of_a_video(tmp_path, owner):
         f'<track id="0" label="car">{box.format(0, 0, 10)}{box.format(1, 0, 11)}{box.format(2, 1, 12)}</track>'
         f'<track id="1" label="man">{box.format(1, 0, 20)}</track></annotations>'
     )
-    conversion = convert(read_program("cvat", tmp_path))
+    conversion = to_conversion(read_program("cvat", tmp_path))
     found = {r.file_name: [(i.label, i.bbox[0]) for i in r.instances] for r in conversion.records}
     # frame 2 is looked at and empty, frame 3 nobody has looked at
     assert found == {
@@ -145,7 +145,7 @@ def test_a_subset_is_a_folder(tmp_path):
         picture(tmp_path / "images" / part / "a.jpg")
     image = '<image id="{}" name="a.jpg" subset="{}"><box label="c" xtl="1" ytl="1" xbr="9" ybr="9"/></image>'
     (tmp_path / "annotations.xml").write_text(f"{HEAD}{image.format(0, 'train')}{image.format(1, 'val')}</annotations>")
-    records = convert(read_program("cvat", tmp_path)).records
+    records = to_conversion(read_program("cvat", tmp_path)).records
     assert [r.file_name for r in records] == ["train/a.jpg", "val/a.jpg"]
 
 

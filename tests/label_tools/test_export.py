@@ -20,7 +20,7 @@ from label_tools.formats.export import (
 from label_tools.formats.masks_write import voc_colours
 from label_tools.pictures.drawings import is_drawing
 from label_tools.pictures.open_image import image_info
-from label_tools.readers.convert import convert, convert_yolo
+from label_tools.readers.convert import convert
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import annotation, picture, save_coco
 
@@ -45,7 +45,7 @@ def test_yolo_data_yaml_and_images(tmp_path):
     export_yolo(start, tmp_path / "y", copy_images=True)
     (tmp_path / "y" / "classes.txt").unlink()
     assert (tmp_path / "y" / "images" / "sub" / "a.jpg").is_file()
-    conversion = convert_yolo(tmp_path / "y")  # names from data.yaml, images beside
+    conversion = convert(tmp_path / "y", "yolo")  # names from data.yaml, images beside
     assert conversion.names == ["cat", "dog"] and conversion.records[0].instances[0].label == "dog"
 
 

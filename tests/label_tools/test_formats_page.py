@@ -9,7 +9,7 @@ import label_tools
 from label_tools.commands.convert import PROGRAMS
 from label_tools.formats.unsupported import WAYS_OUT
 from label_tools.readers import program_folder
-from label_tools.readers.convert import CONVERTERS
+from label_tools.readers.convert import READERS
 from label_tools.readers.which_format import TITLES
 
 HERE = Path(__file__).resolve().parent
@@ -22,8 +22,8 @@ def cells(line: str) -> list[str]:
 
 def test_every_format_is_in_the_table_of_what_is_read():
     rows = [cells(line) for line in PAGE.partition("## Written")[0].splitlines() if line.startswith("|")]
-    assert {row[1].strip("`") for row in rows[2:]} - {""} == set(CONVERTERS)
-    assert set(CONVERTERS) == set(TITLES) and set(PROGRAMS) == set(program_folder.PROGRAMS)
+    assert {row[1].strip("`") for row in rows[2:]} - {""} == set(READERS)
+    assert set(READERS) == set(TITLES) and set(PROGRAMS) == set(program_folder.PROGRAMS)
 
 
 def test_every_export_is_in_the_table_of_what_is_written():

@@ -186,8 +186,8 @@ def test_the_real_labelme_opens_and_saves_what_we_wrote(tmp_path, monkeypatch, c
 
     from label_tools.document import coco_file
     from label_tools.formats.export import export_labelme
-    from label_tools.readers.labelme_folder import read_folder
-    from label_tools.readers.to_coco import convert
+    from label_tools.readers.labelme_folder import read_labelme
+    from label_tools.readers.to_coco import to_conversion
     from label_tools.shapes import rle
 
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)).save(tmp_path / "a.png")
@@ -243,8 +243,8 @@ def test_the_real_labelme_opens_and_saves_what_we_wrote(tmp_path, monkeypatch, c
     assert saved["version"] != written["version"]  # its own version: it has written the file
     assert saved["imageData"] is None
     assert len(saved["shapes"]) == len(written["shapes"]) == 5
-    reading = read_folder(labels, image_root=tmp_path)
-    again = convert(reading, labels=["cat", "dog"]).document(tmp_path / "again.json")
+    reading = read_labelme(labels, image_root=tmp_path)
+    again = to_conversion(reading, labels=["cat", "dog"]).document(tmp_path / "again.json")
     assert again["images"] == document["images"]
     assert [a["category_id"] for a in again["annotations"]] == [1, 2, 2, 1]
     for before, after in zip(annotations, again["annotations"]):

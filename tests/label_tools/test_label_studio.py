@@ -14,7 +14,7 @@ from PIL import Image
 
 from label_tools.formats.label_studio import decode_rle, encode_rle
 from label_tools.readers.program_folder import read_program
-from label_tools.readers.to_coco import convert
+from label_tools.readers.to_coco import to_conversion
 from label_tools.readers.which_format import detect
 from label_tools.shapes import rle
 from label_tools.shapes.instances import RefusedError
@@ -34,7 +34,7 @@ def task(*regions: dict, image: str = "/data/upload/1/90fbb0c7-a.jpg", **more) -
 def read(tmp_path, *tasks, name: str = "a.jpg"):
     picture(tmp_path / "images" / name)
     (tmp_path / "project.json").write_text(json.dumps(list(tasks)))
-    return convert(read_program("labelstudio", tmp_path))
+    return to_conversion(read_program("labelstudio", tmp_path))
 
 
 def only(conversion):
@@ -162,7 +162,7 @@ def test_one_task_one_annotation_and_an_old_version(tmp_path):
         picture(tmp_path / "a.jpg")
         (tmp_path / "7.json").write_text(json.dumps(content))
         assert detect(tmp_path).format == "labelstudio"
-        assert only(convert(read_program("labelstudio", tmp_path))).bbox == (16, 24, 32, 12)
+        assert only(to_conversion(read_program("labelstudio", tmp_path))).bbox == (16, 24, 32, 12)
 
 
 def test_a_bitmask_is_a_png_in_a_data_url(tmp_path):

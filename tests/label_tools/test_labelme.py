@@ -12,7 +12,7 @@ from PIL import Image
 
 from label_tools.formats.labelme import ImageRecord, Options, read_shapes
 from label_tools.formats.labelme_shapes import turn_points
-from label_tools.readers.convert import convert_labelme
+from label_tools.readers.convert import convert
 from label_tools.shapes.instances import Tally
 from label_tools.shapes.rle import decode, to_runs
 from label_tools.text.errors import InputError
@@ -177,13 +177,13 @@ def test_turned_points_follow_the_turned_pixels(orientation):
 def test_labels_drawn_on_the_upright_picture_fit_its_pixels(tmp_path, orientation):
     """labelme shows the upright picture: whatever the file's rotation, the box lies over the white block."""
     from label_tools.pictures.open_image import open_image
-    from tests.label_tools.test_images import STORED, exif
+    from tests.label_tools.test_open_image import STORED, exif
 
     upright = np.zeros((48, 64, 3), np.uint8)
     upright[10:30, 5:45] = 255
     Image.fromarray(np.ascontiguousarray(STORED[orientation](upright))).save(tmp_path / "a.png", exif=exif(orientation))
     (tmp_path / "a.json").write_text(json.dumps(content([shape([[5, 10], [45, 30]])], "a.png")))
-    conversion = convert_labelme(tmp_path)
+    conversion = convert(tmp_path, "labelme")
     assert conversion.findings == []
     document = conversion.document(tmp_path / "out.json")
     x, y, w, h = map(int, document["annotations"][0]["bbox"])
@@ -214,7 +214,7 @@ def versions() -> list[dict]:
 def test_every_version_of_the_format(tmp_path, number):
     picture(tmp_path / "a.jpg")
     (tmp_path / "a.json").write_text(json.dumps(versions()[number]))
-    conversion = convert_labelme(tmp_path, strict=True)
+    conversion = convert(tmp_path, "labelme", strict=True)
     assert [i.area for r in conversion.records for i in r.instances] == [400]
 
 
@@ -223,7 +223,7 @@ def test_embedded_image_beside_its_file(tmp_path):
 
     data = base64.b64encode(picture(tmp_path / "a.jpg").read_bytes()).decode()
     (tmp_path / "a.json").write_text(json.dumps(content([GOOD], imageData=data)))
-    assert len(convert_labelme(tmp_path, strict=True).records) == 1
+    assert len(convert(tmp_path, "labelme", strict=True).records) == 1
 
 
 def test_not_reviewed_is_left_out_until_asked_for(tmp_path):
@@ -231,9 +231,9 @@ def test_not_reviewed_is_left_out_until_asked_for(tmp_path):
     picture(tmp_path / "b.jpg")
     (tmp_path / "a.json").write_text(json.dumps(content([GOOD], flags={"reviewed": False})))
     (tmp_path / "b.json").write_text(json.dumps(content([GOOD], "b.jpg", flags={"reviewed": True})))
-    account = convert_labelme(tmp_path).account(tmp_path / "x.json")
+    account = convert(tmp_path, "labelme").account(tmp_path / "x.json")
     assert account["objects_out"] == 1 and account["dropped"] == {"not reviewed": 1}
-    both = convert_labelme(tmp_path, options=Options(include_unreviewed=True)).account(tmp_path / "x.json")
+    both = convert(tmp_path, "labelme", options=Options(include_unreviewed=True)).account(tmp_path / "x.json")
     assert both["objects_out"] == 2
 
 
@@ -242,7 +242,7 @@ def test_one_file_alone(tmp_path):
     picture(tmp_path / "b.jpg")
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content([GOOD])))
-    assert len(convert_labelme(path).records) == 1
+    assert len(convert(path, "labelme").records) == 1
 
 
 def test_a_refused_label_file_does_not_make_its_image_a_negative(tmp_path):
@@ -251,7 +251,7 @@ def test_a_refused_label_file_does_not_make_its_image_a_negative(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(content([GOOD])))
     (tmp_path / "b.json").write_text("{")
     (tmp_path / "other.json").write_text(json.dumps(content([GOOD], "c.jpg", imageWidth=5)))
-    conversion = convert_labelme(tmp_path, unlabeled_is_negative=True)
+    conversion = convert(tmp_path, "labelme", unlabeled_is_negative=True)
     assert [r.file_name for r in conversion.records] == ["a.jpg", "d.jpg"]
 
 
@@ -261,7 +261,7 @@ def test_labels_apart_from_their_images(tmp_path):
     labels.parent.mkdir(parents=True)
     labels.write_text(json.dumps(content([GOOD], "../../images/x/a.jpg")))
     with pytest.raises(InputError, match="--image-root"):
-        convert_labelme(tmp_path / "labels", strict=True)
-    conversion = convert_labelme(tmp_path / "labels", image_root=tmp_path / "images", strict=True)
+        convert(tmp_path / "labels", "labelme", strict=True)
+    conversion = convert(tmp_path / "labels", "labelme", image_root=tmp_path / "images", strict=True)
     document = conversion.document(Path(tmp_path / "labels" / "annotations.json"))
     assert document["info"]["image_root"] == "../images" and document["images"][0]["file_name"] == "x/a.jpg"

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from label_tools.formats.masks import smeared_values, turn_pixels
-from label_tools.readers.convert import convert_masks
+from label_tools.readers.convert import convert
 from label_tools.shapes.rle import decode, to_runs
 from label_tools.text.errors import InputError
 
@@ -44,7 +44,7 @@ B = (2, slice(30, 31), slice(40, 41))  # one pixel
 
 
 def test_instances_by_hand(tmp_path):
-    document = convert_masks(folder(tmp_path, {"a": blocks(A, B)}), mode="instance", class_name="cat").document("x")
+    document = convert(folder(tmp_path, {"a": blocks(A, B)}), "masks", mode="instance", class_name="cat").document("x")
     assert [a["bbox"] for a in document["annotations"]] == [[5, 10, 20, 10], [40, 30, 1, 1]]  # min to max + 1
     assert [a["area"] for a in document["annotations"]] == [200, 1]
     assert document["categories"] == [{"id": 1, "name": "cat"}]
@@ -53,7 +53,7 @@ def test_instances_by_hand(tmp_path):
 def test_one_folder_per_class(tmp_path):
     masks = {"cat/a": blocks(A), "dog/a": blocks(B), "dog/b": blocks(A), "cat/deep/c": blocks(A)}
     source = folder(tmp_path, masks, ("a", "b", "deep/c"))
-    conversion = convert_masks(source, mode="instance")
+    conversion = convert(source, "masks", mode="instance")
     assert conversion.names == ["cat", "dog"]
     assert [(r.file_name, [i.label for i in r.instances]) for r in conversion.records] == [
         ("a.jpg", ["cat", "dog"]),
@@ -70,7 +70,7 @@ def test_parts_are_one_object_until_asked_for(tmp_path, options, expected):
         (255, slice(20, 22), slice(5, 9)),
         (255, slice(40, 44), slice(40, 44)),
     )
-    conversion = convert_masks(folder(tmp_path, {"a": mask}), mode="binary", class_name="cat", **options)
+    conversion = convert(folder(tmp_path, {"a": mask}), "masks", mode="binary", class_name="cat", **options)
     assert len(conversion.records[0].instances) == expected
     assert sum(i.area for i in conversion.records[0].instances) == 25 + 4 + 8 + 16
 
@@ -79,8 +79,8 @@ def test_class_ids_and_void(tmp_path):
     mask = blocks((1, A[1], A[2]), (2, B[1], B[2]), (255, slice(0, 2), slice(0, 9)))
     labels = ["__ignore__", "_background_", "cat", "dog"]
     with pytest.raises(InputError, match="--void 255"):
-        convert_masks(folder(tmp_path, {"a": mask}), mode="class", labels=labels)
-    conversion = convert_masks(tmp_path, mode="class", labels=labels, void=255)
+        convert(folder(tmp_path, {"a": mask}), "masks", mode="class", labels=labels)
+    conversion = convert(tmp_path, "masks", mode="class", labels=labels, void=255)
     assert [(i.label, i.area) for i in conversion.records[0].instances] == [("cat", 200), ("dog", 1)]
 
 
@@ -88,10 +88,10 @@ def test_colours(tmp_path):
     mask = np.zeros((H, W, 3), np.uint8)
     mask[A[1], A[2]] = (255, 0, 10)
     source = folder(tmp_path, {"a": mask})
-    conversion = convert_masks(source, mode="class", colors={(255, 0, 10): "cat", (1, 2, 3): "dog"})
+    conversion = convert(source, "masks", mode="class", colors={(255, 0, 10): "cat", (1, 2, 3): "dog"})
     assert [(i.label, i.bbox) for i in conversion.records[0].instances] == [("cat", (5, 10, 20, 10))]
     with pytest.raises(InputError, match=r"\(255 0 10\)"):
-        convert_masks(source, mode="class", colors={(1, 2, 3): "dog"})
+        convert(source, "masks", mode="class", colors={(1, 2, 3): "dog"})
 
 
 def test_a_thousand_ids_of_16_bits(tmp_path):
@@ -99,7 +99,7 @@ def test_a_thousand_ids_of_16_bits(tmp_path):
     numbers = np.random.default_rng(0).permutation(np.arange(1, 65536))[:1000]
     for k, value in enumerate(numbers):  # 1000 objects of one pixel each
         ids[k // 40 + 1, k % 40 + 1] = value
-    conversion = convert_masks(folder(tmp_path, {"a": ids}), mode="instance", class_name="cat")
+    conversion = convert(folder(tmp_path, {"a": ids}), "masks", mode="instance", class_name="cat")
     instances = conversion.records[0].instances
     assert [i.place for i in instances] == [f"id {v}" for v in sorted(numbers)]
     assert all(i.area == 1 and i.bbox[2:] == (1, 1) for i in instances)
@@ -108,21 +108,23 @@ def test_a_thousand_ids_of_16_bits(tmp_path):
 def test_suffixes(tmp_path):
     source = folder(tmp_path, {"a_mask": blocks(A), "b_gt": blocks(A)}, ("a", "b"))
     with pytest.raises(InputError, match="--mask-suffix=_gt"):
-        convert_masks(source, mode="instance", class_name="cat", strict=True)
-    conversion = convert_masks(source, mode="instance", class_name="cat", mask_suffixes=("_mask", "_gt"), strict=True)
+        convert(source, "masks", mode="instance", class_name="cat", strict=True)
+    conversion = convert(
+        source, "masks", mode="instance", class_name="cat", mask_suffixes=("_mask", "_gt"), strict=True
+    )
     assert [r.file_name for r in conversion.records] == ["a.jpg", "b.jpg"]
 
 
 def test_no_mask_no_negative_unless_said(tmp_path):
     source = folder(tmp_path, {"a": blocks(A)}, ("a", "b"))
-    assert len(convert_masks(source, mode="instance", class_name="cat").records) == 1
-    negatives = convert_masks(source, mode="instance", class_name="cat", unlabeled_is_negative=True)
+    assert len(convert(source, "masks", mode="instance", class_name="cat").records) == 1
+    negatives = convert(source, "masks", mode="instance", class_name="cat", unlabeled_is_negative=True)
     assert [len(r.instances) for r in negatives.records] == [1, 0]
 
 
 def test_an_image_loses_all_its_objects_when_one_of_its_masks_is_bad(tmp_path):
     source = folder(tmp_path, {"cat/a": blocks(A), "cat/b": blocks(A), "dog/a": np.ones((5, 5), np.uint8)}, ("a", "b"))
-    account = convert_masks(source, mode="instance").account(tmp_path / "x.json")
+    account = convert(source, "masks", mode="instance").account(tmp_path / "x.json")
     assert account["images"] == 1 and account["objects_in"] == 2 and account["dropped"] == {"B80": 1}
 
 
@@ -133,7 +135,7 @@ ids_of = hnp.arrays(np.uint16, st.just((H, W)), elements=st.sampled_from([0, 0, 
 @given(ids_of)
 def test_mask_coco_mask_is_bit_exact(ids):
     with tempfile.TemporaryDirectory() as name:
-        conversion = convert_masks(folder(Path(name), {"a": ids}), mode="instance", class_name="cat")
+        conversion = convert(folder(Path(name), {"a": ids}), "masks", mode="instance", class_name="cat")
         document = conversion.document(Path(name) / "out.json")
     back = np.zeros((H, W), np.uint16)
     values = [int(i.place.split()[1]) for i in conversion.records[0].instances]
@@ -156,7 +158,7 @@ def test_pixels_are_turned_as_pillow_turns_them(orientation):
 
 def test_grey_saved_as_rgb_is_read_as_ids(tmp_path):
     source = folder(tmp_path, {"a": np.repeat(blocks(A, B)[:, :, None], 3, 2)})
-    (record,) = convert_masks(source, mode="instance", class_name="cat").records
+    (record,) = convert(source, "masks", mode="instance", class_name="cat").records
     assert [i.area for i in record.instances] == [200, 1]
 
 
@@ -170,4 +172,4 @@ def test_smeared_values_by_hand():
 def test_two_values_without_a_ground_are_no_binary_mask(tmp_path):
     source = folder(tmp_path, {"a": np.where(blocks(A) == 1, 1, 2).astype(np.uint8)})
     with pytest.raises(InputError, match="values 1, 2 are not a binary mask"):
-        convert_masks(source, mode="binary", class_name="cat")
+        convert(source, "masks", mode="binary", class_name="cat")

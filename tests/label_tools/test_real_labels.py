@@ -12,7 +12,7 @@ from PIL import Image
 from label_tools.document import coco_file
 from label_tools.formats.export import export_labelme, export_voc, export_yolo
 from label_tools.readers.classes import read_labels
-from label_tools.readers.convert import convert_labelme, convert_masks, convert_voc, convert_yolo
+from label_tools.readers.convert import convert
 from label_tools.shapes import rle
 from tests.conftest import REAL_DATA, needs_real_data
 
@@ -23,7 +23,7 @@ def test_labelme_example_agrees_with_what_labelme_made_of_it():
     """labelme's own COCO file and object masks. Its boxes come from a raster, so up to 1 px wider; ids from 0;
     `__ignore__` it leaves out; it writes group pieces in one object, as we do."""
     example = REAL_DATA / "labelme_example"
-    ours = convert_labelme(example / "data_annotated", labels=read_labels(example / "labels.txt"))
+    ours = convert(example / "data_annotated", "labelme", labels=read_labels(example / "labels.txt"))
     document = ours.document("x")
     theirs = json.loads((example / "data_dataset_coco" / "annotations.json").read_text())
     their_names = {c["id"]: c["name"] for c in theirs["categories"]}
@@ -63,7 +63,7 @@ def test_labelme_example_masks_agree_with_its_object_masks():
     """IoU >= 0.99 where no other object lies. Its script paints an outline's own pixels too, half a pixel more all
     around (which alone takes IoU to 0.95 on the smallest object), so ours are painted the same way here."""
     example = REAL_DATA / "labelme_example"
-    ours = convert_labelme(example / "data_annotated", labels=read_labels(example / "labels.txt"))
+    ours = convert(example / "data_annotated", "labelme", labels=read_labels(example / "labels.txt"))
     for record in ours.records:
         masks = example / "data_dataset_voc" / "SegmentationObject" / (Path(record.file_name).stem + ".png")
         painted = np.asarray(Image.open(masks))
@@ -95,7 +95,7 @@ def test_pennfudan_boxes_are_torchvisions_plus_the_last_pixel():
     import torch
 
     source = REAL_DATA / "pennfudan"
-    conversion = convert_masks(source, mode="instance", class_name="person")
+    conversion = convert(source, "masks", mode="instance", class_name="person")
     assert len(conversion.records) == 170 and sum(len(r.instances) for r in conversion.records) == 423
     assert conversion.tally.dropped == {}
     for record in conversion.records[::10]:
@@ -113,13 +113,13 @@ def test_raccoon_through_every_format(tmp_path):
     """LabelMe -> COCO -> VOC -> COCO -> YOLO -> COCO -> LabelMe -> COCO. The corners are whole pixels, so VOC is exact;
     YOLO holds a billionth of the side, under a millionth of a pixel."""
     source = REAL_DATA / "raccoon"
-    convert_labelme(source, strict=True).write(tmp_path / "1.json")
+    convert(source, "labelme", strict=True).write(tmp_path / "1.json")
     export_voc(tmp_path / "1.json", tmp_path / "voc")
-    convert_voc(tmp_path / "voc", image_root=source, strict=True).write(tmp_path / "2.json")
+    convert(tmp_path / "voc", "voc", image_root=source, strict=True).write(tmp_path / "2.json")
     export_yolo(tmp_path / "2.json", tmp_path / "yolo")
-    convert_yolo(tmp_path / "yolo", images=source, strict=True).write(tmp_path / "3.json")
+    convert(tmp_path / "yolo", "yolo", images=source, strict=True).write(tmp_path / "3.json")
     export_labelme(tmp_path / "3.json", tmp_path / "labelme")
-    convert_labelme(tmp_path / "labelme", image_root=source, strict=True).write(tmp_path / "4.json")
+    convert(tmp_path / "labelme", "labelme", image_root=source, strict=True).write(tmp_path / "4.json")
     documents = [json.loads((tmp_path / f"{k}.json").read_text()) for k in (1, 2, 3, 4)]
     assert all(len(d["annotations"]) == 217 and len(d["images"]) == 200 for d in documents)
     for k, slack in ((1, 0.0), (2, 1e-6), (3, 1e-6)):

@@ -21,7 +21,7 @@ from label_tools.formats.export import (
 )
 from label_tools.formats.label_studio import encode_rle
 from label_tools.formats.voc import corners_of
-from label_tools.readers.convert import convert, convert_coco, convert_labelme, convert_voc, convert_yolo
+from label_tools.readers.convert import convert
 from label_tools.readers.which_format import detect
 from label_tools.shapes import rle
 from tests.label_tools.bad_input_makers import H, W, labelme, picture, save_coco, shape
@@ -86,7 +86,7 @@ def test_coco_labelme_coco_is_exact(tmp_path_factory, items):
     folder = tmp_path_factory.mktemp("trip")
     start = save_coco(folder, distinct(items))
     export_labelme(start, folder / "labels")
-    conversion = convert_labelme(folder / "labels", image_root=folder / "images", labels=["cat", "dog"], strict=True)
+    conversion = convert(folder / "labels", "labelme", image_root=folder / "images", labels=["cat", "dog"], strict=True)
     conversion.write(folder / "end.json")
     first, last = json.loads(start.read_text()), json.loads((folder / "end.json").read_text())
     assert first["images"] == last["images"] and first["categories"] == last["categories"]
@@ -109,7 +109,7 @@ def test_coco_voc_coco_is_within_its_decimals(tmp_path_factory, items, decimals,
     start = save_coco(folder, distinct([("box", b) for b in apart.values()]))
     export_voc(start, folder / "voc", decimals=decimals, one_based=one_based)
     options = {"image_root": folder / "images", "labels": ["cat", "dog"]}
-    end = convert_voc(folder / "voc", one_based=one_based, **options).document("x")
+    end = convert(folder / "voc", "voc", one_based=one_based, **options).document("x")
     # an edge moves by half a unit; a box that would close or leave the image moves by one
     slack = 2 * 10.0**-decimals + 1e-9
     first = json.loads(start.read_text())["annotations"]
@@ -127,7 +127,7 @@ def test_coco_yolo_coco_is_within_a_millionth(tmp_path_factory, items):
     folder = tmp_path_factory.mktemp("trip")
     start = save_coco(folder, distinct(items))
     export_yolo(start, folder / "yolo", outlines=True)
-    end = convert_yolo(folder / "yolo", images=folder / "images").document("x")
+    end = convert(folder / "yolo", "yolo", images=folder / "images").document("x")
     for a, b in zip(json.loads(start.read_text())["annotations"], end["annotations"], strict=True):
         assert a["category_id"] == b["category_id"]
         assert b["bbox"] == pytest.approx(a["bbox"], abs=1e-6)
@@ -234,7 +234,7 @@ def test_coco_coco_is_exact_and_renumbers(tmp_path):
         "categories": [{"id": 90, "name": "cat"}, {"id": 3, "name": "dog"}],
     }
     (tmp_path / "in.json").write_text(json.dumps(document))
-    end = convert_coco(tmp_path / "in.json").document(tmp_path / "out.json")
+    end = convert(tmp_path / "in.json", "coco").document(tmp_path / "out.json")
     assert [i["file_name"] for i in end["images"]] == ["a.jpg", "b.jpg"]
     assert end["categories"] == [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]
     assert end["annotations"] == [
@@ -255,18 +255,18 @@ def test_ignore_regions_go_round(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     labelme(shape([[30, 5], [50, 20]], label="__ignore__"), shape([[5, 5], [25, 30]], label="dog"))(folder)
-    account = convert_labelme(folder).write(tmp_path / "a.json")
+    account = convert(folder, "labelme").write(tmp_path / "a.json")
     assert account["ignore_regions"] == 1 and account["objects_out"] == 3 and account["annotations_written"] == 4
     written = [a for a in json.loads((tmp_path / "a.json").read_text())["annotations"] if a["iscrowd"]]
     assert [a["category_id"] for a in written] == [1, 2] and written[0]["bbox"] == written[1]["bbox"]
     counts = export_labelme(tmp_path / "a.json", tmp_path / "back")
     assert counts["objects_in"] == counts["objects_out"] == 3
-    convert_labelme(tmp_path / "back", image_root=folder, strict=True).write(tmp_path / "b.json")
+    convert(tmp_path / "back", "labelme", image_root=folder, strict=True).write(tmp_path / "b.json")
     assert (
         json.loads((tmp_path / "b.json").read_text())["annotations"]
         == json.loads((tmp_path / "a.json").read_text())["annotations"]
     )
-    again = convert_coco(tmp_path / "a.json").account(tmp_path / "c.json")
+    again = convert(tmp_path / "a.json", "coco").account(tmp_path / "c.json")
     assert again["objects_in"] == 4 and again["merged"] == 1 and again["objects_out"] == 3
     for counts in (export_voc(tmp_path / "a.json", tmp_path / "v"), export_yolo(tmp_path / "a.json", tmp_path / "y")):
         assert counts["objects_in"] == counts["objects_out"] + sum(counts["dropped"].values()) == 3

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from label_tools.readers.program_folder import read_program
-from label_tools.readers.to_coco import convert
+from label_tools.readers.to_coco import to_conversion
 from label_tools.shapes import rle
 from tests.label_tools.bad_input_makers import H, W, picture
 
@@ -58,7 +58,7 @@ def test_solo_boxes_and_masks(tmp_path):
     boxes = {"@type": SOLO + "BoundingBox2DAnnotation", "values": [box(1, "crate", 8), box(3, "barrel", 30)]}
     points = {"@type": SOLO + "KeypointAnnotation", "values": []}
     solo(tmp_path, boxes, mask, points)
-    conversion = convert(read_program("unity", tmp_path))
+    conversion = to_conversion(read_program("unity", tmp_path))
     (record,) = conversion.records
     first, second, third = record.instances
     assert record.file_name == "sequence.0/step0.camera.png" and conversion.names == ["barrel", "crate"]
@@ -74,7 +74,7 @@ def test_a_sensor_that_is_no_camera(tmp_path):
     content = json.loads(file.read_text())
     content["captures"] += [{"@type": "lidar", "filename": "step0.lidar.pcd", "annotations": []}, {"@type": "imu"}]
     file.write_text(json.dumps(content))
-    conversion = convert(read_program("unity", tmp_path), strict=True)
+    conversion = to_conversion(read_program("unity", tmp_path), strict=True)
     assert len(conversion.records) == 1 and not conversion.tally.skipped
 
 
@@ -91,7 +91,7 @@ def test_a_colour_without_a_pixel_and_a_mask_that_is_missing(tmp_path):
         {"@type": kind, "filename": "../../m.png", "instances": [outside]},
         {"@type": SOLO + "BoundingBox2DAnnotation", "values": [box(4, "crate", 8)]},
     )
-    conversion = convert(read_program("unity", tmp_path))
+    conversion = to_conversion(read_program("unity", tmp_path))
     assert conversion.tally.dropped == {"B86": 1, "B32": 1, "B31": 1} and len(conversion.records[0].instances) == 1
 
 
@@ -123,7 +123,7 @@ def test_the_older_captures(tmp_path):
     folder.mkdir()
     (folder / "captures_000.json").write_text(json.dumps({"version": "0.0.1", "captures": [capture]}))
     (folder / "sensors.json").write_text(json.dumps({"version": "0.0.1", "sensors": []}))
-    (record,) = convert(read_program("unity", tmp_path)).records
+    (record,) = to_conversion(read_program("unity", tmp_path)).records
     (one,) = record.instances
     assert record.file_name == "RGB1/rgb_2.png" and one.label == "crate"
     assert (rle.decode(rle.to_runs(one.rle), H, W) == red).all() and one.bbox == (8, 5, 33, 26)

@@ -9,7 +9,7 @@ import pytest
 
 from label_tools.formats.via import CSV_HEAD
 from label_tools.readers.program_folder import read_program
-from label_tools.readers.to_coco import convert
+from label_tools.readers.to_coco import to_conversion
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import picture
 
@@ -25,7 +25,7 @@ def read(tmp_path, *regions: dict, project: bool = True, **options):
     entries = {"a.jpg123": {"filename": "a.jpg", "size": 123, "regions": list(regions), "file_attributes": {}}}
     content = {"_via_settings": {}, "_via_img_metadata": entries} if project else entries
     (tmp_path / "via.json").write_text(json.dumps(content))
-    return convert(read_program("via", tmp_path, **options))
+    return to_conversion(read_program("via", tmp_path, **options))
 
 
 def test_shapes(tmp_path):
@@ -54,7 +54,7 @@ def test_version_1_numbers_its_regions(tmp_path):
     picture(tmp_path / "a.jpg")
     entry = {"filename": "a.jpg", "size": 1, "regions": {"0": region(RECT)}, "fileref": "", "file_attributes": {}}
     (tmp_path / "via.json").write_text(json.dumps({"a.jpg1": entry}))
-    assert len(convert(read_program("via", tmp_path)).records[0].instances) == 1
+    assert len(to_conversion(read_program("via", tmp_path)).records[0].instances) == 1
 
 
 def test_csv(tmp_path):
@@ -63,7 +63,7 @@ def test_csv(tmp_path):
     shape, attributes = (json.dumps(v).replace('"', '""') for v in (RECT, {"type": "cat"}))
     lines = [f'a.jpg,123,"{{}}",1,0,"{shape}","{attributes}"', 'b.jpg,12,"{}",0,0,"{}","{}"']
     (tmp_path / "via.csv").write_text("\n".join(["#" + CSV_HEAD, *lines]))
-    a, b = convert(read_program("via", tmp_path)).records
+    a, b = to_conversion(read_program("via", tmp_path)).records
     assert a.instances[0].bbox == (10, 8, 30, 28) and a.instances[0].label == "cat" and b.instances == []
 
 
@@ -92,4 +92,4 @@ def test_an_image_without_regions_is_named(tmp_path):
     whole = {"filename": "a.jpg", "size": 1, "regions": [region(RECT)], "file_attributes": {}}
     (tmp_path / "via.json").write_text(json.dumps({"a.jpg1": whole, "b.jpg2": {"filename": "b.jpg"}}))
     with pytest.raises(InputError, match="no VIA file: every image needs filename and regions"):
-        convert(read_program("via", tmp_path))
+        to_conversion(read_program("via", tmp_path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from label_tools.formats.voc import corners_of, file_text
-from label_tools.readers.convert import convert_voc
+from label_tools.readers.convert import convert
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_images import VOC
 from tests.label_tools.bad_input_makers import picture
@@ -16,7 +16,7 @@ IMAGE = {"file_name": "sub/a & b.jpg", "width": 64, "height": 48}
 def instances(tmp_path, xml: str, **options) -> list:
     picture(tmp_path / "a.jpg")
     (tmp_path / "a.xml").write_text(xml)
-    return convert_voc(tmp_path, strict=True, **options).records[0].instances
+    return convert(tmp_path, "voc", strict=True, **options).records[0].instances
 
 
 def test_corners_count_from_0_unless_said(tmp_path):
@@ -57,7 +57,7 @@ def test_difficult_and_folders_are_kept(tmp_path):
     (tmp_path / "Annotations").mkdir()
     xml = VOC.format("a.jpg", 5, 10, 25, 30).replace("</name>", "</name><difficult>1</difficult>")
     (tmp_path / "Annotations" / "a.xml").write_text(xml)
-    conversion = convert_voc(tmp_path, strict=True)
+    conversion = convert(tmp_path, "voc", strict=True)
     assert conversion.image_root.name == "JPEGImages"
     document = conversion.document(tmp_path / "a.json")
     assert document["images"][0]["file_name"] == "x/a.jpg" and document["annotations"][0]["difficult"] == 1
@@ -85,13 +85,13 @@ def test_outlines_of_labelme_on_the_web(tmp_path):
     objects += "<object><name>fox</name><segm><mask>m.png</mask></segm></object>"
     size = "<imagesize><nrows>48</nrows><ncols>64</ncols></imagesize>"
     (tmp_path / "a.xml").write_text(f"<annotation><filename>a.jpg</filename>{objects}{size}</annotation>")
-    conversion = convert_voc(tmp_path)
+    conversion = convert(tmp_path, "voc")
     (one,) = conversion.records[0].instances
     assert (one.label, one.bbox, one.area) == ("cat", (8, 8, 16, 12), 96)
     assert [(f.code, f.place) for f in conversion.findings] == [("B14", 'object[2] "fox"')]
     (tmp_path / "a.xml").write_text((tmp_path / "a.xml").read_text().replace("<ncols>64", "<ncols>60"))
     with pytest.raises(InputError, match="says 60 x 48, the image is 64 x 48"):
-        convert_voc(tmp_path)
+        convert(tmp_path, "voc")
 
 
 def test_a_box_that_cvat_turned(tmp_path):
@@ -99,7 +99,7 @@ def test_a_box_that_cvat_turned(tmp_path):
     rotation = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes>"
     xml = VOC.format("a.jpg", 20, 22, 40, 26).replace("</bndbox>", f"</bndbox>{rotation}")
     assert instances(tmp_path, xml)[0].bbox == pytest.approx((28, 14, 4, 20))
-    (said,) = convert_voc(tmp_path).findings
+    (said,) = convert(tmp_path, "voc").findings
     assert (said.code, said.level) == ("B57", "note") and said.text.startswith("turned by 90 degrees")
 
 
@@ -108,13 +108,13 @@ def test_the_path_of_labelimg_counts_where_the_filename_is_stale(tmp_path):
     picture(tmp_path / "b.jpg")
     xml = VOC.format("stale.jpg", 1, 2, 9, 8).replace("<filename>", "<path>C:\\photos\\a.jpg</path><filename>")
     (tmp_path / "c.xml").write_text(xml)
-    assert [r.file_name for r in convert_voc(tmp_path).records] == ["a.jpg"]
+    assert [r.file_name for r in convert(tmp_path, "voc").records] == ["a.jpg"]
 
 
 def test_without_a_filename_the_label_files_own_name_counts(tmp_path):
     picture(tmp_path / "a.jpg")
     (tmp_path / "a.xml").write_text(VOC.format("", 1, 2, 9, 8))
-    conversion = convert_voc(tmp_path)
+    conversion = convert(tmp_path, "voc")
     assert [r.file_name for r in conversion.records] == ["a.jpg"]
     assert any("no <filename>" in f.text for f in conversion.findings)
 
@@ -125,7 +125,7 @@ def test_encodings_of_several_bytes_a_letter(tmp_path, encoding):
     head = f'<?xml version="1.0" encoding="{encoding}"?>'
     picture(tmp_path / "a.jpg")
     (tmp_path / "a.xml").write_bytes((head + xml).encode(encoding))
-    (one,) = convert_voc(tmp_path).records[0].instances
+    (one,) = convert(tmp_path, "voc").records[0].instances
     assert one.label == "\u732b"
     (tmp_path / "a.xml").write_bytes((head + "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation/>").encode(encoding))
     assert "entities" in convert_voc_error(tmp_path)
@@ -133,5 +133,5 @@ def test_encodings_of_several_bytes_a_letter(tmp_path, encoding):
 
 def convert_voc_error(folder) -> str:
     with pytest.raises(InputError) as error:
-        convert_voc(folder)
+        convert(folder, "voc")
     return str(error.value)

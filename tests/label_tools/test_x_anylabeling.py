@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from label_tools.readers.convert import convert_labelme
+from label_tools.readers.convert import convert
 from tests.label_tools.bad_input_makers import content, picture, shape
 
 KIN = {"score": None, "description": "", "difficult": False, "attributes": {}, "kie_linking": []}
@@ -13,7 +13,7 @@ KIN = {"score": None, "description": "", "difficult": False, "attributes": {}, "
 def read(tmp_path, *shapes: dict):
     picture(tmp_path / "a.jpg")
     (tmp_path / "a.json").write_text(json.dumps(content([{**KIN, **s} for s in shapes], version="3.3.1")))
-    return convert_labelme(tmp_path)
+    return convert(tmp_path, "labelme")
 
 
 def test_its_shapes(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from label_tools.formats.yolo import file_text, read_classes
-from label_tools.readers.convert import convert_yolo
+from label_tools.readers.convert import convert
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import picture
 
@@ -22,7 +22,7 @@ def folder(tmp_path, text: str, names: str = "cat\ndog\n", where: str = "labels/
 
 def test_a_box_by_hand(tmp_path):
     # centre (.5, .5) of 64 x 48 is (32, 24); a quarter of 64 is 16, half of 48 is 24
-    (one,) = convert_yolo(folder(tmp_path, "1 0.5 0.5 0.25 0.5\n")).records[0].instances
+    (one,) = convert(folder(tmp_path, "1 0.5 0.5 0.25 0.5\n"), "yolo").records[0].instances
     assert one.label == "dog" and one.bbox == (24, 12, 16, 24) and one.area == 384
 
 
@@ -32,12 +32,12 @@ def test_a_pixel_that_went_through_six_decimals_is_still_one(tmp_path):
     picture(tmp_path / "images" / "a.jpg", (640, 64))
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text(text)
-    (one,) = convert_yolo(tmp_path, labels=["cat"]).records[0].instances
+    (one,) = convert(tmp_path, "yolo", labels=["cat"]).records[0].instances
     assert one.bbox[2] == pytest.approx(0.99968)
 
 
 def test_an_outline_by_hand(tmp_path):
-    (one,) = convert_yolo(folder(tmp_path, "0 0.25 0.25 0.75 0.25 0.75 0.75\n")).records[0].instances
+    (one,) = convert(folder(tmp_path, "0 0.25 0.25 0.75 0.25 0.75 0.75\n"), "yolo").records[0].instances
     assert list(one.polygons[0]) == [16, 12, 48, 12, 48, 36] and one.area == 384  # 32 * 24 / 2
 
 
@@ -53,12 +53,12 @@ def test_written_lines():
 
 def test_labels_beside_and_below(tmp_path):
     folder(tmp_path, "0 .5 .5 .5 .5\n", where="labels/train/x/a.txt")
-    assert convert_yolo(tmp_path, strict=True).records[0].file_name == "train/x/a.jpg"
+    assert convert(tmp_path, "yolo", strict=True).records[0].file_name == "train/x/a.jpg"
     flat = tmp_path / "flat"
     picture(flat / "b.jpg")
     (flat / "b.txt").write_text("0 .5 .5 .5 .5\n")
     (flat / "classes.txt").write_text("cat\n")
-    assert len(convert_yolo(flat, strict=True).records) == 1
+    assert len(convert(flat, "yolo", strict=True).records) == 1
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_data_yaml_that_gives_no_names(tmp_path, text):
 
 def test_names_by_option_and_none_at_all(tmp_path):
     source = folder(tmp_path, "1 .5 .5 .5 .5\n")
-    assert convert_yolo(source, labels=["a", "b"]).records[0].instances[0].label == "b"
+    assert convert(source, "yolo", labels=["a", "b"]).records[0].instances[0].label == "b"
     (source / "classes.txt").unlink()
     with pytest.raises(InputError, match="--labels"):
-        convert_yolo(source)
+        convert(source, "yolo")
 
 
 BOX = "0 0.5 0.5 0.25 0.5\n"  # of 64 x 48: (24, 12, 16, 24)
@@ -127,7 +127,7 @@ def layout(tmp_path, **files: str):
 def test_layouts(tmp_path, image, label, others):
     picture(tmp_path / image)
     layout(tmp_path, **{label: BOX, **others})
-    conversion = convert_yolo(tmp_path, strict=True)
+    conversion = convert(tmp_path, "yolo", strict=True)
     (record,) = conversion.records
     assert [(i.label, i.bbox) for i in record.instances] == [("cat", (24, 12, 16, 24))]
     assert (conversion.image_root / record.file_name).samefile(tmp_path / image) and not conversion.tally.skipped
@@ -138,7 +138,7 @@ def test_one_part_of_a_set(tmp_path):
         picture(tmp_path / "images" / part / f"{part}.jpg")
         layout(tmp_path, **{f"labels/{part}/{part}.txt": BOX})
     (tmp_path / "data.yaml").write_text("names: [cat]")
-    (record,) = convert_yolo(tmp_path, images=tmp_path / "images" / "train", strict=True).records
+    (record,) = convert(tmp_path, "yolo", images=tmp_path / "images" / "train", strict=True).records
     assert record.file_name == "train.jpg"
 
 
@@ -146,12 +146,12 @@ def test_numbers_with_gaps(tmp_path):
     source = folder(tmp_path, "90 .5 .5 .25 .5\n1 .5 .5 .5 .5\n")
     (source / "classes.txt").unlink()
     (source / "data.yaml").write_text("names:\n  1: person\n  3: car\n  90: toothbrush\n")
-    conversion = convert_yolo(source, strict=True)
+    conversion = convert(source, "yolo", strict=True)
     assert [i.label for i in conversion.records[0].instances] == ["toothbrush", "person"]
     assert conversion.names == ["person", "car", "toothbrush"]
     (source / "labels" / "a.txt").write_text("2 .5 .5 .25 .5\n")
     with pytest.raises(InputError, match="class 2, but there are 3 class names, numbered from 1 to 90 with gaps"):
-        convert_yolo(source)
+        convert(source, "yolo")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_pose_keeps_the_box(tmp_path, points, shape):
     source = folder(tmp_path, f"0 0.5 0.5 0.25 0.5 {numbers}\n{BOX.replace('0.25', '0.3')}0 .5 .5 .2 .2 .1\n")
     (source / "classes.txt").unlink()
     (source / "data.yaml").write_text(f"names: [cat]\nkpt_shape: {shape}")
-    conversion = convert_yolo(source)
+    conversion = convert(source, "yolo")
     assert [i.bbox for i in conversion.records[0].instances] == [(24, 12, 16, 24), pytest.approx((22.4, 12, 19.2, 24))]
     assert conversion.tally.dropped == {"B09": 1}
     assert ["key points" in f.text for f in conversion.findings if f.code == "B14"] == [True]
@@ -185,7 +185,7 @@ def test_pose_keeps_the_box(tmp_path, points, shape):
 
 def test_an_oriented_box_is_its_outline(tmp_path):
     source = folder(tmp_path, "0 0.5 0.25 0.75 0.5 0.5 0.75 0.25 0.5\n")
-    (one,) = convert_yolo(source, strict=True).records[0].instances
+    (one,) = convert(source, "yolo", strict=True).records[0].instances
     assert one.bbox == (16, 12, 32, 24) and one.area == 384  # half of 32 x 24
 
 
@@ -203,7 +203,7 @@ def test_an_oriented_box_is_its_outline(tmp_path):
 )
 def test_what_is_no_label_file_is_refused_by_name(tmp_path, line, text):
     with pytest.raises(InputError, match=text):
-        convert_yolo(folder(tmp_path, line + "\n"))
+        convert(folder(tmp_path, line + "\n"), "yolo")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_where_programs_put_the_names(tmp_path, place):
     source = folder(tmp_path / "set", "1.0 0.5 0.5 0.25 0.5\n", where="labels/train/a.txt")  # some write 1.0
     (source / place).parent.mkdir(exist_ok=True)
     (source / "classes.txt").rename(source / place)
-    (one,) = convert_yolo(source, strict=True).records[0].instances
+    (one,) = convert(source, "yolo", strict=True).records[0].instances
     assert one.label == "dog"
 
 
@@ -222,7 +222,7 @@ def test_the_yaml_above_one_part_of_a_set(tmp_path):
     source = folder(tmp_path / "train", BOX)
     (source / "classes.txt").unlink()
     (tmp_path / "data.yaml").write_text("names: [cat, dog]")
-    assert len(convert_yolo(source, strict=True).records) == 1
+    assert len(convert(source, "yolo", strict=True).records) == 1
 
 
 def test_lists_of_names_that_differ(tmp_path):
@@ -230,18 +230,18 @@ def test_lists_of_names_that_differ(tmp_path):
     (source / "classes.txt").rename(source / "labels" / "a.names")
     (source / "b.names").write_text("dog\n")
     with pytest.raises(InputError, match=r"b\.names and .*a\.names have different class names"):
-        convert_yolo(source)
+        convert(source, "yolo")
 
 
 def test_a_class_by_its_name(tmp_path):
-    (finding,) = convert_yolo(folder(tmp_path, "cat .5 .5 .25 .5\n")).tally.findings
+    (finding,) = convert(folder(tmp_path, "cat .5 .5 .25 .5\n"), "yolo").tally.findings
     assert 'class "cat" is a name, YOLO needs its number' in finding.text
 
 
 def test_a_label_file_without_its_image(tmp_path):
     source = folder(tmp_path, BOX)
     layout(source, **{"labels/b.txt": BOX, "labels/notes.txt": "looked at by Ann\n", "labels/c.txt": ""})
-    conversion = convert_yolo(source)
+    conversion = convert(source, "yolo")
     assert conversion.tally.skipped == {"label files without an image": 2}  # b, and c without an object
 
 
@@ -253,11 +253,11 @@ def test_a_label_file_whose_picture_is_called_a_little_differently(tmp_path):
     for name in ("a.txt", "b%20c.txt", "d.jpg.txt", "\u00e9.txt", "own.txt", "OWN.jpg.txt", "gone.txt"):
         (tmp_path / "labels" / name).write_text("0 .5 .5 .25 .5\n")
     (tmp_path / "classes.txt").write_text("cat\n")
-    conversion = convert_yolo(tmp_path)
+    conversion = convert(tmp_path, "yolo")
     assert len(conversion.records) == 5
     assert not any("is it meant" in f.fix for f in conversion.findings)  # own.jpg has its labels
     picture(tmp_path / "images" / "gone2.jpg")
-    assert any('"gone2.jpg" lies here, is it meant?' in f.fix for f in convert_yolo(tmp_path).findings)
+    assert any('"gone2.jpg" lies here, is it meant?' in f.fix for f in convert(tmp_path, "yolo").findings)
     lost = sorted(f.file.rpartition("/")[2] for f in conversion.findings if f.level == "error")
     assert lost == ["OWN.jpg.txt", "gone.txt"]
     assert sum("taken instead" in f.text for f in conversion.findings) == 3  # d.jpg is its own name
@@ -269,7 +269,7 @@ def test_two_yaml_files_that_disagree(tmp_path):
     (source / "a.yaml").write_text("names: [cat]")
     (source / "b.yaml").write_text("names: [dog]")
     with pytest.raises(InputError, match=r"a\.yaml, b\.yaml have different `names`"):
-        convert_yolo(source)
+        convert(source, "yolo")
 
 
 def test_images_behind_a_link_that_git_wrote_as_a_file(tmp_path):
@@ -278,21 +278,21 @@ def test_images_behind_a_link_that_git_wrote_as_a_file(tmp_path):
         tmp_path,
         **{"boxes/labels/train/a.txt": BOX, "boxes/images": "../images\n", "boxes/config.yaml": "names: [cat]"},
     )
-    conversion = convert_yolo(tmp_path / "boxes")
+    conversion = convert(tmp_path / "boxes", "yolo")
     assert conversion.records[0].file_name == "train/a.jpg"
     assert [f.code for f in conversion.findings] == ["B32"]
     with pytest.raises(InputError, match="boxes"):  # one folder higher there are no class names, but a set
-        convert_yolo(tmp_path)
+        convert(tmp_path, "yolo")
 
 
 def test_a_label_file_that_cannot_be_read_is_counted_as_a_file(tmp_path):
     source = folder(tmp_path, "0 .5 .5 .2 .2\n")
     folder(tmp_path, "", where="labels/b.txt")
     (tmp_path / "labels" / "b.txt").write_bytes(b"\xff\xfe\0")
-    tally = convert_yolo(source).tally
+    tally = convert(source, "yolo").tally
     assert tally.skipped["label files that cannot be read"] == 1 and not tally.dropped and tally.objects_in == 1
 
 
 def test_lines_are_counted_from_one_blank_ones_too(tmp_path):
     with pytest.raises(InputError, match=r"a\.txt, line 2:"):
-        convert_yolo(folder(tmp_path, "\n0 .1 .1 .5 .1 .5 .5 .1 .5 .91\n"))
+        convert(folder(tmp_path, "\n0 .1 .1 .5 .1 .5 .5 .1 .5 .91\n"), "yolo")

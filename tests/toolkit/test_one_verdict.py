@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from label_tools.document.examined import DocumentError
-from label_tools.readers.convert import convert_coco
+from label_tools.readers.convert import convert
 from label_tools.rules.check import examine_files
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR
@@ -203,7 +203,7 @@ def checked(path: Path) -> tuple[int | None, set[str]]:
 
 def converted(path: Path) -> tuple[int | None, set[str]]:
     try:
-        conversion = convert_coco(path)
+        conversion = convert(path, "coco")
     except DocumentError as error:
         return None, {error.code}
     document = conversion.document(path.parent / "out.json")

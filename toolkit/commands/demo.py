@@ -73,7 +73,7 @@ def _make_labels(sample: Path, work: Path) -> bool:
     from label_tools.rules.check import examine_files
 
     names, flag = read_labels(sample / "labels.txt"), f"--labels {sample / 'labels.txt'}"
-    kinds = {"labelme": {}, "masks": {"mode": "instance"}}
+    kinds: dict[str, dict[str, Any]] = {"labelme": {}, "masks": {"mode": "instance"}}
     for number, (kind, options) in enumerate(kinds.items(), 1):
         file = work / f"{kind}.json"
         words = " ".join([flag, *(f"--{name} {value}" for name, value in options.items())])

@@ -29,9 +29,8 @@ class Picture:
 
 def scan(folder: Path) -> tuple[list[Picture], list[Path]]:
     """(every picture below `folder` by name, LabelMe files without a picture); hidden folders are passed over."""
-    found, labels = [], {Path(at, name) for at, name in walk(folder, (".json",))}
-    for at, name in walk(folder, SUFFIXES):
-        path = Path(at, name)
+    found, labels = [], set(map(Path, walk(folder, (".json",))))
+    for path in map(Path, walk(folder, SUFFIXES)):
         if is_drawing(path):
             continue
         labels.discard(path.with_suffix(".json"))

@@ -12,7 +12,7 @@ from label_tools.document import coco_file
 from label_tools.document.assign_parts import split_document
 from label_tools.files import marked_folders
 from label_tools.pictures.duplicates import fingerprint_files
-from label_tools.readers.convert import convert_labelme
+from label_tools.readers.convert import convert
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.labelling.choose_pictures import look_alikes
@@ -31,7 +31,7 @@ def train_loop(loop: Loop, runs: Path, options: dict[str, Any]) -> tuple[dict[st
     options: those of `toolkit.run.train`. Raises what training raises, with the state as it was.
     """
     notes: list[str] = []
-    conversion = convert_labelme(loop.folder, labels=loop.classes or None)
+    conversion = convert(loop.folder, "labelme", labels=loop.classes or None)
     notes += [one.line() for one in conversion.findings if one.level == "error"]
     number = len(loop.trainings) + 1
     labels = loop.hidden / f"labels-{number:02d}"

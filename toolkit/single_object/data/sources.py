@@ -82,10 +82,10 @@ def draw(name: str, part: str, count: int, selection: Selection, noise: float = 
 
 def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:
     """Train and val of a Pascal VOC folder; its corners count from 1, see the conversion's `one_based`."""
-    from label_tools.readers.convert import convert_voc
+    from label_tools.readers.convert import convert
     from toolkit.single_object.data.coco_objects import choose
 
-    conversion = convert_voc(path, one_based=True)
+    conversion = convert(path, "voc", one_based=True)
     document = conversion.document(path / "annotations.json")
     pair = []
     for part in ("train", "val"):

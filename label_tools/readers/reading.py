@@ -1,0 +1,85 @@
+"""A Reading: what a reader found below a folder, whatever the format; and what the readers have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from label_tools.files.pause_gc import collector_paused
+from label_tools.formats.labelme import check_image_shape
+from label_tools.pictures.drawings import is_drawing
+from label_tools.pictures.find_image import ImageFolder, walk
+from label_tools.pictures.open_image import SUFFIXES
+from label_tools.shapes.instances import ImageRecord, RefusedError, Tally
+from label_tools.text.findings import ERROR, Finding
+
+UNLABELED = "images without labels (--unlabeled-is-negative uses them as images without objects)"
+
+
+@dataclass
+class Reading:
+    """What a reader found below a folder: its images, which it sorts by file name, and the account so far."""
+
+    source: Path
+    image_root: Path
+    records: list[ImageRecord]
+    tally: Tally
+    names: list[str] | None = None  # the classes in their order, where the set states them
+    opening: dict[str, Any] = field(default_factory=dict)  # `coco_file.opening` of a COCO file that was read
+
+    def __post_init__(self) -> None:
+        self.records.sort(key=lambda record: record.file_name.split("/"))
+
+
+def with_bar(items: Iterable) -> Iterable:
+    """The items, with a bar on stderr where a person watches."""
+    from tqdm import tqdm
+
+    return tqdm(items, "reading", disable=None, leave=False)
+
+
+@collector_paused()
+def read_each(
+    paths: Sequence[str], read: Callable[[str], tuple[ImageRecord | None, Tally]], tally: Tally
+) -> list[ImageRecord]:
+    """The records of label files about one picture each, by `read(path)`. What became of the others is in the tally."""
+    records = []
+    for path in with_bar(paths):
+        record, one = read(path)
+        tally.add(one)
+        if record is not None:
+            records.append(record)
+        elif one.findings:  # a file of our own has none
+            tally.refused_images.append(path)
+    return records
+
+
+def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives: bool, tally: Tally) -> None:
+    """Count the images of the root that nobody labelled; or take them as images without objects (B34).
+
+    A picture that `draw` made is none of them, nor is an image whose labels were refused: it is known not to be without
+    objects. Where the label file could not even be read, its image is the one of the same name.
+    """
+    labelled = {record.file_name for record in records}
+    refused = {os.path.abspath(path) for path in tally.refused_images}
+    refused_stems = {os.path.splitext(path)[0] for path in refused}
+    for path in walk(images.root, SUFFIXES):
+        try:
+            file_name = images.file_name(path)
+            if file_name in labelled or path in refused or os.path.splitext(path)[0] in refused_stems:
+                continue
+            if is_drawing(path):
+                continue
+            if not as_negatives:
+                tally.skipped[UNLABELED] += 1
+                continue
+            images.check_links(path, os.path.basename(path))
+            info = images.info(path)
+            check_image_shape(info.width, info.height, lambda *_: None)
+            records.append(ImageRecord(file_name, info.width, info.height, [], path))
+        except RefusedError as error:
+            tally.skipped["images left out"] += 1
+            tally.findings.append(Finding(error.code, ERROR, path, "", error.text, error.fix))
