@@ -6,37 +6,33 @@ import ast
 import re
 from pathlib import Path
 
-from anchors.exercises import boxes, grids, head, losses, masks, matching, pooling, slips, suppression
+from anchors.exercises import bug_tasks, on_anchors, on_boxes, on_losses, on_matching, on_nms, on_pooling
 from anchors.exercises.bugs import BUGS
 from anchors.exercises.task import Task
 
 FOLDER = Path(__file__).parent
 EXERCISES = (
-    boxes.IOU,
-    grids.CELL,
-    grids.GRID,
-    grids.INSIDE,
-    boxes.ENCODE,
-    boxes.DECODE,
-    matching.MATCH,
-    matching.SAMPLE,
-    losses.SMOOTH,
-    losses.RPN_LOSS,
-    suppression.NMS,
-    suppression.PROPOSE,
-    head.LABEL_ROIS,
-    pooling.POOL,
-    pooling.ALIGN,
-    head.DETECTION_LOSS,
-    suppression.POSTPROCESS,
-    masks.MASK_LOSS,
+    on_boxes.IOU,
+    on_anchors.CELL,
+    on_anchors.GRID,
+    on_anchors.INSIDE,
+    on_boxes.ENCODE,
+    on_boxes.DECODE,
+    on_matching.MATCH,
+    on_matching.SAMPLE,
+    on_losses.SMOOTH,
+    on_losses.RPN_LOSS,
+    on_nms.NMS,
+    on_nms.PROPOSE,
+    on_matching.LABEL_ROIS,
+    on_pooling.POOL,
+    on_pooling.ALIGN,
+    on_losses.DETECTION_LOSS,
+    on_nms.POSTPROCESS,
+    on_losses.MASK_LOSS,
 )
-ONLY_IN_BUGS = (slips.ANCHOR_COUNT, slips.HEAD, slips.RECALL, slips.SPLIT, slips.FREEZE, slips.MEAN_AP)
-TASKS: dict[str, Task] = {task.name: task for task in (*EXERCISES, *ONLY_IN_BUGS)}
-
+TASKS: dict[str, Task] = {task.name: task for task in (*EXERCISES, *bug_tasks.TASKS)}
 BUGS_BY_NAME = {bug.name: bug for bug in BUGS}
-
-
 NAMES = (*(task.name for task in EXERCISES), *BUGS_BY_NAME)
 
 
@@ -65,7 +61,7 @@ def original(name: str) -> str:
     text = solution(name)
     if name in BUGS_BY_NAME:
         bug = BUGS_BY_NAME[name]
-        for right, wrong in bug.changes:
+        for right, wrong in bug.changes.items():
             if text.count(right) != 1:
                 raise AssertionError(f"{name}: its solution holds {text.count(right)} times {right!r}, not once")
             text = text.replace(right, wrong)

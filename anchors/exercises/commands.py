@@ -7,8 +7,8 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
+from anchors.exercises.bugs import BUGS
 from anchors.exercises.catalogue import (
-    BUGS,
     BUGS_BY_NAME,
     EXERCISES,
     exercise_in,
@@ -18,8 +18,8 @@ from anchors.exercises.catalogue import (
     original,
     solution,
 )
-from anchors.exercises.examine import as_data, examine, written
-from anchors.exercises.learner import Unusable, answers_of
+from anchors.exercises.sandbox import Unusable, answers_of
+from anchors.exercises.verdict import as_data, examine, written
 
 GUIDE = """# Exercises: Faster R-CNN from the inside
 
@@ -127,7 +127,7 @@ def check_one_of_many(file: Path, seconds: float) -> tuple[str, str, dict] | Non
         return "wrong", str(error).removeprefix(f"{file}: "), {"exercise": name, "right": False, "problem": str(error)}
     if verdict.failure is None:
         return "right", "right", as_data(verdict, name)
-    mistakes = ", ".join(mistake.name for mistake, _, _ in verdict.mistakes)
+    mistakes = ", ".join(mistake for mistake, _, _ in verdict.mistakes)
     why = f"a known mistake, {mistakes}" if mistakes else verdict.failure.problem
     return "wrong", f"wrong in {verdict.num_wrong} of {verdict.num_cases} cases: {why}", as_data(verdict, name)
 
@@ -142,7 +142,7 @@ def print_table(table: dict[str, Counter]) -> None:
 def show_solution(name: str) -> int:
     text = solution(name)
     if name in BUGS_BY_NAME:
-        print(f"# {BUGS_BY_NAME[name].answer}\n")
+        print(f"# {find(name).mistakes[BUGS_BY_NAME[name].mistake].why}\n")
     print(text, end="")
     return 0
 

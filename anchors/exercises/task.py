@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,62 +24,60 @@ class Case:
     arguments: Arguments
 
 
-@dataclass(frozen=True)
 class Mistake:
-    """A known-wrong version of the task's function. `why` says what it does, and where the error comes from."""
+    """A known mistake: `why` says what it does, and where the error comes from; `settings` are the keyword arguments
+    that switch it on in the task's `variant`."""
 
-    name: str
-    why: str
-    function: Callable
+    def __init__(self, why: str, **settings: Any) -> None:
+        self.why, self.settings = why, settings
 
 
 @dataclass(frozen=True)
 class Task:
-    """name: of the stub and on the command line. function: defined by the learner's file. canonical: turns an
-    answer into what is compared, for answers that are right in many ways; ValueError for a malformed one."""
+    """One exercise.
+
+    name: of the stub and on the command line. function: defined by the learner's file. variant: the same function once
+    more, right unless a mistake's settings are given; it names the arguments. edges, draw: the arguments of a call, in
+    this order. canonical: turns an answer into what is compared, for answers that are right in many ways; ValueError
+    for a malformed one.
+    """
 
     name: str
     function: str
     lesson: str
     oracle: Callable
-    edges: Sequence[Case]
-    draw: Callable[[random.Random, int], Arguments]
-    mistakes: Sequence[Mistake]
+    variant: Callable
+    edges: Mapping[str, tuple]
+    draw: Callable[[random.Random, int], tuple]
+    mistakes: Mapping[str, Mistake]
     canonical: Callable[[Arguments, Any], Any] = lambda arguments, answer: answer
 
     def cases(self) -> list[Case]:
         """The edge cases, then random ones from small to large: the same ones every time."""
         rng = random.Random(f"{SEED} {self.name}")
         sizes = [1 + i * 8 // NUM_RANDOM for i in range(NUM_RANDOM)]
-        return [*self.edges, *(Case(f"random, size {size}", self.draw(rng, size)) for size in sizes)]
+        calls = [*self.edges.items(), *((f"random, size {size}", self.draw(rng, size)) for size in sizes)]
+        return [Case(title, dict(zip(self.names, values, strict=True))) for title, values in calls]
+
+    @property
+    def names(self) -> list[str]:
+        """The arguments of the function."""
+        parameters = inspect.signature(self.variant).parameters.values()
+        return [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
 
 
-@dataclass(frozen=True)
-class Bug:
-    """A file with a common mistake in it: the solution of `task` with `changes`, pairs of what is right and wrong."""
-
-    name: str
-    task: str
-    hint: str
-    answer: str
-    changes: tuple[tuple[str, str], ...]
-
-
-def draw_boxes(rng: random.Random, count: int, side: int = 16, step: int = 1) -> Tensor:
+def draw_boxes(rng: random.Random, count: int, side: int = 16) -> Tensor:
     """[count,4] XYXY with whole corners in 0..side, at least one pixel wide and high: ties and touching are common."""
     rows = []
     for _ in range(count):
-        x1, y1 = (rng.randrange(0, side, step) for _ in range(2))
+        x1, y1 = rng.randrange(side), rng.randrange(side)
         rows.append([x1, y1, rng.randrange(x1 + 1, side + 1), rng.randrange(y1 + 1, side + 1)])
-    return torch.tensor(rows, dtype=torch.float32).reshape(count, 4)
+    return boxes_of(*rows)
 
 
 def draw_tensor(rng: random.Random, shape: Sequence[int], low: float, high: float, step: float = 0.25) -> Tensor:
     """Multiples of `step` between low and high: numbers that a person can follow."""
-    count = 1
-    for length in shape:
-        count *= length
-    values = [low + step * rng.randint(0, round((high - low) / step)) for _ in range(count)]
+    values = [low + step * rng.randint(0, round((high - low) / step)) for _ in range(math.prod(shape))]
     return torch.tensor(values, dtype=torch.float32).reshape(*shape)
 
 

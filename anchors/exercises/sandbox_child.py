@@ -1,6 +1,6 @@
-"""The subprocess that runs the learner's function on all cases; `learner.answers_of` starts it.
+"""The subprocess that runs the learner's function on all cases; `sandbox.answers_of` starts it.
 
-    python -m anchors.exercises.child FILE FUNCTION NAMES QUESTIONS REPLIES LOG SECONDS
+    python -m anchors.exercises.sandbox_child FILE FUNCTION NAMES QUESTIONS REPLIES LOG SECONDS
 
 QUESTIONS has a JSON line ({"name": value}) for each case, REPLIES gets one for the import and one for each answer. When
 an answer takes longer than SECONDS, faulthandler ends the process (from a thread in C, so also while Python is busy)
@@ -34,7 +34,7 @@ def main(file: str, function: str, names: list[str], questions: Path, replies: P
             return send({"unusable": complaint})
         import torch
 
-        from anchors.exercises.as_json import decode, encode
+        from anchors.exercises.sandbox import decode, encode
 
         torch.set_num_threads(1)
         limit_memory()

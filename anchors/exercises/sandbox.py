@@ -1,4 +1,7 @@
-"""Runs the learner's function on all cases in a subprocess, with a time limit for each answer."""
+"""Run the learner's function on all cases in a subprocess (sandbox_child), with a time limit for each answer.
+
+Arguments and answers travel as JSON: no float32 or int64 is changed, and an answer of any type is harmless.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anchors.exercises.as_json import decode, encode
+import torch
+from torch import Tensor
+
 from anchors.exercises.task import Arguments
 
 STARTING = 180.0  # seconds for importing torch, on a busy machine
+MOST = 200_000  # numbers in an answer; no exercise needs a thousand
 PACKAGES = Path(__file__).resolve().parents[2]
 
 
 class Unusable(ValueError):
     """The file cannot be run, or lacks the function."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An answer of a type that no exercise returns."""
+
+    type_name: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ def run(arguments: list[str], timeout: float) -> int | None:
     """The exit code of the child; None after a timeout. Whatever it has started is killed with it."""
     paths = [str(PACKAGES), os.environ.get("PYTHONPATH", "")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "anchors.exercises.child", *arguments],
+        [sys.executable, "-m", "anchors.exercises.sandbox_child", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -87,6 +100,10 @@ def run(arguments: list[str], timeout: float) -> int | None:
         process.wait()
 
 
+def type_name(value: Any) -> str:
+    return value.type_name if isinstance(value, Foreign) else type(value).__name__
+
+
 def messages_in(replies: Path) -> list[dict[str, Any]]:
     """The JSON lines that were written in full."""
     text = replies.read_text(encoding="utf-8", errors="replace") if replies.is_file() else ""
@@ -97,3 +114,33 @@ def answer(message: dict[str, Any]) -> Answer:
     if "raised" in message:
         return Answer(problem=f"raised {message['raised']}")
     return Answer(value=decode(message["answer"]))
+
+
+def encode(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        if value.numel() > MOST or value.layout != torch.strided or value.dtype.is_complex:
+            return {"foreign": f"a {value.dtype} tensor of {value.numel()} numbers".replace("torch.", "")}
+        dtype = str(value.dtype).removeprefix("torch.")
+        if dtype not in ("float64", "bool") and value.dtype.is_floating_point:
+            value = value.double()
+        return {"tensor": value.detach().cpu().flatten().tolist(), "shape": list(value.shape), "dtype": dtype}
+    if value is None or type(value) in (bool, int, float):
+        return value
+    if isinstance(value, tuple):
+        return {"tuple": [encode(item) for item in value[:10]]}
+    if type(value) is list:
+        return [encode(item) for item in value[:MOST]]
+    return {"foreign": type_name(value)}
+
+
+def decode(message: Any) -> Any:
+    if isinstance(message, list):
+        return [decode(item) for item in message]
+    if not isinstance(message, dict):
+        return Foreign("None") if message is None else message
+    if "tensor" in message:
+        dtype = getattr(torch, message["dtype"])
+        return torch.tensor(message["tensor"], dtype=dtype).reshape(message["shape"])
+    if "tuple" in message:
+        return tuple(decode(item) for item in message["tuple"])
+    return Foreign(str(message["foreign"])[:80])

@@ -1,0 +1,219 @@
+"""Exercises on what trains: which anchors are positive, the sample of them, the labels and targets of the RoIs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from anchors.boxes import box_iou
+from anchors.deltas import HEAD_WEIGHTS, encode
+from anchors.exercises.task import Mistake, Task, boxes_of, draw_boxes, draw_tensor
+from anchors.matching import match_anchors
+from anchors.sampling import sample_labels
+
+
+def match_variant(
+    iou,
+    high_thresh,
+    low_thresh,
+    *,
+    negatives_last=False,
+    forced=True,
+    ties=True,
+    zero=False,
+    strict=False,
+    own_target=True,
+):
+    if iou.numel() == 0:
+        return (torch.zeros(iou.shape[1], dtype=torch.int64),) * 2
+    best, gt_idxs = iou.max(dim=0)
+    labels = torch.full_like(gt_idxs, -1)
+    if not negatives_last:
+        labels[best < low_thresh] = 0
+    labels[best > high_thresh if strict else best >= high_thresh] = 1
+    if forced:
+        top, where = iou.max(dim=1)
+        for gt in range(len(iou)):
+            if top[gt] == 0 and not zero:
+                continue
+            chosen = (iou[gt] == top[gt]).nonzero()[:, 0] if ties else where[gt : gt + 1]
+            labels[chosen] = 1
+            if not own_target:
+                gt_idxs[chosen] = gt
+    if negatives_last:
+        labels[best < low_thresh] = 0
+    return gt_idxs, labels
+
+
+GOLDEN = torch.tensor([[0.15, 0.45, 0.2, 0.6], [0.3, 0.65, 0.05, 0.1], [0.05, 0.4, 0.25, 0.4]])
+MATCH = Task(
+    name="match",
+    function="match_anchors",
+    lesson="anchors/matching.py",
+    oracle=partial(match_anchors, low_quality=True),
+    variant=match_variant,
+    edges={
+        "high, middle, low": (torch.tensor([[0.8, 0.5, 0.1]]), 0.7, 0.3),
+        "the best is low": (torch.tensor([[0.1, 0.2]]), 0.7, 0.3),
+        "two best": (torch.tensor([[0.5, 0.5, 0.25]]), 0.75, 0.25),
+        "a gt that no anchor touches": (torch.tensor([[0.0, 0.0]]), 0.75, 0.25),
+        "equal to the thresholds": (torch.tensor([[0.75, 0.25, 1.0]]), 0.75, 0.25),
+        "three gt, four anchors": (GOLDEN, 0.7, 0.3),
+        "no gt": (torch.zeros(0, 3), 0.75, 0.25),
+        "no anchor": (torch.zeros(2, 0), 0.75, 0.25),
+    },
+    draw=lambda rng, size: (draw_tensor(rng, (rng.randint(1, 1 + size // 3), size), 0, 1, step=0.125), 0.75, 0.25),
+    mistakes={
+        "negatives assigned last": Mistake(
+            "the line that sets 0 comes after the line that makes each gt's best anchor positive, and takes away "
+            "every object whose best anchor is below low_thresh (Faster R-CNN 3.1.2 (i) holds there too).",
+            negatives_last=True,
+        ),
+        "no rule (i)": Mistake(
+            "only IoU >= high_thresh is positive. The best anchor of each gt is positive "
+            "too; in the worked example (figure 6 of the walkthrough) all 18 positives come from that rule.",
+            forced=False,
+        ),
+        "only one best anchor": Mistake(
+            "argmax finds one anchor of a gt; all that tie with it are too (16 of 18 in the worked example).",
+            ties=False,
+        ),
+        "IoU 0 is the best": Mistake(
+            "a gt that no anchor touches has best IoU 0, and `iou == best` then makes every anchor of IoU 0 positive. "
+            "torchvision and the paper's code do that; here such a gt forces nothing.",
+            zero=True,
+        ),
+        "above instead of at least": Mistake(
+            "IoU equal to high_thresh is positive (the paper says above, all code at least).", strict=True
+        ),
+        "the forcing gt as target": Mistake(
+            "the target of an anchor is its own best gt, not the gt that made it positive.", own_target=False
+        ),
+    },
+)
+
+
+def sample_summary(arguments, answer):
+    """(positives, negatives) drawn; ValueError where an index is repeated, out of range or of another label."""
+    if not isinstance(answer, tuple | list) or len(answer) != 2 or not all(isinstance(part, Tensor) for part in answer):
+        raise ValueError("needed a tuple of two index tensors, (positives, negatives)")
+    labels = arguments["labels"]
+    for part, label, word in zip(answer, (1, 0), ("positives", "negatives")):
+        if part.ndim != 1 or part.is_floating_point() or part.dtype == torch.bool:
+            raise ValueError(f"{word}: returned shape {list(part.shape)} of {part.dtype}, needed [n] of int64")
+        if len(part) and not (int(part.min()) >= 0 and int(part.max()) < len(labels)):
+            raise ValueError(f"{word}: returned an index outside 0..{len(labels) - 1}")
+        found = labels[part.long()]
+        if bool((found != label).any()):
+            raise ValueError(f"{word}: returned an anchor whose label is {int(found[found != label][0])}")
+        if len(part.unique()) != len(part):
+            raise ValueError(f"{word}: returned an anchor twice")
+    return len(answer[0]), len(answer[1])
+
+
+def sample_variant(labels, num_samples, positive_fraction, *, limit=True, fill="rest"):
+    positive, negative = (labels == 1).nonzero()[:, 0], (labels == 0).nonzero()[:, 0]
+    most = int(num_samples * positive_fraction)
+    if limit:
+        positive = positive[:most]
+    num_negative = {
+        "rest": max(num_samples - len(positive), 0),
+        "halves": num_samples - most,
+        "product": num_samples * len(positive),
+        "equal": len(positive),
+        "one more": num_samples - len(positive) + 1,
+    }[fill]
+    return positive, negative[:num_negative]
+
+
+SAMPLE = Task(
+    name="sample",
+    function="sample_labels",
+    lesson="anchors/sampling.py",
+    oracle=sample_labels,
+    variant=sample_variant,
+    canonical=sample_summary,
+    edges={
+        "few positives": (torch.tensor([1, 0, 0, 0, 0, -1]), 4, 0.5),
+        "many positives": (torch.tensor([1, 1, 1, 1, 0, 0]), 4, 0.5),
+        "no positive": (torch.tensor([0, 0, -1, -1]), 4, 0.5),
+        "all ignored": (torch.tensor([-1, -1]), 4, 0.5),
+        "18 positives, 256 wanted": (torch.tensor([1] * 18 + [0] * 400 + [-1] * 30), 256, 0.5),
+        "no anchor": (torch.zeros(0, dtype=torch.int64), 4, 0.5),
+    },
+    draw=lambda rng, size: (
+        torch.tensor([rng.choice([1, 0, 0, -1]) for _ in range(3 * size)]),
+        rng.randint(2, 2 * size + 2),
+        rng.choice([0.25, 0.5]),
+    ),
+    mistakes={
+        "not filled up": Mistake(
+            "always num_samples * (1 - fraction) negatives, 128 + 128. Where positives are few, negatives "
+            "take their place: 18 + 238 in the worked example.",
+            fill="halves",
+        ),
+        "times for minus": Mistake(
+            "num_samples * #positives negatives, a slip in a widely copied notebook: it is a minus.", fill="product"
+        ),
+        "as many negatives as positives": Mistake("negatives fill the sample up to num_samples.", fill="equal"),
+        "no limit on positives": Mistake("at most int(num_samples * positive_fraction) positives.", limit=False),
+        "one too many": Mistake("num_samples - #positives negatives, not one more.", fill="one more"),
+    },
+)
+
+
+def rois_variant(proposals, gt_boxes, gt_labels, *, add_gt=True, thresh=0.5, targets="deltas", strict=False):
+    rois = torch.cat((proposals, gt_boxes)) if add_gt else proposals
+    if len(gt_boxes) == 0 or len(rois) == 0:
+        return rois, torch.zeros(len(rois), dtype=torch.int64), torch.zeros(len(rois), 4)
+    best, gt = box_iou(gt_boxes, rois).max(dim=0)
+    labels = torch.where(best > thresh if strict else best >= thresh, gt_labels[gt], 0)
+    matched = gt_boxes[gt]
+    found = {
+        "deltas": lambda: encode(matched, rois, HEAD_WEIGHTS),
+        "plain": lambda: encode(matched, rois),
+        "corners": lambda: matched.clone(),
+        "reversed": lambda: encode(rois, matched, HEAD_WEIGHTS),
+    }[targets]()
+    return rois, labels, found
+
+
+def draw_rois(rng, size):
+    num_gt = rng.randint(1, 1 + size // 3)
+    proposals, gt_boxes = draw_boxes(rng, size, side=8), draw_boxes(rng, num_gt, side=8)
+    return proposals, gt_boxes, torch.tensor([rng.randint(1, 3) for _ in range(num_gt)])
+
+
+LABEL_ROIS = Task(
+    name="label_rois",
+    function="label_rois",
+    lesson="anchors/sampling.py",
+    oracle=rois_variant,  # of box_iou and encode alone
+    variant=rois_variant,
+    edges={
+        "one far proposal": (boxes_of([50, 50, 60, 60]), boxes_of([0, 0, 10, 10]), torch.tensor([2])),
+        "IoU exactly 0.5": (boxes_of([0, 0, 10, 5]), boxes_of([0, 0, 10, 10]), torch.tensor([1])),
+        "no object": (boxes_of([0, 0, 5, 5]), boxes_of(), torch.zeros(0, dtype=torch.int64)),
+        "no proposal": (boxes_of(), boxes_of([0, 0, 10, 10]), torch.tensor([1])),
+    },
+    draw=draw_rois,
+    mistakes={
+        "true boxes not added": Mistake(
+            "the true boxes join the proposals (as in the paper's code and torchvision): early in training no "
+            "proposal comes near an object.",
+            add_gt=False,
+        ),
+        "corners as targets": Mistake(
+            "t = [x1, y1, x2, y2] is a common slip; the targets are deltas of the object against the proposal.",
+            targets="corners",
+        ),
+        "weights left out": Mistake("the head's deltas are multiplied by (10, 10, 5, 5).", targets="plain"),
+        "deltas backwards": Mistake("deltas lead from the proposal to the object.", targets="reversed"),
+        "the RPN's threshold": Mistake(
+            "the head's foreground begins at IoU 0.5, not 0.7: proposals fit better than anchors.", thresh=0.7
+        ),
+        "above instead of at least": Mistake("IoU 0.5 is foreground.", strict=True),
+    },
+)
