@@ -24,8 +24,8 @@ def smooth_variant(x, sigma, *, kind="right"):
         "line": lambda: torch.where(distance < change, parabola, distance - 0.5),
         "signed": lambda: torch.where(x < change, parabola, x - 0.5 * change),
         "l2": lambda: parabola,
-        "sum": right.sum,
-        "mean": right.mean,
+        "sum": lambda: right.sum(),
+        "mean": lambda: right.mean(),
     }[kind]()
 
 

@@ -18,12 +18,12 @@ RTOL, ATOL = 1e-4, 1e-5
 
 @dataclass(frozen=True)
 class Checked:
-    """One call, the right answer, the learner's, and what is wrong with that (None: nothing)."""
+    """One call, the right answer, the learner's, and what is wrong with that ("": nothing)."""
 
     arguments: Arguments
     expected: Any
     answer: Answer
-    problem: str | None
+    problem: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def examine(task: Task, answers: Sequence[Answer]) -> Verdict:
 def check(task: Task, arguments: Arguments, answer: Answer) -> Checked:
     expected = task.oracle(**arguments)
     problem = answer.problem or mismatch(task, arguments, expected, answer.value)
-    return Checked(arguments, expected, answer, problem)
+    return Checked(arguments, expected, answer, problem or "")
 
 
 def mismatch(task: Task, arguments: Arguments, expected: Any, value: Any) -> str | None:
