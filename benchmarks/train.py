@@ -31,9 +31,8 @@ from toolkit import device_and_seed
 from toolkit.config import Config, resolve
 from toolkit.data import coco_index, dataset, epoch_batches, transforms
 from toolkit.data.loader import Batches, cache_share
-from toolkit.networks import builder, from_config, registry
-from toolkit.networks.pooling import TableRoIAlign
-from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
+from toolkit.networks import builder, registry
+from toolkit.networks.cpu_operators import FewCellsConv2d, TableRoIAlign
 from toolkit.processes import worker_count
 from toolkit.training import forward_pass, optim
 
@@ -118,7 +117,7 @@ def ours(
     config: Config, index: coco_index.Index, device: torch.device, *, in_memory: bool = False, operators: str = "ours"
 ) -> Step:
     """A step of the toolkit's own parts -> images in it."""
-    model, _, _ = from_config.build_model(config, index.classes)
+    model, _, _ = builder.build_model(config, index.classes)
     builder.freeze(model, registry.find(config.model.model), config.model.trainable_layers)  # random weights: all learn
     if operators == "torchvision":
         for module in model.modules():

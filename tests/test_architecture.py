@@ -227,7 +227,7 @@ WHERE_A_LINE_LIVES = {
             "toolkit/metrics/coco_tables.py",
             "toolkit/evaluation/evaluation_folder.py",
             "toolkit/single_object/data/",
-            "toolkit/single_object/compare.py",
+            "toolkit/single_object/compare_with_detector.py",
         },
     ),
     "names a torchvision model": (

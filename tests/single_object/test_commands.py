@@ -16,7 +16,7 @@ from PIL import Image
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.single_object import registry, tables, training, validation
+from toolkit.single_object import baseline_task, baselines, tables, validation
 from toolkit.single_object.data.samples import shared
 from toolkit.single_object.metrics import single_metrics
 from toolkit.training import epoch_loop, run_folder
@@ -247,10 +247,10 @@ def test_early_stop_stays_ended_until_more_patience_is_given(tmp_path, capsys):
 
 
 def test_ctrl_c_while_the_last_epoch_is_judged_ends_the_table_too(tmp_path, monkeypatch, capsys):
-    few = registry.Budget(1, 16, 1e-3, 16, 4)
+    few = baselines.Budget(1, 16, 1e-3, 16, 4)
     for name in ("cnn1", "cnn2"):
-        tiny = dataclasses.replace(registry.REGISTRY[name], scaled=few)
-        monkeypatch.setitem(registry.REGISTRY, name, tiny)
+        tiny = dataclasses.replace(baselines.REGISTRY[name], scaled=few)
+        monkeypatch.setitem(baselines.REGISTRY, name, tiny)
     original, calls = validation.evaluate, []
 
     def interrupted(*args):
@@ -274,7 +274,7 @@ def test_ctrl_c_while_the_last_epoch_is_judged_ends_the_table_too(tmp_path, monk
 
 def test_long_epoch_is_saved_on_the_way(tmp_path, monkeypatch):
     """A kill in the middle costs at most the interval, here none."""
-    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(baseline_task, "SAVE_EVERY", 0.0)
     original, steps = Stepper.update, []
 
     def killed(self, batch):
@@ -359,9 +359,9 @@ def test_table_says_what_it_took_and_that_it_had_another_budget(tmp_path, capsys
 def test_folder_named_like_drawn_data_is_a_folder_to_the_table(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     coco_folder(tmp_path / "largest")
-    few = registry.Budget(1, 4, 1e-3, 0, 0, size=64)
-    tiny = dataclasses.replace(registry.REGISTRY["loadhead"], scaled=few)
-    monkeypatch.setitem(registry.REGISTRY, "loadhead", tiny)
+    few = baselines.Budget(1, 4, 1e-3, 0, 0, size=64)
+    tiny = dataclasses.replace(baselines.REGISTRY["loadhead"], scaled=few)
+    monkeypatch.setitem(baselines.REGISTRY, "loadhead", tiny)
     assert main(["baseline", "table", "loadhead", "--largest", "largest", "--out", "."]) == 0
     assert "largest, from files: 4 images" in (tmp_path / "baselines.md").read_text()
 
@@ -387,7 +387,7 @@ def test_table_has_the_document_s_accuracy_beside_the_right_one():
         "seconds": 1,
         "device": "cpu",
     }
-    row = dict(zip(tables._HEAD, tables.cells(registry.find("grid1"), result), strict=True))
+    row = dict(zip(tables._HEAD, tables.cells(baselines.find("grid1"), result), strict=True))
     assert (row["document"], row["its accuracy"], row["accuracy its way"], row["accuracy"]) == (
         "004",
         "0.937",

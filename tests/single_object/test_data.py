@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from label_tools.text.errors import InputError, MissingExtra
-from toolkit.single_object.data import coco_objects, digit_grid, digit_pictures, digits, purdue_file, shapes5, sources
+from toolkit.single_object.data import coco_objects, digits, open_data, purdue_file, shapes5
 from toolkit.single_object.data.coco_objects import Selection
 from toolkit.single_object.data.samples import Samples, fingerprint
 
@@ -26,8 +26,8 @@ from toolkit.single_object.data.samples import Samples, fingerprint
     "draw",
     [
         lambda seed: shapes5.draw(20, seed=seed),
-        lambda seed: digits.draw(20, seed=seed, part="train"),
-        lambda seed: digit_grid.draw(20, seed=seed, part="train"),
+        lambda seed: digits.draw_digits(20, seed=seed, part="train"),
+        lambda seed: digits.draw_digit_grid(20, seed=seed, part="train"),
     ],
 )
 def test_same_seed_same_pixels(draw):
@@ -61,7 +61,7 @@ def test_shapes5_noise_leaves_shape_and_box_alone():
 
 
 def test_digits_have_one_or_none_and_the_box_holds_ink():
-    samples = digits.draw(400, seed=0, part="train")
+    samples = digits.draw_digits(400, seed=0, part="train")
     assert samples.size == (48, 60) and int(samples.per_image().max()) == 1
     assert 0.04 < (samples.per_image() == 0).float().mean() < 0.16  # 1/11
     for row, (x1, y1, x2, y2) in zip(samples.owner[:50].tolist(), samples.boxes[:50].int().tolist(), strict=False):
@@ -71,14 +71,14 @@ def test_digits_have_one_or_none_and_the_box_holds_ink():
 
 
 def test_no_handwriting_is_in_both_parts():
-    train, val = (digit_pictures.handwriting(part)[0] for part in ("train", "val"))
+    train, val = (digits.handwriting(part)[0] for part in ("train", "val"))
     assert len(train) + len(val) == 1797
     # the file itself repeats a few 8 x 8 pictures; as rows they are disjoint
     assert len({p.tobytes() for p in train} & {p.tobytes() for p in val}) <= 5
 
 
 def test_digit_grid_has_one_to_four_that_hardly_overlap():
-    samples = digit_grid.draw(600, seed=0, part="val")
+    samples = digits.draw_digit_grid(600, seed=0, part="val")
     counts = torch.bincount(samples.per_image(), minlength=5) / 600
     assert counts[0] == 0 and 0.7 < counts[1] < 0.86 and counts[4] < 0.04
     for row in (samples.per_image() == 2).nonzero().squeeze(1)[:20].tolist():
@@ -90,7 +90,7 @@ def test_digit_grid_has_one_to_four_that_hardly_overlap():
 def test_without_scikit_learn_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(MissingExtra, match=r"frcnn-toolkit\[baselines\]") as caught:
-        digit_pictures.handwriting("train")
+        digits.handwriting("train")
     assert caught.value.exit_code == 3
 
 
@@ -352,7 +352,7 @@ def test_picture_of_another_size_than_its_labels_is_refused(tmp_path):
 def test_folder_of_split(tmp_path):
     coco_set(tmp_path, OBJECTS)
     coco_set(tmp_path, {"v.png": [(0, 0, 70, 30, 2)]}, "val")
-    train, val = sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 64))
+    train, val = open_data.open_data(str(tmp_path), None, 0, 0, Selection("largest", 64))
     assert len(train) == 4 and val.files == ("v.png",)
 
 
@@ -370,17 +370,17 @@ def test_voc_folder_with_its_own_parts(tmp_path):
         (tmp_path / "Annotations" / f"{name}.xml").write_text(VOC.format(name=f"{name}.jpg"))
     (tmp_path / "ImageSets/Main/train.txt").write_text("a\n")
     (tmp_path / "ImageSets/Main/val.txt").write_text("b\n")
-    train, val = sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
+    train, val = open_data.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
     # VOC counts from 1 and includes the last pixel: (11, 6)-(50, 35) is (10, 5)-(50, 35); y * 80/40
     assert train.boxes.tolist() == [[10, 10, 50, 70]] and len(val) == 1
     (tmp_path / "ImageSets/Main/val.txt").write_text("b\nwithout labels\n")
-    _, val = sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
+    _, val = open_data.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
     assert val.about().endswith("left out: 1 listed in val.txt, without labels that can be read")
     with pytest.raises(InputError, match=r"--val x\.json: a VOC folder has its own"):
-        sources.open_data(str(tmp_path), Path("x.json"), 0, 0, Selection("largest", 80))
+        open_data.open_data(str(tmp_path), Path("x.json"), 0, 0, Selection("largest", 80))
     (tmp_path / "ImageSets/Main/val.txt").unlink()
     with pytest.raises(InputError, match=r"val\.txt: cannot be read; a VOC folder lists its parts"):
-        sources.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
+        open_data.open_data(str(tmp_path), None, 0, 0, Selection("largest", 80))
 
 
 @pytest.mark.parametrize(
@@ -392,13 +392,13 @@ def test_voc_folder_with_its_own_parts(tmp_path):
 )
 def test_unknown_data(data, text):
     with pytest.raises(InputError, match=text):
-        sources.open_data(data, None, 1, 1, Selection())
+        open_data.open_data(data, None, 1, 1, Selection())
 
 
 def test_classes_of_a_purdue_file_cannot_be_chosen(tmp_path):
     path = packed(tmp_path, [[entry()], NAMES])
     with pytest.raises(InputError, match=r"--classes disk: .* is read whole"):
-        sources.open_data(str(path), path, 0, 0, Selection(classes=("disk",)))
+        open_data.open_data(str(path), path, 0, 0, Selection(classes=("disk",)))
 
 
 def test_parts_with_other_classes_are_refused(tmp_path):
@@ -406,4 +406,4 @@ def test_parts_with_other_classes_are_refused(tmp_path):
     second = coco_set(tmp_path, {"v.png": [(0, 0, 70, 30, 2)]}, "val")
     second.write_text(second.read_text().replace("pizza", "cat"))
     with pytest.raises(InputError, match="has the classes bus, cat"):
-        sources.open_data(str(first), second, 0, 0, Selection("largest", 64))
+        open_data.open_data(str(first), second, 0, 0, Selection("largest", 64))

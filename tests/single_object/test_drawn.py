@@ -10,12 +10,12 @@ import torch
 
 from label_tools.text.errors import InputError
 from toolkit.__main__ import main
-from toolkit.networks.starter.scenes import scene, visible
-from toolkit.single_object import registry, tables
-from toolkit.single_object.data import scenes, sources
+from toolkit.networks.starter.pretraining_scenes import scene, visible
+from toolkit.single_object import baselines, tables
+from toolkit.single_object.baselines import Budget
+from toolkit.single_object.data import drawn_scenes, open_data
 from toolkit.single_object.data.coco_objects import Selection
 from toolkit.single_object.data.samples import fingerprint
-from toolkit.single_object.registry import Budget
 from toolkit.training import run_folder
 
 SIDE = 64
@@ -62,7 +62,7 @@ def test_visible_boxes_of_masks_that_hide_each_other():
 def test_dominant_has_one_object_of_the_share_and_up_to_three_below_it():
     counts, places = set(), set()
     for seed in range(80):
-        masks, labels, chosen = scenes.dominant_layout(np.random.default_rng(seed), SIDE)
+        masks, labels, chosen = drawn_scenes.dominant_layout(np.random.default_rng(seed), SIDE)
         areas = areas_by_painting(masks)
         # 200 * 200 of 640 * 480 are 13.02 %, of 64 x 64 pixels 533.3
         assert [i for i, area in enumerate(areas) if area >= 533.3] == [chosen]
@@ -76,7 +76,7 @@ def test_dominant_has_one_object_of_the_share_and_up_to_three_below_it():
 def test_largest_asks_for_the_largest_box_and_leaves_no_doubt():
     counts, mixed, behind = set(), 0, 0
     for seed in range(80):
-        masks, labels, chosen = scenes.largest_layout(np.random.default_rng(seed), SIDE)
+        masks, labels, chosen = drawn_scenes.largest_layout(np.random.default_rng(seed), SIDE)
         areas = areas_by_painting(masks)
         others = [area for i, area in enumerate(areas) if i != chosen]
         assert areas[chosen] >= 1.25 * max(others)
@@ -89,13 +89,13 @@ def test_largest_asks_for_the_largest_box_and_leaves_no_doubt():
 @pytest.mark.parametrize(
     ("kind", "layout", "tag"),
     [
-        ("dominant", scenes.dominant_layout, 29),
-        ("largest", scenes.largest_layout, 31),
+        ("dominant", drawn_scenes.dominant_layout, 29),
+        ("largest", drawn_scenes.largest_layout, 31),
     ],
 )
 def test_samples_hold_the_object_asked_for(kind, layout, tag):
-    samples = scenes.draw(kind, 12, side=SIDE, seed=5)
-    assert samples.classes == scenes.CLASSES[kind] and samples.images.shape == (12, 3, SIDE, SIDE)
+    samples = drawn_scenes.draw(kind, 12, side=SIDE, seed=5)
+    assert samples.classes == drawn_scenes.CLASSES[kind] and samples.images.shape == (12, 3, SIDE, SIDE)
     assert samples.one().present.all()
     for row in range(12):
         masks, labels, chosen = layout(np.random.default_rng([tag, 5, row]), SIDE)
@@ -106,7 +106,7 @@ def test_samples_hold_the_object_asked_for(kind, layout, tag):
 
 
 def test_pictures_are_in_colour_and_show_something():
-    images = scenes.draw("dominant", 20, side=SIDE, seed=0).images.float()
+    images = drawn_scenes.draw("dominant", 20, side=SIDE, seed=0).images.float()
     assert (images.std((2, 3)) > 3).all()
     assert ((images[:, 0] - images[:, 2]).abs().mean((1, 2)) > 2).float().mean() > 0.5
 
@@ -114,8 +114,8 @@ def test_pictures_are_in_colour_and_show_something():
 @pytest.mark.parametrize("kind", ["dominant", "largest"])
 def test_each_class_tends_to_a_hue_of_its_own(kind):
     shares, hues = [], []
-    for label in range(len(scenes.CLASSES[kind])):
-        added = scenes.look(kind, label, np.random.default_rng(label), SIDE)
+    for label in range(len(drawn_scenes.CLASSES[kind])):
+        added = drawn_scenes.look(kind, label, np.random.default_rng(label), SIDE)
         plain = added - added.mean(2, keepdims=True)  # a texture is the same in all three colours
         np.testing.assert_allclose(plain, np.broadcast_to(plain[0, 0], plain.shape), atol=1e-6)
         shares.append(float(np.linalg.norm(plain[0, 0])))
@@ -128,8 +128,8 @@ def test_each_class_tends_to_a_hue_of_its_own(kind):
 
 
 def test_textures_differ_as_their_names_say():
-    for shape in scenes.CLASSES["dominant"]:
-        pattern = scenes.texture(shape, np.random.default_rng(1), SIDE)
+    for shape in drawn_scenes.CLASSES["dominant"]:
+        pattern = drawn_scenes.texture(shape, np.random.default_rng(1), SIDE)
         if shape == "ellipse":  # stripes: a sine, its spread 1 / sqrt(2) of its height
             assert pattern.std() == pytest.approx(np.abs(pattern).max() / 2**0.5, rel=0.1)
         elif shape == "star":  # spots are darker: the sum of two sines, cut at 0
@@ -139,38 +139,38 @@ def test_textures_differ_as_their_names_say():
 
 
 def test_all_classes_are_drawn_about_as_often():
-    for kind, classes in scenes.CLASSES.items():
-        counts = torch.bincount(scenes.draw(kind, 240, side=32, seed=2).labels, minlength=len(classes))
+    for kind, classes in drawn_scenes.CLASSES.items():
+        counts = torch.bincount(drawn_scenes.draw(kind, 240, side=32, seed=2).labels, minlength=len(classes))
         assert counts.min() > 0.5 * 240 / len(classes), (kind, counts)
 
 
 @pytest.mark.parametrize("kind", ["dominant", "largest"])
 def test_same_arguments_same_pixels_and_no_picture_in_both_parts(kind):
     selection = Selection(kind, SIDE)
-    train, val = sources.open_data(kind, None, 8, 8, selection)
-    again, _ = sources.open_data(kind, None, 8, 8, selection)
+    train, val = open_data.open_data(kind, None, 8, 8, selection)
+    again, _ = open_data.open_data(kind, None, 8, 8, selection)
     assert fingerprint(train) == fingerprint(again) != fingerprint(val)
     assert not {i.numpy().tobytes() for i in train.images} & {i.numpy().tobytes() for i in val.images}
     # more pictures begin with the same ones
-    assert fingerprint(sources.open_data(kind, None, 11, 1, selection)[0].first(8)) == fingerprint(train)
+    assert fingerprint(open_data.open_data(kind, None, 11, 1, selection)[0].first(8)) == fingerprint(train)
 
 
 def test_pictures_without_an_object_only_when_asked():
-    kept = scenes.draw("largest", 240, side=32, seed=0, keep_empty=True)
+    kept = drawn_scenes.draw("largest", 240, side=32, seed=0, keep_empty=True)
     empty = int((kept.per_image() == 0).sum())
     assert 8 <= empty <= 35  # 240 / 12 = 20, standard deviation 4.3
-    assert (scenes.draw("largest", 60, side=32, seed=0).per_image() == 1).all()
+    assert (drawn_scenes.draw("largest", 60, side=32, seed=0).per_image() == 1).all()
     row = int((kept.per_image() == 0).nonzero()[0])
     assert kept.images[row].float().std() > 1  # a ground, not nothing
 
 
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(InputError, match="--size 24: drawn pictures need 32 pixels or more"):
-        sources.open_data("dominant", None, 1, 1, Selection("dominant", 24))
+        open_data.open_data("dominant", None, 1, 1, Selection("dominant", 24))
     with pytest.raises(InputError, match="--classes star: chooses from files, --data largest is drawn"):
-        sources.open_data("largest", None, 1, 1, Selection("largest", SIDE, classes=("star",)))
+        open_data.open_data("largest", None, 1, 1, Selection("largest", SIDE, classes=("star",)))
     with pytest.raises(InputError, match="only shapes5 has noise"):
-        sources.open_data("dominant-noise20", None, 1, 1, Selection())
+        open_data.open_data("dominant-noise20", None, 1, 1, Selection())
 
 
 @pytest.mark.parametrize(
@@ -186,32 +186,32 @@ def test_what_cannot_be_drawn_is_refused():
     ],
 )
 def test_only_exact_names_are_drawn(data, drawn):
-    assert sources.is_drawn(data) is drawn
+    assert open_data.is_drawn(data) is drawn
 
 
 # --- budgets and commands ----------------------------------------------------------------------------------------
 
 
 def test_every_baseline_has_a_budget_for_drawn_pictures():
-    for baseline in registry.REGISTRY.values():
+    for baseline in baselines.REGISTRY.values():
         for which in ("scaled", "document"):
-            budget = registry.budget(baseline, which, drawn=True)
+            budget = baselines.budget(baseline, which, drawn=True)
             assert budget.images and budget.val and budget.epochs and budget.batch and budget.lr, baseline.name
-    light = registry.find("hw5net_light")
-    assert registry.budget(light, "scaled", drawn=True) == dataclasses.replace(light.drawn, optimizer="adam")
+    light = baselines.find("hw5net_light")
+    assert baselines.budget(light, "scaled", drawn=True) == dataclasses.replace(light.drawn, optimizer="adam")
     # the document's own numbers stay, also its size and constant rate
-    document = registry.budget(light, "document", drawn=True)
+    document = baselines.budget(light, "document", drawn=True)
     assert (document.images, document.val, document.epochs, document.size) == (3_789, 1_972, 30, 256)
     assert document.schedule == "constant"
     # files are read whole, at the size of the document
-    assert registry.budget(light, "scaled").images == 0 and registry.budget(light, "scaled").size == 256
+    assert baselines.budget(light, "scaled").images == 0 and baselines.budget(light, "scaled").size == 256
 
 
 @pytest.fixture
 def tiny_budgets(monkeypatch):
     few = Budget(1, 4, 1e-3, 8, 8, size=SIDE)
     for name in ("hw5net_light", "hw5net_light_mse", "resnet34", "loadhead"):
-        monkeypatch.setitem(registry.REGISTRY, name, dataclasses.replace(registry.find(name), drawn=few))
+        monkeypatch.setitem(baselines.REGISTRY, name, dataclasses.replace(baselines.find(name), drawn=few))
 
 
 def test_training_without_a_folder_says_that_its_pictures_are_drawn(tmp_path, capsys, tiny_budgets):
@@ -239,8 +239,8 @@ def test_table_needs_no_folder_and_says_what_was_drawn(tmp_path, capsys, toy_set
     assert "one answer for all, dominant, drawn" in text and "our own drawn pictures stood in" in text
     # with a folder of one's own those are trained beside the drawn ones, and not again
     toy_set("train", 8), toy_set("val", 8, seed=5)
-    small = dataclasses.replace(registry.find("loadhead"), scaled=Budget(1, 4, 1e-3, 0, 0, size=SIDE))
-    registry.REGISTRY["loadhead"] = small  # `tiny_budgets` puts the old one back
+    small = dataclasses.replace(baselines.find("loadhead"), scaled=Budget(1, 4, 1e-3, 0, 0, size=SIDE))
+    baselines.REGISTRY["loadhead"] = small  # `tiny_budgets` puts the old one back
     for _ in range(2):
         assert main([*words, "--largest", str(tmp_path)]) == 0
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["hw5net_light", "loadhead", "loadhead-2"]
@@ -249,7 +249,7 @@ def test_table_needs_no_folder_and_says_what_was_drawn(tmp_path, capsys, toy_set
 
 
 def test_table_names_a_folder_that_begins_like_drawn_data_by_what_it_is():
-    baseline = registry.find("hw5net_light")
+    baseline = baselines.find("hw5net_light")
     result = {"recipe": {"data": "../dominant_labels", "options": {}}}
     assert tables.source(baseline, result) == "dominant, from files"
     result["recipe"]["data"] = "dominant_labels"

@@ -14,7 +14,7 @@ from torchvision import ops
 
 from anchors.losses import smooth_l1
 from label_tools.text.errors import InputError
-from toolkit.single_object import box_codes, box_losses, grid
+from toolkit.single_object import box_codes, grid_cells, losses
 from toolkit.single_object.data import augment
 from toolkit.single_object.data.samples import One, Samples
 from toolkit.single_object.losses import WeightedSum
@@ -39,7 +39,7 @@ def random_boxes(count: int, seed: int, side: float = 100.0) -> torch.Tensor:
 def test_box_losses_and_gradients_are_torchvisions(kind, side):
     truth = random_boxes(200, 0, side)
     ours, theirs = (random_boxes(200, 1, side).requires_grad_() for _ in range(2))
-    mine, oracle = box_losses.box_loss(kind, ours, truth), ORACLES[kind](theirs, truth)
+    mine, oracle = losses.box_loss(kind, ours, truth), ORACLES[kind](theirs, truth)
     torch.testing.assert_close(mine, oracle, rtol=0, atol=1e-12)
     mine.sum().backward()
     oracle.sum().backward()
@@ -48,7 +48,7 @@ def test_box_losses_and_gradients_are_torchvisions(kind, side):
 
 def test_iou_loss_is_one_minus_iou():
     a, b = random_boxes(50, 2), random_boxes(50, 3)
-    torch.testing.assert_close(box_losses.box_loss("iou", a, b), 1 - ops.box_iou(a, b).diagonal(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(losses.box_loss("iou", a, b), 1 - ops.box_iou(a, b).diagonal(), rtol=0, atol=1e-9)
 
 
 def test_box_losses_by_hand():
@@ -57,7 +57,7 @@ def test_box_losses_by_hand():
     # IoU 1/7; hull 9, union 7: 2/9; centres (1,1), (2,2): d^2 2, c^2 18; same shape: v 0
     expected = {"iou": 6 / 7, "giou": 6 / 7 + 2 / 9, "diou": 6 / 7 + 2 / 18, "ciou": 6 / 7 + 2 / 18}
     for kind, value in expected.items():
-        assert box_losses.box_loss(kind, box, truth).item() == pytest.approx(value, abs=1e-5)
+        assert losses.box_loss(kind, box, truth).item() == pytest.approx(value, abs=1e-5)
 
 
 def test_ciou_has_an_aspect_term_and_no_hull_term():
@@ -65,17 +65,17 @@ def test_ciou_has_an_aspect_term_and_no_hull_term():
     # inter 2*2, union 8 + 8 - 4: IoU 1/3; centres (2,1), (2,2): 1; hull 4 x 4: 32
     v = 4 / math.pi**2 * (math.atan(2) - math.atan(0.5)) ** 2
     expected = 2 / 3 + 1 / 32 + v / (2 / 3 + v) * v
-    assert box_losses.box_loss("ciou", box, truth).item() == pytest.approx(expected, abs=1e-5)
+    assert losses.box_loss("ciou", box, truth).item() == pytest.approx(expected, abs=1e-5)
     # the report's Eq. 2 would add |hull - union| / |hull| = (16 - 12) / 16
-    assert box_losses.box_loss("ciou", box, truth).item() < expected + 0.2
+    assert losses.box_loss("ciou", box, truth).item() < expected + 0.2
 
 
-@pytest.mark.parametrize("kind", box_losses.KINDS)
+@pytest.mark.parametrize("kind", losses.KINDS)
 def test_inverted_and_flat_boxes_give_finite_losses_and_gradients(kind):
     truth = torch.tensor([[0.2, 0.2, 0.6, 0.7]]).expand(4, 4)
     boxes = torch.tensor([[0.6, 0.2, 0.2, 0.7], [0.3, 0.3, 0.3, 0.3], [0.3, 0.5, 0.6, 0.5], [0.9, 0.9, 0.1, 0.1]])
     boxes.requires_grad_()
-    loss = box_losses.box_loss(kind, boxes, truth)
+    loss = losses.box_loss(kind, boxes, truth)
     loss.sum().backward()
     assert torch.isfinite(loss).all() and torch.isfinite(boxes.grad).all()
     assert (loss >= 1 - 1e-6).all()  # none of them has an overlap
@@ -85,7 +85,7 @@ def test_box_inverted_twice_is_no_refuge():
     truth, twice = torch.tensor([[0.2, 0.2, 0.6, 0.7]]), torch.tensor([[0.9, 0.9, 0.1, 0.1]])
     assert ops.generalized_box_iou_loss(twice, truth).item() < -2  # torchvision: better than a perfect box
     # hull .8 x .8, union .4 x .5, both sides inverted over the whole hull
-    assert box_losses.box_loss("giou", twice, truth).item() == pytest.approx(1 + (0.64 - 0.2) / 0.64 + 2, abs=1e-5)
+    assert losses.box_loss("giou", twice, truth).item() == pytest.approx(1 + (0.64 - 0.2) / 0.64 + 2, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["giou", "diou", "ciou"])
@@ -95,7 +95,7 @@ def test_the_gradient_turns_an_inverted_box_over(kind, start):
     optimizer = torch.optim.Adam([box], lr=0.02)
     for _ in range(200):
         optimizer.zero_grad()
-        box_losses.box_loss(kind, box, truth).sum().backward()
+        losses.box_loss(kind, box, truth).sum().backward()
         optimizer.step()
     assert ops.box_iou(box.detach(), truth).item() > 0.8
 
@@ -104,8 +104,8 @@ def test_the_gradient_turns_an_inverted_box_over(kind, start):
 @given(st.integers(0, 10_000), st.floats(0.1, 50), st.floats(-100, 100))
 def test_box_losses_do_not_change_when_both_boxes_move_and_grow(seed, scale, shift):
     a, b = random_boxes(4, seed), random_boxes(4, seed + 1)
-    for kind in box_losses.KINDS:
-        before, after = (box_losses.box_loss(kind, x, y) for x, y in ((a, b), (a * scale + shift, b * scale + shift)))
+    for kind in losses.KINDS:
+        before, after = (losses.box_loss(kind, x, y) for x, y in ((a, b), (a * scale + shift, b * scale + shift)))
         torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
         assert (before > -1e-9).all()
 
@@ -323,11 +323,11 @@ def cells(boxes: list, labels: list, owner: list | None = None) -> Samples:
 
 def test_cells_by_hand_and_back():
     samples = cells([[24, 26, 36, 46], [0, 0, 10, 12]], [1, 0])
-    targets, lost = grid.assign(samples)
+    targets, lost = grid_cells.assign(samples)
     # centre (30, 36) of 60 x 48: x .5 * 3 = 1.5, y .75 * 2 = 1.5: cell (1, 1), its middle; 12/60, 20/48
     torch.testing.assert_close(targets[0, 1, 1], torch.tensor([1, 0.5, 0.5, 0.2, 20 / 48, 1]))
     assert lost == 0 and targets[..., 0].sum() == 2 and (targets[1] == 0).all()
-    back = grid.boxes_of(targets, samples.size)
+    back = grid_cells.boxes_of(targets, samples.size)
     torch.testing.assert_close(back[0, 1, 1], samples.boxes[0])
     torch.testing.assert_close(back[0, 0, 0], samples.boxes[1])
 
@@ -335,12 +335,12 @@ def test_cells_by_hand_and_back():
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_larger_object_keeps_a_cell(order):
     boxes, labels = [[0, 0, 10, 10], [2, 2, 18, 18]], [0, 1]
-    targets, lost = grid.assign(cells([boxes[i] for i in order], [labels[i] for i in order]))
+    targets, lost = grid_cells.assign(cells([boxes[i] for i in order], [labels[i] for i in order]))
     assert lost == 1 and targets[0, 0, 0, 5] == 1 and targets[0, 0, 0, 3].item() == pytest.approx(16 / 60)
 
 
 def test_centre_on_the_right_edge_stays_in_the_last_column():
-    targets, _ = grid.assign(
+    targets, _ = grid_cells.assign(
         Samples(
             "toy",
             ("0", "1"),
@@ -354,11 +354,11 @@ def test_centre_on_the_right_edge_stays_in_the_last_column():
 
 
 def test_grid_losses_by_hand():
-    targets, _ = grid.assign(cells([[24, 26, 36, 46]], [1]))
+    targets, _ = grid_cells.assign(cells([[24, 26, 36, 46]], [1]))
     outputs = torch.zeros(2, 2, 3, 7)
     outputs[..., 1] = 0.1  # off by .4 in the object's cell, by .1 in eleven empty ones
     own = ((0.4**2) + 0.5**2 + 0.2**2 + (20 / 48) ** 2) / 4
-    seed, right = grid.terms("grid_document", outputs, targets), grid.terms("grid", outputs, targets)
+    seed, right = grid_cells.terms("grid_document", outputs, targets), grid_cells.terms("grid", outputs, targets)
     assert right["mse"].item() == pytest.approx(own, rel=1e-5)
     assert seed["mse"].item() == pytest.approx((own + 11 * 0.1**2 / 4) / 12, rel=1e-5)
     for terms in (seed, right):
@@ -367,21 +367,21 @@ def test_grid_losses_by_hand():
 
 
 def test_neither_grid_loss_teaches_the_seventh_output():
-    targets, _ = grid.assign(cells([[24, 26, 36, 46]], [1]))
-    for name in grid.LOSSES:
+    targets, _ = grid_cells.assign(cells([[24, 26, 36, 46]], [1]))
+    for name in grid_cells.LOSSES:
         outputs = torch.rand(2, 2, 3, 7, requires_grad=True)
-        sum(grid.terms(name, outputs, targets).values()).backward()
+        sum(grid_cells.terms(name, outputs, targets).values()).backward()
         assert (outputs.grad[..., 6] == 0).all() and (outputs.grad[..., 0] != 0).all()
 
 
 def test_grid_detections_of_perfect_outputs():
     samples = cells([[24, 26, 36, 46], [0, 0, 10, 12]], [1, 0], [0, 1])
-    targets, _ = grid.assign(samples)
+    targets, _ = grid_cells.assign(samples)
     outputs = torch.zeros(2, 2, 3, 7)
     outputs[..., 1:5] = targets[..., 1:5]
     outputs[..., 0] = (targets[..., 0] - 0.5) * 40
     outputs[..., 5] = (targets[..., 5] - 0.5) * 40
-    found = grid.detections(outputs, samples.size)
+    found = grid_cells.detections(outputs, samples.size)
     assert [(d["image_id"], d["category_id"]) for d in found] == [(1, 2), (2, 1)]
     assert found[0]["bbox"] == pytest.approx([24, 26, 12, 20], abs=1e-4) and found[0]["score"] > 0.99
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from anchors.boxes import box_iou
-from toolkit.single_object import document_metrics, grid, metrics, registry, validation
-from toolkit.single_object.data import digit_grid, digits
+from toolkit.single_object import baselines, grid_cells, metrics, validation
+from toolkit.single_object.data import digits
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import Answer, Prediction, predict
 
@@ -96,7 +96,7 @@ def test_predictions_come_from_answers():
 
 
 def pair(a, b) -> float:
-    return document_metrics.iou_plus_one(torch.tensor([a]).float(), torch.tensor([b]).float()).item()
+    return metrics.iou_plus_one(torch.tensor([a]).float(), torch.tensor([b]).float()).item()
 
 
 def test_plus_one_on_pixel_indices_is_right():
@@ -115,7 +115,7 @@ def test_plus_one_on_shares_rewards_boxes_that_do_not_touch():
         side = torch.rand(20_000, 2, generator=dice)
         low = torch.rand(20_000, 2, generator=dice) * (1 - side)
         boxes.append(torch.cat((low, low + side), 1))
-    assert document_metrics.iou_plus_one(*boxes).mean().item() == pytest.approx(0.54, abs=0.01)
+    assert metrics.iou_plus_one(*boxes).mean().item() == pytest.approx(0.54, abs=0.01)
     assert metrics.paired_iou(*boxes).mean().item() == pytest.approx(0.15, abs=0.01)
 
 
@@ -126,13 +126,13 @@ def test_localisation_metric_as_the_document_has_it():
     outputs[:, 0] = torch.tensor([5.0, 5.0, -5.0, -5.0])
     outputs[:, 1:5] = truth[:, 1:5]
     outputs[0, 5 + 3] = outputs[1, 5 + 4] = 9.0
-    found = document_metrics.localisation(outputs, truth)
+    found = metrics.document_localisation(outputs, truth)
     # right: the first and the empty one; IoU 1 for two found objects, divided by all four images
     assert found == {"document_accuracy": 0.5, "document_iou": 0.5}
 
 
 def test_grid_that_finds_nothing_is_praised_by_the_document_s_metric():
-    samples = digit_grid.draw(300, seed=0, part="val")
+    samples = digits.draw_digit_grid(300, seed=0, part="val")
     found = validation.finds_nothing(samples, is_grid=True)
     # 1.28 objects in six cells: about .79 of the cells are empty
     assert found["document_accuracy"] == pytest.approx(1 - 1.26 / 6, abs=0.025)
@@ -145,25 +145,25 @@ def test_grid_class_is_right_by_output_six_only_in_the_document():
     samples = Samples(
         "toy", ("0", "1"), torch.zeros(1, 1, 48, 60, dtype=torch.uint8), torch.tensor([0]), torch.tensor([0]), boxes
     )
-    targets, _ = grid.assign(samples)
+    targets, _ = grid_cells.assign(samples)
     outputs = torch.full((1, 2, 3, 7), -9.0)
     outputs[..., 1:5] = targets[..., 1:5]
     outputs[0, 1, 1, 0] = 9.0
     # output 5 at -2 says "not 1"; output 6, never taught, at -3 makes the document read "1"
     outputs[0, 1, 1, 5], outputs[0, 1, 1, 6] = -2.0, -3.0
     assert metrics.grid_metrics(samples, outputs)["object_accuracy"] == 1.0
-    assert document_metrics.detection(outputs, targets)["document_accuracy"] == pytest.approx(5 / 6)
+    assert metrics.document_detection(outputs, targets)["document_accuracy"] == pytest.approx(5 / 6)
 
 
 def test_mean_over_batches_weighs_a_short_last_batch_as_much():
     truth = torch.tensor([[0.0, 0, 2, 2]]).repeat(17, 1)
     boxes = truth.clone()
     boxes[16] = torch.tensor([5.0, 5, 6, 6])  # IoU 0, alone in the second batch of 16
-    assert document_metrics.mean_iou(boxes, truth)["document_iou"] == pytest.approx(0.5)
+    assert metrics.document_mean_iou(boxes, truth)["document_iou"] == pytest.approx(0.5)
 
 
 def test_references_of_the_table():
-    val, train = digits.draw(60, seed=1, part="val"), digits.draw(60, seed=0, part="train")
+    val, train = digits.draw_digits(60, seed=1, part="val"), digits.draw_digits(60, seed=0, part="train")
     nothing, same = validation.finds_nothing(val, False), validation.always_the_same(val, train)
     empty = float((val.per_image() == 0).float().mean())
     assert nothing["accuracy"] == pytest.approx(empty) and nothing["mean_iou"] == 0
@@ -171,7 +171,7 @@ def test_references_of_the_table():
 
 
 def test_document_numbers_stand_beside_the_right_ones():
-    baseline = registry.find("cnn1")
-    val = digits.draw(20, seed=1, part="val")
+    baseline = baselines.find("cnn1")
+    val = digits.draw_digits(20, seed=1, part="val")
     found, _ = validation.evaluate(baseline.build(), baseline, val, torch.device("cpu"))
     assert {"document_accuracy", "document_iou", "accuracy", "mean_iou", "AP50"} <= found.keys()

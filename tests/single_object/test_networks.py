@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from label_tools.text.errors import InputError
-from toolkit.single_object import registry
-from toolkit.single_object.networks import backbones, digit_networks, grid_networks, hw5net, loadnet
+from toolkit.single_object import baselines
+from toolkit.single_object.networks import backbones, digit_networks, hw5net, loadnet
 
 
 def count(network: nn.Module) -> int:
@@ -37,12 +37,12 @@ def count(network: nn.Module) -> int:
     ],
 )
 def test_parameter_counts_are_the_documents(name, parameters):
-    assert registry.num_parameters(registry.find(name)) == parameters
+    assert baselines.num_parameters(baselines.find(name)) == parameters
 
 
 def test_each_depth_of_loadnet2_adds_one_block_of_each_width():
     counts = [
-        registry.num_parameters(registry.Baseline(**{**vars(registry.find("loadnet2")), "fixed": {"depth": d}}))
+        baselines.num_parameters(baselines.Baseline(**{**vars(baselines.find("loadnet2")), "fixed": {"depth": d}}))
         for d in loadnet.DEPTHS
     ]
     # conv3 64->64 and 128->128 with bias and norm: 36,928 + 128 + 147,584 + 256
@@ -60,9 +60,9 @@ def test_depth_that_the_document_does_not_have_is_refused():
         (digit_networks.CNNModel1, (48, 60), (15,)),
         (digit_networks.CNNModel2, (48, 60), (15,)),
         (digit_networks.CNNModel3, (48, 60), (15,)),
-        (grid_networks.Grid1, (48, 60), (2, 3, 7)),
-        (grid_networks.Grid2, (48, 60), (2, 3, 7)),
-        (grid_networks.Grid3, (48, 60), (2, 3, 7)),
+        (digit_networks.Grid1, (48, 60), (2, 3, 7)),
+        (digit_networks.Grid2, (48, 60), (2, 3, 7)),
+        (digit_networks.Grid3, (48, 60), (2, 3, 7)),
     ],
 )
 def test_digit_networks_output_shapes(network, size, out):
@@ -178,13 +178,13 @@ def test_backbones_that_do_not_fit_are_refused(name, text):
 
 def test_unknown_baseline_names_the_nearest():
     with pytest.raises(InputError, match="did you mean loadnet2"):
-        registry.find("lodnet2")
+        baselines.find("lodnet2")
     with pytest.raises(InputError, match="baseline zzz: unknown; known: loadnet2, "):
-        registry.find("zzz")
+        baselines.find("zzz")
 
 
 def test_document_budget_takes_from_the_scaled_one_what_the_document_leaves_open():
-    post = registry.find("resnet34")
-    assert registry.budget(post, "document").images == 5011
-    assert registry.budget(post, "document").lr == post.scaled.lr
-    assert registry.budget(registry.find("cnn1"), "document").epochs == 100
+    post = baselines.find("resnet34")
+    assert baselines.budget(post, "document").images == 5011
+    assert baselines.budget(post, "document").lr == post.scaled.lr
+    assert baselines.budget(baselines.find("cnn1"), "document").epochs == 100

@@ -13,7 +13,7 @@ import torch
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.single_object import compare, registry, tables, training
+from toolkit.single_object import baseline_task, baselines, compare_with_detector, tables
 from toolkit.single_object.data import digits, shapes5
 from toolkit.single_object.recipe import Recipe, recipe_of, restored
 from toolkit.stopping import Stopped
@@ -26,7 +26,7 @@ RECIPE = Recipe("cnn1", "digits", "bce + 4*mse + ce", epochs=3, batch=16, lr=1e-
 
 @pytest.fixture(scope="module")
 def pair():
-    return digits.draw(70, seed=0, part="train"), digits.draw(30, seed=1, part="val")
+    return digits.draw_digits(70, seed=0, part="train"), digits.draw_digits(30, seed=1, part="val")
 
 
 def folder_of(tmp_path, name):
@@ -36,7 +36,7 @@ def folder_of(tmp_path, name):
 def test_loss_falls_and_everything_is_written(tmp_path, pair):
     folder = folder_of(tmp_path, "a")
     recipe = dataclasses.replace(RECIPE, epochs=6)
-    result = training.fit(recipe, folder, pair[0], pair[0].first(20))
+    result = baseline_task.fit(recipe, folder, pair[0], pair[0].first(20))
     records = run_folder.read_metrics(folder)
     epochs = [r for r in records if r["kind"] == "epoch"]
     assert len(epochs) == 6 and len([r for r in records if r["kind"] == "step"]) == 6 * 5
@@ -69,16 +69,16 @@ def test_resumed_run_is_the_run_that_was_not_stopped(tmp_path, pair, monkeypatch
     recipe = dataclasses.replace(RECIPE, baseline="cnn2", epochs=2)
     whole, parts = folder_of(tmp_path, "whole"), folder_of(tmp_path, "parts")
     small = (pair[0].first(40), pair[1].first(10))
-    expected = training.fit(recipe, whole, *small)
+    expected = baseline_task.fit(recipe, whole, *small)
     with monkeypatch.context() as patch:
         stop_at(patch, step)
         with pytest.raises(Stopped) as stopped:
-            training.fit(recipe, parts, *small)
+            baseline_task.fit(recipe, parts, *small)
     assert stopped.value.exit_code == 143
     found, _ = checkpoint.load_last(parts)
     assert found.meta["step"] == step
     torch.rand(5)  # other things happen in between
-    result = training.fit(recipe_of(found.meta, parts)[1], parts, *small, resume=found)
+    result = baseline_task.fit(recipe_of(found.meta, parts)[1], parts, *small, resume=found)
     assert result["metrics"] == expected["metrics"] and result["steps"] == expected["steps"]
     a, b = (checkpoint.load(f / "last").weights for f in (whole, parts))
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -88,16 +88,16 @@ def test_resumed_run_is_the_run_that_was_not_stopped(tmp_path, pair, monkeypatch
 
 def test_other_pictures_are_not_resumed(tmp_path, pair, monkeypatch):
     folder = folder_of(tmp_path, "a")
-    training.fit(dataclasses.replace(RECIPE, epochs=1), folder, pair[0].first(32), pair[1].first(5))
+    baseline_task.fit(dataclasses.replace(RECIPE, epochs=1), folder, pair[0].first(32), pair[1].first(5))
     found, _ = checkpoint.load_last(folder)
     with pytest.raises(InputError, match="not those that it began with"):
-        training.fit(RECIPE, folder, pair[1].first(20), pair[1].first(5), resume=found)
+        baseline_task.fit(RECIPE, folder, pair[1].first(20), pair[1].first(5), resume=found)
 
 
 def test_early_stop(tmp_path, pair):
     # a learning rate that moves nothing: the first epoch stays the best
     recipe = dataclasses.replace(RECIPE, epochs=9, lr=1e-30, patience=2)
-    result = training.fit(recipe, folder_of(tmp_path, "a"), pair[0].first(32), pair[1].first(8))
+    result = baseline_task.fit(recipe, folder_of(tmp_path, "a"), pair[0].first(32), pair[1].first(8))
     assert result["epochs"] == 3 and result["best_epoch"] == 1 and "early stop" in result["ended"]
 
 
@@ -107,7 +107,7 @@ def test_loss_that_is_not_finite_is_named_and_nothing_of_it_saved(tmp_path, pair
     with pytest.raises(
         InputError, match=r"step \d+, epoch 1, .*nan on images digits_.* and 8 more: loss is not finite"
     ):
-        training.fit(recipe, folder, pair[0], pair[1].first(8))
+        baseline_task.fit(recipe, folder, pair[0], pair[1].first(8))
     assert checkpoint.load(folder / "last").meta["step"] == 0  # that of the beginning
 
 
@@ -125,21 +125,21 @@ def test_loss_that_is_not_finite_is_named_and_nothing_of_it_saved(tmp_path, pair
 )
 def test_recipes_that_cannot_work(tmp_path, pair, change, text):
     with pytest.raises(InputError, match=text):
-        training.fit(dataclasses.replace(RECIPE, **change), folder_of(tmp_path, "a"), pair[0], pair[1])
+        baseline_task.fit(dataclasses.replace(RECIPE, **change), folder_of(tmp_path, "a"), pair[0], pair[1])
 
 
 def test_last_batch_of_one_image_is_left_out(tmp_path, pair):
     recipe = dataclasses.replace(RECIPE, baseline="cnn3", epochs=1, batch=16)
-    result = training.fit(recipe, folder_of(tmp_path, "a"), pair[0].first(33), pair[1].first(4))
+    result = baseline_task.fit(recipe, folder_of(tmp_path, "a"), pair[0].first(33), pair[1].first(4))
     assert result["steps"] == 2  # BatchNorm1d refuses a batch of one; 33 = 2 * 16 + 1
 
 
 @pytest.mark.parametrize("name", ["grid1", "loadnet2"])
 def test_other_forms_train(tmp_path, name):
-    from toolkit.single_object.data import digit_grid
+    from toolkit.single_object.data import digits
 
-    baseline = registry.find(name)
-    data = digit_grid.draw(8, seed=0, part="train") if baseline.grid else shapes5.draw(8, seed=0)
+    baseline = baselines.find(name)
+    data = digits.draw_digit_grid(8, seed=0, part="train") if baseline.grid else shapes5.draw(8, seed=0)
     recipe = dataclasses.replace(
         RECIPE,
         baseline=name,
@@ -150,13 +150,13 @@ def test_other_forms_train(tmp_path, name):
         lr=1e-4,
         options=baseline.options(5),
     )
-    result = training.fit(recipe, folder_of(tmp_path, "a"), data, data)
+    result = baseline_task.fit(recipe, folder_of(tmp_path, "a"), data, data)
     assert result["steps"] == 2 and result["metrics"]["num_images"] == 8
 
 
 def test_bf16_trains(tmp_path, pair):
     recipe = dataclasses.replace(RECIPE, epochs=1, precision="bf16")
-    assert training.fit(recipe, folder_of(tmp_path, "a"), pair[0], pair[1].first(8))["steps"] == 5
+    assert baseline_task.fit(recipe, folder_of(tmp_path, "a"), pair[0], pair[1].first(8))["steps"] == 5
 
 
 # --- commands ----------------------------------------------------------------------------------------------------
@@ -287,13 +287,19 @@ def test_main_answer_is_the_largest_confident_one_else_the_best():
     def detection(score, side):
         return {"score": score, "bbox": [0, 0, side, side], "category_id": 1}
 
-    assert compare.Found([detection(0.9, 5), detection(0.6, 9), detection(0.3, 50)], 0).main()["score"] == 0.6
-    assert compare.Found([detection(0.2, 5), detection(0.3, 2)], 0).main()["score"] == 0.3
-    assert compare.Found([], 0).main() is None and not compare.Found([detection(0.4, 5)], 0).says_something()
+    assert (
+        compare_with_detector.Found([detection(0.9, 5), detection(0.6, 9), detection(0.3, 50)], 0).main()["score"]
+        == 0.6
+    )
+    assert compare_with_detector.Found([detection(0.2, 5), detection(0.3, 2)], 0).main()["score"] == 0.3
+    assert (
+        compare_with_detector.Found([], 0).main() is None
+        and not compare_with_detector.Found([detection(0.4, 5)], 0).says_something()
+    )
 
 
 def test_compare_refuses_a_baseline_of_drawn_data(tmp_path, pair):
     folder = folder_of(tmp_path, "a")
-    training.fit(dataclasses.replace(RECIPE, epochs=1), folder, pair[0].first(16), pair[1].first(4))
+    baseline_task.fit(dataclasses.replace(RECIPE, epochs=1), folder, pair[0].first(16), pair[1].first(4))
     with pytest.raises(InputError, match="was trained on digits; compare needs a baseline"):
-        compare.SingleObjectPredictor(folder, "cpu")
+        compare_with_detector.SingleObjectPredictor(folder, "cpu")

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from label_tools.text.errors import InputError
 from tests.toolkit import training_patches
 from toolkit import checkpoint
-from toolkit.networks import read_weights
+from toolkit.networks import load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 META = {"classes": [{"id": 1, "name": "nut"}], "architecture": {"name": "none"}}
@@ -304,7 +304,7 @@ def test_pickles_in_a_checkpoint_or_in_weights_run_nothing(run, tmp_path, number
     for suffix in (".pt", ".pth", ".safetensors"):
         (tmp_path / f"w{suffix}").write_bytes(content.getvalue())
         with pytest.raises(InputError, match=r"cannot be read as weights|no names with tensors"):
-            read_weights.read(tmp_path / f"w{suffix}")
+            load_weights.read(tmp_path / f"w{suffix}")
     assert not proof.exists()
 
 

@@ -12,7 +12,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.networks import builder, first_weights
 from toolkit.networks.efficientnet_lite import EfficientNetLiteFPN, rename
-from toolkit.networks.read_weights import read
+from toolkit.networks.load_weights import read
 from toolkit.networks.registry import REGISTRY
 
 NAME = "fasterrcnn_efficientnet_lite0_fpn"

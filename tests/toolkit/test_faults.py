@@ -22,7 +22,7 @@ from toolkit.data import transforms
 from toolkit.data.coco_index import read_index
 from toolkit.data.dataset import DetectionDataset
 from toolkit.data.loader import Batches, MachineError, _start_worker, collate, worker_lost
-from toolkit.networks import read_weights
+from toolkit.networks import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -438,4 +438,4 @@ def test_tensorboard_is_an_extra(data, tmp_path):
 def test_a_truncated_download_is_not_used(tmp_path):
     shutil.copy(__file__, tmp_path / "weights.pth")
     with pytest.raises(InputError, match="cannot be read as weights"):
-        read_weights.read(tmp_path / "weights.pth")
+        load_weights.read(tmp_path / "weights.pth")

@@ -17,7 +17,7 @@ from label_tools.text.errors import InputError
 from toolkit import config
 from toolkit.data.coco_index import Index
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
-from toolkit.networks import builder, from_config
+from toolkit.networks import builder, class_loss
 from toolkit.training import forward_pass, optim
 
 CPU = torch.device("cpu")
@@ -249,7 +249,7 @@ def test_a_stop_ends_validation_and_prediction():
 
 def with_loss(**options):
     model = tiny("group")
-    from_config.set_class_loss(model, config.Config(optimizer=config.Optimizer(**options)), np.array([90, 10]))
+    class_loss.set_class_loss(model, config.Config(optimizer=config.Optimizer(**options)), np.array([90, 10]))
     return model
 
 

@@ -17,11 +17,11 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, TINY, digest, draw_data, frcnn, records
 from toolkit.__main__ import main
 from toolkit.config import STANDARD, Model
-from toolkit.data import outlines, pasting, transforms
+from toolkit.data import copy_paste, packed_masks, transforms
 from toolkit.data.coco_index import coco_results, index_of, with_outlines
 from toolkit.data.dataset import DetectionDataset
 from toolkit.evaluation.compute_metrics import coco_metrics
-from toolkit.networks import builder, first_weights, kept_maps, mask_branch, read_weights, registry
+from toolkit.networks import builder, kept_maps, load_weights, mask_branch, registry
 from toolkit.training import forward_pass, out_of_memory
 
 SIZES = {"min_size": 64, "max_size": 96}
@@ -65,19 +65,19 @@ def drawn_masks(count: int, height: int, width: int, seed: int = 0) -> list[np.n
 @pytest.mark.parametrize("count", [0, 1, 8, 9, 20])
 def test_packed_masks_are_the_masks(count):
     masks = drawn_masks(count, 30, 40)
-    packed = outlines.pack(masks, 30, 40)
+    packed = packed_masks.pack(masks, 30, 40)
     assert packed.shape == (-(-count // 8), 30, 40) and packed.dtype == np.uint8
     for number, mask in enumerate(masks):
-        assert (outlines.unpack(packed, number) == mask).all()
-        assert (outlines.unpack(torch.from_numpy(packed), number).numpy() == mask).all()
+        assert (packed_masks.unpack(packed, number) == mask).all()
+        assert (packed_masks.unpack(torch.from_numpy(packed), number).numpy() == mask).all()
     order = list(range(count))[::-1]
-    assert (outlines.chosen(packed, order) == outlines.pack([masks[k] for k in order], 30, 40)).all()
+    assert (packed_masks.chosen(packed, order) == packed_masks.pack([masks[k] for k in order], 30, 40)).all()
 
 
 def test_boxes_go_around_their_masks():
     mask = np.zeros((10, 12), bool)
     mask[3:5, 4:9] = True
-    boxes = outlines.tight_boxes(outlines.pack([mask, np.zeros_like(mask)], 10, 12), 2)
+    boxes = packed_masks.tight_boxes(packed_masks.pack([mask, np.zeros_like(mask)], 10, 12), 2)
     assert boxes.tolist() == [[4, 3, 9, 5], [0, 0, 0, 0]]
 
 
@@ -92,9 +92,9 @@ def test_an_outline_becomes_the_mask_that_coco_fills(data):
         assert target["packed_masks"].shape == (1 if mine else 0, 64, 64)
         for number, one in enumerate(mine):
             wanted = rle.decode(rle.rasterize(one["segmentation"], 64, 64), 64, 64)
-            assert (outlines.unpack(target["packed_masks"], number).numpy() == wanted).all()
-    assert (outlines.mask_of(ring, np.zeros(4), 64, 64) == drawn_masks(1, 64, 64)[0]).all()
-    assert outlines.mask_of(None, np.array([2, 3, 6.4, 5]), 8, 8).sum() == 4 * 2  # the whole box
+            assert (packed_masks.unpack(target["packed_masks"], number).numpy() == wanted).all()
+    assert (packed_masks.mask_of(ring, np.zeros(4), 64, 64) == drawn_masks(1, 64, 64)[0]).all()
+    assert packed_masks.mask_of(None, np.array([2, 3, 6.4, 5]), 8, 8).sum() == 4 * 2  # the whole box
 
 
 def test_other_outlines_are_other_data(data):
@@ -113,17 +113,17 @@ def test_other_outlines_are_other_data(data):
 def test_masks_move_with_their_image(level):
     """Each mask is painted into the image in a grey of its own, so the image itself tells where it has gone."""
     masks = drawn_masks(10, 80, 96, seed=3)
-    boxes = np.array([outlines.tight_boxes(m[None].astype(np.uint8), 1)[0] for m in masks])
+    boxes = np.array([packed_masks.tight_boxes(m[None].astype(np.uint8), 1)[0] for m in masks])
     augment = transforms.build(level)
     for seed in range(12):
         for number in (0, 9):  # the second plane, too
             image = np.zeros((80, 96, 3), np.uint8)
             image[masks[number]] = 255
-            out, moved, kept, packed = augment.with_masks(image, boxes, outlines.pack(masks, 80, 96), seed)
+            out, moved, kept, packed = augment.with_masks(image, boxes, packed_masks.pack(masks, 80, 96), seed)
             assert len(moved) == len(kept) and packed.shape[1:] == out.shape[:2]
             if number not in kept.tolist():
                 continue
-            mask = outlines.unpack(packed, kept.tolist().index(number)).astype(bool)
+            mask = packed_masks.unpack(packed, kept.tolist().index(number)).astype(bool)
             bright = out.max(axis=2).astype(int)
             inside, outside = bright[mask].mean(), bright[~mask].mean()
             assert inside > outside + 60, (level, seed, number, inside, outside)
@@ -136,11 +136,13 @@ def test_a_flip_turns_the_masks_over_exactly():
     import albumentations as A
 
     masks = drawn_masks(9, 40, 50)
-    boxes = np.array([outlines.tight_boxes(m[None].astype(np.uint8), 1)[0] for m in masks])
+    boxes = np.array([packed_masks.tight_boxes(m[None].astype(np.uint8), 1)[0] for m in masks])
     flip = transforms.Augment([A.HorizontalFlip(p=1)])
-    _, moved, kept, packed = flip.with_masks(np.zeros((40, 50, 3), np.uint8), boxes, outlines.pack(masks, 40, 50), 0)
+    _, moved, kept, packed = flip.with_masks(
+        np.zeros((40, 50, 3), np.uint8), boxes, packed_masks.pack(masks, 40, 50), 0
+    )
     assert kept.tolist() == list(range(9))
-    assert (packed == outlines.pack(masks, 40, 50)[:, :, ::-1]).all()
+    assert (packed == packed_masks.pack(masks, 40, 50)[:, :, ::-1]).all()
     assert np.allclose(moved[:, [0, 2]], 50 - boxes[:, [2, 0]])
 
 
@@ -157,33 +159,33 @@ def test_pasting_cuts_along_the_outline_and_covers_what_lies_below():
     disc = (disc**2).sum(axis=0) < 12**2
     donor_image = np.full((40, 40, 3), 40, np.uint8)
     donor_image[disc] = 250
-    donor = pasting.Sample(
+    donor = copy_paste.Sample(
         donor_image,
-        outlines.tight_boxes(disc[None].astype(np.uint8), 1),
+        packed_masks.tight_boxes(disc[None].astype(np.uint8), 1),
         np.array([2]),
-        outlines.pack([disc], 40, 40),
+        packed_masks.pack([disc], 40, 40),
     )
     host_mask = np.zeros((60, 60), bool)
     host_mask[2:20, 2:20] = True
-    host = pasting.Sample(
+    host = copy_paste.Sample(
         np.zeros((60, 60, 3), np.uint8),
         np.array([[2, 2, 20, 20]], np.float32),
         np.array([1]),
-        outlines.pack([host_mask], 60, 60),
+        packed_masks.pack([host_mask], 60, 60),
     )
     done = 0
     for _ in range(20):
-        image, boxes, labels, packed = pasting.paste(host, [donor], rng)
+        image, boxes, labels, packed = copy_paste.paste(host, [donor], rng)
         if len(labels) == 1:
             continue
         done += 1
-        old, new = (outlines.unpack(packed, k).astype(bool) for k in (0, 1))
+        old, new = (packed_masks.unpack(packed, k).astype(bool) for k in (0, 1))
         assert not (old & new).any()  # what was pasted lies in front
         # bright all over, half covered at the edge: nothing of the donor's grey ground came along
         assert image[new].min() > 60 and image[new].mean() > 215 and image[~new].max() < 150
-        assert (boxes == outlines.tight_boxes(packed, 2)).all() and labels.tolist() == [1, 2]
+        assert (boxes == packed_masks.tight_boxes(packed, 2)).all() and labels.tolist() == [1, 2]
     assert done > 10
-    assert (host.masks == outlines.pack([host_mask], 60, 60)).all()  # the inputs stay
+    assert (host.masks == packed_masks.pack([host_mask], 60, 60)).all()  # the inputs stay
 
 
 # --- the network ----------------------------------------------------------------------------------------------------
@@ -202,10 +204,10 @@ def a_batch():
     images = [torch.rand(3, 90, 70) for _ in masks]
     targets = []
     for ours in masks:
-        packed = outlines.pack(ours, 90, 70)
+        packed = packed_masks.pack(ours, 90, 70)
         targets.append(
             {
-                "boxes": torch.from_numpy(outlines.tight_boxes(packed, len(ours))),
+                "boxes": torch.from_numpy(packed_masks.tight_boxes(packed, len(ours))),
                 "labels": torch.tensor([1, 2, 1]),
                 "packed_masks": torch.from_numpy(packed),
             }
@@ -273,7 +275,7 @@ def test_kept_maps_give_the_losses_of_the_network():
 def test_a_mask_over_the_edge_or_smaller_than_a_pixel_is_pasted_as_torchvision_does(box):
     probabilities = torch.rand(28, 28)
     theirs = paste_masks_in_image(probabilities[None, None], torch.tensor([box]), (50, 60))[0, 0] > 0.5
-    ours = outlines.pasted(probabilities, torch.tensor(box), 50, 60)
+    ours = packed_masks.pasted(probabilities, torch.tensor(box), 50, 60)
     assert (rle.decode(rle.to_runs(ours), 50, 60) == theirs.numpy()).all()
 
 
@@ -284,7 +286,7 @@ def test_the_mask_branch_begins_with_one_mask_for_objects_of_any_class():
     assert "starter" in about and architecture["first_weights"].startswith("starter")
     rows = model.roi_heads.mask_predictor.mask_fcn_logits.weight
     assert (rows == rows[:1]).all() and rows[0].abs().sum() > 0
-    begun = read_weights.read(registry.find("maskrcnn_tiny_fpn").mask_branch)
+    begun = load_weights.read(registry.find("maskrcnn_tiny_fpn").mask_branch)
     assert all(name.startswith(mask_branch.LEARNED) for name in begun)
     fine = "backbone.fpn.fine.weight"
     assert (model.state_dict()[fine] == begun[fine].float()).all()
@@ -295,7 +297,7 @@ def test_weights_of_a_box_network_begin_a_mask_network():
     before = copy.deepcopy(model.state_dict())
     box = registry.find("fasterrcnn_tiny_fpn").build(num_classes=3)
     builder.set_norm(box.backbone, "group", 1e-5)
-    about = first_weights.load_into(model, read_weights.Weights(box.state_dict(), "detector", "a box network"), "file")
+    about = load_weights.load_into(model, load_weights.Weights(box.state_dict(), "detector", "a box network"), "file")
     assert about.startswith("46 of 46 tensors")  # group norms have no running statistics
     after = model.state_dict()
     assert all((after[k] == before[k]).all() for k in after if k.startswith(mask_branch.LEARNED))

@@ -236,7 +236,7 @@ def test_balanced_weights_by_hand():
 
 def test_what_a_network_does_not_have_is_refused():
     from toolkit import config
-    from toolkit.networks.from_config import build_model
+    from toolkit.networks.builder import build_model
 
     for option in ({"multi_scale": 0.3}, {"anchor_scale": 2.0}):
         with pytest.raises(InputError, match="--" + next(iter(option)).replace("_", "-")):

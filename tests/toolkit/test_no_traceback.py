@@ -16,7 +16,7 @@ from tests.toolkit.evaluation_fixtures import draw_images, scene
 from tests.toolkit.test_evaluate_run import save_network
 from toolkit import __main__ as command_line
 from toolkit import checkpoint, config
-from toolkit.networks import builder, read_weights
+from toolkit.networks import builder, load_weights
 from toolkit.prediction.picture_sources import find_images
 
 
@@ -28,7 +28,7 @@ def test_weights_that_are_none(tmp_path, content, said):
     path = tmp_path / "w.pth"
     path.write_bytes(content)
     with pytest.raises(InputError, match=said) as caught:
-        read_weights.read(path)
+        load_weights.read(path)
     assert "weights_only" not in str(caught.value) and "torch.load" not in str(caught.value)
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.data import pasting, transforms
+from toolkit.data import copy_paste, transforms
 from toolkit.data.coco_index import read_index
 from toolkit.data.dataset import DetectionDataset, Unreadable
 from toolkit.data.epoch_batches import EpochBatches
@@ -23,18 +23,18 @@ def black(width: int, height: int) -> np.ndarray:
     return np.zeros((height, width, 3), np.uint8)
 
 
-def block(box: list[int], label: int, width: int = 100, height: int = 80) -> pasting.Sample:
+def block(box: list[int], label: int, width: int = 100, height: int = 80) -> copy_paste.Sample:
     """A bright block on black, as a sample."""
     image = black(width, height)
     image[box[1] : box[3], box[0] : box[2]] = 255
-    return pasting.Sample(image, np.array([box], np.float32), np.array([label]))
+    return copy_paste.Sample(image, np.array([box], np.float32), np.array([label]))
 
 
 def test_the_box_lies_where_the_pixels_are_and_the_label_comes_along():
     shares = []
     for seed in range(40):
-        image, boxes, labels, _ = pasting.paste(
-            pasting.Sample(black(90, 70), *NONE), [block([20, 30, 60, 50], 7)], np.random.default_rng(seed)
+        image, boxes, labels, _ = copy_paste.paste(
+            copy_paste.Sample(black(90, 70), *NONE), [block([20, 30, 60, 50], 7)], np.random.default_rng(seed)
         )
         assert labels.tolist() == [7] and boxes.shape == (1, 4) and boxes.dtype == np.float32
         ys, xs = np.nonzero(image.min(axis=2) > 100)
@@ -48,8 +48,8 @@ def test_the_box_lies_where_the_pixels_are_and_the_label_comes_along():
 def test_an_object_fades_into_its_place():
     # white on white pasted on black: inside the box all white, over the margin of 4 px (a tenth of 40) ever darker
     box = np.array([[30, 30, 70, 70]], np.float32)
-    donor = pasting.Sample(np.full((100, 100, 3), 255, np.uint8), box, np.array([1]))
-    image, boxes, *_ = pasting.paste(pasting.Sample(black(100, 100), *NONE), [donor], np.random.default_rng(1))
+    donor = copy_paste.Sample(np.full((100, 100, 3), 255, np.uint8), box, np.array([1]))
+    image, boxes, *_ = copy_paste.paste(copy_paste.Sample(black(100, 100), *NONE), [donor], np.random.default_rng(1))
     x1, y1, x2, y2 = np.round(boxes[0]).astype(int)
     assert image[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].min() == 255
     edge = image[(y1 + y2) // 2, :, 0][:x1].astype(int)
@@ -62,7 +62,7 @@ def test_no_object_is_hidden_by_another():
     pasted = 0
     for seed in range(60):
         sample = block([30, 20, 70, 60], 9)
-        _, boxes, labels, _ = pasting.paste(sample, blocks, np.random.default_rng(seed))
+        _, boxes, labels, _ = copy_paste.paste(sample, blocks, np.random.default_rng(seed))
         assert boxes[0].tolist() == [30, 20, 70, 60] and labels[0] == 9
         assert len(boxes) == len(labels) and set(labels[1:].tolist()) <= {1, 2, 3}
         for i, a in enumerate(boxes):
@@ -77,17 +77,17 @@ def test_no_object_is_hidden_by_another():
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_boxes_stay_inside_and_inputs_as_they_are(data):
-    def sample() -> pasting.Sample:
+    def sample() -> copy_paste.Sample:
         width, height = data.draw(st.integers(3, 60)), data.draw(st.integers(3, 60))
         corner = st.tuples(st.floats(0, width - 1), st.floats(0, height - 1), st.floats(0.1, 60), st.floats(0.1, 60))
         drawn = data.draw(st.lists(corner, max_size=3))
         boxes = [[x, y, min(x + w, width), min(y + h, height)] for x, y, w, h in drawn]
         image = np.full((height, width, 3), data.draw(st.integers(0, 255)), np.uint8)
-        return pasting.Sample(image, np.array(boxes, np.float32).reshape(-1, 4), np.arange(len(boxes)) + 1)
+        return copy_paste.Sample(image, np.array(boxes, np.float32).reshape(-1, 4), np.arange(len(boxes)) + 1)
 
     host, donors = sample(), [sample() for _ in range(data.draw(st.integers(0, 3)))]
     before = [array.copy() for s in [host, *donors] for array in s[:3]]
-    image, boxes, labels, _ = pasting.paste(host, donors, np.random.default_rng(data.draw(st.integers(0, 99))))
+    image, boxes, labels, _ = copy_paste.paste(host, donors, np.random.default_rng(data.draw(st.integers(0, 99))))
     assert all(np.array_equal(a, b) for a, b in zip(before, [v for s in [host, *donors] for v in s[:3]], strict=True))
     assert image.shape == host[0].shape and image.dtype == np.uint8
     new = len(host[1])
@@ -100,7 +100,9 @@ def test_boxes_stay_inside_and_inputs_as_they_are(data):
 
 def test_without_objects_there_is_nothing_to_paste():
     host = block([1, 1, 9, 9], 2)
-    image, boxes, labels, _ = pasting.paste(host, [pasting.Sample(black(40, 40), *NONE)] * 3, np.random.default_rng(0))
+    image, boxes, labels, _ = copy_paste.paste(
+        host, [copy_paste.Sample(black(40, 40), *NONE)] * 3, np.random.default_rng(0)
+    )
     assert np.array_equal(image, host[0]) and boxes.tolist() == [[1, 1, 9, 9]] and labels.tolist() == [2]
 
 

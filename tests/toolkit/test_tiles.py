@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from label_tools.shapes import rle
 from label_tools.text.errors import InputError
-from toolkit.data.seams import merged
+from toolkit.data.merge_tiles import merged
 from toolkit.data.tiles import Tiles, largest_side, overlap_for
 from toolkit.prediction.tiled import Tiled
 

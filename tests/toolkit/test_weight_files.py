@@ -13,9 +13,8 @@ from torch import nn
 from label_tools.text.errors import InputError
 from tests.toolkit.test_models import build
 from toolkit import checkpoint
-from toolkit.networks import read_weights
-from toolkit.networks.first_weights import PREDICTORS, load_into
-from toolkit.networks.read_weights import Weights, read
+from toolkit.networks import load_weights
+from toolkit.networks.load_weights import PREDICTORS, Weights, load_into, read
 
 
 class Network(nn.Module):
@@ -130,7 +129,7 @@ def test_a_file_without_weights_gets_a_whole_sentence(tmp_path, content, found):
     torch.save(content, path)
     with pytest.raises(InputError) as error:
         read(path)
-    assert str(error.value) == f"--weights {path}: found {found}, no names with tensors; {read_weights.SAVE}"
+    assert str(error.value) == f"--weights {path}: found {found}, no names with tensors; {load_weights.SAVE}"
 
 
 def test_a_file_that_is_none_gets_a_whole_sentence(tmp_path):
@@ -143,7 +142,7 @@ def test_a_file_that_is_none_gets_a_whole_sentence(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match="cannot be read as weights") as error:
             read(path)
-        assert read_weights.SAVE in str(error.value) and "\n" not in str(error.value)
+        assert load_weights.SAVE in str(error.value) and "\n" not in str(error.value)
 
 
 def detector(classes: list[str], seed: int, **words) -> nn.Module:

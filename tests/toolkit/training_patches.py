@@ -274,11 +274,11 @@ def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
     two processes and the mean over their images together are the same number. `dies_at`: kill -9 in this step."""
     import torch
 
-    from toolkit.networks import from_config
+    from toolkit.networks import builder
     from toolkit.training import optim
 
     torch.randperm = lambda count, **options: torch.arange(count, device=options.get("device"))
-    real = from_config.build_model
+    real = builder.build_model
 
     def build_model(*args):
         model, *rest = real(*args)

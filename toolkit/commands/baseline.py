@@ -55,17 +55,17 @@ def _add_table(verbs: argparse._SubParsersAction) -> None:
 def list_baselines(args: argparse.Namespace) -> int:
     import json
 
-    from toolkit.single_object import registry
+    from toolkit.single_object import baselines
 
     rows: list[dict[str, Any]] = []
-    for baseline in registry.REGISTRY.values():
+    for baseline in baselines.REGISTRY.values():
         rows.append(
             {
                 "name": baseline.name,
                 "about": baseline.about,
                 "document": baseline.document,
                 "data": baseline.data,
-                "parameters": registry.num_parameters(baseline),
+                "parameters": baselines.num_parameters(baseline),
                 "loss": baseline.loss,
                 "budget": str(baseline.budget),
                 "scaled_budget": str(baseline.scaled),
@@ -86,12 +86,12 @@ def list_baselines(args: argparse.Namespace) -> int:
 
 def table(args: argparse.Namespace) -> int:
     from toolkit.experiments.jobs import Job, run_jobs
-    from toolkit.single_object import registry, tables
+    from toolkit.single_object import baselines, tables
 
-    names = list(dict.fromkeys(registry.find(name).name for name in args.names)) or list(registry.REGISTRY)
+    names = list(dict.fromkeys(baselines.find(name).name for name in args.names)) or list(baselines.REGISTRY)
     if not args.read:
         folders = {"dominant": args.dominant, "largest": args.largest}
-        _check_before_hours(args, [registry.REGISTRY[name].data for name in names], folders)
+        _check_before_hours(args, [baselines.REGISTRY[name].data for name in names], folders)
         words = {key: getattr(args, key) for key in ("budget", "seed", "device")}
         words |= {"folders": folders, "root": args.runs}
         run_jobs([Job(n, tables.make, {"name": n, **words}) for n in names], workers=args.jobs, ray=args.ray)
@@ -103,13 +103,13 @@ def table(args: argparse.Namespace) -> int:
 def _check_before_hours(args: argparse.Namespace, data: list[str], folders: dict[str, Path | None]) -> None:
     """What would end the table only after some of its networks were trained."""
     from label_tools.text.errors import InputError
-    from toolkit.single_object.data import digit_pictures, sources
+    from toolkit.single_object.data import digits, open_data
 
     for kind, folder in folders.items():
         if folder and kind in data:
-            sources.check_files(folder)
+            open_data.check_files(folder)
     if {"digits", "digit_grid"} & set(data):
-        digit_pictures.handwriting("val")
+        digits.handwriting("val")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -119,7 +119,7 @@ def _check_before_hours(args: argparse.Namespace, data: list[str], folders: dict
 def compare(args: argparse.Namespace) -> int:
     import json
 
-    from toolkit.single_object import compare as comparing
+    from toolkit.single_object import compare_with_detector as comparing
 
     out = args.out or args.run_folder / "compare"
     numbers = comparing.compare(args.run_folder, args.detector, args.data, args.images, out, args.device)
@@ -129,8 +129,8 @@ def compare(args: argparse.Namespace) -> int:
 
 def draw_sheet(args: argparse.Namespace) -> int:
     from label_tools.text.errors import InputError
-    from toolkit.single_object.data.contact_sheet import contact_sheet, save_png
-    from toolkit.single_object.runs import Source
+    from toolkit.single_object.contact_sheet import contact_sheet, save_png
+    from toolkit.single_object.start_and_resume import Source
 
     if args.count < 1:
         raise InputError(f"--count {args.count}: needs 1 or more")

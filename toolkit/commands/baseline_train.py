@@ -95,7 +95,7 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
 
 def train(args: argparse.Namespace) -> int:
     from label_tools.text.errors import InputError
-    from toolkit.single_object import runs
+    from toolkit.single_object import start_and_resume
 
     given = {key: value for key, value in vars(args).items() if key not in ("run", "command", "verb", "follow_links")}
     name, run_name, folder = (given.pop(key, None) for key in ("name", "run_name", "resume"))
@@ -103,14 +103,14 @@ def train(args: argparse.Namespace) -> int:
     if folder:
         if run_name or where:
             raise InputError(f"--resume: --{'as' if run_name else 'runs'} cannot change in a run; start a new one")
-        result = runs.resume(folder, given, name)
+        result = start_and_resume.resume(folder, given, name)
         if isinstance(result, str):
             say(f"{folder}: is already finished ({result}); its numbers: {folder / 'result.json'}")
             return 0
     else:
         if not name:
             raise InputError("frcnn baseline train: needs a NAME, see `frcnn baseline list`")
-        folder, result = runs.start(name, runs.Options(**given), where or RUNS, run_name)
+        folder, result = start_and_resume.start(name, start_and_resume.Options(**given), where or RUNS, run_name)
     say(summary(result))
     say(f"run: {folder}")
     return 0

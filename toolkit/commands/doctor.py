@@ -135,7 +135,7 @@ def _packaged_weights() -> list[Check]:
     """Weights that come as an installed package: there and whole, where they are from, their licence."""
     from label_tools.text.errors import InputError, MissingExtra
     from toolkit.networks import first_weights, registry
-    from toolkit.networks.detector import Packaged
+    from toolkit.networks.registry_entry import Packaged
 
     checks = []
     for name, detector in registry.REGISTRY.items():

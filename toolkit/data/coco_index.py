@@ -21,7 +21,7 @@ from label_tools.files.fast_json import numbers
 from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
-from toolkit.data import outlines
+from toolkit.data import packed_masks
 from toolkit.data.boxes import bbox
 from toolkit.data.tiles import Cut
 
@@ -47,7 +47,7 @@ class Index:
     name_ends: np.ndarray
     fingerprint: str
     opening: Mapping[str, Any] = field(default_factory=dict)
-    outlines: outlines.Outlines | None = None  # of a network with masks
+    outlines: packed_masks.Outlines | None = None  # of a network with masks
     cut: Cut | None = None  # where the rows are tiles of pictures
 
     def __len__(self) -> int:
@@ -192,7 +192,7 @@ def without_outline(document: dict[str, Any]) -> list[int]:
 
 def with_outlines(index: Index, document: dict[str, Any]) -> Index:
     """The index of `document` with the outlines of its objects, which count in its fingerprint, too."""
-    found = outlines.outlines_of(_by_image(document)[0])
+    found = packed_masks.outlines_of(_by_image(document)[0])
     digest = hashlib.sha256(index.fingerprint.encode())
     digest.update(found.text.tobytes())
     return replace(index, outlines=found, fingerprint=digest.hexdigest())
@@ -271,5 +271,5 @@ def coco_results(image_id: int, output: dict[str, Any], category_ids: tuple[int,
     if "masks" in output:
         height, width = output["size"]
         for one, box, mask in zip(results, output["boxes"].float().cpu(), output["masks"].float().cpu(), strict=True):
-            one["segmentation"] = outlines.pasted(mask[0], box, height, width)
+            one["segmentation"] = packed_masks.pasted(mask[0], box, height, width)
     return results

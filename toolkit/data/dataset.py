@@ -10,7 +10,7 @@ import torch
 
 from label_tools.pictures import open_image
 from label_tools.text.errors import InputError
-from toolkit.data import pasting
+from toolkit.data import copy_paste
 from toolkit.data.coco_index import Index
 from toolkit.data.epoch_batches import Key
 
@@ -70,7 +70,7 @@ class DetectionDataset(torch.utils.data.Dataset):
             self._cache[row] = image
         return image
 
-    def sample(self, row: int) -> pasting.Sample:
+    def sample(self, row: int) -> copy_paste.Sample:
         """The image as it is, its boxes and labels; crowds left out."""
         here = self.index.objects(row)
         real = ~self.index.crowd[here]
@@ -78,15 +78,15 @@ class DetectionDataset(torch.utils.data.Dataset):
         if self.index.outlines is not None:
             objects = (here.start + np.flatnonzero(real)).tolist()
             masks = self.index.outlines.packed(objects, boxes, *pixels.shape[:2])
-        return pasting.Sample(pixels, boxes, self.index.labels[here][real], masks)
+        return copy_paste.Sample(pixels, boxes, self.index.labels[here][real], masks)
 
-    def _pasted(self, row: int, seed: int) -> pasting.Sample:
+    def _pasted(self, row: int, seed: int) -> copy_paste.Sample:
         """The sample, by chance with objects of others."""
         rng = np.random.default_rng([seed, row])
         if rng.random() >= self.copy_paste:
             return self.sample(row)
-        donors = rng.integers(len(self), size=rng.integers(1, pasting.MOST + 1)).tolist()
-        return pasting.paste(self.sample(row), [self.sample(donor) for donor in donors], rng)
+        donors = rng.integers(len(self), size=rng.integers(1, copy_paste.MOST + 1)).tolist()
+        return copy_paste.paste(self.sample(row), [self.sample(donor) for donor in donors], rng)
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, dict[str, Any]] | Unreadable:
         row, seed = key

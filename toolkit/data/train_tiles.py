@@ -8,15 +8,13 @@ another tile.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from label_tools.text.errors import InputError
 from toolkit.data.coco_index import Index
-from toolkit.data.seams import Found, area, merged, moved
+from toolkit.data.merge_tiles import area
 from toolkit.data.tiles import Cut, Tiles, largest_side, overlap_for
 
 AUTO, NONE = "auto", "none"
@@ -83,19 +81,3 @@ def cut(index: Index, tiles: Tiles, *, all_tiles: bool) -> Index:
 def _some(rows: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the rows, evenly."""
     return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
-
-
-def joined(results: Found, cut: Cut) -> Found:
-    """COCO results of tiles, whose image_id is a row's number from 1 -> those of their pictures."""
-    pieces: dict[int, list[tuple[dict[str, Any], tuple]]] = defaultdict(list)
-    sizes = {}
-    for one in results:
-        row = one["image_id"] - 1
-        picture, window = int(cut.picture_ids[row]), tuple(cut.windows[row].tolist())
-        sizes[picture] = tuple(cut.sizes[row].tolist())
-        pieces[picture].append((moved(one, window, sizes[picture]), window))
-    return [
-        {**one, "image_id": picture}
-        for picture, found in pieces.items()
-        for one in merged(found, sizes[picture][1], sizes[picture][0])
-    ]

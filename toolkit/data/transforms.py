@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.text.errors import InputError
-from toolkit.data import outlines
+from toolkit.data import packed_masks
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # it imports OpenCV, which reads this once
@@ -58,9 +58,9 @@ class Augment:
             return image, boxes, kept, np.zeros((0, *image.shape[:2]), np.uint8)
         image, _, kept, planes = self._apply(image, boxes, seed, mask=np.ascontiguousarray(packed.transpose(1, 2, 0)))
         packed = np.ascontiguousarray(planes.reshape(*planes.shape[:2], -1).transpose(2, 0, 1))
-        boxes = outlines.tight_boxes(packed, int(kept.max(initial=-1)) + 1)[kept]
+        boxes = packed_masks.tight_boxes(packed, int(kept.max(initial=-1)) + 1)[kept]
         large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= MIN_SIZE
-        return image, boxes[large], kept[large], outlines.chosen(packed, kept[large].tolist())
+        return image, boxes[large], kept[large], packed_masks.chosen(packed, kept[large].tolist())
 
     def _apply(
         self, image: np.ndarray, boxes: np.ndarray, seed: int, **mask: np.ndarray

@@ -15,7 +15,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import nms
 
-from toolkit.networks import traceable
+from toolkit.networks import exportable
 from toolkit.prediction.onnx_detector import ALL, INPUT, SHOWN
 
 OPSET = 17  # onnxruntime 1.13 and later; RoiAlign as torchvision computes it came with 16
@@ -32,7 +32,7 @@ class Detection(nn.Module):
         self.thresholds = torch.tensor([2.0, *thresholds])  # of label 0, which no detection has
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        everything = traceable.detect(self.model, image)
+        everything = exportable.detect(self.model, image)
         keep = torch.where(everything[2] >= self.thresholds[everything[1]])[0]
         return *(one[keep] for one in everything), *everything
 
@@ -89,7 +89,7 @@ def to_onnx(model: nn.Module, thresholds: Sequence[float], name: str) -> bytes:
     example = torch.randint(0, 256, (*EXAMPLE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     names = [*SHOWN, *ALL]
     axes = {INPUT: {0: "height", 1: "width"}} | {one: {0: "all" if one in ALL else "shown"} for one in names}
-    return export_module(Detection(traceable.exportable(model, name), thresholds), (example,), [INPUT], names, axes)
+    return export_module(Detection(exportable.exportable(model, name), thresholds), (example,), [INPUT], names, axes)
 
 
 def export_module(

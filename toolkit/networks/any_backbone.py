@@ -27,7 +27,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from label_tools.text.errors import InputError, MissingExtra
 from label_tools.text.messages import near_names
 from toolkit.config import ON_BACKBONE
-from toolkit.networks.detector import Detector, Fetched
+from toolkit.networks.registry_entry import Detector, Fetched
 
 TIMM = "timm/"
 STRIDES = (4, 8, 16, 32)

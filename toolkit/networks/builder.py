@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -17,12 +18,12 @@ from torchvision.ops.poolers import MultiScaleRoIAlign, initLevelMapper
 
 from label_tools.text.errors import InputError
 from toolkit.checkpoint import Checkpoint
-from toolkit.networks import first_weights, resize_and_anchors
-from toolkit.networks.detector import Detector
+from toolkit.config import Config
+from toolkit.networks import first_weights, load_weights, resize_and_anchors
+from toolkit.networks.cpu_operators import FewCellsConv2d, TableRoIAlign
 from toolkit.networks.mask_branch import MaskTransform
-from toolkit.networks.pooling import TableRoIAlign
 from toolkit.networks.registry import find
-from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
+from toolkit.networks.registry_entry import Detector
 
 
 def build(
@@ -73,8 +74,52 @@ def build(
     if not load:
         about = f"weights: {given}, not here yet"
     elif found is not None:
-        about = f"weights: {given}; {first_weights.load_into(model, found, given, classes)}"
+        about = f"weights: {given}; {load_weights.load_into(model, found, given, classes)}"
     return model, architecture, about
+
+
+def build_model(
+    config: Config, classes: Sequence[str], architecture: dict[str, Any] | None = None, load: bool = True
+) -> tuple[nn.Module, dict[str, Any], str]:
+    """The network that `config` asks for, or the one of a checkpoint -> (model, architecture, about its weights).
+
+    load=False: without fetching the weights that it would start from.
+    """
+    m = config.model
+    if architecture is not None:
+        return _spread_sizes(rebuild(architecture), config), architecture, "weights: of the checkpoint"
+    sizes = {
+        "min_size": m.image_size,
+        "max_size": m.max_size,
+        "box_score_thresh": m.score_floor,
+        "box_detections_per_img": m.max_detections,
+        "box_batch_size_per_image": m.roi_batch,
+    }
+    model, architecture, about = build(
+        m.model,
+        len(classes) + 1,
+        weights=m.weights,
+        trainable_layers=m.trainable_layers,
+        norm=m.norm,
+        batch_size=config.data.batch_size,
+        sizes=sizes,
+        anchor_scale=m.anchor_scale,
+        classes=classes,
+        load=load,
+    )
+    return _spread_sizes(model, config), architecture, about
+
+
+def _spread_sizes(model: nn.Module, config: Config) -> nn.Module:
+    """Multi-scale training: torchvision picks one of min_size per image; evaluation takes the last."""
+    m = config.model
+    if m.multi_scale:
+        if not hasattr(model, "transform"):
+            raise InputError(f"--multi-scale: {m.model} has no resize that could vary")
+        low, high = m.image_size * (1 - m.multi_scale), m.image_size * (1 + m.multi_scale)
+        transform: Any = model.transform
+        transform.min_size = (*np.linspace(low, high, 7).round().astype(int).tolist(), m.image_size)
+    return model
 
 
 def rebuild(architecture: dict[str, Any]) -> nn.Module:

@@ -8,11 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from label_tools.text.errors import InputError
+from toolkit.config import Config
+
+
+def set_class_loss(model: nn.Module, config: Config, class_counts: np.ndarray) -> None:
+    """Class weights and label smoothing, where the config wants them. For a copy (EMA) call it again."""
+    o = config.optimizer
+    if o.class_weights == "none" and not o.label_smoothing:
+        return
+    if not hasattr(model, "roi_heads"):
+        raise InputError(f"--label-smoothing and --class-weights: not for --model {config.model.model}")
+    weight = balanced_weights(torch.from_numpy(class_counts)) if o.class_weights == "balanced" else None
+    install(model, weight, o.label_smoothing)
 
 
 def install(model: nn.Module, weight: torch.Tensor | None, label_smoothing: float) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from torchvision.models.detection.image_list import ImageList
 
-from toolkit.data.outlines import pack
+from toolkit.data.packed_masks import pack
 from toolkit.networks.mask_branch import with_masks
 
 

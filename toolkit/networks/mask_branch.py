@@ -14,7 +14,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
-from toolkit.data.outlines import unpack
+from toolkit.data.packed_masks import unpack
 
 WIDTH, LAYERS = 64, 3  # of the compact mask head
 CELLS = 14  # of its RoIAlign; the mask has twice as many

@@ -14,13 +14,13 @@ from label_tools.text.messages import unknown
 from toolkit.config import ON_BACKBONE
 from toolkit.networks import any_backbone
 from toolkit.networks.compact import fasterrcnn_tiny_fpn, maskrcnn_tiny_fpn
-from toolkit.networks.detector import Detector, Packaged
 from toolkit.networks.efficientnet_lite import (
     EPS,
     fasterrcnn_efficientnet_lite0_fpn,
     maskrcnn_efficientnet_lite0_fpn,
     rename,
 )
+from toolkit.networks.registry_entry import Detector, Packaged
 
 
 def _torchvision(name: str) -> Callable[..., nn.Module]:

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from toolkit.data.seams import merged, moved
+from toolkit.data.merge_tiles import merged, moved
 from toolkit.data.tiles import Tiles, Window
 from toolkit.prediction.detector import Detector, Found
 

@@ -1,4 +1,4 @@
-"""The weighted sum of losses of a baseline, written as a person would: `25*ce + l1`, `bce + 4*mse + ce`.
+"""The losses of a baseline for a batch: a weighted sum written as a person would, `25*ce + l1`, `bce + 4*mse + ce`.
 
     ce                      cross-entropy of the class
     bce                     binary cross-entropy of presence, over all images
@@ -8,29 +8,53 @@
 Class and box count only where there is an object; every term is divided by the number of images of the batch.
 Since the sum of two losses has the sum of their gradients, one backward pass over it does what the documents do
 with two and `retain_graph=True`.
+
+Losses between two boxes: 1 - IoU and its three successors. XYXY in one unit, [N,4] and [N,4] -> [N].
+
+    iou     1 - IoU                                        flat, no gradient, where boxes do not touch
+    giou    + |hull - union| / |hull|                      hull: the smallest box around both (Rezatofighi 2019)
+    diou    + d^2 / c^2                                    d: between centres, c: diagonal of the hull (Zheng 2020)
+    ciou    + d^2 / c^2 + alpha v                          v = 4/pi^2 (atan w*/h* - atan w/h)^2,
+                                                           alpha = v / (1 - IoU + v), a constant to the gradient
+
+HW5Net's report adds GIoU's hull term to CIoU (its Eq. 2) and leaves alpha free; neither is CIoU.
+Nothing in HW5Net keeps x1 < x2. An inverted box has no area and no slant here, the hull goes around its corners in
+their right order, and each inverted side adds its length as a share of the hull's (a constant to the gradient): GIoU,
+DIoU and CIoU are at least 1, and the gradient turns the box over. Without that share it does not, and a whole run can
+stay at IoU 0: a box inverted in both directions has the centre and the slant of an upright one. torchvision
+multiplies two negative sides to an area, and its GIoU of such a box falls to -2.2 and below: a network could learn to
+hide there. For all other boxes numbers and gradients are torchvision's (its eps too), except that a height of exactly
+0 gives no NaN.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from anchors.losses import smooth_l1
 from label_tools.text.errors import InputError
-from toolkit.single_object import box_codes, box_losses
-from toolkit.single_object.data.samples import One
-from toolkit.single_object.predictions import Answer
+from toolkit.single_object import box_codes, grid_cells
+from toolkit.single_object.baselines import Baseline
+from toolkit.single_object.data.augment import augment
+from toolkit.single_object.data.samples import One, Samples
+from toolkit.single_object.predictions import Answer, read
+from toolkit.single_object.recipe import Recipe
 
+KINDS = ("iou", "giou", "diou", "ciou")
+_EPS = 1e-7
 SMOOTH_L1_BETA = 1 / 9  # torchvision's, in both stages of its detectors
 _ELEMENTS = {
     "mse": lambda a, b: (a - b).square(),
     "l1": lambda a, b: (a - b).abs(),
     "smooth_l1": lambda a, b: smooth_l1(a - b, beta=SMOOTH_L1_BETA),
 }
-TERMS = ("ce", "bce", *_ELEMENTS, *box_losses.KINDS)
+TERMS = ("ce", "bce", *_ELEMENTS, *KINDS)
 
 
 @dataclass(frozen=True)
@@ -72,5 +96,83 @@ class WeightedSum:
         else:
             # an absent object's box has no area; any real box stands in, its loss is not counted
             boxes = truth.boxes.where(truth.present[:, None], truth.boxes.new_tensor([0, 0, 1, 1]))
-            each = box_losses.box_loss(name, box_codes.decode(answer.values, code, size), boxes)
+            each = box_loss(name, box_codes.decode(answer.values, code, size), boxes)
         return (each * share).mean()
+
+
+class Targets:
+    """The targets of `samples` for a baseline, and its losses for a batch of rows. InputError: a wrong loss."""
+
+    def __init__(self, baseline: Baseline, samples: Samples, recipe: Recipe) -> None:
+        loss = recipe.loss
+        self.baseline, self.loss, self.size = baseline, loss, samples.size
+        if baseline.grid:
+            if loss not in grid_cells.LOSSES:
+                raise InputError(f"--loss {loss}: a grid detector takes {' or '.join(grid_cells.LOSSES)}")
+            self.cells, _ = grid_cells.assign(samples)
+        else:
+            self.sum, self.one = WeightedSum.parse(loss), samples.one()
+            presence = baseline.form == "presence_box_class" or recipe.options.get("presence")
+            if "bce" in self.sum.weights and not presence:
+                raise InputError(f"--loss {loss!r}: {baseline.name} has no presence output; leave bce out")
+            if presence and "bce" not in self.sum.weights:
+                raise InputError(
+                    f"--loss {loss!r}: does not train the presence output of {baseline.name}; needs bce, too"
+                )
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        return grid_cells.TERMS if self.baseline.grid else tuple(self.sum.weights)
+
+    def losses(
+        self, network: torch.nn.Module, images: torch.Tensor, rows: torch.Tensor, device: torch.device, changed: bool
+    ) -> dict[str, torch.Tensor]:
+        if self.baseline.grid:
+            return grid_cells.terms(self.loss, network(images).float(), self.cells[rows].to(device))
+        truth = One(*(part[rows].to(device) for part in self.one))
+        if changed:
+            images, boxes = augment(images, truth.boxes)
+            truth = truth._replace(boxes=boxes)
+        return self.sum.terms(read(network(images), self.baseline.form), truth, self.baseline.code, self.size)
+
+
+def box_loss(kind: str, boxes: Tensor, truth: Tensor) -> Tensor:
+    """The loss `kind` of each of `boxes` [N,4] with its own `truth` [N,4] -> [N]."""
+    inter, union = _inter_union(boxes, truth)
+    iou = inter / (union + _EPS)
+    if kind == "iou":
+        return 1 - iou
+    low = torch.minimum(torch.minimum(boxes[:, :2], boxes[:, 2:]), truth[:, :2])
+    high = torch.maximum(torch.maximum(boxes[:, :2], boxes[:, 2:]), truth[:, 2:])
+    inverted = ((boxes[:, :2] - boxes[:, 2:]).clamp(min=0) / (high - low + _EPS).detach()).sum(1)
+    if kind == "giou":
+        hull = (high - low).prod(1)
+        return 1 - iou + (hull - union) / (hull + _EPS) + inverted
+    if kind not in KINDS:
+        raise ValueError(f"box loss {kind!r}, needs one of {', '.join(KINDS)}")
+    diagonal = (high - low).square().sum(1) + _EPS
+    between = ((boxes[:, :2] + boxes[:, 2:]) / 2 - (truth[:, :2] + truth[:, 2:]) / 2).square().sum(1)
+    loss = 1 - iou + between / diagonal + inverted
+    if kind == "diou":
+        return loss
+    v = 4 / math.pi**2 * (_slant(truth) - _slant(boxes)).square()
+    v = torch.where(inverted > 0, 0.0, v)  # which has no slant; its v would pull it further apart
+    with torch.no_grad():
+        alpha = v / (1 - iou + v + _EPS)
+    return loss + alpha * v
+
+
+def _inter_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    sides = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])
+    inter = torch.where((sides > 0).all(1), sides.prod(1), 0.0)
+    return inter, _area(a) + _area(b) - inter
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
+
+
+def _slant(boxes: Tensor) -> Tensor:
+    """atan(width / height) of each box."""
+    width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
+    return torch.atan(width / torch.where(height == 0, _EPS, height))

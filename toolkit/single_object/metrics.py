@@ -1,4 +1,11 @@
-"""The right numbers of a baseline: accuracy, IoU over objects, confusion, COCO's AP from the toolkit's evaluator."""
+"""The right numbers of a baseline: accuracy, IoU over objects, confusion, COCO's AP from the toolkit's evaluator; and
+under `document_*` the numbers as the documents computed them, bugs included.
+
+Document 004 adds 1 to widths in its IoU, right for pixel indices, but its coordinates run from 0 to 1: boxes that
+do not touch score .02 and more, two unrelated ones .54 on average instead of .15. It also hands
+(cx, cy, w, h) to a function of corners, sums over the found objects but divides by all images, and in the grid
+averages over all six cells, of which five are empty on both sides: finding nothing scores about .8.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +17,7 @@ from torch import Tensor
 
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.metrics.coco import KEYS
-from toolkit.single_object import grid
+from toolkit.single_object import grid_cells
 from toolkit.single_object.box_codes import inverted, usable
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import Prediction
@@ -71,11 +78,11 @@ def grid_metrics(samples: Samples, outputs: Tensor) -> dict[str, Any]:
     accuracy: cells answered rightly, as the document counts but with the output that was trained. object_accuracy:
     of the cells with an object alone. mean_iou: over the objects that have a cell, 0 where the cell says none.
     """
-    targets, lost = grid.assign(samples)
+    targets, lost = grid_cells.assign(samples)
     present, found = targets[..., 0] > 0.5, outputs[..., 0] > 0
     right = torch.where(present, found & ((outputs[..., 5] > 0) == (targets[..., 5] > 0.5)), ~found)
-    truth = grid.boxes_of(targets, samples.size)[present]
-    boxes = usable(grid.boxes_of(outputs, samples.size)[present], samples.size)
+    truth = grid_cells.boxes_of(targets, samples.size)[present]
+    boxes = usable(grid_cells.boxes_of(outputs, samples.size)[present], samples.size)
     iou = paired_iou(boxes, truth) * found[present]
     return {
         "num_images": len(samples),
@@ -85,7 +92,7 @@ def grid_metrics(samples: Samples, outputs: Tensor) -> dict[str, Any]:
         "object_accuracy": _mean(right[present]),
         "mean_iou": _mean(iou),
         "iou50": _mean(iou >= 0.5),
-        **average_precision(samples, grid.detections(outputs, samples.size)),
+        **average_precision(samples, grid_cells.detections(outputs, samples.size)),
     }
 
 
@@ -104,3 +111,46 @@ def score(metrics: dict[str, Any]) -> float:
 def _mean(values: Tensor) -> float | None:
     mean = float(values.float().mean()) if values.numel() else math.nan
     return mean if math.isfinite(mean) else None
+
+
+def iou_plus_one(a: Tensor, b: Tensor) -> Tensor:
+    """The documents' calculate_iou, [N,4] and [N,4] -> [N]: corners with "+1", whatever the unit."""
+    sides = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2]) + 1).clamp(min=0)
+    inter = sides.prod(1)
+    areas = (a[:, 2:] - a[:, :2] + 1).prod(1), (b[:, 2:] - b[:, :2] + 1).prod(1)
+    return inter / (areas[0] + areas[1] - inter)
+
+
+def document_localisation(outputs: Tensor, truth: Tensor) -> dict[str, float]:
+    """outputs [N,15], truth [N,6] (presence, cx, cy, w, h, class) -> 004's accuracy and IoU of the first part."""
+    present, found = truth[:, 0] == 1, outputs[:, 0].sigmoid() > 0.5
+    right = torch.where(present, found & (outputs[:, 5:].argmax(1) == truth[:, 5]), ~found)
+    iou = iou_plus_one(truth[:, 1:5], outputs[:, 1:5])[present & found]  # cx, cy, w, h taken for corners
+    return {"document_accuracy": float(right.float().mean()), "document_iou": float(iou.sum() / len(truth))}
+
+
+def document_detection(outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """outputs [N,2,3,7], targets [N,2,3,6] -> 004's accuracy and IoU of the second part, over all cells.
+
+    The class is right when output 5 >= output 6 for digit 1; output 6 was in no loss.
+    """
+    pred, true = outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1, targets.shape[-1])
+    found, present = pred[:, 0].sigmoid() >= 0.5, true[:, 0] == 1
+    same = (pred[:, 5] >= pred[:, 6]) == (true[:, 5] == 1)
+    right = torch.where(present, found & same, ~found)
+    # the centre within the cell is taken for the top left corner of the image
+    boxes = [torch.cat((v[:, 1:3], v[:, 1:3] + v[:, 3:5]), 1) for v in (pred, true)]
+    return {"document_accuracy": float(right.float().mean()), "document_iou": float(iou_plus_one(*boxes).mean())}
+
+
+def document_mean_iou(boxes: Tensor, truth: Tensor, batch_size: int = 16) -> dict[str, float]:
+    """Document 001: torchvision's box_iou on raw boxes, averaged over batches (a short last one counts as much)."""
+    from torchvision.ops import box_iou
+
+    means = [box_iou(a, b).diagonal().mean() for a, b in zip(boxes.split(batch_size), truth.split(batch_size))]
+    return {"document_iou": float(torch.stack(means).mean())}
+
+
+def document_mse(values: Tensor, truth: Tensor) -> dict[str, float]:
+    """Document 000: mean square error of the inclusive pixel coordinates, its only number for boxes."""
+    return {"document_mse": float((values - truth).square().mean())}

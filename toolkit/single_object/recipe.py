@@ -11,7 +11,7 @@ import torch
 
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
-from toolkit.single_object.registry import Baseline, find
+from toolkit.single_object.baselines import Baseline, find
 
 
 @dataclass(frozen=True)

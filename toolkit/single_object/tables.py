@@ -11,9 +11,9 @@ from label_tools.files.atomic_write import atomic_write
 from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from toolkit.single_object import registry, runs
-from toolkit.single_object.data.sources import is_drawn
-from toolkit.single_object.training import RESULT
+from toolkit.single_object import baselines, start_and_resume
+from toolkit.single_object.baseline_task import RESULT
+from toolkit.single_object.data.open_data import is_drawn
 from toolkit.training import run_folder
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def make(name: str, folders: dict[str, Path | None], root: Path, budget: str, se
 
     folders: {"dominant", "largest": a labelled folder, or None for drawn pictures}; root: where runs lie.
     """
-    data = registry.find(name).data
+    data = baselines.find(name).data
     folder = folders.get(data)
     done = [
         result
@@ -76,9 +76,9 @@ def make(name: str, folders: dict[str, Path | None], root: Path, budget: str, se
     data = str(folder.resolve()) if folder else data  # ./largest is a folder, largest is drawn
     if interrupted := begun(root, name, budget, seed, data):
         log.info(f"{name}: goes on with {interrupted}")
-        runs.resume(interrupted, {"device": device})
+        start_and_resume.resume(interrupted, {"device": device})
     else:
-        runs.start(name, runs.Options(data=data, budget=budget, seed=seed, device=device), root)
+        start_and_resume.start(name, start_and_resume.Options(data=data, budget=budget, seed=seed, device=device), root)
 
 
 def begun(root: Path, name: str, budget: str, seed: int, data: str) -> Path | None:
@@ -105,7 +105,7 @@ def drawn(result: dict[str, Any]) -> bool:
 def taken(result: dict[str, Any], budget: str) -> str:
     """A line that says which finished run stands for a baseline, and where it had not this budget."""
     recipe = result["recipe"]
-    wanted = registry.budget(registry.find(result["baseline"]), budget, drawn(result))
+    wanted = baselines.budget(baselines.find(result["baseline"]), budget, drawn(result))
     pairs = [(name, recipe[name], getattr(wanted, name)) for name in ("epochs", "batch", "lr", "optimizer", "schedule")]
     if drawn(result):
         pairs.append(("images", result["train_images"], wanted.images))
@@ -132,17 +132,17 @@ def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str
         "",
         "Numbers are of the last weights, so that nothing was chosen on the validation pictures. `document` is the one",
         "that the network comes from, `its accuracy` and `its IoU` are what it reports. `... its way` are our runs,",
-        "computed as that document computes them (single_object/document_metrics.py); `accuracy` and `mean IoU of the",
+        "computed as that document computes them (single_object/metrics.py); `accuracy` and `mean IoU of the",
         "objects` are the right numbers of the same runs. Where it says `drawn`, our own drawn pictures stood in for",
         "the document's: such numbers tell whether a network learns, not whether it would reach the reported ones.",
         "",
         _row(_HEAD),
         _row(["---"] * len(_HEAD)),
-        *(_row(cells(registry.find(name), result)) for name, result in results),
+        *(_row(cells(baselines.find(name), result)) for name, result in results),
     ]
     for name, result in _first_of_each_data(results):
         nothing, same = result["finds_nothing"], result.get("always_the_same")
-        data = source(registry.find(name), result)
+        data = source(baselines.find(name), result)
         lines.append(_row(_reference(f"(finds nothing, {data})", nothing)))
         if same:
             lines.append(_row(_reference(f"(one answer for all, {data})", same)))
@@ -152,13 +152,13 @@ def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str
     lines += [
         "",
         "Budgets of the documents: "
-        + "; ".join(f"{name}: {registry.find(name).budget}" for name in dict.fromkeys(n for n, _ in results))
+        + "; ".join(f"{name}: {baselines.find(name).budget}" for name in dict.fromkeys(n for n, _ in results))
         + ".",
     ]
     return "\n".join([*lines, ""])
 
 
-def cells(baseline: registry.Baseline, result: dict[str, Any]) -> list[str]:
+def cells(baseline: baselines.Baseline, result: dict[str, Any]) -> list[str]:
     """One row of the table."""
     recipe, numbers, reported = result["recipe"], result["metrics"], baseline.reported
     size = "{1} x {0}".format(*result["size"]) if "size" in result else ""  # [height, width]
@@ -184,7 +184,7 @@ def cells(baseline: registry.Baseline, result: dict[str, Any]) -> list[str]:
     ]
 
 
-def source(baseline: registry.Baseline, result: dict[str, Any]) -> str:
+def source(baseline: baselines.Baseline, result: dict[str, Any]) -> str:
     """`shapes5, drawn`, or `dominant, from files`: never a path."""
     if drawn(result):
         return f"{result['recipe']['data']}, drawn"
@@ -198,7 +198,7 @@ def draw(results: list[tuple[str, dict[str, Any]]], path: Path) -> None:
     figure = Figure(figsize=(9, 1.6 + 0.34 * len(results)), layout="constrained")
     accuracy, iou = figure.subplots(1, 2, sharey=True)
     for place, (name, result) in enumerate(results):
-        numbers, reported = result["metrics"], registry.find(name).reported
+        numbers, reported = result["metrics"], baselines.find(name).reported
         _dots(accuracy, place, reported.get("accuracy"), numbers.get("document_accuracy"), numbers["accuracy"])
         said = reported.get("mean_iou", reported.get("document_iou"))
         _dots(iou, place, said, numbers.get("document_iou"), numbers["mean_iou"])
@@ -239,7 +239,7 @@ def _dots(axes: Any, place: int, reported: float | None, document: float | None,
 def _first_of_each_data(results: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
     first: dict[str, tuple[str, dict]] = {}
     for name, result in results:
-        first.setdefault(source(registry.find(name), result), (name, result))
+        first.setdefault(source(baselines.find(name), result), (name, result))
     return list(first.values())
 
 

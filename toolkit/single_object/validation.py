@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toolkit.single_object import box_codes, document_metrics, grid, metrics
+from toolkit.single_object import box_codes, grid_cells, metrics
+from toolkit.single_object.baselines import Baseline
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import Answer, Prediction, predict, read
-from toolkit.single_object.registry import Baseline
 
 
 def as_input(images: Tensor, device: torch.device, raw: bool) -> Tensor:
@@ -67,8 +67,8 @@ def known(numbers: dict[str, Any]) -> dict[str, Any]:
 
 
 def grid_numbers(samples: Samples, cells: Tensor) -> dict[str, Any]:
-    targets, _ = grid.assign(samples)
-    return {**metrics.grid_metrics(samples, cells), **document_metrics.detection(cells, targets)}
+    targets, _ = grid_cells.assign(samples)
+    return {**metrics.grid_metrics(samples, cells), **metrics.document_detection(cells, targets)}
 
 
 def document_numbers(baseline: Baseline, samples: Samples, answer: Answer, prediction: Prediction) -> dict[str, float]:
@@ -79,18 +79,18 @@ def document_numbers(baseline: Baseline, samples: Samples, answer: Answer, predi
         rows = torch.cat((answer.presence[:, None], answer.values, answer.logits), 1)
         coded = box_codes.encode(truth.boxes, "centre", samples.size)
         labels = torch.cat((truth.present[:, None].float(), coded, truth.labels[:, None].float()), 1)
-        return document_metrics.localisation(rows, labels)
+        return metrics.document_localisation(rows, labels)
     if baseline.code == "inclusive":
-        return document_metrics.mse(answer.values, box_codes.encode(truth.boxes, "inclusive", samples.size))
+        return metrics.document_mse(answer.values, box_codes.encode(truth.boxes, "inclusive", samples.size))
     if baseline.data == "dominant":
-        return document_metrics.mean_iou(prediction.raw_boxes, truth.boxes)
+        return metrics.document_mean_iou(prediction.raw_boxes, truth.boxes)
     return {}
 
 
 def finds_nothing(samples: Samples, is_grid: bool) -> dict[str, Any]:
     """Numbers of an answer that never finds anything: what a metric gives away for free."""
     if is_grid:
-        cells = torch.zeros(len(samples), grid.ROWS, grid.COLUMNS, 7)
+        cells = torch.zeros(len(samples), grid_cells.ROWS, grid_cells.COLUMNS, 7)
         cells[..., 0] = -20.0
         return grid_numbers(samples, cells)
     nothing = torch.zeros(len(samples), 4)

@@ -22,9 +22,10 @@ from toolkit.data.coco_index import Index, coco_results
 from toolkit.data.dataset import DetectionDataset, Unreadable
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.data.loader import Batches, cache_share, in_order
-from toolkit.data.train_tiles import joined
+from toolkit.data.merge_tiles import joined
 from toolkit.networks import builder, kept_maps, registry
-from toolkit.networks.from_config import build_model, set_class_loss
+from toolkit.networks.builder import build_model
+from toolkit.networks.class_loss import set_class_loss
 from toolkit.networks.kept_maps import Seen
 from toolkit.processes import Processes, worker_count
 from toolkit.stopping import StopSignal

@@ -13,7 +13,7 @@ from toolkit.config import Config
 from toolkit.data.coco_index import Index
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.networks import first_weights, kept_maps, registry
-from toolkit.networks.from_config import build_model
+from toolkit.networks.builder import build_model
 from toolkit.training import forward_pass
 from toolkit.training.out_of_memory import largest, mask_memory
 from toolkit.training.progress import duration

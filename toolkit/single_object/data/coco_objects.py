@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from label_tools.document import coco_file
@@ -25,7 +24,7 @@ from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from toolkit.single_object.data.samples import Samples
+from toolkit.single_object.data.samples import Object, Samples
 
 SELECTIONS = ("dominant", "largest")
 
@@ -68,35 +67,26 @@ def choose(document: coco_file.Document, root: Path, selection: Selection, name:
             by_image.setdefault(annotation["image_id"], []).append(annotation)
     left_out: Counter = Counter()
     files: list[str] = []
-    pixels, owner, labels, boxes = [], [], [], []
+    pixels: list[np.ndarray] = []
+    objects: list[Object] = []
     for image in sorted(document["images"], key=lambda image: image["file_name"]):
         chosen, reason = pick(by_image.get(image["id"], []), image, selection)
         if chosen is None and not (selection.keep_empty and reason == "without an object"):
             left_out[reason] += 1
             continue
         if chosen is not None:
-            owner.append(len(files))
-            labels.append(label_of[chosen["category_id"]])
-            boxes.append(scaled(chosen["bbox"], image, selection.size))
+            objects.append((len(files), label_of[chosen["category_id"]], scaled(chosen["bbox"], image, selection.size)))
         if not coco_file.is_inside(image["file_name"]):
             raise InputError(f'{name}, image {image["id"]}: file_name "{image["file_name"]}" leads out of the folder')
         pixels.append(square(root / image["file_name"], image, selection.size, opening))
         files.append(image["file_name"])
-    if not owner:
+    if not objects:
         found = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
         found = found or (f"{counted(len(files), 'image')} without any" if files else "no images")
         way = "; try --select largest or a smaller --min-area" if selection.kind == "dominant" else ""
         raise InputError(f"{name}: no image has a {selection.kind} object ({found}){way}")
-    return Samples(
-        f"{selection.kind} of {Path(name).name}",
-        classes,
-        torch.from_numpy(np.stack(pixels)),
-        torch.tensor(owner),
-        torch.tensor(labels),
-        torch.tensor(boxes).float(),
-        tuple(files),
-        left_out,
-    )
+    about = f"{selection.kind} of {Path(name).name}"
+    return Samples.of(about, classes, np.stack(pixels), objects, files=tuple(files), left_out=left_out)
 
 
 def pick(annotations: list[dict], image: dict, selection: Selection) -> tuple[dict | None, str]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.data.boxes import bbox
+
+Object = tuple[int, int, Sequence[float]]  # the row of its image, label, box XYXY pixels
 
 
 class One(NamedTuple):
@@ -54,6 +59,19 @@ class Samples:
                 f"{self.name}, image {self.file(int(self.owner[row]))}: box {self.boxes[row].tolist()} is empty or "
                 f"outside of {width} x {height} pixels"
             )
+
+    @classmethod
+    def of(cls, name: str, classes: tuple[str, ...], images: np.ndarray, objects: list[Object], **more: Any) -> Samples:
+        """From images [N,C,H,W] uint8 and a row (image, label, box) for each object."""
+        return cls(
+            name,
+            classes,
+            torch.from_numpy(images),
+            torch.tensor([row for row, _, _ in objects], dtype=torch.int64),
+            torch.tensor([label for _, label, _ in objects], dtype=torch.int64),
+            torch.tensor([box for _, _, box in objects]).float().reshape(-1, 4),
+            **more,
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -133,7 +151,6 @@ class Samples:
 
 def shared(a: Samples, b: Samples) -> int:
     """Number of pictures of `b` that are also in `a`, pixel by pixel."""
-    import hashlib
 
     def digests(samples: Samples) -> list[bytes]:
         return [hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest() for image in samples.images]
@@ -144,8 +161,6 @@ def shared(a: Samples, b: Samples) -> int:
 
 def fingerprint(samples: Samples) -> str:
     """SHA-256 (first 16 digits) of pictures and objects: the same in every process for the same data."""
-    import hashlib
-
     digest = hashlib.sha256(repr((samples.classes, tuple(samples.images.shape))).encode())
     for tensor in (samples.images, samples.owner, samples.labels, samples.boxes):
         digest.update(tensor.contiguous().numpy().tobytes())

@@ -84,7 +84,7 @@ def compact_body(weights: str = "none") -> nn.Module:
     """
     from toolkit.networks.compact import CompactFPN
     from toolkit.networks.first_weights import STARTER
-    from toolkit.networks.read_weights import read
+    from toolkit.networks.load_weights import read
 
     body = nn.Sequential(*CompactFPN().body)
     if weights == "starter":

@@ -13,7 +13,7 @@ from torch import nn
 
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted, unknown
-from toolkit.single_object.networks import backbones, digit_networks, grid_networks, hw5net, loadnet
+from toolkit.single_object.networks import backbones, digit_networks, hw5net, loadnet
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,9 @@ _BASELINES = (
     _localise(1, "two convolutions", digit_networks.CNNModel1, 100, 0.7595, 0.7313),
     _localise(2, "three with norms, dropout", digit_networks.CNNModel2, 100, 0.9398, 0.6863),
     _localise(3, "residual blocks", digit_networks.CNNModel3, 50, 0.9594, 0.7331),
-    _detect(1, "five convolutions", grid_networks.Grid1, 100, 0.9373, 0.7708),
-    _detect(2, "with norms and larger kernels", grid_networks.Grid2, 100, 0.9808, 0.9187),
-    _detect(3, "six convolutions", grid_networks.Grid3, 25, 0.9809, 0.8513),
+    _detect(1, "five convolutions", digit_networks.Grid1, 100, 0.9373, 0.7708),
+    _detect(2, "with norms and larger kernels", digit_networks.Grid2, 100, 0.9808, 0.9187),
+    _detect(3, "six convolutions", digit_networks.Grid3, 25, 0.9809, 0.8513),
     _hw5("hw5net", "CIoU", "ce + ciou", reported={"accuracy": 0.889, "mean_iou": 0.61}),
     _hw5("hw5net_mse", "MSE", "ce + mse", reported={"accuracy": 0.896, "mean_iou": 0.57}),
     _hw5("hw5net_learnable", "CIoU, learnable residuals", "ce + ciou", fixed={"learnable_residual": True}),

@@ -10,13 +10,14 @@ The rule, class by class. A box that ends at a tile's border inside of the pictu
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 
 from label_tools.shapes import rle
 from toolkit.data.boxes import bbox, corners
-from toolkit.data.tiles import Window
+from toolkit.data.tiles import Cut, Window
 
 SAME = 0.5  # IoU from which two boxes are one object
 AT_BORDER = 2.0  # pixels from a tile's border: a box there may go on behind it
@@ -34,6 +35,22 @@ def moved(one: dict[str, Any], window: Window, size: tuple[int, int]) -> dict[st
         mask[window[1] : window[3], window[0] : window[2]] = tile
         moved["segmentation"] = {"size": list(size), "counts": rle.to_text(rle.encode(mask))}
     return moved
+
+
+def joined(results: Found, cut: Cut) -> Found:
+    """COCO results of tiles, whose image_id is a row's number from 1 -> those of their pictures."""
+    pieces: dict[int, list[tuple[dict[str, Any], tuple]]] = defaultdict(list)
+    sizes = {}
+    for one in results:
+        row = one["image_id"] - 1
+        picture, window = int(cut.picture_ids[row]), tuple(cut.windows[row].tolist())
+        sizes[picture] = tuple(cut.sizes[row].tolist())
+        pieces[picture].append((moved(one, window, sizes[picture]), window))
+    return [
+        {**one, "image_id": picture}
+        for picture, found in pieces.items()
+        for one in merged(found, sizes[picture][1], sizes[picture][0])
+    ]
 
 
 def merged(pieces: list[tuple[dict[str, Any], Window]], width: int, height: int) -> Found:

@@ -16,8 +16,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
 from label_tools.text.errors import InputError
-from toolkit.networks.pooling import TableRoIAlign
-from toolkit.networks.sparse_rpn_conv import FewCellsConv2d
+from toolkit.networks.cpu_operators import FewCellsConv2d, TableRoIAlign
 
 TORCHVISIONS: dict[type, type] = {TableRoIAlign: MultiScaleRoIAlign, FewCellsConv2d: nn.Conv2d}  # in place of ours
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from toolkit.data import outlines
+from toolkit.data import packed_masks
 from toolkit.data.transforms import MIN_SIZE
 
 
@@ -33,7 +33,7 @@ TRIES = 20  # places for one object; without a free one it is left out
 def paste(sample: Sample, donors: list[Sample], rng: np.random.Generator) -> Sample:
     """`sample` with one object of each donor, where it has one and there is a free place; inputs stay as they are."""
     image, boxes, labels = sample.image.copy(), sample.boxes, sample.labels
-    masks = None if sample.masks is None else [outlines.unpack(sample.masks, k) for k in range(len(boxes))]
+    masks = None if sample.masks is None else [packed_masks.unpack(sample.masks, k) for k in range(len(boxes))]
     height, width = image.shape[:2]
     for donor in donors:
         if not len(donor.boxes):
@@ -47,7 +47,7 @@ def paste(sample: Sample, donors: list[Sample], rng: np.random.Generator) -> Sam
         for _ in range(TRIES):
             x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
             there = box + np.array([x, y, x, y], np.float32)
-            if _hidden(there, boxes) <= MOST_HIDDEN:
+            if hidden_share(there, boxes) <= MOST_HIDDEN:
                 under = image[y : y + h, x : x + w]
                 under[:] = np.round(share * patch + (1 - share) * under).astype(np.uint8)
                 boxes = np.concatenate([boxes, there[None]])
@@ -59,10 +59,10 @@ def paste(sample: Sample, donors: list[Sample], rng: np.random.Generator) -> Sam
                 break
     if masks is None:
         return Sample(image, boxes, labels)
-    packed = outlines.pack([mask.astype(bool) for mask in masks], height, width)
-    seen = outlines.tight_boxes(packed, len(masks))
+    packed = packed_masks.pack([mask.astype(bool) for mask in masks], height, width)
+    seen = packed_masks.tight_boxes(packed, len(masks))
     kept = np.flatnonzero((seen[:, 2:] - seen[:, :2]).min(axis=1, initial=np.inf) >= MIN_SIZE)
-    return Sample(image, seen[kept], labels[kept], outlines.chosen(packed, kept.tolist()))
+    return Sample(image, seen[kept], labels[kept], packed_masks.chosen(packed, kept.tolist()))
 
 
 def _cut(donor: Sample, chosen: int, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,9 +78,9 @@ def _cut(donor: Sample, chosen: int, scale: float) -> tuple[np.ndarray, np.ndarr
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     patch = cv2.resize(picture[top:bottom, left:right], scaled.tolist(), interpolation=way)
     if donor.masks is not None:
-        mask = outlines.unpack(donor.masks, chosen)[top:bottom, left:right].astype(np.float32)
+        mask = packed_masks.unpack(donor.masks, chosen)[top:bottom, left:right].astype(np.float32)
         share = cv2.resize(mask, scaled.tolist(), interpolation=way)
-        box = outlines.tight_boxes((share >= 0.5)[None].astype(np.uint8), 1)[0]
+        box = packed_masks.tight_boxes((share >= 0.5)[None].astype(np.uint8), 1)[0]
         return patch, share[..., None], box
     inside = (box - np.array([left, top] * 2)) * np.tile(scaled / sides, 2)
     x, y = margin * scale
@@ -88,7 +88,7 @@ def _cut(donor: Sample, chosen: int, scale: float) -> tuple[np.ndarray, np.ndarr
     return patch, share[..., None], inside.astype(np.float32)
 
 
-def _hidden(box: np.ndarray, boxes: np.ndarray) -> float:
+def hidden_share(box: np.ndarray, boxes: np.ndarray) -> float:
     """The largest overlap of box [4] with any of boxes [N,4], as a share of the smaller of the two. No boxes: 0."""
     if not len(boxes):
         return 0.0

@@ -11,8 +11,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
 from toolkit.networks import builder
-from toolkit.networks.pooling import TableRoIAlign
-from toolkit.networks.sparse_rpn_conv import FEW, FewCellsConv2d
+from toolkit.networks.cpu_operators import FEW, FewCellsConv2d, TableRoIAlign
 
 SIZES = {"min_size": 64, "max_size": 96, "box_batch_size_per_image": 32}
 

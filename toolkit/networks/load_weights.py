@@ -1,7 +1,8 @@
-"""Reads tensors from files and runs as people keep them. Nothing that a file names is ever executed.
+"""Loads weights: reads tensors from files and runs as people keep them, and copies what fits into a network.
 
 A state dict (.pth, .safetensors), a checkpoint of torchvision's reference scripts, of Lightning, of DataParallel, a
-whole pickled network, one of our runs. What else lies in a file (options, an optimiser) is read as empty stand-ins.
+whole pickled network, one of our runs. What else lies in a file (options, an optimiser) is read as empty
+stand-ins: nothing that a file names is ever executed.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from label_tools.text.errors import InputError
+from toolkit.networks.mask_branch import LEARNED
 
 KEYS = ("model", "state_dict", "model_state_dict", "ema", "module", "net", "network")  # where trainers put the tensors
 _MOST_NAMES = 1000  # of classes in a file
@@ -26,6 +30,13 @@ _HEADS = {
     b"\x89HDF": "HDF5, as of Keras",
 }
 SAVE = "needs a state dict: torch.save(model.state_dict(), FILE)"
+MASK_LOGITS = "roi_heads.mask_predictor.mask_fcn_logits."
+PREDICTORS = (  # a row or four a class: torchvision's, ours
+    "roi_heads.box_predictor.",
+    MASK_LOGITS,
+    "box_head.class_logits.",
+    "box_head.box_deltas.",
+)
 
 
 @dataclass(frozen=True)
@@ -174,3 +185,65 @@ def _described(content: Any) -> str:
         keys = ", ".join(str(key) for key in list(content)[:6])
         return f"a table of {keys}" if content else "an empty table"
     return "a pickled object" if isinstance(content, _StandIn) else f"a {type(content).__name__}"
+
+
+def load_into(model: nn.Module, weights: Weights, given: str, classes: Sequence[str] = ()) -> str:
+    """Copy what fits in name and shape. Refuse when it is another network's file. -> what was copied, for the log.
+
+    Of the box predictor only the rows of `classes` with the same name as in the weights are kept; the others are new.
+    """
+    target, state = model.state_dict(), weights.state
+    if weights.of == "backbone":
+        state = {"backbone.body." + k: v for k, v in state.items()}
+        if not any(k.startswith("backbone.body.features.") for k in target):  # torchvision's detectors leave it out
+            state = {k.replace("body.features.", "body."): v for k, v in state.items()}
+    wanted = {k for k in target if not k.startswith(PREDICTORS) and not k.endswith("num_batches_tracked")}
+    if weights.of == "backbone":
+        wanted = {k for k in wanted if k.startswith("backbone.body.")}
+    elif not any(k.startswith(LEARNED) for k in state):  # a box network begins a mask network
+        wanted = {k for k in wanted if not k.startswith(LEARNED)}
+    fits = {k: v for k, v in state.items() if k in wanted and v.shape == target[k].shape}
+    if len(fits) < 0.9 * len(wanted):
+        missing = sorted(wanted - fits.keys())[0]
+        raise InputError(
+            f"--weights {given}: {len(fits)} of {len(wanted)} tensors fit this --model, first that does not: "
+            f"{missing}; needs weights of the same network"
+        )
+    # one mask for objects of any kind begins those of all classes
+    fits |= {k: v.expand_as(target[k]) for k, v in state.items() if k.startswith(MASK_LOGITS) and len(v) == 1}
+    kept = [name for name in classes if name in weights.classes]
+    if kept:
+        fits |= _predictor_rows(target, state, list(classes), list(weights.classes))
+    model.load_state_dict(fits, strict=False)
+    predictor = "new box predictor"
+    if kept:
+        new = [name for name in classes if name not in weights.classes]
+        predictor = f"box predictor kept for {_some(kept)}" + (f", new for {_some(new)}" if new else "")
+    return f"{len(set(fits) & wanted)} of {len(wanted)} tensors of the {weights.of}, {predictor}"
+
+
+def _predictor_rows(
+    target: dict[str, torch.Tensor], state: dict[str, torch.Tensor], classes: list[str], old: list[str]
+) -> dict[str, torch.Tensor]:
+    """The box predictor's tensors with the rows of the background and of every class in `old` taken from `state`.
+
+    Its tensors hold one row a class (scores) or four (deltas), background first.
+    """
+    rows = {}
+    for key in (k for k in target if k.startswith(PREDICTORS)):
+        new, before = target[key].clone(), state.get(key)
+        each = len(new) // (len(classes) + 1)
+        if before is None:  # of boxes alone: the masks of all classes are new
+            continue
+        if before.shape != (each * (len(old) + 1), *new.shape[1:]):
+            return {}
+        for label, name in enumerate(["", *classes]):
+            place = old.index(name) + 1 if name in old else 0
+            if place or not label:
+                new[each * label : each * (label + 1)] = before[each * place : each * (place + 1)]
+        rows[key] = new
+    return rows
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

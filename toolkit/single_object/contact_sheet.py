@@ -1,4 +1,4 @@
-"""Contact sheets: pictures with their labels and a network's answers."""
+"""Contact sheets: pictures with their labels and a network's answers; answers.png of a trained baseline."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -13,11 +14,13 @@ from label_tools.files.atomic_write import atomic_write
 from label_tools.pictures.fonts import Letters, shorten
 from label_tools.pictures.palette import Colour
 from label_tools.pictures.tags import legend
+from toolkit import checkpoint
 from toolkit.prediction.drawing import ANSWER, TRUTH, draw_boxes
-from toolkit.single_object import grid
+from toolkit.single_object import grid_cells, validation
 from toolkit.single_object.box_codes import usable
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import Prediction
+from toolkit.single_object.recipe import restored
 
 _LINE = 15  # pixels of a line of text
 _PAPER: Colour = (250, 250, 250)
@@ -75,7 +78,7 @@ def answers_of(predicted: Prediction | Tensor, samples: Samples) -> dict[int, li
     """{image: [(box, text)]} of what a network found: predictions, or the outputs [N,2,3,7] of a grid."""
     found: dict[int, list[tuple[Tensor, str]]] = {}
     if isinstance(predicted, Tensor):
-        boxes = grid.boxes_of(predicted, samples.size)
+        boxes = grid_cells.boxes_of(predicted, samples.size)
         for row, y, x in (predicted[..., 0] > 0).nonzero().tolist():
             text = samples.classes[int(predicted[row, y, x, 5] > 0)]
             found.setdefault(row, []).append((usable(boxes[row, y, x][None], samples.size)[0], text))
@@ -96,3 +99,17 @@ def as_picture(image: Tensor) -> Image.Image:
     """[C,H,W] uint8, one or three channels -> RGB."""
     pixels = image.permute(1, 2, 0).numpy()
     return Image.fromarray(np.ascontiguousarray(pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2)))
+
+
+MOST = 25  # pictures
+
+
+def draw_answers(folder: Path, val: Samples) -> None:
+    """Write answers.png into a run folder, from its last weights."""
+    baseline, network = restored(checkpoint.load(checkpoint.find(folder, "last")))
+    few = val.first(MOST)
+    _, predicted = validation.evaluate(network, baseline, few, torch.device("cpu"))
+    save_png(
+        contact_sheet(few, range(len(few)), answers_of(predicted, few)),
+        folder / "answers.png",
+    )

@@ -68,16 +68,16 @@ def draw(name: str, part: str, count: int, selection: Selection, noise: float = 
 
         return shapes5.draw(count, seed=seed, noise=noise)
     if name in ("dominant", "largest"):
-        from toolkit.single_object.data import scenes
+        from toolkit.single_object.data import drawn_scenes
 
-        return scenes.draw(name, count, side=selection.size, seed=seed, keep_empty=selection.keep_empty)
+        return drawn_scenes.draw(name, count, side=selection.size, seed=seed, keep_empty=selection.keep_empty)
     if name == "digits":
         from toolkit.single_object.data import digits
 
-        return digits.draw(count, seed=seed, part=part)
-    from toolkit.single_object.data import digit_grid
+        return digits.draw_digits(count, seed=seed, part=part)
+    from toolkit.single_object.data import digits
 
-    return digit_grid.draw(count, seed=seed, part=part)
+    return digits.draw_digit_grid(count, seed=seed, part=part)
 
 
 def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:

@@ -17,11 +17,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 from label_tools.text.errors import InputError
-from toolkit.networks.starter.scenes import MIN_VISIBLE, compose, outline, placed, visible
-from toolkit.single_object.data.samples import Samples
+from toolkit.networks.starter.pretraining_scenes import MIN_VISIBLE, compose, outline, placed, visible
+from toolkit.single_object.data.samples import Object, Samples
 
 CLASSES = {
     "dominant": ("ellipse", "star", "arrow"),  # striped and reddish, spotted and greenish, checked and bluish
@@ -41,7 +40,7 @@ def draw(kind: str, count: int, *, side: int, seed: int, keep_empty: bool = Fals
     if side < LEAST_SIDE:
         raise InputError(f"--size {side}: drawn pictures need {LEAST_SIDE} pixels or more")
     images = np.zeros((count, 3, side, side), np.uint8)
-    owner, labels, boxes = [], [], []
+    objects: list[Object] = []
     for row in range(count):
         random = np.random.default_rng([29 if kind == "dominant" else 31, seed, row])
         if keep_empty and random.random() < _EMPTY:
@@ -53,17 +52,8 @@ def draw(kind: str, count: int, *, side: int, seed: int, keep_empty: bool = Fals
         picture, found = compose(random, side, masks, patterns)
         images[row] = picture.transpose(2, 0, 1)
         if chosen >= 0:
-            owner.append(row)
-            labels.append(names[chosen])
-            boxes.append(found[chosen][0])
-    return Samples(
-        f"drawn_{kind}",
-        CLASSES[kind],
-        torch.from_numpy(images),
-        torch.tensor(owner, dtype=torch.int64),
-        torch.tensor(labels, dtype=torch.int64),
-        torch.tensor(boxes).float().reshape(-1, 4),
-    )
+            objects.append((row, names[chosen], found[chosen][0]))
+    return Samples.of(f"drawn_{kind}", CLASSES[kind], images, objects)
 
 
 def dominant_layout(random: np.random.Generator, side: int) -> Layout:

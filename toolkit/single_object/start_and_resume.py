@@ -1,4 +1,4 @@
-"""Runs of the single-object baselines: planned from a name and options, started in a folder, taken up again."""
+"""Runs of the single-object baselines: planned from a name and options, started in a folder, resumed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit import checkpoint, device_and_seed
 from toolkit.config import Schedule
-from toolkit.single_object import registry, training
-from toolkit.single_object.answer_picture import draw_answers
+from toolkit.single_object import baseline_task, baselines
+from toolkit.single_object.baselines import Baseline, find
+from toolkit.single_object.contact_sheet import draw_answers
 from toolkit.single_object.data.coco_objects import Selection
+from toolkit.single_object.data.open_data import is_drawn, open_data
 from toolkit.single_object.data.samples import Samples, fingerprint, shared
-from toolkit.single_object.data.sources import is_drawn, open_data
-from toolkit.single_object.dry_run import check_run
+from toolkit.single_object.losses import Targets
 from toolkit.single_object.networks.backbones import check_backbone, ensure_weights
-from toolkit.single_object.recipe import Recipe, recipe_of
+from toolkit.single_object.recipe import Recipe, make_network, recipe_of
 from toolkit.stopping import Stopped
 from toolkit.training import resume as over
 from toolkit.training import run_folder
@@ -105,7 +108,7 @@ class Options:
 
 def plan(name: str, options: Options) -> tuple[Recipe, Source, tuple[Samples, Samples]]:
     """Recipe, pictures and samples of a new run. Refuses what would end it at its first step; writes nothing."""
-    baseline = registry.find(name)
+    baseline = baselines.find(name)
     if options.backbone or options.weights != "none":
         if baseline.data != "largest":
             raise InputError(f"{baseline.name}: --backbone and --weights are for resnet34 and loadhead")
@@ -118,7 +121,7 @@ def plan(name: str, options: Options) -> tuple[Recipe, Source, tuple[Samples, Sa
             raise InputError(f"{flag} {count}: needs 1 or more")
         if count is not None and not is_drawn(data):
             raise InputError(f"{flag} {count}: counts drawn pictures, --data {data} is read whole")
-    budget = registry.budget(baseline, options.budget, is_drawn(data))
+    budget = baselines.budget(baseline, options.budget, is_drawn(data))
     if data in ("dominant", "largest"):
         log.info(
             f"{baseline.name}: drawn pictures; to learn from your own: --data DIR (`frcnn convert`, `frcnn split`)"
@@ -225,7 +228,7 @@ def _fit(
     about = {"kind": "single_object", "recipe": dataclasses.asdict(recipe), "data": dataclasses.asdict(source)}
     run_folder.update_run(folder, **about, versions=device_and_seed.versions(), status="running")
     try:
-        result = training.fit(recipe, folder, *pair, resume=found, progress=progress)
+        result = baseline_task.fit(recipe, folder, *pair, resume=found, progress=progress)
         ending = {"status": "finished", "ended": result["ended"]}
     except Stopped:
         ending = {"status": "stopped"}
@@ -236,3 +239,47 @@ def _fit(
             run_folder.update_run(folder, **ending, seconds=round(time.monotonic() - started, 1))
     draw_answers(folder, pair[1])
     return result
+
+
+_SIZES = {"shapes5": (3, 32, 32), "digits": (1, 48, 60), "digit_grid": (1, 48, 60)}
+
+
+def check_run(recipe: Recipe, train: Samples, val: Samples) -> None:
+    """Raise the InputError that training would end with: of the recipe, the loss, the pictures, the batch."""
+    recipe.check()
+    device_and_seed.choose_device(recipe.device)
+    baseline = find(recipe.baseline)
+    check_size(baseline, train)
+    for samples in (train, val):
+        Targets(baseline, samples, recipe)
+    options = {name: value for name, value in recipe.options.items() if name != "pretrained"}
+    first = torch.zeros(min(recipe.batch, len(train)), *train.images.shape[1:], device="meta")
+    try:
+        with torch.device("meta"), torch.no_grad():  # shapes only: nothing is allocated or computed
+            make_network(baseline, options).train()(first)
+    except ValueError as error:  # torch: "Expected more than 1 value per channel when training"
+        if len(first) > 1:
+            raise
+        raise InputError(
+            f"{baseline.name}: a batch of one picture, {counted(len(train), 'picture')} and --batch "
+            f"{recipe.batch}; its norms need two or more of each"
+        ) from error
+    except RuntimeError as error:
+        why = str(error).splitlines()[0][:120]
+        raise InputError(
+            f"{baseline.name}: cannot take pictures of {train.size[1]} x {train.size[0]} ({why}); "
+            "needs another --size or --backbone"
+        ) from error
+
+
+def check_size(baseline: Baseline, samples: Samples) -> None:
+    """The documents' networks take one size of picture."""
+    wanted = _SIZES.get(baseline.data)
+    if baseline.name in ("hw5net", "hw5net_mse", "hw5net_learnable"):
+        wanted = (3, 256, 256)
+    found = tuple(samples.images.shape[1:])
+    if wanted and found != wanted:
+        takes, has = (f"{w} x {h} with {counted(c, 'channel')}" for c, h, w in (wanted, found))
+        raise InputError(f"{baseline.name}: takes pictures of {takes}, {samples.name} has {has}")
+    if baseline.data in ("dominant", "largest") and found[0] != 3:
+        raise InputError(f"{baseline.name}: takes colour pictures, {samples.name} has {counted(found[0], 'channel')}")

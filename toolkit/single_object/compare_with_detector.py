@@ -32,8 +32,8 @@ from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.single_object import validation
+from toolkit.single_object.contact_sheet import grid_of, save_png
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
-from toolkit.single_object.data.contact_sheet import grid_of, save_png
 from toolkit.single_object.metrics import paired_iou
 from toolkit.single_object.predictions import predict
 from toolkit.single_object.recipe import restored
