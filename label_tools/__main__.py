@@ -13,15 +13,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add every label command to an argparse sub-command group; imports nothing heavy."""
     from label_tools.commands import check, convert, draw, edit, export, frames, label, split, stats
 
-    convert.add_commands(subparsers)
-    export.add_commands(subparsers)
-    check.add_commands(subparsers)
-    split.add_commands(subparsers)
-    draw.add_commands(subparsers)
-    stats.add_commands(subparsers)
-    edit.add_commands(subparsers)
-    label.add_commands(subparsers)
-    frames.add_commands(subparsers)
+    for command in (convert, export, check, split, draw, stats, edit, label, frames):
+        command.add_commands(subparsers)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,18 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from label_tools.files import links
+from label_tools.text.command_line import add_command
 from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, Finding, count_levels, short_lines, worst_first
 from label_tools.text.messages import counted
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "check",
-        help="what is wrong with annotations and images, worst first",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(subparsers, "check", "what is wrong with annotations and images, worst first", __doc__, run)
     what = "COCO files, or folders: their LabelMe files, else their COCO files"
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help=what)
     parser.add_argument("--decode", action="store_true", help="read every pixel, not only headers")
@@ -41,7 +37,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--all", action="store_true", help="print every finding, also where there are many of one rule")
     links.add_option(parser)
     parser.add_argument("--json", action="store_true", help="print all findings as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from label_tools.files import links
 from label_tools.pictures.open_image import MAX_PIXELS
+from label_tools.text.command_line import add_command
 from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, short_lines, worst_first
 from label_tools.text.messages import unknown
@@ -65,9 +66,7 @@ def _names_source(parser: argparse.ArgumentParser, words: Sequence[str]) -> bool
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `convert` with one sub-command per format, and without one."""
-    raw = argparse.RawDescriptionHelpFormatter
-    text = "labels of other programs -> annotations.json"
-    parser = subparsers.add_parser("convert", help=text, description=__doc__, formatter_class=raw)
+    parser = add_command(subparsers, "convert", "labels of other programs -> annotations.json", __doc__, run)
     formats = parser.add_subparsers(dest="format", required=True, metavar="[FORMAT] SRC", action=_FormatOrSource)
     every = _add_format(formats, "any", "any of these: found out by what is in the files")
     every.add_argument("--image-root", type=Path, metavar="DIR", help="the folder of the images")
@@ -91,8 +90,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _add_format(formats: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
-    epilog = "Exit code 1: something could not be used and is left out; the rest is written."
-    parser = formats.add_parser(name, help=text, description=text, epilog=epilog)
+    parser = add_command(formats, name, text, text, run)
+    parser.epilog = "Exit code 1: something could not be used and is left out; the rest is written."
     source = "a COCO file, or a folder with annotations.json" if name == "coco" else "folder with these files"
     parser.add_argument("source", metavar="SRC", type=Path, help=source)
     out = "the COCO file to write, or a folder (default: SRC where it lies in this folder, else a new one of its name)"
@@ -107,7 +106,6 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str) -> ar
     white = "the value that is white in pictures of more than 8 bits, as 4095; holds for training and prediction, too"
     parser.add_argument("--max-value", type=_positive, metavar="N", help=white)
     parser.add_argument("--json", action="store_true", help="print the account as JSON")
-    parser.set_defaults(run=run)
     return parser
 
 

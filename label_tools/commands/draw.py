@@ -12,17 +12,13 @@ import os
 from pathlib import Path
 
 from label_tools.files import links
+from label_tools.text.command_line import add_command
 from label_tools.text.errors import FINDINGS, FINE, InputError, one_line, say
 from label_tools.text.messages import counted
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "draw",
-        help="contact sheets and pictures with their objects",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(subparsers, "draw", "contact sheets and pictures with their objects", __doc__, run)
     what = "a COCO file, or a folder: its LabelMe files, else annotations.json"
     parser.add_argument("path", type=Path, metavar="PATH", help=what)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="contact_sheet.jpg, overlays/")
@@ -36,7 +32,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--ids", action="store_true", help="write annotation ids, as `check` names them")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
     links.add_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

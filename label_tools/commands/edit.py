@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 
 from label_tools.files import links
+from label_tools.text.command_line import add_command
 from label_tools.text.errors import FINE, one_line, say
 from label_tools.text.messages import counted
 
@@ -26,18 +27,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "remap": "rename, join or drop classes as a file says",
     }
     for name, text in help_of.items():
-        parser = subparsers.add_parser(
-            name, help=text, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        runs = {"merge": run_merge, "rename": run_rename, "remap": run_remap}
+        parser = add_command(subparsers, name, text, __doc__, runs[name])
         if name == "merge":
             what = "COCO files, or folders with annotations.json, two or more"
             parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help=what)
-            parser.add_argument(
-                "--same-image",
-                choices=("refuse", "first", "join"),
-                default="refuse",
-                help="when files disagree (default refuse)",
-            )
+            disagree, ways = "when files disagree (default refuse)", ("refuse", "first", "join")
+            parser.add_argument("--same-image", choices=ways, default="refuse", help=disagree)
         else:
             parser.add_argument("annotations", type=Path, help="a COCO file, or a folder with annotations.json")
         if name == "rename":
@@ -48,7 +44,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the COCO file to write")
         links.add_option(parser)
         parser.add_argument("--json", action="store_true", help="print the counts as JSON")
-        parser.set_defaults(run={"merge": run_merge, "rename": run_rename, "remap": run_remap}[name])
 
 
 def run_merge(args: argparse.Namespace) -> int:

@@ -19,80 +19,51 @@ import json
 from pathlib import Path
 
 from label_tools.files import links
+from label_tools.text.command_line import add_command
 from label_tools.text.errors import FINE, say
 from label_tools.text.messages import counted
+
+# all other options are keywords of the functions in formats/export.py
+_NO_KEYWORDS = ("command", "format", "annotations", "out", "follow_links", "json", "run")
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `export` with one sub-command per format."""
-    parser = subparsers.add_parser("export", help="annotations.json -> LabelMe, VOC, YOLO, CVAT, COCO, masks")
+    text = "annotations.json -> LabelMe, VOC, YOLO, CVAT, COCO, masks"
+    parser = add_command(subparsers, "export", text, __doc__, run)
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    _add_format(formats, "labelme", "LabelMe *.json", run_labelme)
-    voc = _add_format(formats, "voc", "Pascal VOC *.xml", run_voc)
+    _add_format(formats, "labelme", "LabelMe *.json")
+    voc = _add_format(formats, "voc", "Pascal VOC *.xml")
     voc.add_argument("--decimals", type=int, default=0, choices=range(7), help="of the corners (default: 0)")
     voc.add_argument("--one-based", action="store_true", help="count pixels from 1 and name the last one")
-    yolo = _add_format(formats, "yolo", "YOLO *.txt, classes.txt and data.yaml", run_yolo)
+    yolo = _add_format(formats, "yolo", "YOLO *.txt, classes.txt and data.yaml")
     yolo.add_argument("--outlines", action="store_true", help="write outlines where an object has exactly one")
-    cvat = _add_format(formats, "cvat", "CVAT XML 1.1 for images", run_whole)
-    coco = _add_format(formats, "coco", "COCO with its own keys alone, as CVAT and others take it", run_whole)
-    masks = _add_format(formats, "masks", "masks of objects or classes, label_names.txt, overlays", run_masks)
+    cvat = _add_format(formats, "cvat", "CVAT XML 1.1 for images")
+    coco = _add_format(formats, "coco", "COCO with its own keys alone, as CVAT and others take it")
+    masks = _add_format(formats, "masks", "masks of objects or classes, label_names.txt, overlays")
     masks.add_argument("--mode", choices=("instance", "class"), default="instance", help="what values mean")
     masks.add_argument("--bits", type=int, choices=(8, 16), help="default: 8, with a palette, where the values fit")
-    masks.add_argument("--no-overlays", action="store_true", help="no coloured pictures")
+    masks.add_argument("--no-overlays", dest="overlays", action="store_false", help="no coloured pictures")
     for one in (yolo, cvat, coco, masks):
         one.add_argument("--copy-images", action="store_true", help="copy the images to OUT/images")
 
 
-def _add_format(formats: argparse._SubParsersAction, name: str, text: str, run) -> argparse.ArgumentParser:
-    parser = formats.add_parser(name, help=text, description=text)
+def _add_format(formats: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
+    parser = add_command(formats, name, text, text, run)
     parser.add_argument("annotations", metavar="FILE", type=Path, help="a COCO file, or a folder with annotations.json")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the files of an earlier export that nobody changed"
-    )
+    replace = "replace the files of an earlier export that nobody changed"
+    parser.add_argument("--overwrite", action="store_true", help=replace)
     links.add_option(parser)
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
-    parser.set_defaults(run=run)
     return parser
 
 
-def run_labelme(args: argparse.Namespace) -> int:
-    from label_tools.formats.export import export_labelme
+def run(args: argparse.Namespace) -> int:
+    from label_tools.formats import export
 
-    return _finish(export_labelme(args.annotations, args.out, overwrite=args.overwrite), args)
-
-
-def run_voc(args: argparse.Namespace) -> int:
-    from label_tools.formats.export import export_voc
-
-    options = {"decimals": args.decimals, "one_based": args.one_based, "overwrite": args.overwrite}
-    return _finish(export_voc(args.annotations, args.out, **options), args)
-
-
-def run_yolo(args: argparse.Namespace) -> int:
-    from label_tools.formats.export import export_yolo
-
-    options = {"outlines": args.outlines, "copy_images": args.copy_images, "overwrite": args.overwrite}
-    return _finish(export_yolo(args.annotations, args.out, **options), args)
-
-
-def run_whole(args: argparse.Namespace) -> int:
-    from label_tools.formats.export import export_coco, export_cvat
-
-    export = export_cvat if args.format == "cvat" else export_coco
-    options = {"copy_images": args.copy_images, "overwrite": args.overwrite}
-    return _finish(export(args.annotations, args.out, **options), args)
-
-
-def run_masks(args: argparse.Namespace) -> int:
-    from label_tools.formats.export import export_masks
-
-    options = {"mode": args.mode, "bits": args.bits, "overlays": not args.no_overlays}
-    options |= {"copy_images": args.copy_images, "overwrite": args.overwrite}
-    return _finish(export_masks(args.annotations, args.out, **options), args)
-
-
-def _finish(counts: dict, args: argparse.Namespace) -> int:
+    options = {name: value for name, value in vars(args).items() if name not in _NO_KEYWORDS}
+    counts = getattr(export, f"export_{args.format}")(args.annotations, args.out, **options)
     if args.json:
         say(json.dumps(counts, indent=1, sort_keys=True))
         return FINE

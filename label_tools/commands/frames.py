@@ -8,20 +8,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from label_tools.text.command_line import add_command
 from label_tools.text.errors import FINE, say
 from label_tools.text.messages import counted
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "frames",
-        help="pictures of a film to label, unlike each other",
-        description="Writes FILM_frame000123.jpg, names by which `frcnn split` keeps the pictures of a film together.",
-    )
+    description = "Writes FILM_frame000123.jpg, names by which `frcnn split` keeps the pictures of a film together."
+    parser = add_command(subparsers, "frames", "pictures of a film to label, unlike each other", description, run)
     parser.add_argument("film", type=Path, nargs="+", metavar="FILM")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the pictures go")
     parser.add_argument("--number", type=int, default=100, metavar="N", help="pictures of each film (default 100)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

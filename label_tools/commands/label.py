@@ -10,32 +10,28 @@ import argparse
 import shlex
 from pathlib import Path
 
+from label_tools.text.command_line import add_command
 from label_tools.text.errors import FINE, InputError, say
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "label",
-        help="start labelme on a folder",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="The program is taken from $FRCNN_LABELME, from beside this Python, or from PATH.",
-    )
+    parser = add_command(subparsers, "label", "start labelme on a folder", __doc__, run)
+    parser.epilog = "The program is taken from $FRCNN_LABELME, from beside this Python, or from PATH."
     parser.add_argument("path", type=Path, metavar="DIR", help="a folder of images, or one image or label file")
     parser.add_argument("--labels", type=Path, required=True, metavar="FILE", help="one class a line; no others")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where labels go (default: beside the images)")
     parser.add_argument("--print", action="store_true", dest="only_print", help="print the command, start nothing")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from label_tools.operations.start_labelme import find_labelme, labelme_command, start
+    from label_tools.pictures.open_image import SUFFIXES
     from label_tools.readers.classes import read_labels
 
     read_labels(args.labels)  # labelme would open and accept a broken list without a word
     if not args.path.exists():
         raise InputError(f"{args.path}: no such file or folder")
-    if args.path.is_dir() and not any(_is_image(path) for path in args.path.rglob("*")):
+    if args.path.is_dir() and not any(p.suffix.lower() in SUFFIXES for p in args.path.rglob("*")):
         raise InputError(f"{args.path}: no image in it")
     program = find_labelme()
     out = args.out or (args.path if args.path.is_dir() else args.path.parent)
@@ -43,15 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.only_print:
         say(shlex.join(command))
         return FINE
-    start(program, args.path, args.labels, out)
-    folder = shlex.quote(str(out))
-    say(
-        f"next: frcnn convert labelme {folder} --labels {shlex.quote(str(args.labels))} --out {folder}/annotations.json"
-    )
+    start(command, out)
+    folder, labels = shlex.quote(str(out)), shlex.quote(str(args.labels))
+    say(f"next: frcnn convert labelme {folder} --labels {labels} --out {folder}/annotations.json")
     return FINE
-
-
-def _is_image(path: Path) -> bool:
-    from label_tools.pictures.open_image import SUFFIXES
-
-    return path.suffix.lower() in SUFFIXES

@@ -16,32 +16,21 @@ from pathlib import Path
 
 from label_tools.document.assign_parts import SHARES
 from label_tools.files import links
+from label_tools.text.command_line import add_command
 from label_tools.text.errors import one_line, say
+from label_tools.text.messages import table_lines
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "split",
-        help="annotations.json -> train.json, val.json, test.json",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(subparsers, "split", "annotations.json -> train.json, val.json, test.json", __doc__, run)
     parser.add_argument("annotations", type=Path, help="a COCO file, or a folder with annotations.json")
     for part, share in SHARES.items():
         parser.add_argument(f"--{part}", type=float, default=share, metavar="SHARE", help=f"default {share}")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default 0)")
-    parser.add_argument(
-        "--group-by",
-        metavar="REGEX",
-        help="images whose file_name gives the same match (its first group, if it has one) stay together; "
-        "the word `folder` keeps each folder together",
-    )
-    parser.add_argument(
-        "--duplicates",
-        choices=("near", "exact", "off"),
-        default="near",
-        help="keep together images that look alike (default), or only the same pixels, or do not look",
-    )
+    words = "images whose file_name gives the same match (its first group, if it has one) stay together; "
+    parser.add_argument("--group-by", metavar="REGEX", help=f"{words}the word `folder` keeps each folder together")
+    words = "keep together images that look alike (default), or only the same pixels, or do not look"
+    parser.add_argument("--duplicates", choices=("near", "exact", "off"), default="near", help=words)
     parser.add_argument("--near-distance", type=int, metavar="BITS", help="of 64 that may differ (default 8)")
     parser.add_argument("--keep", type=Path, metavar="SPLIT.JSON", help="images of this split stay in their part")
     words = "train.json, val.json, test.json as the images' folders are named: a set that is split already"
@@ -51,7 +40,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes that decode images (default 1)")
     links.add_option(parser)
     parser.add_argument("--json", action="store_true", help="print the manifest instead of the table")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,15 +69,10 @@ def table(manifest: dict) -> str:
     parts = manifest["parts"]
     classes = list(next(iter(parts.values()))["classes"])
     rows = [("", *parts)]
-    rows.append(("images", *(str(s["images"]) for s in parts.values())))
-    rows.append(("  without objects", *(str(s["images_without_objects"]) for s in parts.values())))
-    rows.append(("objects", *(str(s["objects"]) for s in parts.values())))
+    for words, key in (("images", "images"), ("  without objects", "images_without_objects"), ("objects", "objects")):
+        rows.append((words, *(str(s[key]) for s in parts.values())))
     for name in classes:
         rows.append((f"  {one_line(name)}", *(str(s["classes"][name]["objects"]) for s in parts.values())))
-    first, *widths = (max(map(len, column)) for column in zip(*rows))
-    lines = [
-        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], widths))]) for row in rows
-    ]
     why = Counter(tie["why"] for tie in manifest["kept_together"])
     tied = ", ".join(f"{number} {reason}" for reason, number in sorted(why.items())) or "no pictures"
-    return "\n".join([*lines, f"kept together: {tied}"])
+    return "\n".join([*table_lines(rows), f"kept together: {tied}"])

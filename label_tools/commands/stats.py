@@ -16,17 +16,13 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.files.pause_gc import collector_paused
+from label_tools.text.command_line import add_command
 from label_tools.text.errors import InputError, one_line, say
-from label_tools.text.messages import counted
+from label_tools.text.messages import counted, table_lines
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "stats",
-        help="counts, box sizes, aspect ratios",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_command(subparsers, "stats", "counts, box sizes, aspect ratios", __doc__, run)
     what = "a COCO file, or a folder: its LabelMe files, else annotations.json"
     parser.add_argument("path", type=Path, metavar="PATH", help=what)
     parser.add_argument("--min-size", type=int, default=800, metavar="PX", help="default 800, as torchvision")
@@ -34,7 +30,6 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="the picture; its numbers go to FILE.json")
     links.add_option(parser)
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.set_defaults(run=run)
 
 
 @collector_paused()
@@ -58,21 +53,9 @@ def run(args: argparse.Namespace) -> int:
 
 def table(numbers: dict) -> str:
     """The numbers for a person: a row per class and one for all."""
-    head = (
-        "class",
-        "images",
-        "objects",
-        "size: median",
-        "5 to 95 %",
-        "small",
-        "medium",
-        "large",
-        "h/w: median",
-        "5 to 95 %",
-        "in the model: median",
-        "5 to 95 %",
-    )
-    rows: list[tuple[str, ...]] = [head]
+    spread = "5 to 95 %"
+    rows = [["class", "images", "objects", "size: median", spread, "small", "medium", "large"]]
+    rows[0] += ["h/w: median", spread, "in the model: median", spread]
     groups = {**numbers["classes"], "all": numbers["all"]} if len(numbers["classes"]) != 1 else numbers["classes"]
     for name, group in groups.items():
         cells = [one_line(name), str(group["images"]), str(group["objects"])]
@@ -82,24 +65,22 @@ def table(numbers: dict) -> str:
             cells.append(f"{q['q05']:.{digits}f} to {q['q95']:.{digits}f}" if q else "-")
             if key == "size":
                 cells += [str(group["small"]), str(group["medium"]), str(group["large"])]
-        rows.append(tuple(cells))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if k == 0 else cell.rjust(width) for k, (cell, width) in enumerate(zip(row, widths))
-        )
-        for row in rows
-    ]
+        rows.append(cells)
     sizes = "no image"
     if numbers["images"]:
         wide, high = numbers["image_width"], numbers["image_height"]
         smallest, largest, middle = (f"{wide[key]:.0f} x {high[key]:.0f}" for key in ("min", "max", "median"))
         sizes = f"each {middle}" if smallest == largest else f"{smallest} to {largest}, median {middle}"
-    lines += [
-        f"{counted(numbers['images'], 'image')} ({numbers['images_without_objects']} without objects), {sizes} pixels; "
-        f"at most {counted(numbers['most_objects_in_an_image'], 'object')} in one; "
-        f"{counted(numbers['ignore_regions'], 'ignore region')}",
-        f"size = sqrt(width x height) in pixels; in the model: after resizing to {numbers['min_size']} "
-        f"(at most {numbers['max_size']})",
-    ]
-    return "\n".join(lines)
+    images = (
+        f"{counted(numbers['images'], 'image')} ({numbers['images_without_objects']} without objects), {sizes} pixels"
+    )
+    most = counted(numbers["most_objects_in_an_image"], "object")
+    ignored = counted(numbers["ignore_regions"], "ignore region")
+    resized = f"after resizing to {numbers['min_size']} (at most {numbers['max_size']})"
+    return "\n".join(
+        [
+            *table_lines(rows),
+            f"{images}; at most {most} in one; {ignored}",
+            f"size = sqrt(width x height) in pixels; in the model: {resized}",
+        ]
+    )

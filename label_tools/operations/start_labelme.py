@@ -1,8 +1,4 @@
-"""The real labelme: found, its version checked, its command line.
-
-labelme (GPL-3.0) is started as a program and never imported. Only flags that 6.3 and 7.9 both take are used:
-7 made --nodata, --autosave and --validatelabel errors, both keep image data out of the files by default.
-"""
+"""The real labelme: found, its version checked, started as a program and never imported (it is GPL-3.0)."""
 
 from __future__ import annotations
 
@@ -82,12 +78,13 @@ def check_version(program: str) -> None:
         )
 
 
-def start(program: str, path: Path, labels: Path, out: Path) -> None:
-    """Open labelme on `path` and wait until it is closed. Raises InputError when it cannot open, with the reason."""
+def start(command: list[str], out: Path) -> None:
+    """Run a `labelme_command` until it is closed. Raises InputError when it cannot open, with the reason."""
+    program = command[0]
     check_version(program)
     check_screen(os.environ, sys.platform)
     out.mkdir(parents=True, exist_ok=True)
-    status = subprocess.run(labelme_command(program, path, labels, out), check=False).returncode
+    status = subprocess.run(command, check=False).returncode
     if status:
         why = missing_library(program) or "its own messages stand above"
         raise InputError(f"{program} ended with exit code {status}; {why}; what was saved is kept")

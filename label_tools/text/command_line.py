@@ -111,6 +111,14 @@ class Parser(argparse.ArgumentParser):
         return " ".join(words)
 
 
+def add_command(subparsers: argparse._SubParsersAction, name: str, text: str, description: str | None, run: Any) -> Any:
+    """The parser of a command. text: in the list of commands; description: as it is laid out; run(args) runs it."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = subparsers.add_parser(name, help=text, description=description, formatter_class=raw)
+    parser.set_defaults(run=run)
+    return parser
+
+
 def group_commands(subparsers: argparse._SubParsersAction, groups: dict[str, list[str]]) -> None:
     """List the commands of a parser under titles, in the order of `groups`, which name each of them once."""
     listed = {action.dest: action for action in subparsers._choices_actions}

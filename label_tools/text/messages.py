@@ -1,9 +1,9 @@
-"""A number with its noun, as a person writes it; a name that nobody knows; a path where nothing lies."""
+"""A number with its noun, as a person writes it; a table; a name that nobody knows; a path where nothing lies."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,6 +11,12 @@ from pathlib import Path
 def counted(number: int, noun: str, plural: str = "") -> str:
     """`counted(1, "image")` -> "1 image", `counted(2, "class", "classes")` -> "2 classes"."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each row, the first column to the left, the others to the right."""
+    first, *widths = (max(map(len, column)) for column in zip(*rows))
+    return ["  ".join([row[0].ljust(first), *map(str.rjust, row[1:], widths)]) for row in rows]
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
