@@ -238,6 +238,19 @@ def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
     return Path(os.path.normpath(path.parent / root))
 
 
+def with_image_root(document: Document, root: str | os.PathLike, folder: str | os.PathLike) -> Document:
+    """The document as it is to be written in `folder`, its images below `root`."""
+    return {**document, "info": {**document.get("info", {}), "image_root": relative(root, folder)}}
+
+
+def relative(path: str | os.PathLike, folder: str | os.PathLike) -> str:
+    """`path` seen from `folder`, with slashes."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError as error:  # Windows: another drive
+        raise InputError(f"{path} and {folder}: no relative path from one to the other") from error
+
+
 def first_names(document: Document) -> list[str]:
     """The file names of some images, as they are looked at to find the folder of all."""
     first = [i.get("file_name") for i in document.get("images", [])[:_LOOKED_AT] if isinstance(i, dict)]
@@ -287,6 +300,27 @@ def is_inside(file_name: str) -> bool:
 def is_ignore_region(annotation: Mapping[str, Any]) -> bool:
     """Whether an annotation is one of the copies, one per class, of a region in which nothing is evaluated."""
     return annotation.get("label") == "__ignore__" and annotation.get("iscrowd") == 1
+
+
+def ignore_regions_once(annotations: Iterable[Any]) -> list[Any]:
+    """The annotations, each ignore region once instead of once per class."""
+    kept, seen = [], set()
+    for annotation in annotations:
+        if is_ignore_region(annotation):
+            key = repr((annotation.get("image_id"), annotation["bbox"], annotation.get("segmentation")))
+            if key in seen:
+                continue
+            seen.add(key)
+        kept.append(annotation)
+    return kept
+
+
+def by_image(document: Document) -> dict[int, list[dict]]:
+    """{image id: its annotations}, of all images."""
+    found: dict[int, list[dict]] = {image["id"]: [] for image in document["images"]}
+    for annotation in document["annotations"]:
+        found[annotation["image_id"]].append(annotation)
+    return found
 
 
 def class_names(document: Document) -> list[str]:

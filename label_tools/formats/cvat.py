@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -29,7 +30,16 @@ import numpy as np
 from label_tools.files.strict_xml import parse_xml
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers, sorted_box
 from label_tools.shapes import geometry, rle
-from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_polygon, from_runs
+from label_tools.shapes.instances import (
+    Instance,
+    RefusedError,
+    Remark,
+    check_range,
+    from_box,
+    from_ellipse,
+    from_polygon,
+    from_runs,
+)
 from label_tools.text.findings import NOTE
 
 SHAPES = ("box", "polygon", "ellipse", "mask", "cuboid", "polyline", "points", "skeleton")
@@ -103,11 +113,7 @@ def _make(element: ElementTree.Element) -> Make:
     readers = {"box": _box, "polygon": _polygon, "ellipse": _ellipse, "mask": _mask, "cuboid": _cuboid}
     if element.tag not in readers:
         return left_out(element.tag)
-
-    def make(label: str, width: int, height: int, remark: Remark) -> Instance:
-        return readers[element.tag](element, label, width, height, remark)
-
-    return make
+    return partial(readers[element.tag], element)
 
 
 def _values(element: ElementTree.Element, *keys: str) -> list[float]:
@@ -139,10 +145,7 @@ def _polygon(element: ElementTree.Element, label: str, width: int, height: int, 
 
 def _ellipse(element: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
     cx, cy, rx, ry = _values(element, "cx", "cy", "rx", "ry")
-    if rx <= 0 or ry <= 0:
-        raise RefusedError("B01", f"ellipse of radii {rx:g} and {ry:g} has no extent")
-    check_range((cx - rx, cy - ry, cx + rx, cy + ry), width, height)
-    return from_polygon(label, geometry.ellipse_polygon(cx, cy, rx, ry, _angle(element)), width, height, remark)
+    return from_ellipse(label, cx, cy, rx, ry, _angle(element), width, height, remark)
 
 
 def _cuboid(element: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:

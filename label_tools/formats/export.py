@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco_file
-from label_tools.document.coco_file import is_ignore_region
+from label_tools.document.coco_file import ignore_regions_once, is_ignore_region
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.marked_folders import together
 from label_tools.formats import cvat, labelme_write, masks_write, voc, yolo
@@ -29,7 +29,7 @@ def export_labelme(annotations: str | os.PathLike, out: str | os.PathLike, *, ov
         for image, objects, file in targets:
             picture = coco_file.image_path(export.document, export.file, image)
             place = (export.out / image["file_name"]).parent
-            content = labelme_write.file_content(image, objects, export.names, _relative(picture, place))
+            content = labelme_write.file_content(image, objects, export.names, coco_file.relative(picture, place))
             _write(made / file, labelme_write.file_bytes(content))
             groups = {(s["label"], s["group_id"]) for s in content["shapes"] if s["group_id"] is not None}
             written += sum(s["group_id"] is None for s in content["shapes"]) + len(groups)
@@ -238,23 +238,18 @@ class _Export:
 
     def counts(self, files: int, written: int | None = None, hidden: int = 0) -> dict:
         """An ignore region, which the document holds once per class, counts once."""
-        every = self.document["annotations"]
+        gone = Counter(map(is_ignore_region, ignore_regions_once(self.gone)))
         dropped = {
-            "ignore regions, which the format cannot hold": _ignore_regions(self.gone),
-            "crowd regions, which it cannot hold": sum(not is_ignore_region(a) for a in self.gone),
+            "ignore regions, which the format cannot hold": gone[True],
+            "crowd regions, which it cannot hold": gone[False],
             "objects of which nothing is to be seen below smaller ones": hidden,
         }
         return {
             "files": files,
-            "objects_in": sum(not is_ignore_region(a) for a in every) + _ignore_regions(every),
+            "objects_in": len(ignore_regions_once(self.document["annotations"])),
             "objects_out": self.written if written is None else written,
             "dropped": {reason: n for reason, n in dropped.items() if n},
         }
-
-
-def _ignore_regions(annotations: list[dict]) -> int:
-    regions = filter(is_ignore_region, annotations)
-    return len({(a["image_id"], json.dumps([a["bbox"], a["segmentation"]])) for a in regions})
 
 
 def _folder_name(name: str) -> str:
@@ -267,10 +262,3 @@ def _folder_name(name: str) -> str:
 def _write(path: Path, content: bytes) -> None:
     with atomic_write(path, durable=False) as file:
         file.write(content)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError as error:  # Windows: another drive
-        raise InputError(f"{path} and {folder}: no relative path from one to the other") from error

@@ -20,6 +20,7 @@ import base64
 import math
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -32,7 +33,16 @@ from label_tools.formats.yolo import settled_box
 from label_tools.pictures.find_image import UPLOADED
 from label_tools.pictures.open_image import open_pixels
 from label_tools.shapes import geometry, rle
-from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_polygon, from_runs
+from label_tools.shapes.instances import (
+    Instance,
+    RefusedError,
+    Remark,
+    check_range,
+    from_box,
+    from_ellipse,
+    from_polygon,
+    from_runs,
+)
 from label_tools.text.errors import InputError
 from label_tools.text.findings import NOTE, WARNING
 
@@ -165,16 +175,11 @@ def _label(region: dict) -> object:
 
 def _make(value: dict | None, region: dict) -> Make:
     assert value is not None  # as chosen by _shape
-    if _BITMASK in value:
-        return lambda label, width, height, remark: _bitmask(value, label, width, height, remark)
-    if "rle" in value:
-        return lambda label, width, height, remark: _brush(value, region, label, width, height, remark)
-    if "points" in value:
-        return lambda label, width, height, remark: _polygon(value, label, width, height, remark)
-    if "radiusX" in value:
-        return lambda label, width, height, remark: _ellipse(value, label, width, height, remark)
+    for key, reader in ((_BITMASK, _bitmask), ("rle", _brush), ("points", _polygon), ("radiusX", _ellipse)):
+        if key in value:
+            return partial(reader, value)
     if "width" in value and "height" in value and not str(region.get("type", "")).startswith("keypoint"):
-        return lambda label, width, height, remark: _rectangle(value, label, width, height, remark)
+        return partial(_rectangle, value)
     return left_out(str(region.get("type") or "a point"))
 
 
@@ -198,13 +203,9 @@ def _rectangle(value: dict, label: str, width: int, height: int, remark: Remark)
 
 def _ellipse(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
     cx, cy, rx, ry = _percent(value, "x", "y", "radiusX", "radiusY")
-    cx, cy, rx, ry = cx * width, cy * height, rx * width, ry * height
-    if rx <= 0 or ry <= 0:
-        raise RefusedError("B01", f"ellipse of radii {rx:g} and {ry:g} has no extent")
-    check_range((cx - rx, cy - ry, cx + rx, cy + ry), width, height)
     (degrees,) = read_numbers([value.get("rotation") or 0], "rotation")
-    flat = geometry.ellipse_polygon(cx, cy, rx, ry, math.radians(degrees))
-    return from_polygon(label, flat, width, height, remark)
+    in_pixels = (cx * width, cy * height, rx * width, ry * height)
+    return from_ellipse(label, *in_pixels, math.radians(degrees), width, height, remark)
 
 
 def _polygon(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
@@ -218,7 +219,7 @@ def _polygon(value: dict, label: str, width: int, height: int, remark: Remark) -
     return from_polygon(label, geometry.without_repeats(pixels), width, height, remark)
 
 
-def _brush(value: dict, region: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
+def _brush(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
     if value.get("format") not in (None, "rle"):
         raise RefusedError("B15", f"brush of the format {value['format']!r:.40}, needs rle")
     pixels = decode_rle(value["rle"], height * width * 4)

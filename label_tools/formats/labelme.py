@@ -48,13 +48,8 @@ def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tu
         with open(path, "rb") as file:
             data = file.read()
         content, encoding = strict_json.read(data, name)
-    except TextError as error:
-        tally.skipped["label files that cannot be read"] += 1
-        tally.findings.append(Finding(error.code, ERROR, name, error.place, error.text))
-        return None, tally
-    except OSError as error:
-        tally.skipped["label files that cannot be read"] += 1
-        tally.findings.append(Finding("B39", ERROR, name, "", f"cannot be read: {error.strerror or error}"))
+    except (TextError, OSError) as error:
+        tally.unreadable(error, name)
         return None, tally
     if encoding != "utf-8":
         code = "B22" if encoding == "utf-8-sig" else "B23"
@@ -80,10 +75,7 @@ def _read_content(
         return None
     shapes = content["shapes"]
     tally.objects_in += len(shapes)
-
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, name, "", text))
-
+    remark = tally.remarks(name)
     try:
         _check_reviewed(content, options)
         path = _find_image(content, folder, name, images, options, remark)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.document.coco_file import is_ignore_region
+from label_tools.document.coco_file import ignore_regions_once, is_ignore_region
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.shapes import rle
 
@@ -32,15 +32,9 @@ def file_content(
     carries the flag `crowd`, an ignore region the label `__ignore__`; a score is kept as `score`.
     """
     shapes: list[dict] = []
-    seen: list[tuple] = []
     group = 0
-    for annotation in annotations:
+    for annotation in ignore_regions_once(annotations):
         ignored = is_ignore_region(annotation)
-        if ignored:  # stands in the document once per class
-            key = (annotation["bbox"], annotation.get("segmentation"))
-            if key in seen:
-                continue
-            seen.append(key)
         pieces = shapes_of(annotation)
         group_id = None
         if len(pieces) > 1:

@@ -16,7 +16,7 @@ from label_tools.formats.labelme import check_image_shape, read_label
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Remark, Tally, join, without_copies
-from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.text.findings import ERROR, NOTE, WARNING
 
 Make = Callable[[str, int, int, Remark], Instance]  # label, width and height of the picture
 
@@ -67,24 +67,13 @@ def read_pictures(
             if record is not None:
                 records.append(record)
     except (TextError, OSError) as error:
-        tally.skipped["label files that cannot be read"] += 1
-        tally.findings.append(file_finding(error, path))
+        tally.unreadable(error, path)
     return records, tally
-
-
-def file_finding(error: TextError | OSError, path: str) -> Finding:
-    """What to say of a label file that cannot be read."""
-    if isinstance(error, TextError):
-        return Finding(error.code, ERROR, path, error.place, error.text)
-    return Finding("B39", ERROR, path, "", f"cannot be read: {error.strerror or error}")
 
 
 def to_record(one: Described, path: str, images: ImageFolder, tally: Tally) -> ImageRecord | None:
     """The picture with its objects; None where it was left out, and the tally says why."""
-
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, path, one.place, text))
-
+    remark = tally.remarks(path, one.place)
     tally.objects_in += len(one.objects)
     for finding in one.said:
         remark(*finding)
@@ -139,14 +128,10 @@ def compare_size(stated: tuple[float, float] | None, info: ImageInfo) -> None:
 
 def _read(drawn: Drawn, record: ImageRecord, path: str, of: str, tally: Tally) -> Instance | None:
     place = f"{of}, {drawn.place}" if of else drawn.place
-
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, path, place, text))
-
     try:
-        label = read_label({"label": drawn.label}, remark)
+        label = read_label({"label": drawn.label}, tally.remarks(path, place))
         place = f'{place} "{label[:60]}"'
-        instance = drawn.make(label, record.width, record.height, remark)
+        instance = drawn.make(label, record.width, record.height, tally.remarks(path, place))
         instance.place = place
         instance.extra = drawn.extra or instance.extra
         return instance

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from label_tools.shapes.instances import (
     check_range,
     from_box,
     from_circle,
+    from_ellipse,
     from_polygon,
 )
 from label_tools.text.errors import InputError
@@ -127,19 +129,14 @@ def _label(region: Any, key: str | None) -> object:
 
 
 def _make(region: Any) -> Make:
-    shape = region.get("shape_attributes") if isinstance(region, dict) else None
+    shape: Any = region.get("shape_attributes") if isinstance(region, dict) else None
     kind = shape.get("name") if isinstance(shape, dict) else None
-    readers: dict[Any, Callable[..., Instance]] = {
-        "rect": _rect,
-        "circle": _circle,
-        "ellipse": _ellipse,
-        "polygon": _polygon,
-    }
+    readers = {"rect": _rect, "circle": _circle, "ellipse": _ellipse, "polygon": _polygon}
     if kind in ("point", "polyline", "line"):
         return left_out(kind)
     if not isinstance(kind, str) or kind not in readers:
         return left_out(f"shape {kind!r:.40}", f"is none of {', '.join(readers)}")
-    return lambda label, width, height, remark: readers[kind](shape, label, width, height, remark)
+    return partial(readers[kind], shape)
 
 
 def _values(shape: dict, *keys: str) -> list[float]:
@@ -160,10 +157,7 @@ def _circle(shape: dict, label: str, width: int, height: int, remark: Remark) ->
 def _ellipse(shape: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
     cx, cy, rx, ry = _values(shape, "cx", "cy", "rx", "ry")
     (angle,) = read_numbers([shape.get("theta") or 0], "theta")  # radians
-    if rx <= 0 or ry <= 0:
-        raise RefusedError("B01", f"ellipse of radii {rx:g} and {ry:g} has no extent")
-    check_range((cx - rx, cy - ry, cx + rx, cy + ry), width, height)
-    return from_polygon(label, geometry.ellipse_polygon(cx, cy, rx, ry, angle), width, height, remark)
+    return from_ellipse(label, cx, cy, rx, ry, angle, width, height, remark)
 
 
 def _polygon(shape: dict, label: str, width: int, height: int, remark: Remark) -> Instance:

@@ -22,7 +22,7 @@ from xml.sax.saxutils import escape
 
 from label_tools.files.strict_json import TextError
 from label_tools.files.strict_xml import parse_xml
-from label_tools.formats.parsed_file import Described, Drawn, Make, file_finding, read_numbers, sorted_box, to_record
+from label_tools.formats.parsed_file import Described, Drawn, Make, read_numbers, sorted_box, to_record
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes import geometry
 from label_tools.shapes.instances import (
@@ -44,8 +44,7 @@ def read_file(path: str, images: ImageFolder, *, one_based: bool = False) -> tup
     try:
         root = parse_xml(path)
     except (TextError, OSError) as error:
-        tally.skipped["label files that cannot be read"] += 1
-        tally.findings.append(file_finding(error, path))
+        tally.unreadable(error, path)
         return None, tally
     if root.tag != "annotation":
         tally.skipped["XML files that are not VOC's"] += 1

@@ -32,7 +32,6 @@ from label_tools.shapes.instances import (
 )
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
-from label_tools.text.findings import Finding
 from label_tools.text.messages import counted
 
 _DECIMALS = 9  # of a fraction: a millionth of a pixel in an image of a thousand
@@ -62,10 +61,6 @@ def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> t
     Raises InputError for what makes all other files wrong, too: an unknown class, detections, DOTA.
     """
     tally = Tally()
-
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, path, "", text))
-
     try:
         lines = read_lines(path)
     except InputError as error:
@@ -81,7 +76,7 @@ def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> t
     try:
         images.check_links(image, image)
         info = images.info(image)
-        check_image_shape(info.width, info.height, remark)
+        check_image_shape(info.width, info.height, tally.remarks(path))
         record = ImageRecord(images.file_name(image), info.width, info.height, [], path)
     except RefusedError as error:
         tally.skipped["images left out"] += 1
@@ -150,10 +145,6 @@ def _refuse_others(rows: list[list[str]], where: str, classes: Classes) -> None:
 
 def _read_row(row: list[str], number: int, record: ImageRecord, classes: Classes, path: str, tally: Tally) -> None:
     place = f"line {number}"
-
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, path, place, text))
-
     try:
         values = _numbers(row)
         index = values[0]
@@ -163,6 +154,7 @@ def _read_row(row: list[str], number: int, record: ImageRecord, classes: Classes
         if label is None:
             raise InputError(f"{path}, {place}: class {int(index)}, but there {_known(classes.names)}")
         place = f'{place} "{label[:60]}"'
+        remark = tally.remarks(path, place)
         width, height = record.width, record.height
         fractions = values[1:]
         if classes.key_points and len(fractions) != 4:

@@ -40,13 +40,11 @@ def choose(source: Source, sample: int | None, seed: int, classes: Sequence[str]
         if name not in known:
             raise InputError(f"--class {name}: no class of {source.name}; it has {', '.join(known) or 'none'}")
     wanted = {known[name] for name in classes or ()}
-    annotations: dict[int, list[dict]] = {}
-    for annotation in document["annotations"]:
-        annotations.setdefault(annotation["image_id"], []).append(annotation)
+    annotations = coco_file.by_image(document)
     chosen = [
-        Picture(image["file_name"], source.path_of(image), annotations.get(image["id"], []))
+        Picture(image["file_name"], source.path_of(image), annotations[image["id"]])
         for image in sorted(document["images"], key=lambda image: image["file_name"])
-        if not wanted or wanted & {a["category_id"] for a in annotations.get(image["id"], ())}
+        if not wanted or wanted & {a["category_id"] for a in annotations[image["id"]]}
     ]
     if sample is not None and sample < len(chosen):
         # by hash, not by random.sample: the same pictures on every Python

@@ -79,10 +79,9 @@ def _enter(mapping: dict[str, str | None], old: str, new: str | None, where: str
 def remap_file(path: Path, mapping: Mapping[str, str | None], out: Path, *, drop_others: bool = False) -> Edited:
     """`remap` of a COCO file, with the image root as it is seen from `out`."""
     document = coco_file.read(path, sizes=sizes_below)
-    root = Path(os.path.relpath(coco_file.image_root(document, path), out.parent)).as_posix()
     edited = remap(document, mapping, drop_others=drop_others, name=str(path))
-    document = {**edited.document, "info": {**edited.document["info"], "image_root": root}}
-    return replace(edited, document=document)
+    moved = coco_file.with_image_root(edited.document, coco_file.image_root(document, path), out.parent)
+    return replace(edited, document=moved)
 
 
 def write_edited(edited: Edited, out: Path, inputs: Sequence[Path]) -> None:
@@ -108,7 +107,7 @@ def remap(
     if not classes:
         raise InputError(f"{name}: no class would be left")
     ids = {new: number for number, new in enumerate(classes, start=1)}
-    folded = _fold(document["annotations"])
+    folded = coco_file.ignore_regions_once(document["annotations"])
     kept, dropped, repeated = [], 0, 0
     seen: set[str] = set()
     for annotation in folded:
@@ -124,24 +123,11 @@ def remap(
             continue
         seen.add(key)
         kept.append(annotation)
-    extra = {ids[new]: _extra_keys(document, i) for i, new in reversed(new_names.items()) if new is not None}
-    categories = [{**extra[number], "id": number, "name": new} for new, number in ids.items()]
+    by_id = {c["id"]: c for c in document["categories"]}
+    first = {new: by_id[i] for i, new in reversed(new_names.items()) if new is not None}  # of those that are one now
+    categories = [{**first[new], "id": number, "name": new} for new, number in ids.items()]
     result = {**document, "annotations": _unfold(kept, list(ids.values())), "categories": categories}
     return Edited(result, len(folded), dropped, repeated)
-
-
-def _fold(annotations: Sequence[dict]) -> list[dict]:
-    """Ignore regions once instead of once per class, with category_id 0."""
-    kept, seen = [], set()
-    for annotation in annotations:
-        if coco_file.is_ignore_region(annotation):
-            annotation = {**annotation, "category_id": 0}
-            key = _said(annotation)
-            if key in seen:
-                continue
-            seen.add(key)
-        kept.append(annotation)
-    return kept
 
 
 def _unfold(annotations: Sequence[dict], category_ids: Sequence[int]) -> list[dict]:
@@ -151,10 +137,6 @@ def _unfold(annotations: Sequence[dict], category_ids: Sequence[int]) -> list[di
         ids = category_ids if coco_file.is_ignore_region(annotation) else [annotation["category_id"]]
         result += [{**annotation, "category_id": one, "id": len(result) + k} for k, one in enumerate(ids, 1)]
     return result
-
-
-def _extra_keys(document: dict, category_id: int) -> dict:
-    return next(c for c in document["categories"] if c["id"] == category_id)
 
 
 def _said(annotation: dict) -> str:
@@ -179,8 +161,7 @@ def merge_files(paths: Sequence[Path], out: Path, same_image: str = "refuse") ->
     merged = _Merge(same_image)
     for path, document, root in zip(paths, documents, roots):
         merged.add(str(path), document, root, root.relative_to(common))
-    relative = Path(os.path.relpath(common, os.path.abspath(out.parent))).as_posix()
-    return merged.result({"image_root": relative})
+    return merged.result({"image_root": coco_file.relative(common, os.path.abspath(out.parent))})
 
 
 class _Merge:
@@ -197,12 +178,13 @@ class _Merge:
 
     def add(self, name: str, document: dict, root: Path, prefix: Path) -> None:
         new_ids = {c["id"]: self._category(c, name) for c in document["categories"]}
-        of_image: dict[int, list[dict]] = {}
-        folded = _fold(document["annotations"])
-        for annotation in folded:
-            if not coco_file.is_ignore_region(annotation):
-                annotation = {**annotation, "category_id": new_ids[annotation["category_id"]]}
-            of_image.setdefault(annotation["image_id"], []).append(annotation)
+
+        def new_id(annotation: dict) -> int:  # an ignore region is of no class
+            return 0 if coco_file.is_ignore_region(annotation) else new_ids[annotation["category_id"]]
+
+        folded = coco_file.ignore_regions_once(document["annotations"])
+        renamed = [{**a, "category_id": new_id(a)} for a in folded]
+        of_image = coco_file.by_image({**document, "annotations": renamed})
         self.count += len(folded)
         for image in document["images"]:
             objects = [{**a, "image_id": 0} for a in of_image.get(image["id"], [])]

@@ -64,8 +64,7 @@ def split_file(
     refuse_foreign(out, "split", [MANIFEST, *(f"{name}.json" for name in PARTS)], [annotations])
     document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
     if image_root is not None:  # the file says none, or a wrong one
-        relative = Path(os.path.relpath(image_root, annotations.parent)).as_posix()
-        document = {**document, "info": {**document["info"], "image_root": relative}}
+        document = coco_file.with_image_root(document, image_root, annotations.parent)
     given = given_parts([image["file_name"] for image in document["images"]])
     counts = Counter(part for part in given if part is not None)
     if keep_given:
@@ -84,9 +83,8 @@ def split_file(
     if not keep_given and keep is None and None not in given and len(counts) > 1:
         says = ", ".join(f"{name} {counts[name]}" for name in PARTS if counts[name])
         warnings.append(f"the set is split already, its folders say ({says}); --keep-given keeps that")
-    root = Path(os.path.relpath(coco_file.image_root(document, annotations), out)).as_posix()
     manifest = {
-        "annotations": Path(os.path.relpath(annotations, out)).as_posix(),
+        "annotations": coco_file.relative(annotations, out),
         "annotations_sha256": hashlib.sha256(annotations.read_bytes()).hexdigest(),
         "fractions": fractions,
         "seed": seed,
@@ -99,7 +97,8 @@ def split_file(
     }
     with together(out, "split", inputs=[annotations]) as made:
         for name, part in parts.items():
-            coco_file.write({**part, "info": {**part.get("info", {}), "image_root": root}}, made / f"{name}.json")
+            root = coco_file.image_root(document, annotations)
+            coco_file.write(coco_file.with_image_root(part, root, out), made / f"{name}.json")
         (made / MANIFEST).write_bytes((json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
     return manifest
 

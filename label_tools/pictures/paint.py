@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from label_tools.document.coco_file import is_ignore_region
+from label_tools.document.coco_file import ignore_regions_once, is_ignore_region
 from label_tools.pictures.fonts import class_texts
 from label_tools.pictures.palette import IGNORED, Colour, class_colour
 from label_tools.pictures.tags import Tag, with_legend, write_tags
@@ -41,7 +41,7 @@ def paint(
     covering objects, add a strip below the picture. Crowds and ignore regions (iscrowd) are grey.
     """
     colours = colours if colours is not None else {number: class_colour(number) for number in names}
-    annotations = _once(annotations)
+    annotations = ignore_regions_once(annotations)
     shades = [IGNORED if a.get("iscrowd") else colours[a["category_id"]] for a in annotations]
     picture = paint_shapes(image, annotations, shades, scale)
     if not (labels or ids):
@@ -81,19 +81,6 @@ def paint_shapes(
     for k in sorted(range(len(annotations)), key=lambda k: -annotations[k]["bbox"][2] * annotations[k]["bbox"][3]):
         _paint_object(picture, annotations[k], colours[k], width / image.width, height / image.height, line)
     return picture
-
-
-def _once(annotations: Sequence[dict]) -> list[dict]:
-    """An ignore region stands in a COCO file once per class; it is painted once."""
-    kept, seen = [], set()
-    for annotation in annotations:
-        if is_ignore_region(annotation):
-            key = repr((annotation["bbox"], annotation.get("segmentation")))
-            if key in seen:
-                continue
-            seen.add(key)
-        kept.append(annotation)
-    return kept
 
 
 def _paint_object(picture: Image.Image, annotation: dict, colour: Colour, sx: float, sy: float, line: float) -> None:

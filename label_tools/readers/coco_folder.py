@@ -70,13 +70,12 @@ def _read_file(
         gone = len(raw["annotations"]) - len(document["annotations"]) - tally.dropped.total()
         tally.dropped.update({images_left_out[0]: gone} if gone else {})
     names = {c["id"]: c["name"] for c in document["categories"]}
-    of_image: dict[int, list[dict]] = {}
-    for annotation in document.pop("annotations"):
-        of_image.setdefault(annotation["image_id"], []).append(annotation)
-    raw["annotations"].clear()  # each goes when its object is made
+    of_image = coco_file.by_image(document)
+    document["annotations"].clear()  # each goes when its object is made
+    raw["annotations"].clear()
     records = []
     for image in with_bar(document["images"]):
-        annotations = of_image.pop(image["id"], [])
+        annotations = of_image.pop(image["id"])
         try:
             record = _coco_image(image, images, str(source), tally)
         except RefusedError as error:
@@ -106,9 +105,7 @@ def _read_files(source: str | os.PathLike, files: Sequence[str | os.PathLike], *
 
 
 def _coco_image(image: dict, images: ImageFolder, source: str, tally: Tally) -> ImageRecord:
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, source, f"image {image['id']}", text))
-
+    remark = tally.remarks(source, f"image {image['id']}")
     path = images.find(image["file_name"], images.root, remark)
     info = images.info(path)
     if (image["width"], image["height"]) != (info.width, info.height):

@@ -84,14 +84,11 @@ def _read_image(
     options: MaskOptions,
     tally: Tally,
 ) -> ImageRecord | None:
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, image, "", text))
-
     try:
         path = os.path.abspath(image)
         finder.check_links(path, image)
         info = finder.info(path)
-        check_image_shape(info.width, info.height, remark)
+        check_image_shape(info.width, info.height, tally.remarks(image))
         record = ImageRecord(finder.file_name(path), info.width, info.height, [], image)
     except RefusedError as error:
         tally.drop(error, image, "", 0)
@@ -111,10 +108,7 @@ def _read_image(
 
 
 def _read_into(record: ImageRecord, mask: str, info: ImageInfo, options: MaskOptions, tally: Tally) -> None:
-    def remark(level: str, code: str, text: str) -> None:
-        tally.findings.append(Finding(code, level, mask, "", text))
-
-    objects, refused = read_mask(mask, info, options, remark)
+    objects, refused = read_mask(mask, info, options, tally.remarks(mask))
     tally.objects_in += len(objects) + len(refused)
     for error in refused:
         tally.drop(error, mask, "")

@@ -109,10 +109,10 @@ class Conversion:
         counts = self.class_counts()
         ignored = sum(one.label == IGNORE_LABEL for r in self.records for one in r.instances)
         tally = self.tally
-        files = {file: _relative(Path(file), Path(out).parent) for file in {f.file for f in tally.findings}}
+        files = {file: coco_file.relative(Path(file), Path(out).parent) for file in {f.file for f in tally.findings}}
         return {
             "annotations": Path(out).name,
-            "source": _relative(self.source, Path(out).parent),
+            "source": coco_file.relative(self.source, Path(out).parent),
             "images": len(self.records),
             "images_without_objects": sum(not r.instances for r in self.records),
             "objects_in": tally.objects_in,
@@ -160,7 +160,7 @@ class Conversion:
         )
 
     def _info(self, out: str | os.PathLike) -> dict:
-        return {**self.opening, "image_root": _relative(self.image_root, Path(out).parent)}
+        return {**self.opening, "image_root": coco_file.relative(self.image_root, Path(out).parent)}
 
     def _categories(self) -> list[dict]:
         return [{"id": i, "name": name} for i, name in enumerate(self.names, start=1)]
@@ -305,11 +305,3 @@ def _refuse_one_image_twice(reading: Reading) -> None:
                 f'{other} and {record.source} both label the image "{record.file_name}"; delete or merge one'
             )
         seen[record.file_name] = record.source
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """`path` seen from `folder`, with slashes."""
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError as error:  # Windows: another drive
-        raise InputError(f"{path} and {folder}: no relative path from one to the other") from error

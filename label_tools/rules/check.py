@@ -176,8 +176,7 @@ def write_repaired(result: Examined, source: Path, out: Path | None = None) -> t
     if result.document is None:
         raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
     root = result.root or coco_file.image_root(result.document, source)
-    relative = Path(os.path.relpath(root, out.parent)).as_posix()
-    document = {**result.document, "info": {**result.document["info"], "image_root": relative}}
+    document = coco_file.with_image_root(result.document, root, out.parent)
     with one_file(out, "repair", inputs=[source]) as made:
         coco_file.write(document, made)
     lost_images = result.images - len(document["images"])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from label_tools.files.strict_json import TextError
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.geometry import Box
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
@@ -83,6 +84,18 @@ class Tally:
         self.findings += other.findings
         self.refused_images += other.refused_images
 
+    def remarks(self, file: str, place: str = "") -> Remark:
+        """What takes remarks on `place` in `file` as findings."""
+        return lambda level, code, text: self.findings.append(Finding(code, level, file, place, text))
+
+    def unreadable(self, error: TextError | OSError, file: str) -> None:
+        """A label file cannot be read, which is a finding."""
+        self.skipped["label files that cannot be read"] += 1
+        if isinstance(error, TextError):
+            self.findings.append(Finding(error.code, ERROR, file, error.place, error.text))
+        else:
+            self.findings.append(Finding("B39", ERROR, file, "", f"cannot be read: {error.strerror or error}"))
+
     def drop(self, error: RefusedError, file: str, place: str, count: int = 1, level: str = ERROR) -> None:
         """`count` objects are left out, for one reason. level: NOTE where that is the rule and no loss."""
         if count:
@@ -144,6 +157,16 @@ def from_circle(label: str, x: float, y: float, radius: float, width: int, heigh
     side = 2 * radius
     check_sides(side, side, remark)
     return Instance(label, (x - radius, y - radius, side, side), math.pi * radius * radius, (array("d", flat),))
+
+
+def from_ellipse(
+    label: str, cx: float, cy: float, rx: float, ry: float, angle: float, width: int, height: int, remark: Remark
+) -> Instance:
+    """The object in an ellipse that is turned by `angle` radians, clockwise on the screen. Raises RefusedError."""
+    if rx <= 0 or ry <= 0:
+        raise RefusedError("B01", f"ellipse of radii {rx:g} and {ry:g} has no extent")
+    check_range((cx - rx, cy - ry, cx + rx, cy + ry), width, height)
+    return from_polygon(label, geometry.ellipse_polygon(cx, cy, rx, ry, angle), width, height, remark)
 
 
 def from_runs(label: str, runs: np.ndarray, width: int, height: int, remark: Remark) -> Instance:

@@ -149,7 +149,7 @@ def _state(args: argparse.Namespace) -> int:
 
 
 def _next(args: argparse.Namespace) -> int:
-    from label_tools.operations.start_labelme import find_labelme, start
+    from label_tools.operations.start_labelme import find_labelme, labelme_command, start
     from label_tools.text.messages import counted
     from toolkit.labelling import loop_file, rounds
     from toolkit.labelling.choose_pictures import RANDOM_SHARE, choose
@@ -180,7 +180,7 @@ def _next(args: argparse.Namespace) -> int:
         say("tick the flag `reviewed` of a picture whose drafts are right; a corrected one needs no tick")
         started = time.monotonic()
         try:
-            start(program, folder, folder / "labels.txt", folder)
+            start(labelme_command(program, folder, folder / "labels.txt", folder), folder)
         finally:
             entry["minutes"] = round(entry["minutes"] + (time.monotonic() - started) / 60, 2)
             loop.save()
