@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
 from anchors.exercises.bugs import BUGS
@@ -20,6 +19,7 @@ from anchors.exercises.catalogue import (
 )
 from anchors.exercises.sandbox import Unusable, answers_of
 from anchors.exercises.verdict import as_data, examine, written
+from anchors.train_on_scenes import one_thread
 
 GUIDE = """# Exercises: Faster R-CNN from the inside
 
@@ -145,16 +145,3 @@ def show_solution(name: str) -> int:
         print(f"# {find(name).mistakes[BUGS_BY_NAME[name].mistake].why}\n")
     print(text, end="")
     return 0
-
-
-@contextmanager
-def one_thread():
-    """The cases are tiny: more threads would only wait for each other."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

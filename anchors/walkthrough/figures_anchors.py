@@ -15,6 +15,7 @@ from anchors.walkthrough.style import (
     EXTRA,
     GT,
     HEAT,
+    INK,
     MARK,
     NEGATIVE,
     POSITIVE,
@@ -26,11 +27,9 @@ from anchors.walkthrough.style import (
     fact,
     label,
     note,
-    place,
+    picture_axes,
     ratio_name,
-    show_picture,
     square,
-    thousands,
     titled_figure,
 )
 
@@ -50,16 +49,14 @@ def grid(path: Path, picture: Picture, found: Anchoring) -> None:
         "800 pixels at stride 16 are 50 cells: each cell stands for 16 x 16 pixels.",
     )
     with titled_figure(path, title, sentence) as figure:
-        axes = square(figure, 0.035, 0.05, 0.79)
-        show_picture(axes, picture.pixels, strength=0.75)
+        axes = picture_axes(figure, 0.035, 0.05, 0.79, picture.pixels, strength=0.75)
         for k in range(GRID[0] + 1):
             axes.axhline(k * STRIDE, color="white", lw=0.7, alpha=0.8)
             axes.axvline(k * STRIDE, color="white", lw=0.7, alpha=0.8)
         row, column = 25, 25
         cell = (column * STRIDE, row * STRIDE, (column + 1) * STRIDE, (row + 1) * STRIDE)
         draw_box(axes, cell, NEGATIVE, width=2.5, fill=0.5)
-        zoom = square(figure, 0.53, 0.31, 0.525)
-        show_picture(zoom, picture.pixels, strength=0.6)
+        zoom = picture_axes(figure, 0.53, 0.31, 0.525, picture.pixels, strength=0.6)
         low, high = cell[0] - 2 * STRIDE, cell[2] + 2 * STRIDE
         zoom.set_xlim(low, high)
         zoom.set_ylim(cell[3] + 2 * STRIDE, cell[1] - 2 * STRIDE)
@@ -79,21 +76,13 @@ def grid(path: Path, picture: Picture, found: Anchoring) -> None:
         )
         fact(figure, 0.53, 0.22, "50 x 50", "cells, 2,500 places")
         fact(figure, 0.72, 0.22, "16", "the stride, in pixels")
-        note(
-            figure,
-            0.53,
-            0.11,
-            "Not 16 · 16 places: 16 is the stride.",
-            size=13,
-            colour=QUIET,
-        )
+        note(figure, 0.53, 0.11, "Not 16 · 16 places: 16 is the stride.")
 
 
 def nine(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "Three sizes and three ratios (height : width). Anchors of one size have one area."
     with titled_figure(path, "2  Nine anchors at one cell", sentence) as figure:
-        axes = square(figure, 0.035, 0.05, 0.79)
-        show_picture(axes, picture.pixels, strength=0.4)
+        axes = picture_axes(figure, 0.035, 0.05, 0.79, picture.pixels, strength=0.4)
         centre = torch.tensor([408.0, 408.0, 408.0, 408.0])
         cell = generate_cell_anchors(SIZES, RATIOS) + centre
         for r in range(3):
@@ -114,22 +103,14 @@ def nine(path: Path, picture: Picture, found: Anchoring) -> None:
                 draw_box(shape, (-w / 2, -h / 2, w / 2, h / 2), SIZE_COLOURS[s], width=2.5, dashes=DASHES[r], fill=0.15)
                 figure.text(left + 0.066, y + 0.025, title, fontsize=12, va="center")
                 figure.text(left + 0.066, y - 0.01, f"ratio {ratio_name(ratio)}", fontsize=11, color=QUIET, va="center")
-        note(figure, 0.53, 0.225, "width = size / √ratio      height = size · √ratio", size=15)
-        note(
-            figure,
-            0.53,
-            0.165,
-            "Order: the ratio is the slow index, the size the fast one.",
-            size=13,
-            colour=QUIET,
-        )
+        note(figure, 0.53, 0.225, "width = size / √ratio      height = size · √ratio", size=15, colour=INK)
+        note(figure, 0.53, 0.165, "Order: the ratio is the slow index, the size the fast one.")
 
 
 def centres(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "2,500 places with nine anchors each: 50 · 50 · 9 = 22,500 anchors."
     with titled_figure(path, "3  The same nine at every cell", sentence) as figure:
-        axes = square(figure, 0.035, 0.05, 0.79)
-        show_picture(axes, picture.pixels, strength=0.4)
+        axes = picture_axes(figure, 0.035, 0.05, 0.79, picture.pixels, strength=0.4)
         x = (torch.arange(GRID[1]) + 0.5) * STRIDE
         y, x = torch.meshgrid(x, x, indexing="ij")
         axes.plot(x.flatten(), y.flatten(), "o", color=POSITIVE, ms=2.6, mew=0)
@@ -155,15 +136,8 @@ def centres(path: Path, picture: Picture, found: Anchoring) -> None:
         )
         bare(zoom)
         figure.text(0.56, 0.79, "the upper left corner: x runs first", fontsize=12.5, color=QUIET)
-        note(
-            figure,
-            0.56,
-            0.40,
-            "●  here: in the cells' middles, (i + ½) · 16",
-            size=13,
-            colour=POSITIVE,
-        )
-        note(figure, 0.56, 0.35, "□  torchvision: at the cells' corners, i · 16", size=13, colour=MARK)
+        note(figure, 0.56, 0.40, "●  here: in the cells' middles, (i + ½) · 16", colour=POSITIVE)
+        note(figure, 0.56, 0.35, "□  torchvision: at the cells' corners, i · 16", colour=MARK)
         note(
             figure,
             0.56,
@@ -171,15 +145,14 @@ def centres(path: Path, picture: Picture, found: Anchoring) -> None:
             "The anchors run over (y, x, anchor), as the network's\n"
             "output does. With x outside and y inside, targets and\n"
             "predictions are transposed; a square picture hides it.",
-            size=13,
+            colour=INK,
         )
 
 
 def inside(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "A dot is a centre. Blue: this anchor lies inside. Only these train the RPN (Faster R-CNN 3.3)."
-    with titled_figure(
-        path, f"4  {thousands(int(found.inside.sum()))} of 22,500 anchors lie inside the picture", sentence
-    ) as figure:
+    num_inside = int(found.inside.sum())
+    with titled_figure(path, f"4  {num_inside:,} of 22,500 anchors lie inside the picture", sentence) as figure:
         masks = found.inside.reshape(*GRID, NUM_CELL)
         coordinate = (torch.arange(GRID[0]) + 0.5) * STRIDE
         y, x = torch.meshgrid(coordinate, coordinate, indexing="ij")
@@ -197,8 +170,8 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
             if s == 0:  # light blue on blue dots
                 draw_box(axes, middle, "white", width=5)
             draw_box(axes, middle, SIZE_COLOURS[s], width=2.2)
-            axes.set_title(f"{title}:  {thousands(int(mask.sum()))}", fontsize=12, pad=4)
-        note(figure, 0.56, 0.815, "How many centres are far enough from the edges", size=15)
+            axes.set_title(f"{title}:  {int(mask.sum()):,}", fontsize=12, pad=4)
+        note(figure, 0.56, 0.815, "How many centres are far enough from the edges", size=15, colour=INK)
         fits = example.fits_along_a_side()
         figure.text(0.56, 0.735, "side", fontsize=12, color=QUIET)
         figure.text(0.56, 0.690, "places", fontsize=12, color=QUIET)
@@ -207,16 +180,16 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
                 0.635 + 0.05 * i, 0.735, f"{math.floor(float(length) + 0.5)}", fontsize=12, ha="center", color=QUIET
             )
             figure.text(0.635 + 0.05 * i, 0.690, str(count), fontsize=14, ha="center", weight="bold")
-        note(figure, 0.56, 0.65, "128 x 128: 42 · 42 = 1,764     362 x 181: 28 · 38 = 1,064", size=12, colour=QUIET)
+        note(figure, 0.56, 0.65, "128 x 128: 42 · 42 = 1,764     362 x 181: 28 · 38 = 1,064", size=12)
         other = example.other_counts()
-        note(figure, 0.56, 0.555, "Three right answers", size=15)
+        note(figure, 0.56, 0.555, "Three right answers", size=15, colour=INK)
         entries = [
-            (int(found.inside.sum()), "centres in the cells' middles, real side lengths", POSITIVE),
+            (num_inside, "centres in the cells' middles, real side lengths", POSITIVE),
             (sum(other["torchvision"]), "torchvision: centres at the corners, half sides rounded", MARK),
             (sum(other["paper_code"]), "the paper's code: +1 widths, rounded sides, x2 < W", EXTRA),
         ]
         for i, (count, words, colour) in enumerate(entries):
-            fact(figure, 0.56, 0.46 - 0.135 * i, thousands(count), words, colour, gap=0.047)
+            fact(figure, 0.56, 0.46 - 0.135 * i, f"{count:,}", words, colour, gap=0.047)
 
 
 def heat(path: Path, picture: Picture, found: Anchoring) -> None:
@@ -239,11 +212,10 @@ def heat(path: Path, picture: Picture, found: Anchoring) -> None:
                 draw_box(axes, box, "#9A9A9A", width=2.6)  # to be seen where the map is blank
                 draw_box(axes, box, "white", width=1.4)
             bare(axes)
-        bar = place(figure, 0.535, 0.05, 0.012, 0.785)
+        bar = figure.add_axes((0.535, 0.05, 0.012, 0.785))
         figure.colorbar(shown, cax=bar)
         bar.set_title("IoU", fontsize=12)
-        axes = square(figure, 0.62, 0.28, 0.555)
-        show_picture(axes, picture.pixels, strength=0.5)
+        axes = picture_axes(figure, 0.62, 0.28, 0.555, picture.pixels, strength=0.5)
         draw_truth(axes, found.boxes, picture.names)
         for m in range(min(len(found.boxes), 6)):
             anchor = found.anchors[found.inside_idxs[found.iou[m].argmax()]]
@@ -256,6 +228,6 @@ def heat(path: Path, picture: Picture, found: Anchoring) -> None:
         text = (
             "No anchor reaches 0.7: by that threshold\nalone, nothing would be positive."
             if reach == 0
-            else f"{thousands(reach)} anchors reach 0.7."
+            else f"{reach:,} anchors reach 0.7."
         )
-        note(figure, 0.62, 0.19, text, size=13, colour=QUIET)
+        note(figure, 0.62, 0.19, text)

@@ -12,7 +12,6 @@ from anchors.fast.roi_align import sample_points
 from anchors.losses import beta_from_sigma, smooth_l1
 from anchors.roi_pool import pool_bins, round_half_away
 from anchors.walkthrough.example import STRIDE
-from anchors.walkthrough.learn import Learned
 from anchors.walkthrough.picture import Picture
 from anchors.walkthrough.style import (
     EXTRA,
@@ -21,17 +20,16 @@ from anchors.walkthrough.style import (
     MARK,
     NEGATIVE,
     POSITIVE,
-    QUIET,
     SIZE_COLOURS,
     draw_box,
     draw_truth,
     label,
     note,
-    place,
-    show_picture,
+    picture_axes,
     square,
     titled_figure,
 )
+from anchors.walkthrough.train_on_picture import Learned
 
 NUM_BINS = 7
 THIRDS = ((0.02, 0.03, 0.342, 0.862), (0.342, 0.03, 0.657, 0.862), (0.657, 0.03, 0.985, 0.862))
@@ -82,20 +80,15 @@ def bins(path: Path, picture: Picture, learned: Learned) -> None:
             axes.set_title(title, loc="left", pad=10, weight="bold", fontsize=14)
             (exact_bins, pooled_bins, aligned_bins)[i](axes, on_map, roi)
         moved = (rounded - on_map).abs().max()
-        note(figure, 0.035, 0.205, "7 x 7 equal parts of the box.", size=13, colour=QUIET)
+        note(figure, 0.035, 0.205, "7 x 7 equal parts of the box.")
         words = (
             "Corners to whole cells (moved by up to\n"
             f"{float(moved) * STRIDE:.0f} pixels), then bins to whole cells,\n"
             "which overlap. The maximum of a bin."
         )
-        note(figure, 0.35, 0.205, words, size=13, colour=QUIET)
+        note(figure, 0.35, 0.205, words)
         note(
-            figure,
-            0.665,
-            0.205,
-            "2 x 2 points in each bin, each between\nfour cells (bilinear). The mean of the four.",
-            size=13,
-            colour=QUIET,
+            figure, 0.665, 0.205, "2 x 2 points in each bin, each between\nfour cells (bilinear). The mean of the four."
         )
 
 
@@ -147,7 +140,7 @@ def sigma_inverted(x, sigma: float):
 def losses(path: Path, picture: Picture, learned: Learned) -> None:
     sentence = "Left: smooth L1 for the RPN, sigma 3. Right: the four losses of the tiny network in training."
     with titled_figure(path, "13  Smooth L1, right and with a common slip", sentence) as figure:
-        curve = place(figure, 0.065, 0.30, 0.41, 0.46)
+        curve = figure.add_axes((0.065, 0.30, 0.41, 0.46))
         x = torch.linspace(-1.2, 1.2, 4801)
         sigma = 3
         slip = sigma_inverted(x, sigma)
@@ -160,24 +153,8 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
         curve.set_xlabel("x = predicted delta - target")
         curve.set_xlim(-1.2, 1.2)
         curve.set_ylim(-0.5, 1.15)
-        note(
-            figure,
-            0.065,
-            0.835,
-            "right:  ½ σ² x²  if |x| < 1/σ²,  else  |x| - ½/σ²",
-            size=13,
-            colour=POSITIVE,
-            va="center",
-        )
-        note(
-            figure,
-            0.065,
-            0.795,
-            "slip:  ½ x²/σ²  if |x| < 1/σ²,  else  |x| - ½",
-            size=13,
-            colour=NEGATIVE,
-            va="center",
-        )
+        note(figure, 0.065, 0.835, "right:  ½ σ² x²  if |x| < 1/σ²,  else  |x| - ½/σ²", va="center", colour=POSITIVE)
+        note(figure, 0.065, 0.795, "slip:  ½ x²/σ²  if |x| < 1/σ²,  else  |x| - ½", va="center", colour=NEGATIVE)
         curve.annotate("-0.389", (1 / 9, -0.389), (0.2, -0.40), fontsize=12, color=NEGATIVE, va="center")
         note(
             figure,
@@ -187,9 +164,8 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
             "negative up to ½: being wrong by 0.2 would be rewarded.\n"
             "The right one has no step and no corner.",
             size=12.5,
-            colour=QUIET,
         )
-        panel = place(figure, 0.575, 0.30, 0.39, 0.46)
+        panel = figure.add_axes((0.575, 0.30, 0.39, 0.46))
         steps = range(1, len(learned.history) + 1)
         for name, (words, colour) in LOSSES.items():
             values = torch.tensor([losses[name] for losses in learned.history])
@@ -207,7 +183,6 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
             f"steps. Their sum goes from {total(learned.history[0]):.2f} to {total(learned.history[-1]):.2f}"
             f" in {len(learned.history)} steps.",
             size=12.5,
-            colour=QUIET,
         )
 
 
@@ -242,8 +217,7 @@ def detections(path: Path, picture: Picture, learned: Learned) -> None:
         shown = learned.snapshots[:6]
         for i, (step, found) in enumerate(shown):
             row, column = divmod(i, 3)
-            axes = square(figure, 0.035 + 0.225 * column, 0.45 - 0.415 * row, 0.36)
-            show_picture(axes, picture.pixels, strength=0.55)
+            axes = picture_axes(figure, 0.035 + 0.225 * column, 0.45 - 0.415 * row, 0.36, picture.pixels, strength=0.55)
             draw_truth(axes, picture.boxes, width=1.2)
             sure = (found["scores"] > SHOWN_SCORE).nonzero().squeeze(1)[:8]
             if not len(sure):
@@ -264,14 +238,12 @@ def detections(path: Path, picture: Picture, learned: Learned) -> None:
             colour = palette[i % len(palette)]
             note(figure, 0.73, 0.79 - 0.055 * i, f"■  {name}", size=16, colour=colour)
         y = 0.79 - 0.055 * min(len(picture.classes), 8) - 0.02
-        note(figure, 0.73, y, "thin black: the true boxes", size=13, colour=INK)
+        note(figure, 0.73, y, "thin black: the true boxes", colour=INK)
         note(
             figure,
             0.73,
             y - 0.08,
             "Half a million weights that have\nseen one picture and copies of it:\na demonstration, not a detector.",
-            size=13,
-            colour=QUIET,
         )
 
 

@@ -12,19 +12,9 @@ from torch import Tensor
 from anchors.boxes import box_area
 from anchors.mask import mask_targets, paste_masks
 from anchors.walkthrough.figures_head import THIRDS
-from anchors.walkthrough.learn import Learned
 from anchors.walkthrough.picture import SIDE, Picture
-from anchors.walkthrough.style import (
-    NEGATIVE,
-    POSITIVE,
-    QUIET,
-    bare,
-    draw_box,
-    note,
-    show_picture,
-    square,
-    titled_figure,
-)
+from anchors.walkthrough.style import NEGATIVE, POSITIVE, bare, draw_box, note, picture_axes, square, titled_figure
+from anchors.walkthrough.train_on_picture import Learned
 
 SIZE = 28
 
@@ -58,7 +48,11 @@ def mask(path: Path, picture: Picture, learned: Learned) -> None:
         "Mask R-CNN adds one map of 28 x 28 logits for each class; only the map of the RoI's own class is trained."
     )
     with titled_figure(path, "15  A mask for each object", sentence, THIRDS) as figure:
-        axes = [square(figure, 0.035 + 0.315 * i, 0.26, 0.53) for i in range(3)]
+        axes = [
+            picture_axes(figure, 0.035, 0.26, 0.53, picture.pixels, strength=0.5),
+            square(figure, 0.35, 0.26, 0.53),
+            picture_axes(figure, 0.665, 0.26, 0.53, picture.pixels, strength=0.5),
+        ]
         titles = (
             "the object's mask, and the RoI",
             f"target: RoIAlign to {SIZE} x {SIZE}",
@@ -66,12 +60,10 @@ def mask(path: Path, picture: Picture, learned: Learned) -> None:
         )
         for panel, title in zip(axes, titles):
             panel.set_title(title, loc="left", pad=10, weight="bold", fontsize=14)
-        show_picture(axes[0], picture.pixels, strength=0.5)
         axes[0].imshow(painted({POSITIVE: found.mask}), extent=(0, SIDE, SIDE, 0), zorder=4)
         draw_box(axes[0], box, NEGATIVE, width=2.5, zorder=6)
         axes[1].imshow(found.target.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
         bare(axes[1])
-        show_picture(axes[2], picture.pixels, strength=0.5)
         both, off = found.mask & found.pasted, found.mask ^ found.pasted
         axes[2].imshow(painted({POSITIVE: both, NEGATIVE: off}), extent=(0, SIDE, SIDE, 0), zorder=4)
         window = max(int(0.3 * float((box[2:] - box[:2]).max())), 8)  # close up, where most differs: it is thin
@@ -84,7 +76,7 @@ def mask(path: Path, picture: Picture, learned: Learned) -> None:
             f"Blue: both. Orange: one of the two.\nIoU with the true mask {found.iou:.3f}.",
         )
         for i, text in enumerate(words):
-            note(figure, 0.035 + 0.315 * i, 0.205, text, size=13, colour=QUIET)
+            note(figure, 0.035 + 0.315 * i, 0.205, text)
 
 
 def where_most(mask: Tensor, window: int) -> tuple[int, int]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from anchors.boxes import box_iou
-from anchors.walkthrough.learn import SHRINK, Learned
 from anchors.walkthrough.picture import Picture
 from anchors.walkthrough.style import (
     IGNORED,
@@ -21,13 +20,11 @@ from anchors.walkthrough.style import (
     draw_truth,
     label,
     note,
-    place,
+    picture_axes,
     rows,
-    show_picture,
-    square,
-    thousands,
     titled_figure,
 )
+from anchors.walkthrough.train_on_picture import SHRINK, Learned
 
 NMS_THRESH = 0.7
 
@@ -56,26 +53,18 @@ def before(path: Path, picture: Picture, learned: Learned) -> None:
     boxes, chance = found.boxes * SHRINK, found.scores.sigmoid()
     sentence = f"After {len(learned.history)} steps. Each anchor is moved by its deltas, clipped, ranked by its score."
     with titled_figure(path, f"9  The best {len(boxes)} proposals, before NMS", sentence) as figure:
-        axes = square(figure, 0.035, 0.05, 0.79)
-        show_picture(axes, picture.pixels, strength=0.4)
+        axes = picture_axes(figure, 0.035, 0.05, 0.79, picture.pixels, strength=0.4)
         likely = chance > 0.5
         draw_boxes(axes, boxes[~likely], IGNORED, width=0.7, alpha=0.6)
         draw_boxes(axes, boxes[likely], POSITIVE, width=1.3, alpha=0.65, zorder=4)
         draw_truth(axes, picture.boxes, width=2.5)
-        panel = place(figure, 0.575, 0.50, 0.385, 0.27)
+        panel = figure.add_axes((0.575, 0.50, 0.385, 0.27))
         panel.plot(torch.arange(1, len(chance) + 1), chance, color=POSITIVE, lw=3)
         panel.fill_between(torch.arange(1, len(chance) + 1), chance, color=POSITIVE, alpha=0.12)
         panel.set_xlabel("rank")
         panel.set_title("objectness, by rank", loc="left")
         panel.set_ylim(0, 1.03)
-        note(
-            figure,
-            0.535,
-            0.40,
-            f"{int(likely.sum())} with a chance above ½ in blue, the others grey.",
-            size=13,
-            colour=QUIET,
-        )
+        note(figure, 0.535, 0.40, f"{int(likely.sum())} with a chance above ½ in blue, the others grey.")
         table = [
             ("here, at test", [len(learned.test["anchors"]), len(boxes), len(learned.test["nms_keep"])]),
             ("800 px, training", [22_500, 12_000, 2_000]),
@@ -88,10 +77,10 @@ def before(path: Path, picture: Picture, learned: Learned) -> None:
             figure.text(0.535, y, name, fontsize=14)
             for x, count in zip((0.745, 0.845, 0.945), counts):
                 figure.text(
-                    x, y, thousands(count), fontsize=15, ha="right", weight="bold", color=POSITIVE if i == 0 else INK
+                    x, y, f"{count:,}", fontsize=15, ha="right", weight="bold", color=POSITIVE if i == 0 else INK
                 )
         words = "800 px: the 22,500 anchors, the limits of the paper's code."
-        note(figure, 0.535, 0.105, words, size=13, colour=QUIET)
+        note(figure, 0.535, 0.105, words)
 
 
 def after(path: Path, picture: Picture, learned: Learned) -> None:
@@ -111,14 +100,13 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
     )
     with titled_figure(path, f"10  NMS: {len(boxes)} boxes become {len(keep)}", sentence, parts) as figure:
         for i, kept in enumerate(most):
-            axes = square(figure, 0.035 + 0.31 * i, 0.28, 0.51)
-            show_picture(axes, picture.pixels, strength=0.35)
+            axes = picture_axes(figure, 0.035 + 0.31 * i, 0.28, 0.51, picture.pixels, strength=0.35)
             mine = (by == kept).nonzero().squeeze(1)
             draw_boxes(axes, boxes[mine[mine != kept]], NEGATIVE, width=1.0, alpha=0.75)
             draw_box(axes, boxes[kept], POSITIVE, width=3.5, zorder=8)
             label(axes, float(boxes[kept, 0]), float(boxes[kept, 1]), f"no. {kept + 1}", POSITIVE, va="top", zorder=10)
             axes.set_title(f"no. {kept + 1} suppresses {victims[kept]}", loc="left", pad=14)
-        bars = place(figure, 0.715, 0.28, 0.24, 0.51)
+        bars = figure.add_axes((0.715, 0.28, 0.24, 0.51))
         first = keep[:14].tolist()
         bars.barh(range(len(first)), [victims[k] for k in first], color=NEGATIVE, height=0.62)
         for y, k in enumerate(first):
@@ -131,14 +119,12 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
         lost = int((by == -1).sum())
         text = f"{len(keep)} kept, {sum(victims.values())} suppressed"
         text += f", {lost} not looked at: {len(keep)} was the limit." if lost else "."
-        note(figure, 0.035, 0.195, text, size=13)
+        note(figure, 0.035, 0.195, text, colour=INK)
         note(
             figure,
             0.035,
             0.13,
             "A suppressed box suppresses nothing:\nno. 2 drops no. 3 only if it has survived no. 1 itself.",
-            size=13,
-            colour=QUIET,
         )
 
 
@@ -150,8 +136,7 @@ def rois(path: Path, picture: Picture, learned: Learned) -> None:
         "IoU of at least 0.5 with an object: foreground, of its class. At most a quarter; background fills the rest."
     )
     with titled_figure(path, f"11  {num_fg} + {num_bg} RoIs train the head", sentence) as figure:
-        axes = square(figure, 0.035, 0.05, 0.79)
-        show_picture(axes, picture.pixels, strength=0.35)
+        axes = picture_axes(figure, 0.035, 0.05, 0.79, picture.pixels, strength=0.35)
         draw_boxes(axes, rows(boxes[~foreground], 80), NEGATIVE, width=1.1, alpha=0.75)
         draw_truth(axes, picture.boxes)
         draw_boxes(axes, rows(boxes[foreground], 40), POSITIVE, width=2.2, zorder=9)
@@ -159,7 +144,7 @@ def rois(path: Path, picture: Picture, learned: Learned) -> None:
         figure.text(0.62, 0.765, "foreground: a class, and deltas to the object", fontsize=14, va="center")
         figure.text(0.55, 0.665, f"{num_bg}", fontsize=30, weight="bold", color=NEGATIVE, va="center")
         figure.text(0.62, 0.665, "background: class 0, no box", fontsize=14, va="center")
-        panel = place(figure, 0.59, 0.30, 0.37, 0.25)
+        panel = figure.add_axes((0.59, 0.30, 0.37, 0.25))
         iou = box_iou(picture.boxes, boxes).amax(dim=0)
         edges = torch.linspace(0, 1, 21).tolist()
         panel.hist(
@@ -175,4 +160,4 @@ def rois(path: Path, picture: Picture, learned: Learned) -> None:
             "near an object, and the head would never see one.\n"
             "The paper draws 128: 32 + 96."
         )
-        note(figure, 0.55, 0.215, words, size=13, colour=QUIET)
+        note(figure, 0.55, 0.215, words)

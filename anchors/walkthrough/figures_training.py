@@ -12,6 +12,7 @@ from anchors.walkthrough.picture import Picture
 from anchors.walkthrough.style import (
     GT,
     IGNORED,
+    INK,
     NEGATIVE,
     POSITIVE,
     QUIET,
@@ -20,11 +21,8 @@ from anchors.walkthrough.style import (
     draw_truth,
     fact,
     note,
-    place,
+    picture_axes,
     rows,
-    show_picture,
-    square,
-    thousands,
     titled_figure,
 )
 
@@ -35,8 +33,7 @@ def labels(path: Path, picture: Picture, found: Anchoring) -> None:
         f"IoU below {LOW:g}: background. At least {HIGH:g}, or the best of some object: positive. Between: ignored."
     )
     with titled_figure(path, "6  Positive, negative, ignored", sentence) as figure:
-        axes = square(figure, 0.035, 0.05, 0.79)
-        show_picture(axes, picture.pixels, strength=0.35)
+        axes = picture_axes(figure, 0.035, 0.05, 0.79, picture.pixels, strength=0.35)
         draw_boxes(axes, rows(found.anchors[found.where(1)], 60), POSITIVE, width=1.4, alpha=0.8)
         draw_truth(axes, found.boxes, picture.names)
         middle = 0.5 * (found.anchors[:, :2] + found.anchors[:, 2:])
@@ -45,8 +42,7 @@ def labels(path: Path, picture: Picture, found: Anchoring) -> None:
         state = torch.full((len(found.anchors),), -2)
         state[found.inside_idxs] = found.labels
         state = state.reshape(*GRID, NUM_CELL)
-        panel = square(figure, 0.53, 0.30, 0.50)
-        show_picture(panel, picture.pixels, strength=0.15)
+        panel = picture_axes(figure, 0.53, 0.30, 0.50, picture.pixels, strength=0.15)
         coordinate = (torch.arange(GRID[0]) + 0.5) * STRIDE
         y, x = torch.meshgrid(coordinate, coordinate, indexing="ij")
         shown = ((0, NEGATIVE, ".", 3.0), (-1, IGNORED, "s", 3.2), (1, POSITIVE, "o", 6.5))
@@ -54,33 +50,25 @@ def labels(path: Path, picture: Picture, found: Anchoring) -> None:
             here = (state == label).any(dim=2)
             panel.plot(x[here], y[here], mark, color=colour, ms=size, mew=0 if label != 1 else 0.8, mec="white")
         figure.text(0.53, 0.82, "each cell: its most object-like anchor", fontsize=12.5, color=QUIET)
-        fact(figure, 0.53, 0.225, thousands(counts[1]), "positive", POSITIVE, mark="●")
-        fact(figure, 0.68, 0.225, thousands(counts[0]), "negative", NEGATIVE, mark="•")
-        fact(figure, 0.83, 0.225, thousands(counts[-1]), "ignored", IGNORED, mark="■")
+        fact(figure, 0.53, 0.225, f"{counts[1]:,}", "positive", POSITIVE, mark="●")
+        fact(figure, 0.68, 0.225, f"{counts[0]:,}", "negative", NEGATIVE, mark="•")
+        fact(figure, 0.83, 0.225, f"{counts[-1]:,}", "ignored", IGNORED, mark="■")
         high = int((found.iou.amax(dim=0) >= HIGH).sum())
         tied = (found.iou == found.best[:, None]).sum(dim=1).tolist()
         words = " + ".join(map(str, tied)) if len(tied) <= 8 else f"{sum(tied)}"
-        note(
-            figure,
-            0.53,
-            0.115,
-            f"{high} anchors reach 0.7. Best of an object, ties included: {words}.",
-            size=13,
-            colour=QUIET,
-        )
+        note(figure, 0.53, 0.115, f"{high} anchors reach 0.7. Best of an object, ties included: {words}.")
 
 
 def sample(path: Path, picture: Picture, found: Anchoring) -> None:
     positive, negative = len(found.positives), len(found.negatives)
     sentence = f"At most half of {NUM_SAMPLES} are positive. Where positives are few, negatives take their place."
     with titled_figure(path, f"7  {positive} + {negative} of them train in this step", sentence) as figure:
-        axes = square(figure, 0.035, 0.05, 0.79)
-        show_picture(axes, picture.pixels, strength=0.35)
+        axes = picture_axes(figure, 0.035, 0.05, 0.79, picture.pixels, strength=0.35)
         draw_boxes(axes, found.anchors[found.inside_idxs[found.negatives]], NEGATIVE, width=0.8, alpha=0.5)
         draw_boxes(axes, found.anchors[found.inside_idxs[found.positives]], POSITIVE, width=2.2)
         draw_truth(axes, found.boxes, picture.names)
         everyone = [int((found.labels == label).sum()) for label in (1, 0, -1)]
-        bars = place(figure, 0.56, 0.36, 0.40, 0.42)
+        bars = figure.add_axes((0.56, 0.36, 0.40, 0.42))
         places = (1.0, 0.0)
         total = max(sum(everyone), 1)
         for y, (values, name) in zip(places, ((everyone, "all inside"), ((positive, negative, 0), "the sample"))):
@@ -91,14 +79,14 @@ def sample(path: Path, picture: Picture, found: Anchoring) -> None:
                     bars.text(
                         left + value / whole / 2,
                         y,
-                        thousands(value),
+                        f"{value:,}",
                         ha="center",
                         va="center",
                         color="white",
                         weight="bold",
                     )
                 left += value / whole
-            bars.text(0, y + 0.34, f"{name}: {thousands(sum(values))}", fontsize=13)
+            bars.text(0, y + 0.34, f"{name}: {sum(values):,}", fontsize=13)
         bars.set_xlim(0, 1)
         bars.set_ylim(-0.5, 1.6)
         bars.axis("off")
@@ -109,26 +97,24 @@ def sample(path: Path, picture: Picture, found: Anchoring) -> None:
             0.37,
             f"Positives are {share:.1%} of all, and {positive / max(positive + negative, 1):.0%} of the sample.",
             size=14,
+            colour=INK,
         )
         note(
             figure,
             0.56,
             0.29,
             "128 positives are the most, not the rule.\nThe others get label -1 in this step: no loss.",
-            size=13,
-            colour=QUIET,
         )
-        note(figure, 0.56, 0.175, "■  positive", size=13, colour=POSITIVE)
-        note(figure, 0.65, 0.175, "■  negative", size=13, colour=NEGATIVE)
-        note(figure, 0.745, 0.175, "■  ignored", size=13, colour=IGNORED)
+        note(figure, 0.56, 0.175, "■  positive", colour=POSITIVE)
+        note(figure, 0.65, 0.175, "■  negative", colour=NEGATIVE)
+        note(figure, 0.745, 0.175, "■  ignored", colour=IGNORED)
 
 
 def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "A delta says how to move and stretch an anchor. It is measured in the anchor's own width and height."
     parts = ((0.02, 0.05, 0.41, 0.862), (0.41, 0.05, 0.80, 0.862), (0.80, 0.05, 0.985, 0.862))
     with titled_figure(path, "8  From the anchor to the object: four numbers", sentence, parts) as figure:
-        left = square(figure, 0.035, 0.20, 0.64)
-        show_picture(left, picture.pixels, strength=0.35)
+        left = picture_axes(figure, 0.035, 0.20, 0.64, picture.pixels, strength=0.35)
         positive = found.inside_idxs[found.labels == 1]
         own = found.gt_idxs[found.labels == 1]
         busiest = int(own.bincount().argmax())
@@ -138,8 +124,7 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
         window(left, mine, found.boxes[busiest])
         m = int(found.best.argmax())
         anchor, box = found.anchors[found.inside_idxs[found.iou[m].argmax()]], found.boxes[m]
-        right = square(figure, 0.425, 0.20, 0.64)
-        show_picture(right, picture.pixels, strength=0.35)
+        right = picture_axes(figure, 0.425, 0.20, 0.64, picture.pixels, strength=0.35)
         draw_truth(right, box[None])
         draw_box(right, anchor, POSITIVE, width=3, dashes="--", zorder=8)
         arrow(right, anchor, box, width=3)
@@ -160,8 +145,8 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
         words = (
             f"Close up: the centres of {len(mine)} positive anchors,\nand the centre + of their object ({name:.20})."
         )
-        note(figure, 0.035, 0.16, words, size=13, colour=QUIET)
-        note(figure, 0.425, 0.16, "Dashed: the best anchor of an object;\nits four numbers.", size=13, colour=QUIET)
+        note(figure, 0.035, 0.16, words)
+        note(figure, 0.425, 0.16, "Dashed: the best anchor of an object;\nits four numbers.")
 
 
 def window(axes, anchors, box) -> None:

@@ -19,9 +19,9 @@ from anchors.walkthrough import (
     figures_proposals,
     figures_training,
 )
-from anchors.walkthrough.learn import Learned, learn
 from anchors.walkthrough.page import page
 from anchors.walkthrough.picture import Picture, read_picture
+from anchors.walkthrough.train_on_picture import Learned, learn
 
 FROM_BOXES = {
     "01_grid": figures_anchors.grid,

@@ -75,28 +75,19 @@ def write_parts(path: Path, parts: Parts) -> None:
         )
 
 
-def place(figure, left: float, bottom: float, width: float, height: float, **settings):
-    return figure.add_axes((left, bottom, width, height), **settings)
-
-
 def square(figure, left: float, bottom: float, height: float):
-    """Axes for the picture: as wide as high."""
-    return place(figure, left, bottom, height * HIGH / WIDE, height)
+    """Axes as wide as high."""
+    return figure.add_axes((left, bottom, height * HIGH / WIDE, height))
 
 
-def pale(pixels: Tensor, strength: float = 0.45) -> Tensor:
-    """[3,H,W] -> [H,W,3], greyer and closer to white, so that lines on it can be read."""
-    grey = pixels.mean(dim=0, keepdim=True)
-    mixed = 0.5 * pixels + 0.5 * grey
-    return (1 - strength * (1 - mixed)).permute(1, 2, 0).clamp(0, 1)
-
-
-def show_picture(axes, pixels: Tensor, *, strength: float = 0.45, margin: float = 0) -> None:
-    height, width = pixels.shape[1:]
-    axes.imshow(pale(pixels, strength).numpy(), extent=(0, width, height, 0), interpolation="bilinear")
-    axes.set_xlim(-margin, width + margin)
-    axes.set_ylim(height + margin, -margin)
+def picture_axes(figure, left: float, bottom: float, height: float, pixels: Tensor, *, strength: float):
+    """Axes with the picture [3,S,S] in them, greyer and closer to white, so that lines on it can be read."""
+    axes = square(figure, left, bottom, height)
+    mixed = 0.5 * pixels + 0.5 * pixels.mean(dim=0)
+    pale = (1 - strength * (1 - mixed)).permute(1, 2, 0).clamp(0, 1)
+    axes.imshow(pale.numpy(), extent=(0, pixels.shape[2], pixels.shape[1], 0), interpolation="bilinear")
     bare(axes)
+    return axes
 
 
 def bare(axes) -> None:
@@ -154,10 +145,8 @@ def label(
     )
 
 
-def note(
-    figure, x: float, y: float, lines: str, *, size: float = 15, colour: str = INK, va: str = "top", ha="left"
-) -> None:
-    figure.text(x, y, lines, fontsize=size, color=colour, va=va, ha=ha, linespacing=1.55)
+def note(figure, x: float, y: float, lines: str, *, size: float = 13, colour: str = QUIET, va: str = "top") -> None:
+    figure.text(x, y, lines, fontsize=size, color=colour, va=va, linespacing=1.55)
 
 
 def fact(
@@ -167,10 +156,6 @@ def fact(
     figure.text(x, y, number, fontsize=30, weight="bold", color=colour, va="center")
     figure.text(x, y - gap, mark, fontsize=13, color=colour, va="center")
     figure.text(x + (0.018 if mark else 0), y - gap, words, fontsize=13, color=QUIET, va="center")
-
-
-def thousands(value: int) -> str:
-    return f"{value:,}"
 
 
 def ratio_name(ratio: float) -> str:

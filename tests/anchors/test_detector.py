@@ -14,8 +14,7 @@ from anchors.detector import TinyFasterRCNN
 from anchors.fast.roi_pool import roi_pool
 from anchors.heads import FastRCNNHead
 from anchors.sampling import sample_rois
-from anchors.scenes import CLASSES, MAX_OVERLAP, draw_scene, draw_scenes
-from anchors.training import recall_and_precision, train_on_scenes
+from anchors.train_on_scenes import CLASSES, MAX_OVERLAP, draw_scene, draw_scenes, recall_and_precision, train_on_scenes
 
 torch.set_num_threads(1)
 LOSSES = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}

@@ -27,14 +27,13 @@ from anchors.exercises.commands import write_exercises
 from anchors.exercises.sandbox import Answer, Foreign, decode, encode
 from anchors.exercises.sandbox_child import load
 from anchors.exercises.verdict import difference, examine, literal, size_of, written
+from anchors.train_on_scenes import one_thread
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def quick():
+    with one_thread():
+        yield
 
 
 def in_process(task, function) -> list[Answer]:

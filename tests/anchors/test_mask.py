@@ -9,7 +9,7 @@ import torch
 from torchvision.models.detection import mask_rcnn, roi_heads
 
 from anchors.mask import MaskHead, mask_loss, mask_probabilities, mask_targets, paste_masks
-from anchors.scenes import draw_scene
+from anchors.train_on_scenes import draw_scene
 
 torch.set_num_threads(1)
 

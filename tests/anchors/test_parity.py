@@ -25,7 +25,7 @@ from anchors.grid import generate_cell_anchors, grid_anchors
 from anchors.matching import match_anchors, to_matched_idxs
 from anchors.nms import batched_nms
 from anchors.sampling import sample_labels
-from anchors.scenes import draw_scenes
+from anchors.train_on_scenes import draw_scenes
 
 torch.set_num_threads(1)
 SIDE, STRIDE, SIZES, RATIOS = 96, 8, (16, 32, 48), (0.5, 1.0, 2.0)

@@ -6,8 +6,6 @@ mirrored, shifted, brighter and darker copies. That shows how training goes; it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anchors.detector import TinyFasterRCNN
-from anchors.training import train_on_scenes
+from anchors.train_on_scenes import Scene, one_thread, train_on_scenes
 from anchors.walkthrough.picture import SIDE, Picture
 
 SHRINK = 4
@@ -35,12 +33,12 @@ class Learned:
     snapshots: list[tuple[int, dict[str, Tensor]]] = field(default_factory=list)
 
 
-def small(picture: Picture) -> tuple[Tensor, dict[str, Tensor]]:
+def small(picture: Picture) -> Scene:
     pixels = F.avg_pool2d(picture.pixels[None], SHRINK)[0]
     return pixels, {"boxes": picture.boxes / SHRINK, "labels": picture.labels}
 
 
-def copies(picture: Picture, count: int, seed: int) -> list[tuple[Tensor, dict[str, Tensor]]]:
+def copies(picture: Picture, count: int, seed: int) -> list[Scene]:
     """The small picture and changed copies of it: mirrored, moved by up to an eighth, brighter or darker."""
     pixels, target = small(picture)
     random = torch.Generator().manual_seed(seed)
@@ -95,17 +93,6 @@ def learn(picture: Picture, *, seed: int, quick: bool) -> Learned:
             torch.manual_seed(seed)
             _, train = model.trace([image], [target])
     return Learned(history, test["images"][0], train["images"][0], snapshots)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """The layers are small: more threads mostly wait, and the sums would depend on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @torch.no_grad()
