@@ -22,19 +22,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from label_tools.operations.frames import extract
 
     for film in args.film:
-        with tqdm(desc=film.name, disable=None) as bar:
-
-            def each(what: str, done: int, of: int, bar: tqdm = bar, name: str = film.name) -> None:
-                bar.total = of or None
-                bar.set_description_str(f"{name}: {what}", refresh=False)
-                bar.update(done - bar.n)
-
-            files, total = extract(film, args.out, args.number, each=each)
+        files, total = extract(film, args.out, args.number)
         say(f"{film}: {counted(len(files), 'picture')} of {counted(total, 'frame')}: {args.out}")
         if len(files) < args.number:
             say(f"note: {film}: no more than {len(files)} of its frames differ", error=True)

@@ -141,18 +141,14 @@ def _refuse_far(points: list, flat: list[float], width: int, height: int) -> Non
 
 def turn_points(flat: list[float], orientation: int, width: int, height: int) -> list[float]:
     """Points on the stored picture -> points on the upright one, which is width x height."""
-    pairs = zip(flat[0::2], flat[1::2])
-    turned = {
-        1: lambda x, y: (x, y),
-        2: lambda x, y: (width - x, y),
-        3: lambda x, y: (width - x, height - y),
-        4: lambda x, y: (x, height - y),
-        5: lambda x, y: (y, x),
-        6: lambda x, y: (width - y, x),
-        7: lambda x, y: (width - y, height - x),
-        8: lambda x, y: (y, height - x),
-    }[orientation]
-    return [v for x, y in pairs for v in turned(x, y)]
+    xs, ys = flat[0::2], flat[1::2]
+    if orientation >= 5:
+        xs, ys = ys, xs
+    if orientation in (2, 3, 6, 7):
+        xs = [width - x for x in xs]
+    if orientation in (3, 4, 7, 8):
+        ys = [height - y for y in ys]
+    return [v for pair in zip(xs, ys) for v in pair]
 
 
 def _outline(label: str, flat: list[float], width: int, height: int, remark: Remark) -> Instance:

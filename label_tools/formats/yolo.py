@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from label_tools.document.values import number_in
@@ -48,11 +48,6 @@ class Classes:
     names: Mapping[int, str]
     key_points: int = 0
     file: str = ""
-    splits: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, names: Sequence[str]) -> Classes:
-        return cls(dict(enumerate(names)))
 
 
 def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> tuple[ImageRecord | None, Tally]:
@@ -230,7 +225,7 @@ def _known(names: Mapping[int, str]) -> str:
 def read_classes(source: Path) -> Classes:
     """The classes by the set's own files: classes.txt, obj.names, labels/classes.txt, or its one YAML with `names`.
 
-    A YAML also says where the parts of the set lie and what a line of a pose file holds. Raises InputError.
+    A YAML also says what a line of a pose file holds. Raises InputError.
     """
     found = {path: content for path in _yaml_files(source) if (content := _yaml_top(path)).get("names") is not None}
     if len(found) > 1 and len({str(_yaml_names(c, p)) for p, c in found.items()}) > 1:
@@ -254,9 +249,8 @@ def read_classes(source: Path) -> Classes:
                 f"{source}: no classes.txt and no YAML with `names` in it{hint}; --labels FILE gives the class names"
             )
         names, where = _yaml_names(content, path), path
-    splits = {k: content[k].value for k in ("train", "val", "test") if hasattr(content.get(k), "value")}
     key_points = _key_points(content.get("kpt_shape"), path)
-    return Classes(checked_names(names, where), key_points, str(path or where), splits)
+    return Classes(checked_names(names, where), key_points, str(path or where))
 
 
 def _lists_elsewhere(source: Path) -> list[Path]:

@@ -7,7 +7,6 @@ choice is the frame nearest to the mean of all, and each further one the frame t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,38 +33,34 @@ def choose(thumbnails: np.ndarray, number: int) -> list[int]:
     return sorted(chosen)
 
 
-def extract(
-    film: Path, out: Path, number: int, *, each: Callable[[str, int, int], None] | None = None
-) -> tuple[list[Path], int]:
+def extract(film: Path, out: Path, number: int) -> tuple[list[Path], int]:
     """Write `number` frames of a film into `out` as JPEG. -> (the files, frames of the film).
 
-    Two passes over the film, which hold one frame at a time. each(what, done, of) is called after every frame. Raises
-    InputError for a film that cannot be read, and where a file lies in the way.
+    Two passes over the film, which hold one frame at a time. Raises InputError for a film that cannot be read, and
+    where a file lies in the way.
     """
+    from tqdm import tqdm
+
     if number < 1:
         raise InputError(f"--number: found {number}, needs 1 or more")
     reader = Film(film)
     step = max(1, reader.frames // MOST)
     thumbnails, total = [], 0
-    for frame in reader:
+    for frame in tqdm(reader, f"{film.name}: looking", reader.frames or None, disable=None):
         total = frame.number + 1
         if frame.number % step == 0:
             small = Image.fromarray(frame.pixels).resize((SIDE, SIDE), Image.Resampling.BOX)
             thumbnails.append(np.asarray(small).reshape(-1))
-        if each:
-            each("looking", total, reader.frames)
     wanted = {row * step for row in choose(np.array(thumbnails), number)}
     names = {at: out / frame_name(film.stem, at) for at in sorted(wanted)}
     if there := next((path for path in names.values() if path.exists()), None):
         raise InputError(f"{there}: exists, and is never overwritten; use another --out")
     written = []
-    for frame in Film(film):
+    for frame in tqdm(Film(film), f"{film.name}: writing", total, disable=None):
         if frame.number in names:
             with atomic_write(names[frame.number], durable=False) as file:
                 Image.fromarray(frame.pixels).save(file, format="JPEG", quality=QUALITY)
             written.append(names[frame.number])
-            if each:
-                each("writing", len(written), len(names))
         if len(written) == len(names):
             break
     return written, total

@@ -1,4 +1,4 @@
-"""How many objects, how large, how long, in pixels of the file and in those that the model will see.
+"""How many objects, how large, how long, in pixels of the file and in those that the model will see; as a picture, too.
 
 size = sqrt(width x height), aspect ratio = height / width. The size classes are COCO's: small below 32, large from
 96 pixels, by box.
@@ -10,15 +10,24 @@ import json
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from label_tools.files.marked_folders import one_file
+from label_tools.pictures.drawings import DRAWN
+from label_tools.pictures.fonts import plot_class_texts, plot_families, plot_text
+from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.readers.open_labels import Source
+from label_tools.text.messages import counted
 
 SMALL, LARGE = 32.0, 96.0  # COCO's area limits 32^2 and 96^2, as sizes
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 KEYS = ("min", "q05", "q25", "median", "q75", "q95", "max")
+ANCHOR_SIZES = (32, 64, 128, 256, 512)  # torchvision's Faster R-CNN with FPN
+ANCHOR_RATIOS = (0.5, 1.0, 2.0)
+BARS, MARKS = PAGE_COLOURS[1], PAGE_COLOURS[0]
+MOST_BARS = 30
 
 
 @cache  # most images have one of a few sizes
@@ -104,10 +113,105 @@ def _quantiles(values: np.ndarray) -> dict[str, float] | None:
 
 def save(name: str, boxes: dict[str, np.ndarray], numbers: dict, out: Path) -> None:
     """Write the picture `out` (.png, .svg or .pdf) and its numbers beside it as JSON."""
-    from label_tools.pictures.stats_picture import draw
-
     buffer = BytesIO()
     draw(name, boxes, numbers, buffer, out.suffix[1:].lower())
     with one_file(out, "stats") as made:
         made.write_bytes(buffer.getvalue())
         made.with_suffix(".json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO, kind: str = "png") -> None:
+    """Write the picture of what `measure` and `summarise` gave to `out`, as png, svg or pdf: six panels."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    written = plot_class_texts(dict(enumerate(numbers["classes"], start=1)))
+    texts = {name: written[k] for k, name in enumerate(numbers["classes"], start=1)}
+    heading = plot_text(title, "these labels")
+    style: dict[Any, Any] = {"font.family": plot_families([heading, *texts.values()]), "font.size": 9}
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "stats"}
+    with rc_context(style):
+        figure = Figure(figsize=(13, 7.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(2, 3)
+        every = numbers["all"]
+        said = f"{counted(numbers['images'], 'image')}, {counted(every['objects'], 'object')}"
+        said = f"{heading}: {said}, {counted(len(numbers['classes']), 'class', 'classes')}"
+        families = plot_families([heading])  # not those of the classes: other fonts may have no bold face
+        figure.suptitle(said, fontsize=13, fontfamily=families, fontweight="bold" if len(families) == 1 else "normal")
+        _classes(panels[0, 0], numbers, texts)
+        _sizes(panels[0, 1], boxes["size"], every, "", "Box size in the file", (32, 96))
+        model = f"Box size in the model ({numbers['min_size']}, at most {numbers['max_size']})"
+        _sizes(panels[0, 2], boxes["model_size"], every, "model_", model, ANCHOR_SIZES)
+        _per_image(panels[1, 0], boxes["objects_per_image"])
+        _ratios(panels[1, 1], boxes["aspect_ratio"])
+        _places(figure, panels[1, 2], boxes["x"], boxes["y"])
+        # no date and no version in the file: the same numbers give the same bytes
+        clockless = {"png": {"Software": None, "Comment": DRAWN}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        figure.savefig(out, format=kind, dpi=110, metadata=clockless[kind])
+
+
+def _classes(panel, numbers: dict, texts: dict[str, str]) -> None:
+    rows = sorted(((g["objects"], name) for name, g in numbers["classes"].items()), key=lambda row: (-row[0], row[1]))
+    shown = rows[:MOST_BARS]
+    rest = f", the {len(shown)} most frequent of {len(rows)}" if len(rows) > len(shown) else ""
+    panel.set_title(f"Objects per class{rest}")
+    names = [texts[name] if len(texts[name]) <= 22 else texts[name][:21] + "…" for _, name in shown]
+    places = np.arange(len(shown))
+    bars = panel.barh(places, [count for count, _ in shown], color=BARS)
+    panel.set_yticks(places, names, fontsize=9 if len(shown) <= 15 else 6)
+    panel.bar_label(bars, padding=3, fontsize=9 if len(shown) <= 15 else 6)
+    panel.margins(x=0.15)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    # as many rows as there are classes; one or two would be walls of colour
+    spare = max(0.0, 3 - len(shown)) / 2
+    panel.set_ylim(len(shown) - 0.5 + spare, -0.5 - spare)
+
+
+def _sizes(panel, sizes: np.ndarray, group: dict, prefix: str, title: str, marks: tuple[int, ...]) -> None:
+    counts = ", ".join(f"{group[prefix + name]} {name}" for name in ("small", "medium", "large"))
+    panel.set_title(f"{title}\n{counts}")
+    dashed = "the anchors' sizes" if marks == ANCHOR_SIZES else "small < {}, large ≥ {}".format(*marks)
+    panel.set_xlabel(f"sqrt(width × height), pixels; dashed: {dashed}")
+    panel.set_ylabel("objects")
+    panel.set_xscale("log", base=2)
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.hist(sizes, bins=2.0 ** np.arange(0, 13.01, 0.25), color=BARS)
+    low, high = (sizes.min(), sizes.max()) if len(sizes) else (32, 96)
+    panel.set_xlim(max(1, min(low / 1.5, 16)), max(high * 1.5, 256))
+    for mark in marks:
+        panel.axvline(mark, color=MARKS, linestyle="--", linewidth=1)
+
+
+def _per_image(panel, counts: np.ndarray) -> None:
+    panel.set_title("Objects per image")
+    panel.set_xlabel("objects")
+    panel.set_ylabel("images")
+    top = int(counts.max(initial=1))
+    step = max(1, -(-top // 40))
+    panel.hist(counts, bins=np.arange(-0.5, top + step + 0.5, step), color=BARS, rwidth=0.9)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.yaxis.get_major_locator().set_params(integer=True)
+
+
+def _ratios(panel, ratios: np.ndarray) -> None:
+    panel.set_title("Aspect ratio of the boxes")
+    panel.set_xlabel("height / width; dashed: the anchors' ratios")
+    panel.set_ylabel("objects")
+    panel.set_xscale("log", base=2)
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
+    reach = max(2.0, float(np.abs(np.log2(ratios)).max(initial=0)))
+    panel.hist(ratios, bins=2.0 ** np.linspace(-reach, reach, 41), color=BARS)
+    for mark in ANCHOR_RATIOS:
+        panel.axvline(mark, color=MARKS, linestyle="--", linewidth=1)
+
+
+def _places(figure, panel, x: np.ndarray, y: np.ndarray) -> None:
+    panel.set_title("Where the boxes' centres lie")
+    panel.set_xlabel("x / image width")
+    panel.set_ylabel("y / image height")
+    counts, _, _ = np.histogram2d(y, x, bins=20, range=((0, 1), (0, 1)))
+    image = panel.imshow(counts, extent=(0, 1, 1, 0), cmap="viridis", aspect="auto", interpolation="nearest")
+    bar = figure.colorbar(image, ax=panel, label="objects")
+    bar.ax.yaxis.get_major_locator().set_params(integer=True)

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from label_tools.document import coco_file
 from label_tools.files import marked_folders
@@ -26,7 +25,7 @@ from label_tools.readers.alike_names import alike_finding
 from label_tools.readers.classes import class_table
 from label_tools.readers.given_split import PARTS
 from label_tools.readers.reading import Reading
-from label_tools.shapes.instances import ImageRecord, Instance, Tally
+from label_tools.shapes.instances import ImageRecord, Instance
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding, count_levels, titles, worst_first
 from label_tools.text.messages import counted
@@ -42,16 +41,11 @@ _LOST = {  # what is skipped with an error -> its noun
 
 
 @dataclass
-class Conversion:
-    """A finished conversion: `document(out)` is the COCO document, `write(out)` puts it on disk."""
+class Conversion(Reading):
+    """A Reading whose objects have classes: `document(out)` is the COCO document, `write(out)` puts it on disk."""
 
-    source: Path
-    image_root: Path
-    records: list[ImageRecord]
-    names: list[str]
-    tally: Tally
-    spelling: dict[str, str] = field(default_factory=dict)
-    opening: dict[str, Any] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    spelling: dict[str, str] = field(default_factory=dict)  # label -> class name
 
     @property
     def findings(self) -> list[Finding]:
@@ -230,7 +224,7 @@ def to_conversion(
         for label, name in spelling.items():
             found[name] += counts[label]
         tally.findings += alike_finding(found, str(reading.source), "", annotations="FILE", files=holders)
-    return Conversion(reading.source, reading.image_root, reading.records, names, tally, spelling, reading.opening)
+    return Conversion(**{**vars(reading), "names": names}, spelling=spelling)
 
 
 def account_path(out: str | os.PathLike) -> Path:

@@ -42,7 +42,7 @@ def read_yolo(
     for folder in (source, image_root):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
-    classes = yolo.Classes.of(labels) if labels is not None else yolo.read_classes(source)
+    classes = yolo.Classes(dict(enumerate(labels))) if labels is not None else yolo.read_classes(source)
     finder = ImageFolder(image_root, max_pixels=max_pixels, follow_links=follow_links)
     found = walk(image_root, SUFFIXES)
     if not found:

@@ -61,7 +61,6 @@ def examine(
 
     from label_tools.document import repair
     from label_tools.pictures.open_image import sizes_below
-    from label_tools.rules import class_statistics as document_rules
     from label_tools.rules import objects
     from label_tools.rules.image_files import ImageRules
 
@@ -72,9 +71,9 @@ def examine(
         return result  # objects cannot be told apart: no rule below would mean anything
     document = read.document
     result.findings += objects.objects(document, name, places)
-    result.findings += document_rules.statistics(document, name)
+    result.findings += objects.statistics(document, name)
     if places is None:  # of a folder, the conversion has said it
-        result.findings += document_rules.alike_names(document, name)
+        result.findings += objects.alike_names(document, name)
     if root is None:
         result.document = document
         return result

@@ -1,23 +1,30 @@
-"""Rules for objects that each look fine and together do not: the same thing labelled twice, a box beside its outline.
+"""Rules for objects that each look fine and together do not: the same thing labelled twice, a box beside its outline,
+classes without objects or with names nearly alike, boxes too small.
 
 They run on a document as `coco.read` gives it; what is wrong with a single annotation the reader has said.
 """
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 
 import numpy as np
 
+from label_tools.document.category_rules import grouping_class
+from label_tools.readers.alike_names import alike_finding
 from label_tools.shapes import geometry
-from label_tools.text.findings import NOTE, WARNING, Finding
+from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.text.messages import counted
 
 PAIRS_AT_ONCE = 100_000  # of boxes: some 10 MB
 OUTLINES_AT_ONCE = 20_000
 NEAR_IOU = 0.9  # two boxes that overlap more are one thing labelled twice
 BOX_SLACK = 1.5  # pixels between a box and its outline; a raster's "+1" stays below
+SMALL_SIDE = 8.0  # pixels: a quarter of torchvision's smallest anchor (32)
 AREA_FACTOR = 1.5  # an area beyond 1.5 boxes or below the outline / 1.5 is that of something else
 
 
@@ -145,3 +152,29 @@ def _hidden_one(excess: np.ndarray, name: str) -> Iterator[Finding]:
         text = f"boxes are larger than their outlines, by {median[0]:.2g} x {median[1]:.2g} pixels in the median"
         fix = "a hidden +1: width is right - left; convert again from the labels"
         yield Finding("B16", WARNING, name, "annotations", text, fix)
+
+
+def statistics(document: dict, name: str) -> Iterator[Finding]:
+    """B54, B17: no object at all, classes without one, boxes too small to learn."""
+    objects = [a for a in document["annotations"] if not a["iscrowd"]]
+    if not objects:
+        yield Finding("B54", ERROR, name, "annotations", "no object at all: nothing can be learned from this file")
+        return
+    counts = Counter(a["category_id"] for a in objects)
+    group = grouping_class(document["categories"])  # the reader has named it
+    unused = [f'"{c["name"]}"' for c in document["categories"] if not counts[c["id"]] and c is not group]
+    if unused:
+        classes = counted(len(document["categories"]), "class", "classes")
+        text = f"no object of {len(unused)} of {classes}: {', '.join(unused)}"
+        yield Finding("B54", WARNING, name, "categories", text, "label some, or remove them")
+    small = sum(min(a["bbox"][2:]) < SMALL_SIDE for a in objects)
+    if small:
+        text = f"{small} of {counted(len(objects), 'box', 'boxes')} under {SMALL_SIDE:g} pixels wide or high"
+        yield Finding("B17", NOTE, name, "annotations", text, "a larger --image-size lets the model see them")
+
+
+def alike_names(document: dict, name: str) -> Iterator[Finding]:
+    """B36: classes with objects whose names are nearly alike."""
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    counts = Counter(names[a["category_id"]] for a in document["annotations"] if not a["iscrowd"])
+    yield from alike_finding(counts, name, "categories", annotations=shlex.quote(name))

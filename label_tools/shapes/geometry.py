@@ -150,17 +150,8 @@ def thick_segment(x1: float, y1: float, x2: float, y2: float, thickness: float) 
     length = math.hypot(x2 - x1, y2 - y1)
     ux, uy = ((x2 - x1) / length, (y2 - y1) / length) if length > 0 else (1.0, 0.0)
     h = thickness / 2
-    along_x, along_y, side_x, side_y = ux * h, uy * h, -uy * h, ux * h
-    return [
-        x1 - along_x + side_x,
-        y1 - along_y + side_y,
-        x2 + along_x + side_x,
-        y2 + along_y + side_y,
-        x2 + along_x - side_x,
-        y2 + along_y - side_y,
-        x1 - along_x - side_x,
-        y1 - along_y - side_y,
-    ]
+    corners = ((x1, y1, -h, h), (x2, y2, h, h), (x2, y2, h, -h), (x1, y1, -h, -h))  # end, along and beside the line
+    return [v for x, y, along, side in corners for v in (x + ux * along - uy * side, y + uy * along + ux * side)]
 
 
 def rectangle(box: Box) -> list[float]:

@@ -148,7 +148,7 @@ def readers(folder: Path) -> dict[str, tuple[list[bytes], str, Callable[[Path], 
             [b"0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.5 0.1 0.5 0.7\n"],
             ".txt",
             lambda p: yolo.read_file(
-                str(p), str(folder / "a.jpg"), images, yolo.Classes.of([f"c{k}" for k in range(100)])
+                str(p), str(folder / "a.jpg"), images, yolo.Classes({k: f"c{k}" for k in range(100)})
             ),
         ),
         **{name: (files, suffix, program_reader(name, images)) for name, files, suffix in program_files(folder)},

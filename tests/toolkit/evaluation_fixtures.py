@@ -104,7 +104,8 @@ def with_outlines(document: dict, detections: list, seed: int) -> tuple[dict, li
         if rng.random() < 0.5:
             pixels[:: int(rng.integers(2, 9))] = 0  # holes
         runs = rle.encode(pixels)
-        return {"size": [height, width], "counts": rle.to_text(runs) if rng.random() < 0.5 else runs.tolist()}
+        as_text = rng.random() < 0.5
+        return rle.to_rle(runs, height, width) if as_text else {"size": [height, width], "counts": runs.tolist()}
 
     annotations = [
         {**a, "segmentation": outline(a, bool(a["iscrowd"]) or rng.random() < 0.2)} for a in document["annotations"]

@@ -70,7 +70,7 @@ class Blobs:
         mask = (image == value).any(axis=2)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
-        segmentation = {"size": list(mask.shape), "counts": rle.to_text(rle.encode(mask))}
+        segmentation = rle.to_rle(rle.encode(mask), *mask.shape)
         return {
             "category_id": 7,
             "score": round(float(value) / 255, 6),

@@ -33,7 +33,7 @@ def moved(one: dict[str, Any], window: Window, size: tuple[int, int]) -> dict[st
         tile = rle.decode(rle.to_runs(one["segmentation"]), window[3] - window[1], window[2] - window[0])
         mask = np.zeros(size, dtype=bool)
         mask[window[1] : window[3], window[0] : window[2]] = tile
-        moved["segmentation"] = {"size": list(size), "counts": rle.to_text(rle.encode(mask))}
+        moved["segmentation"] = rle.to_rle(rle.encode(mask), *size)
     return moved
 
 
@@ -135,7 +135,7 @@ def _together(group: Found, box: np.ndarray) -> dict[str, Any]:
     if "segmentation" in best:
         size = best["segmentation"]["size"]
         masks = [rle.decode(rle.to_runs(one["segmentation"]), *size) for one in group]
-        joined["segmentation"] = {"size": size, "counts": rle.to_text(rle.encode(np.any(masks, axis=0)))}
+        joined["segmentation"] = rle.to_rle(rle.encode(np.any(masks, axis=0)), *size)
     return joined
 
 

@@ -268,7 +268,7 @@ def _annotations(shapes: list[dict], image: dict[str, Any], names: dict[int, str
     record.instances = read_shapes(shapes, record, image["file_name"], Options(), tally)
     ids = {k: i for k, i in enumerate(names, 1)}
     spelling = {name: name for name in names.values()}
-    conversion = Conversion(Path(), Path(), [record], list(names.values()), tally, spelling)
+    conversion = Conversion(Path(), Path(), [record], tally, list(names.values()), spelling=spelling)
     made = conversion.document("annotations.json")["annotations"]
     return [{**one, "category_id": ids[one["category_id"]]} for one in made]
 

@@ -67,7 +67,7 @@ def _mirrored(one: dict[str, Any], width: int) -> dict[str, Any]:
     if "segmentation" in one:
         size = one["segmentation"]["size"]
         mask = rle.decode(rle.to_runs(one["segmentation"]), *size)[:, ::-1]
-        mirrored["segmentation"] = {"size": size, "counts": rle.to_text(rle.encode(mask))}
+        mirrored["segmentation"] = rle.to_rle(rle.encode(mask), *size)
     return mirrored
 
 
