@@ -57,7 +57,7 @@ def split_document(
         [_fixed_part(group, fixed or {}) for group in members.values()],
     )
     of_image = {image["id"]: part for group, part in zip(members.values(), part_of) for image in group}
-    return {name: _subset(document, {i for i, p in of_image.items() if p == name}) for name in fractions}
+    return {name: subset(document, {i for i, p in of_image.items() if p == name}) for name in fractions}
 
 
 def check_fractions(fractions: Mapping[str, float]) -> dict[str, float]:
@@ -193,7 +193,7 @@ def _fixed_part(group: Sequence[dict], fixed: Mapping[int, str]) -> str | None:
     return parts[0] if parts else None
 
 
-def _subset(document: dict, image_ids: set[int]) -> dict:
+def subset(document: dict, image_ids: set[int]) -> dict:
     """The document with only these images and their annotations; every category stays, so ids agree."""
     return {
         **document,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toolkit.labelling import picture_features, ranking
+from toolkit.labelling import ranking
 from toolkit.labelling.ranking import Signs
 
 
@@ -31,7 +31,7 @@ def test_each_sign_by_hand():
 
 
 def test_boxes_of_the_mirrored_picture_are_turned_back():
-    (one,) = ranking.mirrored_back(found((1, 0.5, 10, 4, 20, 6)), 100)
+    (one,) = ranking._mirrored_back(found((1, 0.5, 10, 4, 20, 6)), 100)
     assert one["bbox"] == [70, 4, 20, 6]  # its right edge, 30, is 70 from the left of a picture of 100
 
 
@@ -96,7 +96,7 @@ def test_labelled_pictures_are_opened_as_the_model_was_trained(tmp_path, monkeyp
         def __init__(self):
             self.opening = {"max_value": 1000}
 
-    monkeypatch.setattr(picture_features, "features_of", lambda _, pixels: pixels.mean((0, 1)))
+    monkeypatch.setattr(ranking, "features_of", lambda _, pixels: pixels.mean((0, 1)))
     file = tmp_path / "a.png"
     Image.fromarray(np.full((8, 8), 500, np.uint16)).save(file)
-    assert picture_features.known_features(Detector(), [file]) == pytest.approx(np.full((1, 3), 127.5), abs=0.5)
+    assert ranking.known_features(Detector(), [file]) == pytest.approx(np.full((1, 3), 127.5), abs=0.5)

@@ -10,7 +10,7 @@ import pytest
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import document_of, perfect
 from toolkit.evaluation.compute_metrics import coco_metrics, compute_metrics
-from toolkit.evaluation.evaluate_run import evaluate_files
+from toolkit.evaluation.evaluate_files import evaluate_files
 from toolkit.evaluation.read_detections import read_detections
 
 NAMES = ("nut", "bolt", "pin")

@@ -16,7 +16,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR
 from toolkit.data.coco_index import read_index
 from toolkit.evaluation.compute_metrics import Settings
-from toolkit.evaluation.evaluate_run import evaluate_files
+from toolkit.evaluation.evaluate_files import evaluate_files
 
 W, H = 100, 80
 NAN, INF = float("nan"), float("inf")

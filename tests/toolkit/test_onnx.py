@@ -18,7 +18,7 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import NAMES, draw_data, untrained_run
 from toolkit.__main__ import main
 from toolkit.data.tiles import Tiles
-from toolkit.deployment import agreement, bench, bench_page, bench_process, export
+from toolkit.deployment import agreement, bench, bench_process, export
 from toolkit.deployment.bench_process import Setting
 from toolkit.deployment.http_service import Service
 from toolkit.deployment.load_network import DRAWS, Loaded
@@ -348,7 +348,7 @@ def test_bench_measures_every_setting_and_names_those_that_are_not_beaten(place,
     assert other["memory_mb"] < one["memory_mb"]  # a process that never loads torch
     assert sum(row["pareto"] for row in result["rows"]) == 1  # as good and faster: only that one
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name[0] != ".") == sorted(bench.FILES)
-    assert "times as fast as torch, 64 px, 20 proposals" in bench_page.advice(result)
+    assert "times as fast as torch, 64 px, 20 proposals" in bench.advice(result)
 
 
 def test_pareto_line():

@@ -24,7 +24,7 @@ from tests.toolkit.evaluation_fixtures import (
     write_training_log,
 )
 from toolkit.evaluation.compute_metrics import Settings, compute_metrics
-from toolkit.evaluation.evaluate_run import evaluate_files
+from toolkit.evaluation.evaluate_files import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.report import figures, read_metrics, write_report
 from toolkit.report.read_logs import Training

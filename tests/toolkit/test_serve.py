@@ -23,9 +23,8 @@ import pytest
 from PIL import Image
 
 from label_tools.text.errors import InputError
-from toolkit.deployment.fetch_pictures import Fetcher
 from toolkit.deployment.http_service import Server, Service
-from toolkit.deployment.label_studio_protocol import control_of
+from toolkit.deployment.label_studio_protocol import Fetcher, control_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """<View><Image name="photo" value="$picture"/><RectangleLabels name="boxes" toName="photo">

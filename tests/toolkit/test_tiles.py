@@ -11,7 +11,7 @@ from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from toolkit.data.merge_tiles import merged
 from toolkit.data.tiles import Tiles, largest_side, overlap_for
-from toolkit.prediction.tiled import Tiled
+from toolkit.prediction.tiles_and_tta import Tiled
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,8 +9,8 @@ from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from tests.toolkit.test_tiles import Blobs
 from tests.toolkit.training_fixtures import untrained_run
+from toolkit.prediction.tiles_and_tta import Views, fused
 from toolkit.prediction.torch_detector import TorchDetector
-from toolkit.prediction.tta import Views, fused
 
 
 def box(score: float, x: float = 0.0, category: int = 1) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from label_tools.text.errors import say
@@ -19,8 +20,6 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
-
     from toolkit import config
     from toolkit.data import coco_index
     from toolkit.fine_tune import with_model

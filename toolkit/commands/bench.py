@@ -7,6 +7,7 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import say
+from toolkit.commands.shared_flags import at_least, say_json
 
 FORMS = ("torch", "onnx", "int8")
 
@@ -34,17 +35,11 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
-
-    from label_tools.text.errors import InputError
-    from toolkit.deployment import bench, bench_page
+    from toolkit.deployment import bench
     from toolkit.training.progress import Progress
 
-    for name in ("image_size", "proposals"):
-        if bad := [value for value in getattr(args, name) if value < 1]:
-            raise InputError(f"--{name.replace('_', '-')}: found {bad[0]}, needs 1 or more")
-    if args.threads < 0:
-        raise InputError(f"--threads: found {args.threads}, needs 0 or more")
+    at_least(args, 1, "image_size", "proposals")
+    at_least(args, 0, "threads")
     out = args.out or args.checkpoint / "bench"
     progress = Progress()
 
@@ -67,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
     finally:
         progress.close()
     if args.json:
-        say(json.dumps(result, sort_keys=True, indent=1))
+        say_json(result)
         return 0
-    say(bench_page.table(result))
-    say(bench_page.advice(result))
+    say(bench.table(result))
+    say(bench.advice(result))
     say(f"page: {out / 'bench.html'}")
     return 0

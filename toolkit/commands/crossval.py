@@ -10,6 +10,7 @@ from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
 from toolkit.commands.evaluate import say_first_step
 from toolkit.commands.recipe_flags import add_jobs, at_once
+from toolkit.commands.shared_flags import say_json
 from toolkit.experiments.jobs import prepare
 from toolkit.training import run_folder
 
@@ -57,9 +58,7 @@ def run(args: argparse.Namespace) -> int:
         **training_options(args),
     )
     if args.json:
-        import json
-
-        say(json.dumps(metrics, sort_keys=True, indent=1))
+        say_json(metrics)
     else:
         say(terminal_text.terminal(metrics))
     path = write_report(out, "")

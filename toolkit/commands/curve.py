@@ -10,6 +10,7 @@ from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
 from toolkit.commands.crossval import training_options
 from toolkit.commands.recipe_flags import add_jobs, at_once
+from toolkit.commands.shared_flags import say_json
 from toolkit.experiments.jobs import prepare
 from toolkit.training import run_folder
 
@@ -61,9 +62,7 @@ def run(args: argparse.Namespace) -> int:
     options = training_options(args, leave_out=("seed",))
     result = label_curve(args.data, out, args.fractions, args.seeds, image_root=args.images, **at_once(args), **options)
     if args.json:
-        import json
-
-        say(json.dumps(result, sort_keys=True, indent=1))
+        say_json(result)
         return 0
     say(f"AP on the {result['split']} split, of networks trained on so many pictures")
     say("images  objects  seed  AP     AP50")

@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from label_tools.text.errors import say
+from label_tools.text.errors import InputError, MissingExtra, say
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,6 @@ def _weights() -> list[Check]:
 
 def _packaged_weights() -> list[Check]:
     """Weights that come as an installed package: there and whole, where they are from, their licence."""
-    from label_tools.text.errors import InputError, MissingExtra
     from toolkit.networks import first_weights, registry
     from toolkit.networks.registry_entry import Packaged
 
@@ -176,7 +175,6 @@ def _opencv() -> list[Check]:
 
 def _labelme() -> list[Check]:
     from label_tools.operations.start_labelme import check_version, find_labelme, missing_library
-    from label_tools.text.errors import InputError, MissingExtra
 
     try:
         program = find_labelme()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import InputError, one_line, say
+from toolkit.commands.shared_flags import add_looks, image_counter, say_json
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -81,16 +81,6 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     shape.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     shape.add_argument("--latex", action="store_true", help="print a table for a paper")
     parser.set_defaults(run=run)
-
-
-def add_looks(parser: argparse.ArgumentParser) -> None:
-    """The flags of toolkit.prediction.tiles_and_tta."""
-    parser.add_argument(
-        "--tiles",
-        metavar="auto|PX",
-        help="cut large pictures into overlapping tiles of so many pixels; auto: as large as the training images",
-    )
-    parser.add_argument("--tta", metavar="KINDS", help="look several times and fuse: flip, scales, or flip,scales")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -175,56 +165,28 @@ def _check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     exported = _is_exported(args)
+    from toolkit.evaluation import evaluate_files
     from toolkit.report import write_report
 
     settings = settings_of(args)
     settings.check()
     split, folder = "", args.out
+    each = image_counter("detecting")
+    given = {"image_root": args.images, "settings": settings, "others": tuple(args.also)}
     if exported:  # without torch
-        from toolkit.evaluation import evaluate_files
-
         folder = args.out or evaluate_files.place_of(args.folder, args.data)
-        metrics = evaluate_files.evaluate_exported(
-            args.folder,
-            args.data,
-            folder,
-            image_root=args.images,
-            settings=settings,
-            each=_progress,
-            others=tuple(args.also),
-        )
+        metrics = evaluate_files.evaluate_exported(args.folder, args.data, folder, each=each, **given)
     elif args.folder is not None:
         from toolkit.evaluation import evaluate_run
 
         split = args.split or evaluate_run.name_of_split(args.folder, args.data)
-        folder = args.folder / split
-        metrics = evaluate_run.evaluate_run(
-            args.folder,
-            split,
-            data=args.data,
-            image_root=args.images,
-            settings=settings,
-            device=args.device,
-            batch_size=args.batch_size,
-            each=_progress,
-            others=tuple(args.also),
-            tiles=args.tiles,
-            tta=args.tta,
-        )
+        given |= {name: getattr(args, name) for name in ("data", "device", "batch_size", "tiles", "tta")}
+        metrics = evaluate_run.evaluate_run(args.folder, split, each=each, **given)
         if "look" in metrics:
             split = f"{split}-{metrics['look']['name']}"
-            folder = args.folder / split
+        folder = args.folder / split
     else:
-        from toolkit.evaluation import evaluate_run
-
-        metrics = evaluate_run.evaluate_files(
-            args.annotations,
-            args.detections,
-            args.out,
-            image_root=args.images,
-            settings=settings,
-            others=tuple(args.also),
-        )
+        metrics = evaluate_files.evaluate_files(args.annotations, args.detections, args.out, **given)
     from toolkit.metrics.small_set_warning import few
 
     for warning in [*metrics["warnings"], *filter(None, [few(metrics)])]:
@@ -252,9 +214,7 @@ def _print(metrics: dict, args: argparse.Namespace) -> None:
     from toolkit.report import latex_markdown, terminal_text
 
     if args.json:
-        import json
-
-        say(json.dumps(metrics, sort_keys=True, indent=1))
+        say_json(metrics)
     elif args.markdown:
         say(latex_markdown.markdown(metrics))
     elif args.latex:
@@ -279,9 +239,3 @@ def say_first_step(folder: Path, split: str, quiet: bool = False) -> None:
 
     if first := first_step(folder, find_evaluations(folder), split):
         say(f"do this next: {first} (evidence and more in the report)", error=quiet)
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty() or done == total:
-        end = "\n" if done == total else "\r"
-        say(f"detecting: {done}/{total} images", end=end, error=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import say
+from toolkit.commands.shared_flags import at_least, image_counter
 
 PROGRAMS = ("x-anylabeling",)
 
@@ -48,12 +48,9 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.text.errors import InputError
     from toolkit.deployment import export
 
-    for name in ("image_size", "proposals"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')}: found {value}, needs 1 or more")
+    at_least(args, 1, "image_size", "proposals")
     result = export.export_onnx(
         args.checkpoint,
         args.out,
@@ -63,13 +60,7 @@ def run(args: argparse.Namespace) -> int:
         proposals=args.proposals,
         int8=args.int8,
         program=args.program,
-        each=_progress,
+        each=image_counter("comparing"),
     )
     say("\n".join(export.summary(args.out, result)))
     return 0
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty() or done == total:
-        end = "\n" if done == total else "\r"
-        say(f"comparing: {done}/{total} images", end=end, error=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from label_tools.text.errors import say
+from label_tools.text.errors import FINDINGS, InputError, say
+from label_tools.text.messages import counted
 from toolkit.commands import recipe_flags
 
 if TYPE_CHECKING:
@@ -106,7 +108,6 @@ def _verb(verbs: argparse._SubParsersAction, name: str, text: str, run: Any) -> 
 
 
 def _state(args: argparse.Namespace) -> int:
-    from label_tools.text.messages import counted
     from toolkit.labelling import loop_file, rounds
     from toolkit.labelling.scan_folder import BROKEN, DRAFT, LABELLED, NOTHING, scan
 
@@ -150,7 +151,6 @@ def _state(args: argparse.Namespace) -> int:
 
 def _next(args: argparse.Namespace) -> int:
     from label_tools.operations.start_labelme import find_labelme, labelme_command, start
-    from label_tools.text.messages import counted
     from toolkit.labelling import loop_file, rounds
     from toolkit.labelling.choose_pictures import RANDOM_SHARE, choose
 
@@ -198,7 +198,6 @@ def _close(args: argparse.Namespace) -> int:
 
 
 def _tell(loop: Loop, outcomes: list[Outcome]) -> int:
-    from label_tools.text.errors import FINDINGS
     from toolkit.labelling.rounds import KEPT_BACK, REVIEWED
 
     if not outcomes:
@@ -230,8 +229,6 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _training(entry: dict[str, Any]) -> str:
-    from label_tools.text.messages import counted
-
     value = "n/a" if entry["AP"] is None else f"{entry['AP']:.3f}"
     within = "" if not entry["interval"] else f" ({entry['interval'][0]:.3f} to {entry['interval'][1]:.3f})"
     return (
@@ -261,9 +258,6 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _suspects(args: argparse.Namespace) -> int:
-    import shlex
-
-    from label_tools.text.messages import counted
     from toolkit.labelling.suspect_folder import accused, evaluated, write_folder
 
     place = evaluated(args.checkpoint, args.folds)
@@ -281,8 +275,6 @@ def _suspects(args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace) -> int:
-    from label_tools.text.errors import FINDINGS
-    from label_tools.text.messages import counted
     from toolkit.labelling.suspect_folder import fix_coco, fix_labelme, read_fixed
 
     fixed, problems = read_fixed(args.suspects)
@@ -339,7 +331,6 @@ def _within(found: dict[str, float | None]) -> str:
 
 def _classes(loop: Loop, file: Path) -> None:
     from label_tools.readers.classes import NO_CLASSES, read_labels
-    from label_tools.text.errors import InputError
 
     names = [name for name in read_labels(file) if name not in NO_CLASSES]
     if loop.trainings and names != loop.classes:
@@ -348,6 +339,4 @@ def _classes(loop: Loop, file: Path) -> None:
 
 
 def _shown(folder: Path) -> str:
-    import shlex
-
     return "" if folder == Path() else f" {shlex.quote(str(folder))}"

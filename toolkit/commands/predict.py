@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from label_tools.files import links
-from label_tools.text.errors import say
-from toolkit.commands import outline_flags
-from toolkit.commands.evaluate import add_looks
+from label_tools.text.errors import FINDINGS, InputError, say
+from label_tools.text.messages import counted
+from toolkit.commands.shared_flags import add_looks, add_outlines, at_least, check_score, outlines_of
 
 if TYPE_CHECKING:
     from label_tools.pictures.films import Film
@@ -45,7 +45,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         help="largest picture that is read whole (default: 100 million); with --tiles larger TIFF files are read by "
         "windows",
     )
-    outline_flags.add(parser, "masks")
+    add_outlines(parser, "masks")
     parser.add_argument("--pixel-size", type=float, metavar="MM", help="side of a pixel: areas of masks in mm2, too")
     parser.add_argument("--no-pictures", action="store_true", help="only JSON and CSV")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="of a film: every N-th frame")
@@ -57,32 +57,23 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.text.errors import FINDINGS, InputError
-    from label_tools.text.messages import counted
-    from toolkit.prediction.notes import nothing_found
     from toolkit.prediction.open_detector import open_detector
     from toolkit.prediction.picture_sources import find_images
     from toolkit.prediction.predict_film import film_in
-    from toolkit.prediction.predict_pictures import predict
+    from toolkit.prediction.predict_pictures import nothing_found, predict
     from toolkit.prediction.prediction_files import JSON
     from toolkit.prediction.tiles_and_tta import look_of
     from toolkit.processes import this_process, worker_count
     from toolkit.training import run_folder
     from toolkit.training.progress import Progress
 
-    if args.score is not None and not 0 <= args.score <= 1:
-        raise InputError(f"--score: found {args.score}, needs 0 to 1")
+    check_score(args.score)
     if args.pixel_size is not None and not 0 < args.pixel_size < 1e6:
         raise InputError(f"--pixel-size: found {args.pixel_size}, needs a length in mm, more than 0")
-    if args.max_pixels is not None and args.max_pixels < 1:
-        raise InputError(f"--max-pixels: found {args.max_pixels}, needs 1 or more")
-    if args.batch_size < 1:
-        raise InputError(f"--batch-size: found {args.batch_size}, needs 1 or more")
+    at_least(args, 1, "max_pixels", "batch_size", "every")
     if args.out is None and this_process().world_size > 1:
         raise InputError("--out: needs one folder for all processes of torchrun")
-    outlines = outline_flags.outlines(args)
-    if args.every < 1:
-        raise InputError(f"--every: found {args.every}, needs 1 or more")
+    outlines = outlines_of(args)
     film = film_in(args.images)
     files = [] if film else find_images(args.images)
     detector = open_detector(args.checkpoint, args.device)
@@ -144,7 +135,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _film(detector: Detector, film: Film, out: Path, args: argparse.Namespace) -> int:
     """A film or a camera; Ctrl-C ends it there, with whole files."""
-    from label_tools.text.messages import counted
     from toolkit.prediction.predict_film import predict_film
     from toolkit.stopping import Stopped, StopSignal
     from toolkit.training.progress import Progress
@@ -161,7 +151,7 @@ def _film(detector: Detector, film: Film, out: Path, args: argparse.Namespace) -
             film,
             out,
             score=args.score,
-            outlines=outline_flags.outlines(args),
+            outlines=outlines_of(args),
             every=args.every,
             draw=not args.no_pictures,
             batch_size=args.batch_size,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from pathlib import Path
 
 from label_tools.files import links
-from label_tools.text.errors import say
-from toolkit.commands import outline_flags
+from label_tools.text.errors import FINDINGS, say
+from label_tools.text.messages import counted
+from toolkit.commands.shared_flags import add_outlines, check_score, outlines_of
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -27,20 +30,17 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         type=float,
         help="draft detections from this score (default: the one that expects the fewest corrections on val)",
     )
-    outline_flags.add(parser, "polygons")
+    add_outlines(parser, "polygons")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.text.errors import FINDINGS, InputError
-    from label_tools.text.messages import counted
     from toolkit.labelling.drafts import prelabel
     from toolkit.training.progress import Progress
 
-    if args.score is not None and not 0 <= args.score <= 1:
-        raise InputError(f"--score: found {args.score}, needs 0 to 1")
-    outlines = outline_flags.outlines(args)
+    check_score(args.score)
+    outlines = outlines_of(args)
     progress, written, left, bad = Progress(), [], 0, 0
     drafts = prelabel(args.checkpoint, args.images, args.out, score=args.score, device=args.device, outlines=outlines)
     for path, count, least, why in drafts:
@@ -67,9 +67,6 @@ def run(args: argparse.Namespace) -> int:
     if about := outlines.about():
         say(about)
     if written:
-        import os
-        import shlex
-
         folders = [str(one if one.is_dir() else one.parent) for one in args.images]
         root, out = shlex.quote(os.path.commonpath([*folders, str(args.out)]) or "."), shlex.quote(str(args.out))
         say(

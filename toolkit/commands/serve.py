@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+
+from label_tools.text.errors import InputError, say
+from toolkit.commands.shared_flags import check_score
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -26,15 +30,11 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import os
-
-    from label_tools.text.errors import InputError, say
-    from toolkit.deployment.fetch_pictures import Fetcher
     from toolkit.deployment.http_service import Server, Service
+    from toolkit.deployment.label_studio_protocol import Fetcher
     from toolkit.prediction.open_detector import open_detector
 
-    if args.score is not None and not 0 <= args.score <= 1:
-        raise InputError(f"--score: found {args.score}, needs 0 to 1")
+    check_score(args.score)
     if not 0 <= args.port <= 65535:
         raise InputError(f"--port: found {args.port}, needs 0 to 65535")
     for name in ("max_upload", "max_pixels"):

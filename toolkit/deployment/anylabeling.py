@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from toolkit.deployment.agreement import Arrays, Detect, Otherwise
 from toolkit.deployment.onnx_graph import export_module
 from toolkit.networks import exportable
+from toolkit.prediction.onnx_detector import open_session
 
 SIDE = 640  # of the square that the program makes of every picture
 INPUTS = ("images", "orig_target_sizes")
@@ -84,11 +85,7 @@ def comparable(
 ) -> tuple[Detect, Detect, Otherwise]:
     """(the network on the small picture, the exported file on the square, the network with other roundings): all in
     pixels of the picture, from the threshold of each class."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = open_session(content, "x-anylabeling", torch.get_num_threads())
     least = np.array([2.0, *thresholds], dtype=np.float32)
 
     def shown(found: Arrays, scale: float) -> Arrays:

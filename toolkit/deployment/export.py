@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from toolkit.deployment.quantize import MOST_PICTURES, quantized
 from toolkit.prediction.detect_pictures import check_files
 from toolkit.prediction.onnx_detector import EXTRA, FORMAT, INPUT, SUFFIX, OnnxDetector
 
+PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime")  # whose versions a file names
 MOST_LOST = 0.01  # of AP, in 8-bit integers
 SHOWN_DIFFERENCES = 5  # pictures that a refusal names
 
@@ -174,15 +176,8 @@ def metadata(loaded: Loaded) -> dict[str, str]:
         "first_weights": str(meta["architecture"].get("first_weights", "unknown")),
         "data_fingerprint": str(meta.get("data_fingerprint", "")),
         "opset": str(onnx_graph.OPSET),
-        "versions": json.dumps(_versions()),
+        "versions": json.dumps({"frcnn-toolkit": __version__, **{name: version(name) for name in PACKAGES}}),
     }
-
-
-def _versions() -> dict[str, str]:
-    import importlib.metadata
-
-    names = ("torch", "torchvision", "onnx", "onnxruntime")
-    return {"frcnn-toolkit": __version__} | {name: importlib.metadata.version(name) for name in names}
 
 
 def with_metadata(content: bytes, meta: dict[str, str]) -> bytes:

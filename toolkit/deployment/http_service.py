@@ -24,7 +24,7 @@ import numpy as np
 from label_tools.pictures import open_image
 from label_tools.text.errors import InputError, one_line
 from toolkit.deployment import label_studio_protocol
-from toolkit.deployment.fetch_pictures import Fetcher
+from toolkit.deployment.label_studio_protocol import Fetcher
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
 
 _LOG = logging.getLogger(__name__)

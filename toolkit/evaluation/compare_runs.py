@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from label_tools.document import coco_file
-from label_tools.files.json_csv import write_json
-from label_tools.files.marked_folders import check_whole, together
-from label_tools.files.strict_json import loads
 from toolkit.evaluation.compute_metrics import DEFAULTS, Settings
-from toolkit.evaluation.read_detections import TOGETHER, detections_of, read_detections, same_images
+from toolkit.evaluation.evaluation_folder import add_to_metrics, metrics_of
+from toolkit.evaluation.read_detections import detections_of, read_evaluation, same_images
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.masks import tables_by_masks, with_runs
 from toolkit.metrics.matching import Matches, match
@@ -19,23 +18,10 @@ from toolkit.metrics.paired_bootstrap import compare
 from toolkit.training import run_folder
 
 
-def compare_with(
-    folder: Path,
-    others: Path | Sequence[Path],
-    settings: Settings = DEFAULTS,
-    *,
-    seeds: Sequence[Path] = (),
-    device: str = "auto",
-    batch_size: int = 4,
-) -> dict:
-    """Add the `difference` of the evaluation in `folder` and `others` to its metrics.json as "compare". -> metrics."""
-    folder = Path(folder)
-    compare = difference(folder, others, settings, seeds=seeds, device=device, batch_size=batch_size)
-    metrics = loads((folder / "metrics.json").read_bytes(), str(folder / "metrics.json"))
-    metrics["compare"] = compare
-    with together(folder, "evaluation", keep=True) as made:
-        write_json(made / "metrics.json", metrics)
-    return metrics
+def compare_with(folder: Path, others: Path | Sequence[Path], settings: Settings = DEFAULTS, **how: Any) -> dict:
+    """Add the `difference` of the evaluation in `folder` and `others` to its metrics.json as "compare". -> metrics.
+    how: seeds, device and batch_size, as of `difference`."""
+    return add_to_metrics(Path(folder), "compare", difference(folder, others, settings, **how))
 
 
 def difference(
@@ -55,30 +41,28 @@ def difference(
     """
     folder = Path(folder)
     others = [Path(others)] if isinstance(others, (str, Path)) else [Path(one) for one in others]
-    check_whole(folder, "evaluation", TOGETHER)
-    document = coco_file.read_raw(folder / "annotations.json")
-    ours = read_detections(folder / "detections.json")
-    root = coco_file.image_root(document, folder / "annotations.json")
+    document, ours, root = read_evaluation(folder)
 
-    def of(place: Path) -> list:
-        return detections_of(place, document, root, folder.name, device=device, batch_size=batch_size)
+    def of(place: Path) -> tuple[Matches, Matches | None]:
+        found = detections_of(place, document, root, folder.name, device=device, batch_size=batch_size)
+        return _matched(document, found, place)
 
-    sides = [
-        [_matched(document, ours, folder / "detections.json"), *(_matched(document, of(one), one) for one in seeds)],
-        [_matched(document, of(one), one) for one in others],
-    ]
-    metrics = loads((folder / "metrics.json").read_bytes(), str(folder / "metrics.json"))
+    side_a = [_matched(document, ours, folder / "detections.json"), *map(of, seeds)]
+    side_b = [*map(of, others)]
+    split = metrics_of(folder).get("split", "")
     resamples = settings.resamples or Settings.resamples
-    boxes_a, boxes_b = ([boxes for boxes, _ in side] for side in sides)
+    boxes_a, boxes_b = ([boxes for boxes, _ in side] for side in (side_a, side_b))
     found = compare(boxes_a, boxes_b, resamples, settings.seed)
-    masks_a, masks_b = ([masks for _, masks in side if masks] for side in sides)
+    masks_a, masks_b = ([masks for _, masks in side if masks] for side in (side_a, side_b))
     if masks_a:
         found["segm"] = None  # B has no masks
         if len(masks_a) == len(boxes_a) and len(masks_b) == len(boxes_b):
             found["segm"] = compare(masks_a, masks_b, resamples, settings.seed)
-    names = {"a": folder.parent.name if metrics.get("split") else folder.name, "name": _name(others)}
-    notes = [f"{one} is still training, or was cut off" for one in (*others, *seeds) if _runs_on(one)]
-    return {**found, **names, "notes": notes, "split": metrics.get("split", "")}
+    name_a, name_b = folder.parent.name if split else folder.name, ", ".join(one.name or str(one) for one in others)
+    runs = [one for one in (*others, *seeds) if run_folder.is_run(one)]
+    running = [one for one in runs if run_folder.read_run(one).get("status") == "running"]
+    notes = [f"{one} is still training, or was cut off" for one in running]
+    return {**found, "a": name_a, "name": name_b, "notes": notes, "split": split}
 
 
 def different_images(folder: Path, other: Path) -> str:
@@ -104,14 +88,6 @@ def _labels(document: dict) -> Counter:
 def _matched(document: dict, detections: list, where: Path) -> tuple[Matches, Matches | None]:
     """Matches by boxes, and by masks where there are some."""
     detections = with_runs(document, detections, str(where))[0]
-    tables = read_tables(document, detections, "annotations.json", str(where))
+    tables = read_tables(document, detections, str(where))
     masks = tables_by_masks(tables, document, detections)[0]
     return match(tables), match(masks) if masks else None
-
-
-def _name(places: Sequence[Path]) -> str:
-    return ", ".join(one.name or str(one) for one in places)
-
-
-def _runs_on(place: Path) -> bool:
-    return run_folder.is_run(place) and run_folder.read_run(place).get("status") == "running"

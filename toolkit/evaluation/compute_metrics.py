@@ -18,14 +18,14 @@ from toolkit.metrics import at_threshold, object_sizes, score_curves
 from toolkit.metrics import guaranteed_thresholds as guarantees
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.coco import summary
-from toolkit.metrics.coco_tables import Tables, read_tables
+from toolkit.metrics.coco_tables import MAX_DETECTIONS, Tables, read_tables
 from toolkit.metrics.confusion import confusion
 from toolkit.metrics.count_agreement import agreement, count_thresholds
 from toolkit.metrics.error_kinds import error_kinds
 from toolkit.metrics.histograms import histograms
 from toolkit.metrics.intervals import intervals
 from toolkit.metrics.masks import tables_by_masks, with_runs
-from toolkit.metrics.matching import MAX_DETECTIONS, Matches, match
+from toolkit.metrics.matching import Matches, match
 from toolkit.metrics.suspects import Suspect, by_kind, suspects
 
 
@@ -169,11 +169,11 @@ def compute_metrics(
     given = document
     document, detections, notes = read(given, detections, document_name, detections_name, sizes)
     others = tuple(read(given, other, document_name, "other detections", sizes)[1] for other in others)
-    tables = read_tables(document, detections, document_name, detections_name)
+    tables = read_tables(document, detections, detections_name)
     matches = match(tables)
     numbers, lines, chosen = _numbers(matches, settings, fixed_thresholds)
     by_masks, why_not = tables_by_masks(tables, document, detections)
-    all_tables = [(read_tables(document, other, document_name, "other detections"), other) for other in others]
+    all_tables = [(read_tables(document, other, "other detections"), other) for other in others]
     with_masks = [tables_by_masks(theirs, document, other)[0] or theirs for theirs, other in all_tables]
     accused = suspects(by_masks or tables, tuple(with_masks), settings.confident)
     metrics: dict[str, Any] = {

@@ -7,14 +7,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from label_tools.document import coco_file
-from label_tools.files.json_csv import write_json
-from label_tools.files.marked_folders import check_whole, together
-from label_tools.files.strict_json import loads
 from label_tools.pictures.open_image import camera_and_hour
 from label_tools.text.errors import InputError
 from toolkit.evaluation.compute_metrics import DEFAULTS, Settings
-from toolkit.evaluation.read_detections import TOGETHER, read_detections
+from toolkit.evaluation.evaluation_folder import add_to_metrics
+from toolkit.evaluation.read_detections import read_evaluation
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.matching import match
 from toolkit.metrics.slices import slices
@@ -28,21 +25,16 @@ def slice_by(folder: Path, by: str, settings: Settings = DEFAULTS) -> dict:
 
     by: one of BY, or a CSV file whose first column is the file name and whose second the group.
     """
-    check_whole(folder, "evaluation", TOGETHER)
-    document = coco_file.read_raw(folder / "annotations.json")
-    root = coco_file.image_root(document, folder / "annotations.json")
+    document, detections, root = read_evaluation(folder)
     of = _group_of(by, root)
-    tables = read_tables(document, read_detections(folder / "detections.json"))
+    tables = read_tables(document, detections)
     sizes = {image["file_name"]: (image["width"], image["height"]) for image in document["images"]}
     groups = [of(name, *sizes[name]) for name in tables.file_names]
     if len(set(groups)) < 2:
         raise InputError(f"--by {by}: all {len(groups)} images are of one group, {groups[0]}; needs two or more")
-    metrics = loads((folder / "metrics.json").read_bytes(), str(folder / "metrics.json"))
     found = slices(match(tables), groups, settings.resamples, settings.seed)
-    metrics["slices"] = {"by": Path(by).name, "groups": [{"name": name, **one} for name, one in found.items()]}
-    with together(folder, "evaluation", keep=True) as made:
-        write_json(made / "metrics.json", metrics)
-    return metrics
+    of_groups = [{"name": name, **one} for name, one in found.items()]
+    return add_to_metrics(folder, "slices", {"by": Path(by).name, "groups": of_groups})
 
 
 def _group_of(by: str, root: Path) -> Callable[[str, int, int], str]:

@@ -1,4 +1,4 @@
-"""Evaluate an exported detector on a COCO file; nothing here imports torch."""
+"""Evaluate anybody's COCO results, or an exported detector, on a COCO file; nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from label_tools.document import coco_file
+from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
-from toolkit.evaluation.compute_metrics import DEFAULTS, Settings, compute_metrics
+from toolkit.evaluation.compute_metrics import DEFAULTS, Settings, compute_metrics, read
 from toolkit.evaluation.evaluation_folder import check_place, write_evaluation
-from toolkit.evaluation.read_detections import detections_of
+from toolkit.evaluation.read_detections import detections_of, read_detections
 from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.open_detector import open_detector
 from toolkit.processes import worker_count
@@ -24,6 +25,38 @@ def named_after(data: Path) -> str:
 def place_of(model: Path, data: Path) -> Path:
     """Where an evaluation of model.onnx on parts/val.json goes unless told: model-parts-val beside the model."""
     return Path(model).with_name(f"{Path(model).stem}-{named_after(data)}")
+
+
+def evaluate_files(
+    annotations: Path,
+    detections: Path,
+    out: Path,
+    *,
+    image_root: Path | None = None,
+    settings: Settings = DEFAULTS,
+    others: tuple[Path, ...] = (),
+) -> dict:
+    """Evaluate COCO results of any detector against a COCO file, and write `out`. -> the metrics."""
+    settings.check()
+    annotations = coco_file.file_of(annotations)
+    inputs = (annotations, detections, *others)
+    check_place(Path(out), inputs)
+    document = coco_file.read_raw(annotations)
+    root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
+    known = read(document, [], str(annotations), sizes=sizes_below(root))[0] if others else {}
+    further = tuple(_named(detections_of(path, known, root, Path(out).name), known, path) for path in others)
+    evaluation = compute_metrics(
+        document,
+        read_detections(detections),
+        settings,
+        document_name=str(annotations),
+        detections_name=str(detections),
+        others=further,
+        sizes=sizes_below(root),
+    )
+    evaluation.metrics["source"] = {"annotations": Path(annotations).name, "detections": Path(detections).name}
+    write_evaluation(Path(out), evaluation, root, inputs)
+    return evaluation.metrics
 
 
 def evaluate_exported(
@@ -58,3 +91,12 @@ def evaluate_exported(
     evaluation.metrics["source"] = {"annotations": annotations.name, "detections": Path(model).name}
     write_evaluation(out, evaluation, root, [model, annotations])
     return evaluation.metrics
+
+
+def _named(detections: list, document: dict, source: Path) -> list:
+    """Detections of a run with the names of their images and classes, as `document` may have numbered both anew."""
+    if source.is_file():
+        return detections
+    files = {image["id"]: image["file_name"] for image in document["images"]}
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    return [{**d, "file_name": files[d["image_id"]], "category_name": names[d["category_id"]]} for d in detections]

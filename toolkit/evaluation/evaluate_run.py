@@ -1,4 +1,4 @@
-"""Evaluate a run on one of its splits, or anybody's detections, and write the files of the evaluation."""
+"""Evaluate a run on one of its splits, and write the files of the evaluation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.files.marked_folders import check_whole
-from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
-from toolkit.evaluation.compute_metrics import DEFAULTS, Evaluation, Settings, compute_metrics, read
+from toolkit.evaluation.compute_metrics import DEFAULTS, Evaluation, Settings, compute_metrics
 from toolkit.evaluation.evaluate_files import named_after
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
-from toolkit.evaluation.read_detections import detections_of, read_detections
+from toolkit.evaluation.read_detections import detections_of
 from toolkit.evaluation.tiles_and_tta_gain import compare_looks
 from toolkit.metrics.coco_tables import Tables
-from toolkit.metrics.score_curves import iou_index
 from toolkit.networks import advise
 from toolkit.networks.resize_and_anchors import View, coverage, view_of
 from toolkit.prediction.detect_pictures import detect_document
@@ -203,48 +201,6 @@ def _unfinished(run: Path, found: checkpoint.Checkpoint) -> list[str]:
     return [f"{run} {what}: these are the numbers of its best checkpoint so far, of epoch {found.meta.get('epoch')}"]
 
 
-def _named(detections: list, document: dict, source: Path) -> list:
-    """Detections of a run with the names of their images and classes, as `document` may have numbered both anew."""
-    if source.is_file():
-        return detections
-    files = {image["id"]: image["file_name"] for image in document["images"]}
-    classes = {category["id"]: category["name"] for category in document["categories"]}
-    names = ((files[d["image_id"]], classes[d["category_id"]]) for d in detections)
-    return [{**d, "file_name": file, "category_name": name} for d, (file, name) in zip(detections, names)]
-
-
-def evaluate_files(
-    annotations: Path,
-    detections: Path,
-    out: Path,
-    *,
-    image_root: Path | None = None,
-    settings: Settings = DEFAULTS,
-    others: tuple[Path, ...] = (),
-) -> dict:
-    """Judge anybody's COCO results against a COCO file and write `out`. -> the metrics."""
-    settings.check()
-    annotations = coco_file.file_of(annotations)
-    inputs = (annotations, detections, *others)
-    check_place(Path(out), inputs)
-    document = coco_file.read_raw(annotations)
-    root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
-    known = read(document, [], str(annotations), sizes=sizes_below(root))[0] if others else {}
-    further = tuple(_named(detections_of(path, known, root, Path(out).name), known, path) for path in others)
-    evaluation = compute_metrics(
-        document,
-        read_detections(detections),
-        settings,
-        document_name=str(annotations),
-        detections_name=str(detections),
-        others=further,
-        sizes=sizes_below(root),
-    )
-    evaluation.metrics["source"] = {"annotations": Path(annotations).name, "detections": Path(detections).name}
-    write_evaluation(Path(out), evaluation, root, inputs)
-    return evaluation.metrics
-
-
 def _seen(run: Path) -> set[str] | None:
     """Names of the classes that have objects in the run's train.json; None where there is none."""
     if not (run / "train.json").is_file():
@@ -268,11 +224,10 @@ def unseen_classes(document: dict, seen: Collection[str] | None) -> list[str]:
 def seen_size(evaluation: Evaluation, view: View) -> dict:
     """How many objects are small as the network sees them, and which share of both is found at the thresholds."""
     tables, matches = evaluation.tables, evaluation.matches
-    t = iou_index(matches, evaluation.metrics["settings"]["iou"])
+    t = matches.at(evaluation.metrics["settings"]["iou"])
     scale = view.scale(tables.image_size[tables.gt_image][:, ::-1])  # [G,2] of height and width
     size = np.sqrt((tables.gt_bbox[:, 2:] * scale[:, ::-1]).prod(axis=1))
-    least = np.array([evaluation.thresholds[name] for name in tables.class_names])
-    kept = tables.det_score[matches.det] >= least[tables.det_class[matches.det]]
+    kept = tables.over(evaluation.thresholds)[matches.det]
     found = np.zeros(len(size), bool)
     found[matches.gt[t][kept & matches.right[0, t]]] = True
     counted = ~matches.gt_ignored[0]

@@ -20,6 +20,7 @@ import numpy as np
 from label_tools.document import coco_file
 from label_tools.files.json_csv import write_csv, write_json
 from label_tools.files.marked_folders import adopt, refuse_foreign, together, written
+from label_tools.files.strict_json import loads
 from toolkit.evaluation.compute_metrics import Evaluation
 from toolkit.metrics import at_threshold, object_sizes, score_curves
 from toolkit.metrics.coco import KEYS, RECALLS
@@ -72,6 +73,19 @@ def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inp
         write_json(made / "suspects.json", [_suspect(s) for s in evaluation.suspects], lines=True)
         write_gallery(made, folder, evaluation, image_root)
         write_json(made / "metrics.json", evaluation.metrics)
+
+
+def metrics_of(folder: Path) -> dict:
+    """metrics.json of an evaluation."""
+    return loads((folder / "metrics.json").read_bytes(), str(folder / "metrics.json"))
+
+
+def add_to_metrics(folder: Path, key: str, value: dict) -> dict:
+    """Add an entry to the metrics.json of an evaluation. -> its metrics."""
+    metrics = {**metrics_of(folder), key: value}
+    with together(folder, "evaluation", keep=True) as made:
+        write_json(made / "metrics.json", metrics)
+    return metrics
 
 
 def _write_annotations(made: Path, folder: Path, document: dict, image_root: Path) -> None:

@@ -34,6 +34,14 @@ def read_detections(path: Path) -> list:
     return found
 
 
+def read_evaluation(folder: Path) -> tuple[dict, list, Path]:
+    """(labels, detections, the folder of the images) of an evaluation. InputError where one of its files is missing."""
+    check_whole(folder, "evaluation", TOGETHER)
+    document = coco_file.read_raw(folder / "annotations.json")
+    root = coco_file.image_root(document, folder / "annotations.json")
+    return document, read_detections(folder / "detections.json"), root
+
+
 def detections_of(
     other: Path, document: dict, image_root: Path, split: str, *, device: str = "auto", batch_size: int = 4
 ) -> list:

@@ -61,8 +61,7 @@ def seams(whole: Matches, tiled: Matches, tiles: Tiles, thresholds: dict[str, fl
             "objects": number,
             **{f"found_{how}": float(one[rows].mean()) if number else None for how, one in found.items()},
         }
-    kept = tiled.det[_over(tables, thresholds)[tiled.det]]
-    wrong = kept[~tiled.right[0, 0][_over(tables, thresholds)[tiled.det]]]
+    wrong = tiled.det[tables.over(thresholds)[tiled.det] & ~tiled.right[0, 0]]
     place, objects, _ = pairs(tables, wrong, np.arange(len(tables.gt_class)), 0.5, same_class=True)
     again = found["tiled"][objects] & counts[objects]
     duplicates = np.unique(place[again])
@@ -70,14 +69,10 @@ def seams(whole: Matches, tiled: Matches, tiles: Tiles, thresholds: dict[str, fl
     return {**shares, "duplicates": len(duplicates), "duplicates_at_seams": len(at_seams)}
 
 
-def _over(tables: Tables, thresholds: dict[str, float]) -> np.ndarray:
-    return tables.det_score >= np.array([thresholds[name] for name in tables.class_names])[tables.det_class]
-
-
 def _found(matches: Matches, thresholds: dict[str, float]) -> np.ndarray:
     """[G] bool: objects that a detection over its threshold takes at IoU 0.5."""
     tables = matches.tables
-    takes = matches.gt[0][_over(tables, thresholds)[matches.det]]
+    takes = matches.gt[0][tables.over(thresholds)[matches.det]]
     found = np.zeros(len(tables.gt_class), dtype=bool)
     found[takes[takes >= 0]] = True
     return found

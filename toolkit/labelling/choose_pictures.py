@@ -13,7 +13,6 @@ from label_tools.text.errors import InputError
 from toolkit.labelling import ranking
 from toolkit.labelling.drafts import draft_of, draft_thresholds
 from toolkit.labelling.loop_file import Loop
-from toolkit.labelling.picture_features import known_features, pool_signs
 from toolkit.labelling.rounds import Pick
 from toolkit.labelling.scan_folder import LABELLED, NOTHING, scan
 from toolkit.prediction.detect_pictures import Seen, detect_pictures
@@ -62,8 +61,8 @@ def choose(
     signs, near = ranking.nothing_known(len(pool)), None
     if detector and random_share < 1:
         labelled = {c["id"]: counts[c["name"]] for c in detector.categories}
-        signs = pool_signs(detector, [one.path for one in pool], labelled)
-        near = known_features(detector, [one.path for one in known])
+        signs = ranking.pool_signs(detector, [one.path for one in pool], labelled)
+        near = ranking.known_features(detector, [one.path for one in known])
     chosen = ranking.choose(
         signs,
         number,

@@ -14,7 +14,7 @@ import numpy as np
 
 from label_tools.formats.labelme_shapes import read_mask_png
 from label_tools.shapes.instances import RefusedError
-from toolkit.metrics.overlap import iou_of
+from toolkit.metrics.overlap import iou_table
 
 COSTS = {"add": 3.0, "delete": 2.0, "move": 2.0}
 CHANGES = ("kept", "moved", "renamed", "added", "deleted")
@@ -33,15 +33,14 @@ def difference(
 
     Pairs are made greedily: equal shapes first, then by IoU of the boxes around them, same labels before others.
     """
-    boxes = [[bbox(shape) for shape in shapes] for shapes in (draft, final)]
+    overlap = iou_table([bbox(shape) for shape in draft], [bbox(shape) for shape in final]).tolist()
     candidates = []
     for i, a in enumerate(draft):
         for j, b in enumerate(final):
-            overlap = float(iou_of(np.array([boxes[0][i]]), np.array([boxes[1][j]]))[0])
             same_label = a["label"] == b["label"]
             still = same_label and same_points(a, b)
-            if still or overlap >= SAME_OBJECT:
-                candidates.append((not still, not same_label, -overlap, i, j))
+            if still or overlap[i][j] >= SAME_OBJECT:
+                candidates.append((not still, not same_label, -overlap[i][j], i, j))
     count = dict.fromkeys(CHANGES, 0)
     left, right = set(range(len(draft))), set(range(len(final)))
     for moved, renamed, _, i, j in sorted(candidates):

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,56 +75,41 @@ def read(folder: Path) -> Loop:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     except strict_json.TextError as error:
         raise InputError(f"{error}; {_ANEW}") from None
-    kinds: dict[str, Any] = {
-        one.name: type(getattr(Loop(folder), one.name)) for one in fields(Loop) if one.name != "folder"
-    }
-    kinds["model"] = str | None
-    ours = isinstance(content, dict) and content.get("frcnn_loop") == VERSION
-    if not ours or not all(isinstance(content.get(name, 0), kind) for name, kind in kinds.items()):
+    if not isinstance(content, dict) or content.get("frcnn_loop") != VERSION:
         raise InputError(f"{path}: is not what `frcnn loop` wrote; {_ANEW}")
-    for name, is_one in (("rounds", _is_round), ("trainings", _is_training), ("classes", _is_text)):
-        if not all(is_one(one) for one in content[name]):
+    for name, kind in _KINDS.items():
+        if not _fits(content.get(name, ...), kind):
             raise InputError(f'{path}: "{name}" is not what `frcnn loop` wrote; {_ANEW}')
-    if not all(isinstance(part, list) and all(map(_is_text, part)) for part in content["parts"].values()):
-        raise InputError(f'{path}: "parts" is not what `frcnn loop` wrote; {_ANEW}')
-    if not (COSTS.keys() <= content["costs"].keys() and all(map(_is_number, content["costs"].values()))):
-        raise InputError(f'{path}: "costs" is not what `frcnn loop` wrote; {_ANEW}')
-    return Loop(folder, **{name: content[name] for name in kinds})
+    return Loop(folder, **{name: content[name] for name in _KINDS})
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+_NOTHING, _NUMBER = type(None), (int, float)
+_OPEN = {"number": int, "minutes": _NUMBER, "closed": _NOTHING, "pictures": [{"name": str, "file": str}]}
+_CHANGES = dict.fromkeys((*CHANGES, "clicks", "clicks_from_nothing"), _NUMBER)
+_INTERVAL = ([_NUMBER], _NOTHING)  # of AP; none of very few pictures
+_KINDS: dict[str, Any] = {
+    "classes": [str],
+    "costs": dict.fromkeys(COSTS, _NUMBER),
+    "parts": {...: [str]},
+    "model": (str, _NOTHING),
+    "rounds": [(_OPEN, {**_OPEN, "closed": str, "changes": _CHANGES, "reviewed": int})],
+    "trainings": [
+        {"when": str, "run": str, "labelled": int, "test": int, "AP": (*_NUMBER, _NOTHING), "interval": _INTERVAL}
+    ],
+}
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
-
-
-def _is_round(one: Any) -> bool:
-    if not isinstance(one, dict) or not {"number", "closed", "pictures"} <= one.keys():
-        return False
-    pictures = one["pictures"]
-    if type(one["number"]) is not int or not _is_number(one.get("minutes")) or not isinstance(pictures, list):
-        return False
-    if not all(isinstance(p, dict) and _is_text(p.get("name")) and _is_text(p.get("file")) for p in pictures):
-        return False
-    if one["closed"] is None:
-        return True
-    changes, keys = one.get("changes"), {*CHANGES, "clicks", "clicks_from_nothing"}
-    if not isinstance(changes, dict) or not keys <= changes.keys() or not all(map(_is_number, changes.values())):
-        return False
-    return _is_text(one["closed"]) and "reviewed" in one
-
-
-def _is_training(one: Any) -> bool:
-    if not isinstance(one, dict) or not all(_is_text(one.get(name)) for name in ("when", "run")):
-        return False
-    within = one.get("interval", 0)
-    return (
-        all(type(one.get(name)) is int for name in ("labelled", "test"))
-        and (one.get("AP", "") is None or _is_number(one.get("AP")))
-        and (within is None or (isinstance(within, list) and len(within) in (0, 2) and all(map(_is_number, within))))
-    )
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type, of one of several (a tuple), a list of a kind, or an object with keys of kinds, of
+    which ... stands for all."""
+    if isinstance(kind, tuple):
+        return any(_fits(value, one) for one in kind)
+    if isinstance(kind, list):
+        return type(value) is list and all(_fits(one, kind[0]) for one in value)
+    if isinstance(kind, dict):
+        keys = value if kind.keys() == {...} else kind
+        return type(value) is dict and all(_fits(value.get(key, ...), kind.get(key, kind.get(...))) for key in keys)
+    return type(value) is kind
 
 
 @contextmanager

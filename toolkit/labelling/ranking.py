@@ -15,11 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from toolkit.metrics.overlap import iou_of
-from toolkit.prediction.detector import Found
+from toolkit.metrics.overlap import iou_table
+from toolkit.prediction.detect_pictures import detect_pictures
+from toolkit.prediction.detector import Detector, Found
+from toolkit.prediction.picture_sources import Picture
 
 LEAST, SAME = 0.05, 0.5  # score of a detection that counts at all; IoU of one with its partner in the mirror
 RANDOM = "random"
@@ -54,7 +58,7 @@ def nothing_known(number: int) -> Signs:
     return Signs(*(np.zeros(number),) * 3, features=np.zeros((number, 0)))
 
 
-def mirrored_back(found: Found, width: int) -> Found:
+def _mirrored_back(found: Found, width: int) -> Found:
     """Detections of a mirrored picture in the coordinates of the picture."""
     return [{**d, "bbox": [width - d["bbox"][0] - d["bbox"][2], *d["bbox"][1:]]} for d in found]
 
@@ -64,12 +68,47 @@ def _disagreement(a: Found, b: Found) -> float:
     a, b = ([d for d in one if d["score"] >= LEAST] for one in (a, b))
     apart = 0.0
     for these, those in ((a, b), (b, a)):
-        boxes = np.array([d["bbox"] for d in those], float).reshape(-1, 4)
-        for d in these:
-            near = iou_of(np.repeat([d["bbox"]], len(those), 0), boxes) >= SAME if those else np.zeros(0, bool)
+        meet = iou_table([d["bbox"] for d in these], [d["bbox"] for d in those]) >= SAME
+        for d, near in zip(these, meet):
             partners = [o["score"] for o, ok in zip(those, near) if ok and o["category_id"] == d["category_id"]]
             apart += max(d["score"] - max(partners, default=0.0), 0.0)
     return apart
+
+
+def pool_signs(detector: Detector, paths: Sequence[Path], labelled: dict[int, int]) -> Signs:
+    """The signs of pictures that can be read. labelled: {category id: labelled objects}."""
+    found, mirrored, features = [], [], []
+    for one in detect_pictures(detector, (Picture(str(path), path) for path in paths)):
+        assert one.pixels is not None, one.error
+        found.append(one.found)
+        mirror = detector.detect([np.ascontiguousarray(one.pixels[:, ::-1])])[0]
+        mirrored.append(_mirrored_back(mirror, one.pixels.shape[1]))
+        features.append(features_of(detector, one.pixels))
+    return signs_of(found, mirrored, labelled, features)
+
+
+def known_features(detector: Detector, paths: Sequence[Path]) -> np.ndarray:
+    """[M,C] of pictures, for `choose`."""
+    opening = getattr(detector, "opening", {})
+    return np.array([features_of(detector, Picture(str(path), path).open(opening)) for path in paths])
+
+
+def features_of(detector: Detector, image: np.ndarray) -> np.ndarray:
+    """[C] of length 1 for an image [H,W,3] uint8: the backbone's maps, each averaged over the picture. [0] where the
+    detector is no network of torch with a backbone."""
+    import torch
+
+    model: Any = getattr(detector, "model", None)
+    if not hasattr(model, "backbone") or not hasattr(model, "transform"):
+        return np.zeros(0)
+    with torch.no_grad():
+        model.eval()
+        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255)
+        batch, _ = model.transform([tensor.to(next(model.parameters()).device)])
+        maps = model.backbone(batch.tensors)
+        levels = list(maps.values()) if isinstance(maps, dict) else [maps]
+        row = torch.cat([level.mean((2, 3))[0] for level in levels]).float().cpu().numpy()
+    return row / max(float(np.linalg.norm(row)), 1e-12)
 
 
 def choose(

@@ -8,6 +8,7 @@ training has the same number of steps. What is compared is AP at equal numbers o
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco_file
+from label_tools.document.assign_parts import subset
 from label_tools.pictures.duplicates import fingerprint_files
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
@@ -26,7 +28,6 @@ from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.fine_tune import with_model
 from toolkit.labelling import ranking
 from toolkit.labelling.choose_pictures import look_alikes
-from toolkit.labelling.picture_features import known_features, pool_signs
 from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.training import detection_task as training
@@ -112,12 +113,10 @@ def _more(document, root, detector, labelled, pool, groups, strategy, plan, seed
         signs = ranking.nothing_known(len(rest))
         known = None
     else:
-        counts: dict[int, int] = {}
-        for annotation in _part(document, labelled)["annotations"]:
-            counts[annotation["category_id"]] = counts.get(annotation["category_id"], 0) + 1
+        counts = Counter(annotation["category_id"] for annotation in _part(document, labelled)["annotations"])
         paths = [root / document["images"][i]["file_name"] for i in range(len(document["images"]))]
-        signs = pool_signs(detector, [paths[i] for i in rest], counts)
-        known = known_features(detector, [paths[i] for i in labelled])
+        signs = ranking.pool_signs(detector, [paths[i] for i in rest], counts)
+        known = ranking.known_features(detector, [paths[i] for i in labelled])
     chosen = ranking.choose(
         signs, plan.step, rng, random_share=share, known_features=known, groups=[groups[i] for i in rest], used=used
     )
@@ -146,12 +145,7 @@ def _train(part, root, folder: Path, seed: int, plan: Plan, options: dict[str, A
 
 
 def _part(document: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
-    ids = {document["images"][i]["id"] for i in rows}
-    return {
-        **document,
-        "images": [i for i in document["images"] if i["id"] in ids],
-        "annotations": [a for a in document["annotations"] if a["image_id"] in ids],
-    }
+    return subset(document, {document["images"][i]["id"] for i in rows})
 
 
 def summary(points: Sequence[dict], strategies: Sequence[str]) -> list[dict[str, Any]]:

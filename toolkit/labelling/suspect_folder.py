@@ -158,26 +158,20 @@ def write_folder(place: Path, out: Path, pictures: Sequence[Accused]) -> None:
 def _content(one: Accused, labels: Sequence[tuple[int, dict]], names: dict[int, str]) -> dict[str, Any]:
     content = file_content(one.image, [], names, "")
     doubts = {s["annotation"]: f"{DOUBT}{s['text']}" for s in one.suspects if s["annotation"] is not None}
-    group = 0
-    for row, annotation in labels:
-        pieces = file_content(one.image, [annotation], names, "")["shapes"]
-        group += len(pieces) > 1
-        for piece in pieces:
-            shape = {**piece, "description": doubts.get(row, ""), "group_id": group if len(pieces) > 1 else None}
-            if shape not in content["shapes"]:  # an ignore region stands in the document once per class
-                content["shapes"].append(shape)
+    drawn = [(annotation, names, doubts.get(row, "")) for row, annotation in labels]
     for suspect in one.suspects:
         if suspect["bbox"]:
-            detection = {
-                "category_id": 0,
-                "bbox": [round(v, 2) for v in suspect["bbox"]],
-                **_drawn(suspect.get("mask")),
-            }
-            pieces = file_content(one.image, [detection], {0: f"{suspect['class_name']}{SUGGESTED}"}, "")["shapes"]
-            group += len(pieces) > 1
-            for piece in pieces:
-                about = {"description": f"{SUSPECT}{suspect['text']}", "group_id": group if len(pieces) > 1 else None}
-                content["shapes"].append({**piece, **about})
+            box = [round(v, 2) for v in suspect["bbox"]]
+            detection = {"category_id": 0, "bbox": box, **_drawn(suspect.get("mask"))}
+            drawn.append((detection, {0: f"{suspect['class_name']}{SUGGESTED}"}, f"{SUSPECT}{suspect['text']}"))
+    group = 0
+    for annotation, classes, description in drawn:
+        pieces = file_content(one.image, [annotation], classes, "")["shapes"]
+        group += len(pieces) > 1
+        for piece in pieces:
+            shape = {**piece, "description": description, "group_id": group if len(pieces) > 1 else None}
+            if shape not in content["shapes"]:  # an ignore region stands in the document once per class
+                content["shapes"].append(shape)
     return content
 
 

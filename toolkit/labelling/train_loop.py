@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
-from label_tools.document.assign_parts import split_document
+from label_tools.document.assign_parts import split_document, subset
 from label_tools.files import marked_folders
 from label_tools.pictures.duplicates import fingerprint_files
 from label_tools.readers.convert import convert
@@ -45,7 +45,7 @@ def train_loop(loop: Loop, runs: Path, options: dict[str, Any]) -> tuple[dict[st
     while labels.exists():  # of a training that did not end
         number += 1
         labels = loop.hidden / f"labels-{number:02d}"
-    root = Path(os.path.relpath(loop.folder.resolve(), labels.resolve())).as_posix()
+    root = _relative(loop.folder, labels)
     with marked_folders.new_folder(labels) as made:
         for name, part in parts.items():
             coco_file.write({**part, "info": {**part["info"], "image_root": root}}, made / f"{name}.json")
@@ -89,18 +89,10 @@ def _parts(loop: Loop, document: dict[str, Any], notes: list[str]) -> dict[str, 
     near = {i for i, key in keys.items() if key in held} - test
     if near:
         notes.append(f"left out, they look like test pictures: {', '.join(n for n, i in names.items() if i in near)}")
-    rest = _only(document, set(names.values()) - test - near)
+    rest = subset(document, set(names.values()) - test - near)
     fixed = {names[name]: "val" for name in loop.parts.get("val", ()) if name in names}
     parts = split_document(rest, LATER, groups={i: k for i, k in keys.items() if k not in held}, fixed=fixed)
-    return {**parts, "test": _only(document, test)}
-
-
-def _only(document: dict[str, Any], ids: set) -> dict[str, Any]:
-    return {
-        **document,
-        "images": [i for i in document["images"] if i["id"] in ids],
-        "annotations": [a for a in document["annotations"] if a["image_id"] in ids],
-    }
+    return {**parts, "test": subset(document, test)}
 
 
 def _relative(path: Path, start: Path) -> str:

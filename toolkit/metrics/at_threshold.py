@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolkit.metrics.matching import Matches
-from toolkit.metrics.score_curves import iou_index
 
 GRID = np.linspace(0, 1, 101)
 SHARES = ("precision", "recall", "f1")
@@ -45,7 +44,7 @@ def counts(matches: Matches, iou: float, thresholds: np.ndarray) -> Iterator[tup
 
     thresholds: [T], the same for all classes, or [T,K].
     """
-    tables, t = matches.tables, iou_index(matches, iou)
+    tables, t = matches.tables, matches.at(iou)
     images, names = len(tables.image_ids), tables.class_names
     by_class = np.broadcast_to(np.reshape(thresholds, (len(thresholds), -1)), (len(thresholds), len(names)))
     all_kept = all_good = np.zeros((len(thresholds), images), np.int64)

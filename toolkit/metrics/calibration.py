@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from toolkit.metrics.matching import Matches
-from toolkit.metrics.score_curves import iou_index
 
 BINS = 10
 
@@ -20,7 +19,7 @@ def calibration(matches: Matches, iou: float = 0.5, floor: float = 0.05) -> dict
 
     Detections under `floor` are left out.
     """
-    t = iou_index(matches, iou)
+    t = matches.at(iou)
     evaluated = ~matches.ignored[0, t]
     score = matches.tables.det_score[matches.det][evaluated]
     right = matches.right[0, t][evaluated]

@@ -5,7 +5,7 @@ Ids become row numbers here, so that ids with gaps or from 0 cannot spoil a matc
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from label_tools.document.box_format import other_format
 from label_tools.text.errors import InputError
 
+MAX_DETECTIONS = 100  # of an image and class, that count
 FARTHEST = 1e9  # pixels: a detection that reaches farther is cut there; the area of 1e308 x 1e308 is infinite
 
 
@@ -41,14 +42,12 @@ class Tables:
     gt_mask: list[dict] | None = None  # [G] RLE; with det_mask, overlap is that of the masks (`masks.by_masks`)
     det_mask: list[dict] | None = None  # [D] RLE
 
+    def over(self, thresholds: Mapping[str, float]) -> np.ndarray:
+        """[D] bool: detections with at least the score {class: score} of their class."""
+        return self.det_score >= np.array([thresholds[name] for name in self.class_names])[self.det_class]
 
-def read_tables(
-    document: dict,
-    detections: list,
-    document_name: str = "annotations",
-    detections_name: str = "detections",
-    max_detections: int = 100,
-) -> Tables:
+
+def read_tables(document: dict, detections: list, detections_name: str = "detections") -> Tables:
     """Arrays of a COCO document in our dialect (`compute_metrics.read`) and of a COCO results list with its ids.
 
     Raises InputError, naming the first detection that cannot be used.
@@ -64,12 +63,12 @@ def read_tables(
     if wrong := other_format(det["bbox"], image_size[det["image"]]):
         raise InputError(f"{detections_name}: {wrong[1]}")
     counts = np.bincount(gt["image"][~gt["is_crowd"]], minlength=1)
-    crowded = np.flatnonzero(counts > max_detections)
+    crowded = np.flatnonzero(counts > MAX_DETECTIONS)
     if len(crowded):
         most = crowded[np.argmax(counts[crowded])]
         warnings.append(
-            f"{len(crowded)} image{'s' * (len(crowded) > 1)} with more than {max_detections} objects, the most in "
-            f"{images[most]['file_name']} ({counts[most]}): only the {max_detections} best detections of a class "
+            f"{len(crowded)} image{'s' * (len(crowded) > 1)} with more than {MAX_DETECTIONS} objects, the most in "
+            f"{images[most]['file_name']} ({counts[most]}): only the {MAX_DETECTIONS} best detections of a class "
             "and image count (COCO's maxDets), the rest cannot be found"
         )
     return Tables(

@@ -10,7 +10,6 @@ import numpy as np
 
 from toolkit.metrics.matching import Matches
 from toolkit.metrics.overlap import pairs
-from toolkit.metrics.score_curves import iou_index
 
 
 def confusion(matches: Matches, thresholds: np.ndarray, iou: float = 0.5) -> np.ndarray:
@@ -20,7 +19,7 @@ def confusion(matches: Matches, thresholds: np.ndarray, iou: float = 0.5) -> np.
     """
     tables = matches.tables
     num_classes = len(tables.class_names)
-    t = iou_index(matches, iou)
+    t = matches.at(iou)
     counts = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     kept = tables.det_score[matches.det] >= thresholds[tables.det_class[matches.det]]
     right = kept & matches.right[0, t]

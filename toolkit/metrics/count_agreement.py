@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from toolkit.metrics.coco_tables import Tables
-from toolkit.metrics.intervals import LEVEL, QUANTILE, draw_weights
+from toolkit.metrics.intervals import EDGES, QUANTILE, draw_weights
 
 
 def counts(tables: Tables, thresholds: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +21,7 @@ def counts(tables: Tables, thresholds: Mapping[str, float]) -> tuple[np.ndarray,
     labelled, counted = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     real = ~tables.gt_is_crowd
     np.add.at(labelled, (tables.gt_image[real], tables.gt_class[real]), 1)
-    kept = tables.det_score >= np.array([thresholds[name] for name in tables.class_names])[tables.det_class]
+    kept = tables.over(thresholds)
     np.add.at(counted, (tables.det_image[kept], tables.det_class[kept]), 1)
     return labelled, counted
 
@@ -41,14 +41,13 @@ def agreement(tables: Tables, thresholds: Mapping[str, float], resamples: int, s
         once = _numbers(difference, np.full((1, num_images), 1 / max(1, num_images)))
         limits = [float(once[key][0]) for key in ("lower_limit", "upper_limit")]
         drawn = _numbers(difference, weights) if weights is not None else {}
-        edges = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
         found[name] = {
             "labelled": int(labelled[:, k].sum()),
             "counted": int(counted[:, k].sum()),
             "bias": float(once["bias"][0]) if num_images else None,
             "mean_absolute_error": float(once["mean_absolute_error"][0]) if num_images else None,
             "limits": limits if num_images > 1 else None,
-            "intervals": {key: [float(v) for v in np.quantile(values, edges)] for key, values in drawn.items()} or None,
+            "intervals": {key: np.quantile(values, EDGES).tolist() for key, values in drawn.items()} or None,
         }
     return found
 

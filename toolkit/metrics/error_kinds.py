@@ -20,7 +20,6 @@ import numpy as np
 from toolkit.metrics.coco import precision_at_recalls
 from toolkit.metrics.matching import Matches
 from toolkit.metrics.overlap import pairs
-from toolkit.metrics.score_curves import iou_index
 
 KINDS = ("class", "localisation", "both", "duplicate", "background", "missed")
 FOUND, TOUCHED = 0.5, 0.1
@@ -33,7 +32,7 @@ def error_kinds(matches: Matches, thresholds: np.ndarray) -> dict:
     """
     kind, target, missed = classify(matches)
     tables = matches.tables
-    t = iou_index(matches, FOUND)
+    t = matches.at(FOUND)
     class_ = tables.det_class[matches.det]
     score = tables.det_score[matches.det]
     right = matches.right[0, t]
@@ -74,7 +73,7 @@ def error_kinds(matches: Matches, thresholds: np.ndarray) -> dict:
 def classify(matches: Matches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """kind [D] of each wrong detection ("" for right or ignored), target [D] its object or 0, missed objects [M]."""
     tables = matches.tables
-    t = iou_index(matches, FOUND)
+    t = matches.at(FOUND)
     wrong = np.flatnonzero(~matches.right[0, t] & ~matches.ignored[0, t])
     rows = matches.det[wrong]
     gt = np.flatnonzero(~matches.gt_ignored[0])

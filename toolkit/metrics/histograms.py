@@ -6,7 +6,6 @@ import numpy as np
 
 from toolkit.metrics.matching import Matches
 from toolkit.metrics.overlap import pairs
-from toolkit.metrics.score_curves import iou_index
 
 SCORE_EDGES = np.linspace(0, 1, 21).round(2)
 IOU_EDGES = np.linspace(0.5, 1, 11).round(2)
@@ -18,7 +17,7 @@ def histograms(matches: Matches, iou: float, thresholds: np.ndarray) -> dict:
     score: all detections that count, at one IoU. iou: of right detections over their class's threshold [K] with the
     object that they found, at IoU 0.5.
     """
-    tables, t = matches.tables, iou_index(matches, iou)
+    tables, t = matches.tables, matches.at(iou)
     score, class_ = tables.det_score[matches.det], tables.det_class[matches.det]
     right, counted = matches.right[0, t], ~matches.ignored[0, t]
     inside = np.clip(score, 0, 1)

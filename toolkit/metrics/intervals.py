@@ -1,4 +1,4 @@
-"""95 % intervals of AP over images, and whether run B is better than run A.
+"""95 % intervals of AP over images.
 
 The images of a split are a sample; another sample would have given another AP. An interval comes from half samples:
 AP of half of the images, drawn without replacement, moves around AP of all as AP of all moves around the true one
@@ -9,8 +9,6 @@ interval = centre -+ 1.96 * STRETCH * spread, centre = AP - BIAS * (mean of halv
 more object had been found and one missed, as Agresti and Coull (1998) do for a share; spread is the halves' standard
 deviation, made wider near 0 and 1 by the same two objects, with what COCO's 101 recalls round away. BIAS and STRETCH
 were chosen by simulation (benchmarks/intervals.py; how often it is right: docs/measurements/evaluation.md).
-
-`compare` is a paired bootstrap: easy and hard images affect both runs alike and cancel out.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from toolkit.metrics.coco import RECALLS
 from toolkit.metrics.matching import Matches
 
 LEVEL = 0.95
+EDGES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles of draws
 QUANTILE = 1.96  # of the normal distribution, for LEVEL
 BIAS, STRETCH = 1.4, 1.1  # found by simulation: the bias falls slower than 1 / n, and the spread is a little too small
 CELLS_AT_ONCE = 4_000_000  # resamples x detections held at a time: about 32 MB an array

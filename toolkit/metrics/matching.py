@@ -15,13 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.metrics.coco_tables import Tables
+from toolkit.metrics.coco_tables import MAX_DETECTIONS, Tables
 from toolkit.metrics.overlap import pairs
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREA_NAMES = ("all", "small", "medium", "large")
 AREA_RANGES = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # closed ranges, square pixels
-MAX_DETECTIONS = 100
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,13 @@ class Matches:
 
     def rows_of(self, class_index: int) -> slice:
         return slice(self.first[class_index], self.first[class_index + 1])
+
+    def at(self, iou: float) -> int:
+        """The place of an IoU threshold."""
+        t = int(np.argmin(np.abs(self.iou_thresholds - iou)))
+        if abs(self.iou_thresholds[t] - iou) > 1e-9:
+            raise ValueError(f"no matches at IoU {iou}; there are {self.iou_thresholds}")
+        return t
 
     def num_objects(self) -> np.ndarray:
         """[A,K] objects that count."""

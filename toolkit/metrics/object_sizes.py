@@ -9,29 +9,27 @@ import numpy as np
 
 from toolkit.metrics.coco_tables import Tables
 
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+
 
 def object_statistics(tables: Tables) -> dict:
     """Counts, sizes and aspect ratios over all labelled objects that are not crowds, and per class."""
-    names = tables.class_names
+    size, aspect, class_ = sizes_and_aspects(tables)
+
+    def described(chosen: np.ndarray) -> dict:
+        quantiles = [np.quantile(one[chosen], QUANTILES).tolist() if chosen.any() else None for one in (size, aspect)]
+        return {
+            "num_objects": int(chosen.sum()),
+            "size_quantiles": quantiles[0],
+            "aspect_ratio_quantiles": quantiles[1],
+            "quantiles": list(QUANTILES),
+        }
+
     return {
-        **_describe(tables, np.ones(len(tables.gt_class), bool)),
-        "per_class": {name: _describe(tables, tables.gt_class == k) for k, name in enumerate(names)},
+        **described(np.ones(len(size), bool)),
+        "per_class": {name: described(class_ == k) for k, name in enumerate(tables.class_names)},
         "images_without_object": int((np.bincount(tables.gt_image, minlength=len(tables.image_ids)) == 0).sum()),
         "crowds": int(tables.gt_is_crowd.sum()),
-    }
-
-
-def _describe(tables: Tables, chosen: np.ndarray) -> dict:
-    box = tables.gt_bbox[chosen & ~tables.gt_is_crowd]
-    box = box[(box[:, 2:] > 0).all(1)]
-    size = np.sqrt(box[:, 2] * box[:, 3])
-    aspect = box[:, 3] / box[:, 2]
-    edges = (0.0, 0.1, 0.5, 0.9, 1.0)
-    return {
-        "num_objects": len(box),
-        "size_quantiles": None if not len(box) else [float(v) for v in np.quantile(size, edges)],
-        "aspect_ratio_quantiles": None if not len(box) else [float(v) for v in np.quantile(aspect, edges)],
-        "quantiles": list(edges),
     }
 
 

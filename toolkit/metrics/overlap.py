@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from label_tools.shapes import rle
 from toolkit.metrics.coco_tables import Tables
@@ -27,6 +28,12 @@ def iou_of(a: np.ndarray, b: np.ndarray, b_is_crowd: np.ndarray | None = None) -
     if b_is_crowd is not None:
         union = np.where(b_is_crowd, area_a, union)
     return np.divide(inside, union, out=np.zeros(len(a)), where=meet & (union > 0))
+
+
+def iou_table(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    """IoU [N,M] of every one of a with every one of b, bbox [x,y,w,h]."""
+    a, b = (np.array(one, float).reshape(-1, 4) for one in (a, b))
+    return iou_of(np.repeat(a, len(b), 0), np.tile(b, (len(a), 1))).reshape(len(a), len(b))
 
 
 def pairs(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolkit.metrics.intervals import LEVEL, draw_weights, means, resampled_ap
+from toolkit.metrics.intervals import EDGES, LEVEL, draw_weights, means, resampled_ap
 from toolkit.metrics.matching import AREA_NAMES, Matches
 
 KEYS = (("AP", None), ("AP50", 0.5), ("AP75", 0.75))
@@ -68,18 +68,24 @@ def _difference(draws: list[list[np.ndarray]], values: list[list[float]], random
     if not len(difference) or np.isnan(value_a) or np.isnan(value_b):
         return None
     difference = difference + _spread_of_seeds(values, len(difference), random)
-    low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    # + 1: the observed data is one more draw, so p is never exactly 0 (Davison and Hinkley 1997, 4.2)
-    tail = min((difference <= 0).sum(), (difference >= 0).sum())
+    (low, high), p = interval_and_p(difference)
     return {
         "a": value_a,
         "b": value_b,
         "difference": value_b - value_a,
-        "interval": [float(low), float(high)],
-        "p": min(1.0, 2 * (int(tail) + 1) / (len(difference) + 1)),
+        "interval": [low, high],
+        "p": p,
         "p_better": float(((difference > 0) + 0.5 * (difference == 0)).mean()),
-        "verdict": _verdict(value_b - value_a, bool(low > 0 or high < 0)),
+        "verdict": _verdict(value_b - value_a, low > 0 or high < 0),
     }
+
+
+def interval_and_p(difference: np.ndarray) -> tuple[list[float], float]:
+    """(95 % interval, two-sided p that there is none) of a difference, from its draws."""
+    tail = min((difference <= 0).sum(), (difference >= 0).sum())
+    # + 1: the observed data is one more draw, so p is never exactly 0 (Davison and Hinkley 1997, 4.2)
+    p = min(1.0, 2 * (int(tail) + 1) / (len(difference) + 1))
+    return np.quantile(difference, EDGES).tolist(), p
 
 
 def _spread_of_seeds(values: list[list[float]], number: int, random: np.random.Generator) -> np.ndarray | float:

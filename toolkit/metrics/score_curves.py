@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.metrics.coco import RECALLS, precision_at_recalls
+from toolkit.metrics.coco import precision_at_recalls
 from toolkit.metrics.matching import Matches
 
 FALLBACK = 0.5  # where there is nothing to learn a threshold from
@@ -45,19 +45,14 @@ class Curve:
 
     def at(self, threshold: float) -> dict:
         """Precision, recall and F1 when scores of `threshold` or more are kept; None where not defined."""
-        kept = int(np.searchsorted(-self.score, -threshold, side="right"))
-        if kept == 0:
-            return {"precision": None, "recall": 0.0 if self.num_objects else None, "f1": None}
-        values = {"precision": self.precision, "recall": self.recall}
-        if not self.num_objects:
-            return {"precision": float(self.precision[kept - 1]), "recall": None, "f1": None}
-        values["f1"] = self.f1
-        return {k: None if np.isnan(v[kept - 1]) else float(v[kept - 1]) for k, v in values.items()}
+        values = {key: float(value[0]) for key, value in sampled(self, np.array([threshold])).items()}
+        found = {key: None if np.isnan(value) else value for key, value in values.items()}
+        return {**found, "f1": None} if None in found.values() else found
 
 
 def curves(matches: Matches, iou: float = 0.5) -> list[Curve]:
     """A curve per class in the order of the classes, and last the pooled one, named "all classes"."""
-    t = iou_index(matches, iou)
+    t = matches.at(iou)
     right, ignored = matches.right[0, t], matches.ignored[0, t]
     score = matches.tables.det_score[matches.det]
     counts = matches.num_objects()[0]
@@ -68,13 +63,6 @@ def curves(matches: Matches, iou: float = 0.5) -> list[Curve]:
     by_score = np.argsort(-score, kind="stable")
     pooled = (score[by_score], right[by_score], ignored[by_score])
     return [*made, curve_of("all classes", int(counts.sum()), *pooled)]
-
-
-def iou_index(matches: Matches, iou: float) -> int:
-    t = int(np.argmin(np.abs(matches.iou_thresholds - iou)))
-    if abs(matches.iou_thresholds[t] - iou) > 1e-9:
-        raise ValueError(f"no matches at IoU {iou}; there are {matches.iou_thresholds}")
-    return t
 
 
 def curve_of(name: str, num_objects: int, score: np.ndarray, right: np.ndarray, ignored: np.ndarray) -> Curve:
@@ -100,7 +88,7 @@ def precision_recall(matches: Matches, class_index: int, iou: float) -> np.ndarr
     num_objects = int(matches.num_objects()[0, class_index])
     if not num_objects:
         return None
-    rows, t = matches.rows_of(class_index), iou_index(matches, iou)
+    rows, t = matches.rows_of(class_index), matches.at(iou)
     return precision_at_recalls(matches.right[0, t, rows], matches.ignored[0, t, rows], num_objects)
 
 
@@ -110,6 +98,3 @@ def sampled(curve: Curve, thresholds: np.ndarray) -> dict[str, np.ndarray]:
     empty = {"precision": np.nan, "recall": 0.0 if curve.num_objects else np.nan, "f1": 0.0}
     columns = {"precision": curve.precision, "recall": curve.recall, "f1": curve.f1}
     return {key: np.r_[empty[key], values][kept] for key, values in columns.items()}
-
-
-__all__ = ["FALLBACK", "RECALLS", "Curve", "curves", "precision_recall", "sampled", "score_thresholds"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from toolkit.metrics.intervals import LEVEL, draw_weights, half_samples, intervals_of, means, resampled_ap
 from toolkit.metrics.matching import Matches
-from toolkit.metrics.paired_bootstrap import holm
+from toolkit.metrics.paired_bootstrap import holm, interval_and_p
 
 FEWEST = 5  # images of a slice and of the rest: draws from fewer repeat them, and any difference looks certain
 
@@ -62,10 +62,8 @@ def _slice(matches: Matches, inside: np.ndarray, resamples: int, seed: int) -> d
     difference = draws[0] - draws[1]
     difference = difference[~np.isnan(difference)]
     value = means(here[..., both], thresholds)[0] - means(rest[..., both], thresholds)[0]
-    tail = min((difference <= 0).sum(), (difference >= 0).sum())
-    low, high = np.quantile(difference, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    numbers |= {"difference": float(value), "difference_interval": [float(low), float(high)]}
-    return {**numbers, "p": min(1.0, 2 * (int(tail) + 1) / (len(difference) + 1))}
+    interval, p = interval_and_p(difference)
+    return {**numbers, "difference": float(value), "difference_interval": interval, "p": p}
 
 
 def _within(inside: np.ndarray, weights: np.ndarray) -> np.ndarray:

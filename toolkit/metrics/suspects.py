@@ -23,9 +23,15 @@ import numpy as np
 
 from label_tools.shapes import rle
 from toolkit.metrics.coco_tables import Tables
-from toolkit.metrics.overlap import iou_of, pairs_over
+from toolkit.metrics.overlap import iou_table, pairs_over
 
-KINDS = ("no label", "other class", "loose box", "outline off", "not found")
+KINDS = {  # each with what a person is told of a suspect
+    "no label": "{0.class_name} with score {0.score:.2f}, but no label here",
+    "other class": "labelled {0.label_class}, looks like {0.class_name} (score {0.score:.2f})",
+    "loose box": "{0.class_name}: label and detection (score {0.score:.2f}) agree by IoU {0.iou:.2f} only",
+    "outline off": "{0.class_name}: outline and mask (score {0.score:.2f}) agree by IoU {0.iou:.2f} only",
+    "not found": "labelled {0.label_class}, but no detection comes near",
+}
 TOUCH, SAME, TIGHT = 0.3, 0.5, 0.7
 FOLLOWED = 0.6  # IoU of masks
 MOSTLY = 0.8  # of a class's labels must be met tightly, else the detector's own are loose and accuse no label of it
@@ -52,15 +58,7 @@ class Suspect:
     @property
     def text(self) -> str:
         """One sentence for a person."""
-        if self.kind == "no label":
-            return f"{self.class_name} with score {self.score:.2f}, but no label here"
-        if self.kind == "other class":
-            return f"labelled {self.label_class}, looks like {self.class_name} (score {self.score:.2f})"
-        if self.kind == "loose box":
-            return f"{self.class_name}: label and detection (score {self.score:.2f}) agree by IoU {self.iou:.2f} only"
-        if self.kind == "outline off":
-            return f"{self.class_name}: outline and mask (score {self.score:.2f}) agree by IoU {self.iou:.2f} only"
-        return f"labelled {self.label_class}, but no detection comes near"
+        return KINDS[self.kind].format(self)
 
 
 def suspects(tables: Tables, others: tuple[Tables, ...] = (), confident: float = 0.5) -> list[Suspect]:
@@ -99,20 +97,17 @@ def suspects(tables: Tables, others: tuple[Tables, ...] = (), confident: float =
 
 def by_kind(found: list[Suspect], thresholds: dict[str, float]) -> dict[str, dict[str, int]]:
     """{kind: {"num", "num_images", "over_threshold": those whose detection reaches its class's threshold}}."""
-    return {
-        kind: {
-            "num": len(of_kind),
-            "num_images": len({s.image_id for s in of_kind}),
-            "over_threshold": sum(s.score is not None and s.score >= thresholds[s.class_name] for s in of_kind),
-        }
-        for kind in KINDS
-        for of_kind in [[s for s in found if s.kind == kind]]
-    }
+    numbers = {}
+    for kind in KINDS:
+        here = [s for s in found if s.kind == kind]
+        over = sum(s.score is not None and s.score >= thresholds[s.class_name] for s in here)
+        numbers[kind] = {"num": len(here), "num_images": len({s.image_id for s in here}), "over_threshold": over}
+    return numbers
 
 
 def _same_place(a: Suspect, b: Suspect) -> bool:
     """Of one kind, image and label: the same label, or two detections without a label that overlap."""
-    return a.annotation is not None or iou_of(np.array([a.bbox]), np.array([b.bbox]))[0] >= SAME
+    return a.annotation is not None or iou_table(np.array(a.bbox), np.array(b.bbox))[0, 0] >= SAME
 
 
 def _suspects_of(tables: Tables, confident: float) -> list[Suspect]:
@@ -177,8 +172,7 @@ def _without_label(tables: Tables, touching: np.ndarray, confident: float) -> li
     kept: dict[int, list[int]] = {}
     for d in rows:  # several detections of one forgotten object are one suspect
         here = kept.setdefault(int(tables.det_image[d]), [])
-        box = np.repeat(tables.det_bbox[[d]], len(here), axis=0)
-        if not here or iou_of(box, tables.det_bbox[here]).max() < SAME:
+        if iou_table(tables.det_bbox[d], tables.det_bbox[here]).max(initial=0) < SAME:
             here.append(int(d))
     chosen = [d for here in kept.values() for d in here]
     return [_accusation(tables, "no label", float(tables.det_score[d]), d, None, None) for d in chosen]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from label_tools.files.atomic_write import atomic_write
+from label_tools.pictures.drawings import DRAWN
 from label_tools.pictures.fonts import class_texts
-from label_tools.pictures.paint import paint, paint_shapes
+from label_tools.pictures.paint import paint_shapes
 from label_tools.pictures.palette import PAGE_COLOURS, Colour, class_colour, rgb
 from label_tools.pictures.tags import Tag, write_tags
 from toolkit.data.boxes import bbox
@@ -26,11 +27,6 @@ def draw_boxes(image: Image.Image, boxes: Sequence, texts: Sequence[str], colour
     picture = paint_shapes(image, shapes, colours)
     write_tags(picture, [Tag(*tag) for tag in zip(corners, texts, colours, strict=True)])
     return picture
-
-
-def draw_detections(image: Image.Image, detections: list[dict[str, Any]]) -> Image.Image:
-    """`image` with detections as `predict_pictures.named` gives them: boxes or masks, class names and scores."""
-    return paint(image, detections, {d["category_id"]: d["label"] for d in detections})
 
 
 def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int = 320) -> Image.Image:
@@ -56,8 +52,5 @@ def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int
 
 def save_jpeg(image: Image.Image, path: Path) -> None:
     """Whole or not at all, with a comment that tells it from a photograph."""
-    from label_tools.files.atomic_write import atomic_write
-    from label_tools.pictures.drawings import DRAWN
-
     with atomic_write(path) as file:
         image.save(file, format="JPEG", quality=90, comment=DRAWN)

@@ -18,7 +18,7 @@ from label_tools.document import coco_file
 from label_tools.text.errors import InputError, MissingExtra, one_line
 from toolkit.data.boxes import bbox
 from toolkit.data.tiles import Tiles
-from toolkit.prediction.tiled import TrainedOnTiles
+from toolkit.prediction.tiles_and_tta import TrainedOnTiles
 
 SUFFIX = ".onnx"
 FORMAT = "1"  # of inputs, outputs and metadata
@@ -47,7 +47,11 @@ class OnnxDetector(TrainedOnTiles):
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
         self.identity = hashlib.sha256(content).hexdigest()
-        self._session, self.meta = _session(content, self.name, threads)
+        self._session = open_session(content, self.name, threads)
+        self.meta: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        if self.meta.get("frcnn_format") != FORMAT:
+            found = f"format {self.meta['frcnn_format']}" if "frcnn_format" in self.meta else "another program's model"
+            raise InputError(f"{path}: found {found}, needs a file of `frcnn export onnx` (format {FORMAT})")
         try:
             self.categories: list[dict[str, Any]] = json.loads(self.meta["classes"])
             self.score_thresholds: dict[str, float] = json.loads(self.meta["score_thresholds"])
@@ -86,8 +90,8 @@ def found_of(
     ]
 
 
-def _session(content: bytes, name: str, threads: int) -> tuple[Any, dict[str, str]]:
-    """(onnxruntime's session on the CPU, the metadata of the file)."""
+def open_session(content: bytes, name: str, threads: int) -> Any:
+    """onnxruntime's session on the CPU."""
     try:
         import onnxruntime
     except ImportError:
@@ -96,12 +100,7 @@ def _session(content: bytes, name: str, threads: int) -> tuple[Any, dict[str, st
     options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
     options.log_severity_level = 3  # warnings of a graph that is fine are not for a user
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes, by the kind of damage
         reason = one_line(str(error)).partition(" : ")[2] or type(error).__name__
         raise InputError(f"{name}: is no ONNX model that onnxruntime can load: {reason[:160]}") from None
-    meta = dict(session.get_modelmeta().custom_metadata_map)
-    if meta.get("frcnn_format") != FORMAT:
-        found = f"format {meta['frcnn_format']}" if "frcnn_format" in meta else "another program's model"
-        raise InputError(f"{name}: found {found}, needs a file of `frcnn export onnx` (format {FORMAT})")
-    return session, meta

@@ -7,23 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from label_tools.pictures.films import Film, FilmWriter, frame_name
-from label_tools.pictures.paint import paint
+from label_tools.pictures.films import Film, FilmWriter, frame_name, is_film
 from label_tools.text.errors import InputError
 from toolkit.prediction.detect_pictures import detect_pictures
 from toolkit.prediction.detector import Detector, over, thresholds_of
 from toolkit.prediction.mask_outlines import MASKS, Outlines
 from toolkit.prediction.picture_sources import Picture
-from toolkit.prediction.predict_pictures import Summary, named, record
-from toolkit.prediction.prediction_files import Journal, write_files
+from toolkit.prediction.predict_pictures import Summary, drawn, finish, record
+from toolkit.prediction.prediction_files import Journal
 
 
 def film_in(sources: list[str]) -> Film | None:
     """The film or camera that `frcnn predict` was given, opened; None: pictures. InputError for several films."""
-    from label_tools.pictures.films import is_film
-
     films = [s for s in sources if is_film(Path(s)) or (s.isdecimal() and not Path(s).exists())]
     if not films:
         return None
@@ -57,7 +53,7 @@ def predict_film(
     if place.exists():
         raise InputError(f"{place}: exists, and is never overwritten; use another --out")
     journal = Journal(out, {"film": film.name, "begun": time.time()})
-    summary, names = Summary(), []
+    names: list[str] = []
     total = -(-film.frames // every)
     frames = _frames(film, every)
     try:
@@ -67,18 +63,15 @@ def predict_film(
                 assert one.pixels is not None, one.picture.name
                 kept = outlines.of(over(one.found, thresholds))
                 if draw:
-                    writer.write(_drawn(one.pixels, named(kept, detector), detector))
+                    writer.write(np.asarray(drawn(one.pixels, kept, detector, legend=False)))
                 journal.add(record(one.picture.name, kept, detector, **one.picture.more))
                 names.append(one.picture.name)
-                summary.pictures += 1
-                summary.objects += len(kept)
-                summary.empty += not kept
                 if each:
-                    each(summary.pictures, total)
+                    each(len(names), total)
                 if stop():
                     break
-        write_files(out, lambda: journal.records(names), detector.categories, thresholds)
-        journal.remove()
+        summary = Summary(pictures=len(names))
+        finish(journal, names, detector, thresholds, summary)
     finally:
         journal.close()
     return summary
@@ -91,8 +84,3 @@ def _frames(film: Film, every: int) -> Iterator[Picture]:
             at = time.monotonic() - begin if film.is_camera else frame.time
             more = {"frame": frame.number, "time": round(at, 3)}
             yield Picture(frame_name(film.name, frame.number), pixels=frame.pixels, more=more)
-
-
-def _drawn(pixels: np.ndarray, detections: list, detector: Detector) -> np.ndarray:
-    names = {one["id"]: one["name"] for one in detector.categories}
-    return np.asarray(paint(Image.fromarray(pixels), detections, names, legend=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from label_tools.pictures.drawings import drawing_paths
+from label_tools.pictures.paint import paint
+from toolkit.metrics.small_set_warning import FEW_OBJECTS
 from toolkit.prediction import drawing
 from toolkit.prediction.detect_pictures import detect_pictures
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
@@ -23,6 +26,7 @@ from toolkit.processes import Processes
 
 ALONE = Processes()
 _LOG = logging.getLogger(__name__)
+MOST_NAMES = 8  # classes that a note names
 
 
 @dataclass
@@ -85,8 +89,7 @@ def predict(
             if draw and one.pixels is not None and not isinstance(one.pixels, np.ndarray):
                 _LOG.warning(f"{one.picture.path}: over the limit of pixels, read by windows and not drawn")
             elif draw and one.pixels is not None:
-                picture = drawing.draw_detections(Image.fromarray(one.pixels), named(kept, detector))
-                drawing.save_jpeg(picture, drawings[one.picture.name])
+                drawing.save_jpeg(drawn(one.pixels, kept, detector), drawings[one.picture.name])
             if one.found and not kept:
                 best = named(one.found[:1], detector)[0]
                 summary.below[one.picture.name] = (best["score"], best["label"])
@@ -96,15 +99,27 @@ def predict(
         if not share.first:
             return None
         journal.wait_for(names)
-        write_files(out, lambda: journal.records(names), detector.categories, thresholds, pixel_size)
-        for one_record in journal.records(names):
-            summary.objects += len(one_record["detections"])
-            summary.unreadable += "error" in one_record
-            summary.empty += not one_record["detections"] and "error" not in one_record
-        journal.remove()
+        finish(journal, names, detector, thresholds, summary, pixel_size)
     finally:
         journal.close()
     return summary
+
+
+def finish(
+    journal: Journal,
+    names: list[str],
+    detector: Detector,
+    thresholds: dict[int, float],
+    summary: Summary,
+    pixel_size: float | None = None,
+) -> None:
+    """Write the files of what the journal holds of these pictures, count it, and remove the journal."""
+    write_files(journal.folder, lambda: journal.records(names), detector.categories, thresholds, pixel_size)
+    for one in journal.records(names):
+        summary.objects += len(one["detections"])
+        summary.unreadable += "error" in one
+        summary.empty += not one["detections"] and "error" not in one
+    journal.remove()
 
 
 def fingerprint(files: list[tuple[Path, Path]]) -> str:
@@ -126,7 +141,50 @@ def named(found: Found, detector: Detector) -> Found:
     ]
 
 
+def drawn(pixels: np.ndarray, found: Found, detector: Detector, legend: bool = True) -> Image.Image:
+    """A picture with boxes or masks, class names and scores."""
+    return paint(Image.fromarray(pixels), found, {c["id"]: c["name"] for c in detector.categories}, legend=legend)
+
+
 def record(name: str, kept: Found, detector: Detector, error: str = "", **more: Any) -> Record:
     """What is written of a picture."""
     written: Record = {"file_name": name, **more, "detections": named(kept, detector)}
     return {**written, "error": error} if error else written
+
+
+def validation_objects(run: Path, stored: dict[str, float]) -> dict[str, int]:
+    """{class: objects of val that its stored threshold was chosen on}, as far as the run's files tell."""
+    for place in (run, run.parent):
+        try:
+            metrics = json.loads((place / "val" / "metrics.json").read_bytes())
+            chosen, counts = metrics["thresholds"], metrics["per_class"]
+            return {n: counts[n]["num_objects"] for n in stored if abs(chosen[n]["threshold"] - stored[n]) < 1e-6}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+    return {}
+
+
+def nothing_found(
+    run: Path, detector: Detector, score: float | None, empty: int, total: int, below: dict[str, tuple[float, str]]
+) -> str:
+    """A note on pictures without objects: the thresholds, on how much they rest, the best score below, what to try."""
+    stored, used = detector.score_thresholds, []
+    objects = validation_objects(run, stored)
+    thresholds = thresholds_of(detector, score)
+    for category in detector.categories if score is None else []:
+        name = category["name"]
+        text = f"{name} {thresholds[category['id']]:.3f}"
+        if name not in stored:
+            text += " (no threshold was chosen yet; frcnn evaluate chooses one)"
+        elif name in objects:
+            few = f", fewer than {FEW_OBJECTS}: unreliable" if objects[name] < FEW_OBJECTS else ""
+            text += f" (chosen on {objects[name]} validation object{'s' * (objects[name] != 1)}{few})"
+        used.append(text)
+    more = f" and {len(used) - MOST_NAMES} classes more" if len(used) > MOST_NAMES else ""
+    shown = ", ".join(used[:MOST_NAMES]) + more if score is None else f"{score:g} (--score)"
+    best = "there is no detection at any score"
+    if below:
+        name, (value, label) = max(below.items(), key=lambda item: item[1][0])
+        best = f"best score below: {value:.3f} ({label} in {name})"
+    hint = f"; --score S shows them from S on, for example --score {0.9 * value:.2g}" if below else ""
+    return f"note: {empty} of {total} pictures show no object. Shown from score: {shown}; {best}{hint}"

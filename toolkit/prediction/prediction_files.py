@@ -145,18 +145,14 @@ def write_files(
             file.write((b",\n  " if number else b"\n  ") + json.dumps(record).encode())
         file.write(b"\n ]\n}\n")
     areas = _areas(records, pixel_size)
-    place = ("picture", *_of_frame(records))
+    first = next(records(), {})
+    place = ("picture", *(key for key in _FRAME if key in first))
     write_csv(folder / DETECTIONS, (*place, *_COLUMNS, *areas), _detection_rows(records(), areas))
     write_csv(folder / COUNTS, (*place, "class", "count", *areas), _count_rows(records(), names, areas))
 
 
 _COLUMNS = ("class", "score", "x", "y", "width", "height")
 _FRAME = ("frame", "time")  # seconds; of a film
-
-
-def _of_frame(records: Callable[[], Iterator[Record]]) -> tuple[str, ...]:
-    first = next(records(), {})
-    return tuple(key for key in _FRAME if key in first)
 
 
 def _place(record: Record) -> list[Any]:

@@ -17,7 +17,7 @@ from toolkit.data.coco_index import coco_results
 from toolkit.data.tiles import Tiles
 from toolkit.networks import builder, registry
 from toolkit.prediction.detector import Found
-from toolkit.prediction.tiled import TrainedOnTiles
+from toolkit.prediction.tiles_and_tta import TrainedOnTiles
 from toolkit.processes import this_process
 from toolkit.training import forward_pass
 

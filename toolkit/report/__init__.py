@@ -1,11 +1,4 @@
-"""report.html: one file that opens offline, made again from the run folder alone at any time.
-
-page           what the page says, from the files of the run; several_runs: side by side
-read_logs      metrics.jsonl, run.json and config.yaml, read tolerantly
-figures        each figure with its caption and the numbers beside it; svg_charts draws them
-write_gallery  which pictures are shown, chosen and cut when an evaluation is written; read_gallery shows them
-next_steps     what to do next; terminal_text, comparison_text, latex_markdown: the numbers as text
-"""
+"""report.html: one file that opens offline, made again from the run folder alone at any time."""
 
 from __future__ import annotations
 

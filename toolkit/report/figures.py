@@ -22,6 +22,7 @@ from toolkit.report.svg_charts import NUM_COLOURS, Line, bar_chart, histogram, l
 MOST_LINES = 7  # classes that get a curve of their own; the table beside has all
 DATA_LIMIT = 250_000  # bytes; a longer table lies beside the report instead of in it
 MOST_STEPS = 600  # points of the loss curve
+UNIT: dict[str, Any] = {"x_range": (0, 1), "y_range": (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ class Figure:
     data_name: str
     data_link: str
     legend: tuple[tuple[str, int], ...] = ()  # (name, colour)
+
+
+def of_lines(
+    lines: Sequence[Line], x_label: str, y_label: str, caption: str, link: tuple[str, str], **axes: Any
+) -> Figure:
+    """Curves with their legend; axes: the other arguments of `line_chart`."""
+    chart = line_chart(lines, x_label, y_label, **axes)
+    return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
 
 
 def _link(name: str, content: bytes, beside: Path | None = None) -> tuple[str, str]:
@@ -86,11 +95,7 @@ class EvaluationFigures:
             f"Precision at each recall {self.of_split}, IoU {iou:.2f}, over all score thresholds; precision made "
             f"monotone as COCO does, so the area under a curve is the class's AP at this IoU.{self._some()}"
         )
-        chart = line_chart(lines, "recall", "precision", (0, 1), (0, 1))
-        return Figure(chart, caption, *link, self._legend(lines))
-
-    def _legend(self, lines: list[Line]) -> tuple[tuple[str, int], ...]:
-        return tuple((line.name, line.colour) for line in lines)
+        return of_lines(lines, "recall", "precision", caption, link, **UNIT)
 
     def against_threshold(self, key: str) -> Figure:
         x, columns, link = self._columns(f"{key}.csv")
@@ -108,15 +113,13 @@ class EvaluationFigures:
             + (" Dashed: the threshold of the class." if marks else "")
             + self._some()
         )
-        chart = line_chart(lines, "score threshold", word, (0, 1), (0, 1), marks=marks)
-        return Figure(chart, caption, *link, self._legend(lines))
+        return of_lines(lines, "score threshold", word, caption, link, marks=marks, **UNIT)
 
     def ap_by_iou(self) -> Figure:
         found = {float(iou): ap for iou, ap in sorted(self.metrics["AP_by_iou"].items())}
         link = table_link(["iou", "AP"], found.items(), "ap_by_iou.csv")
-        chart = line_chart(
-            [Line("AP", list(found), list(found.values()), 0, points=True)], "IoU", "AP", (0.5, 0.95), (0, 1)
-        )
+        line = Line("AP", list(found), list(found.values()), points=True)
+        chart = line_chart([line], "IoU", "AP", (0.5, 0.95), (0, 1))
         caption = (
             f"AP {self.of_split} at each IoU that a detection must reach to be right; their mean is COCO's AP. "
             "Where it falls early, objects are found but their boxes are loose."
@@ -126,9 +129,8 @@ class EvaluationFigures:
     def ious(self) -> Figure:
         found = self.metrics["histograms"]["iou"]
         link = table_link(["iou_from", "count"], zip(found["edges"], found["count"]), "ious.csv")
-        chart = histogram(
-            [("right detections", found["count"])], found["edges"], "IoU with the object found", "detections"
-        )
+        groups = [("right detections", found["count"])]
+        chart = histogram(groups, found["edges"], "IoU with the object found", "detections")
         caption = f"How well the boxes fit {self.of_split}: right detections over their class's threshold, IoU 0.50."
         return Figure(chart, caption, *link)
 
@@ -138,7 +140,7 @@ class EvaluationFigures:
         link = table_link(["score_from", "right", "false"], zip(found["edges"], *(n for _, n in groups)), "scores.csv")
         seen = [right + false for right, false in zip(found["right"], found["false"])]
         top = sorted(seen)[-2] * 1.3 if len(seen) > 1 else None  # many of the lowest score would flatten the rest
-        chart = histogram([(n, c) for n, c in groups], found["edges"], "score", "detections", top, colours=(2, 0))
+        chart = histogram(groups, found["edges"], "score", "detections", top, colours=(2, 0))
         caption = (
             f"Scores of right and false detections {self.of_split}, IoU {self.iou:.2f}. The less they overlap, the "
             "better a threshold can tell them apart."
@@ -148,7 +150,7 @@ class EvaluationFigures:
     def calibration(self) -> Figure:
         bins = [b for b in self.metrics["calibration"]["bins"] if b["num"]]
         _, _, link = self._table("calibration.csv")
-        line = Line("right", [b["score"] for b in bins], [b["right"] for b in bins], 0, points=True)
+        line = _through("right", [(b["score"], b["right"]) for b in bins], points=True)
         notes = [(b["score"], b["right"], f"{b['num']}") for b in bins]
         one = self.metrics["calibration"]
         caption = (
@@ -156,7 +158,7 @@ class EvaluationFigures:
             f"scores of {one['floor']:.2f} or more ({one['num_detections']} detections). On the dashed line a score "
             "means what it says; below it the detector is too sure of itself. Beside each point: its detections."
         )
-        chart = line_chart([line], "score", "share that is right", (0, 1), (0, 1), diagonal=True, notes=notes)
+        chart = line_chart([line], "score", "share that is right", diagonal=True, notes=notes, **UNIT)
         return Figure(chart, caption, *link)
 
     def confusion(self) -> Figure:
@@ -172,19 +174,21 @@ class EvaluationFigures:
 
     def counts(self) -> Figure:
         _, rows, link = self._table("counts.csv")
-        groups = [(n, self.colour[n], Counter((int(r[2]), int(r[3])) for r in rows if r[1] == n)) for n in self.shown]
+        points = {n: Counter((int(r[2]), int(r[3])) for r in rows if r[1] == n) for n in self.shown}
+        groups = [(name, self.colour[name], dict(of_class)) for name, of_class in points.items()]
         caption = (
             f"Objects in an image, counted by the detector against counted by the labels, {self.of_split}, each class "
             "at its own score threshold. A point is an image, a larger point several. On the dashed line it is right."
         )
-        chart = scatter([(n, c, dict(points)) for n, c, points in groups], "labelled", "counted")
-        return Figure(chart, caption, *link, tuple((n, c) for n, c, _ in groups))
+        legend = tuple((name, self.colour[name]) for name in points)
+        return Figure(scatter(groups, "labelled", "counted"), caption, *link, legend)
 
     def error_kinds(self) -> Figure:
         kinds = self.metrics["error_kinds"]["kinds"]
         _, _, link = self._table("error_kinds.csv")
-        texts = [_gain_text(values) for values in kinds.values()]
-        gains = [None if values["gain"] is None else 100 * values["gain"] for values in kinds.values()]
+        gains = [None if one["gain"] is None else 100 * one["gain"] for one in kinds.values()]
+        numbers = [one["num" if one["num_over_threshold"] is None else "num_over_threshold"] for one in kinds.values()]
+        texts = [f"{'n/a' if gain is None else f'{gain:.1f}'} ({number})" for gain, number in zip(gains, numbers)]
         caption = (
             f"Points of AP50 (of 100) that would be won if every error of one kind were put right and no other, "
             f"{self.of_split}, IoU 0.50, all scores (TIDE); so they do not add up. In brackets: detections of the kind "
@@ -237,21 +241,9 @@ class EvaluationFigures:
             "network's resizing. The further right the better; torchvision trains an anchor as an object from IoU "
             "0.70 on, or as the best one of its object."
         )
-        chart = line_chart(
-            [line],
-            "IoU with the best anchor",
-            "share of objects",
-            (0, 1),
-            (0, 1),
-            marks=[(0.5, "IoU 0.5"), (0.7, "IoU 0.7")],
-        )
+        marks = [(iou, f"IoU {iou}") for iou in (0.5, 0.7)]
+        chart = line_chart([line], "IoU with the best anchor", "share of objects", marks=marks, **UNIT)
         return Figure(chart, caption, *link)
-
-
-def _gain_text(values: dict) -> str:
-    gain = "n/a" if values["gain"] is None else f"{100 * values['gain']:.1f}"
-    over = values["num_over_threshold"]
-    return f"{gain} ({values['num'] if over is None else over})"
 
 
 def losses(training: Training) -> Figure | None:
@@ -261,9 +253,8 @@ def losses(training: Training) -> Figure | None:
     if steps:
         window = max(1, len(steps) // 50)
         values = smooth([r["loss"] for r in steps], window)
-        every = max(1, len(steps) // MOST_STEPS)
-        x = [r["step"] for r in steps]
-        lines.append(Line("training, per step", x[::every], values[::every], 0))
+        points = list(zip((r["step"] for r in steps), values))
+        lines.append(_through("training, per step", points[:: max(1, len(steps) // MOST_STEPS)]))
     train, val = _epoch_losses(training, "train_loss"), _epoch_losses(training, "val_loss")
     if train and not steps:
         lines.append(_through("training, per epoch", train, colour=0, points=True))
@@ -276,26 +267,20 @@ def losses(training: Training) -> Figure | None:
     rows = rows or [[s, v, by_step.get(s)] for s, v in train]
     rows += [[s, None, v] for s, v in val if s not in {r[0] for r in rows}]
     link = table_link(["step", "train_loss", "val_loss"], rows, "losses.csv")
-    top = max(v for line in lines for v in line.y if v is not None)
-    chart = line_chart(lines, "step", "loss", y_range=(0, min(top, _calm_top(lines)) * 1.05))
+    heights = sorted(v for line in lines for v in line.y if v is not None)
+    calm = max(heights[int(0.98 * (len(heights) - 1))] * 1.3, 1e-6)  # a first spike must not flatten the rest
     caption = (
         "Sum of the four losses of Faster R-CNN on the train split"
         + (f", running mean over {len(steps) // 50} steps" if len(steps) >= 100 else "")
         + (", and on the val split after each epoch." if val else ".")
         + " When the validation loss rises while the training loss falls, the network learns by heart."
     )
-    return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
+    return of_lines(lines, "step", "loss", caption, link, y_range=(0, min(heights[-1], calm) * 1.05))
 
 
 def _through(name: str, pairs: Sequence[tuple[float, float]], **style: Any) -> Line:
     """The curve through pairs (x, y); style: the other fields of `Line`."""
     return Line(name, [x for x, _ in pairs], [y for _, y in pairs], **style)
-
-
-def _calm_top(lines: list[Line]) -> float:
-    """The top of the axis: a first spike must not flatten the rest."""
-    values = sorted(v for line in lines for v in line.y if v is not None)
-    return max(values[int(0.98 * (len(values) - 1))] * 1.3, 1e-6)
 
 
 def _epoch_losses(training: Training, key: str) -> list[tuple[int, float]]:
@@ -320,13 +305,12 @@ def ap_per_epoch(training: Training) -> Figure | None:
         if points:
             lines.append(_through(key, points, colour=i, strong=key == "AP", points=len(points) <= 60))
     link = table_link(["epoch", *keys], [[r["epoch"], *(r.get(k) for k in keys)] for r in records], "epochs.csv")
-    chart = line_chart(lines, "epoch", "AP", y_range=(0, 1), whole_x=True)
     by, text = ("segm_AP", " by masks") if any(_good(r.get("segm_AP")) for r in records) else ("AP", "")
     best = max((r for r in records if _good(r.get(by))), key=lambda r: r[by], default=None)
     caption = "COCO's AP by boxes on the val split, all scores, at most 100 detections of a class and image."
     if best:
         caption += f" Best{text}: epoch {best['epoch']} with AP {best[by]:.3f}."
-    return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
+    return of_lines(lines, "epoch", "AP", caption, link, y_range=(0, 1), whole_x=True)
 
 
 def ap_of_runs(trainings: dict[str, Training]) -> Figure | None:
@@ -343,9 +327,8 @@ def ap_of_runs(trainings: dict[str, Training]) -> Figure | None:
     caption = "AP on each run's own val split after each epoch, mean over IoU 0.50 to 0.95."
     if silent := [name for name, pairs in found.items() if not pairs]:
         caption += f" Without a training log: {', '.join(silent)}."
-    chart = line_chart(lines, "epoch", "AP", y_range=(0, 1), whole_x=True)
     link = table_link(["run", "epoch", "AP"], rows, "epochs_of_runs.csv")
-    return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
+    return of_lines(lines, "epoch", "AP", caption, link, y_range=(0, 1), whole_x=True)
 
 
 def learning_rate(training: Training) -> Figure | None:
@@ -353,11 +336,10 @@ def learning_rate(training: Training) -> Figure | None:
     steps = [r for r in training.steps if _good(r.get("lr"))]
     if not steps:
         return None
-    every = max(1, len(steps) // MOST_STEPS)
-    x, y = [r["step"] for r in steps], [r["lr"] for r in steps]
-    link = table_link(["step", "lr"], zip(x, y), "learning_rate.csv")
-    chart = line_chart([Line("learning rate", x[::every], y[::every], 0)], "step", "learning rate")
-    return Figure(chart, "Learning rate of each step.", *link)
+    points = [(r["step"], r["lr"]) for r in steps]
+    link = table_link(["step", "lr"], points, "learning_rate.csv")
+    line = _through("learning rate", points[:: max(1, len(steps) // MOST_STEPS)])
+    return Figure(line_chart([line], "step", "learning rate"), "Learning rate of each step.", *link)
 
 
 def _good(value: object) -> bool:
@@ -374,12 +356,12 @@ def label_curve_figure(result: dict) -> Figure:
     for i, seed in enumerate(sorted({p["seed"] for p in points})):
         mine = sorted((p["num_images"], p["AP"]) for p in points if p["seed"] == seed)
         lines.append(_through(f"seed {seed}", mine, colour=1 + i % 7, points=True, dashed=True))
-    link = table_link(
-        ["num_images", "seed", "AP"], [[p["num_images"], p["seed"], p["AP"]] for p in points], "curve.csv"
-    )
+    columns = ["num_images", "seed", "AP"]
+    link = table_link(columns, [[p[key] for key in columns] for p in points], "curve.csv")
     caption = (
         f"AP on the {result['split']} split, mean over IoU 0.50 to 0.95, all scores, against the number of images "
         "trained on. Band: 95 % interval of the fit, ceiling minus gap times n to the minus rate."
     )
-    chart = line_chart(lines, "labelled images", "AP", y_range=(0, 1)) if lines else Markup("")
-    return Figure(chart, caption, *link, tuple((line.name, line.colour) for line in lines))
+    if not lines:
+        return Figure(Markup(""), caption, *link)
+    return of_lines(lines, "labelled images", "AP", caption, link, y_range=(0, 1))

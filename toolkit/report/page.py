@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jinja2
 from markupsafe import Markup
 
 from label_tools.files.marked_folders import check_whole, not_whole, written
@@ -29,9 +30,6 @@ from toolkit.report.read_gallery import Pictures, read_pictures, tags
 from toolkit.report.read_logs import Training, read_training
 from toolkit.report.svg_charts import whisker
 from toolkit.report.threshold_slider import threshold_data
-
-if TYPE_CHECKING:
-    import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = (
@@ -84,8 +82,6 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
 
     Raises InputError when the files hold what no run and no evaluation writes.
     """
-    import jinja2
-
     try:
         return _render(folder, evaluations, split, place)
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -96,8 +92,6 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
 
 def environment() -> jinja2.Environment:
     """The templates, with what they call."""
-    import jinja2
-
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -105,21 +99,9 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(
-        number=number_text.number,
-        percent=lambda share: Markup(f"{100 * share:.0f}&thinsp;%"),
-        objects_of=number_text.objects_of,
-        interval=number_text.interval,
-        ends_text=number_text.ends_text,
-        compared_table=comparison_text.compared_table,
-        slice_table=terminal_text.slice_table,
-        seeds_note=comparison_text.seeds_note,
-        sets=number_text.sets,
-        with_interval=number_text.with_interval,
-        mean_and_sd=terminal_text.mean_and_sd,
-        whisker=whisker,
-        tags=tags,
-    )
+    texts = (number_text, comparison_text, terminal_text)
+    made.globals |= {name: call for module in texts for name, call in vars(module).items() if callable(call)}
+    made.globals |= {"percent": lambda share: Markup(f"{100 * share:.0f}&thinsp;%"), "whisker": whisker, "tags": tags}
     return made
 
 
@@ -137,8 +119,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         check_whole(where, "evaluation")
         names = (name for name in written(where, "evaluation") if not name.startswith("suspects/"))  # to be corrected
         problems += not_whole(where, "evaluation", names)
-    found = {name: _load(path, problems) for name, path in evaluations.items()}
-    loaded = {name: metrics for name, metrics in found.items() if metrics is not None}
+    loaded = _load_all(evaluations, problems)
     main = split if split in loaded else next(iter(loaded), None)
     metrics = loaded[main] if main is not None else None
     where = evaluations[main] if main is not None else folder
@@ -196,13 +177,17 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
 
 def first_step(folder: Path, evaluations: dict[str, Path], split: str) -> str:
     """What the page of an evaluation says first to do; "" for nothing."""
-    found = {name: _load(path, []) for name, path in evaluations.items()}
-    loaded = {name: metrics for name, metrics in found.items() if metrics is not None}
+    loaded = _load_all(evaluations, [])
     if split not in loaded:
         return ""
     others = {name: metrics for name, metrics in loaded.items() if name != split}
     steps = next_steps(_facts(folder, loaded[split], others, read_training(folder)))
     return steps[0].what if steps else ""
+
+
+def _load_all(evaluations: dict[str, Path], problems: list[str]) -> dict[str, dict]:
+    found = {name: _load(path, problems) for name, path in evaluations.items()}
+    return {name: metrics for name, metrics in found.items() if metrics is not None}
 
 
 def _load(path: Path, problems: list[str]) -> dict | None:

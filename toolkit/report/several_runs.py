@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jinja2
+
 from label_tools.files.atomic_write import atomic_write, refuse_link
 from label_tools.text.errors import InputError
 from toolkit import config
@@ -49,8 +51,6 @@ def write_side_by_side(
     split: of every run; by default the first that all have, test before val, else each run's own. unlike, difference:
     of two evaluations' folders, `different_images` and `difference` of toolkit.evaluation.compare_runs.
     """
-    import jinja2
-
     _check_out(out)
     sides = _sides(folders, split)
     first = sides[0]
@@ -124,16 +124,11 @@ def _render(sides: list[Side]) -> str:
         ],
         on_val=any(side.metrics.get("split") == "val" for side in sides),
         kinds=list(dict.fromkeys(heading for side in sides for heading, _ in number_text.sets(side.metrics))),
-        classes=list(dict.fromkeys(name for side in sides for name in _in_order(side.metrics))),
+        classes=list(dict.fromkeys(name for side in sides for name in side.metrics["confusion"]["classes"][:-1])),
         figure=figures.ap_of_runs({side.name: side.training for side in sides}),
         options=_options(sides),
         without_recipe=[side.name for side in sides if side.recipe is None],
     )
-
-
-def _in_order(metrics: dict) -> list[str]:
-    """The classes in their own order (the file has sorted keys)."""
-    return metrics["confusion"]["classes"][:-1]
 
 
 def _pick(metrics: dict, kind: str) -> dict | None:

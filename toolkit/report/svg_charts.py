@@ -6,6 +6,7 @@ values on hover without a script, and a report needs no import of seconds.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ def line_chart(
         parts.append(f'<path class="guide" d="M{at},{TOP}V{HEIGHT - BOTTOM}"><title>{escape(text)}</title></path>')
     for line in lines:
         if line.low is not None and line.high is not None:
-            parts.append(_band(axes, line, line.low, line.high))
+            around = [*zip(line.x, line.high), *reversed([*zip(line.x, line.low)])]
+            edge = "L".join(f"{axes.x(x)},{axes.y(y)}" for x, y in around)
+            parts.append(f'<path class="band c{line.colour % NUM_COLOURS}" d="M{edge}Z"/>')
     for line in sorted(lines, key=lambda one: one.strong):
         parts.append(_curve(axes, line))
     for x, y, text in notes:
@@ -79,45 +82,29 @@ def scatter(groups: Sequence[tuple[str, int, dict[tuple[int, int], int]]], x_lab
     parts.append(f'<path class="guide" d="M{axes.x(low)},{axes.y(low)}L{axes.x(high)},{axes.y(high)}"/>')
     for name, colour, points in groups:
         for (x, y), number in sorted(points.items()):
-            text = f"{escape(name)}: {_short(x)}, {_short(y)} ({number})"
-            spot = f'cx="{axes.x(x)}" cy="{axes.y(y)}" r="{min(9.0, 2.5 + number**0.5):.1f}" fill-opacity=".6"'
-            parts.append(f'<circle class="dot c{colour % NUM_COLOURS}" {spot}><title>{text}</title></circle>')
+            parts.append(_dot(axes, x, y, name, colour, number))
     return _svg(parts, f"{y_label} against {x_label}")
 
 
 def _curve(axes: _Axes, line: Line) -> str:
-    pieces, here = [], []
-    for x, y in zip(line.x, line.y):
-        if _finite(x) and _finite(y):
-            here.append((axes.x(x), axes.y(y)))
-        elif here:
-            pieces.append(here)
-            here = []
-    pieces += [here] if here else []
+    points = [(x, y) if _finite(x) and _finite(y) else None for x, y in zip(line.x, line.y)]
+    groups = (list(group) for is_there, group in itertools.groupby(points, bool) if is_there)
+    pieces = [[(axes.x(x), axes.y(y)) for x, y in filter(None, group)] for group in groups]
     kind = f"line c{line.colour % NUM_COLOURS}" + " strong" * line.strong + " dashed" * line.dashed
-    path = "".join(_path(piece, line.step) for piece in pieces)
+    to = "H{}V{}" if line.step else "L{},{}"
+    path = "".join("M{},{}".format(*piece[0]) + "".join(to.format(*point) for point in piece[1:]) for piece in pieces)
     drawn = f'<path class="{kind}" d="{path}"><title>{escape(line.name)}</title></path>'
     if line.points or any(len(piece) == 1 for piece in pieces):
-        for x, y in zip(line.x, line.y):
-            if _finite(x) and _finite(y):
-                text = f"{escape(line.name)}: {_short(x)}, {_short(y)}"
-                spot = f'cx="{axes.x(x)}" cy="{axes.y(y)}" r="3"'
-                drawn += f'<circle class="dot c{line.colour % NUM_COLOURS}" {spot}><title>{text}</title></circle>'
+        drawn += "".join(_dot(axes, x, y, line.name, line.colour) for x, y in filter(None, points))
     return drawn
 
 
-def _path(points: list[tuple[float, float]], step: bool) -> str:
-    first, *rest = points
-    drawn = f"M{first[0]},{first[1]}"
-    for x, y in rest:
-        drawn += f"H{x}V{y}" if step else f"L{x},{y}"
-    return drawn
-
-
-def _band(axes: _Axes, line: Line, low: Sequence[float], high: Sequence[float]) -> str:
-    up = [f"{axes.x(x)},{axes.y(y)}" for x, y in zip(line.x, high)]
-    down = [f"{axes.x(x)},{axes.y(y)}" for x, y in zip(line.x, low)][::-1]
-    return f'<path class="band c{line.colour % NUM_COLOURS}" d="M{"L".join(up + down)}Z"/>'
+def _dot(axes: _Axes, x: float, y: float, name: str, colour: int, number: int = 0) -> str:
+    """A mark that tells its name and place on hover; number: how many lie there."""
+    size = f'r="{min(9.0, 2.5 + number**0.5):.1f}" fill-opacity=".6"' if number else 'r="3"'
+    text = f"{escape(name)}: {_short(x)}, {_short(y)}" + (f" ({number})" if number else "")
+    spot = f'cx="{axes.x(x)}" cy="{axes.y(y)}" {size}'
+    return f'<circle class="dot c{colour % NUM_COLOURS}" {spot}><title>{text}</title></circle>'
 
 
 def bar_chart(
@@ -138,22 +125,17 @@ def bar_chart(
     parts = []
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{at(tick)},{TOP}V{height - BOTTOM}"/>')
-        parts.append(
-            f'<text class="tick" x="{at(tick)}" y="{height - BOTTOM + 16}" text-anchor="middle">{_short(tick)}</text>'
-        )
+        parts.append(_text("tick", at(tick), height - BOTTOM + 16, "middle", _short(tick)))
     for i, (name, value) in enumerate(zip(names, values)):
         y = TOP + row * i + 5
-        parts.append(f'<text class="name" x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
+        parts.append(_text("name", left - 8, y + 14, "end", name))
         end = at(0)
         if _finite(value):
             x, end = min(at(0), at(value)), max(at(0), at(value))
             parts.append(f'<rect class="bar c0" x="{x}" y="{y}" width="{max(end - x, 0.5):.1f}" height="20" rx="2"/>')
         text = texts[i] if texts else (_short(value) if _finite(value) else "n/a")
         parts.append(f'<text class="value" x="{end + 6}" y="{y + 14}">{escape(text)}</text>')
-    parts.append(
-        f'<text class="label" x="{(left + WIDTH - right) / 2}" y="{height - 8}" text-anchor="middle">'
-        f"{escape(x_label)}</text>"
-    )
+    parts.append(_text("label", (left + WIDTH - right) / 2, height - 8, "middle", x_label))
     return _svg(parts, x_label, height)
 
 
@@ -174,9 +156,7 @@ def histogram(
     scale = (HEIGHT - TOP - BOTTOM) / top
     parts = []
     for tick in ticks:
-        y = round(HEIGHT - BOTTOM - tick * scale, 1)
-        parts.append(f'<path class="grid" d="M{LEFT},{y}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{int(tick)}</text>')
+        parts.append(_y_tick(round(HEIGHT - BOTTOM - tick * scale, 1), f"{int(tick)}"))
     for b, total in enumerate(totals):
         base, x = float(HEIGHT - BOTTOM), LEFT + b * width
         bounds = f"{_short(edges[b])} to {_short(edges[b + 1])}"
@@ -189,14 +169,8 @@ def histogram(
                 parts.append(f'<rect class="bar c{colours[g % len(colours)]}" {spot}><title>{text}</title></rect>')
     for b, edge in enumerate(edges):
         if len(edges) <= 12 or b % 2 == 0:
-            x = round(LEFT + b * width, 1)
-            parts.append(
-                f'<text class="tick" x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(edge)}</text>'
-            )
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
-    parts.append(_upright(f"{TOP + (HEIGHT - TOP - BOTTOM) / 2}", y_label))
-    return _svg(parts, x_label)
+            parts.append(_text("tick", round(LEFT + b * width, 1), HEIGHT - BOTTOM + 16, "middle", _short(edge)))
+    return _svg([*parts, *_labels(x_label, y_label)], x_label)
 
 
 def matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
@@ -277,21 +251,24 @@ class _Axes:
                 continue
             at = self.x(tick)
             parts.append(f'<path class="grid" d="M{at},{TOP}V{HEIGHT - BOTTOM}"/>')
-            parts.append(
-                f'<text class="tick" x="{at}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_short(tick)}</text>'
-            )
-        for tick in _ticks(*self.y_range, 5):
-            at = self.y(tick)
-            parts.append(f'<path class="grid" d="M{LEFT},{at}H{WIDTH - RIGHT}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 6}" y="{at + 4}" text-anchor="end">{_short(tick)}</text>')
-        middle = (LEFT + WIDTH - RIGHT) / 2
-        parts.append(f'<text class="label" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_label)}</text>')
-        parts.append(_upright(f"{TOP + (HEIGHT - TOP - BOTTOM) / 2}", y_label))
-        return "".join(parts)
+            parts.append(_text("tick", at, HEIGHT - BOTTOM + 16, "middle", _short(tick)))
+        parts += [_y_tick(self.y(tick), _short(tick)) for tick in _ticks(*self.y_range, 5)]
+        return "".join([*parts, *_labels(x_label, y_label)])
 
 
-def _upright(y: str, text: str) -> str:
-    return f'<text class="label" transform="translate(13,{y}) rotate(-90)" text-anchor="middle">{escape(text)}</text>'
+def _text(kind: str, x: float, y: float, anchor: str, text: str) -> str:
+    return f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _y_tick(at: float, text: str) -> str:
+    return f'<path class="grid" d="M{LEFT},{at}H{WIDTH - RIGHT}"/>' + _text("tick", LEFT - 6, at + 4, "end", text)
+
+
+def _labels(x_label: str, y_label: str) -> tuple[str, str]:
+    """The names of both axes."""
+    turned = f'transform="translate(13,{TOP + (HEIGHT - TOP - BOTTOM) / 2}) rotate(-90)" text-anchor="middle"'
+    along_y = f'<text class="label" {turned}>{escape(y_label)}</text>'
+    return _text("label", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "middle", x_label), along_y
 
 
 def _svg(parts: list[str], title: str, height: float = HEIGHT, width: float = WIDTH) -> Markup:

@@ -18,12 +18,13 @@ import numpy as np
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.json_csv import write_json
+from label_tools.pictures.find_image import refuse_links_out
+from label_tools.pictures.open_image import open_image
 from label_tools.pictures.palette import class_colour
 from label_tools.shapes import outline, rle
 from label_tools.text.errors import InputError
 from toolkit.data.boxes import corners
-from toolkit.metrics.overlap import iou_of
-from toolkit.metrics.score_curves import iou_index
+from toolkit.metrics.overlap import iou_table
 
 WHOLE_SIDES, CROP_SIDE = (640, 520, 420, 340, 280), 240  # pixels of the longer side, as shown
 MOST_WHOLE, MOST_CROPS, MOST_SUSPECTS = 200, 12, 24
@@ -108,7 +109,8 @@ class _Store:
         sample = [len(_picture(image, None, self.side)[0]) for key in whole[:SAMPLE] if (image := self._open(key[0]))]
         self.lost.clear()
         if sample:
-            fits = [side for side in WHOLE_SIDES if self._total(sample, len(whole), side) < self.budget]
+            total = float(np.mean(sample)) * len(whole)  # bytes at the largest side; they go with side^1.6
+            fits = [side for side in WHOLE_SIDES if total * (side / WHOLE_SIDES[0]) ** 1.6 < self.budget]
             self.side = fits[0] if fits else WHOLE_SIDES[-1]
         pictures: dict[tuple, tuple] = {}
         for row in dict.fromkeys(image for image, _ in wanted):
@@ -124,14 +126,7 @@ class _Store:
                 with atomic_write(self.folder / "pictures" / self.made[key]["file"]) as file:
                     file.write(content)
 
-    def _total(self, sample: list[int], number: int, side: int) -> float:
-        """About how many bytes so many pictures need: they go with side^1.6."""
-        return float(np.mean(sample)) * number * (side / WHOLE_SIDES[0]) ** 1.6
-
     def _open(self, row: int):
-        from label_tools.pictures.find_image import refuse_links_out
-        from label_tools.pictures.open_image import open_image
-
         try:
             refuse_links_out(self.image_root, [self.file_names[row]], "labels")
             return open_image(self.image_root / self.file_names[row], **self.opening)
@@ -171,7 +166,7 @@ class _View:
         self.evaluation = evaluation
         self.tables, self.matches = evaluation.tables, evaluation.matches
         tables, matches = self.tables, self.matches
-        t = iou_index(matches, evaluation.metrics["settings"]["iou"])
+        t = matches.at(evaluation.metrics["settings"]["iou"])
         threshold = np.array([evaluation.thresholds[name] for name in tables.class_names])
         self.score = tables.det_score[matches.det]
         self.right, self.ignored = matches.right[0, t], matches.ignored[0, t]
@@ -303,8 +298,7 @@ def _box(kind: str, name: str, bbox, score: float | None, hint: str, shown: bool
 
 def _near(boxes: list[dict], bbox, most: int = 4) -> list[dict]:
     """All labels, and of the shown detections the few that overlap `bbox`: a crop is about one place."""
-    target = np.asarray(bbox, float)[None]
-    overlap = [iou_of(np.array([box["bbox"]]), target)[0] for box in boxes]
+    overlap = iou_table([box["bbox"] for box in boxes], bbox)[:, 0]
     detections = [i for i, box in enumerate(boxes) if box["kind"] in ("right", "false")]
     close = (i for i in detections if overlap[i] > 0.1 and boxes[i]["shown"])
     best = sorted(close, key=lambda i: -overlap[i])[:most]
