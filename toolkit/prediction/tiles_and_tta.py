@@ -1,9 +1,10 @@
 """Other ways to look at pictures, around a detector: tile by tile (`--tiles`), and several views fused (`--tta`).
 
-What a seam between tiles has cut is put together (`data.merge_tiles`). Boxes of all views are fused class by class (Solovyev,
-Wang, Gabruseva 2021): from the highest score down each joins the first group whose box it overlaps by IoU 0.55, which
-becomes the mean weighed by the scores; a group's score is the sum of the best scores of the views over the number of
-views, so what one view alone sees counts little.
+What a seam between tiles has cut is put together by `data.merge_tiles`.
+
+Boxes of all views are fused class by class (Solovyev, Wang, Gabruseva 2021): from the highest score down each joins the
+first group whose box it overlaps by IoU 0.55, which becomes the mean weighed by the scores; a group's score is the sum
+of the best scores of the views over the number of views, so what one view alone sees counts little.
 """
 
 from __future__ import annotations
