@@ -19,9 +19,11 @@ from label_tools.document import coco_file
 from label_tools.document.assign_parts import PARTS, SHARES, check_fractions, split_document
 from label_tools.files.marked_folders import adopt, refuse_foreign, together
 from label_tools.files.strict_json import loads
+from label_tools.pictures.duplicates import NEAR_DISTANCE, copies_by_name, fingerprint_files, look_alike, same_pixels
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.given_split import part_named
+from label_tools.shapes.components import join
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 
@@ -134,14 +136,6 @@ def _ties(
             if key is not None:
                 groups.setdefault(key, []).append(index)
         ties += [Tie("group-by", tuple(group)) for group in groups.values() if len(group) > 1]
-    from label_tools.pictures.duplicates import (
-        NEAR_DISTANCE,
-        copies_by_name,
-        fingerprint_files,
-        look_alike,
-        same_pixels,
-    )
-
     if not group_by:  # the user's own groups say it better
         copies = copies_by_name([image["file_name"] for image in images])
         ties += [Tie("copies by name", tuple(group)) for group in copies]
@@ -172,8 +166,6 @@ def _ties(
 
 def group_keys(document: dict, ties: Sequence[Tie]) -> dict[int, int]:
     """image id -> key, for the images that are tied to another."""
-    from label_tools.pictures.duplicates import join
-
     images = document["images"]
     roots = join(len(images), [tie.images for tie in ties])
     sizes = Counter(roots)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -126,28 +126,19 @@ def look_alike(
     for index, one in enumerate(prints):
         first.setdefault(one.pixels, index)
     thumbs = np.frombuffer(b"".join(prints[i].thumb for i in first.values()), dtype=np.uint8).reshape(-1, THUMB**2)
-    good = np.array(
-        [thumb.std() >= FLAT for thumb in thumbs], dtype=bool
-    )  # one without structure correlates with nothing
+    # one without structure correlates with nothing
+    good = np.array([thumb.std() >= FLAT for thumb in thumbs], dtype=bool)
     chosen = np.array(list(first.values()), dtype=np.int64)[good]
     patterns = _standardised(thumbs[good])
     hashes = np.array([(prints[i].dhash, *prints[i].turned) for i in chosen.tolist()], dtype=np.uint64).reshape(-1, 8)
     group = np.arange(len(chosen))
     found = []
     for start in range(0, len(chosen), _BLOCK):
-        close = [
-            (row, column, turn, bits)
-            for turn in range(8)
-            for row, column, bits in _close_pairs(
-                start,
-                turn,
-                hashes,
-                patterns,
-                group,
-                distance,
-                max(correlation, TURNED_CORRELATION) if turn else correlation,
-            )
-        ]
+        close: list[tuple[int, int, int, int]] = []
+        for turn in range(8):
+            least = max(correlation, TURNED_CORRELATION) if turn else correlation
+            pairs = _close_pairs(start, turn, hashes, patterns, group, distance, least)
+            close += [(row, column, turn, bits) for row, column, bits in pairs]
         for row, column, turn, bits in sorted(close):
             if group[column] != group[row]:
                 i, j = int(chosen[row]), int(chosen[column])
@@ -185,12 +176,9 @@ def _close_pairs(
     if len(rows) * 20 > differing.size:
         alike = (block @ patterns[start:].T)[rows, columns]
     else:
-        alike = np.concatenate(
-            [
-                np.einsum("ij,ij->i", block[rows[k : k + 4096]], patterns[start + columns[k : k + 4096]])
-                for k in range(0, len(rows), 4096)
-            ]
-        )
+        some = (slice(k, k + 4096) for k in range(0, len(rows), 4096))
+        products = [np.einsum("ij,ij->i", block[rows[k]], patterns[start + columns[k]]) for k in some]
+        alike = np.concatenate(products)
     for k in np.flatnonzero(alike >= correlation):
         yield start + int(rows[k]), start + int(columns[k]), int(differing[rows[k], columns[k]])
 
@@ -252,23 +240,3 @@ def copies_by_name(file_names: Sequence[str]) -> list[list[int]]:
         if key := name or (own if own in known else None):
             groups.setdefault(key, []).append(index)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def join(count: int, links: Iterable[Sequence[int]]) -> list[int]:
-    """Put `count` items that `links` tie together into groups; the group of an item is its lowest index.
-
-    `join(4, [(0, 2), (2, 3)])` is `[0, 1, 0, 0]`: ties are followed through (union-find).
-    """
-    parent = list(range(count))
-
-    def root(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    for first, *others in links:
-        for other in others:
-            a, b = sorted((root(first), root(other)))
-            parent[b] = a
-    return [root(item) for item in range(count)]

@@ -6,17 +6,26 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from label_tools.document import coco_file
+from label_tools.document import coco_file, repair
 from label_tools.files.marked_folders import one_file
 from label_tools.files.pause_gc import collector_paused
+from label_tools.formats.export import export_labelme
+from label_tools.pictures.open_image import sizes_below
+from label_tools.readers.classes import read_labels
+from label_tools.readers.labelme_folder import read_labelme
+from label_tools.readers.open_labels import labelme_source
+from label_tools.rules import across_parts
+from label_tools.rules.image_files import ImageRules
+from label_tools.rules.objects import object_findings
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding, worst_first
 from label_tools.text.messages import counted
 
 
 @dataclass
-class Examined:
+class Checked:
     """One document after all rules. document: as repaired, or None when it is too ambiguous to repair."""
 
     name: str
@@ -52,43 +61,34 @@ def examine(
     *,
     decode: bool = False,
     places: Mapping[int, tuple[str, str]] | None = None,
-) -> Examined:
+) -> Checked:
     """Run every rule on one document; the repaired document leaves out images that cannot be used.
 
     places: annotation id -> (file, place), when the document was made from other files.
     """
     from tqdm import tqdm
 
-    from label_tools.document import repair
-    from label_tools.pictures.open_image import sizes_below
-    from label_tools.rules import objects
-    from label_tools.rules.image_files import ImageRules
-
     read = repair.examine(document, name, sizes_below(root) if root is not None else None)
-    result = Examined(name, root, read.findings)
-    result.images, result.objects = len(document["images"]), len(document["annotations"])
+    result = Checked(name, root, read.findings, images=len(document["images"]), objects=len(document["annotations"]))
     if read.document is None:
         return result  # objects cannot be told apart: no rule below would mean anything
     document = read.document
-    result.findings += objects.objects(document, name, places)
-    result.findings += objects.statistics(document, name)
-    if places is None:  # of a folder, the conversion has said it
-        result.findings += objects.alike_names(document, name)
+    result.document = document
+    result.findings += object_findings(document, name, places)
     if root is None:
-        result.document = document
         return result
     rules = ImageRules(root, name, decode=decode, opening=coco_file.opening(document, name))
     # disable=None: a bar only where a person watches
     images = [rules.check(image) for image in tqdm(document["images"], "images", disable=None)]
     usable = {image["id"] for image in images if image is not None}
-    document = {
+    result.document = {
         **document,
         "images": [image for image in images if image is not None],
         "annotations": [a for a in document["annotations"] if a["image_id"] in usable],
     }
     result.findings += rules.summary()
     result.findings += rules.duplicates()
-    result.document, result.prints = document, rules.prints
+    result.prints = rules.prints
     return result
 
 
@@ -99,7 +99,7 @@ def examine_files(
     image_root: Path | None = None,
     images: bool = True,
     labels: Path | None = None,
-) -> list[Examined]:
+) -> list[Checked]:
     """Examine COCO files and LabelMe folders, and when there are several, what they should not have in common.
 
     image_root: in place of the documents' own. images: False looks at the documents alone. labels: the classes
@@ -107,8 +107,6 @@ def examine_files(
 
     Findings about several stand with the file that they name. InputError: a file that is not a COCO document.
     """
-    from label_tools.rules import across_parts
-
     results = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -128,12 +126,8 @@ def examine_files(
     return results
 
 
-def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images: bool, labels: Path | None) -> Examined:
+def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images: bool, labels: Path | None) -> Checked:
     """Examine all LabelMe files below a folder."""
-    from label_tools.readers.classes import read_labels
-    from label_tools.readers.labelme_folder import read_labelme
-    from label_tools.readers.open_labels import labelme_source
-
     name = os.fspath(folder)
     wanted = read_labels(labels) if labels else None
     reading = read_labelme(folder, image_root=image_root)
@@ -144,7 +138,7 @@ def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images:
     except InputError as error:  # a fault of the whole folder; what single files hold was found before
         faults = [Finding(_folder_code(str(error)), ERROR, name, "", str(error).removeprefix(f"{name}: "))]
         if faults[0].code not in ("B35", "B36"):
-            return Examined(name, reading.image_root, [*reading.tally.findings, *faults], None, [], *count)
+            return Checked(name, reading.image_root, [*reading.tally.findings, *faults], None, [], *count)
         source = labelme_source(folder, reading, merge_case=True)
     root = source.image_root if images else None
     result = examine(source.document, root, name, decode=decode, places=source.places)
@@ -164,16 +158,17 @@ def _folder_code(text: str) -> str:
     return "B35" if "labels file" in text else "B34"
 
 
-def write_repaired(result: Examined, source: Path, out: Path | None = None) -> tuple[list[Finding], str]:
+def write_repaired(result: Checked, source: Path, out: Path | None = None) -> tuple[list[Finding], str]:
     """Write the repaired document. -> (findings about the copy, a line on what was left out). InputError: impossible.
 
     A LabelMe folder is repaired into a new folder of LabelMe files.
     """
-    if source.is_dir():
-        return _write_repaired_folder(result, source, out or source.with_name(f"{source.name}.repaired"))
-    out = out or source.with_name(f"{source.stem}.repaired.json")
     if result.document is None:
         raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
+    if source.is_dir():
+        out = out or source.with_name(f"{source.name}.repaired")
+        return _write_repaired_folder(result, result.document, source, out)
+    out = out or source.with_name(f"{source.stem}.repaired.json")
     root = result.root or coco_file.image_root(result.document, source)
     document = coco_file.with_image_root(result.document, root, out.parent)
     with one_file(out, "repair", inputs=[source]) as made:
@@ -184,22 +179,15 @@ def write_repaired(result: Examined, source: Path, out: Path | None = None) -> t
     return examine(document, result.root, str(out)).findings, account
 
 
-def _write_repaired_folder(result: Examined, source: Path, out: Path) -> tuple[list[Finding], str]:
-    from tempfile import TemporaryDirectory
-
-    from label_tools.formats.export import export_labelme
-
-    if result.document is None:
-        raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
+def _write_repaired_folder(result: Checked, document: dict, source: Path, out: Path) -> tuple[list[Finding], str]:
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; the repaired copy goes to a new folder: --out DIR")
     root = result.root or source
     with TemporaryDirectory() as folder:
         made = Path(folder) / "annotations.json"
-        document = {**result.document, "info": {"image_root": os.path.relpath(root, folder)}}
-        coco_file.write(document, made)
+        coco_file.write(coco_file.with_image_root(document, root, folder), made)
         counts = export_labelme(made, out)
     left_out = result.objects - counts["objects_out"]
     shapes = counted(left_out, "shape")
     account = f"{out}: {counted(counts['files'], 'file')}; {shapes} left out or joined with others"
-    return examine(result.document, root, str(out)).findings, account
+    return examine(document, root, str(out)).findings, account

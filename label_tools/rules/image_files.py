@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -121,11 +121,17 @@ class ImageRules:
             return [Finding("B32", ERROR, self.name, "images", text, "say where they are: --image-root DIR")]
         return self.findings
 
-    def duplicates(self, near: bool = True) -> Iterator[Finding]:
-        """B53 within this document; needs `decode`."""
+    def duplicates(self) -> Iterator[Finding]:
+        """B53: pictures of this document that are the same or look alike; needs `decode`."""
         files = [file for file, _ in self.prints]
         prints = [one for _, one in self.prints]
-        yield from duplicate_findings(self.name, files, prints, near=near)
+        for group in same_pixels(prints):
+            listed = ", ".join(files[index] for index in group)
+            text = f"{len(group)} images have the same pixels: {listed}"
+            yield Finding("B53", WARNING, self.name, "images", text, "keep one; `split` keeps them in one part")
+        for pair in look_alike(prints):
+            text = f"{files[pair.i]} and {files[pair.j]} look alike ({pair})"
+            yield Finding("B53", NOTE, self.name, "images", text, "`split` keeps them in one part")
 
     def _say(self, level: str, code: str, image: dict, text: str, fix: str = "") -> None:
         place = f'image {image["id"]} "{image["file_name"]}"'
@@ -134,16 +140,3 @@ class ImageRules:
     def _bad(self, image: dict, code: str, text: str, fix: str = "") -> dict | None:
         self._say(ERROR, code, image, text, fix)
         return None
-
-
-def duplicate_findings(
-    name: str, files: Sequence[str], prints: Sequence[Fingerprint], *, near: bool = True
-) -> Iterator[Finding]:
-    """B53: pictures of one document that are the same or look alike."""
-    for group in same_pixels(prints):
-        listed = ", ".join(files[index] for index in group)
-        text = f"{len(group)} images have the same pixels: {listed}"
-        yield Finding("B53", WARNING, name, "images", text, "keep one; `split` keeps them in one part")
-    for pair in look_alike(prints) if near else ():
-        text = f"{files[pair.i]} and {files[pair.j]} look alike ({pair})"
-        yield Finding("B53", NOTE, name, "images", text, "`split` keeps them in one part")

@@ -32,8 +32,8 @@ Places = Mapping[int, tuple[str, str]]
 Where = Callable[[dict], tuple[str, str]]  # annotation -> file, place in it
 
 
-def objects(document: dict, name: str, places: Places | None = None) -> Iterator[Finding]:
-    """Findings about pairs of objects, and about boxes and areas that contradict their outline.
+def object_findings(document: dict, name: str, places: Places | None = None) -> Iterator[Finding]:
+    """Findings about all objects of a document.
 
     places: annotation id -> (file, place), where the objects do not stand in the document itself but in files
     that it was made from.
@@ -41,6 +41,9 @@ def objects(document: dict, name: str, places: Places | None = None) -> Iterator
     where: Where = _InDocument(document, name) if places is None else lambda annotation: places[annotation["id"]]
     yield from near_duplicates(document, where)
     yield from contradictions(document, name, where)
+    yield from statistics(document, name)
+    if places is None:  # of files that it was made from, the conversion has said it
+        yield from alike_names(document, name)
 
 
 class _InDocument:

@@ -1,6 +1,8 @@
-"""Connected parts of a mask, from its runs instead of its pixels: a thousand runs, not a million pixels."""
+"""Connected parts: of a mask, from its runs instead of its pixels; of anything that ties join (union-find)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -30,19 +32,27 @@ def label_parts(starts: np.ndarray, ends: np.ndarray, height: int) -> np.ndarray
     while not np.array_equal(further := origin[origin], origin):
         origin = further
     # intervals with several neighbours join what began apart; there are few of them
-    joins = np.flatnonzero(counts > 1)
-    part = {int(k): int(k) for k in np.unique(origin)}
+    parts, part = np.unique(origin, return_inverse=True)
+    several = np.flatnonzero(counts > 1)
+    links = [part[a:b].tolist() for a, b in zip(first[several].tolist(), last[several].tolist())]
+    return np.unique(np.array(join(len(parts), links))[part], return_inverse=True)[1]
 
-    def root(k: int) -> int:
-        while part[k] != k:
-            part[k] = part[part[k]]
-            k = part[k]
-        return k
 
-    for a, b in zip(first[joins].tolist(), last[joins].tolist()):
-        one, *others = {root(k) for k in origin[a:b].tolist()}
+def join(count: int, links: Iterable[Sequence[int]]) -> list[int]:
+    """Put `count` items that `links` tie together into groups; the group of an item is its lowest index.
+
+    `join(4, [(0, 2), (2, 3)])` is `[0, 1, 0, 0]`: ties are followed through (union-find).
+    """
+    parent = list(range(count))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    for one, *others in links:
         for other in others:
-            one, other = min(one, other), max(one, other)
-            part[other] = one
-    roots = np.array([root(k) for k in part], dtype=np.int64)
-    return np.unique(roots[np.searchsorted(np.array(list(part)), origin)], return_inverse=True)[1]
+            a, b = sorted((root(one), root(other)))
+            parent[b] = a
+    return [root(item) for item in range(count)]

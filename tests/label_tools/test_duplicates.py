@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from label_tools.pictures import duplicates
-from label_tools.pictures.duplicates import fingerprint, fingerprint_files, join, look_alike, same_pixels
+from label_tools.pictures.duplicates import fingerprint, fingerprint_files, look_alike, same_pixels
+from label_tools.shapes.components import join
 
 
 def scene(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:

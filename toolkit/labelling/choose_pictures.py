@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from label_tools.pictures.duplicates import Fingerprint, fingerprint_file, join, look_alike, same_pixels
+from label_tools.pictures.duplicates import Fingerprint, fingerprint_file, look_alike, same_pixels
+from label_tools.shapes.components import join
 from label_tools.text.errors import InputError
 from toolkit.labelling import ranking
 from toolkit.labelling.drafts import draft_of, draft_thresholds
