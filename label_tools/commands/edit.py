@@ -27,8 +27,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "remap": "rename, join or drop classes as a file says",
     }
     for name, text in help_of.items():
-        runs = {"merge": run_merge, "rename": run_rename, "remap": run_remap}
-        parser = add_command(subparsers, name, text, __doc__, runs[name])
+        parser = add_command(subparsers, name, text, __doc__, run)
         if name == "merge":
             what = "COCO files, or folders with annotations.json, two or more"
             parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help=what)
@@ -46,29 +45,19 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument("--json", action="store_true", help="print the counts as JSON")
 
 
-def run_merge(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     from label_tools.document import coco_file
-    from label_tools.operations.edit import merge_files
+    from label_tools.operations.edit import merge_files, read_mapping, read_pairs, remap_file
 
-    paths = [coco_file.file_of(path) for path in args.paths]
-    return _finish(merge_files(paths, args.out, args.same_image), args, paths)
-
-
-def run_rename(args: argparse.Namespace) -> int:
-    from label_tools.document import coco_file
-    from label_tools.operations.edit import read_pairs, remap_file
-
+    if args.command == "merge":
+        paths = [coco_file.file_of(path) for path in args.paths]
+        return _finish(merge_files(paths, args.out, args.same_image), args, paths)
     path = coco_file.file_of(args.annotations)
-    return _finish(remap_file(path, read_pairs(args.pairs), args.out), args, [path])
-
-
-def run_remap(args: argparse.Namespace) -> int:
-    from label_tools.document import coco_file
-    from label_tools.operations.edit import read_mapping, remap_file
-
-    path = coco_file.file_of(args.annotations)
-    mapping = read_mapping(args.mapping)
-    return _finish(remap_file(path, mapping, args.out, drop_others=args.drop_others), args, [path])
+    if args.command == "rename":
+        edited = remap_file(path, read_pairs(args.pairs), args.out)
+    else:
+        edited = remap_file(path, read_mapping(args.mapping), args.out, drop_others=args.drop_others)
+    return _finish(edited, args, [path])
 
 
 def _finish(edited, args: argparse.Namespace, inputs: list[Path]) -> int:

@@ -45,19 +45,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from label_tools.operations.split import split_file
 
-    manifest = split_file(
-        args.annotations,
-        fractions={part: getattr(args, part) for part in SHARES},
-        seed=args.seed,
-        group_by=args.group_by,
-        duplicates=args.duplicates,
-        near_distance=args.near_distance,
-        keep=args.keep,
-        keep_given=args.keep_given,
-        out=args.out,
-        image_root=args.image_root,
-        jobs=args.jobs,
-    )
+    names = ("seed", "group_by", "duplicates", "near_distance", "keep", "keep_given", "out", "image_root", "jobs")
+    options = {name: getattr(args, name) for name in names}
+    shares = {part: getattr(args, part) for part in SHARES}
+    manifest = split_file(args.annotations, fractions=shares, **options)
     for warning in manifest["warnings"]:
         say(f"warning: {one_line(warning)}", error=True)
     say(json.dumps(manifest, indent=1, ensure_ascii=False) if args.json else table(manifest))

@@ -1,9 +1,11 @@
-"""JSON as people save it, read without surprises: any Unicode encoding, no key twice, errors with their line."""
+"""JSON and text as people save them, read without surprises: any Unicode encoding, no key twice, errors with line."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from label_tools.files import fast_json
@@ -65,6 +67,20 @@ def decode(data: bytes, name: str) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         text = f"not valid {encoding.upper()} text; save the file as UTF-8"
         raise TextError("B24", name, f"byte {error.start}", text) from error
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a file in any Unicode encoding. Raises InputError: not readable, no text."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return decode(data, os.fspath(path))[0]
+
+
+def read_lines(path: str | os.PathLike) -> list[str]:
+    """`read_text` by lines."""
+    return read_text(path).splitlines()
 
 
 def parse(text: str, name: str) -> Any:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ import numpy as np
 from label_tools.document.coco_file import is_inside
 from label_tools.files.strict_json import TextError, loads
 from label_tools.formats.masks import intervals_by_id
-from label_tools.formats.parsed_file import Described, Drawn, Make, read_numbers
+from label_tools.formats.parsed_file import Described, Drawn, read_numbers
 from label_tools.pictures.open_image import ImageError, open_mask
 from label_tools.shapes import rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_runs
@@ -76,11 +76,11 @@ def _capture(capture: dict, place: str, path: str) -> Described:
     if unused := sorted({kind for kind in other if kind and kind not in (_BOX, _MASK)}):
         one.said.append((NOTE, "B14", f"left out: {', '.join(unused)}"))
     for instance, (color, mask) in colors.items():
-        label = names.get(instance)
-        one.objects.append(Drawn(f"instance {instance}", label, _mask(color, mask, path)))
+        make = partial(_mask, color, mask, path)
+        one.objects.append(Drawn(f"instance {instance}", names.get(instance), make))
     for instance, box in boxes.items():
         if instance not in colors:
-            one.objects.append(Drawn(f"instance {instance}", names.get(instance), _box(box)))
+            one.objects.append(Drawn(f"instance {instance}", names.get(instance), partial(_box, box)))
     return one
 
 
@@ -116,39 +116,32 @@ def _places(name: str, path: str) -> list[str]:
     return [name, above] if os.path.exists(os.path.join(os.path.dirname(path), name)) else [above, name]
 
 
-def _box(values: list) -> Make:
-    def make(label: str, width: int, height: int, remark: Remark) -> Instance:
-        if len(values) != 4:
-            raise RefusedError("B26", f"origin and dimension {values!r:.60}, need two numbers each")
-        x, y, w, h = read_numbers(values, "box")
-        check_range((x, y, x + w, y + h), width, height)
-        return from_box(label, (x, y, w, h), width, height, remark)
-
-    return make
+def _box(values: list, label: str, width: int, height: int, remark: Remark) -> Instance:
+    if len(values) != 4:
+        raise RefusedError("B26", f"origin and dimension {values!r:.60}, need two numbers each")
+    x, y, w, h = read_numbers(values, "box")
+    check_range((x, y, x + w, y + h), width, height)
+    return from_box(label, (x, y, w, h), width, height, remark)
 
 
-def _mask(color: Any, name: str, path: str) -> Make:
+def _mask(color: Any, name: str, path: str, label: str, width: int, height: int, remark: Remark) -> Instance:
     """The pixels of one colour in the instance mask `name` of the label file at `path`."""
-
-    def make(label: str, width: int, height: int, remark: Remark) -> Instance:
-        if not isinstance(color, list) or len(color) < 3:
-            raise RefusedError("B26", f"color {color!r:.60}, needs [r, g, b, a]")
-        red, green, blue = (int(v) for v in read_numbers(color[:3], "color"))
-        if not is_inside(name):
-            raise RefusedError("B31", f'mask "{name}" leads out of the folder')
-        file = os.path.join(os.path.dirname(path), _places(name, path)[0])
-        try:
-            shape, columns = _columns(file)
-        except ImageError as error:
-            raise RefusedError(error.code, f"mask {name}: {error.text}") from error
-        if shape != (height, width):
-            raise RefusedError("B80", f"mask {name} is {shape[1]} x {shape[0]}, its image {width} x {height}")
-        starts, ends = columns.get(red << 16 | green << 8 | blue, ((), ()))
-        if not len(starts):
-            raise RefusedError("B86", f"mask {name} has no pixel of the colour {red} {green} {blue}")
-        return from_runs(label, rle.from_intervals(starts, ends, height * width), width, height, remark)
-
-    return make
+    if not isinstance(color, list) or len(color) < 3:
+        raise RefusedError("B26", f"color {color!r:.60}, needs [r, g, b, a]")
+    red, green, blue = (int(v) for v in read_numbers(color[:3], "color"))
+    if not is_inside(name):
+        raise RefusedError("B31", f'mask "{name}" leads out of the folder')
+    file = os.path.join(os.path.dirname(path), _places(name, path)[0])
+    try:
+        shape, columns = _columns(file)
+    except ImageError as error:
+        raise RefusedError(error.code, f"mask {name}: {error.text}") from error
+    if shape != (height, width):
+        raise RefusedError("B80", f"mask {name} is {shape[1]} x {shape[0]}, its image {width} x {height}")
+    starts, ends = columns.get(red << 16 | green << 8 | blue, ((), ()))
+    if not len(starts):
+        raise RefusedError("B86", f"mask {name} has no pixel of the colour {red} {green} {blue}")
+    return from_runs(label, rle.from_intervals(starts, ends, height * width), width, height, remark)
 
 
 @lru_cache(maxsize=1)

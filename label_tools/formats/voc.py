@@ -15,14 +15,16 @@ LabelMe on the web, which CVAT writes, too ("LabelMe 3.0"): <polygon><pt><x/><y/
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from label_tools.document.values import number_in
 from label_tools.files.strict_json import TextError
 from label_tools.files.strict_xml import parse_xml
-from label_tools.formats.parsed_file import Described, Drawn, Make, read_numbers, sorted_box, to_record
+from label_tools.formats.parsed_file import Described, Drawn, read_numbers, sorted_box, to_record
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes import geometry
 from label_tools.shapes.instances import (
@@ -56,7 +58,7 @@ def read_file(path: str, images: ImageFolder, *, one_based: bool = False) -> tup
 def _described(root: ElementTree.Element, one_based: bool, stem: str) -> Described:
     name = (root.findtext("filename") or "").strip()
     sides = (("size/width", "imagesize/ncols"), ("size/height", "imagesize/nrows"))
-    width, height = (_number(root.findtext(voc) or root.findtext(web)) for voc, web in sides)
+    width, height = (number_in(root.findtext(voc) or root.findtext(web) or "") for voc, web in sides)
     path = PurePosixPath((root.findtext("path") or "").strip().replace("\\", "/")).name  # labelImg: where it lay
     names = list(dict.fromkeys(filter(None, (name or stem, path))))
     one = Described(names, [], None if width is None or height is None else (width, height))
@@ -67,35 +69,34 @@ def _described(root: ElementTree.Element, one_based: bool, stem: str) -> Describ
             continue
         difficult = (element.findtext("difficult") or "0").strip() == "1"
         extra = {"difficult": 1} if difficult else None
-        one.objects.append(Drawn(f"object[{i}]", element.findtext("name"), _make(element, one_based), extra))
+        one.objects.append(Drawn(f"object[{i}]", element.findtext("name"), partial(_read, element, one_based), extra))
     return one
 
 
-def _make(element: ElementTree.Element, one_based: bool) -> Make:
-    def make(label: str, width: int, height: int, remark: Remark) -> Instance:
-        turned = element.find("robndbox")
-        if turned is not None and element.find("bndbox") is None:
-            return _turned(turned, label, width, height, remark)
-        if element.find("bndbox") is None and (points := element.findall("polygon/pt")):
-            flat = read_numbers([point.findtext(axis) for point in points for axis in ("x", "y")], "polygon")
-            return from_polygon(label, geometry.without_repeats(flat), width, height, remark)
-        if element.find("segm") is not None:
-            raise RefusedError("B14", "a mask of LabelMe on the web, which is not read")
-        keys = ("xmin", "ymin", "xmax", "ymax")
-        corners = read_numbers([element.findtext(f"bndbox/{key}") for key in keys], "bndbox (xmin, ymin, xmax, ymax)")
-        check_range(corners, width, height)
-        x1, y1, x2, y2 = corners
-        x, y, w, h = sorted_box(x1, y1, x2, y2, remark)
-        if one_based:
-            x, y, w, h = x - 1, y - 1, w + 1, h + 1
-        if angle := _rotation(element):
-            text = f"turned by {math.degrees(angle):g} degrees; read as its outline, the box is around that"
-            remark(NOTE, "B57", text)
-            flat = geometry.turned_box(x + w / 2, y + h / 2, w, h, angle)
-            return from_polygon(label, flat, width, height, remark)
-        return from_box(label, (x, y, w, h), width, height, remark)
-
-    return make
+def _read(
+    element: ElementTree.Element, one_based: bool, label: str, width: int, height: int, remark: Remark
+) -> Instance:
+    turned = element.find("robndbox")
+    if turned is not None and element.find("bndbox") is None:
+        return _turned(turned, label, width, height, remark)
+    if element.find("bndbox") is None and (points := element.findall("polygon/pt")):
+        flat = read_numbers([point.findtext(axis) for point in points for axis in ("x", "y")], "polygon")
+        return from_polygon(label, geometry.without_repeats(flat), width, height, remark)
+    if element.find("segm") is not None:
+        raise RefusedError("B14", "a mask of LabelMe on the web, which is not read")
+    keys = ("xmin", "ymin", "xmax", "ymax")
+    corners = read_numbers([element.findtext(f"bndbox/{key}") for key in keys], "bndbox (xmin, ymin, xmax, ymax)")
+    check_range(corners, width, height)
+    x1, y1, x2, y2 = corners
+    x, y, w, h = sorted_box(x1, y1, x2, y2, remark)
+    if one_based:
+        x, y, w, h = x - 1, y - 1, w + 1, h + 1
+    if angle := _rotation(element):
+        text = f"turned by {math.degrees(angle):g} degrees; read as its outline, the box is around that"
+        remark(NOTE, "B57", text)
+        flat = geometry.turned_box(x + w / 2, y + h / 2, w, h, angle)
+        return from_polygon(label, flat, width, height, remark)
+    return from_box(label, (x, y, w, h), width, height, remark)
 
 
 def _turned(box: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
@@ -112,15 +113,8 @@ def _rotation(element: ElementTree.Element) -> float:
     """The angle in radians that CVAT's VOC export gives as an attribute `rotation` in degrees; else 0."""
     for attribute in element.iterfind("attributes/attribute"):
         if attribute.findtext("name") == "rotation":
-            return math.radians(_number(attribute.findtext("value")) or 0.0)
+            return math.radians(number_in(attribute.findtext("value") or "") or 0.0)
     return 0.0
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None and "_" not in text else None
-    except ValueError:
-        return None
 
 
 def file_text(image: dict, objects: list[tuple[str, dict]], *, decimals: int = 0, one_based: bool = False) -> str:

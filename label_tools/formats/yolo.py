@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from label_tools.document.values import number_in
-from label_tools.files.strict_json import decode
+from label_tools.files.strict_json import read_lines
 from label_tools.formats.labelme import check_image_shape
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes.instances import (
@@ -206,16 +206,6 @@ def _numbers(row: list[str]) -> list[float]:
     return values
 
 
-def read_lines(path: str) -> list[str]:
-    """The lines of a text file. Raises InputError: not readable, no text."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    text, _ = decode(data, path)
-    return text.splitlines()
-
-
 def _known(names: Mapping[int, str]) -> str:
     if sorted(names) == list(range(len(names))):
         return f"{'is' if len(names) == 1 else 'are'} {counted(len(names), 'class name')}, counted from 0"
@@ -261,7 +251,7 @@ def _lists_elsewhere(source: Path) -> list[Path]:
 
 
 def _listed(path: Path) -> list[str]:
-    return "\n".join(line.strip() for line in read_lines(str(path))).rstrip("\n").split("\n")
+    return "\n".join(line.strip() for line in read_lines(path)).rstrip("\n").split("\n")
 
 
 def _yaml_files(source: Path) -> list[Path]:
@@ -276,7 +266,7 @@ def _yaml_top(path: Path) -> dict:
     import yaml
 
     try:
-        root = yaml.compose("\n".join(read_lines(str(path))), Loader=yaml.SafeLoader)
+        root = yaml.compose("\n".join(read_lines(path)), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
     pairs = root.value if isinstance(root, yaml.MappingNode) else []

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco_file
 from label_tools.files.marked_folders import one_file
-from label_tools.files.strict_json import decode, parse
+from label_tools.files.strict_json import parse, read_text
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 
@@ -47,24 +47,21 @@ def read_pairs(pairs: Sequence[str]) -> dict[str, str | None]:
 
 def read_mapping(path: Path) -> dict[str, str | None]:
     """Class name -> new name, or None to drop it. Lines `old=new`, `#` begins a comment; or a JSON object."""
-    try:
-        text, _ = decode(path.read_bytes(), os.fspath(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     mapping: dict[str, str | None] = {}
-    if text.lstrip().startswith("{"):
+    text = read_text(path)
+    by_lines = not text.lstrip().startswith("{")
+    if not by_lines:
         for old, new in parse(text, os.fspath(path)).items():
             if new is not None and (not isinstance(new, str) or not new.strip()):
                 raise InputError(f'{path}, "{old}": {new!r}, needs a class name or null')
             _enter(mapping, old.strip(), new and new.strip(), os.fspath(path))
-    else:
-        for number, line in enumerate(text.splitlines(), start=1):
-            line = line.partition("#")[0].strip()
-            old, equals, new = line.partition("=")
-            if line and (not equals or not old.strip()):
-                raise InputError(f"{path}, line {number}: {line!r}, needs old=new, or old= to drop the class")
-            if line:
-                _enter(mapping, old.strip(), new.strip() or None, f"{path}, line {number}")
+    for number, line in enumerate(text.splitlines() if by_lines else (), start=1):
+        line = line.partition("#")[0].strip()
+        old, equals, new = line.partition("=")
+        if line and (not equals or not old.strip()):
+            raise InputError(f"{path}, line {number}: {line!r}, needs old=new, or old= to drop the class")
+        if line:
+            _enter(mapping, old.strip(), new.strip() or None, f"{path}, line {number}")
     if not mapping:
         raise InputError(f"{path}: no mapping in it, needs lines old=new")
     return mapping

@@ -22,7 +22,7 @@ from label_tools.files.strict_json import loads
 from label_tools.pictures.duplicates import NEAR_DISTANCE, copies_by_name, fingerprint_files, look_alike, same_pixels
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.pictures.open_image import sizes_below
-from label_tools.readers.given_split import part_named
+from label_tools.readers.given_split import part_of_folders
 from label_tools.shapes.components import join
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -67,7 +67,7 @@ def split_file(
     document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
     if image_root is not None:  # the file says none, or a wrong one
         document = coco_file.with_image_root(document, image_root, annotations.parent)
-    given = given_parts([image["file_name"] for image in document["images"]])
+    given = [part_of_folders(PurePosixPath(image["file_name"]).parts[:-1]) for image in document["images"]]
     counts = Counter(part for part in given if part is not None)
     if keep_given:
         if None in given or not given:
@@ -258,11 +258,6 @@ def warnings_of(parts: dict[str, dict], fractions: dict[str, float]) -> list[str
     if not any(s["objects"] for s in summaries.values()):
         found.append("no object at all: nothing can be learned from these parts")
     return found
-
-
-def given_parts(names: Sequence[str]) -> list[str | None]:
-    """The part that each file name's folders give, the innermost first: "images/val/a.jpg" is of val."""
-    return [next((p for f in reversed(PurePosixPath(n).parts[:-1]) if (p := part_named(f))), None) for n in names]
 
 
 def _describe(document: dict, ties: Sequence[Tie]) -> list[dict]:

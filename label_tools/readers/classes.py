@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from label_tools.files.strict_json import decode
+from label_tools.files.strict_json import read_lines
 from label_tools.formats.labelme import BACKGROUND_LABEL, IGNORE_LABEL
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError, one_line
@@ -27,12 +27,8 @@ def read_labels(path: str | os.PathLike) -> list[str]:
 
     Raises InputError: no such file, no label in it, a label twice, a label that cannot be one.
     """
-    try:
-        text, _ = decode(Path(path).read_bytes(), os.fspath(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     labels: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         label, problem = clean_label(line)
@@ -131,11 +127,7 @@ def in_files(files: Sequence[str]) -> str:
 def read_colors(path: Path) -> dict[tuple[int, int, int], str]:
     """{(r, g, b): class} of lines `R G B name`. Raises InputError."""
     colors: dict[tuple[int, int, int], str] = {}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         parts = line.split(maxsplit=3)
         if not parts or line.lstrip().startswith("#"):
             continue

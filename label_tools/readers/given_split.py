@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
+from label_tools.files.strict_json import read_lines
 from label_tools.pictures.open_image import SUFFIXES
 from label_tools.shapes.instances import ImageRecord
-from label_tools.text.errors import InputError
 
 PARTS = ("train", "val", "test")
 _NAME = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:\d{4})?")
@@ -21,6 +21,11 @@ def part_named(name: str) -> str | None:
     """ "train", "val" or "test", where a folder's name means one: train2017, valid, Validation, testing, ..."""
     match = _NAME.fullmatch(name.lower())
     return match[1] if match else None
+
+
+def part_of_folders(folders: Sequence[str]) -> str | None:
+    """The part that the innermost of these folders names which names one."""
+    return next((part for name in reversed(folders) if (part := part_named(name))), None)
 
 
 def given_parts(source: Path, records: Iterable[ImageRecord]) -> dict[str, list[ImageRecord]]:
@@ -45,7 +50,7 @@ def part_of_file(path: Path, source: Path) -> str | None:
     """The part that a COCO file below `source` is, by its name or its folder: instances_val2017.json, valid/x.json."""
     label = PurePath(os.path.relpath(path, source))
     match = _FILE.search(label.stem.lower())
-    return match[1] if match else next((p for name in reversed(label.parts[:-1]) if (p := part_named(name))), None)
+    return match[1] if match else part_of_folders(label.parts[:-1])
 
 
 def parts_in(folder: Path) -> dict[str, Path]:
@@ -66,8 +71,7 @@ def parts_in(folder: Path) -> dict[str, Path]:
 def _of_folders(record: ImageRecord, source: Path) -> str | None:
     """The part by the innermost folder that has the name of one, of the image, else of the label file; or by a COCO
     file's name."""
-    folders = PurePath(record.file_name).parts[:-1]
-    if part := next((p for name in reversed(folders) if (p := part_named(name))), None):
+    if part := part_of_folders(PurePath(record.file_name).parts[:-1]):
         return part
     file = Path(record.source.partition(", image")[0])
     return part_of_file(file, source) if file.suffix.lower() == ".json" else part_of_file(file.parent / "x", source)
@@ -87,11 +91,7 @@ def _lists(source: Path) -> dict[str, str]:
             part = part_named(file.stem)
             if part is None:
                 continue
-            try:
-                lines = file.read_text(encoding="utf-8-sig").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError(f"{file}: cannot be read: {error}") from error
-            for line in lines:
+            for line in read_lines(file):
                 stem = line.strip() if line.strip().lower().endswith(SUFFIXES) else line.partition(" ")[0].strip()
                 stem = _stem(stem)
                 if stem and part_of.setdefault(stem, part) != part:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from label_tools.files.strict_json import read_lines
 from label_tools.formats import yolo
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import MAX_PIXELS, SUFFIXES
@@ -137,7 +138,7 @@ def _label_folder(source: Path, image_root: Path) -> Path:
 
 def _is_label_file(path: str) -> bool:
     try:
-        lines = [line.split() for line in yolo.read_lines(path) if line.strip()]
+        lines = [line.split() for line in read_lines(path) if line.strip()]
     except InputError:
         return "labels" in Path(path).parent.parts
     return yolo.is_labels(lines[0]) if lines else "labels" in Path(path).parent.parts
