@@ -103,10 +103,7 @@ def _level(name: str) -> list[Any]:
     import cv2
 
     fill = {"border_mode": cv2.BORDER_CONSTANT, "fill": (124, 116, 104)}  # ImageNet's mean colour
-    light = [
-        A.HorizontalFlip(p=0.5),
-        A.RandomBrightnessContrast(0.15, 0.15, p=0.3),
-    ]
+    light = [A.HorizontalFlip(p=0.5), A.RandomBrightnessContrast(0.15, 0.15, p=0.3)]
     if name == "light":
         return light
     if name == "zoom":  # other sizes and places; never turned, which makes boxes loose

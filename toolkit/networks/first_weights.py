@@ -19,13 +19,14 @@ import torch
 
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.config import STANDARD
+from toolkit.networks import registry
 from toolkit.networks.load_weights import Weights, read, weights_of
 from toolkit.networks.registry import find
 from toolkit.networks.registry_entry import Detector, Fetched, Packaged
 
 log = logging.getLogger(__name__)
 
-STARTER = Path(__file__).with_name("starter") / "fasterrcnn_tiny_fpn.safetensors"
+STARTER = registry.STARTER / "fasterrcnn_tiny_fpn.safetensors"
 
 
 def chosen(name: str, weights: str) -> str:

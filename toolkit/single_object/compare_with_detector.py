@@ -35,7 +35,7 @@ from toolkit.single_object import validation
 from toolkit.single_object.contact_sheet import grid_of, save_png
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
 from toolkit.single_object.metrics import paired_iou
-from toolkit.single_object.predictions import predict
+from toolkit.single_object.predictions import predict, read
 from toolkit.single_object.recipe import restored
 
 CONFIDENT = 0.5
@@ -49,15 +49,14 @@ class Found:
     detections: list[dict]
     seconds: float
 
+    def confident(self) -> list[dict]:
+        return [d for d in self.detections if d["score"] >= CONFIDENT]
+
     def main(self) -> dict | None:
         """The main object of a prediction: the largest confident one, else the best scored one."""
-        confident = [d for d in self.detections if d["score"] >= CONFIDENT]
-        if confident:
+        if confident := self.confident():
             return max(confident, key=lambda d: d["bbox"][2] * d["bbox"][3])
         return max(self.detections, key=lambda d: d["score"], default=None)
-
-    def says_something(self) -> bool:
-        return any(d["score"] >= CONFIDENT for d in self.detections)
 
 
 class SingleObjectPredictor:
@@ -82,8 +81,7 @@ class SingleObjectPredictor:
     def _one(self, picture: Image.Image) -> list[dict]:
         small = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
         tensor = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
-        parts = validation.outputs(self.model, self.baseline, tensor, self.device, 1)
-        answer = validation.answer_all(parts, self.baseline.form)
+        answer = read(validation.outputs(self.model, self.baseline, tensor, self.device, 1), self.baseline.form)
         found = predict(answer, self.baseline.code, (self.size, self.size)).detections()
         across, down = picture.width / self.size, picture.height / self.size
         for detection in found:
@@ -105,7 +103,11 @@ def compare(
         "baseline": SingleObjectPredictor(run, device),
         "detector": TorchDetector(detector, device),
     }
-    truth = main_objects(document)
+    objects: dict[int, list[dict]] = {image["id"]: [] for image in document["images"]}
+    for annotation in document["annotations"]:
+        if not annotation["iscrowd"]:
+            objects[annotation["image_id"]].append(annotation)
+    truth = {i["id"]: pick(objects[i["id"]], i, Selection("largest"))[0] for i in document["images"]}
     paths = {image["id"]: root / image["file_name"] for image in document["images"]}
     if not paths:
         raise InputError(f"{annotations}: has no images")
@@ -116,7 +118,7 @@ def compare(
     for image in document["images"]:
         check_size(open_image.image_size(paths[image["id"]], max_pixels=most), image, paths[image["id"]])
     found = {name: _answers(side, paths, document, str(annotations), open_one) for name, side in sides.items()}
-    groups = _groups(document, truth)
+    groups = _groups(document, objects, truth)
     numbers: dict[str, Any] = {
         "data": annotations.name,
         "num_images": len(paths),
@@ -142,15 +144,6 @@ def compare(
         file.write(as_text(numbers).encode() + b"\n")
     save_png(_sheet(paths, truth, found, groups, open_one), out / "compare.png")
     return numbers
-
-
-def main_objects(document: coco_file.Document) -> dict[int, dict | None]:
-    """{image id: its largest annotation, or None}. Crowds do not count."""
-    objects: dict[int, list[dict]] = {image["id"]: [] for image in document["images"]}
-    for annotation in document["annotations"]:
-        if not annotation["iscrowd"]:
-            objects[annotation["image_id"]].append(annotation)
-    return {image["id"]: pick(objects[image["id"]], image, Selection("largest"))[0] for image in document["images"]}
 
 
 def _answers(
@@ -182,43 +175,42 @@ def _answers(
     return found
 
 
-def _groups(document: coco_file.Document, truth: dict[int, dict | None]) -> dict[str, list[int]]:
-    counts = dict.fromkeys(truth, 0)
-    for annotation in document["annotations"]:
-        counts[annotation["image_id"]] += not annotation["iscrowd"]
-    share = {}
-    for image in document["images"]:
+def _groups(
+    document: coco_file.Document, objects: dict[int, list[dict]], truth: dict[int, dict | None]
+) -> dict[str, list[int]]:
+    def is_small(image: dict) -> bool:
         largest = truth[image["id"]]
-        box = largest["bbox"] if largest else (0, 0, 0, 0)
-        share[image["id"]] = box[2] * box[3] / (image["width"] * image["height"])
+        area = largest["bbox"][2] * largest["bbox"][3] if largest else 0
+        return bool(largest) and area / (image["width"] * image["height"]) < SMALL
+
     return {
-        "with objects": [i for i in truth if counts[i]],
-        "one object": [i for i in truth if counts[i] == 1],
-        "several objects": [i for i in truth if counts[i] > 1],
-        "largest object small": [i for i in truth if counts[i] and share[i] < SMALL],
-        "no object": [i for i in truth if not counts[i]],
+        "with objects": [i for i in truth if objects[i]],
+        "one object": [i for i in truth if len(objects[i]) == 1],
+        "several objects": [i for i in truth if len(objects[i]) > 1],
+        "largest object small": [image["id"] for image in document["images"] if is_small(image)],
+        "no object": [i for i in truth if not objects[i]],
     }
 
 
 def _numbers(rows: list[int], truth: dict[int, dict | None], found: dict[int, Found]) -> dict[str, float | int | None]:
     """accuracy, mean_iou and iou50 of the largest object over these images; `says_something`: share of images with a
     confident answer, which for images without objects is the share of false alarms."""
-    if not rows:
-        return {"num_images": 0, "accuracy": None, "mean_iou": None, "iou50": None, "says_something": None}
     right, ious = [], []
-    for image_id in rows:
-        answer, true = found[image_id].main(), truth[image_id]
-        if not true:
-            continue
-        right.append(answer is not None and answer["category_id"] == true["category_id"])
-        ious.append(_iou(answer["bbox"], true["bbox"]) if answer else 0.0)
+    for answer, true in ((found[i].main(), truth[i]) for i in rows):
+        if true:
+            right.append(answer is not None and answer["category_id"] == true["category_id"])
+            ious.append(_iou(answer["bbox"], true["bbox"]) if answer else 0.0)
     return {
         "num_images": len(rows),
-        "accuracy": float(np.mean(right)) if right else None,
-        "mean_iou": float(np.mean(ious)) if ious else None,
-        "iou50": float(np.mean(np.array(ious) >= 0.5)) if ious else None,
-        "says_something": float(np.mean([found[i].says_something() for i in rows])),
+        "accuracy": _mean(right),
+        "mean_iou": _mean(ious),
+        "iou50": _mean([iou >= 0.5 for iou in ious]),
+        "says_something": _mean([bool(found[i].confident()) for i in rows]),
     }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _iou(a: list[float], b: list[float]) -> float:
@@ -235,24 +227,16 @@ def as_text(numbers: dict[str, Any]) -> str:
         f"| | {' | '.join(head)} |",
         "|---|" + "---|" * len(head),
     ]
-    for key, name in (
-        ("parameters", "parameters"),
-        ("ms_per_image", "ms an image (median)"),
-        ("AP", "AP, all objects"),
-        ("AP50", "AP50"),
-        ("AP75", "AP75"),
-    ):
+    names = {"parameters": "parameters", "ms_per_image": "ms an image (median)", "AP": "AP, all objects"}
+    for key, name in {**names, "AP50": "AP50", "AP75": "AP75"}.items():
         lines.append(f"| {name} | " + " | ".join(_cell(side[key]) for side in sides.values()) + " |")
     for group in next(iter(sides.values()))["groups"]:
         parts = [side["groups"][group] for side in sides.values()]
         count = parts[0]["num_images"]
-        rows: tuple[tuple[str, str], ...] = (
-            ("accuracy", "class of the largest object"),
-            ("mean_iou", "mean IoU of the largest object"),
-        )
+        rows = {"accuracy": "class of the largest object", "mean_iou": "mean IoU of the largest object"}
         if group == "no object":
-            rows = (("says_something", "false alarms"),)
-        for key, name in rows if count else ():
+            rows = {"says_something": "false alarms"}
+        for key, name in rows.items() if count else ():
             values = " | ".join(_cell(part[key]) for part in parts)
             lines.append(f"| {group} ({count} images): {name} | {values} |")
     return "\n".join(lines)
@@ -282,15 +266,8 @@ def _sheet(
     open_one: Callable[[Path], Image.Image],
 ) -> Image.Image:
     """Up to four images of each group with the main object by its label, the baseline and the detector."""
-    chosen = list(
-        dict.fromkeys(
-            i
-            for name in ("one object", "several objects", "largest object small", "no object")
-            for i in groups[name][:4]
-        )
-    )
     cells = []
-    for image_id in chosen:
+    for image_id in dict.fromkeys(i for name, rows in groups.items() if name != "with objects" for i in rows[:4]):
         picture = open_one(paths[image_id])
         boxes, colours = [], []
         sides = (

@@ -109,7 +109,4 @@ def draw_answers(folder: Path, val: Samples) -> None:
     baseline, network = restored(checkpoint.load(checkpoint.find(folder, "last")))
     few = val.first(MOST)
     _, predicted = validation.evaluate(network, baseline, few, torch.device("cpu"))
-    save_png(
-        contact_sheet(few, range(len(few)), answers_of(predicted, few)),
-        folder / "answers.png",
-    )
+    save_png(contact_sheet(few, range(len(few)), answers_of(predicted, few)), folder / "answers.png")

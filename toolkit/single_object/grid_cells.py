@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from toolkit.data.boxes import bbox
 from toolkit.single_object.box_codes import usable
 from toolkit.single_object.data.samples import Samples
-from toolkit.single_object.predictions import LEAST_SIDE
+from toolkit.single_object.predictions import coco_results
 
 ROWS, COLUMNS = 2, 3
 LOSSES = ("grid_document", "grid")
@@ -71,16 +70,7 @@ def detections(outputs: Tensor, size: tuple[int, int], floor: float = 0.01) -> l
     one = outputs[..., 5].sigmoid().flatten()
     labels = (one > 0.5).long()
     scores = outputs[..., 0].sigmoid().flatten() * torch.where(labels == 1, one, 1 - one)
-    results = []
-    for place in (scores >= floor).nonzero().squeeze(1).tolist():
-        x1, y1, x2, y2 = boxes[place].tolist()
-        if min(x2 - x1, y2 - y1) > LEAST_SIDE:
-            results.append(
-                {
-                    "image_id": place // (ROWS * COLUMNS) + 1,
-                    "category_id": int(labels[place]) + 1,
-                    "bbox": bbox((x1, y1, x2, y2)),
-                    "score": float(scores[place]),
-                }
-            )
-    return results
+    return coco_results(
+        (place // (ROWS * COLUMNS), int(labels[place]), float(scores[place]), boxes[place].tolist())
+        for place in (scores >= floor).nonzero().squeeze(1).tolist()
+    )

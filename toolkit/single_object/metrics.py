@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from toolkit.evaluation.compute_metrics import coco_metrics
-from toolkit.metrics.coco import KEYS
 from toolkit.single_object import grid_cells
 from toolkit.single_object.box_codes import inverted, usable
 from toolkit.single_object.data.samples import Samples
@@ -48,8 +47,7 @@ def single_metrics(samples: Samples, prediction: Prediction) -> dict[str, Any]:
     none = len(samples.classes)
     actual = torch.where(present, truth.labels, none)
     answered = torch.where(found, prediction.labels, none)
-    confusion = torch.zeros(none + 1, none + 1, dtype=torch.int64)
-    confusion.index_put_((actual, answered), torch.ones(len(samples), dtype=torch.int64), accumulate=True)
+    confusion = torch.bincount(actual * (none + 1) + answered, minlength=(none + 1) ** 2).view(none + 1, none + 1)
     per_class = {}
     for k, name in enumerate(samples.classes):
         mine = present & (truth.labels == k)
@@ -99,7 +97,6 @@ def grid_metrics(samples: Samples, outputs: Tensor) -> dict[str, Any]:
 def average_precision(samples: Samples, detections: list[dict]) -> dict[str, float | None]:
     """AP, AP50, AP75 over all classes, from the toolkit's own evaluator."""
     found = coco_metrics(samples.coco(), detections)
-    assert set(_AP) <= set(KEYS)
     return {key: found[key] for key in _AP}
 
 

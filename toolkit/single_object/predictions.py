@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -52,20 +53,19 @@ class Prediction:
         return self.presence > 0.5
 
     def detections(self) -> list[dict]:
-        """COCO results, one an image (image ids from 1), none for a box of a pixel or less, which can be no object."""
-        results = []
+        """COCO results, at most one an image."""
         scores = (self.presence * self.confidence).tolist()
-        for row, (x1, y1, x2, y2) in enumerate(self.boxes.tolist()):
-            if min(x2 - x1, y2 - y1) > LEAST_SIDE:
-                results.append(
-                    {
-                        "image_id": row + 1,
-                        "category_id": int(self.labels[row]) + 1,
-                        "score": scores[row],
-                        "bbox": bbox((x1, y1, x2, y2)),
-                    }
-                )
-        return results
+        return coco_results(zip(range(len(scores)), self.labels.tolist(), scores, self.boxes.tolist(), strict=True))
+
+
+def coco_results(found: Iterable[tuple[int, int, float, list[float]]]) -> list[dict]:
+    """COCO results of (row of the image, label, score, box XYXY); image ids count from 1, and a box of a pixel or less,
+    which can be no object, is left out."""
+    return [
+        {"image_id": row + 1, "category_id": label + 1, "score": score, "bbox": bbox(box)}
+        for row, label, score, box in found
+        if min(box[2] - box[0], box[3] - box[1]) > LEAST_SIDE
+    ]
 
 
 def predict(answer: Answer, code: str, size: tuple[int, int]) -> Prediction:

@@ -216,11 +216,7 @@ def resume(folder: Path, options: dict[str, Any], name: str | None = None) -> di
 
 
 def _fit(
-    folder: Path,
-    recipe: Recipe,
-    pair: tuple[Samples, Samples],
-    source: Source,
-    found: checkpoint.Checkpoint | None,
+    folder: Path, recipe: Recipe, pair: tuple[Samples, Samples], source: Source, found: checkpoint.Checkpoint | None
 ) -> dict[str, Any]:
     """Train in `folder`, its lock held; keep run.json true whatever happens. Raises Stopped."""
     progress = Progress(folder / "train.log")

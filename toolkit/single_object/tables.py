@@ -31,17 +31,7 @@ _HEAD = (
     "AP50",
     "time",
 )
-_NEEDED = {
-    "baseline",
-    "recipe",
-    "metrics",
-    "parameters",
-    "train_images",
-    "epochs",
-    "seconds",
-    "device",
-    "finds_nothing",
-}
+_NEEDS = {"baseline", "recipe", "metrics", "parameters", "train_images", "epochs", "seconds", "device", "finds_nothing"}
 
 
 def finished(root: Path, name: str, budget: str, seed: int | None = None) -> list[dict[str, Any]]:
@@ -49,8 +39,8 @@ def finished(root: Path, name: str, budget: str, seed: int | None = None) -> lis
     found = []
     for path in sorted(root.glob(f"*/{RESULT}")):
         result = run_folder.read_json(path)
-        if not isinstance(result, dict) or _NEEDED - set(result):
-            raise InputError(f"{path}: is not a result of `frcnn baseline train`; needs {', '.join(sorted(_NEEDED))}")
+        if not isinstance(result, dict) or _NEEDS - set(result):
+            raise InputError(f"{path}: is not a result of `frcnn baseline train`; needs {', '.join(sorted(_NEEDS))}")
         recipe = result["recipe"]
         if result["baseline"] == name and recipe.get("budget") == budget and seed in (None, recipe.get("seed")):
             found.append({**result, "folder": path.parent.name})
@@ -160,7 +150,7 @@ def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str
 
 def cells(baseline: baselines.Baseline, result: dict[str, Any]) -> list[str]:
     """One row of the table."""
-    recipe, numbers, reported = result["recipe"], result["metrics"], baseline.reported
+    recipe = result["recipe"]
     size = "{1} x {0}".format(*result["size"]) if "size" in result else ""  # [height, width]
     trained = f"{source(baseline, result)}: {result['train_images']:,} images{f' of {size}' if size else ''}, "
     trained += f"{counted(result['epochs'], 'epoch')}, "
@@ -168,20 +158,16 @@ def cells(baseline: baselines.Baseline, result: dict[str, Any]) -> list[str]:
     trained += f"{recipe['loss']}, seed {recipe['seed']}"
     if backbone := recipe["options"].get("backbone"):
         trained += f", on {backbone} from {result.get('first_weights', 'none')}"
-    return [
-        baseline.name,
-        f"{result['parameters']:,}",
-        trained,
-        baseline.document_number or "-",
-        _number(reported.get("accuracy")),
-        _number(numbers.get("document_accuracy")),
-        _number(numbers["accuracy"]),
-        _number(reported.get("mean_iou", reported.get("document_iou"))),
-        _number(numbers.get("document_iou")),
-        _number(numbers["mean_iou"]),
-        _number(numbers["AP50"]),
-        f"{result['seconds']:.0f} s on {result['device']}",
-    ]
+    words = {
+        "network": baseline.name,
+        "parameters": f"{result['parameters']:,}",
+        "trained on": trained,
+        "document": baseline.document_number or "-",
+        "its accuracy": _number(baseline.reported.get("accuracy")),
+        "its IoU": _number(baseline.reported_iou),
+        "time": f"{result['seconds']:.0f} s on {result['device']}",
+    }
+    return _cells(words, result["metrics"])
 
 
 def source(baseline: baselines.Baseline, result: dict[str, Any]) -> str:
@@ -198,10 +184,9 @@ def draw(results: list[tuple[str, dict[str, Any]]], path: Path) -> None:
     figure = Figure(figsize=(9, 1.6 + 0.34 * len(results)), layout="constrained")
     accuracy, iou = figure.subplots(1, 2, sharey=True)
     for place, (name, result) in enumerate(results):
-        numbers, reported = result["metrics"], baselines.find(name).reported
-        _dots(accuracy, place, reported.get("accuracy"), numbers.get("document_accuracy"), numbers["accuracy"])
-        said = reported.get("mean_iou", reported.get("document_iou"))
-        _dots(iou, place, said, numbers.get("document_iou"), numbers["mean_iou"])
+        numbers, baseline = result["metrics"], baselines.find(name)
+        _dots(accuracy, place, baseline.reported.get("accuracy"), numbers.get("document_accuracy"), numbers["accuracy"])
+        _dots(iou, place, baseline.reported_iou, numbers.get("document_iou"), numbers["mean_iou"])
     accuracy.set_yticks(
         range(len(results)),
         [f"{name} ({r['folder']})" if name != r["folder"] else name for name, r in results],
@@ -244,20 +229,20 @@ def _first_of_each_data(results: list[tuple[str, dict]]) -> list[tuple[str, dict
 
 
 def _reference(name: str, numbers: dict[str, Any]) -> list[str]:
-    return [
-        name,
-        "0",
-        "-",
-        "-",
-        "-",
-        _number(numbers.get("document_accuracy")),
-        _number(numbers["accuracy"]),
-        "-",
-        _number(numbers.get("document_iou")),
-        _number(numbers["mean_iou"]),
-        _number(numbers["AP50"]),
-        "-",
-    ]
+    return _cells({"network": name, "parameters": "0"}, numbers)
+
+
+def _cells(words: dict[str, str], numbers: dict[str, Any]) -> list[str]:
+    """Cells under `_HEAD`: `words`, what was measured, and `-`."""
+    measured = {
+        "accuracy its way": numbers.get("document_accuracy"),
+        "accuracy": numbers["accuracy"],
+        "IoU its way": numbers.get("document_iou"),
+        "mean IoU of the objects": numbers["mean_iou"],
+        "AP50": numbers["AP50"],
+    }
+    all_words = {**words, **{title: _number(value) for title, value in measured.items()}}
+    return [all_words.get(title, "-") for title in _HEAD]
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,44 +22,34 @@ def as_input(images: Tensor, device: torch.device, raw: bool) -> Tensor:
 
 
 @torch.inference_mode()
-def outputs(network: nn.Module, baseline: Baseline, images: Tensor, device: torch.device, batch: int) -> list[Any]:
-    """Outputs of all images in evaluation mode, a list of batches on the CPU."""
+def outputs(network: nn.Module, baseline: Baseline, images: Tensor, device: torch.device, batch: int) -> Any:
+    """What the network gives for all images in evaluation mode, as for one batch, on the CPU."""
     was_training = network.training
     network.eval()
-    found = []
     try:
-        for part in images.split(batch):
-            output = network(as_input(part, device, baseline.raw))
-            if isinstance(output, tuple):
-                found.append(tuple(None if o is None else o.float().cpu() for o in output))
-            else:
-                found.append(output.float().cpu())
+        found = [network(as_input(part, device, baseline.raw)) for part in images.split(batch)]
     finally:
         network.train(was_training)
-    return found
+    if isinstance(found[0], tuple):
+        return tuple(None if parts[0] is None else _whole(parts) for parts in zip(*found, strict=True))
+    return _whole(found)
 
 
-def answer_all(parts: list[Any], form: str) -> Answer:
-    """Batches of outputs -> one Answer."""
-    answers = [read(part, form) for part in parts]
-    presence = (
-        None if answers[0].presence is None else torch.cat([a.presence for a in answers if a.presence is not None])
-    )
-    return Answer(torch.cat([a.logits for a in answers]), torch.cat([a.values for a in answers]), presence)
+def _whole(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.float().cpu() for part in parts])
 
 
 def evaluate(
     network: nn.Module, baseline: Baseline, samples: Samples, device: torch.device, batch: int = 64
 ) -> tuple[dict[str, Any], Prediction | Tensor]:
     """-> (metrics with `document_*` beside them, the predictions; for a grid its outputs [N,2,3,7])."""
-    parts = outputs(network, baseline, samples.images, device, batch)
+    found = outputs(network, baseline, samples.images, device, batch)
     if baseline.grid:
-        cells = torch.cat(parts)
-        return known(grid_numbers(samples, cells)), cells
-    answer = answer_all(parts, baseline.form)
+        return known(grid_numbers(samples, found)), found
+    answer = read(found, baseline.form)
     prediction = predict(answer, baseline.code, samples.size)
-    found = metrics.single_metrics(samples, prediction)
-    return known({**found, **document_numbers(baseline, samples, answer, prediction)}), prediction
+    numbers = metrics.single_metrics(samples, prediction)
+    return known({**numbers, **document_numbers(baseline, samples, answer, prediction)}), prediction
 
 
 def known(numbers: dict[str, Any]) -> dict[str, Any]:

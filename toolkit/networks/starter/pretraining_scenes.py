@@ -7,29 +7,11 @@ About 10 ms each; numpy and OpenCV only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
 
-SHAPES = (
-    "disc",
-    "ring",
-    "square",
-    "bar",
-    "triangle",
-    "pentagon",
-    "hexagon",
-    "frame",
-    "star",
-    "gear",
-    "cross",
-    "tee",
-    "ell",
-    "crescent",
-    "arrow",
-    "ellipse",
-)
 MIN_VISIBLE = 0.3
 
 Visible = tuple[tuple[int, int, int, int], np.ndarray, int]  # XYXY of what is seen of a mask, which pixels, all its own
@@ -43,7 +25,7 @@ def scene(rng: np.random.Generator, side: int = 224) -> tuple[np.ndarray, np.nda
         for _ in range(0 if rng.random() < 1 / 12 else int(rng.integers(1, 8))):
             labels.append(int(rng.integers(1, len(SHAPES) + 1)))
             size = float(np.exp(rng.uniform(np.log(0.09), np.log(0.45)))) * side
-            yield placed(outline(SHAPES[labels[-1] - 1], rng), size, rng, side)
+            yield placed(OUTLINES[SHAPES[labels[-1] - 1]](rng), size, rng, side)
 
     image, found = compose(rng, side, masks())
     kept = [i for i, (_, seen, area) in enumerate(found) if seen.sum() >= max(20, MIN_VISIBLE * area)]
@@ -109,62 +91,6 @@ def ground(rng: np.random.Generator, side: int) -> np.ndarray:
         step = rng.uniform(8, 40)
         image += rng.uniform(-0.12, 0.12) * (((along // step) + (ys // step)) % 2)[..., None]
     return image
-
-
-def outline(kind: str, rng: np.random.Generator) -> list[np.ndarray]:
-    """Polygons [n,2] in -1..1; the first is filled, those after it are holes."""
-    if kind == "disc":
-        return [_circle(1)]
-    if kind == "ring":
-        return [_circle(1), _circle(rng.uniform(0.35, 0.7))]
-    if kind == "ellipse":
-        return [_circle(1) * [1, rng.uniform(0.4, 0.65)]]
-    if kind == "square":
-        return [_box(1, 1)]
-    if kind == "bar":
-        return [_box(1, rng.uniform(0.12, 0.35))]
-    if kind in ("triangle", "pentagon", "hexagon"):
-        return [_circle(1, {"triangle": 3, "pentagon": 5, "hexagon": 6}[kind])]
-    if kind == "frame":
-        inner = rng.uniform(0.4, 0.7)
-        return [_box(1, 1), _box(inner, inner)]
-    if kind == "star":
-        return [_spikes(5, rng.uniform(0.38, 0.5))]
-    if kind == "gear":
-        return [_spikes(int(rng.integers(9, 14)), rng.uniform(0.72, 0.82))]
-    if kind == "crescent":
-        inner = _circle(0.85) + np.array([rng.uniform(0.35, 0.5), 0])
-        return [_circle(1), inner]
-    w = rng.uniform(0.2, 0.35)
-    points = {
-        "cross": [
-            (-w, -1),
-            (w, -1),
-            (w, -w),
-            (1, -w),
-            (1, w),
-            (w, w),
-            (w, 1),
-            (-w, 1),
-            (-w, w),
-            (-1, w),
-            (-1, -w),
-            (-w, -w),
-        ],
-        "tee": [
-            (-0.7, -1),
-            (0.7, -1),
-            (0.7, -1 + 2 * w),
-            (w, -1 + 2 * w),
-            (w, 1),
-            (-w, 1),
-            (-w, -1 + 2 * w),
-            (-0.7, -1 + 2 * w),
-        ],
-        "ell": [(-0.8, -1), (-0.8 + 2 * w, -1), (-0.8 + 2 * w, 1 - 2 * w), (0.8, 1 - 2 * w), (0.8, 1), (-0.8, 1)],
-        "arrow": [(0, -1), (0.7, -0.2), (w, -0.2), (w, 1), (-w, 1), (-w, -0.2), (-0.7, -0.2)],
-    }[kind]
-    return [np.array(points)]
 
 
 def placed(
@@ -250,3 +176,49 @@ def _box(width: float, height: float) -> np.ndarray:
 
 def _unit(angle: float) -> np.ndarray:
     return np.array([np.cos(angle), np.sin(angle)], np.float32)
+
+
+def _frame(inner: float) -> list[np.ndarray]:
+    return [_box(1, 1), _box(inner, inner)]
+
+
+def _cross(w: float) -> list[np.ndarray]:
+    arm = np.array([(-w, -1), (w, -1), (w, -w)])
+    quarter = np.array([(0, 1), (-1, 0)])
+    return [np.concatenate([arm, arm @ quarter, -arm, -arm @ quarter])]
+
+
+def _tee(w: float) -> list[np.ndarray]:
+    low = -1 + 2 * w
+    return [np.array([(-0.7, -1), (0.7, -1), (0.7, low), (w, low), (w, 1), (-w, 1), (-w, low), (-0.7, low)])]
+
+
+def _ell(w: float) -> list[np.ndarray]:
+    right, top = -0.8 + 2 * w, 1 - 2 * w
+    return [np.array([(-0.8, -1), (right, -1), (right, top), (0.8, top), (0.8, 1), (-0.8, 1)])]
+
+
+def _arrow(w: float) -> list[np.ndarray]:
+    return [np.array([(0, -1), (0.7, -0.2), (w, -0.2), (w, 1), (-w, 1), (-w, -0.2), (-0.7, -0.2)])]
+
+
+# polygons [n,2] in -1..1, the first filled, those after it holes; in the order of the labels 1..16
+OUTLINES: dict[str, Callable[[np.random.Generator], list[np.ndarray]]] = {
+    "disc": lambda rng: [_circle(1)],
+    "ring": lambda rng: [_circle(1), _circle(rng.uniform(0.35, 0.7))],
+    "square": lambda rng: [_box(1, 1)],
+    "bar": lambda rng: [_box(1, rng.uniform(0.12, 0.35))],
+    "triangle": lambda rng: [_circle(1, 3)],
+    "pentagon": lambda rng: [_circle(1, 5)],
+    "hexagon": lambda rng: [_circle(1, 6)],
+    "frame": lambda rng: _frame(rng.uniform(0.4, 0.7)),
+    "star": lambda rng: [_spikes(5, rng.uniform(0.38, 0.5))],
+    "gear": lambda rng: [_spikes(int(rng.integers(9, 14)), rng.uniform(0.72, 0.82))],
+    "cross": lambda rng: _cross(rng.uniform(0.2, 0.35)),
+    "tee": lambda rng: _tee(rng.uniform(0.2, 0.35)),
+    "ell": lambda rng: _ell(rng.uniform(0.2, 0.35)),
+    "crescent": lambda rng: [_circle(1), _circle(0.85) + np.array([rng.uniform(0.35, 0.5), 0])],
+    "arrow": lambda rng: _arrow(rng.uniform(0.2, 0.35)),
+    "ellipse": lambda rng: [_circle(1) * [1, rng.uniform(0.4, 0.65)]],
+}
+SHAPES = tuple(OUTLINES)

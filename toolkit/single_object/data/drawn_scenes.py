@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from label_tools.text.errors import InputError
-from toolkit.networks.starter.pretraining_scenes import MIN_VISIBLE, compose, outline, placed, visible
+from toolkit.networks.starter.pretraining_scenes import MIN_VISIBLE, OUTLINES, compose, placed, visible
 from toolkit.single_object.data.samples import Object, Samples
 
 CLASSES = {
@@ -116,7 +116,7 @@ def _shapes(
 ) -> tuple[list[np.ndarray], list[int]]:
     labels = [int(label) for label in random.integers(0, len(CLASSES[kind]), len(sizes))]
     masks = [
-        placed(outline(CLASSES[kind][label], random), size * side, random, side, margin)
+        placed(OUTLINES[CLASSES[kind][label]](random), size * side, random, side, margin)
         for label, size, margin in zip(labels, sizes.tolist(), margins, strict=True)
     ]
     return masks, labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,15 +105,13 @@ class Samples:
     def first(self, count: int) -> Samples:
         """The first `count` images with their objects."""
         mine = self.owner < count
-        return Samples(
-            self.name,
-            self.classes,
-            self.images[:count],
-            self.owner[mine],
-            self.labels[mine],
-            self.boxes[mine],
-            self.files[:count],
-            self.left_out,
+        return replace(
+            self,
+            images=self.images[:count],
+            owner=self.owner[mine],
+            labels=self.labels[mine],
+            boxes=self.boxes[mine],
+            files=self.files[:count],
         )
 
     def coco(self) -> dict[str, Any]:
@@ -122,19 +120,18 @@ class Samples:
         images = [
             {"id": row + 1, "file_name": self.file(row), "width": width, "height": height} for row in range(len(self))
         ]
-        annotations = []
-        rows = zip(self.owner.tolist(), self.labels.tolist(), self.boxes.tolist(), strict=True)
-        for number, (owner, label, (x1, y1, x2, y2)) in enumerate(rows, 1):
-            annotations.append(
-                {
-                    "id": number,
-                    "image_id": owner + 1,
-                    "category_id": label + 1,
-                    "iscrowd": 0,
-                    "bbox": bbox((x1, y1, x2, y2)),
-                    "area": (x2 - x1) * (y2 - y1),
-                }
-            )
+        rows = zip(self.owner.tolist(), self.labels.tolist(), map(bbox, self.boxes.tolist()), strict=True)
+        annotations = [
+            {
+                "id": number,
+                "image_id": owner + 1,
+                "category_id": label + 1,
+                "iscrowd": 0,
+                "bbox": box,
+                "area": box[2] * box[3],
+            }
+            for number, (owner, label, box) in enumerate(rows, 1)
+        ]
         categories = [{"id": i, "name": name} for i, name in enumerate(self.classes, 1)]
         return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
