@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import math
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -260,9 +260,9 @@ def shown(name: str) -> str:
 
 def value_text(value: Any) -> str:
     """A value as help and the dry run print it."""
-    return (
-        ("on" if value else "off") if isinstance(value, bool) else f"{value:g}" if type(value) is float else str(value)
-    )
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -360,9 +360,7 @@ def resolve(num_images: int, flags: dict[str, Any], file: dict[str, Any] | None 
         "model": name,
         **options_of(preset_for(num_images) if preset == "auto" else preset, num_images),
         **model_recipe(name, num_images, asked),
-        **(
-            options_of(preset, num_images) if preset != "auto" else {}
-        ),  # asked for by name: it wins over the model's recipe
+        **(options_of(preset, num_images) if preset != "auto" else {}),  # by name: it wins over the model's recipe
         **file,
         **flags,
     }
@@ -388,49 +386,37 @@ def flat(config: Config) -> dict[str, Any]:
 
 def check(config: Config) -> None:
     """Refuse values that cannot work, by name."""
-    model, data, optimizer, schedule = config.model, config.data, config.optimizer, config.schedule
-    rules = [
-        ("epochs", schedule.epochs >= 1, "1 or more"),
-        ("batch_size", data.batch_size >= 1, "1 or more"),
-        ("accumulate", optimizer.accumulate >= 1, "1 or more"),
-        ("workers", data.workers >= -1, "-1 or more"),
-        ("cache_mb", data.cache_mb >= 0, "0 or more"),
-        ("cached_views", data.cached_views >= 0, "0 or more"),
-        ("repeat_rare", 0 <= data.repeat_rare <= 1, "0 to 1"),
-        ("lr", 0 < optimizer.lr < 100, "a number over 0"),
-        ("backbone_lr", 0 <= optimizer.backbone_lr < math.inf, "0 or more"),
-        ("weight_decay", 0 <= optimizer.weight_decay < math.inf, "0 or more"),
-        ("clip_norm", 0 <= optimizer.clip_norm <= math.inf, "0 or more"),
-        ("ema", 0 <= optimizer.ema < 1, "0 or more and under 1"),
-        ("momentum", 0 <= optimizer.momentum < 1, "0 or more and under 1"),
-        ("label_smoothing", 0 <= optimizer.label_smoothing < 1, "0 or more and under 1"),
-        ("head_epochs", optimizer.head_epochs >= 0, "0 or more"),
-        ("trainable_layers", 0 <= model.trainable_layers <= 6, "0 to 6"),
-        ("image_size", 32 <= model.image_size <= 8192, "32 to 8192"),
-        ("max_size", model.max_size >= model.image_size, "at least image_size"),
-        ("anchor_scale", 0.01 <= model.anchor_scale <= 100, "0.01 to 100"),
-        ("multi_scale", 0 <= model.multi_scale < 1, "0 or more and under 1"),
-        (
-            "multi_scale",
-            model.image_size * (1 - model.multi_scale) >= SMALLEST_SIDE,
-            f"so little that image_size * (1 - it) is {SMALLEST_SIDE} px or more",
-        ),
-        ("score_floor", 0 <= model.score_floor < 1, "0 or more and under 1"),
-        ("max_detections", model.max_detections >= 1, "1 or more"),
-        ("roi_batch", model.roi_batch >= 1, "1 or more"),
-        ("warmup", schedule.warmup >= 0, "0 or more"),
-        ("patience", schedule.patience >= 0, "0 or more"),
-        ("max_time", 0 <= schedule.max_time < math.inf, "0 or more"),
-        ("eval_every", schedule.eval_every >= 1, "1 or more"),
-        ("save_every", schedule.save_every >= 0, "0 or more"),
-        ("copy_paste", 0 <= data.copy_paste <= 1, "0 to 1"),
-        ("skip_bad", 0 <= data.skip_bad <= 1, "0 to 1"),
-        ("seed", 0 <= config.run.seed < 2**63, "0 to 2^63 - 1"),
-    ]
     values = flat(config)
-    for name, fine, need in rules:
-        if not fine:
-            raise InputError(f"{shown(name)}: found {values[name]}, needs {need}")
+    for need, fine, names in _LIMITS:
+        for name in names:
+            if not fine(values[name]):
+                raise InputError(f"{shown(name)}: found {values[name]}, needs {need}")
+    model = config.model
+    if model.max_size < model.image_size:
+        raise InputError(f"{shown('max_size')}: found {model.max_size}, needs at least image_size")
+    if model.image_size * (1 - model.multi_scale) < SMALLEST_SIDE:
+        raise InputError(
+            f"{shown('multi_scale')}: found {model.multi_scale}, needs so little that image_size * (1 - it) is "
+            f"{SMALLEST_SIDE} px or more"
+        )
+
+
+_LIMITS: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (  # what options need
+    ("1 or more", lambda v: v >= 1, ("epochs", "batch_size", "accumulate", "roi_batch", "max_detections")),
+    ("1 or more", lambda v: v >= 1, ("eval_every",)),
+    ("-1 or more", lambda v: v >= -1, ("workers",)),
+    ("0 or more", lambda v: v >= 0, ("cache_mb", "cached_views", "head_epochs", "warmup", "patience")),
+    ("0 or more", lambda v: v >= 0, ("clip_norm", "save_every")),
+    ("0 or more", lambda v: 0 <= v < math.inf, ("backbone_lr", "weight_decay", "max_time")),
+    ("0 or more and under 1", lambda v: 0 <= v < 1, ("ema", "momentum", "label_smoothing", "multi_scale")),
+    ("0 or more and under 1", lambda v: 0 <= v < 1, ("score_floor",)),
+    ("0 to 1", lambda v: 0 <= v <= 1, ("repeat_rare", "copy_paste", "skip_bad")),
+    ("a number over 0", lambda v: 0 < v < 100, ("lr",)),
+    ("0 to 6", lambda v: 0 <= v <= 6, ("trainable_layers",)),
+    ("32 to 8192", lambda v: 32 <= v <= 8192, ("image_size",)),
+    ("0.01 to 100", lambda v: 0.01 <= v <= 100, ("anchor_scale",)),
+    ("0 to 2^63 - 1", lambda v: 0 <= v < 2**63, ("seed",)),
+)
 
 
 def to_yaml(config: Config) -> str:

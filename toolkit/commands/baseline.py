@@ -182,7 +182,7 @@ def train(args: argparse.Namespace) -> int:
     else:
         if not name:
             raise InputError("frcnn baseline train: needs a NAME, see `frcnn baseline list`")
-        folder, result = start_and_resume.start(name, start_and_resume.Options(**given), where or RUNS, run_name)
+        folder, result = start_and_resume.start(name, given, where or RUNS, run_name)
     say(summary(result))
     say(f"run: {folder}")
     return 0

@@ -18,7 +18,7 @@ import torch
 from label_tools.text.errors import InputError, MachineError
 from toolkit.data.coco_index import Index
 from toolkit.data.dataset import DetectionDataset, Unreadable
-from toolkit.data.epoch_batches import EpochBatches, Key
+from toolkit.data.epoch_batches import Key
 from toolkit.stopping import be_deaf, deaf_children
 
 
@@ -209,6 +209,3 @@ def in_order(index: Index, batch_size: int, rank: int = 0, world_size: int = 1) 
 def cache_share(cache_mb: int, workers: int) -> int:
     """Bytes of decoded images that one process may keep."""
     return cache_mb * 2**20 // max(1, workers)
-
-
-__all__ = ["Batches", "EpochBatches", "cache_share", "collate", "in_order", "worker_lost"]

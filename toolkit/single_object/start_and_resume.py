@@ -8,7 +8,7 @@ import inspect
 import logging
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,102 +76,67 @@ class Source:
         return dataclasses.replace(self, **paths)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a caller may choose; None: the baseline's own, by its budget."""
+def plan(name: str, given: Mapping[str, Any]) -> tuple[Recipe, Source, tuple[Samples, Samples]]:
+    """Recipe, pictures and samples of a new run. Refuses what would end it at its first step; writes nothing.
 
-    data: str | None = None
-    val: Path | None = None
-    train_images: int | None = None
-    val_images: int | None = None
-    select: str | None = None
-    size: int | None = None
-    min_area: float = 0.13
-    classes: Collection[str] = ()
-    keep_empty: bool = False
-    loss: str | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    lr: float | None = None
-    optimizer: str | None = None
-    schedule: str | None = None
-    backbone: str | None = None
-    weights: str = "none"
-    augment: bool = True
-    patience: int = 0
-    max_time: float = 0.0
-    budget: str = "scaled"
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "fp32"
-
-
-def plan(name: str, options: Options) -> tuple[Recipe, Source, tuple[Samples, Samples]]:
-    """Recipe, pictures and samples of a new run. Refuses what would end it at its first step; writes nothing."""
+    given: what the caller chooses of the fields of `Source` and `Recipe`, a `backbone` and its `weights`; the rest is
+    the baseline's own, by its budget.
+    """
     baseline = baselines.find(name)
-    if options.backbone or options.weights != "none":
+    backbone, weights = given.get("backbone"), given.get("weights", "none")
+    if backbone or weights != "none":
         if baseline.data != "largest":
             raise InputError(f"{baseline.name}: --backbone and --weights are for resnet34 and loadhead")
-        backbone = options.backbone or inspect.signature(baseline.build).parameters["backbone"].default
-        check_backbone(backbone, options.weights)
-        ensure_weights(backbone, options.weights)
-    data = _given(options.data, baseline.data)
-    for flag, count in (("--train-images", options.train_images), ("--val-images", options.val_images)):
-        if count is not None and count < 1:
-            raise InputError(f"{flag} {count}: needs 1 or more")
-        if count is not None and not is_drawn(data):
-            raise InputError(f"{flag} {count}: counts drawn pictures, --data {data} is read whole")
-    budget = baselines.budget(baseline, options.budget, is_drawn(data))
+        stands_on = backbone or inspect.signature(baseline.build).parameters["backbone"].default
+        check_backbone(stands_on, weights)
+        ensure_weights(stands_on, weights)
+    data = given.get("data", baseline.data)
+    for key in ("train_images", "val_images"):
+        flag = f"--{key.replace('_', '-')} {given.get(key)}"
+        if key in given and given[key] < 1:
+            raise InputError(f"{flag}: needs 1 or more")
+        if key in given and not is_drawn(data):
+            raise InputError(f"{flag}: counts drawn pictures, --data {data} is read whole")
+    budget = baselines.budget(baseline, given.get("budget", "scaled"), is_drawn(data))
     if data in ("dominant", "largest"):
         log.info(
             f"{baseline.name}: drawn pictures; to learn from your own: --data DIR (`frcnn convert`, `frcnn split`)"
         )
-    source = Source(
-        data,
-        str(options.val) if options.val else None,
-        _given(options.train_images, budget.images),
-        _given(options.val_images, budget.val),
-        options.select or (baseline.data if baseline.data in ("dominant", "largest") else "largest"),
-        _given(options.size, budget.size or Source.size),
-        options.min_area,
-        tuple(options.classes),
-        options.keep_empty,
-    )
+    own = {
+        "train_images": budget.images,
+        "val_images": budget.val,
+        "select": baseline.data if baseline.data in ("dominant", "largest") else "largest",
+        "size": budget.size or Source.size,
+    }
+    val = str(given["val"]) if given.get("val") else None
+    classes = tuple(given.get("classes", ()))
+    source = _made(Source, {**own, **given, "data": data, "val": val, "classes": classes})
     pair = source.open()
     network = baseline.options(len(pair[0].classes))
     if baseline.data == "largest":
         network["image_size"] = pair[0].size[0]
-        network |= {"backbone": options.backbone} if options.backbone else {}
-        network |= {"pretrained": options.weights} if options.weights != "none" else {}
+        network |= {"backbone": backbone} if backbone else {}
+        network |= {"pretrained": weights} if weights != "none" else {}
     loss = baseline.loss
-    if baseline.name == "loadhead" and options.keep_empty:
+    if baseline.name == "loadhead" and source.keep_empty:
         network["presence"] = True
         loss = f"bce + {loss}"
-    recipe = Recipe(
-        baseline.name,
-        data,
-        _given(options.loss, loss),
-        epochs=_given(options.epochs, budget.epochs),
-        batch=_given(options.batch, budget.batch),
-        lr=_given(options.lr, budget.lr),
-        optimizer=options.optimizer or budget.optimizer,
-        schedule=options.schedule or budget.schedule,
-        augment=baseline.augment and options.augment,
-        options=network,
-        **{key: getattr(options, key) for key in ("seed", "patience", "max_time", "budget", "device", "precision")},
-    )
+    chosen = {**dataclasses.asdict(budget), "loss": loss, **given}
+    augment = baseline.augment and given.get("augment", True)
+    recipe = _made(Recipe, {**chosen, "baseline": name, "data": data, "augment": augment, "options": network})
     check_run(recipe, *pair)
     return recipe, source, pair
 
 
-def _given(value: Any, default: Any) -> Any:
-    """What was said, 0 and the empty word included; else the default."""
-    return default if value is None else value
+def _made(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A dataclass from those of the values that it has fields for."""
+    return kind(**{field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values})
 
 
-def start(name: str, options: Options, runs: Path, run_name: str | None = None) -> tuple[Path, dict[str, Any]]:
-    """Train a baseline in a new folder runs/run_name (default: its own name). -> (folder, content of result.json)."""
-    recipe, source, pair = plan(name, options)
+def start(name: str, given: Mapping[str, Any], runs: Path, run_name: str | None = None) -> tuple[Path, dict[str, Any]]:
+    """Train a baseline in a new folder runs/run_name (default: its own name), by what is `given` to `plan`.
+    -> (folder, content of result.json)."""
+    recipe, source, pair = plan(name, given)
     wanted = name if run_name is None else run_name
     folder = run_folder.create(runs, wanted, flag="--as")
     if folder.name != wanted:

@@ -68,7 +68,7 @@ def make(name: str, folders: dict[str, Path | None], root: Path, budget: str, se
         log.info(f"{name}: goes on with {interrupted}")
         start_and_resume.resume(interrupted, {"device": device})
     else:
-        start_and_resume.start(name, start_and_resume.Options(data=data, budget=budget, seed=seed, device=device), root)
+        start_and_resume.start(name, {"data": data, "budget": budget, "seed": seed, "device": device}, root)
 
 
 def begun(root: Path, name: str, budget: str, seed: int, data: str) -> Path | None:

@@ -71,19 +71,9 @@ def is_run(folder: Path) -> bool:
 
 def discard(folder: Path) -> None:
     """Delete a run that was stopped before its first checkpoint; what frcnn did not write stays."""
-    files = (
-        RUN,
-        CONFIG,
-        METRICS,
-        RESULTS,
-        LOCK,
-        "train.log",
-        "train_batch.jpg",
-        "curves.png",
-        "train.json",
-        "val.json",
-    )
-    marked_folders.remove_folder(folder, (*files, "test.json", f".last{PART}", f".*{PART}", "tensorboard"))
+    named = {RUN, CONFIG, METRICS, RESULTS, LOCK, "train.json", "val.json", "test.json"}
+    made = {"train.log", "train_batch.jpg", "curves.png", "tensorboard", f".last{PART}", f".*{PART}"}
+    marked_folders.remove_folder(folder, named | made)
 
 
 class Lock:
@@ -214,13 +204,13 @@ class MetricsLog:
                 with contextlib.suppress(OSError):
                     self.file.truncate(self.size)  # no half line
                 raise
-            if written < len(self.waiting):  # the disk is full in the middle of a line: the rest says so
-                line_end = self.waiting.rfind(b"\n", 0, written) + 1
-                self.file.truncate(self.size + line_end)
-                written = line_end
-                self.waiting, self.size = self.waiting[written:], self.size + written
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            full = written < len(self.waiting)  # the disk is, in the middle of a line: the rest says so
+            if full:
+                written = self.waiting.rfind(b"\n", 0, written) + 1
+                self.file.truncate(self.size + written)
             self.waiting, self.size = self.waiting[written:], self.size + written
+            if full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self) -> int:
         """Flush to disk, or raise OSError; -> bytes written so far."""
