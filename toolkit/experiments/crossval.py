@@ -7,7 +7,6 @@ learned from. Choosing the epoch on the fold that is evaluated would flatter the
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +98,19 @@ def _write_folds(
             roles = {"test": [i], "val": [(i + 1) % folds]}
             roles["train"] = [j for j in range(folds) if j not in (i, (i + 1) % folds)]
             for role, members in roles.items():
-                joined = _joined([parts[j] for j in members], os.path.relpath(root.resolve(), (made / name).resolve()))
-                coco_file.write(joined, made / name / f"{role}.json")
+                joined = _joined([parts[j] for j in members])
+                coco_file.write(
+                    coco_file.with_image_root(joined, root.resolve(), (made / name).resolve()),
+                    made / name / f"{role}.json",
+                )
         write_json(made / "plan.json", plan)
     return names
 
 
-def _joined(parts: list[dict], root: str) -> dict:
+def _joined(parts: list[dict]) -> dict:
     """Parts of one document together again; their ids are still unique."""
     return {
         **parts[0],
-        "info": {**parts[0].get("info", {}), "image_root": Path(root).as_posix()},
         "images": sorted((i for part in parts for i in part["images"]), key=lambda i: i["id"]),
         "annotations": sorted((a for part in parts for a in part["annotations"]), key=lambda a: a["id"]),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -136,17 +135,12 @@ def part_of(document: dict, fraction: float, seed: int) -> dict:
 
 def _write_part(labels: Path, part: dict, data: Path, root: Path, image_root: Path | None) -> Path:
     """A folder of labels with `part` as train.json; -> the folder."""
-    part = {**part, "info": {**part.get("info", {}), "image_root": os.path.relpath(root.resolve(), labels.resolve())}}
-    coco_file.write(part, labels / "train.json")
-    for other in ("val", "test"):
-        if (data / f"{other}.json").is_file():
-            document = coco_file.read(data / f"{other}.json", sizes=sizes_below, images=image_root)
-            where = image_root or coco_file.image_root(document, data / f"{other}.json")
-            document["info"] = {
-                **document.get("info", {}),
-                "image_root": os.path.relpath(where.resolve(), labels.resolve()),
-            }
-            coco_file.write(document, labels / f"{other}.json")
+    coco_file.write(coco_file.with_image_root(part, root.resolve(), labels.resolve()), labels / "train.json")
+    for file in (data / "val.json", data / "test.json"):
+        if file.is_file():
+            document = coco_file.read(file, sizes=sizes_below, images=image_root)
+            where = image_root or coco_file.image_root(document, file)
+            coco_file.write(coco_file.with_image_root(document, where.resolve(), labels.resolve()), labels / file.name)
     return labels
 
 

@@ -78,26 +78,36 @@ def find(name: str) -> Detector:
             f"torchvision, such as resnet18, or {TIMM}NAME"
         )
     network = _network(backbone, "meta").eval()
-    trunk = _asked(network, backbone)
-    chosen = _last_of_each_stride(trunk)
-    levels = [level for level in chosen if level.stride in STRIDES]
+    chosen = _last_of_each_stride(_asked(network, backbone))
+
+    def body(levels: list[Level]) -> nn.Module:
+        return create_feature_extractor(_network(backbone), {v.module: str(i) for i, v in enumerate(levels)})
+
+    weights = getattr(zoo.get_model_weights(backbone), "DEFAULT", None)
+    return _detector(backbone, f"torchvision's {backbone}", network, chosen, body, weights)
+
+
+def _detector(
+    backbone: str,
+    about: str,
+    network: nn.Module,
+    found: list[Level],
+    body: Callable[[list[Level]], nn.Module],
+    imagenet: Any,
+    **options: Any,
+) -> Detector:
+    """On the maps of STRIDES among those `found` in `network`; body: makes what gives them."""
+    levels = [level for level in found if level.stride in STRIDES]
     if len(levels) < 2:
         raise _no_maps(backbone)
-    stages = _stages(network, [level.module for level in chosen])
+    stages = _stages(network, [level.module for level in found])
+    eps = next((m.eps for m in network.modules() if isinstance(m, nn.BatchNorm2d)), 1e-5)
 
     def build(num_classes: int, **sizes: Any) -> nn.Module:
-        wanted = {level.module: str(number) for number, level in enumerate(levels)}
-        body = create_feature_extractor(_network(backbone), wanted)
-        return FasterRCNN(BackboneFPN(body, levels, stages), num_classes, **_anchors(levels), **sizes)
+        made = BackboneFPN(body(levels), levels, stages)
+        return FasterRCNN(made, num_classes, **_anchors(levels), **options, **sizes)
 
-    weights = zoo.get_model_weights(backbone)
-    return Detector(
-        build,
-        f"Faster R-CNN on torchvision's {backbone}",
-        imagenet=getattr(weights, "DEFAULT", None),
-        body_eps=_eps(network),
-        num_layers=len(stages),
-    )
+    return Detector(build, f"Faster R-CNN on {about}", imagenet=imagenet, body_eps=eps, num_layers=len(stages))
 
 
 def _timm_detector(backbone: str) -> Detector:
@@ -124,25 +134,14 @@ def _timm_detector(backbone: str) -> Detector:
         raise _no_maps(backbone, reason)
     found = [_level(module, m) for module, m in zip(network.feature_info.module_name(), maps, strict=True)]
     whole = [level for level in found if level is not None]
-    levels = [level for level in whole if level.stride in STRIDES]
-    if len(levels) < 2 or len(whole) < len(found):
+    if len(whole) < len(found):
         raise _no_maps(backbone)
-    indices = [number for number, level in enumerate(whole) if level in levels]
-    stages = _stages(network, [level.module for level in whole])
+    indices = [number for number, level in enumerate(whole) if level.stride in STRIDES]
+    body = functools.partial(make, out_indices=indices)
     config = network.default_cfg
-
-    def build(num_classes: int, **sizes: Any) -> nn.Module:
-        mean_std = {"image_mean": list(config["mean"]), "image_std": list(config["std"])}
-        body = make(pretrained=False, out_indices=indices)
-        return FasterRCNN(BackboneFPN(body, levels, stages), num_classes, **_anchors(levels), **mean_std, **sizes)
-
-    return Detector(
-        build,
-        f"Faster R-CNN on timm's {name}",
-        imagenet=_timm_weights(config, lambda: make(pretrained=True, out_indices=indices).state_dict()),
-        body_eps=_eps(network),
-        num_layers=len(stages),
-    )
+    weights = _timm_weights(config, lambda: body(pretrained=True).state_dict())
+    mean_std = {"image_mean": list(config["mean"]), "image_std": list(config["std"])}
+    return _detector(backbone, f"timm's {name}", network, whole, lambda _: body(pretrained=False), weights, **mean_std)
 
 
 def _timm_weights(config: dict[str, Any], load: Callable[[], dict]) -> Fetched | None:
@@ -257,7 +256,3 @@ def _anchors(levels: list[Level]) -> dict[str, Any]:
         "rpn_anchor_generator": AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes)),
         "box_roi_pool": MultiScaleRoIAlign(names, output_size=7, sampling_ratio=2),
     }
-
-
-def _eps(network: nn.Module) -> float:
-    return next((m.eps for m in network.modules() if isinstance(m, nn.BatchNorm2d)), 1e-5)

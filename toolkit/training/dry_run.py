@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -37,18 +37,18 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0, tra
     model, architecture, about = build_model(config, train.classes, load=absent is None)
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
-    batches = EpochBatches(
-        train, config.data.batch_size, config.run.seed, repeats=repeat_factors(train, config.data.repeat_rare)
-    )
-    steps = -(-len(batches) // config.optimizer.accumulate) * config.schedule.epochs
+    repeats = repeat_factors(train, config.data.repeat_rare)
+    batches = len(EpochBatches(train, config.data.batch_size, config.run.seed, repeats=repeats))
+    steps = -(-batches // config.optimizer.accumulate) * config.schedule.epochs
     one = _time(config, model, architecture["norm"], train, device, dtype)
-    times = _times(config, one, len(train), len(batches), len(val) if val is not None else 0, reported)
+    times = _times(config, one, train, batches, val, reported)
     seconds = sum(times.values()) * trainings
     parts = ", ".join(f"{what} {duration(spent)}" for what, spent in times.items() if spent)
     moments = {"sgd": 1, "adamw": 2}[config.optimizer.optimizer]
     memory = (total * 4 + learned * 4 * (1 + moments)) / 2**20
     counts = ", ".join(f"{name} {n}" for name, n in zip(train.classes, train.class_counts(), strict=True))
     rows = "tiles" if train.cut else "images"
+    masks = mask_memory(train, config.model)[0] / 2**20 if train.outlines is not None else 0
     empty = int((train.first[1:] == train.first[:-1]).sum())
     lines = [
         f"train      {len(train)} {rows} ({empty} without objects), {len(train.boxes)} objects: {counts}",
@@ -56,11 +56,10 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0, tra
         f"network    {config.model.model}, {total / 1e6:.1f} M parameters, {learned / 1e6:.1f} M learn; {about}",
         f"norm       {architecture['norm']}",
         f"device     {device}, {str(dtype).removeprefix('torch.')}",
-        f"steps      {steps} ({len(batches)} batches of {config.data.batch_size} an epoch, "
-        f"{config.schedule.epochs} epochs)",
+        f"steps      {steps} ({batches} batches of {config.data.batch_size} an epoch, {config.schedule.epochs} epochs)",
         f"memory     {memory:.0f} MB for weights, gradients and optimiser; activations come on top",
         f"largest    {largest(train, config.model)}: memory must hold {config.data.batch_size} of these",
-        *([_mask_line(train, config)] if train.outlines is not None else []),
+        *([f"masks      at most {masks:.0f} MB for those of one image in a step"] if masks else []),
         f"time       about {duration(seconds)}: {f'{trainings} trainings, each: ' if trainings > 1 else ''}{parts}",
         *(_alternatives(config, train, val, reported, device) if device.type == "cpu" else []),
         *recipe_lines(config),
@@ -79,11 +78,6 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0, tra
     return "\n".join(lines)
 
 
-def _mask_line(train: Index, config: Config) -> str:
-    most = mask_memory(train, config.model)[0] / 2**20
-    return f"masks      at most {most:.0f} MB for those of one image in a step"
-
-
 def recipe_lines(config: Config) -> list[str]:
     """The resolved value of every option that has a flag, a line for each section."""
     lines: dict[str, list[str]] = {}
@@ -94,9 +88,8 @@ def recipe_lines(config: Config) -> list[str]:
     return [f"recipe     {section}: {', '.join(words)}" for section, words in lines.items()]
 
 
-@dataclass(frozen=True)
-class _Image:
-    """Seconds for one image: forward and backward, the losses alone, its detection, its maps where they are kept."""
+class _Seconds(NamedTuple):
+    """For one image: forward and backward, the losses alone, its detection, its maps where they are kept."""
 
     step: float
     loss: float
@@ -106,20 +99,22 @@ class _Image:
 
 def _time(
     config: Config, model: torch.nn.Module, norm: str, train: Index, device: torch.device, dtype: torch.dtype
-) -> _Image:
-    step, loss, detect = _time_an_image(model, train, config.data.batch_size, norm, device, dtype)
+) -> _Seconds:
+    found = _Seconds(*_time_an_image(model, train, config.data.batch_size, norm, device, dtype))
     if not config.data.cached_views:
-        return _Image(step, loss, detect)
+        return found
     body, step = _time_kept_maps(model, train, device, dtype)
-    return _Image(step, loss, detect, body)
+    return found._replace(step=step, body=body)
 
 
-def _times(config: Config, one: _Image, images: int, batches: int, val: int, reported: int) -> dict[str, float]:
-    """{what: seconds} of a run over `images` in `batches` an epoch, with `val` images to evaluate on."""
+def _times(
+    config: Config, one: _Seconds, train: Index, batches: int, val: Index | None, reported: int
+) -> dict[str, float]:
+    """{what: seconds} of a run over `train` in `batches` an epoch."""
     plan, views = config.schedule, config.data.cached_views
-    per_batch, per_evaluation = one.step * config.data.batch_size, (one.loss + one.detect) * val
+    per_batch, per_evaluation = one.step * config.data.batch_size, (one.loss + one.detect) * (len(val) if val else 0)
     return {
-        "maps of the body": one.body * images * min(views, plan.epochs),
+        "maps of the body": one.body * len(train) * min(views, plan.epochs),
         f"training ({per_batch:.2f} s a batch)": per_batch * batches * plan.epochs,
         f"evaluation ({duration(per_evaluation)} each)": per_evaluation * -(-plan.epochs // plan.eval_every),
         "report": one.detect * reported,
@@ -136,7 +131,7 @@ def _alternatives(config: Config, train: Index, val: Index | None, reported: int
         model, architecture, _ = build_model(other, train.classes, load=False)
         one = _time(other, model, architecture["norm"], train, device, torch.float32)
         batches = -(-len(train) // other.data.batch_size)
-        times = _times(other, one, len(train), batches, len(val) if val is not None else 0, reported)
+        times = _times(other, one, train, batches, val, reported)
         lines.append(
             f"or         {name}, its own recipe: about {duration(sum(times.values()))} "
             f"({one.step:.2f} s an image in training, {one.detect:.2f} s in detection)"

@@ -49,13 +49,12 @@ class Split:
 
     def keep(self, folder: Path) -> None:
         """Copy the file into a run, its image_root pointing at the images where they are."""
-        root = os.path.relpath(self.index.image_root.resolve(), folder.resolve())
         if self.document is None and self.large:
+            root = os.path.relpath(self.index.image_root.resolve(), folder.resolve())
             coco_file.copy_large(self.path, folder / f"{self.name}.json", root)
             return
-        document = self.whole()
-        info = {**document.get("info", {}), "image_root": root}
-        coco_file.write({**document, "info": info}, folder / f"{self.name}.json")
+        document = coco_file.with_image_root(self.whole(), self.index.image_root.resolve(), folder.resolve())
+        coco_file.write(document, folder / f"{self.name}.json")
 
     def forget(self) -> None:
         """Free the document: a million labels take gigabytes, and training does not need them."""
