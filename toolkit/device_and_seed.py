@@ -75,15 +75,10 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 def rng_state() -> dict:
     """State of every global generator, as tensors and plain containers (loads with weights_only=True)."""
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    words = torch.from_numpy(np.asarray(keys).astype(np.int64))
     state = {
         "torch": torch.get_rng_state(),
-        "numpy": [
-            kind,
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
+        "numpy": [kind, words, int(position), int(has_gauss), float(cached)],
         "python": random.getstate(),
     }
     if torch.cuda.is_available():

@@ -10,6 +10,7 @@ The rule, class by class. A box that ends at a tile's border inside of the pictu
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from typing import Any
 
@@ -22,6 +23,7 @@ from toolkit.data.tiles import Cut, Window
 SAME = 0.5  # IoU from which two boxes are one object
 AT_BORDER = 2.0  # pixels from a tile's border: a box there may go on behind it
 MOST = 1000  # detections of a picture
+Group = tuple[list[dict[str, Any]], np.ndarray, np.ndarray]  # pieces of one object, their box, which sides are cut
 Found = list[dict[str, Any]]  # of one picture: {"category_id", "bbox": [x, y, w, h] pixels, "score", ...}
 
 
@@ -94,27 +96,25 @@ def cut_sides(boxes: np.ndarray, windows: np.ndarray, width: int, height: int) -
 
 def _joined(kept: list[int], found: Found, boxes: np.ndarray, cut: np.ndarray) -> Found:
     """Pieces that meet, put together until none meet any more."""
-    groups = [[row] for row in kept]
-    extent = {row: boxes[row].copy() for row in kept}
-    sides = {row: cut[row].copy() for row in kept}
-    changed = True
-    while changed:
-        changed = False
-        for i, j in ((i, j) for i in range(len(groups)) for j in range(len(groups)) if i != j):
-            a, b = groups[i][0], groups[j][0]
-            for axis in (0, 1):  # a left of b, a above b
-                if sides[a][axis + 2] and sides[b][axis] and _meet(extent[a], extent[b], axis):
-                    extent[a] = np.r_[np.minimum(extent[a], extent[b])[:2], np.maximum(extent[a], extent[b])[2:]]
-                    low, high = sides[a].copy(), sides[b].copy()
-                    sides[a] = low | high
-                    sides[a][axis + 2], sides[a][axis] = high[axis + 2], low[axis]
-                    groups[i] += groups[j]
-                    del groups[j]
-                    changed = True
-                    break
-            if changed:
-                break
-    return [_together([found[row] for row in group], extent[group[0]]) for group in groups]
+    groups: list[Group] = [([found[row]], boxes[row], cut[row]) for row in kept]
+    while pair := _two_that_meet(groups):
+        a, b, axis = pair
+        (members, box, low), (others, other, high) = groups[a], groups[b]
+        sides = low | high
+        sides[axis + 2], sides[axis] = high[axis + 2], low[axis]
+        extent = np.r_[np.minimum(box, other)[:2], np.maximum(box, other)[2:]]
+        groups[a] = members + others, extent, sides
+        del groups[b]
+    return [_together(members, box) for members, box, _ in groups]
+
+
+def _two_that_meet(groups: list[Group]) -> tuple[int, int, int] | None:
+    """Places of the first two, and the axis: one is left of the other (0), or above it (1)."""
+    for (a, (_, box, sides)), (b, (_, other, others)) in itertools.permutations(enumerate(groups), 2):
+        for axis in (0, 1):
+            if sides[axis + 2] and others[axis] and _meet(box, other, axis):
+                return a, b, axis
+    return None
 
 
 def _meet(a: np.ndarray, b: np.ndarray, axis: int) -> bool:

@@ -27,7 +27,8 @@ def joined(device: str) -> Iterator[Processes]:
             raise
         raise MachineError(f"another training process was lost ({str(error).splitlines()[0][:120]})") from None
     finally:
-        leave_processes()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def join_processes(device: str) -> Processes:
@@ -56,11 +57,6 @@ def _stop_with_parent() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
-
-
-def leave_processes() -> None:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def agree(processes: Processes, labels: Any, options: Any) -> None:
