@@ -287,15 +287,12 @@ def test_main_answer_is_the_largest_confident_one_else_the_best():
     def detection(score, side):
         return {"score": score, "bbox": [0, 0, side, side], "category_id": 1}
 
-    assert (
-        compare_with_detector.Found([detection(0.9, 5), detection(0.6, 9), detection(0.3, 50)], 0).main()["score"]
-        == 0.6
-    )
-    assert compare_with_detector.Found([detection(0.2, 5), detection(0.3, 2)], 0).main()["score"] == 0.3
-    assert (
-        compare_with_detector.Found([], 0).main() is None
-        and not compare_with_detector.Found([detection(0.4, 5)], 0).says_something()
-    )
+    def found(*detections):
+        return compare_with_detector.Found(list(detections), 0)
+
+    assert found(detection(0.9, 5), detection(0.6, 9), detection(0.3, 50)).main()["score"] == 0.6
+    assert found(detection(0.2, 5), detection(0.3, 2)).main()["score"] == 0.3
+    assert found().main() is None and not found(detection(0.4, 5)).confident()
 
 
 def test_compare_refuses_a_baseline_of_drawn_data(tmp_path, pair):

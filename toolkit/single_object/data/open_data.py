@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from label_tools.readers.convert import convert
 from label_tools.text.errors import InputError
-from toolkit.single_object.data.coco_objects import Selection
+from toolkit.single_object.data import drawn_scenes, purdue_file, shapes5
+from toolkit.single_object.data.coco_objects import Selection, choose, read
+from toolkit.single_object.data.digits import draw_digit_grid, draw_digits
 from toolkit.single_object.data.samples import Samples
 
 DRAWN = ("shapes5", "digits", "digit_grid", "dominant", "largest")
@@ -38,15 +41,11 @@ def open_data(
     if parts is None:
         return _voc(path, selection)
     if path.suffix == ".gz":
-        from toolkit.single_object.data import purdue_file
-
         if selection.classes:
             raise InputError(f"--classes {' '.join(selection.classes)}: {path} is read whole")
         pair = [purdue_file.read(part) for part in parts]
     else:
-        from toolkit.single_object.data import coco_objects
-
-        pair = [coco_objects.read(part, selection) for part in parts]
+        pair = [read(part, selection) for part in parts]
     if pair[0].classes != pair[1].classes:
         raise InputError(
             f"{parts[1]}: has the classes {', '.join(pair[1].classes)}, {parts[0]} has "
@@ -64,27 +63,14 @@ def draw(name: str, part: str, count: int, selection: Selection, noise: float = 
     """`count` drawn pictures of part "train" or "val"; of `selection` the size and keep_empty count."""
     seed = _TRAIN_SEED if part == "train" else _VAL_SEED
     if name == "shapes5":
-        from toolkit.single_object.data import shapes5
-
         return shapes5.draw(count, seed=seed, noise=noise)
     if name in ("dominant", "largest"):
-        from toolkit.single_object.data import drawn_scenes
-
         return drawn_scenes.draw(name, count, side=selection.size, seed=seed, keep_empty=selection.keep_empty)
-    if name == "digits":
-        from toolkit.single_object.data import digits
-
-        return digits.draw_digits(count, seed=seed, part=part)
-    from toolkit.single_object.data import digits
-
-    return digits.draw_digit_grid(count, seed=seed, part=part)
+    return (draw_digits if name == "digits" else draw_digit_grid)(count, seed=seed, part=part)
 
 
 def _voc(path: Path, selection: Selection) -> tuple[Samples, Samples]:
     """Train and val of a Pascal VOC folder; its corners count from 1, see the conversion's `one_based`."""
-    from label_tools.readers.convert import convert
-    from toolkit.single_object.data.coco_objects import choose
-
     conversion = convert(path, "voc", one_based=True)
     document = conversion.document(path / "annotations.json")
     pair = []
