@@ -32,7 +32,7 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
     evaluate."""
     from toolkit import checkpoint, fine_tune
     from toolkit.data import dataset
-    from toolkit.training import forward_pass
+    from toolkit.training import forward_pass, optim
 
     def send(result):
         os.killpg(0, signum)
@@ -40,7 +40,7 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
             os.killpg(0, signum)
 
     places = {
-        "step": (forward_pass, "update"),
+        "step": (optim, "update"),
         "save": (checkpoint, "_swap_in"),
         "evaluate": (fine_tune, "coco_metrics"),
         "loading": (dataset.DetectionDataset, "__getitem__"),

@@ -53,9 +53,9 @@ def crossval(
         )
     marked_folders.claim(out, "cross-validation")
     names = _write_folds(annotations, out / "labels", folds, seed, image_root, group_by)
-    folds_left = [name for name in names if not (out / name / "test" / "metrics.json").is_file()]
-    todo = {name: {"run": out / name, "labels": out / "labels" / name, "options": options} for name in folds_left}
-    run_jobs([Job(name, train_and_evaluate, words) for name, words in todo.items()], workers=jobs, ray=ray)
+    todo = [name for name in names if not (out / name / "test" / "metrics.json").is_file()]
+    words = {name: {"run": out / name, "labels": out / "labels" / name, "options": options} for name in todo}
+    run_jobs([Job(name, train_and_evaluate, words[name]) for name in todo], workers=jobs, ray=ray)
     rows, detections = [], []
     for i, name in enumerate(names):
         run = out / name

@@ -131,7 +131,8 @@ class _Local:
         return self.results
 
     def _start(self, number: int) -> None:
-        job, place = self.jobs[number], next(p for p in range(self.workers) if p not in self._places())
+        job, taken = self.jobs[number], {place for *_, place in self.running.values()}
+        place = min(set(range(self.workers)) - taken)
         ours, theirs = self.context.Pipe(duplex=False)
         gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[place % len(self.gpus)]} if self.gpus else {}
         environment = {**self.environment, **gpu}
@@ -142,9 +143,6 @@ class _Local:
         self.tries[number] += 1
         self.running[number] = process, ours, place
         log.info(f"{job.name}: started")
-
-    def _places(self) -> set[int]:
-        return {place for *_, place in self.running.values()}
 
     def _look(self, number: int, stopping: bool) -> None:
         """Take the result of a job that has ended, or start it again where its worker is lost."""

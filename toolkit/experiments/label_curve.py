@@ -50,30 +50,19 @@ def label_curve(
     if (out / "plan.json").is_file() and run_folder.read_json(out / "plan.json") != plan:
         raise InputError(f"{out}: holds trainings of another length; use another --name")
     write_json(out / "plan.json", plan)
-    todo, points = [], []
-    pairs = [(seed, fraction) for seed in seeds for fraction in sorted(set(fractions))]
-    for seed, fraction in pairs:
+    todo, planned = [], []
+    for seed, fraction in ((seed, fraction) for seed in seeds for fraction in sorted(set(fractions))):
         name = f"labels-{round(100 * fraction)}-seed-{seed}"
+        part = part_of(document, fraction, seed)
+        sizes = {"num_images": len(part["images"]), "num_objects": len(part["annotations"])}
+        planned.append((name, {"fraction": fraction, "seed": seed, **sizes}))
         if not (out / name / split / "metrics.json").is_file():
-            part = part_of(document, fraction, seed)
             labels = _write_part(out / "labels" / name, part, data, root, image_root)
             equal, _ = equal_steps(document, options, len(part["images"]))
             words = {"run": out / name, "labels": labels, "options": {**equal, "seed": seed}, "split": split}
             todo.append(Job(name, train_and_evaluate, words))
     run_jobs(todo, workers=jobs, ray=ray)
-    for seed, fraction in pairs:
-        name = f"labels-{round(100 * fraction)}-seed-{seed}"
-        part = part_of(document, fraction, seed)
-        points.append(
-            {
-                "fraction": fraction,
-                "seed": seed,
-                "num_images": len(part["images"]),
-                "num_objects": len(part["annotations"]),
-                **numbers_of(out / name / split, "AP", "AP50"),
-                "run": name,
-            }
-        )
+    points = [{**about, **numbers_of(out / name / split, "AP", "AP50"), "run": name} for name, about in planned]
     defined = [p for p in points if p["AP"] is not None]
     result = {"points": points, "split": split, **plan, "fit": learning_curve(defined)}
     with marked_folders.together(out, "curve") as made:

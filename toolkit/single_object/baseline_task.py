@@ -7,6 +7,7 @@ chosen on the validation pictures (document 001 chose its checkpoint on the test
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,16 +46,43 @@ def fit(
 ) -> dict[str, Any]:
     """Train in `folder`; -> the content of result.json. For what it raises see `epoch_loop.run`."""
     recipe.check()
-    made: list[SingleObject] = []
-
-    def make() -> SingleObject:
-        made.append(SingleObject(recipe, folder, train, val, resume))
-        return made[0]
-
+    make = functools.partial(SingleObject, recipe, folder, train, val, resume)
     trained = epoch_loop.run(make, _config(recipe), folder, resume=resume, progress=progress)
-    result = made[0].result(trained)
+    result = _result(trained)
     write_json(folder / RESULT, result)
     trained.check_saves()
+    return result
+
+
+def _result(trained: epoch_loop.Trained) -> dict[str, Any]:
+    """Content of result.json."""
+    task = trained.task
+    assert isinstance(task, SingleObject)
+    metrics = trained.metrics
+    if metrics is None:  # resumed after its last epoch
+        metrics, _ = validation.evaluate(task.learner.model, task.baseline, task.val, task.device)
+    result = {
+        "baseline": task.baseline.name,
+        "document": task.baseline.document,
+        "recipe": dataclasses.asdict(task.recipe),
+        "parameters": sum(p.numel() for p in task.learner.model.parameters()),
+        "train_images": len(task.train),
+        "size": list(task.train.size),
+        "steps": trained.state.step,
+        "epochs": trained.epochs,
+        "ended": trained.ended,
+        "seconds": round(trained.seconds, 1),
+        "device": str(task.device),
+        "threads": torch.get_num_threads(),
+        "best_epoch": trained.state.best_epoch,
+        "best_score": trained.state.best_score,
+        "first_weights": task.first_weights,
+        "weights": "last",
+        "metrics": {k: v for k, v in metrics.items() if k != "val_loss"},
+        "finds_nothing": validation.finds_nothing(task.val, task.baseline.grid),
+    }
+    if not task.baseline.grid:
+        result["always_the_same"] = validation.always_the_same(task.val, task.train)
     return result
 
 
@@ -168,35 +196,6 @@ class SingleObject(Task):
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(rows)
         return {name: value / len(self.val) for name, value in sums.items()}
-
-    def result(self, trained: epoch_loop.Trained) -> dict[str, Any]:
-        """Content of result.json."""
-        metrics = trained.metrics
-        if metrics is None:  # resumed after its last epoch
-            metrics, _ = validation.evaluate(self.learner.model, self.baseline, self.val, self.device)
-        result = {
-            "baseline": self.baseline.name,
-            "document": self.baseline.document,
-            "recipe": dataclasses.asdict(self.recipe),
-            "parameters": sum(p.numel() for p in self.learner.model.parameters()),
-            "train_images": len(self.train),
-            "size": list(self.train.size),
-            "steps": trained.state.step,
-            "epochs": trained.epochs,
-            "ended": trained.ended,
-            "seconds": round(trained.seconds, 1),
-            "device": str(self.device),
-            "threads": torch.get_num_threads(),
-            "best_epoch": trained.state.best_epoch,
-            "best_score": trained.state.best_score,
-            "first_weights": self.first_weights,
-            "weights": "last",
-            "metrics": {k: v for k, v in metrics.items() if k != "val_loss"},
-            "finds_nothing": validation.finds_nothing(self.val, self.baseline.grid),
-        }
-        if not self.baseline.grid:
-            result["always_the_same"] = validation.always_the_same(self.val, self.train)
-        return result
 
 
 def _optimizer(network: torch.nn.Module, recipe: Recipe, betas: tuple[float, float]) -> torch.optim.Optimizer:

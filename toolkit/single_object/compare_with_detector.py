@@ -103,10 +103,7 @@ def compare(
         "baseline": SingleObjectPredictor(run, device),
         "detector": TorchDetector(detector, device),
     }
-    objects: dict[int, list[dict]] = {image["id"]: [] for image in document["images"]}
-    for annotation in document["annotations"]:
-        if not annotation["iscrowd"]:
-            objects[annotation["image_id"]].append(annotation)
+    objects = {i: [a for a in found if not a["iscrowd"]] for i, found in coco_file.by_image(document).items()}
     truth = {i["id"]: pick(objects[i["id"]], i, Selection("largest"))[0] for i in document["images"]}
     paths = {image["id"]: root / image["file_name"] for image in document["images"]}
     if not paths:

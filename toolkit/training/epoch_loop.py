@@ -16,10 +16,10 @@ from label_tools.text.errors import InputError, MachineError
 from label_tools.text.messages import counted
 from toolkit import checkpoint, device_and_seed
 from toolkit.config import Config
+from toolkit.data.loader import worker_lost
 from toolkit.processes import Processes
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training import distributed
-from toolkit.training.failures import explain
 from toolkit.training.progress import Progress, epoch_line
 from toolkit.training.run_state import Keeper, State
 from toolkit.training.step import Stepper
@@ -33,6 +33,7 @@ SHORT_EPOCHS = 10.0  # seconds of epochs that end without an evaluation, after w
 class Trained:
     """Result of a run: its best checkpoint, why it ended, and which writes failed."""
 
+    task: Task
     folder: Path
     state: State
     epochs: float
@@ -71,7 +72,7 @@ def run(
         try:
             return loop.run()
         except (RuntimeError, MemoryError, ValueError) as error:  # torch's OutOfMemoryError is a RuntimeError
-            raise explain(error, loop.task, loop.state.step + 1, loop.seen, folder) or error from None
+            raise _explained(error, loop.task, loop.state.step + 1, loop.seen, folder) or error from None
         finally:
             loop.close()
 
@@ -126,7 +127,7 @@ class _Loop:
         if not self.task.validates:
             self._save("best")
         failed = self.keeper.failed if self.processes.first else []
-        return Trained(self.folder, state, self._done(), self._seconds(), ended, self.metrics, failed)
+        return Trained(self.task, self.folder, state, self._done(), self._seconds(), ended, self.metrics, failed)
 
     def _ended(self) -> str:
         """Reason to stop, "" to continue. Also checked on resume."""
@@ -261,3 +262,32 @@ class _Loop:
 def numbers(metrics: dict[str, Any]) -> dict[str, float | None]:
     """The scalar metrics: one row of a log or table."""
     return {name: value for name, value in metrics.items() if value is None or isinstance(value, int | float)}
+
+
+def _explained(
+    error: RuntimeError | MemoryError | ValueError, task: Task, step: int, batch: Any, folder: Path
+) -> InputError | None:
+    """Out of memory, a lost loader or training process, a compiler that fails; None for anything else.
+
+    step: the one under way (1-based), with its batch.
+    """
+    if isinstance(error, ValueError):
+        if str(error).startswith("Expected more than 1 value per channel"):
+            return InputError(f"step {step}: {task.norm_advice(batch)}")
+        return None
+    if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+        return MachineError(
+            f"--compile: torch cannot compile the backbone here ({str(error).splitlines()[0][:160]}); "
+            f"start again without it"
+        )
+    memory = ("can't allocate memory", "not enough memory", "out of memory")
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(m in str(error) for m in memory):
+        return MachineError(
+            f"out of memory at step {step}: {task.memory_advice(batch)}; checkpoints in {folder} are intact"
+        )
+    if distributed.group_lost(error):
+        why = str(error).splitlines()[0][:120]
+        return MachineError(
+            f"step {step}: another training process was lost ({why}); go on with: {task.command} --resume {folder}"
+        )
+    return worker_lost(error)

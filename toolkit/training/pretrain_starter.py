@@ -172,14 +172,11 @@ def pretrain(args: argparse.Namespace) -> None:
                 state = {k: v for k, v in state.items() if k.startswith(LEARNED)}
                 state |= {k: v[1:] for k, v in state.items() if k.startswith(MASK_LOGITS)}  # the background has no mask
             elif heads:
-                state = {k: v for k, v in state.items() if _is_of_heads(k)}
+                others = ("backbone.body.", "roi_heads.box_predictor.")
+                state = {k: v for k, v in state.items() if not k.startswith(others)}
             asked = {k: v for k, v in vars(args).items() if k not in ("out", "device", "steps")}
             write(args.out, state, {"steps": f"{step} of {args.steps}", **asked})
     progress.close()
-
-
-def _is_of_heads(name: str) -> bool:
-    return not name.startswith(("backbone.body.", "roi_heads.box_predictor."))
 
 
 def write(out: Path, state: dict[str, torch.Tensor], made: dict[str, Any]) -> None:

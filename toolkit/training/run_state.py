@@ -54,9 +54,6 @@ class State:
         self.counted += 1
         self.recent_counted += 1
 
-    def recent_means(self) -> dict[str, float]:
-        return {name: value / self.recent_counted for name, value in self.recent.items()}
-
 
 @dataclass
 class Keeper:

@@ -49,7 +49,7 @@ class Journal:
     def step(self, lr: float, speed: float) -> None:
         """After an optimiser step: the progress line, and a record of the mean losses where one is due."""
         state = self.state
-        losses = state.recent_means()
+        losses = {name: value / state.recent_counted for name, value in state.recent.items()}
         spent = time.monotonic() - self.started
         left = spent / max(1, state.step - self.first_step) * (self.steps - state.step)
         parts = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
