@@ -16,9 +16,9 @@ from PIL import Image
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.single_object import baseline_task, baselines, tables, validation
+from toolkit.single_object import baseline_task, baselines, evaluate_baseline, tables
 from toolkit.single_object.data.samples import shared
-from toolkit.single_object.metrics import single_metrics
+from toolkit.single_object.evaluate_baseline import single_metrics
 from toolkit.training import epoch_loop, run_folder
 from toolkit.training.step import Stepper
 
@@ -106,9 +106,9 @@ def test_pictures_in_both_parts_are_counted(tmp_path, capsys):
     runs = ["--runs", str(tmp_path / "runs")]
     assert main(["baseline", "train", "loadhead", "--data", str(data), *SMALL, *runs]) == 0
     assert "warning: 1 picture of 2 in val also in train" in capsys.readouterr().err
-    from toolkit.single_object.data import shapes5
+    from toolkit.single_object.data import purdue_shapes5
 
-    train, val = shapes5.draw(30, seed=0), shapes5.draw(30, seed=1)
+    train, val = purdue_shapes5.draw_shapes5(30, seed=0), purdue_shapes5.draw_shapes5(30, seed=1)
     assert shared(train, val) == 0 and shared(train, train.first(7)) == 7
 
 
@@ -251,7 +251,7 @@ def test_ctrl_c_while_the_last_epoch_is_judged_ends_the_table_too(tmp_path, monk
     for name in ("cnn1", "cnn2"):
         tiny = dataclasses.replace(baselines.REGISTRY[name], scaled=few)
         monkeypatch.setitem(baselines.REGISTRY, name, tiny)
-    original, calls = validation.evaluate, []
+    original, calls = evaluate_baseline.evaluate, []
 
     def interrupted(*args):
         calls.append(1)
@@ -259,7 +259,7 @@ def test_ctrl_c_while_the_last_epoch_is_judged_ends_the_table_too(tmp_path, monk
             os.kill(os.getpid(), signal.SIGINT)
         return original(*args)
 
-    monkeypatch.setattr(validation, "evaluate", interrupted)
+    monkeypatch.setattr(evaluate_baseline, "evaluate", interrupted)
     words = ["baseline", "table", "cnn1", "cnn2", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
     assert main(words) == 130
     assert not (tmp_path / "runs" / "cnn2").exists()
@@ -313,13 +313,13 @@ def test_network_that_ran_away_in_its_last_step_is_judged_without_a_traceback(tm
 
 
 def test_numbers_that_are_none_are_null():
-    from toolkit.single_object.data import shapes5
+    from toolkit.single_object.data import purdue_shapes5
     from toolkit.single_object.predictions import Answer, predict
 
-    samples = shapes5.draw(3, seed=0)
+    samples = purdue_shapes5.draw_shapes5(3, seed=0)
     answer = Answer(torch.zeros(3, 5), torch.full((3, 4), torch.inf))
     assert single_metrics(samples, predict(answer, "pixels", (32, 32)))["box_l1_px"] is None
-    assert validation.known({"a": float("nan"), "b": 0.5, "c": [1]}) == {"a": None, "b": 0.5, "c": [1]}
+    assert evaluate_baseline.known({"a": float("nan"), "b": 0.5, "c": [1]}) == {"a": None, "b": 0.5, "c": [1]}
 
 
 def test_checkpoint_of_another_version_is_named(tmp_path):

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from label_tools.text.errors import InputError, MissingExtra
-from toolkit.single_object.data import coco_objects, digits, open_data, purdue_file, shapes5
+from toolkit.single_object.data import coco_objects, digits, open_data, purdue_shapes5
 from toolkit.single_object.data.coco_objects import Selection
 from toolkit.single_object.data.samples import Samples, fingerprint
 
@@ -25,7 +25,7 @@ from toolkit.single_object.data.samples import Samples, fingerprint
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda seed: shapes5.draw(20, seed=seed),
+        lambda seed: purdue_shapes5.draw_shapes5(20, seed=seed),
         lambda seed: digits.draw_digits(20, seed=seed, part="train"),
         lambda seed: digits.draw_digit_grid(20, seed=seed, part="train"),
     ],
@@ -35,7 +35,7 @@ def test_same_seed_same_pixels(draw):
 
 
 def test_shapes5_boxes_hold_exactly_the_pixels_that_are_not_black():
-    samples = shapes5.draw(300, seed=0)
+    samples = purdue_shapes5.draw_shapes5(300, seed=0)
     for image, box in zip(samples.images, samples.boxes.int().tolist(), strict=True):
         y, x = (image > 0).any(0).nonzero(as_tuple=True)
         assert box == [x.min(), y.min(), x.max() + 1, y.max() + 1]
@@ -43,7 +43,7 @@ def test_shapes5_boxes_hold_exactly_the_pixels_that_are_not_black():
 
 
 def test_shapes5_classes_are_even_and_differ_in_what_they_fill():
-    samples = shapes5.draw(1500, seed=1)
+    samples = purdue_shapes5.draw_shapes5(1500, seed=1)
     counts = torch.bincount(samples.labels, minlength=5)
     assert counts.min() > 1500 / 5 * 0.8
     area = (samples.images > 0).any(1).sum((1, 2)) / (samples.boxes[:, 2:] - samples.boxes[:, :2]).prod(1)
@@ -53,7 +53,7 @@ def test_shapes5_classes_are_even_and_differ_in_what_they_fill():
 
 
 def test_shapes5_noise_leaves_shape_and_box_alone():
-    clean, noisy = shapes5.draw(1, seed=5), shapes5.draw(1, seed=5, noise=0.5)
+    clean, noisy = purdue_shapes5.draw_shapes5(1, seed=5), purdue_shapes5.draw_shapes5(1, seed=5, noise=0.5)
     assert torch.equal(clean.boxes, noisy.boxes)
     shape = (clean.images[0] > 0).any(0)
     assert torch.equal(clean.images[0][:, shape], noisy.images[0][:, shape])
@@ -151,14 +151,14 @@ def packed(tmp_path, content):
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_purdue_file_is_read(tmp_path, protocol):
     path = packed(tmp_path, pickle.dumps([[entry(), entry(label=0)], NAMES], protocol=protocol))
-    samples = purdue_file.read(path)
-    assert samples.classes == shapes5.CLASSES and samples.labels.tolist() == [3, 0]
+    samples = purdue_shapes5.read_purdue(path)
+    assert samples.classes == purdue_shapes5.CLASSES and samples.labels.tolist() == [3, 0]
     assert samples.boxes[0].tolist() == [2, 3, 11, 13]  # inclusive -> half-open
     assert samples.images[0, :, 0, 0].tolist() == [7, 0, 255]
 
 
 def test_purdue_file_as_a_dict_of_images(tmp_path):
-    assert len(purdue_file.read(packed(tmp_path, [{0: entry(), 1: entry()}, NAMES]))) == 2
+    assert len(purdue_shapes5.read_purdue(packed(tmp_path, [{0: entry(), 1: entry()}, NAMES]))) == 2
 
 
 class Shell:
@@ -177,7 +177,7 @@ class Builtin:
 def test_pickle_that_asks_for_anything_is_refused_and_runs_nothing(tmp_path, monkeypatch, evil):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"asks for .*only lists, numbers and strings"):
-        purdue_file.read(packed(tmp_path, evil))
+        purdue_shapes5.read_purdue(packed(tmp_path, evil))
     assert not (tmp_path / "should_not_exist").exists()
 
 
@@ -202,7 +202,7 @@ def test_pickle_that_asks_for_anything_is_refused_and_runs_nothing(tmp_path, mon
 )
 def test_purdue_files_that_are_something_else(tmp_path, content, text):
     with pytest.raises(InputError, match=text):
-        purdue_file.read(packed(tmp_path, content))
+        purdue_shapes5.read_purdue(packed(tmp_path, content))
 
 
 def test_purdue_file_whose_values_cannot_be_shown(tmp_path):
@@ -217,21 +217,21 @@ def test_purdue_file_whose_values_cannot_be_shown(tmp_path):
         (nested, "list"),
     ):
         with pytest.raises(InputError, match=f"a {kind} too large to show"):
-            purdue_file.read(packed(tmp_path, content))
+            purdue_shapes5.read_purdue(packed(tmp_path, content))
 
 
 def test_purdue_file_that_names_one_image_too_often(tmp_path, monkeypatch):
     path = packed(tmp_path, [[entry()] * 1000, NAMES])  # 20 kB
-    monkeypatch.setattr(purdue_file, "MOST_BYTES", 3 * 32 * 32 * 999)
+    monkeypatch.setattr(purdue_shapes5, "MOST_BYTES", 3 * 32 * 32 * 999)
     with pytest.raises(InputError, match="holds 1,000 images, more than"):
-        purdue_file.read(path)
+        purdue_shapes5.read_purdue(path)
 
 
 def test_purdue_file_that_is_no_gzip_or_missing(tmp_path):
     (tmp_path / "a.gz").write_bytes(b"plain")
     for name in ("a.gz", "absent.gz"):
         with pytest.raises(InputError, match="cannot be read as gzip"):
-            purdue_file.read(tmp_path / name)
+            purdue_shapes5.read_purdue(tmp_path / name)
 
 
 # --- COCO and VOC ------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from anchors.boxes import box_iou
-from toolkit.single_object import baselines, grid_cells, metrics, validation
+from toolkit.single_object import baselines, evaluate_baseline, grid_cells
 from toolkit.single_object.data import digits
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import Answer, Prediction, predict
@@ -39,7 +39,7 @@ PERFECT = [[0, 0, 10, 10], [10, 0, 30, 10], [0, 0, 40, 20], [0, 0, 5, 5]]
 
 def test_numbers_by_hand():
     boxes = [[0, 0, 10, 10], [20, 0, 40, 10], [0, 0, 40, 10], [0, 0, 5, 5]]
-    found = metrics.single_metrics(samples(), prediction(boxes))
+    found = evaluate_baseline.single_metrics(samples(), prediction(boxes))
     # IoU 1, 10*10 / 30*10 = 1/3, 1/2; classes right, right, wrong; the empty image is answered with none
     assert found["mean_iou"] == pytest.approx((1 + 1 / 3 + 1 / 2) / 3)
     assert found["iou50"] == pytest.approx(2 / 3)
@@ -51,13 +51,13 @@ def test_numbers_by_hand():
 
 
 def test_perfect_answers():
-    found = metrics.single_metrics(samples(), prediction(PERFECT, labels=(0, 1, 1, 0)))
+    found = evaluate_baseline.single_metrics(samples(), prediction(PERFECT, labels=(0, 1, 1, 0)))
     assert [found[k] for k in ("accuracy", "mean_iou", "AP", "AP50", "AP75")] == pytest.approx([1.0] * 5)
     assert found["inverted_boxes"] == 0
 
 
 def test_object_that_is_not_found_has_iou_zero_and_counts_as_wrong():
-    found = metrics.single_metrics(samples(), prediction(PERFECT, (0, 1, 1, 0), (1.0, 0.2, 1.0, 0.9)))
+    found = evaluate_baseline.single_metrics(samples(), prediction(PERFECT, (0, 1, 1, 0), (1.0, 0.2, 1.0, 0.9)))
     assert found["mean_iou"] == pytest.approx(2 / 3) and found["accuracy"] == pytest.approx(2 / 4)
     assert found["class_accuracy"] == 1.0
     assert found["confusion"]["counts"] == [[1, 0, 0], [0, 1, 1], [1, 0, 0]]
@@ -65,7 +65,7 @@ def test_object_that_is_not_found_has_iou_zero_and_counts_as_wrong():
 
 def test_inverted_boxes_are_counted_and_worth_nothing():
     boxes = [[10, 10, 0, 0], *PERFECT[1:]]
-    found = metrics.single_metrics(samples(), prediction(boxes, labels=(0, 1, 1, 0)))
+    found = evaluate_baseline.single_metrics(samples(), prediction(boxes, labels=(0, 1, 1, 0)))
     assert found["inverted_boxes"] == 1 and found["mean_iou"] == pytest.approx(2 / 3)
 
 
@@ -73,13 +73,13 @@ def test_paired_iou_is_that_of_the_lesson():
     dice = torch.Generator().manual_seed(0)
     low, side = torch.rand(2, 50, 2, generator=dice), torch.rand(2, 50, 2, generator=dice)
     a, b = (torch.cat((low[i], low[i] + side[i]), 1) for i in range(2))
-    torch.testing.assert_close(metrics.paired_iou(a, b), box_iou(a, b).diagonal())
-    assert metrics.paired_iou(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
+    torch.testing.assert_close(evaluate_baseline.paired_iou(a, b), box_iou(a, b).diagonal())
+    assert evaluate_baseline.paired_iou(torch.zeros(1, 4), torch.zeros(1, 4)).tolist() == [0]
 
 
 def test_untaught_network_can_be_judged():
     # its boxes of one pixel look like fractions of the image, which the evaluator refuses
-    found = metrics.single_metrics(samples(), prediction([[0, 0, 1, 1]] * 4))
+    found = evaluate_baseline.single_metrics(samples(), prediction([[0, 0, 1, 1]] * 4))
     assert found["AP"] == 0.0
 
 
@@ -96,7 +96,7 @@ def test_predictions_come_from_answers():
 
 
 def pair(a, b) -> float:
-    return metrics.iou_plus_one(torch.tensor([a]).float(), torch.tensor([b]).float()).item()
+    return evaluate_baseline.iou_plus_one(torch.tensor([a]).float(), torch.tensor([b]).float()).item()
 
 
 def test_plus_one_on_pixel_indices_is_right():
@@ -115,8 +115,8 @@ def test_plus_one_on_shares_rewards_boxes_that_do_not_touch():
         side = torch.rand(20_000, 2, generator=dice)
         low = torch.rand(20_000, 2, generator=dice) * (1 - side)
         boxes.append(torch.cat((low, low + side), 1))
-    assert metrics.iou_plus_one(*boxes).mean().item() == pytest.approx(0.54, abs=0.01)
-    assert metrics.paired_iou(*boxes).mean().item() == pytest.approx(0.15, abs=0.01)
+    assert evaluate_baseline.iou_plus_one(*boxes).mean().item() == pytest.approx(0.54, abs=0.01)
+    assert evaluate_baseline.paired_iou(*boxes).mean().item() == pytest.approx(0.15, abs=0.01)
 
 
 def test_localisation_metric_as_the_document_has_it():
@@ -126,14 +126,14 @@ def test_localisation_metric_as_the_document_has_it():
     outputs[:, 0] = torch.tensor([5.0, 5.0, -5.0, -5.0])
     outputs[:, 1:5] = truth[:, 1:5]
     outputs[0, 5 + 3] = outputs[1, 5 + 4] = 9.0
-    found = metrics.document_localisation(outputs, truth)
+    found = evaluate_baseline.document_localisation(outputs, truth)
     # right: the first and the empty one; IoU 1 for two found objects, divided by all four images
     assert found == {"document_accuracy": 0.5, "document_iou": 0.5}
 
 
 def test_grid_that_finds_nothing_is_praised_by_the_document_s_metric():
     samples = digits.draw_digit_grid(300, seed=0, part="val")
-    found = validation.finds_nothing(samples, is_grid=True)
+    found = evaluate_baseline.finds_nothing(samples, is_grid=True)
     # 1.28 objects in six cells: about .79 of the cells are empty
     assert found["document_accuracy"] == pytest.approx(1 - 1.26 / 6, abs=0.025)
     assert found["document_iou"] == pytest.approx(0.81, abs=0.02)
@@ -151,20 +151,20 @@ def test_grid_class_is_right_by_output_six_only_in_the_document():
     outputs[0, 1, 1, 0] = 9.0
     # output 5 at -2 says "not 1"; output 6, never taught, at -3 makes the document read "1"
     outputs[0, 1, 1, 5], outputs[0, 1, 1, 6] = -2.0, -3.0
-    assert metrics.grid_metrics(samples, outputs)["object_accuracy"] == 1.0
-    assert metrics.document_detection(outputs, targets)["document_accuracy"] == pytest.approx(5 / 6)
+    assert evaluate_baseline.grid_metrics(samples, outputs)["object_accuracy"] == 1.0
+    assert evaluate_baseline.document_detection(outputs, targets)["document_accuracy"] == pytest.approx(5 / 6)
 
 
 def test_mean_over_batches_weighs_a_short_last_batch_as_much():
     truth = torch.tensor([[0.0, 0, 2, 2]]).repeat(17, 1)
     boxes = truth.clone()
     boxes[16] = torch.tensor([5.0, 5, 6, 6])  # IoU 0, alone in the second batch of 16
-    assert metrics.document_mean_iou(boxes, truth)["document_iou"] == pytest.approx(0.5)
+    assert evaluate_baseline.document_mean_iou(boxes, truth)["document_iou"] == pytest.approx(0.5)
 
 
 def test_references_of_the_table():
     val, train = digits.draw_digits(60, seed=1, part="val"), digits.draw_digits(60, seed=0, part="train")
-    nothing, same = validation.finds_nothing(val, False), validation.always_the_same(val, train)
+    nothing, same = evaluate_baseline.finds_nothing(val, False), evaluate_baseline.always_the_same(val, train)
     empty = float((val.per_image() == 0).float().mean())
     assert nothing["accuracy"] == pytest.approx(empty) and nothing["mean_iou"] == 0
     assert 0 < same["mean_iou"] < 0.4 and 0 < same["accuracy"] < 0.4
@@ -173,5 +173,5 @@ def test_references_of_the_table():
 def test_document_numbers_stand_beside_the_right_ones():
     baseline = baselines.find("cnn1")
     val = digits.draw_digits(20, seed=1, part="val")
-    found, _ = validation.evaluate(baseline.build(), baseline, val, torch.device("cpu"))
+    found, _ = evaluate_baseline.evaluate(baseline.build(), baseline, val, torch.device("cpu"))
     assert {"document_accuracy", "document_iou", "accuracy", "mean_iou", "AP50"} <= found.keys()

@@ -14,7 +14,7 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
 from toolkit.single_object import baseline_task, baselines, compare_with_detector, tables
-from toolkit.single_object.data import digits, shapes5
+from toolkit.single_object.data import digits, purdue_shapes5
 from toolkit.single_object.recipe import Recipe, recipe_of, restored
 from toolkit.stopping import Stopped
 from toolkit.training import run_folder
@@ -44,9 +44,9 @@ def test_loss_falls_and_everything_is_written(tmp_path, pair):
     assert {"last", "best", "metrics.jsonl", "results.csv", "result.json"} <= {p.name for p in folder.iterdir()}
     assert result["parameters"] == 697_935 and result["weights"] == "last"
     baseline, network = restored(checkpoint.load(checkpoint.find(folder, "last")))
-    from toolkit.single_object import validation
+    from toolkit.single_object import evaluate_baseline
 
-    again, _ = validation.evaluate(network, baseline, pair[0].first(20), torch.device("cpu"))
+    again, _ = evaluate_baseline.evaluate(network, baseline, pair[0].first(20), torch.device("cpu"))
     assert again["mean_iou"] == pytest.approx(result["metrics"]["mean_iou"], abs=1e-5)
     assert again["accuracy"] == result["metrics"]["accuracy"]
 
@@ -139,7 +139,7 @@ def test_other_forms_train(tmp_path, name):
     from toolkit.single_object.data import digits
 
     baseline = baselines.find(name)
-    data = digits.draw_digit_grid(8, seed=0, part="train") if baseline.grid else shapes5.draw(8, seed=0)
+    data = digits.draw_digit_grid(8, seed=0, part="train") if baseline.grid else purdue_shapes5.draw_shapes5(8, seed=0)
     recipe = dataclasses.replace(
         RECIPE,
         baseline=name,

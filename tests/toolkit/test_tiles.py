@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from label_tools.shapes import rle
 from label_tools.text.errors import InputError
-from toolkit.data.merge_tiles import merged
-from toolkit.data.tiles import Tiles, largest_side, overlap_for
+from toolkit.data.tiles import Tiles, largest_side, merged, overlap_for
 from toolkit.prediction.tiles_and_tta import Tiled
 
 

@@ -13,11 +13,10 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import TINY, draw_data, records
 from toolkit import checkpoint, config, fine_tune
 from toolkit.__main__ import main
-from toolkit.data import merge_tiles
 from toolkit.data import train_tiles as cutter
 from toolkit.data.coco_index import index_of
 from toolkit.data.dataset import DetectionDataset
-from toolkit.data.tiles import Tiles
+from toolkit.data.tiles import Tiles, joined
 from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.tiles_and_tta import look_of
 from toolkit.prediction.torch_detector import TorchDetector
@@ -89,10 +88,8 @@ def test_what_tiles_found_becomes_what_is_in_the_picture(tmp_path):
         {"image_id": 1, "category_id": 5, "bbox": [80, 10, 20, 20], "score": 0.9},  # cut by the first tile's border
         {"image_id": 2, "category_id": 5, "bbox": [5, 10, 30, 20], "score": 0.8},  # whole
     ]
-    assert merge_tiles.joined(in_tiles, tiles.cut) == [
-        {"image_id": 30, "category_id": 5, "bbox": [80, 10, 30, 20], "score": 0.8}
-    ]
-    assert merge_tiles.joined([], tiles.cut) == []
+    assert joined(in_tiles, tiles.cut) == [{"image_id": 30, "category_id": 5, "bbox": [80, 10, 30, 20], "score": 0.8}]
+    assert joined([], tiles.cut) == []
 
 
 def test_which_tiles(tmp_path):

@@ -41,7 +41,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """Flags that say which pictures; like all flags of a baseline they have no default here, but in `Options`."""
+    """Flags that say which pictures; like all flags of a baseline they have no default here."""
     add = parser.add_argument
     add(
         "--data",

@@ -14,8 +14,7 @@ import numpy as np
 
 from label_tools.text.errors import InputError
 from toolkit.data.coco_index import Index
-from toolkit.data.merge_tiles import area
-from toolkit.data.tiles import Cut, Tiles, largest_side, overlap_for
+from toolkit.data.tiles import Cut, Tiles, area, largest_side, overlap_for
 
 AUTO, NONE = "auto", "none"
 SHOWN = 0.5  # share of an object in a tile, or of a tile filled by it, from which on it belongs to the tile

@@ -172,17 +172,11 @@ def _trunk(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 
 def _asked(network: nn.Module, backbone: str) -> list[Level]:
     """What each module of the trunk gives that is a feature map, in the order of the answers."""
-    found: list[Level] = []
-
-    def note(name: str):
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            level = _level(name, output)
-            if level:
-                found.append(level)
-
-        return hook
-
-    hooks = [module.register_forward_hook(note(name)) for name, module in _trunk(network)]
+    found: list[Level | None] = []
+    hooks = [
+        module.register_forward_hook(lambda _, __, output, name=name: found.append(_level(name, output)))
+        for name, module in _trunk(network)
+    ]
     try:
         with torch.no_grad():
             network(torch.zeros(1, 3, *ASKED, device=next(network.parameters()).device))
@@ -191,7 +185,7 @@ def _asked(network: nn.Module, backbone: str) -> list[Level]:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return [level for level in found if level is not None]
 
 
 def _level(module: str, output: Any) -> Level | None:

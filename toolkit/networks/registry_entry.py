@@ -18,8 +18,7 @@ class Packaged:
     file: str  # below the package's folder
     rename: Callable[[dict], dict]  # its state dict under the names of our body
     origin: str  # what a checkpoint that began with them says
-    heads: Path | None = None  # what of the detector follows the body, taught over it; its box predictor left out
-    extra: str = "pretrained"
+    heads: Path  # what of the detector follows the body, taught over it; its box predictor left out
 
 
 @dataclass(frozen=True)

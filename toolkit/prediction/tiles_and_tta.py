@@ -23,8 +23,7 @@ from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
 from toolkit.data.boxes import bbox, corners
-from toolkit.data.merge_tiles import merged, moved
-from toolkit.data.tiles import Tiles, Window, largest_side, overlap_for
+from toolkit.data.tiles import Tiles, Window, largest_side, merged, moved, overlap_for
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.prediction.detector import Detector, Found
 

@@ -18,11 +18,11 @@ from label_tools.files.json_csv import write_json
 from label_tools.text.messages import counted
 from toolkit import checkpoint, device_and_seed
 from toolkit.config import Config, Optimizer, Run, Schedule
-from toolkit.single_object import validation
+from toolkit.single_object import evaluate_baseline
 from toolkit.single_object.baselines import find
 from toolkit.single_object.data.samples import Samples, fingerprint
+from toolkit.single_object.evaluate_baseline import score
 from toolkit.single_object.losses import Targets
-from toolkit.single_object.metrics import score
 from toolkit.single_object.recipe import Recipe, make_network
 from toolkit.stopping import StopSignal
 from toolkit.training import epoch_loop, forward_pass
@@ -60,7 +60,7 @@ def _result(trained: epoch_loop.Trained) -> dict[str, Any]:
     assert isinstance(task, SingleObject)
     metrics = trained.metrics
     if metrics is None:  # resumed after its last epoch
-        metrics, _ = validation.evaluate(task.learner.model, task.baseline, task.val, task.device)
+        metrics, _ = evaluate_baseline.evaluate(task.learner.model, task.baseline, task.val, task.device)
     result = {
         "baseline": task.baseline.name,
         "document": task.baseline.document,
@@ -79,10 +79,10 @@ def _result(trained: epoch_loop.Trained) -> dict[str, Any]:
         "first_weights": task.first_weights,
         "weights": "last",
         "metrics": {k: v for k, v in metrics.items() if k != "val_loss"},
-        "finds_nothing": validation.finds_nothing(task.val, task.baseline.grid),
+        "finds_nothing": evaluate_baseline.finds_nothing(task.val, task.baseline.grid),
     }
     if not task.baseline.grid:
-        result["always_the_same"] = validation.always_the_same(task.val, task.train)
+        result["always_the_same"] = evaluate_baseline.always_the_same(task.val, task.train)
     return result
 
 
@@ -158,7 +158,7 @@ class SingleObject(Task):
         self.learner.model.train()
 
     def losses(self, batch: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        images = validation.as_input(self.train.images[batch], self.device, self.baseline.raw)
+        images = evaluate_baseline.as_input(self.train.images[batch], self.device, self.baseline.raw)
         with forward_pass.autocast(self.device, self.dtype):
             terms = self.targets.losses(self.learner.model, images, batch, self.device, self.recipe.augment)
         return forward_pass.total(terms)
@@ -182,7 +182,7 @@ class SingleObject(Task):
         return score(metrics)
 
     def validate(self, stop: StopSignal) -> tuple[dict[str, Any], int]:
-        metrics, _ = validation.evaluate(self.learner.model, self.baseline, self.val, self.device)
+        metrics, _ = evaluate_baseline.evaluate(self.learner.model, self.baseline, self.val, self.device)
         return {**metrics, "val_loss": self._validation_loss()}, stop.requested
 
     @torch.inference_mode()
@@ -191,7 +191,7 @@ class SingleObject(Task):
         self.learner.model.eval()
         sums: dict[str, float] = {}
         for rows in torch.arange(len(self.val)).split(64):
-            images = validation.as_input(self.val.images[rows], self.device, self.baseline.raw)
+            images = evaluate_baseline.as_input(self.val.images[rows], self.device, self.baseline.raw)
             terms = self.val_targets.losses(self.learner.model, images, rows, self.device, False)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(rows)

@@ -31,10 +31,10 @@ from toolkit.data.boxes import corners
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
 from toolkit.prediction.torch_detector import TorchDetector
-from toolkit.single_object import validation
+from toolkit.single_object import evaluate_baseline
 from toolkit.single_object.contact_sheet import grid_of, save_png
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
-from toolkit.single_object.metrics import paired_iou
+from toolkit.single_object.evaluate_baseline import paired_iou
 from toolkit.single_object.predictions import predict, read
 from toolkit.single_object.recipe import restored
 
@@ -81,7 +81,7 @@ class SingleObjectPredictor:
     def _one(self, picture: Image.Image) -> list[dict]:
         small = picture.resize((self.size, self.size), Image.Resampling.BILINEAR)
         tensor = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None]
-        answer = read(validation.outputs(self.model, self.baseline, tensor, self.device, 1), self.baseline.form)
+        answer = read(evaluate_baseline.outputs(self.model, self.baseline, tensor, self.device, 1), self.baseline.form)
         found = predict(answer, self.baseline.code, (self.size, self.size)).detections()
         across, down = picture.width / self.size, picture.height / self.size
         for detection in found:

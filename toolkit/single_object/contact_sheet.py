@@ -16,7 +16,7 @@ from label_tools.pictures.palette import Colour
 from label_tools.pictures.tags import legend
 from toolkit import checkpoint
 from toolkit.prediction.drawing import ANSWER, TRUTH, draw_boxes
-from toolkit.single_object import grid_cells, validation
+from toolkit.single_object import evaluate_baseline, grid_cells
 from toolkit.single_object.box_codes import usable
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import Prediction
@@ -108,5 +108,5 @@ def draw_answers(folder: Path, val: Samples) -> None:
     """Write answers.png into a run folder, from its last weights."""
     baseline, network = restored(checkpoint.load(checkpoint.find(folder, "last")))
     few = val.first(MOST)
-    _, predicted = validation.evaluate(network, baseline, few, torch.device("cpu"))
+    _, predicted = evaluate_baseline.evaluate(network, baseline, few, torch.device("cpu"))
     save_png(contact_sheet(few, range(len(few)), answers_of(predicted, few)), folder / "answers.png")

@@ -122,7 +122,7 @@ def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str
         "",
         "Numbers are of the last weights, so that nothing was chosen on the validation pictures. `document` is the one",
         "that the network comes from, `its accuracy` and `its IoU` are what it reports. `... its way` are our runs,",
-        "computed as that document computes them (single_object/metrics.py); `accuracy` and `mean IoU of the",
+        "computed as that document computes them (single_object/evaluate_baseline.py); `accuracy` and `mean IoU of the",
         "objects` are the right numbers of the same runs. Where it says `drawn`, our own drawn pictures stood in for",
         "the document's: such numbers tell whether a network learns, not whether it would reach the reported ones.",
         "",

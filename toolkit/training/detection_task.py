@@ -22,7 +22,7 @@ from toolkit.data.coco_index import Index, coco_results
 from toolkit.data.dataset import DetectionDataset, Unreadable
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.data.loader import Batches, cache_share, in_order
-from toolkit.data.merge_tiles import joined
+from toolkit.data.tiles import joined
 from toolkit.networks import builder, kept_maps, registry
 from toolkit.networks.builder import build_model
 from toolkit.networks.class_loss import set_class_loss

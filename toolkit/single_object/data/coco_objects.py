@@ -61,14 +61,16 @@ def choose(document: coco_file.Document, root: Path, selection: Selection, name:
     wanted = _wanted(document, selection.classes, name)
     classes = tuple(wanted.values())
     label_of = {category_id: label for label, category_id in enumerate(wanted)}
-    by_image = coco_file.by_image(document)
+    by_image: dict[int, list[dict]] = {}
+    for annotation in document["annotations"]:
+        if not annotation["iscrowd"] and annotation["category_id"] in wanted:
+            by_image.setdefault(annotation["image_id"], []).append(annotation)
     left_out: Counter = Counter()
     files: list[str] = []
     pixels: list[np.ndarray] = []
     objects: list[Object] = []
     for image in sorted(document["images"], key=lambda image: image["file_name"]):
-        asked = [a for a in by_image[image["id"]] if not a["iscrowd"] and a["category_id"] in wanted]
-        chosen, reason = pick(asked, image, selection)
+        chosen, reason = pick(by_image.get(image["id"], []), image, selection)
         if chosen is None and not (selection.keep_empty and reason == "without an object"):
             left_out[reason] += 1
             continue

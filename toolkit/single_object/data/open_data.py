@@ -7,7 +7,7 @@ from pathlib import Path
 
 from label_tools.readers.convert import convert
 from label_tools.text.errors import InputError
-from toolkit.single_object.data import drawn_scenes, purdue_file, shapes5
+from toolkit.single_object.data import drawn_scenes, purdue_shapes5
 from toolkit.single_object.data.coco_objects import Selection, choose, read
 from toolkit.single_object.data.digits import draw_digit_grid, draw_digits
 from toolkit.single_object.data.samples import Samples
@@ -43,7 +43,7 @@ def open_data(
     if path.suffix == ".gz":
         if selection.classes:
             raise InputError(f"--classes {' '.join(selection.classes)}: {path} is read whole")
-        pair = [purdue_file.read(part) for part in parts]
+        pair = [purdue_shapes5.read_purdue(part) for part in parts]
     else:
         pair = [read(part, selection) for part in parts]
     if pair[0].classes != pair[1].classes:
@@ -63,7 +63,7 @@ def draw(name: str, part: str, count: int, selection: Selection, noise: float = 
     """`count` drawn pictures of part "train" or "val"; of `selection` the size and keep_empty count."""
     seed = _TRAIN_SEED if part == "train" else _VAL_SEED
     if name == "shapes5":
-        return shapes5.draw(count, seed=seed, noise=noise)
+        return purdue_shapes5.draw_shapes5(count, seed=seed, noise=noise)
     if name in ("dominant", "largest"):
         return drawn_scenes.draw(name, count, side=selection.size, seed=seed, keep_empty=selection.keep_empty)
     return (draw_digits if name == "digits" else draw_digit_grid)(count, seed=seed, part=part)

@@ -1,25 +1,115 @@
-"""The right numbers of a baseline: accuracy, IoU over objects, confusion, COCO's AP from the toolkit's evaluator; and
-under `document_*` the numbers as the documents computed them, bugs included.
+"""Evaluate a baseline on samples: its answers, the right numbers, and under `document_*` those that its document
+computes.
 
-Document 004 adds 1 to widths in its IoU, right for pixel indices, but its coordinates run from 0 to 1: boxes that
-do not touch score .02 and more, two unrelated ones .54 on average instead of .15. It also hands
-(cx, cy, w, h) to a function of corners, sums over the found objects but divides by all images, and in the grid
-averages over all six cells, of which five are empty on both sides: finding nothing scores about .8.
+Right are accuracy, IoU over objects, confusion, and COCO's AP from the toolkit's evaluator. Document 004 adds 1 to
+widths in its IoU, right for pixel indices, but its coordinates run from 0 to 1: boxes that do not touch score .02 and
+more, two unrelated ones .54 on average instead of .15. It also hands (cx, cy, w, h) to a function of corners, sums
+over the found objects but divides by all images, and in the grid averages over all six cells, of which five are empty
+on both sides: finding nothing scores about .8.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from toolkit.evaluation.compute_metrics import coco_metrics
-from toolkit.single_object import grid_cells
+from toolkit.single_object import box_codes, grid_cells
+from toolkit.single_object.baselines import Baseline
 from toolkit.single_object.box_codes import inverted, usable
 from toolkit.single_object.data.samples import Samples
-from toolkit.single_object.predictions import Prediction
+from toolkit.single_object.predictions import Answer, Prediction, predict, read
+
+
+def as_input(images: Tensor, device: torch.device, raw: bool) -> Tensor:
+    """uint8 -> float on `device`: 0..255 as they are when `raw`, else 0..1."""
+    floats = images.to(device, non_blocking=True).float()
+    return floats if raw else floats.div_(255)
+
+
+@torch.inference_mode()
+def outputs(network: nn.Module, baseline: Baseline, images: Tensor, device: torch.device, batch: int) -> Any:
+    """What the network gives for all images in evaluation mode, as for one batch, on the CPU."""
+    was_training = network.training
+    network.eval()
+    try:
+        found = [network(as_input(part, device, baseline.raw)) for part in images.split(batch)]
+    finally:
+        network.train(was_training)
+    if isinstance(found[0], tuple):
+        return tuple(None if parts[0] is None else _whole(parts) for parts in zip(*found, strict=True))
+    return _whole(found)
+
+
+def _whole(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([part.float().cpu() for part in parts])
+
+
+def evaluate(
+    network: nn.Module, baseline: Baseline, samples: Samples, device: torch.device, batch: int = 64
+) -> tuple[dict[str, Any], Prediction | Tensor]:
+    """-> (metrics with `document_*` beside them, the predictions; for a grid its outputs [N,2,3,7])."""
+    found = outputs(network, baseline, samples.images, device, batch)
+    if baseline.grid:
+        return known(grid_numbers(samples, found)), found
+    answer = read(found, baseline.form)
+    prediction = predict(answer, baseline.code, samples.size)
+    numbers = single_metrics(samples, prediction)
+    return known({**numbers, **document_numbers(baseline, samples, answer, prediction)}), prediction
+
+
+def known(numbers: dict[str, Any]) -> dict[str, Any]:
+    """None where a number is infinite or none at all: what a network that ran away answers."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in numbers.items()}
+
+
+def grid_numbers(samples: Samples, cells: Tensor) -> dict[str, Any]:
+    targets, _ = grid_cells.assign(samples)
+    return {**grid_metrics(samples, cells), **document_detection(cells, targets)}
+
+
+def document_numbers(baseline: Baseline, samples: Samples, answer: Answer, prediction: Prediction) -> dict[str, float]:
+    """The numbers that the baseline's own document computes, its way."""
+    truth = samples.one()
+    if baseline.data == "digits":
+        assert answer.presence is not None  # these networks answer it
+        rows = torch.cat((answer.presence[:, None], answer.values, answer.logits), 1)
+        coded = box_codes.encode(truth.boxes, "centre", samples.size)
+        labels = torch.cat((truth.present[:, None].float(), coded, truth.labels[:, None].float()), 1)
+        return document_localisation(rows, labels)
+    if baseline.code == "inclusive":
+        return document_mse(answer.values, box_codes.encode(truth.boxes, "inclusive", samples.size))
+    if baseline.data == "dominant":
+        return document_mean_iou(prediction.raw_boxes, truth.boxes)
+    return {}
+
+
+def finds_nothing(samples: Samples, is_grid: bool) -> dict[str, Any]:
+    """Numbers of an answer that never finds anything: what a metric gives away for free."""
+    if is_grid:
+        cells = torch.zeros(len(samples), grid_cells.ROWS, grid_cells.COLUMNS, 7)
+        cells[..., 0] = -20.0
+        return grid_numbers(samples, cells)
+    nothing = torch.zeros(len(samples), 4)
+    zeros = torch.zeros(len(samples), dtype=torch.int64)
+    prediction = Prediction(torch.zeros(len(samples)), zeros, torch.ones(len(samples)), nothing, nothing)
+    return single_metrics(samples, prediction)
+
+
+def always_the_same(samples: Samples, train: Samples) -> dict[str, Any]:
+    """Numbers of the answer that needs no picture: the commonest class and the mean box of the training set."""
+    common = int(torch.bincount(train.labels).argmax())
+    box = train.boxes.mean(0).expand(len(samples), 4)
+    share = float((train.labels == common).float().mean())
+    prediction = Prediction(
+        torch.ones(len(samples)), torch.full((len(samples),), common), torch.full((len(samples),), share), box, box
+    )
+    return single_metrics(samples, prediction)
+
 
 _AP = ("AP", "AP50", "AP75")
 
