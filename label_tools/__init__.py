@@ -23,12 +23,7 @@ _HOMES = {
     "merge_files": "operations.edit",
     "remap": "operations.edit",
     "measure": "operations.stats",
-    "export_labelme": "formats.export",
-    "export_voc": "formats.export",
-    "export_yolo": "formats.export",
-    "export_cvat": "formats.export",
-    "export_coco": "formats.export",
-    "export_masks": "formats.export",
+    **{f"export_{name}": "formats.export" for name in ("labelme", "voc", "yolo", "cvat", "coco", "masks")},
 }
 __all__ = sorted(_HOMES)
 

@@ -39,9 +39,7 @@ def atomic_write(path: str | os.PathLike, *, durable: bool = True) -> Iterator[B
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        umask = os.umask(0)  # mkstemp makes 0600; give what open() would have given
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        os.chmod(temporary, 0o666 & ~umask())  # mkstemp makes 0600; give what open() would have given
         os.replace(temporary, path)
         temporary = ""
     except OSError as error:
@@ -49,3 +47,9 @@ def atomic_write(path: str | os.PathLike, *, durable: bool = True) -> Iterator[B
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -22,7 +22,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from label_tools.files.atomic_write import PART, atomic_write, refuse_link
+from label_tools.files.atomic_write import PART, atomic_write, refuse_link, umask
 from label_tools.text.errors import InputError, cannot_write
 
 try:
@@ -49,12 +49,7 @@ def together(
     folder = Path(folder)
     refuse_link(folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
-        stage = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=PART, dir=folder))
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    stage = _stage(folder, folder)
     try:
         yield stage
         try:
@@ -67,6 +62,16 @@ def together(
         with suppress(OSError):  # where nothing came into it
             for path in new:
                 path.rmdir()
+
+
+def _stage(folder: Path, place: Path) -> Path:
+    """A new folder in `place`, in which the files of `folder` are written. Raises InputError."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        sweep(place)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=PART, dir=place))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 @contextmanager
@@ -172,15 +177,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """A folder that is not there until the block ends well, and then is there whole. Raises InputError if it exists."""
     if folder.exists() or folder.is_symlink():
         raise InputError(f"{folder}: exists and was not written by this command; use another name")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        sweep(folder.parent)
-        stage = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", suffix=PART, dir=folder.parent))
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    stage = _stage(folder, folder.parent)
     try:
         yield stage
-        os.chmod(stage, 0o777 & ~_umask())
+        os.chmod(stage, 0o777 & ~umask())
         os.rename(stage, folder)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -307,9 +307,3 @@ def _read(folder: Path) -> dict[str, dict]:
         if not name or name.startswith(("/", "\\")) or ":" in name or ".." in re.split(r"[/\\]", name):
             raise InputError(f"{path}: names {name!r}, which lies outside the folder; delete it")
     return found
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -13,7 +13,7 @@ from label_tools.document import coco_file
 from label_tools.document.coco_file import ignore_regions_once, is_ignore_region
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.marked_folders import together
-from label_tools.formats import cvat, labelme_write, masks_write, voc, yolo
+from label_tools.formats import cvat, labelme_write, masks, voc, yolo
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.pictures.open_image import image_info, sizes_below
 from label_tools.text.errors import InputError
@@ -149,23 +149,23 @@ def export_masks(
                 export.refuse_existing(of_class)
                 plans.append((image, of_class, mine, list(range(1, len(mine) + 1))))
     most = max((max(values, default=0) for *_, values in plans), default=0)
-    bits = bits or (8 if most <= masks_write.LARGEST_8_BIT else 16)
-    if most > (masks_write.LARGEST_8_BIT if bits == 8 else masks_write.LARGEST_16_BIT):
+    bits = bits or (8 if most <= masks.LARGEST_8_BIT else 16)
+    if most > (masks.LARGEST_8_BIT if bits == 8 else masks.LARGEST_16_BIT):
         raise InputError(f"{export.file}: a mask would need the value {most}, more than {bits} bits hold")
     hidden = 0
     with export.folder() as made:
         for image, file, objects, values in plans:
-            pixels, lost = masks_write.paint_values(image, objects, values)
+            pixels, lost = masks.paint_values(image, objects, values)
             hidden += len(lost)
-            _write(made / file, masks_write.png(pixels, bits))
+            _write(made / file, masks.png(pixels, bits))
         _write(made / "label_names.txt", "".join(f"{name}\n" for name in ("_background_", *export.classes)).encode())
         for image in export.document["images"] if overlays else ():
             objects = export.objects[image["id"]]
             by_class = [number_of[a["category_id"]] for a in objects]
             values = by_class if mode == "class" else [*range(1, len(objects) + 1)]
-            pixels, _ = masks_write.paint_values(image, objects, values)
+            pixels, _ = masks.paint_values(image, objects, values)
             picture = coco_file.image_path(export.document, export.file, image)
-            _write((made / "overlays" / image["file_name"]).with_suffix(".jpg"), masks_write.overlay(picture, pixels))
+            _write((made / "overlays" / image["file_name"]).with_suffix(".jpg"), masks.overlay(picture, pixels))
     return export.counts(len(plans), export.written - hidden, hidden)
 
 

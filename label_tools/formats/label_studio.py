@@ -31,7 +31,7 @@ from label_tools.files.strict_json import TextError, loads
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers
 from label_tools.formats.yolo import settled_box
 from label_tools.pictures.find_image import UPLOADED
-from label_tools.pictures.open_image import open_pixels
+from label_tools.pictures.open_image import open_mask
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import (
     Instance,
@@ -232,7 +232,8 @@ def _brush(value: dict, label: str, width: int, height: int, remark: Remark) -> 
 def _bitmask(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
     """Black pixels on a transparent ground, as a PNG in a data URL."""
     try:
-        pixels = open_pixels(base64.b64decode(str(value[_BITMASK]).partition(",")[2]), max_pixels=4 * width * height)
+        data = base64.b64decode(str(value[_BITMASK]).partition(",")[2])
+        pixels = open_mask(data, max_pixels=4 * width * height)[0]
     except (ValueError, InputError) as error:
         raise RefusedError("B15", f"{_BITMASK} holds no readable picture: {error}") from error
     if pixels.shape[:2] != (height, width):
@@ -280,19 +281,3 @@ def decode_rle(data: object, size: int) -> np.ndarray:
                 values[k] = take(word)
         i = j
     return values
-
-
-def encode_rle(values: np.ndarray) -> list[int]:
-    """uint8 values as an rle-pack of runs alone: the other direction, for tests and for going on in Label Studio."""
-    sizes = (3, 4, 8, 16)  # bits of a length
-    bits = [f"{len(values):032b}", f"{8 - 1:05b}", *(f"{s - 1:04b}" for s in sizes)]
-    starts = np.flatnonzero(np.diff(values, prepend=np.array([-1], dtype=np.int64)))
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(values)]):
-        while start < end:
-            length = min(end - start, 1 << sizes[-1])
-            k = next(k for k, s in enumerate(sizes) if length <= 1 << s)
-            bits.append(f"1{k:02b}{length - 1:0{sizes[k]}b}{int(values[start]):08b}")
-            start += length
-    text = "".join(bits)
-    text += "0" * (-len(text) % 8)
-    return list(int(text, 2).to_bytes(len(text) // 8, "big"))

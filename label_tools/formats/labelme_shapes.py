@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.pictures.open_image import ImageError, open_pixels
+from label_tools.pictures.open_image import ImageError, open_mask
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import (
     Instance,
@@ -211,7 +211,7 @@ def read_mask_png(text: Any, width: int, height: int) -> np.ndarray:
         raise RefusedError("B15", "mask shape without its mask, needs a base64 PNG")
     try:
         data = base64.b64decode(text, validate=False)
-        pixels = open_pixels(data, max_pixels=4 * width * height + 4096)
+        pixels = open_mask(data, max_pixels=4 * width * height + 4096)[0]
     except (binascii.Error, ValueError) as error:
         raise RefusedError("B15", f"mask is not base64: {error}") from error
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""Masks, one image of ids or colours per photograph -> one ImageRecord. What a value means is named, never guessed.
+"""Masks, one image of ids or colours per photograph. What a value means is named, never guessed. Reading and writing.
 
 | mode | a pixel's value is | objects |
 |---|---|---|
@@ -8,24 +8,33 @@
 
 Values are read raw: 16 bits stay 16 bits, a palette's index is the id, whatever its colour. A mask's own pixels are
 kept bit for bit as run lengths; the box reaches from the first to behind the last pixel, the area counts pixels.
+
+Written, a mask of up to 255 values is a palette PNG with Pascal VOC's colours (its index is the value), one of more
+values a PNG of 16 bits, which can have no palette. Where objects overlap a pixel can belong to one alone: the smaller
+object lies on the larger one, so that none disappears behind another that it lies on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from label_tools.pictures.open_image import LOSSY_FORMATS, MAX_PIXELS, ImageError, ImageInfo, open_mask
-from label_tools.shapes import rle
+from label_tools.pictures.drawings import DRAWN
+from label_tools.pictures.open_image import LOSSY_FORMATS, MAX_PIXELS, ImageError, ImageInfo, open_image, open_mask
+from label_tools.shapes import geometry, rle
 from label_tools.shapes.components import label_parts
 from label_tools.shapes.instances import Instance, RefusedError, Remark, from_runs
 from label_tools.text.errors import InputError
 from label_tools.text.findings import NOTE, WARNING
 
 MODES = ("instance", "class", "binary")
-LARGEST_ID = 65_535
+LARGEST_8_BIT, LARGEST_16_BIT = 255, 65_535
 THRESHOLD = 128  # of a binary mask with grey edges
 _MANY_VALUES = 16  # more values than this are looked at: ids, or the grey edges of a smoothed mask?
 
@@ -117,8 +126,13 @@ def _binary_ids(values: np.ndarray, path: str, remark: Remark) -> np.ndarray:
     if values.dtype == np.uint8 and found[0] == 0 and found[-1] == 255:
         remark(NOTE, "B83", f"binary mask with {len(found)} grey values; {THRESHOLD} and more is the object")
         return values >= THRESHOLD
-    listed = ", ".join(map(str, found[:8])) + (" ..." if len(found) > 8 else "")
-    raise InputError(f"{path}: values {listed} are not a binary mask (0 and one other); --mode instance or class?")
+    raise InputError(
+        f"{path}: values {_some(found)} are not a binary mask (0 and one other); --mode instance or class?"
+    )
+
+
+def _some(values: Sequence | np.ndarray) -> str:
+    return ", ".join(map(str, values[:8])) + " ..." * (len(values) > 8)
 
 
 def _color_ids(values: np.ndarray, path: str, options: MaskOptions) -> tuple[np.ndarray, MaskOptions]:
@@ -126,9 +140,8 @@ def _color_ids(values: np.ndarray, path: str, options: MaskOptions) -> tuple[np.
     code_of = {r << 16 | g << 8 | b: name for (r, g, b), name in options.colors.items()}
     found = np.unique(packed)
     if unknown := [int(v) for v in found if int(v) not in code_of and v != 0]:
-        listed = ", ".join(f"({v >> 16} {v >> 8 & 255} {v & 255})" for v in unknown[:8])
-        more = " ..." if len(unknown) > 8 else ""
-        raise InputError(f"{path}: colours that the colour file does not have: {listed}{more}")
+        listed = _some([f"({v >> 16} {v >> 8 & 255} {v & 255})" for v in unknown])
+        raise InputError(f"{path}: colours that the colour file does not have: {listed}")
     codes = np.array(sorted(code_of), dtype=np.int64)
     ids = np.where(np.isin(packed, codes), np.searchsorted(codes, packed) + 1, 0)
     names = {i: code_of[int(code)] for i, code in enumerate(codes, start=1)}
@@ -190,15 +203,14 @@ def intervals_by_id(ids: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]
 def _check_values(ids: np.ndarray, found: list[int], path: str, options: MaskOptions) -> None:
     if options.mode == "class":
         if unknown := [v for v in found if v not in options.names]:
-            listed = ", ".join(map(str, unknown[:8])) + (" ..." if len(unknown) > 8 else "")
             raise InputError(
-                f"{path}: values {listed} are not classes; the labels give 1 to {len(options.names)}"
+                f"{path}: values {_some(unknown)} are not classes; the labels give 1 to {len(options.names)}"
                 + ("; --void 255 leaves out the border of Pascal VOC's masks" if 255 in unknown else "")
             )
         return
     if options.mode == "instance":
-        if any(not 0 < v <= LARGEST_ID for v in found):
-            raise InputError(f"{path}: id {max(found, key=abs)} is out of range, ids reach from 1 to {LARGEST_ID}")
+        if any(not 0 < v <= LARGEST_16_BIT for v in found):
+            raise InputError(f"{path}: id {max(found, key=abs)} is out of range, ids reach from 1 to {LARGEST_16_BIT}")
         if found == [255]:
             raise InputError(f"{path}: 0 and 255 only is a binary mask, not ids; --mode binary")
         if len(found) > _MANY_VALUES and (smeared := smeared_values(ids, found)) > len(found) / 2:
@@ -228,3 +240,60 @@ def _histogram(ids: np.ndarray) -> str:
     values, counts = np.unique(ids, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:6]
     return ", ".join(f"{values[k]}: {counts[k]} pixels" for k in order) + (" ..." if len(values) > 6 else "")
+
+
+def paint_values(
+    image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]], values: Sequence[int]
+) -> tuple[np.ndarray, list[int]]:
+    """(int32 [H,W] of 0 and `values`, the places in `annotations` of objects of which no pixel is left)."""
+    height, width = image["height"], image["width"]
+    pixels = np.zeros((height, width), dtype=np.int32)
+    owner = np.full((height, width), -1, dtype=np.int32)
+    masks = [rle.decode(runs_of(a, height, width), height, width) for a in annotations]
+    for k in sorted(range(len(masks)), key=lambda k: -int(masks[k].sum())):
+        pixels[masks[k]] = values[k]
+        owner[masks[k]] = k
+    seen = set(np.unique(owner).tolist())
+    return pixels, [k for k in range(len(masks)) if k not in seen]
+
+
+def runs_of(annotation: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+    """The object's pixels as run lengths: of its RLE, its outlines, or, where these have no pixel, its box."""
+    shape = annotation.get("segmentation")
+    if isinstance(shape, dict):
+        if rle.area(runs := rle.to_runs(shape)):
+            return runs
+        shape = None
+    return rle.rasterize(shape or [geometry.rectangle(tuple(annotation["bbox"]))], height, width)
+
+
+def png(pixels: np.ndarray, bits: int) -> bytes:
+    """A PNG of the values: with 8 bits a palette image in VOC's colours, with 16 bits grey."""
+    if bits == 8:
+        picture = Image.fromarray(pixels.astype(np.uint8)).convert("P")
+        picture.putpalette(voc_colours().ravel().tolist())
+    else:
+        picture = Image.fromarray(pixels.astype(np.uint16))
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def voc_colours() -> np.ndarray:
+    """uint8 [256,3]: Pascal VOC's colours, the bits of the value dealt out to red, green and blue, high bits first."""
+    values = np.arange(256)
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    for step in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((values >> (3 * step + channel) & 1) << (7 - step)).astype(np.uint8)
+    return colours
+
+
+def overlay(photograph: str | os.PathLike, pixels: np.ndarray) -> bytes:
+    """A JPEG of the photograph in grey with the values in their colours over it, half and half."""
+    colours = voc_colours()[np.where(pixels > 0, (pixels - 1) % 255 + 1, 0)]
+    grey = np.asarray(open_image(photograph).convert("L").convert("RGB"), dtype=np.uint16)
+    mixed = np.where(pixels[..., None] > 0, (grey + colours) // 2, grey).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(mixed).save(stream, format="JPEG", quality=90, comment=DRAWN)
+    return stream.getvalue()

@@ -74,8 +74,7 @@ def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> t
         check_image_shape(info.width, info.height, tally.remarks(path))
         record = ImageRecord(images.file_name(image), info.width, info.height, [], path)
     except RefusedError as error:
-        tally.skipped["images left out"] += 1
-        tally.drop(error, path, "", len(rows))
+        tally.drop_image(error, path, "", len(rows))
         tally.refused_images.append(image)
         return None, tally
     for number, row in rows:

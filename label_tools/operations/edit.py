@@ -17,8 +17,6 @@ from label_tools.files.strict_json import parse, read_text
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 
-SAME_IMAGE = ("refuse", "first", "join")
-
 
 @dataclass(frozen=True)
 class Edited:

@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
@@ -21,12 +21,11 @@ from urllib.parse import unquote
 from label_tools.document.coco_file import is_inside
 from label_tools.files import links
 from label_tools.pictures.open_image import MAX_PIXELS, SUFFIXES, ImageError, ImageInfo, image_info
-from label_tools.shapes.instances import RefusedError
+from label_tools.shapes.instances import RefusedError, Remark
 from label_tools.text.errors import InputError
 from label_tools.text.findings import WARNING
 from label_tools.text.messages import counted
 
-Remark = Callable[[str, str, str], None]
 _LABEL_SUFFIXES = (".xml", ".json", ".txt")
 UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
 _NUMBERED = re.compile(r" ?\(\d+\)$")

@@ -3,14 +3,8 @@
 Everything that converts, checks, trains, evaluates or predicts reads its pixels here, so a box and the pixels
 under it always mean the same picture: the one that a person saw, with the EXIF orientation applied.
 
-Policy, in short (rows B60 to B70 of `bad_input.md`):
-
-- formats are told by content, never by extension, and only these: JPEG, PNG, BMP, TIFF, WebP, GIF, MPO;
-- more than `max_pixels` pixels is refused before anything is decoded;
-- a damaged or cut-off file is refused, never filled up with grey, and never rewritten;
-- orientation 1 to 8 is applied; a broken EXIF block or a value outside 1..8 counts as 1;
-- several frames: the first one; transparency is dropped;
-- other depths and colour modes become 8-bit RGB in `pixels.py`; HEIC is read where pillow-heif is installed.
+Formats are told by content, never by extension; nothing is decoded before the limit of pixels was checked; a damaged
+file is refused and never filled up. Rows B60 to B70 of `bad_input.md` have the whole policy.
 """
 
 from __future__ import annotations
@@ -175,17 +169,12 @@ def upright_rgb(image: Image.Image, name: str = "image") -> Image.Image:
     return _to_rgb(_turned(image), name)
 
 
-def open_pixels(path: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Pixel values as stored, for masks: [H,W] ids or palette indices, or [H,W,C] when there are channels.
-
-    No palette is applied and nothing is scaled: an id stays an id. EXIF rotation is applied, as for pictures.
-    Raises ImageError naming the file.
-    """
-    return open_mask(path, max_pixels=max_pixels)[0]
-
-
 def open_mask(path: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, str, str]:
-    """(`open_pixels`, the file's format, Pillow's mode): what a mask holds, and whether it can hold ids at all."""
+    """(pixel values as stored, the file's format, Pillow's mode): what a mask holds, and whether it can hold ids.
+
+    Values are [H,W] ids or palette indices, or [H,W,C] when there are channels. No palette is applied and nothing is
+    scaled: an id stays an id. EXIF rotation is applied, as for pictures. Raises ImageError naming the file.
+    """
     with _opened(path, max_pixels) as image:
         kind, mode = image.format or "", image.mode
         image.load()

@@ -49,22 +49,19 @@ def _read_file(
     root = Path(image_root if image_root is not None else coco_file.image_root(raw, source))
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    if (
-        image_root is None
-        and search is not None
-        and not any(os.path.isfile(root / n) for n in coco_file.first_names(raw))
-    ):
+    there = any(os.path.isfile(root / name) for name in coco_file.first_names(raw))
+    if image_root is None and search is not None and not there:
         root = Path(search)
     document = repair.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
-    stated = coco_file.opening(raw, str(source)).get("max_pixels", MAX_PIXELS)
-    images = ImageFolder(root, max_pixels=max(max_pixels, stated), follow_links=follow_links)
+    opening = coco_file.opening(raw, str(source))
+    most = max(max_pixels, opening.get("max_pixels", MAX_PIXELS))
+    images = ImageFolder(root, max_pixels=most, follow_links=follow_links)
     errors = [f for f in findings if f.level == ERROR]
     left_out = Counter(f.code for f in errors if not f.place.startswith("images["))
     images_left_out = [f.code for f in errors if f.place.startswith("images[")]  # with all their objects
-    copies = sum(f.code == "B12" for f in findings)
+    if copies := sum(f.code == "B12" for f in findings):
+        left_out["B12"] += copies
     tally = Tally(len(raw["annotations"]), 0, left_out, findings)
-    if copies:
-        tally.dropped["B12"] += copies
     if images_left_out:
         tally.skipped["images left out"] += len(images_left_out)
         gone = len(raw["annotations"]) - len(document["annotations"]) - tally.dropped.total()
@@ -79,13 +76,11 @@ def _read_file(
         try:
             record = _coco_image(image, images, str(source), tally)
         except RefusedError as error:
-            tally.skipped["images left out"] += 1
-            tally.drop(error, str(source), f'image {image["id"]} "{image["file_name"]}"', len(annotations))
+            tally.drop_image(error, str(source), f'image {image["id"]} "{image["file_name"]}"', len(annotations))
             continue
-        record.instances = [_coco_instance(a, names) for a in annotations]
-        _join_ignore_regions(record, tally)
+        record.instances = [_coco_instance(a, names) for a in coco_file.ignore_regions_once(annotations)]
+        tally.merged += len(annotations) - len(record.instances)
         records.append(record)
-    opening = coco_file.opening(raw, str(source))
     return Reading(source, root, records, tally, [names[i] for i in sorted(names)], opening)
 
 
@@ -133,18 +128,3 @@ def _coco_instance(annotation: dict, names: dict[int, str]) -> Instance:
         f"annotation {annotation['id']}",
         extra or None,
     )
-
-
-def _join_ignore_regions(record: ImageRecord, tally: Tally) -> None:
-    """Our own files have an ignore region once per class; here it is one object again."""
-    seen: set[tuple] = set()
-    kept = []
-    for one in record.instances:
-        key = (one.bbox, tuple(map(tuple, one.polygons)), one.rle["counts"] if one.rle else "")
-        if one.label == IGNORE_LABEL and key in seen:
-            tally.merged += 1
-            continue
-        if one.label == IGNORE_LABEL:
-            seen.add(key)
-        kept.append(one)
-    record.instances = kept

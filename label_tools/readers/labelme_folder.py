@@ -10,7 +10,7 @@ from label_tools.formats.labelme import read_file
 from label_tools.formats.labelme_shapes import Options
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import MAX_PIXELS
-from label_tools.readers.reading import Reading, add_unlabeled, read_each
+from label_tools.readers.reading import Reading, add_unlabeled, image_folder, read_each
 from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError
 
@@ -41,9 +41,7 @@ def read_labelme(
         paths = walk(source, (".json",))
     else:
         raise InputError(f"{source}: no such file or folder")
-    root = Path(image_root) if image_root is not None else source
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; --image-root is the folder of the images")
+    root = image_folder(source, image_root)
     options = options or Options()
     if extract_images is not None:
         target = os.path.abspath(extract_images)

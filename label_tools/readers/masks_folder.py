@@ -91,8 +91,7 @@ def _read_image(
         check_image_shape(info.width, info.height, tally.remarks(image))
         record = ImageRecord(finder.file_name(path), info.width, info.height, [], image)
     except RefusedError as error:
-        tally.drop(error, image, "", 0)
-        tally.skipped["images left out"] += 1
+        tally.drop_image(error, image, "", 0)
         return None
     for mask, class_name in masks:
         try:
@@ -100,8 +99,7 @@ def _read_image(
             _read_into(record, mask, info, replace(options, class_name=class_name), tally)
         except RefusedError as error:
             # an image with only some of its objects would teach that the others are none
-            tally.drop(error, mask, "", len(record.instances))
-            tally.skipped["images left out"] += 1
+            tally.drop_image(error, mask, "", len(record.instances))
             return None
     record.instances = without_copies(record.instances, tally, image)
     return record

@@ -1,4 +1,4 @@
-"""The own files of CVAT, Label Studio, VIA and Unity Perception, in a folder or one by one -> a Reading."""
+"""Files of labelling programs -> a Reading: CVAT, Label Studio, VIA, Unity Perception; and Pascal VOC."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 from label_tools.files.strict_json import loads
 from label_tools.files.strict_xml import parse_xml
-from label_tools.formats import cvat, label_studio, unity, via
+from label_tools.formats import cvat, label_studio, unity, via, voc
 from label_tools.formats.parsed_file import Described, read_pictures
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import MAX_PIXELS
-from label_tools.readers.reading import Reading, add_unlabeled, with_bar
+from label_tools.readers.reading import Reading, add_unlabeled, image_folder, read_each, with_bar
 from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError
 
@@ -61,11 +61,7 @@ def read_program(
     source = Path(source)
     files = _files(source, chosen)
     folder = source if source.is_dir() else source.parent
-    root = Path(image_root) if image_root is not None else folder / "images"
-    if image_root is None and not root.is_dir():
-        root = folder
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; --image-root is the folder of the images")
+    root = image_folder(folder, image_root, ("images",))
     describe = partial(chosen.describe, attribute=class_attribute) if class_attribute else chosen.describe
     images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
     records, tally = [], Tally()
@@ -76,6 +72,33 @@ def read_program(
     if not chosen.others:
         add_unlabeled(records, images, unlabeled_is_negative, tally)
     return Reading(folder, root, records, tally)
+
+
+def read_voc(
+    source: str | os.PathLike,
+    *,
+    image_root: str | os.PathLike | None = None,
+    one_based: bool = False,
+    unlabeled_is_negative: bool = False,
+    follow_links: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Reading:
+    """All VOC files (*.xml) below `source`. Raises InputError.
+
+    image_root: the folder of all images; default: source/JPEGImages where there is one, else `source`.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder")
+    root = image_folder(source, image_root, ("JPEGImages", "images"))
+    files = walk(source, (".xml",))
+    if not files:
+        raise InputError(f"{source}: no VOC file (*.xml) in it")
+    images = ImageFolder(root, max_pixels=max_pixels, follow_links=follow_links)
+    tally = Tally()
+    records = read_each(files, lambda path: voc.read_file(path, images, one_based=one_based), tally)
+    add_unlabeled(records, images, unlabeled_is_negative, tally)
+    return Reading(source, root, records, tally)
 
 
 def _files(source: Path, program: Program) -> list[str]:

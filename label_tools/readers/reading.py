@@ -14,7 +14,7 @@ from label_tools.pictures.drawings import is_drawing
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import SUFFIXES
 from label_tools.shapes.instances import ImageRecord, RefusedError, Tally
-from label_tools.text.findings import ERROR, Finding
+from label_tools.text.errors import InputError
 
 UNLABELED = "images without labels (--unlabeled-is-negative uses them as images without objects)"
 
@@ -32,6 +32,15 @@ class Reading:
 
     def __post_init__(self) -> None:
         self.records.sort(key=lambda record: record.file_name.split("/"))
+
+
+def image_folder(source: Path, given: str | os.PathLike | None, usual: Sequence[str] = ()) -> Path:
+    """The folder of the images: as given, else one of a usual name in `source`, else `source`. Raises InputError."""
+    inside = (source / name for name in usual if (source / name).is_dir())
+    folder = Path(given) if given is not None else next(inside, source)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; --image-root is the folder of the images")
+    return folder
 
 
 def with_bar(items: Iterable) -> Iterable:
@@ -81,5 +90,4 @@ def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives:
             check_image_shape(info.width, info.height, lambda *_: None)
             records.append(ImageRecord(file_name, info.width, info.height, [], path))
         except RefusedError as error:
-            tally.skipped["images left out"] += 1
-            tally.findings.append(Finding(error.code, ERROR, path, "", error.text, error.fix))
+            tally.drop_image(error, path, "", 0)

@@ -21,8 +21,7 @@ from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.pictures.open_image import MAX_PIXELS, image_info, open_image
 from label_tools.pictures.to_rgb import nearly_black
 from label_tools.pictures.unread_files import not_read_below
-from label_tools.readers.alike_names import alike_finding
-from label_tools.readers.classes import class_table
+from label_tools.readers.classes import alike_finding, class_table
 from label_tools.readers.given_split import PARTS
 from label_tools.readers.reading import Reading
 from label_tools.shapes.instances import ImageRecord, Instance

@@ -102,6 +102,11 @@ class Tally:
             self.dropped[error.code] += count
         self.findings.append(Finding(error.code, level, file, place, error.text, error.fix))
 
+    def drop_image(self, error: RefusedError, file: str, place: str, count: int) -> None:
+        """An image is left out with its `count` objects."""
+        self.skipped["images left out"] += 1
+        self.drop(error, file, place, count)
+
 
 def from_polygon(label: str, flat: list[float], width: int, height: int, remark: Remark) -> Instance:
     """The object inside an outline, clipped to the image. Raises RefusedError (B04, B05, B07, B08, B17).

@@ -181,3 +181,19 @@ def save_coco(folder: Path, annotations: list[dict]) -> Path:
     }
     path.write_text(json.dumps(document))
     return path
+
+
+def encode_rle(values: np.ndarray) -> list[int]:
+    """uint8 values as Label Studio's rle-pack, of runs alone."""
+    sizes = (3, 4, 8, 16)  # bits of a length
+    bits = [f"{len(values):032b}", f"{8 - 1:05b}", *(f"{s - 1:04b}" for s in sizes)]
+    starts = np.flatnonzero(np.diff(values, prepend=np.array([-1], dtype=np.int64)))
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(values)]):
+        while start < end:
+            length = min(end - start, 1 << sizes[-1])
+            k = next(k for k, s in enumerate(sizes) if length <= 1 << s)
+            bits.append(f"1{k:02b}{length - 1:0{sizes[k]}b}{int(values[start]):08b}")
+            start += length
+    text = "".join(bits)
+    text += "0" * (-len(text) % 8)
+    return list(int(text, 2).to_bytes(len(text) // 8, "big"))

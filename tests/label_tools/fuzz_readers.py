@@ -23,20 +23,19 @@ from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.formats import voc, yolo
-from label_tools.formats.label_studio import encode_rle
 from label_tools.formats.labelme import Options, read_file
 from label_tools.formats.masks import MaskOptions, read_mask
 from label_tools.formats.parsed_file import read_pictures
 from label_tools.formats.via import CSV_HEAD
 from label_tools.pictures.find_image import ImageFolder
-from label_tools.pictures.open_image import MAX_PIXELS, image_info, image_size, open_image, open_pixels
+from label_tools.pictures.open_image import MAX_PIXELS, image_info, image_size, open_image, open_mask
 from label_tools.readers.program_folder import PROGRAMS
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
 from tests.label_tools.bad_input_images import VOC
 from tests.label_tools.bad_input_labels import SQUARE
-from tests.label_tools.bad_input_makers import GOOD, H, W, annotation, content, picture, png, shape
+from tests.label_tools.bad_input_makers import GOOD, H, W, annotation, content, encode_rle, picture, png, shape
 
 SECONDS = 5
 TOKENS = [
@@ -133,7 +132,7 @@ def readers(folder: Path) -> dict[str, tuple[list[bytes], str, Callable[[Path], 
 
     def read_image(path: Path) -> object:
         size = image_size(path, max_pixels=1_000_000)
-        open_pixels(path, max_pixels=1_000_000)
+        open_mask(path, max_pixels=1_000_000)[0]
         return open_image(path, max_pixels=1_000_000).size == size
 
     return {

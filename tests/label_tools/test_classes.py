@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from label_tools.readers.alike_names import alike
-from label_tools.readers.classes import class_table, read_labels
+from label_tools.readers.classes import alike, class_table, read_labels
 from label_tools.text.errors import InputError
 
 COCO80 = """

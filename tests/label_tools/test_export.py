@@ -17,7 +17,7 @@ from label_tools.formats.export import (
     export_voc,
     export_yolo,
 )
-from label_tools.formats.masks_write import voc_colours
+from label_tools.formats.masks import voc_colours
 from label_tools.pictures.drawings import is_drawing
 from label_tools.pictures.open_image import image_info
 from label_tools.readers.convert import convert

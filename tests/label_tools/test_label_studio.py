@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from label_tools.formats.label_studio import decode_rle, encode_rle
+from label_tools.formats.label_studio import decode_rle
 from label_tools.readers.program_folder import read_program
 from label_tools.readers.to_coco import to_conversion
 from label_tools.readers.which_format import detect
 from label_tools.shapes import rle
 from label_tools.shapes.instances import RefusedError
-from tests.label_tools.bad_input_makers import H, W, picture
+from tests.label_tools.bad_input_makers import H, W, encode_rle, picture
 
 BOX = {"x": 25, "y": 50, "width": 50, "height": 25, "rotation": 0, "rectanglelabels": ["cat"]}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from label_tools.pictures.open_image import ImageError, image_info, image_size, open_image, open_pixels
+from label_tools.pictures.open_image import ImageError, image_info, image_size, open_image, open_mask
 from label_tools.text.errors import InputError
 
 UPRIGHT = np.zeros((40, 60, 3), np.uint8)  # height 40, width 60; a mark in each corner tells the rotations apart
@@ -49,7 +49,7 @@ def test_all_eight_rotations_give_the_upright_picture(tmp_path, orientation, suf
     picture = open_image(path)
     assert picture.mode == "RGB" and picture.size == (60, 40) == image_size(path)
     assert np.abs(np.asarray(picture).astype(int) - UPRIGHT).mean() < (3 if suffix == "jpg" else 1e-9)
-    assert (open_pixels(path)[2, 2] > 200).tolist() == [True, False, False]
+    assert (open_mask(path)[0][2, 2] > 200).tolist() == [True, False, False]
     info = image_info(path)
     assert info.orientation == orientation
     assert info.stored_size == ((40, 60) if orientation >= 5 else (60, 40))
@@ -105,11 +105,11 @@ def test_transparency_is_dropped_not_blended(tmp_path):
 def test_pixels_of_a_mask_are_raw(tmp_path):
     ids = np.zeros((40, 60), np.uint16)
     ids[3, 4], ids[5, 6] = 300, 65535
-    assert (open_pixels(save(tmp_path / "a.png", ids)) == ids).all()
+    assert (open_mask(save(tmp_path / "a.png", ids))[0] == ids).all()
     palette = Image.fromarray(ids.clip(0, 15).astype(np.uint8))
     palette.putpalette(list(range(255, 255 - 48, -1)))
     palette.save(tmp_path / "p.png")
-    assert (open_pixels(tmp_path / "p.png") == ids.clip(0, 15)).all()
+    assert (open_mask(tmp_path / "p.png")[0] == ids.clip(0, 15)).all()
 
 
 def test_the_first_of_several_frames(tmp_path):
@@ -133,7 +133,7 @@ def test_a_cut_off_file_is_refused_and_left_alone(tmp_path, keep, suffix):
 
 def test_limits_hold_before_decoding(tmp_path):
     path = save(tmp_path / "a.png", UPRIGHT)
-    for read in (image_size, open_image, open_pixels):
+    for read in (image_size, open_image, open_mask):
         assert read(path, max_pixels=2400) is not None  # 60 * 40
         with pytest.raises(ImageError, match="limit of 2399") as error:
             read(path, max_pixels=2399)

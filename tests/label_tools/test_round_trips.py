@@ -19,12 +19,11 @@ from label_tools.formats.export import (
     export_voc,
     export_yolo,
 )
-from label_tools.formats.label_studio import encode_rle
 from label_tools.formats.voc import corners_of
 from label_tools.readers.convert import convert
 from label_tools.readers.which_format import detect
 from label_tools.shapes import rle
-from tests.label_tools.bad_input_makers import H, W, labelme, picture, save_coco, shape
+from tests.label_tools.bad_input_makers import H, W, encode_rle, labelme, picture, save_coco, shape
 
 numbers = st.floats(0, 48, allow_nan=False)
 boxes = st.tuples(numbers, numbers, st.floats(1, 40), st.floats(1, 40)).map(
