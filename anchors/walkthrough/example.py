@@ -85,13 +85,18 @@ def fits_along_a_side() -> dict[str, int]:
     """For each length of a side: at how many of the 50 places along an axis it fits. The count of a shape is a
     product of two of these."""
     cell = generate_cell_anchors(SIZES, RATIOS, dtype=torch.float64)
-    lengths = sorted({round(float(length), 1) for length in (cell[:, 2:] - cell[:, :2]).flatten()})
-    exact = {round(float(v), 1): float(v) for v in (cell[:, 2:] - cell[:, :2]).flatten()}
+    lengths = {round(length, 1): length for length in (cell[:, 2:] - cell[:, :2]).flatten().tolist()}
     centres = (torch.arange(GRID[0], dtype=torch.float64) + 0.5) * STRIDE
     return {
-        f"{length:g}": int(((centres >= exact[length] / 2) & (centres + exact[length] / 2 <= IMAGE_SIZE[0])).sum())
-        for length in lengths
+        f"{rounded:g}": int(((centres >= length / 2) & (centres + length / 2 <= IMAGE_SIZE[0])).sum())
+        for rounded, length in sorted(lengths.items())
     }
+
+
+def cell_centres() -> tuple[Tensor, Tensor]:
+    """y and x, each [50,50], of the cells' centres in pixels."""
+    along = (torch.arange(GRID[0]) + 0.5) * STRIDE
+    return torch.meshgrid(along, along, indexing="ij")
 
 
 def transposed_best(found: Anchoring) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 
 from anchors.grid import generate_cell_anchors
 from anchors.walkthrough import example
-from anchors.walkthrough.example import GRID, NUM_CELL, RATIOS, SIZES, STRIDE, Anchoring
+from anchors.walkthrough.example import GRID, NUM_CELL, RATIOS, SIZES, STRIDE, Anchoring, cell_centres
 from anchors.walkthrough.picture import SIDE, Picture
 from anchors.walkthrough.style import (
     EXTRA,
@@ -31,6 +31,7 @@ from anchors.walkthrough.style import (
     ratio_name,
     square,
     titled_figure,
+    window,
 )
 
 DASHES = ("-", "--", ":")
@@ -44,11 +45,8 @@ def templates() -> list[tuple[str, float, float]]:
 
 
 def grid(path: Path, picture: Picture, found: Anchoring) -> None:
-    title, sentence = (
-        "1  The feature map is a grid over the picture",
-        "800 pixels at stride 16 are 50 cells: each cell stands for 16 x 16 pixels.",
-    )
-    with titled_figure(path, title, sentence) as figure:
+    sentence = "800 pixels at stride 16 are 50 cells: each cell stands for 16 x 16 pixels."
+    with titled_figure(path, "1  The feature map is a grid over the picture", sentence) as figure:
         axes = picture_axes(figure, 0.035, 0.05, 0.79, picture.pixels, strength=0.75)
         for k in range(GRID[0] + 1):
             axes.axhline(k * STRIDE, color="white", lw=0.7, alpha=0.8)
@@ -57,9 +55,7 @@ def grid(path: Path, picture: Picture, found: Anchoring) -> None:
         cell = (column * STRIDE, row * STRIDE, (column + 1) * STRIDE, (row + 1) * STRIDE)
         draw_box(axes, cell, NEGATIVE, width=2.5, fill=0.5)
         zoom = picture_axes(figure, 0.53, 0.31, 0.525, picture.pixels, strength=0.6)
-        low, high = cell[0] - 2 * STRIDE, cell[2] + 2 * STRIDE
-        zoom.set_xlim(low, high)
-        zoom.set_ylim(cell[3] + 2 * STRIDE, cell[1] - 2 * STRIDE)
+        window(zoom, *(side - 2 * STRIDE for side in cell[:2]), *(side + 2 * STRIDE for side in cell[2:]))
         for k in range(column - 2, column + 4):
             zoom.axvline(k * STRIDE, color="white", lw=1.5)
             zoom.axhline(k * STRIDE, color="white", lw=1.5)
@@ -97,8 +93,7 @@ def nine(path: Path, picture: Picture, found: Anchoring) -> None:
                 y = 0.66 - 0.155 * r
                 title, w, h = names[3 * r + s]
                 shape = square(figure, left, y - 0.045, 0.11)
-                shape.set_xlim(-370, 370)
-                shape.set_ylim(370, -370)
+                window(shape, -370, -370, 370, 370)
                 bare(shape)
                 draw_box(shape, (-w / 2, -h / 2, w / 2, h / 2), SIZE_COLOURS[s], width=2.5, dashes=DASHES[r], fill=0.15)
                 figure.text(left + 0.066, y + 0.025, title, fontsize=12, va="center")
@@ -111,8 +106,7 @@ def centres(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "2,500 places with nine anchors each: 50 · 50 · 9 = 22,500 anchors."
     with titled_figure(path, "3  The same nine at every cell", sentence) as figure:
         axes = picture_axes(figure, 0.035, 0.05, 0.79, picture.pixels, strength=0.4)
-        x = (torch.arange(GRID[1]) + 0.5) * STRIDE
-        y, x = torch.meshgrid(x, x, indexing="ij")
+        y, x = cell_centres()
         axes.plot(x.flatten(), y.flatten(), "o", color=POSITIVE, ms=2.6, mew=0)
         first = found.anchors.reshape(*GRID, NUM_CELL, 4)
         for row, column in ((10, 8), (24, 25), (40, 42)):
@@ -120,14 +114,13 @@ def centres(path: Path, picture: Picture, found: Anchoring) -> None:
                 draw_box(axes, first[row, column, k], NEGATIVE, width=2)
         axes.plot([136, 408, 680], [168, 392, 648], "o", color=NEGATIVE, ms=6, mec="white")
         zoom = square(figure, 0.56, 0.43, 0.33)
-        zoom.set_xlim(-8, 52)
-        zoom.set_ylim(52, -8)
+        window(zoom, -8, -8, 52, 52)
         zoom.set_aspect("equal")
         for k in range(4):
             zoom.plot([0, 48], [16 * k] * 2, color="#C4C4C4", lw=1)
             zoom.plot([16 * k] * 2, [0, 48], color="#C4C4C4", lw=1)
-        order = [(i, j) for i in range(3) for j in range(3)]
-        for n, (i, j) in enumerate(order):
+        for n in range(9):
+            i, j = divmod(n, 3)
             zoom.plot([16 * j + 8], [16 * i + 8], "o", color=POSITIVE, ms=7)
             zoom.text(16 * j + 9.5, 16 * i + 6.5, str(n), fontsize=12, color=POSITIVE, weight="bold")
             zoom.plot([16 * j], [16 * i], "s", mfc="none", color=MARK, ms=7)
@@ -154,13 +147,11 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
     num_inside = int(found.inside.sum())
     with titled_figure(path, f"4  {num_inside:,} of 22,500 anchors lie inside the picture", sentence) as figure:
         masks = found.inside.reshape(*GRID, NUM_CELL)
-        coordinate = (torch.arange(GRID[0]) + 0.5) * STRIDE
-        y, x = torch.meshgrid(coordinate, coordinate, indexing="ij")
+        y, x = cell_centres()
         for k, (title, w, h) in enumerate(templates()):
             r, s = divmod(k, 3)
             axes = square(figure, 0.035 + 0.165 * s, 0.605 - 0.278 * r, 0.225)
-            axes.set_xlim(0, SIDE)
-            axes.set_ylim(SIDE, 0)
+            window(axes, 0, 0, SIDE, SIDE)
             bare(axes)
             draw_box(axes, (0, 0, SIDE, SIDE), "#9A9A9A", width=1)
             mask = masks[..., k]
@@ -172,14 +163,12 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
             draw_box(axes, middle, SIZE_COLOURS[s], width=2.2)
             axes.set_title(f"{title}:  {int(mask.sum()):,}", fontsize=12, pad=4)
         note(figure, 0.56, 0.815, "How many centres are far enough from the edges", size=15, colour=INK)
-        fits = example.fits_along_a_side()
         figure.text(0.56, 0.735, "side", fontsize=12, color=QUIET)
         figure.text(0.56, 0.690, "places", fontsize=12, color=QUIET)
-        for i, (length, count) in enumerate(fits.items()):
-            figure.text(
-                0.635 + 0.05 * i, 0.735, f"{math.floor(float(length) + 0.5)}", fontsize=12, ha="center", color=QUIET
-            )
-            figure.text(0.635 + 0.05 * i, 0.690, str(count), fontsize=14, ha="center", weight="bold")
+        for i, (length, count) in enumerate(example.fits_along_a_side().items()):
+            x = 0.635 + 0.05 * i
+            figure.text(x, 0.735, str(math.floor(float(length) + 0.5)), fontsize=12, ha="center", color=QUIET)
+            figure.text(x, 0.690, str(count), fontsize=14, ha="center", weight="bold")
         note(figure, 0.56, 0.65, "128 x 128: 42 · 42 = 1,764     362 x 181: 28 · 38 = 1,064", size=12)
         other = example.other_counts()
         note(figure, 0.56, 0.555, "Three right answers", size=15, colour=INK)
@@ -220,14 +209,9 @@ def heat(path: Path, picture: Picture, found: Anchoring) -> None:
         for m in range(min(len(found.boxes), 6)):
             anchor = found.anchors[found.inside_idxs[found.iou[m].argmax()]]
             draw_box(axes, anchor, POSITIVE, width=3, dashes="--", zorder=9)
-            label(
-                axes, float(anchor[0]), float(anchor[3]), f"{float(found.best[m]):.3f}", POSITIVE, zorder=10, va="top"
-            )
+            x, y = float(anchor[0]), float(anchor[3])
+            label(axes, x, y, f"{float(found.best[m]):.3f}", POSITIVE, zorder=10, va="top")
         reach = int((found.iou.amax(dim=0) >= 0.7).sum())
         note(figure, 0.62, 0.245, "Dashed: the best anchor of each box.", size=14, colour=POSITIVE)
-        text = (
-            "No anchor reaches 0.7: by that threshold\nalone, nothing would be positive."
-            if reach == 0
-            else f"{reach:,} anchors reach 0.7."
-        )
-        note(figure, 0.62, 0.19, text)
+        nothing = "No anchor reaches 0.7: by that threshold\nalone, nothing would be positive."
+        note(figure, 0.62, 0.19, f"{reach:,} anchors reach 0.7." if reach else nothing)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from anchors.boxes import box_iou
+from anchors.exercises.on_losses import sigma_inverted
 from anchors.fast.roi_align import sample_points
 from anchors.losses import beta_from_sigma, smooth_l1
 from anchors.roi_pool import pool_bins, round_half_away
@@ -28,6 +29,7 @@ from anchors.walkthrough.style import (
     picture_axes,
     square,
     titled_figure,
+    window,
 )
 from anchors.walkthrough.train_on_picture import Learned
 
@@ -46,9 +48,7 @@ def example_roi(picture: Picture) -> torch.Tensor:
     """A typical proposal: the smallest object's box, a little off, with corners between cells."""
     sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
     box = picture.boxes[int(sides.prod(dim=1).argmin())]
-    size = (box[2:] - box[:2]).clamp(min=120)
-    middle = (box[:2] + box[2:]) / 2
-    middle = middle.clamp(min=150, max=650)
+    size, middle = (box[2:] - box[:2]).clamp(min=120), ((box[:2] + box[2:]) / 2).clamp(min=150, max=650)
     return torch.cat((middle - size * 0.53 + 3.3, middle + size * 0.5 - 1.1))
 
 
@@ -58,32 +58,34 @@ def bins(path: Path, picture: Picture, learned: Learned) -> None:
     features = F.avg_pool2d(
         (picture.pixels - F.avg_pool2d(picture.pixels[None], 31, 1, 15)[0]).abs().mean(0)[None, None], STRIDE
     )[0, 0]
-    rounded = round_half_away(on_map)
     low, high = on_map[:2].floor() - 2, on_map[2:].ceil() + 2
     middle, half = (low + high) / 2, float((high - low).max()) / 2
     corners = " ".join(f"{value:.2f}" for value in on_map.tolist())
     sentence = f"The RoI's corners on the map of 50 x 50 cells: {corners}. They are not whole numbers."
     with titled_figure(path, "12  A box of any size becomes 7 x 7", sentence, THIRDS) as figure:
-        titles = ("exact", "RoI pooling: rounded twice", "RoIAlign: nothing rounded")
-        for i, title in enumerate(titles):
+        panels = {
+            "exact": exact_bins,
+            "RoI pooling: rounded twice": pooled_bins,
+            "RoIAlign: nothing rounded": aligned_bins,
+        }
+        for i, (title, draw_bins) in enumerate(panels.items()):
             axes = square(figure, 0.035 + 0.315 * i, 0.26, 0.53)
             axes.imshow(
                 features.sqrt().numpy(), extent=(0, 50, 50, 0), cmap="Greys", interpolation="nearest", alpha=0.55
             )
-            axes.set_xlim(float(middle[0]) - half, float(middle[0]) + half)
-            axes.set_ylim(float(middle[1]) + half, float(middle[1]) - half)
+            window(axes, *(middle - half).tolist(), *(middle + half).tolist())
             for k in range(51):
                 axes.axvline(k, color="#BDBDBD", lw=0.8)
                 axes.axhline(k, color="#BDBDBD", lw=0.8)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_title(title, loc="left", pad=10, weight="bold", fontsize=14)
-            (exact_bins, pooled_bins, aligned_bins)[i](axes, on_map, roi)
-        moved = (rounded - on_map).abs().max()
+            draw_bins(axes, on_map, roi)
+        moved = float((round_half_away(on_map) - on_map).abs().max()) * STRIDE
         note(figure, 0.035, 0.205, "7 x 7 equal parts of the box.")
         words = (
             "Corners to whole cells (moved by up to\n"
-            f"{float(moved) * STRIDE:.0f} pixels), then bins to whole cells,\n"
+            f"{moved:.0f} pixels), then bins to whole cells,\n"
             "which overlap. The maximum of a bin."
         )
         note(figure, 0.35, 0.205, words)
@@ -100,25 +102,11 @@ def exact_bins(axes, on_map, roi) -> None:
 
 
 def pooled_bins(axes, on_map, roi) -> None:
-    from matplotlib.patches import Rectangle
-
     found = pool_bins(torch.cat((torch.zeros(1), roi))[None], (50, 50), NUM_BINS, 1 / STRIDE)
     for top, bottom in zip(found.y_start[0].tolist(), found.y_end[0].tolist()):
         for left, right in zip(found.x_start[0].tolist(), found.x_end[0].tolist()):
-            axes.add_patch(
-                Rectangle((left, top), right - left, bottom - top, facecolor=NEGATIVE, alpha=0.16, lw=0, zorder=3)
-            )
-            axes.add_patch(
-                Rectangle(
-                    (left + 0.1, top + 0.1),
-                    right - left - 0.2,
-                    bottom - top - 0.2,
-                    fill=False,
-                    ec=NEGATIVE,
-                    lw=1.3,
-                    zorder=4,
-                )
-            )
+            draw_box(axes, (left, top, right, bottom), NEGATIVE, width=0, fill=0.16, zorder=4)
+            draw_box(axes, (left + 0.1, top + 0.1, right - 0.1, bottom - 0.1), NEGATIVE, width=1.3, zorder=4)
     draw_box(axes, on_map, GT, width=2.5, zorder=6)
 
 
@@ -130,11 +118,6 @@ def aligned_bins(axes, on_map, roi) -> None:
     # the half cell that aligned=True takes off is where a cell's value sits: drawn in box coordinates again
     y, x = torch.meshgrid(ys.flatten() + 0.5, xs.flatten() + 0.5, indexing="ij")
     axes.plot(x.flatten(), y.flatten(), "o", color=POSITIVE, ms=4, zorder=6)
-
-
-def sigma_inverted(x, sigma: float):
-    """A slip that is often copied: 0.5 x^2 / sigma^2 below 1 / sigma^2, and |x| - 0.5."""
-    return torch.where(x.abs() < 1 / sigma**2, 0.5 * x * x / sigma**2, x.abs() - 0.5)
 
 
 def losses(path: Path, picture: Picture, learned: Learned) -> None:
@@ -174,28 +157,21 @@ def losses(path: Path, picture: Picture, learned: Learned) -> None:
         panel.set_xlabel("step")
         panel.set_ylim(bottom=0)
         panel.set_xlim(1, max(len(learned.history), 2))
+        first, last = (sum(learned.history[step].values()) for step in (0, -1))
         panel.legend(loc="lower left", bbox_to_anchor=(-0.03, 1.01), ncols=2, fontsize=12)  # above: on no line
         note(
             figure,
             0.575,
             0.19,
             "Four losses, added with weight 1; thick: the mean of 15\n"
-            f"steps. Their sum goes from {total(learned.history[0]):.2f} to {total(learned.history[-1]):.2f}"
-            f" in {len(learned.history)} steps.",
+            f"steps. Their sum goes from {first:.2f} to {last:.2f} in {len(learned.history)} steps.",
             size=12.5,
         )
 
 
-def total(losses: dict[str, float]) -> float:
-    return sum(losses.values())
-
-
 def running_mean(values: torch.Tensor, reach: int = 15) -> torch.Tensor:
     """The mean of each value and up to reach - 1 values before it."""
-    total = torch.cat((torch.zeros(1), values.cumsum(0)))
-    end = torch.arange(1, len(values) + 1)
-    start = (end - reach).clamp(min=0)
-    return (total[end] - total[start]) / (end - start)
+    return torch.stack([values[max(end - reach, 0) : end].mean() for end in range(1, len(values) + 1)])
 
 
 def objects_found(picture: Picture, found: dict[str, torch.Tensor]) -> int:
@@ -214,8 +190,7 @@ def detections(path: Path, picture: Picture, learned: Learned) -> None:
     parts = [*((x, y, x + 0.223, y + 0.415) for x, y in tiles), (0.715, 0.03, 0.985, 0.862)]
     palette = (POSITIVE, NEGATIVE, EXTRA, MARK, *SIZE_COLOURS)
     with titled_figure(path, "14  Detections as training goes on", sentence, parts) as figure:
-        shown = learned.snapshots[:6]
-        for i, (step, found) in enumerate(shown):
+        for i, (step, found) in enumerate(learned.snapshots[:6]):
             row, column = divmod(i, 3)
             axes = picture_axes(figure, 0.035 + 0.225 * column, 0.45 - 0.415 * row, 0.36, picture.pixels, strength=0.55)
             draw_truth(axes, picture.boxes, width=1.2)
@@ -226,11 +201,9 @@ def detections(path: Path, picture: Picture, learned: Learned) -> None:
             for k in sure.tolist():
                 colour = palette[(int(found["labels"][k]) - 1) % len(palette)]
                 draw_box(axes, found["boxes"][k], colour, width=2.6, zorder=9)
-                corner = free_corner(found["boxes"][k].tolist(), taken)
-                if corner is None:
-                    continue
-                x, y, ha, va = corner
-                label(axes, x, y, f"{float(found['scores'][k]):.2f}", colour, size=8.5, va=va, ha=ha, zorder=10)
+                if corner := free_corner(found["boxes"][k].tolist(), taken):
+                    x, y, ha, va = corner
+                    label(axes, x, y, f"{float(found['scores'][k]):.2f}", colour, size=8.5, va=va, ha=ha, zorder=10)
             when = "before training" if step == 0 else f"after {step} steps"
             count = f"{objects_found(picture, found)} of {len(picture.boxes)} found"
             axes.set_title(f"{when}: {count}", loc="left", fontsize=12, pad=5)

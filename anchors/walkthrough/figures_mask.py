@@ -13,7 +13,17 @@ from anchors.boxes import box_area
 from anchors.mask import mask_targets, paste_masks
 from anchors.walkthrough.figures_head import THIRDS
 from anchors.walkthrough.picture import SIDE, Picture
-from anchors.walkthrough.style import NEGATIVE, POSITIVE, bare, draw_box, note, picture_axes, square, titled_figure
+from anchors.walkthrough.style import (
+    NEGATIVE,
+    POSITIVE,
+    bare,
+    draw_box,
+    note,
+    picture_axes,
+    square,
+    titled_figure,
+    window,
+)
 from anchors.walkthrough.train_on_picture import Learned
 
 SIZE = 28
@@ -66,10 +76,9 @@ def mask(path: Path, picture: Picture, learned: Learned) -> None:
         bare(axes[1])
         both, off = found.mask & found.pasted, found.mask ^ found.pasted
         axes[2].imshow(painted({POSITIVE: both, NEGATIVE: off}), extent=(0, SIDE, SIDE, 0), zorder=4)
-        window = max(int(0.3 * float((box[2:] - box[:2]).max())), 8)  # close up, where most differs: it is thin
-        x, y = where_most(off, window)
-        axes[2].set_xlim(x, x + window)
-        axes[2].set_ylim(y + window, y)
+        side = max(int(0.3 * float((box[2:] - box[:2]).max())), 8)  # close up, where most differs: it is thin
+        x, y = where_most(off, side)
+        window(axes[2], x, y, x + side, y + side)
         words = (
             f"{picture.names[found.row]:.20}: {width} x {height} pixels.",
             "White 0, black 1; cells that the\nedge crosses are between.",
@@ -79,10 +88,10 @@ def mask(path: Path, picture: Picture, learned: Learned) -> None:
             note(figure, 0.035 + 0.315 * i, 0.205, text)
 
 
-def where_most(mask: Tensor, window: int) -> tuple[int, int]:
-    """The corner (x, y) of the window that holds most of a mask."""
-    place = int(F.avg_pool2d(mask[None, None].double(), window, stride=1).argmax())
-    y, x = divmod(place, SIDE - window + 1)
+def where_most(mask: Tensor, side: int) -> tuple[int, int]:
+    """The corner (x, y) of the square that holds most of a mask."""
+    place = int(F.avg_pool2d(mask[None, None].double(), side, stride=1).argmax())
+    y, x = divmod(place, SIDE - side + 1)
     return x, y
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from anchors.deltas import encode
-from anchors.walkthrough.example import GRID, HIGH, LOW, NUM_CELL, NUM_SAMPLES, STRIDE, Anchoring
+from anchors.walkthrough.example import GRID, HIGH, LOW, NUM_CELL, NUM_SAMPLES, Anchoring, cell_centres
 from anchors.walkthrough.picture import Picture
 from anchors.walkthrough.style import (
     GT,
@@ -24,6 +24,7 @@ from anchors.walkthrough.style import (
     picture_axes,
     rows,
     titled_figure,
+    window,
 )
 
 
@@ -43,8 +44,7 @@ def labels(path: Path, picture: Picture, found: Anchoring) -> None:
         state[found.inside_idxs] = found.labels
         state = state.reshape(*GRID, NUM_CELL)
         panel = picture_axes(figure, 0.53, 0.30, 0.50, picture.pixels, strength=0.15)
-        coordinate = (torch.arange(GRID[0]) + 0.5) * STRIDE
-        y, x = torch.meshgrid(coordinate, coordinate, indexing="ij")
+        y, x = cell_centres()
         shown = ((0, NEGATIVE, ".", 3.0), (-1, IGNORED, "s", 3.2), (1, POSITIVE, "o", 6.5))
         for label, colour, mark, size in shown:
             here = (state == label).any(dim=2)
@@ -69,36 +69,22 @@ def sample(path: Path, picture: Picture, found: Anchoring) -> None:
         draw_truth(axes, found.boxes, picture.names)
         everyone = [int((found.labels == label).sum()) for label in (1, 0, -1)]
         bars = figure.add_axes((0.56, 0.36, 0.40, 0.42))
-        places = (1.0, 0.0)
-        total = max(sum(everyone), 1)
-        for y, (values, name) in zip(places, ((everyone, "all inside"), ((positive, negative, 0), "the sample"))):
+        rows_of_bars = ((1.0, everyone, "all inside"), (0.0, (positive, negative, 0), "the sample"))
+        for y, values, name in rows_of_bars:
             left, whole = 0.0, sum(values) or 1
             for value, colour in zip(values, (POSITIVE, NEGATIVE, IGNORED)):
                 bars.barh([y], [value / whole], left=left, color=colour, height=0.5)
                 if value / whole > 0.06:
-                    bars.text(
-                        left + value / whole / 2,
-                        y,
-                        f"{value:,}",
-                        ha="center",
-                        va="center",
-                        color="white",
-                        weight="bold",
-                    )
+                    middle = left + value / whole / 2
+                    bars.text(middle, y, f"{value:,}", ha="center", va="center", color="white", weight="bold")
                 left += value / whole
             bars.text(0, y + 0.34, f"{name}: {sum(values):,}", fontsize=13)
         bars.set_xlim(0, 1)
         bars.set_ylim(-0.5, 1.6)
         bars.axis("off")
-        share = everyone[0] / total
-        note(
-            figure,
-            0.56,
-            0.37,
-            f"Positives are {share:.1%} of all, and {positive / max(positive + negative, 1):.0%} of the sample.",
-            size=14,
-            colour=INK,
-        )
+        share, sampled = everyone[0] / max(sum(everyone), 1), positive / max(positive + negative, 1)
+        words = f"Positives are {share:.1%} of all, and {sampled:.0%} of the sample."
+        note(figure, 0.56, 0.37, words, size=14, colour=INK)
         note(
             figure,
             0.56,
@@ -121,7 +107,7 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
         mine = rows(found.anchors[positive[own == busiest]], 40)
         for anchor in mine:
             arrow(left, anchor, found.boxes[busiest], width=1.8)
-        window(left, mine, found.boxes[busiest])
+        close_up(left, mine, found.boxes[busiest])
         m = int(found.best.argmax())
         anchor, box = found.anchors[found.inside_idxs[found.iou[m].argmax()]], found.boxes[m]
         right = picture_axes(figure, 0.425, 0.20, 0.64, picture.pixels, strength=0.35)
@@ -149,14 +135,13 @@ def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
         note(figure, 0.425, 0.16, "Dashed: the best anchor of an object;\nits four numbers.")
 
 
-def window(axes, anchors, box) -> None:
+def close_up(axes, anchors, box) -> None:
     """Zoom in on the centres of the anchors and of the box."""
     middle = torch.cat((0.5 * (anchors[:, :2] + anchors[:, 2:]), 0.5 * (box[None, :2] + box[None, 2:])))
     low, high = middle.amin(dim=0), middle.amax(dim=0)
     half = max(float((high - low).max()) / 2 + 12, 24)
-    x, y = ((low + high) / 2).tolist()
-    axes.set_xlim(x - half, x + half)
-    axes.set_ylim(y + half, y - half)
+    centre = (low + high) / 2
+    window(axes, *(centre - half).tolist(), *(centre + half).tolist())
 
 
 def sides(box) -> tuple[float, float, float, float]:
@@ -166,14 +151,7 @@ def sides(box) -> tuple[float, float, float, float]:
 
 def arrow(axes, anchor, box, *, width: float) -> None:
     (ax, ay, _, _), (gx, gy, _, _) = sides(anchor), sides(box)
-    style = {
-        "arrowstyle": "-|>",
-        "color": POSITIVE,
-        "lw": width,
-        "shrinkA": 0,
-        "shrinkB": 9,
-        "mutation_scale": 6 + 4 * width,
-    }
-    axes.annotate("", (gx, gy), (ax, ay), arrowprops=style, zorder=9)
+    style = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 9, "mutation_scale": 6 + 4 * width}
+    axes.annotate("", (gx, gy), (ax, ay), arrowprops={**style, "color": POSITIVE, "lw": width}, zorder=9)
     axes.plot([ax], [ay], "o", color=POSITIVE, ms=3 + 1.5 * width, mec="white", mew=0.8, zorder=10)
     axes.plot([gx], [gy], "+", color=GT, ms=10, mew=2, zorder=11)

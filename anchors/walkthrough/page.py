@@ -22,10 +22,6 @@ class Chapter(NamedTuple):
     source: str = ""
 
 
-def count(value: int) -> str:
-    return f"{value:,}"
-
-
 def chapters(numbers: dict, files: list[str]) -> list[Chapter]:
     """The chapters of story.txt, filled with the numbers of numbers.json."""
     story = (HERE / "story.txt").read_text(encoding="utf-8").format_map(words(numbers))
@@ -54,7 +50,7 @@ def words(numbers: dict) -> dict[str, str]:
             f"second rule: the best anchors of each object, ties included ({ties})."
         )
     else:
-        rule = f"Here {count(labels['at_least_0.7'])} anchors reach 0.7; the best IoUs are {best}."
+        rule = f"Here {labels['at_least_0.7']:,} anchors reach 0.7; the best IoUs are {best}."
     plain = {**anchors, **labels, **training, "wanted": sample["wanted"], "inputs": picture["head"]["inputs"]}
     plain |= {"sampled_positive": sample["positive"], "sampled_negative": sample["negative"]}
     return {
@@ -62,15 +58,17 @@ def words(numbers: dict) -> dict[str, str]:
         "learnt": learnt(training),
         "mask_iou": f"{numbers['mask']['iou']:.3f}",
         "mask_object": numbers["mask"]["object"],
-        **{name: count(value) for name, value in plain.items() if isinstance(value, int)},
+        **{name: f"{value:,}" for name, value in plain.items() if isinstance(value, int)},
     }
 
 
 def learnt(training: dict) -> str:
     """How many objects the network finds before and after training, in a sentence."""
     first, last = training["detections"][0], training["detections"][-1]
-    objects, steps = training["objects"], count(training["steps"])
-    text = f"Before training it finds {first['found']} of {objects}, after {steps} steps {last['found']} of {objects}."
+    objects, steps = training["objects"], f"{training['steps']:,}"
+    text = (
+        f"Before training it finds {first['found']} of {objects}, after {steps} steps {last['found']} of {objects}."
+    )
     if last["found"] == objects:
         return f"{text} It has learnt this one picture."
     return f"{text} That is too little training to see it learn; without --quick it takes 300 steps."
@@ -162,17 +160,17 @@ def table(numbers: dict) -> str:
     anchors, labels, sample = (numbers["picture"][key] for key in ("anchors", "labels", "sample"))
     training = numbers["training"]
     rows = [
-        (count(anchors["all"]), "anchors: 50 · 50 · 9"),
-        (count(anchors["inside"]), "inside the picture"),
-        (count(anchors["inside_torchvision"]), "inside, with torchvision's grid and rounding"),
-        (count(anchors["inside_paper_code"]), "inside, with the boxes of the paper's code"),
-        (count(labels["positive"]), "positive"),
-        (count(labels["negative"]), "negative"),
-        (count(labels["ignored"]), "ignored"),
+        (f"{anchors['all']:,}", "anchors: 50 · 50 · 9"),
+        (f"{anchors['inside']:,}", "inside the picture"),
+        (f"{anchors['inside_torchvision']:,}", "inside, with torchvision's grid and rounding"),
+        (f"{anchors['inside_paper_code']:,}", "inside, with the boxes of the paper's code"),
+        (f"{labels['positive']:,}", "positive"),
+        (f"{labels['negative']:,}", "negative"),
+        (f"{labels['ignored']:,}", "ignored"),
         (f"{sample['positive']} + {sample['negative']}", "in the sample of 256"),
         (f"{training['candidates']} → {training['kept']}", "proposals of the tiny network, through NMS"),
         (f"{training['rois_foreground']} + {training['rois_background']}", "RoIs, foreground and background"),
-        (count(numbers["picture"]["head"]["inputs"]), "inputs of the paper's head: 7 · 7 · 512"),
+        (f"{numbers['picture']['head']['inputs']:,}", "inputs of the paper's head: 7 · 7 · 512"),
     ]
     lines = "\n".join(f'<tr><td class="n">{value}</td><td>{escape(words)}</td></tr>' for value, words in rows)
     return f"<table>\n{lines}\n</table>"

@@ -80,6 +80,12 @@ def square(figure, left: float, bottom: float, height: float):
     return figure.add_axes((left, bottom, height * HIGH / WIDE, height))
 
 
+def window(axes, x1: float, y1: float, x2: float, y2: float) -> None:
+    """Show this part of the axes, y downwards."""
+    axes.set_xlim(x1, x2)
+    axes.set_ylim(y2, y1)
+
+
 def picture_axes(figure, left: float, bottom: float, height: float, pixels: Tensor, *, strength: float):
     """Axes with the picture [3,S,S] in them, greyer and closer to white, so that lines on it can be read."""
     axes = square(figure, left, bottom, height)
