@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-import operator
 from itertools import pairwise
 
 import torch
 from torch import nn
 
-from anchors.exercises.task import Mistake, Task, draw_tensor
+from anchors.exercises.task import Task, draw_tensor
 
 
-def anchor_count_variant(
-    image_size, stride, num_cell_anchors, *, cells=lambda side, stride: math.ceil(side / stride), square=False
-):
+def anchor_count_variant(image_size, stride, num_cell_anchors, *, mistake=""):
     height, width = image_size
-    return cells(width if square else height, stride) * cells(width, stride) * num_cell_anchors
+    if mistake == "a square assumed":
+        height = width
+    if mistake == "the stride for the number of cells":
+        return stride * stride * num_cell_anchors
+    if mistake == "the last cells left out":
+        return (height // stride) * (width // stride) * num_cell_anchors
+    return math.ceil(height / stride) * math.ceil(width / stride) * num_cell_anchors
 
 
 ANCHOR_COUNT = Task(
@@ -36,22 +39,19 @@ ANCHOR_COUNT = Task(
         rng.randint(1, 9),
     ),
     mistakes={
-        "the stride for the number of cells": Mistake(
-            "16 * 16 * 9 is 2,304, not 22,500: 16 is the stride. 800 / 16 = 50 cells a side, and 50 * 50 * 9 = 22,500.",
-            cells=lambda side, stride: stride,
+        "the stride for the number of cells": (
+            "16 * 16 * 9 is 2,304, not 22,500: 16 is the stride. 800 / 16 = 50 cells a side, and 50 * 50 * 9 = 22,500."
         ),
-        "the last cells left out": Mistake(
-            "the map has ceil(side / stride) cells: a part of a cell is one too.", cells=operator.floordiv
-        ),
-        "a square assumed": Mistake("the height has its own number of cells.", square=True),
+        "the last cells left out": "the map has ceil(side / stride) cells: a part of a cell is one too.",
+        "a square assumed": "the height has its own number of cells.",
     },
 )
 
 
-def head_variant(x, w1, b1, w2, b2, *, first=True, second=True):
+def head_variant(x, w1, b1, w2, b2, *, mistake=""):
     x = x @ w1.T + b1
-    x = (x.relu() if first else x) @ w2.T + b2
-    return x.relu() if second else x
+    x = (x if mistake in ("no ReLU", "only the last ReLU") else x.relu()) @ w2.T + b2
+    return x if mistake in ("no ReLU", "only the first ReLU") else x.relu()
 
 
 def draw_head(rng, size):
@@ -76,19 +76,15 @@ HEAD = Task(
     },
     draw=draw_head,
     mistakes={
-        "no ReLU": Mistake(
-            "Sequential(Linear, Linear) computes the same as one Linear: each needs a ReLU after it.",
-            first=False,
-            second=False,
-        ),
-        "only the last ReLU": Mistake("the first Linear needs a ReLU too.", first=False),
-        "only the first ReLU": Mistake("the second Linear needs a ReLU too.", second=False),
+        "no ReLU": "Sequential(Linear, Linear) computes the same as one Linear: each needs a ReLU after it.",
+        "only the last ReLU": "the first Linear needs a ReLU too.",
+        "only the first ReLU": "the second Linear needs a ReLU too.",
     },
 )
 
 
-def recall_variant(tp, fp, fn, *, share_of="objects"):
-    total = {"objects": tp + fn, "detections": tp + fp, "all": tp + fp + fn}[share_of]
+def recall_variant(tp, fp, fn, *, mistake=""):
+    total = {"precision": tp + fp, "accuracy-like": tp + fp + fn}.get(mistake, tp + fn)
     return tp / total if total else 0.0
 
 
@@ -105,18 +101,15 @@ RECALL = Task(
     },
     draw=lambda rng, size: (rng.randint(0, size), rng.randint(0, size), rng.randint(0, size)),
     mistakes={
-        "precision": Mistake(
-            "TP / (TP + FP) is precision. Recall asks how many of the objects were found: TP / (TP + FN).",
-            share_of="detections",
-        ),
-        "accuracy-like": Mistake("false alarms are not objects: recall divides by TP + FN.", share_of="all"),
+        "precision": "TP / (TP + FP) is precision. Recall asks how many of the objects were found: TP / (TP + FN).",
+        "accuracy-like": "false alarms are not objects: recall divides by TP + FN.",
     },
 )
 
 
-def split_variant(indices, num_train, *, from_end=False, shared=0):
-    cut = -num_train if from_end else num_train
-    return torch.tensor(indices[:cut]), torch.tensor(indices[cut - shared :])
+def split_variant(indices, num_train, *, mistake=""):
+    cut = -num_train if mistake == "counted from the end" else num_train
+    return torch.tensor(indices[:cut]), torch.tensor(indices[cut - 1 if mistake == "one image twice" else cut :])
 
 
 SPLIT = Task(
@@ -128,19 +121,21 @@ SPLIT = Task(
     edges={"89 images": (list(range(89)), 50), "three images": ([2, 0, 1], 2)},
     draw=lambda rng, size: (rng.sample(range(size + 2), size + 2), rng.randint(1, size + 1)),
     mistakes={
-        "counted from the end": Mistake(
+        "counted from the end": (
             "of 89 images indices[:-50] leaves 39 to train on and indices[-50:] 50 for the test: the reverse of what "
-            "was meant.",
-            from_end=True,
+            "was meant."
         ),
-        "one image twice": Mistake("the image at the cut lies in both parts: the test is no longer unseen.", shared=1),
+        "one image twice": "the image at the cut lies in both parts: the test is no longer unseen.",
     },
 )
 
 
-def freeze_variant(sizes, *, freeze=lambda layers: layers[:-1].requires_grad_(False)):
+def freeze_variant(sizes, *, mistake=""):
     layers = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(sizes)))
-    freeze(layers)
+    if mistake == "eval() for freezing":
+        layers.eval()
+    else:
+        (layers if mistake == "all frozen" else layers[:-1]).requires_grad_(False)
     return sum(p.numel() for p in layers.parameters() if p.requires_grad)
 
 
@@ -153,21 +148,18 @@ FREEZE = Task(
     edges={"one layer to freeze, one to train": ([4, 3, 2],), "nothing to freeze": ([4, 2],)},
     draw=lambda rng, size: ([rng.randint(1, 5) for _ in range(size + 2)],),
     mistakes={
-        "eval() for freezing": Mistake(
+        "eval() for freezing": (
             "eval() switches dropout and batch norm to their test behaviour; the weights still train. "
-            "requires_grad_(False) freezes them.",
-            freeze=nn.Module.eval,
+            "requires_grad_(False) freezes them."
         ),
-        "all frozen": Mistake(
-            "the last layer is the new one, and trains.", freeze=lambda layers: layers.requires_grad_(False)
-        ),
+        "all frozen": "the last layer is the new one, and trains.",
     },
 )
 
 
-def mean_ap_variant(ap, *, missing=True, first_only=False):
-    ap = ap[:, :1] if first_only else ap
-    values = ap[ap >= 0] if missing else ap.flatten()
+def mean_ap_variant(ap, *, mistake=""):
+    ap = ap[:, :1] if mistake == "one IoU threshold" else ap
+    values = ap.flatten() if mistake == "-1 averaged" else ap[ap >= 0]
     return float(values.mean()) if len(values) else 0.0
 
 
@@ -184,11 +176,9 @@ MEAN_AP = Task(
     },
     draw=lambda rng, size: (draw_ap(rng, size),),
     mistakes={
-        "-1 averaged": Mistake(
-            "-1 says that there is no such object, not that the result is bad: leave it out.", missing=False
-        ),
-        "one IoU threshold": Mistake(
-            "a mean over classes alone is VOC's mAP; COCO's AP is also a mean over ten IoU thresholds.", first_only=True
+        "-1 averaged": "-1 says that there is no such object, not that the result is bad: leave it out.",
+        "one IoU threshold": (
+            "a mean over classes alone is VOC's mAP; COCO's AP is also a mean over ten IoU thresholds."
         ),
     },
 )

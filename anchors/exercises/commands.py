@@ -142,6 +142,6 @@ def print_table(table: dict[str, Counter]) -> None:
 def show_solution(name: str) -> int:
     text = solution(name)
     if name in BUGS_BY_NAME:
-        print(f"# {find(name).mistakes[BUGS_BY_NAME[name].mistake].why}\n")
+        print(f"# {find(name).mistakes[BUGS_BY_NAME[name].mistake]}\n")
     print(text, end="")
     return 0

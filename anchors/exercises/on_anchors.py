@@ -5,25 +5,27 @@ from __future__ import annotations
 import torch
 
 from anchors import grid
-from anchors.exercises.task import Mistake, Task, boxes_of, draw_boxes
+from anchors.exercises.task import Task, boxes_of, draw_boxes
 
 
-def cell_variant(
-    sizes, aspect_ratios, *, inverted=False, root=True, size_slow=False, rounded=False, plus=0.0, corner=False
-):
+def cell_variant(sizes, aspect_ratios, *, mistake=""):
     size = torch.tensor(sizes, dtype=torch.float32)
     ratio = torch.tensor(aspect_ratios, dtype=torch.float32)[:, None]
-    factor = ratio.sqrt() if root else ratio
-    if inverted:
-        factor = 1 / factor
-    w, h = size / (factor if root else torch.ones_like(ratio)), size * factor
-    if size_slow:
+    root = ratio.sqrt()
+    if mistake in ("swapped ratio", "ratio and size-order both swapped"):
+        root = 1 / root
+    w, h = size / root, size * root
+    if mistake == "no square root":
+        w, h = size.expand_as(h), size * ratio
+    if mistake in ("size-major order", "ratio and size-order both swapped"):
         w, h = w.T, h.T
-    w, h = w.flatten() - plus, h.flatten() - plus
-    if corner:
+    w, h = w.flatten(), h.flatten()
+    if mistake == "hidden +1":
+        w, h = w - 1, h - 1
+    if mistake == "not centred":
         return torch.stack((0 * w, 0 * h, w, h), dim=1)
     cell = torch.stack((-w, -h, w, h), dim=1) / 2
-    return cell.round() if rounded else cell
+    return cell.round() if mistake == "rounded half sides" else cell
 
 
 CELL = Task(
@@ -43,39 +45,32 @@ CELL = Task(
         sorted(rng.sample([0.25, 0.5, 1, 2, 3, 4], 1 + size // 4)),
     ),
     mistakes={
-        "swapped ratio": Mistake(
-            "the ratio is taken as width / height. Here, in torchvision and in the paper's code it is height / width.",
-            inverted=True,
+        "swapped ratio": (
+            "the ratio is taken as width / height. Here, in torchvision and in the paper's code it is height / width."
         ),
-        "size-major order": Mistake(
-            "the size is the slow index. Ratio slow, size fast: row r * len(sizes) + s.", size_slow=True
+        "size-major order": "the size is the slow index. Ratio slow, size fast: row r * len(sizes) + s.",
+        "ratio and size-order both swapped": "the ratio is width / height and the size is the slow index.",
+        "no square root": (
+            "w = size, h = size * ratio changes the area: w = size / sqrt(ratio), h = size * sqrt(ratio)."
         ),
-        "ratio and size-order both swapped": Mistake(
-            "the ratio is width / height and the size is the slow index.", size_slow=True, inverted=True
+        "rounded half sides": (
+            "that is torchvision's choice (and why 9,321 of its anchors are inside); needed are real numbers."
         ),
-        "no square root": Mistake(
-            "w = size, h = size * ratio changes the area: w = size / sqrt(ratio), h = size * sqrt(ratio).", root=False
-        ),
-        "rounded half sides": Mistake(
-            "that is torchvision's choice (and why 9,321 of its anchors are inside); needed are real numbers.",
-            rounded=True,
-        ),
-        "hidden +1": Mistake(
-            "x2 - x1 is one less than the width: corners of pixel indices, as in the paper's code.", plus=1.0
-        ),
-        "not centred": Mistake("the box starts at (0, 0): it is centred there.", corner=True),
+        "hidden +1": "x2 - x1 is one less than the width: corners of pixel indices, as in the paper's code.",
+        "not centred": "the box starts at (0, 0): it is centred there.",
     },
 )
 
 
-def grid_variant(cell_anchors, grid_size, stride, *, x_outer=False, offset=0.5, swapped=False, anchor_slow=False):
-    height, width = grid_size[::-1] if swapped else grid_size
-    y = (torch.arange(height) + offset) * stride
-    x = (torch.arange(width) + offset) * stride
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    centres = torch.stack((x, y, x, y), dim=2)
-    boxes = (centres.transpose(0, 1) if x_outer else centres).reshape(-1, 1, 4) + cell_anchors
-    return (boxes.transpose(0, 1) if anchor_slow else boxes).reshape(-1, 4)
+def grid_variant(cell_anchors, grid_size, stride, *, mistake=""):
+    height, width = grid_size[::-1] if mistake == "height and width swapped" else grid_size
+    offset = 0 if mistake in ("centres at the cells' corners", "x-outer order, centres at the corners") else 0.5
+    y, x = torch.meshgrid(torch.arange(height) + offset, torch.arange(width) + offset, indexing="ij")
+    centres = torch.stack((x, y, x, y), dim=2) * stride
+    if mistake in ("x-outer order", "x-outer order, centres at the corners"):
+        centres = centres.transpose(0, 1)
+    boxes = centres.reshape(-1, 1, 4) + cell_anchors
+    return (boxes.transpose(0, 1) if mistake == "anchor slowest" else boxes).reshape(-1, 4)
 
 
 ONE, TWO = boxes_of([-2, -2, 2, 2]), boxes_of([-2, -1, 2, 1], [-1, -2, 1, 2])
@@ -98,34 +93,31 @@ GRID = Task(
         rng.choice([4, 8, 16]),
     ),
     mistakes={
-        "x-outer order": Mistake(
+        "x-outer order": (
             "x is the outer loop, so the anchors run down the columns. The network's output, permuted to (H, W, A), "
-            "runs along the rows: targets and predictions are transposed, and no square image shows it.",
-            x_outer=True,
+            "runs along the rows: targets and predictions are transposed, and no square image shows it."
         ),
-        "centres at the cells' corners": Mistake(
-            "the offset is 0, as in torchvision; here a centre is (index + 1/2) * stride.", offset=0.0
+        "centres at the cells' corners": (
+            "the offset is 0, as in torchvision; here a centre is (index + 1/2) * stride."
         ),
-        "x-outer order, centres at the corners": Mistake(
-            "x is the outer loop and the offset is 0.", x_outer=True, offset=0.0
-        ),
-        "height and width swapped": Mistake("grid_size is (height, width).", swapped=True),
-        "anchor slowest": Mistake(
-            "all cells of the first anchor come first: the order is (y, x, anchor), the anchor fastest.",
-            anchor_slow=True,
+        "x-outer order, centres at the corners": "x is the outer loop and the offset is 0.",
+        "height and width swapped": "grid_size is (height, width).",
+        "anchor slowest": (
+            "all cells of the first anchor come first: the order is (y, x, anchor), the anchor fastest."
         ),
     },
 )
 
 
-def inside_variant(boxes, image_size, *, strict=False, swapped=False, far_only=False, near_only=False, last=0):
-    height, width = image_size[::-1] if swapped else image_size
-    width, height = width - last, height - last
+def inside_variant(boxes, image_size, *, mistake=""):
+    height, width = image_size[::-1] if mistake == "height and width swapped" else image_size
+    if mistake == "hidden +1":
+        height, width = height - 1, width - 1
     x1, y1, x2, y2 = boxes.unbind(1)
-    if strict:
+    if mistake == "edges left out":
         return (x1 > 0) & (y1 > 0) & (x2 < width) & (y2 < height)
     near, far = (x1 >= 0) & (y1 >= 0), (x2 <= width) & (y2 <= height)
-    return far if far_only else near if near_only else near & far
+    return {"only x2 and y2 looked at": far, "only x1 and y1 looked at": near}.get(mistake, near & far)
 
 
 INSIDE = Task(
@@ -142,10 +134,10 @@ INSIDE = Task(
     },
     draw=lambda rng, size: (draw_boxes(rng, size) - 3, (rng.randint(6, 14), rng.randint(6, 14))),
     mistakes={
-        "edges left out": Mistake("a box that ends at the edge is inside: >= 0 and <= W.", strict=True),
-        "height and width swapped": Mistake("image_size is (height, width): x goes with the width.", swapped=True),
-        "only x2 and y2 looked at": Mistake("boxes also leave the image at the left and the top.", far_only=True),
-        "only x1 and y1 looked at": Mistake("boxes also leave the image at the right and the bottom.", near_only=True),
-        "hidden +1": Mistake("x2 <= W - 1 belongs to inclusive pixel indices; boxes here end at W.", last=1),
+        "edges left out": "a box that ends at the edge is inside: >= 0 and <= W.",
+        "height and width swapped": "image_size is (height, width): x goes with the width.",
+        "only x2 and y2 looked at": "boxes also leave the image at the left and the top.",
+        "only x1 and y1 looked at": "boxes also leave the image at the right and the bottom.",
+        "hidden +1": "x2 <= W - 1 belongs to inclusive pixel indices; boxes here end at W.",
     },
 )

@@ -6,21 +6,25 @@ import math
 
 import torch
 
-from anchors import deltas
 from anchors.boxes import box_iou
-from anchors.exercises.task import Mistake, Task, boxes_of, draw_boxes, draw_tensor
+from anchors.deltas import MAX_LOG_RATIO, decode, encode
+from anchors.exercises.task import Task, boxes_of, draw_boxes, draw_tensor
 
 
-def iou_variant(a, b, *, plus=0.0, clamp=True, divide="union", zero=0.0, transposed=False):
-    if transposed:
+def iou_variant(a, b, *, mistake=""):
+    if mistake == "transposed":
         a, b = b, a
+    plus = 1 if mistake == "hidden +1" else 0
     overlap = torch.minimum(a[:, None, 2:], b[:, 2:]) - torch.maximum(a[:, None, :2], b[:, :2]) + plus
-    inter = (overlap.clamp(min=0) if clamp else overlap).prod(dim=2)
+    inter = (overlap if mistake == "no clamp" else overlap.clamp(min=0)).prod(dim=2)
     area_a = (a[:, 2:] - a[:, :2] + plus).prod(dim=1)[:, None]
     area_b = (b[:, 2:] - b[:, :2] + plus).prod(dim=1)
-    both = area_a + area_b
-    below = {"union": both - inter, "sum": both, "smaller": torch.minimum(area_a, area_b)}[divide]
-    return (inter / below).nan_to_num(nan=zero, posinf=math.inf)
+    below = area_a + area_b - inter
+    if mistake == "the sum for the union":
+        below = area_a + area_b
+    if mistake == "overlap over the smaller box":
+        below = torch.minimum(area_a, area_b)
+    return (inter / below).nan_to_num(nan=math.nan if mistake == "NaN for 0/0" else 0, posinf=math.inf)
 
 
 IOU = Task(
@@ -40,49 +44,43 @@ IOU = Task(
     },
     draw=lambda rng, size: (draw_boxes(rng, size), draw_boxes(rng, rng.randint(1, size))),
     mistakes={
-        "hidden +1": Mistake(
+        "hidden +1": (
             "widths are x2 - x1 + 1, the inclusive pixel indices of old code. Boxes here are half-open; in 0..1 "
-            "coordinates the same +1 gives boxes that do not touch an IoU.",
-            plus=1.0,
+            "coordinates the same +1 gives boxes that do not touch an IoU."
         ),
-        "no clamp": Mistake(
-            "the overlap's width and height are not cut at 0, so two negative sides multiply to a positive area.",
-            clamp=False,
+        "no clamp": (
+            "the overlap's width and height are not cut at 0, so two negative sides multiply to a positive area."
         ),
-        "the sum for the union": Mistake("area(a) + area(b) counts the overlap twice: subtract it once.", divide="sum"),
-        "overlap over the smaller box": Mistake(
-            "that is containment, not IoU: a small box inside a large one gets 1.", divide="smaller"
-        ),
-        "NaN for 0/0": Mistake(
-            "two boxes without area have a union of 0. torchvision gives NaN there; here the answer is 0.",
-            zero=math.nan,
-        ),
-        "transposed": Mistake("rows are b and columns a: needed is [N of a, M of b].", transposed=True),
+        "the sum for the union": "area(a) + area(b) counts the overlap twice: subtract it once.",
+        "overlap over the smaller box": "that is containment, not IoU: a small box inside a large one gets 1.",
+        "NaN for 0/0": "two boxes without area have a union of 0. torchvision gives NaN there; here the answer is 0.",
+        "transposed": "rows are b and columns a: needed is [N of a, M of b].",
     },
 )
 
 
-def encode_variant(
-    gt_boxes, anchors, *, corner=False, by="anchor", log=torch.log, sign=1, plus=0.0, swap=False, encoded=True
-):
-    if not encoded:
+def encode_variant(gt_boxes, anchors, *, mistake=""):
+    if mistake == "the corners themselves":
         return gt_boxes.clone()
-    if swap:
+    if mistake == "anchor and object swapped":
         gt_boxes, anchors = anchors, gt_boxes
-    gw, gh = (gt_boxes[:, 2:] - gt_boxes[:, :2] + plus).unbind(1)
-    aw, ah = (anchors[:, 2:] - anchors[:, :2] + plus).unbind(1)
-    gx, gy, ax, ay = gt_boxes[:, 0], gt_boxes[:, 1], anchors[:, 0], anchors[:, 1]
-    if not corner:
-        gx, gy, ax, ay = gx + gw / 2, gy + gh / 2, ax + aw / 2, ay + ah / 2
-    w, h = {"anchor": (aw, ah), "gt": (gw, gh), "nothing": (1, 1)}[by]
-    return torch.stack(((gx - ax) / w, (gy - ay) / h, sign * log(gw / aw), sign * log(gh / ah)), dim=1)
+    plus = 1 if mistake == "hidden +1" else 0
+    gt_start, gt_sides = gt_boxes[:, :2], gt_boxes[:, 2:] - gt_boxes[:, :2] + plus
+    start, sides = anchors[:, :2], anchors[:, 2:] - anchors[:, :2] + plus
+    move = gt_start - start
+    if mistake != "corners instead of centres":
+        move = gt_start + gt_sides / 2 - (start + sides / 2)
+    unit = {"divided by the object's sides": gt_sides, "not divided": 1}.get(mistake, sides)
+    ratio = sides / gt_sides if mistake == "inverted ratio" else gt_sides / sides
+    log = {"no logarithm": torch.clone, "log2": torch.log2, "log10": torch.log10}.get(mistake, torch.log)
+    return torch.cat((move / unit, log(ratio)), dim=1)
 
 
 ENCODE = Task(
     name="encode",
     function="encode",
     lesson="anchors/deltas.py",
-    oracle=deltas.encode,
+    oracle=encode,
     variant=encode_variant,
     edges={
         "the box itself": (boxes_of([2, 3, 6, 9]), boxes_of([2, 3, 6, 9])),
@@ -92,43 +90,43 @@ ENCODE = Task(
     },
     draw=lambda rng, size: (draw_boxes(rng, size), draw_boxes(rng, size)),
     mistakes={
-        "corners instead of centres": Mistake(
-            "dx and dy are the distances of the top left corners; they are those of the centres.", corner=True
+        "corners instead of centres": (
+            "dx and dy are the distances of the top left corners; they are those of the centres."
         ),
-        "divided by the object's sides": Mistake(
-            "dx and dy are divided by the anchor's width and height: at test time only the anchor is known.", by="gt"
+        "divided by the object's sides": (
+            "dx and dy are divided by the anchor's width and height: at test time only the anchor is known."
         ),
-        "not divided": Mistake(
-            "dx and dy are in pixels: divide by the anchor's sides, so that small and large objects count alike.",
-            by="nothing",
+        "not divided": (
+            "dx and dy are in pixels: divide by the anchor's sides, so that small and large objects count alike."
         ),
-        "no logarithm": Mistake("dw = gw / aw: take its natural logarithm.", log=lambda r: r),
-        "log2": Mistake("the logarithm is the natural one.", log=torch.log2),
-        "log10": Mistake("the logarithm is the natural one.", log=torch.log10),
-        "inverted ratio": Mistake("dw = ln(gw / aw), not ln(aw / gw).", sign=-1),
-        "anchor and object swapped": Mistake("deltas lead from the anchor to the object.", swap=True),
-        "hidden +1": Mistake("widths are x2 - x1, without the + 1 of old code.", plus=1.0),
-        "the corners themselves": Mistake("t = [x1, y1, x2, y2] are corners; the targets are deltas.", encoded=False),
+        "no logarithm": "dw = gw / aw: take its natural logarithm.",
+        "log2": "the logarithm is the natural one.",
+        "log10": "the logarithm is the natural one.",
+        "inverted ratio": "dw = ln(gw / aw), not ln(aw / gw).",
+        "anchor and object swapped": "deltas lead from the anchor to the object.",
+        "hidden +1": "widths are x2 - x1, without the + 1 of old code.",
+        "the corners themselves": "t = [x1, y1, x2, y2] are corners; the targets are deltas.",
     },
 )
 
 
-LIMIT = deltas.MAX_LOG_RATIO
-
-
-def decode_variant(deltas, anchors, *, exp=torch.exp, low=-math.inf, high=LIMIT, scaled=True, corner=False):
+def decode_variant(deltas, anchors, *, mistake=""):
     start, sides = anchors[:, :2], anchors[:, 2:] - anchors[:, :2]
-    centre = start + sides / 2 + deltas[:, :2] * (sides if scaled else 1)
-    size = sides * exp(deltas[:, 2:].clamp(low, high))
-    before, after = (0 * size, size) if corner else (size / 2, size / 2)
-    return torch.cat((centre - before, centre + after), dim=1)
+    centre = start + sides / 2 + deltas[:, :2] * (1 if mistake == "dx in pixels" else sides)
+    low = -MAX_LOG_RATIO if mistake == "stopped on both sides" else -math.inf
+    high = math.inf if mistake == "no stop" else MAX_LOG_RATIO
+    factor = deltas[:, 2:].clamp(low, high)
+    size = sides * (factor if mistake == "no exp" else factor.exp())
+    if mistake == "the centre taken for the corner":
+        return torch.cat((centre, centre + size), dim=1)
+    return torch.cat((centre - size / 2, centre + size / 2), dim=1)
 
 
 DECODE = Task(
     name="decode",
     function="decode",
     lesson="anchors/deltas.py",
-    oracle=lambda **arguments: deltas.decode(**arguments)[:, 0],
+    oracle=lambda **arguments: decode(**arguments)[:, 0],
     variant=decode_variant,
     edges={
         "deltas 0": (boxes_of([0, 0, 0, 0]), boxes_of([2, 3, 6, 9])),
@@ -139,17 +137,14 @@ DECODE = Task(
     },
     draw=lambda rng, size: (draw_tensor(rng, (size, 4), -1.5, 1.5), draw_boxes(rng, size)),
     mistakes={
-        "no exp": Mistake("w = aw * dw: it is aw * exp(dw), which is never negative.", exp=lambda d: d),
-        "no stop": Mistake(
-            "dw and dh stop at ln(1000 / 16), a factor 62.5: an early prediction of 100 overflows otherwise.",
-            high=math.inf,
+        "no exp": "w = aw * dw: it is aw * exp(dw), which is never negative.",
+        "no stop": "dw and dh stop at ln(1000 / 16), a factor 62.5: an early prediction of 100 overflows otherwise.",
+        "stopped on both sides": (
+            "only large dw and dh stop at ln(1000 / 16); exp of a large negative number is harmless."
         ),
-        "stopped on both sides": Mistake(
-            "only large dw and dh stop at ln(1000 / 16); exp of a large negative number is harmless.", low=-LIMIT
-        ),
-        "dx in pixels": Mistake("dx and dy are in units of the anchor's sides.", scaled=False),
-        "the centre taken for the corner": Mistake(
-            "(x, y) is the box's centre: the corners lie half a width and half a height away.", corner=True
+        "dx in pixels": "dx and dy are in units of the anchor's sides.",
+        "the centre taken for the corner": (
+            "(x, y) is the box's centre: the corners lie half a width and half a height away."
         ),
     },
 )

@@ -5,28 +5,27 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from anchors.exercises.task import Mistake, Task, draw_tensor
+from anchors.exercises.task import Task, draw_tensor
 from anchors.losses import beta_from_sigma, detection_loss, rpn_loss, smooth_l1
 from anchors.mask import mask_loss
 
 NO_LABEL = torch.zeros(0, dtype=torch.int64)
 
 
-def smooth_variant(x, sigma, *, kind="right"):
+def smooth_variant(x, sigma, *, mistake=""):
     distance, change = x.abs(), 1 / sigma**2
-    parabola, line = 0.5 * sigma**2 * x * x, distance - 0.5 * change
-    right = torch.where(distance < change, parabola, line)
+    parabola = 0.5 * sigma**2 * x * x
+    right = torch.where(distance < change, parabola, distance - 0.5 * change)
     return {
-        "right": lambda: right,
-        "inverted": lambda: sigma_inverted(x, sigma),
-        "no sigma": lambda: smooth_l1(x, beta=1),
-        "beta": lambda: smooth_l1(x, beta=sigma),
-        "line": lambda: torch.where(distance < change, parabola, distance - 0.5),
-        "signed": lambda: torch.where(x < change, parabola, x - 0.5 * change),
-        "l2": lambda: parabola,
-        "sum": lambda: right.sum(),
-        "mean": lambda: right.mean(),
-    }[kind]()
+        "sigma inverted": lambda: sigma_inverted(x, sigma),
+        "missing sigma": lambda: smooth_l1(x, beta=1),
+        "sigma taken for beta": lambda: smooth_l1(x, beta=sigma),
+        "the line without sigma": lambda: torch.where(distance < change, parabola, distance - 0.5),
+        "no absolute value": lambda: torch.where(x < change, parabola, x - 0.5 * change),
+        "parabola everywhere": lambda: parabola,
+        "summed": lambda: right.sum(),
+        "averaged": lambda: right.mean(),
+    }.get(mistake, lambda: right)()
 
 
 def sigma_inverted(x, sigma):
@@ -50,50 +49,36 @@ SMOOTH = Task(
     },
     draw=lambda rng, size: (draw_tensor(rng, (size,), -2, 2, step=1 / 16), rng.choice([1.0, 2.0, 3.0])),
     mistakes={
-        "sigma inverted": Mistake(
+        "sigma inverted": (
             "0.5 x^2 / sigma^2 and |x| - 0.5, as sometimes printed: with sigma 3 it jumps at 1/9 from +0.0007 to "
-            "-0.389 and is negative up to 0.5. Right is 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2.",
-            kind="inverted",
+            "-0.389 and is negative up to 0.5. Right is 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2."
         ),
-        "missing sigma": Mistake("the change point is always 1 (sigma 1). With sigma 3 it is 1/9.", kind="no sigma"),
-        "sigma taken for beta": Mistake("the change point is beta = 1 / sigma^2.", kind="beta"),
-        "the line without sigma": Mistake(
-            "the line is |x| - 0.5 / sigma^2, so that it meets the parabola.", kind="line"
-        ),
-        "no absolute value": Mistake("negative x counts like positive x.", kind="signed"),
-        "parabola everywhere": Mistake("beyond 1 / sigma^2 the loss is a line.", kind="l2"),
-        "summed": Mistake("the answer has x's shape; sums come later.", kind="sum"),
-        "averaged": Mistake("the answer has x's shape; means come later.", kind="mean"),
+        "missing sigma": "the change point is always 1 (sigma 1). With sigma 3 it is 1/9.",
+        "sigma taken for beta": "the change point is beta = 1 / sigma^2.",
+        "the line without sigma": "the line is |x| - 0.5 / sigma^2, so that it meets the parabola.",
+        "no absolute value": "negative x counts like positive x.",
+        "parabola everywhere": "beyond 1 / sigma^2 the loss is a line.",
+        "summed": "the answer has x's shape; sums come later.",
+        "averaged": "the answer has x's shape; means come later.",
     },
 )
 
 
-def rpn_variant(
-    objectness,
-    deltas,
-    labels,
-    target_deltas,
-    sigma,
-    *,
-    ignore=True,
-    boxes="positives",
-    divide="sampled",
-    smooth="right",
-):
+def rpn_variant(objectness, deltas, labels, target_deltas, sigma, *, mistake=""):
     sampled, positive = labels >= 0, labels == 1
-    counted = sampled if ignore else torch.ones_like(sampled)
+    counted = torch.ones_like(sampled) if mistake == "ignored anchors counted" else sampled
     if not counted.any():
         return torch.tensor(0.0), torch.tensor(0.0)
     cls = F.binary_cross_entropy_with_logits(objectness[counted], positive[counted].float())
-    chosen = {"positives": positive, "sampled": sampled}[boxes]
-    terms = smooth_variant(deltas[chosen] - target_deltas[chosen], sigma, kind=smooth)
+    chosen = sampled if mistake == "boxes of negatives trained" else positive
+    slip = "sigma inverted" if mistake == "sigma inverted in smooth L1" else mistake
+    terms = smooth_variant(deltas[chosen] - target_deltas[chosen], sigma, mistake=slip)
     count = {
-        "sampled": int(sampled.sum()),
-        "positives": max(int(positive.sum()), 1),
-        "coordinates": max(terms.numel(), 1),
-        "half": 128,
-        "nothing": 1,
-    }[divide]
+        "divided by the positives": max(int(positive.sum()), 1),
+        "mean over the coordinates": max(terms.numel(), 1),
+        "N_reg 128": 128,
+        "not divided": 1,
+    }.get(mistake, int(sampled.sum()))
     return cls, terms.sum() / count
 
 
@@ -125,41 +110,35 @@ RPN_LOSS = Task(
     },
     draw=draw_rpn,
     mistakes={
-        "ignored anchors counted": Mistake(
-            "label -1 trains nothing: leave it out (ignore_index=-1 in F.cross_entropy).", ignore=False
-        ),
-        "boxes of negatives trained": Mistake("p* is 0 for a negative: only positives have a box.", boxes="sampled"),
-        "divided by the positives": Mistake(
+        "ignored anchors counted": "label -1 trains nothing: leave it out (ignore_index=-1 in F.cross_entropy).",
+        "boxes of negatives trained": "p* is 0 for a negative: only positives have a box.",
+        "divided by the positives": (
             "the sum over boxes is divided by the number of sampled anchors. Divided by the positives (18 in the "
-            "worked example) and with lambda 10 the box loss weighs 133 times the paper's.",
-            divide="positives",
+            "worked example) and with lambda 10 the box loss weighs 133 times the paper's."
         ),
-        "mean over the coordinates": Mistake(
-            "the sum runs over positives and their four deltas, then / sampled.", divide="coordinates"
-        ),
-        "N_reg 128": Mistake("N_reg is the number of sampled anchors (256 at most), not 128.", divide="half"),
-        "not divided": Mistake("this is the sum; divide it by the number of sampled anchors.", divide="nothing"),
-        "sigma inverted in smooth L1": Mistake(
-            "0.5 x^2 / sigma^2 and |x| - 0.5: see the exercise smooth_l1.", smooth="inverted"
-        ),
-        "missing sigma": Mistake("smooth L1 changes at 1 / sigma^2, not at 1.", smooth="no sigma"),
+        "mean over the coordinates": "the sum runs over positives and their four deltas, then / sampled.",
+        "N_reg 128": "N_reg is the number of sampled anchors (256 at most), not 128.",
+        "not divided": "this is the sum; divide it by the number of sampled anchors.",
+        "sigma inverted in smooth L1": "0.5 x^2 / sigma^2 and |x| - 0.5: see the exercise smooth_l1.",
+        "missing sigma": "smooth L1 changes at 1 / sigma^2, not at 1.",
     },
 )
 
 
-def detection_variant(
-    class_logits, box_deltas, labels, target_deltas, sigma, *, which="own", background=False, divide="rois", beta=None
-):
+def detection_variant(class_logits, box_deltas, labels, target_deltas, sigma, *, mistake=""):
     if len(labels) == 0:
         return torch.tensor(0.0), torch.tensor(0.0)
-    cls = F.cross_entropy(class_logits, labels)
-    sets = box_deltas.reshape(len(labels), -1, 4)
-    column = {"own": labels, "first": torch.zeros_like(labels), "one less": (labels - 1).clamp(min=0)}[which]
-    chosen = torch.ones_like(labels, dtype=torch.bool) if background else labels > 0
-    mine = sets[torch.arange(len(labels)), column][chosen]
-    terms = smooth_l1(mine - target_deltas[chosen], beta=1 / sigma**2 if beta is None else beta)
-    count = {"rois": len(labels), "foreground": max(int((labels > 0).sum()), 1), "coordinates": max(terms.numel(), 1)}
-    return cls, terms.sum() / count[divide]
+    foreground = labels > 0
+    chosen = torch.ones_like(foreground) if mistake == "background has a box" else foreground
+    own = {"the first class's box": 0 * labels, "one class off": (labels - 1).clamp(min=0)}.get(mistake, labels)
+    deltas = box_deltas.reshape(len(labels), -1, 4)[torch.arange(len(labels)), own]
+    beta = {"the RPN's sigma": 1 / 9, "missing sigma": 1}.get(mistake, 1 / sigma**2)
+    terms = smooth_l1(deltas[chosen] - target_deltas[chosen], beta=beta)
+    count = {
+        "divided by the foreground": max(int(foreground.sum()), 1),
+        "mean over the coordinates": max(terms.numel(), 1),
+    }.get(mistake, len(labels))
+    return F.cross_entropy(class_logits, labels), terms.sum() / count
 
 
 def draw_detection(rng, size):
@@ -185,19 +164,13 @@ DETECTION_LOSS = Task(
     },
     draw=draw_detection,
     mistakes={
-        "the first class's box": Mistake(
-            "box_deltas holds four numbers for each class: take those of the label.", which="first"
-        ),
-        "one class off": Mistake(
-            "class 0 is background and has its four numbers too: label c is columns 4c to 4c+3.", which="one less"
-        ),
-        "background has a box": Mistake("only foreground RoIs (label > 0) train boxes.", background=True),
-        "divided by the foreground": Mistake("the box loss is divided by all R RoIs.", divide="foreground"),
-        "mean over the coordinates": Mistake(
-            "the sum over foreground and four deltas is divided by R.", divide="coordinates"
-        ),
-        "the RPN's sigma": Mistake("smooth L1 changes at 1 / sigma^2 of the argument, not at 1/9.", beta=1 / 9),
-        "missing sigma": Mistake("smooth L1 changes at 1 / sigma^2, not at 1.", beta=1.0),
+        "the first class's box": "box_deltas holds four numbers for each class: take those of the label.",
+        "one class off": "class 0 is background and has its four numbers too: label c is columns 4c to 4c+3.",
+        "background has a box": "only foreground RoIs (label > 0) train boxes.",
+        "divided by the foreground": "the box loss is divided by all R RoIs.",
+        "mean over the coordinates": "the sum over foreground and four deltas is divided by R.",
+        "the RPN's sigma": "smooth L1 changes at 1 / sigma^2 of the argument, not at 1/9.",
+        "missing sigma": "smooth L1 changes at 1 / sigma^2, not at 1.",
     },
 )
 
@@ -207,25 +180,29 @@ def mask_oracle(mask_logits, labels, targets):
     return mask_loss(mask_logits[foreground], labels[foreground], targets[foreground])
 
 
-def mask_variant(mask_logits, labels, targets, *, background=False, loss="own", shift=0, reduce="mean", rounded=False):
-    kept = labels >= 0 if background else labels > 0
-    logits, own, truth = mask_logits[kept], labels[kept] + shift, targets[kept]
+def mask_variant(mask_logits, labels, targets, *, mistake=""):
+    kept = labels >= 0 if mistake == "background has a mask" else labels > 0
+    logits, own, truth = mask_logits[kept], labels[kept], targets[kept]
     if not len(own):
         return mask_logits.sum() * 0
-    truth = (truth >= 0.5).to(truth.dtype) if rounded else truth
-    rows = torch.arange(len(own))
-    cells = {
-        "own": lambda: F.binary_cross_entropy_with_logits(logits[rows, own], truth, reduction="none"),
-        "all": lambda: F.binary_cross_entropy_with_logits(logits, truth[:, None].expand_as(logits), reduction="none"),
-        "softmax": lambda: F.binary_cross_entropy(logits.softmax(dim=1)[rows, own], truth, reduction="none"),
-        "squared": lambda: (logits[rows, own].sigmoid() - truth) ** 2,
-    }[loss]()
-    return {
-        "mean": cells.mean,
-        "sum": cells.sum,
-        "all RoIs": lambda: cells.sum() / (len(labels) * truth[0].numel()),
-        "object": lambda: cells[truth > 0].mean() if (truth > 0).any() else cells.sum() * 0,
-    }[reduce]()
+    if mistake == "classes counted from 0":
+        own = own - 1
+    if mistake == "target rounded":
+        truth = (truth >= 0.5).float()
+    mine = logits[torch.arange(len(own)), own]
+    cells = F.binary_cross_entropy_with_logits(mine, truth, reduction="none")
+    if mistake == "all classes trained":
+        cells = F.binary_cross_entropy_with_logits(logits, truth[:, None].expand_as(logits), reduction="none")
+    if mistake == "softmax over the classes":
+        chance = logits.softmax(dim=1)[torch.arange(len(own)), own]
+        cells = F.binary_cross_entropy(chance, truth, reduction="none")
+    if mistake == "squared error":
+        cells = (mine.sigmoid() - truth) ** 2
+    if mistake == "only the object's cells":
+        cells = cells[truth > 0] if (truth > 0).any() else 0 * cells
+    if mistake == "divided by all RoIs":
+        return cells.sum() / (len(labels) * truth[0].numel())
+    return cells.sum() if mistake == "sum" else cells.mean()
 
 
 def mask_case(labels, targets, logits):
@@ -257,30 +234,20 @@ MASK_LOSS = Task(
     },
     draw=draw_masks,
     mistakes={
-        "background has a mask": Mistake(
-            "a RoI with label 0 has no object and no mask: leave it out.", background=True
+        "background has a mask": "a RoI with label 0 has no object and no mask: leave it out.",
+        "all classes trained": (
+            "only the map of the RoI's own class is trained; the maps of the other classes get no gradient."
         ),
-        "all classes trained": Mistake(
-            "only the map of the RoI's own class is trained; the maps of the other classes get no gradient.", loss="all"
+        "softmax over the classes": (
+            "each map has a sigmoid of its own, so that classes do not compete for a pixel (Mask R-CNN, table 2b)."
         ),
-        "softmax over the classes": Mistake(
-            "each map has a sigmoid of its own, so that classes do not compete for a pixel (Mask R-CNN, table 2b).",
-            loss="softmax",
+        "classes counted from 0": "map 0 is the background's; the map of class c is number c, not c - 1.",
+        "sum": "the loss is the mean over the foreground RoIs and their cells.",
+        "divided by all RoIs": (
+            "the mean runs over the foreground RoIs alone, unlike the box loss, which is divided by all."
         ),
-        "classes counted from 0": Mistake(
-            "map 0 is the background's; the map of class c is number c, not c - 1.", shift=-1
-        ),
-        "sum": Mistake("the loss is the mean over the foreground RoIs and their cells.", reduce="sum"),
-        "divided by all RoIs": Mistake(
-            "the mean runs over the foreground RoIs alone, unlike the box loss, which is divided by all.",
-            reduce="all RoIs",
-        ),
-        "only the object's cells": Mistake(
-            "cells outside the object count as well: else a mask of 1 everywhere is perfect.", reduce="object"
-        ),
-        "target rounded": Mistake(
-            "the target is RoIAlign's fraction, as in torchvision (Detectron rounds it).", rounded=True
-        ),
-        "squared error": Mistake("the loss is the binary cross-entropy of the sigmoid.", loss="squared"),
+        "only the object's cells": "cells outside the object count as well: else a mask of 1 everywhere is perfect.",
+        "target rounded": "the target is RoIAlign's fraction, as in torchvision (Detectron rounds it).",
+        "squared error": "the loss is the binary cross-entropy of the sigmoid.",
     },
 )

@@ -8,41 +8,28 @@ import torch
 from torch import Tensor
 
 from anchors.boxes import box_iou
-from anchors.deltas import HEAD_WEIGHTS, encode
-from anchors.exercises.task import Mistake, Task, boxes_of, draw_boxes, draw_tensor
+from anchors.deltas import HEAD_WEIGHTS, RPN_WEIGHTS, encode
+from anchors.exercises.task import Task, boxes_of, draw_boxes, draw_tensor
 from anchors.matching import match_anchors
 from anchors.sampling import sample_labels
 
 
-def match_variant(
-    iou,
-    high_thresh,
-    low_thresh,
-    *,
-    negatives_last=False,
-    forced=True,
-    ties=True,
-    zero=False,
-    strict=False,
-    own_target=True,
-):
+def match_variant(iou, high_thresh, low_thresh, *, mistake=""):
     if iou.numel() == 0:
         return (torch.zeros(iou.shape[1], dtype=torch.int64),) * 2
     best, gt_idxs = iou.max(dim=0)
     labels = torch.full_like(gt_idxs, -1)
-    if not negatives_last:
-        labels[best < low_thresh] = 0
-    labels[best > high_thresh if strict else best >= high_thresh] = 1
-    if forced:
-        top, where = iou.max(dim=1)
-        for gt in range(len(iou)):
-            if top[gt] == 0 and not zero:
-                continue
-            chosen = (iou[gt] == top[gt]).nonzero()[:, 0] if ties else where[gt : gt + 1]
-            labels[chosen] = 1
-            if not own_target:
-                gt_idxs[chosen] = gt
-    if negatives_last:
+    labels[best < low_thresh] = 0
+    labels[best > high_thresh if mistake == "above instead of at least" else best >= high_thresh] = 1
+    top, where = iou.max(dim=1)
+    for gt in range(len(iou)):
+        if mistake == "no rule (i)" or (top[gt] == 0 and mistake != "IoU 0 is the best"):
+            continue
+        chosen = where[gt] if mistake == "only one best anchor" else iou[gt] == top[gt]
+        labels[chosen] = 1
+        if mistake == "the forcing gt as target":
+            gt_idxs[chosen] = gt
+    if mistake == "negatives assigned last":
         labels[best < low_thresh] = 0
     return gt_idxs, labels
 
@@ -66,31 +53,25 @@ MATCH = Task(
     },
     draw=lambda rng, size: (draw_tensor(rng, (rng.randint(1, 1 + size // 3), size), 0, 1, step=0.125), 0.75, 0.25),
     mistakes={
-        "negatives assigned last": Mistake(
+        "negatives assigned last": (
             "the line that sets 0 comes after the line that makes each gt's best anchor positive, and takes away "
-            "every object whose best anchor is below low_thresh (Faster R-CNN 3.1.2 (i) holds there too).",
-            negatives_last=True,
+            "every object whose best anchor is below low_thresh (Faster R-CNN 3.1.2 (i) holds there too)."
         ),
-        "no rule (i)": Mistake(
+        "no rule (i)": (
             "only IoU >= high_thresh is positive. The best anchor of each gt is positive "
-            "too; in the worked example (figure 6 of the walkthrough) all 18 positives come from that rule.",
-            forced=False,
+            "too; in the worked example (figure 6 of the walkthrough) all 18 positives come from that rule."
         ),
-        "only one best anchor": Mistake(
-            "argmax finds one anchor of a gt; all that tie with it are too (16 of 18 in the worked example).",
-            ties=False,
+        "only one best anchor": (
+            "argmax finds one anchor of a gt; all that tie with it are too (16 of 18 in the worked example)."
         ),
-        "IoU 0 is the best": Mistake(
+        "IoU 0 is the best": (
             "a gt that no anchor touches has best IoU 0, and `iou == best` then makes every anchor of IoU 0 positive. "
-            "torchvision and the paper's code do that; here such a gt forces nothing.",
-            zero=True,
+            "torchvision and the paper's code do that; here such a gt forces nothing."
         ),
-        "above instead of at least": Mistake(
-            "IoU equal to high_thresh is positive (the paper says above, all code at least).", strict=True
+        "above instead of at least": (
+            "IoU equal to high_thresh is positive (the paper says above, all code at least)."
         ),
-        "the forcing gt as target": Mistake(
-            "the target of an anchor is its own best gt, not the gt that made it positive.", own_target=False
-        ),
+        "the forcing gt as target": "the target of an anchor is its own best gt, not the gt that made it positive.",
     },
 )
 
@@ -113,18 +94,17 @@ def sample_summary(arguments, answer):
     return len(answer[0]), len(answer[1])
 
 
-def sample_variant(labels, num_samples, positive_fraction, *, limit=True, fill="rest"):
+def sample_variant(labels, num_samples, positive_fraction, *, mistake=""):
     positive, negative = (labels == 1).nonzero()[:, 0], (labels == 0).nonzero()[:, 0]
     most = int(num_samples * positive_fraction)
-    if limit:
+    if mistake != "no limit on positives":
         positive = positive[:most]
     num_negative = {
-        "rest": max(num_samples - len(positive), 0),
-        "halves": num_samples - most,
-        "product": num_samples * len(positive),
-        "equal": len(positive),
-        "one more": num_samples - len(positive) + 1,
-    }[fill]
+        "not filled up": num_samples - most,
+        "times for minus": num_samples * len(positive),
+        "as many negatives as positives": len(positive),
+        "one too many": num_samples - len(positive) + 1,
+    }.get(mistake, max(num_samples - len(positive), 0))
     return positive, negative[:num_negative]
 
 
@@ -149,35 +129,32 @@ SAMPLE = Task(
         rng.choice([0.25, 0.5]),
     ),
     mistakes={
-        "not filled up": Mistake(
+        "not filled up": (
             "always num_samples * (1 - fraction) negatives, 128 + 128. Where positives are few, negatives "
-            "take their place: 18 + 238 in the worked example.",
-            fill="halves",
+            "take their place: 18 + 238 in the worked example."
         ),
-        "times for minus": Mistake(
-            "num_samples * #positives negatives, a slip in a widely copied notebook: it is a minus.", fill="product"
-        ),
-        "as many negatives as positives": Mistake("negatives fill the sample up to num_samples.", fill="equal"),
-        "no limit on positives": Mistake("at most int(num_samples * positive_fraction) positives.", limit=False),
-        "one too many": Mistake("num_samples - #positives negatives, not one more.", fill="one more"),
+        "times for minus": "num_samples * #positives negatives, a slip in a widely copied notebook: it is a minus.",
+        "as many negatives as positives": "negatives fill the sample up to num_samples.",
+        "no limit on positives": "at most int(num_samples * positive_fraction) positives.",
+        "one too many": "num_samples - #positives negatives, not one more.",
     },
 )
 
 
-def rois_variant(proposals, gt_boxes, gt_labels, *, add_gt=True, thresh=0.5, targets="deltas", strict=False):
-    rois = torch.cat((proposals, gt_boxes)) if add_gt else proposals
+def rois_variant(proposals, gt_boxes, gt_labels, *, mistake=""):
+    rois = proposals if mistake == "true boxes not added" else torch.cat((proposals, gt_boxes))
     if len(gt_boxes) == 0 or len(rois) == 0:
         return rois, torch.zeros(len(rois), dtype=torch.int64), torch.zeros(len(rois), 4)
     best, gt = box_iou(gt_boxes, rois).max(dim=0)
-    labels = torch.where(best > thresh if strict else best >= thresh, gt_labels[gt], 0)
+    thresh = 0.7 if mistake == "the RPN's threshold" else 0.5
+    foreground = best > thresh if mistake == "above instead of at least" else best >= thresh
     matched = gt_boxes[gt]
-    found = {
-        "deltas": lambda: encode(matched, rois, HEAD_WEIGHTS),
-        "plain": lambda: encode(matched, rois),
-        "corners": lambda: matched.clone(),
-        "reversed": lambda: encode(rois, matched, HEAD_WEIGHTS),
-    }[targets]()
-    return rois, labels, found
+    targets = encode(matched, rois, RPN_WEIGHTS if mistake == "weights left out" else HEAD_WEIGHTS)
+    if mistake == "corners as targets":
+        targets = matched
+    if mistake == "deltas backwards":
+        targets = encode(rois, matched, HEAD_WEIGHTS)
+    return rois, torch.where(foreground, gt_labels[gt], 0), targets
 
 
 def draw_rois(rng, size):
@@ -200,20 +177,16 @@ LABEL_ROIS = Task(
     },
     draw=draw_rois,
     mistakes={
-        "true boxes not added": Mistake(
+        "true boxes not added": (
             "the true boxes join the proposals (as in the paper's code and torchvision): early in training no "
-            "proposal comes near an object.",
-            add_gt=False,
+            "proposal comes near an object."
         ),
-        "corners as targets": Mistake(
-            "t = [x1, y1, x2, y2] is a common slip; the targets are deltas of the object against the proposal.",
-            targets="corners",
+        "corners as targets": (
+            "t = [x1, y1, x2, y2] is a common slip; the targets are deltas of the object against the proposal."
         ),
-        "weights left out": Mistake("the head's deltas are multiplied by (10, 10, 5, 5).", targets="plain"),
-        "deltas backwards": Mistake("deltas lead from the proposal to the object.", targets="reversed"),
-        "the RPN's threshold": Mistake(
-            "the head's foreground begins at IoU 0.5, not 0.7: proposals fit better than anchors.", thresh=0.7
-        ),
-        "above instead of at least": Mistake("IoU 0.5 is foreground.", strict=True),
+        "weights left out": "the head's deltas are multiplied by (10, 10, 5, 5).",
+        "deltas backwards": "deltas lead from the proposal to the object.",
+        "the RPN's threshold": "the head's foreground begins at IoU 0.5, not 0.7: proposals fit better than anchors.",
+        "above instead of at least": "IoU 0.5 is foreground.",
     },
 )

@@ -7,29 +7,28 @@ import torch
 from anchors.boxes import clip_boxes
 from anchors.deltas import HEAD_WEIGHTS, RPN_WEIGHTS, decode
 from anchors.exercises.on_boxes import iou_variant
-from anchors.exercises.task import Mistake, Task, boxes_of, draw_boxes, draw_tensor
+from anchors.exercises.task import Task, boxes_of, draw_boxes, draw_tensor
 from anchors.nms import batched_nms, nms
 from anchors.postprocess import postprocess
 from anchors.proposals import propose
 
 
-def nms_variant(
-    boxes, scores, iou_thresh, *, plus=0.0, at_least=False, order="score", dead_kill=False, divide="union", rising=False
-):
-    by = {
-        "score": lambda: scores.argsort(descending=True, stable=True),
-        "rising": lambda: scores.argsort(stable=True),
-        "none": lambda: torch.arange(len(scores)),
-        "later wins": lambda: len(scores) - 1 - scores.flip(0).argsort(descending=True, stable=True),
-    }[order]()
-    iou = iou_variant(boxes, boxes, plus=plus, divide=divide)
-    hit = iou >= iou_thresh if at_least else iou > iou_thresh
+def nms_variant(boxes, scores, iou_thresh, *, mistake=""):
+    by = scores.argsort(descending=True, stable=True)
+    if mistake == "worst first":
+        by = scores.argsort(stable=True)
+    if mistake == "not sorted":
+        by = torch.arange(len(scores))
+    if mistake == "later index wins ties":
+        by = len(scores) - 1 - scores.flip(0).argsort(descending=True, stable=True)
+    iou = iou_variant(boxes, boxes, mistake=mistake)
+    hit = iou >= iou_thresh if mistake == "threshold suppresses too" else iou > iou_thresh
     kept: list[int] = []
     for place, i in enumerate(by.tolist()):
-        others = by[:place] if dead_kill else kept
+        others = by[:place] if mistake == "suppressed boxes suppress" else kept
         if not hit[i, others].any():
             kept.append(i)
-    return torch.tensor(sorted(kept) if rising else kept, dtype=torch.int64)
+    return torch.tensor(sorted(kept) if mistake == "indices in rising order" else kept, dtype=torch.int64)
 
 
 def nms_case(rows, scores):
@@ -59,56 +58,34 @@ NMS = Task(
     },
     draw=draw_nms,
     mistakes={
-        "hidden +1": Mistake("the IoU counts widths as x2 - x1 + 1: boxes here are half-open.", plus=1.0),
-        "threshold suppresses too": Mistake(
-            "an IoU equal to the threshold stays: suppress only above it.", at_least=True
-        ),
-        "worst first": Mistake("the boxes are taken by rising score: the best comes first.", order="rising"),
-        "not sorted": Mistake("the boxes are taken in the given order: sort by score first.", order="none"),
-        "suppressed boxes suppress": Mistake(
-            "a box that is gone suppresses nothing: compare with the kept ones only.", dead_kill=True
-        ),
-        "overlap over the smaller box": Mistake("IoU divides by the union.", divide="smaller"),
-        "indices in rising order": Mistake("the kept indices come by falling score.", rising=True),
-        "later index wins ties": Mistake(
-            "among equal scores the lower index wins: sort with stable=True.", order="later wins"
-        ),
+        "hidden +1": "the IoU counts widths as x2 - x1 + 1: boxes here are half-open.",
+        "threshold suppresses too": "an IoU equal to the threshold stays: suppress only above it.",
+        "worst first": "the boxes are taken by rising score: the best comes first.",
+        "not sorted": "the boxes are taken in the given order: sort by score first.",
+        "suppressed boxes suppress": "a box that is gone suppresses nothing: compare with the kept ones only.",
+        "overlap over the smaller box": "IoU divides by the union.",
+        "indices in rising order": "the kept indices come by falling score.",
+        "later index wins ties": "among equal scores the lower index wins: sort with stable=True.",
     },
 )
 
 
 def propose_variant(
-    anchors,
-    deltas,
-    scores,
-    image_size,
-    num_pre_nms,
-    num_post_nms,
-    nms_thresh,
-    min_size,
-    *,
-    clip=True,
-    small=True,
-    pre=True,
-    post=True,
-    suppress=True,
-    anchors_only=False,
-    filter_first=True,
+    anchors, deltas, scores, image_size, num_pre_nms, num_post_nms, nms_thresh, min_size, *, mistake=""
 ):
-    boxes = anchors if anchors_only else decode(deltas, anchors)[:, 0]
-    if clip:
+    boxes = anchors if mistake == "deltas unused" else decode(deltas, anchors)[:, 0]
+    if mistake != "not clipped":
         boxes = clip_boxes(boxes, image_size)
     order = scores.argsort(descending=True, stable=True)
-    if not filter_first:
+    if mistake == "small boxes dropped too late":
         order = order[:num_pre_nms]
-    if small:
-        sides = boxes[order, 2:] - boxes[order, :2]
-        order = order[(sides >= min_size).all(1)]
-    if pre:
+    if mistake != "small boxes kept":
+        order = order[(boxes[order, 2:] - boxes[order, :2] >= min_size).all(1)]
+    if mistake != "no limit before NMS":
         order = order[:num_pre_nms]
-    if suppress:
+    if mistake != "no NMS":
         order = order[nms(boxes[order], scores[order], nms_thresh)]
-    if post:
+    if mistake != "no limit after NMS":
         order = order[:num_post_nms]
     return boxes[order], scores[order]
 
@@ -138,17 +115,14 @@ PROPOSE = Task(
     },
     draw=draw_propose,
     mistakes={
-        "deltas unused": Mistake("the proposals are the decoded anchors, not the anchors.", anchors_only=True),
-        "not clipped": Mistake(
-            "the boxes are cut at the image's edges before anything else looks at them.", clip=False
-        ),
-        "small boxes kept": Mistake("boxes with a side below min_size go.", small=False),
-        "no limit before NMS": Mistake("only the best num_pre_nms go into NMS (12,000 in training).", pre=False),
-        "no NMS": Mistake("the proposals still need NMS at nms_thresh.", suppress=False),
-        "no limit after NMS": Mistake("at most num_post_nms proposals (2,000 in training).", post=False),
-        "small boxes dropped too late": Mistake(
-            "the best num_pre_nms are taken after the small ones are gone (torchvision does it the other way round).",
-            filter_first=False,
+        "deltas unused": "the proposals are the decoded anchors, not the anchors.",
+        "not clipped": "the boxes are cut at the image's edges before anything else looks at them.",
+        "small boxes kept": "boxes with a side below min_size go.",
+        "no limit before NMS": "only the best num_pre_nms go into NMS (12,000 in training).",
+        "no NMS": "the proposals still need NMS at nms_thresh.",
+        "no limit after NMS": "at most num_post_nms proposals (2,000 in training).",
+        "small boxes dropped too late": (
+            "the best num_pre_nms are taken after the small ones are gone (torchvision does it the other way round)."
         ),
     },
 )
@@ -159,33 +133,20 @@ def postprocess_oracle(**arguments):
     return found.boxes, found.labels, found.scores
 
 
-def postprocess_variant(
-    class_logits,
-    box_deltas,
-    rois,
-    image_size,
-    score_thresh,
-    nms_thresh,
-    *,
-    across=False,
-    best=False,
-    background=False,
-    weights=HEAD_WEIGHTS,
-    clip=True,
-    sigmoid=False,
-):
-    probability = class_logits.sigmoid() if sigmoid else class_logits.softmax(dim=1)
-    boxes = decode(box_deltas, rois, weights)
+def postprocess_variant(class_logits, box_deltas, rois, image_size, score_thresh, nms_thresh, *, mistake=""):
+    probability = class_logits.sigmoid() if mistake == "sigmoid for softmax" else class_logits.softmax(dim=1)
+    boxes = decode(box_deltas, rois, RPN_WEIGHTS if mistake == "weights left out" else HEAD_WEIGHTS)
     wanted = probability > score_thresh
-    if not background:
+    if mistake != "background detected":
         wanted[:, 0] = False
-    if best:
+    if mistake == "only the best class":
         wanted &= probability == probability.max(dim=1, keepdim=True).values
     roi, label = wanted.nonzero(as_tuple=True)
     found, scores = boxes[roi, label], probability[roi, label]
-    if clip:
+    if mistake != "not clipped":
         found = clip_boxes(found, image_size)
-    keep = batched_nms(found, scores, torch.zeros_like(label) if across else label, nms_thresh)
+    group = torch.zeros_like(label) if mistake == "NMS across classes" else label
+    keep = batched_nms(found, scores, group, nms_thresh)
     return found[keep], label[keep], scores[keep]
 
 
@@ -218,15 +179,11 @@ POSTPROCESS = Task(
     },
     draw=draw_postprocess,
     mistakes={
-        "NMS across classes": Mistake("NMS runs within each class: a bolt may lie on a washer.", across=True),
-        "only the best class": Mistake(
-            "each class above the threshold is a detection, not only the likeliest.", best=True
-        ),
-        "background detected": Mistake("class 0 is background and never a detection.", background=True),
-        "weights left out": Mistake(
-            "the deltas were encoded with weights (10, 10, 5, 5): decode with the same.", weights=RPN_WEIGHTS
-        ),
-        "not clipped": Mistake("detections are cut at the image's edges.", clip=False),
-        "sigmoid for softmax": Mistake("the classes share one softmax, background included.", sigmoid=True),
+        "NMS across classes": "NMS runs within each class: a bolt may lie on a washer.",
+        "only the best class": "each class above the threshold is a detection, not only the likeliest.",
+        "background detected": "class 0 is background and never a detection.",
+        "weights left out": "the deltas were encoded with weights (10, 10, 5, 5): decode with the same.",
+        "not clipped": "detections are cut at the image's edges.",
+        "sigmoid for softmax": "the classes share one softmax, background included.",
     },
 )

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from anchors.exercises.task import Mistake, Task, draw_tensor
+from anchors.exercises.task import Task, draw_tensor
 from anchors.roi_align import bilinear, roi_align
 from anchors.roi_pool import roi_pool
 
@@ -16,43 +16,35 @@ def half_away(value: float) -> int:
     return int(math.copysign(math.floor(abs(value) + 0.5), value))
 
 
-def pool_variant(
-    features,
-    rois,
-    output_size,
-    spatial_scale,
-    *,
-    whole=half_away,
-    last=1,
-    clip_first=False,
-    mean=False,
-    swapped=False,
-    ceil=True,
-    first_image=False,
-):
+def pool_variant(features, rois, output_size, spatial_scale, *, mistake=""):
     _, channels, height, width = features.shape
     answer = features.new_zeros(len(rois), channels, output_size, output_size)
-    for k, roi in enumerate(rois.tolist()):
-        image, (x1, y1, x2, y2) = int(roi[0]), (whole(value * spatial_scale) for value in roi[1:])
-        if swapped:
+    truncated = mistake in ("truncation", "truncated, and clipped before it is divided")
+    whole = int if truncated else round if mistake == "half-even rounding" else half_away
+    last = 0 if mistake == "the last cell left out" else 1
+    for k, (image, *corners) in enumerate(rois.tolist()):
+        x1, y1, x2, y2 = (whole(value * spatial_scale) for value in corners)
+        if mistake == "x and y swapped":
             x1, y1, x2, y2 = y1, x1, y2, x2
-        if clip_first:
+        if mistake in ("clipped before it is divided", "truncated, and clipped before it is divided"):
             x1, x2 = (min(max(value, 0), width - 1) for value in (x1, x2))
             y1, y2 = (min(max(value, 0), height - 1) for value in (y1, y2))
         w, h = max(x2 - x1 + last, 1), max(y2 - y1 + last, 1)
+        feature_map = features[0 if mistake == "always the first image" else int(image)]
         for i in range(output_size):
             for j in range(output_size):
-                top, bottom = bin_range(y1, h, i, output_size, height, ceil)
-                left, right = bin_range(x1, w, j, output_size, width, ceil)
-                cells = features[0 if first_image else image, :, top:bottom, left:right].flatten(1)
+                top, bottom = bin_range(y1, h, i, output_size, height, mistake)
+                left, right = bin_range(x1, w, j, output_size, width, mistake)
+                cells = feature_map[:, top:bottom, left:right].flatten(1)
                 if cells.numel():
-                    answer[k, :, i, j] = cells.mean(1) if mean else cells.amax(1)
+                    answer[k, :, i, j] = cells.mean(1) if mistake == "mean for maximum" else cells.amax(1)
     return answer
 
 
-def bin_range(start: int, size: int, p: int, num_bins: int, length: int, ceil: bool) -> tuple[int, int]:
-    low = math.floor(p * size / num_bins)
-    high = math.ceil((p + 1) * size / num_bins) if ceil else max(math.floor((p + 1) * size / num_bins), low + 1)
+def bin_range(start: int, size: int, p: int, num_bins: int, length: int, mistake: str) -> tuple[int, int]:
+    low, high = math.floor(p * size / num_bins), math.ceil((p + 1) * size / num_bins)
+    if mistake == "bins without ceil":
+        high = max(math.floor((p + 1) * size / num_bins), low + 1)
     return min(max(low + start, 0), length), min(max(high + start, 0), length)
 
 
@@ -93,48 +85,38 @@ POOL = Task(
     },
     draw=draw_pool,
     mistakes={
-        "truncation": Mistake(
-            "the corners are truncated (.long(), int()) instead of rounded, as in a widely copied notebook.", whole=int
+        "truncation": (
+            "the corners are truncated (.long(), int()) instead of rounded, as in a widely copied notebook."
         ),
-        "half-even rounding": Mistake(
-            "torch.round and Python's round send 2.5 to 2; halves go away from zero: floor(x + 0.5).", whole=round
+        "half-even rounding": (
+            "torch.round and Python's round send 2.5 to 2; halves go away from zero: floor(x + 0.5)."
         ),
-        "the last cell left out": Mistake("the RoI covers x2 - x1 + 1 cells: its last cell belongs to it.", last=0),
-        "clipped before it is divided": Mistake(
+        "the last cell left out": "the RoI covers x2 - x1 + 1 cells: its last cell belongs to it.",
+        "clipped before it is divided": (
             "the whole RoI is divided into bins, then the bins are clipped. Your code "
-            "clips the RoI first, so all bins of a RoI at the edge shrink.",
-            clip_first=True,
+            "clips the RoI first, so all bins of a RoI at the edge shrink."
         ),
-        "truncated, and clipped before it is divided": Mistake(
-            "corners truncated and the RoI clipped before it is divided: a widely copied notebook does both.",
-            clip_first=True,
-            whole=int,
+        "truncated, and clipped before it is divided": (
+            "corners truncated and the RoI clipped before it is divided: a widely copied notebook does both."
         ),
-        "mean for maximum": Mistake("RoI pooling takes the maximum of a bin.", mean=True),
-        "x and y swapped": Mistake("a RoI is (image, x1, y1, x2, y2); rows of the map are y.", swapped=True),
-        "bins without ceil": Mistake("a bin ends at ceil((p + 1) * size / P): neighbours may share cells.", ceil=False),
-        "always the first image": Mistake(
-            "column 0 of a RoI is the image's index in the batch, not a class.", first_image=True
-        ),
+        "mean for maximum": "RoI pooling takes the maximum of a bin.",
+        "x and y swapped": "a RoI is (image, x1, y1, x2, y2); rows of the map are y.",
+        "bins without ceil": "a bin ends at ceil((p + 1) * size / P): neighbours may share cells.",
+        "always the first image": "column 0 of a RoI is the image's index in the batch, not a class.",
     },
 )
 
 
-def align_variant(
-    features,
-    rois,
-    output_size,
-    spatial_scale,
-    *,
-    half=0.5,
-    value_at=bilinear,
-    reduce=torch.mean,
-    whole=float,
-    points=(0.25, 0.75),
-):
+def align_variant(features, rois, output_size, spatial_scale, *, mistake=""):
     answer = features.new_zeros(len(rois), features.shape[1], output_size, output_size)
+    half = 0 if mistake == "missing half pixel" else 0.5
+    points = {"points at the corners": (0, 0.5), "one point for each bin": (0.5,)}.get(mistake, (0.25, 0.75))
+    value_at = nearest if mistake == "nearest cell" else bilinear
+    reduce = {"maximum": torch.amax, "sum": torch.sum}.get(mistake, torch.mean)
     for k, (image, *corners) in enumerate(rois.tolist()):
-        x1, y1, x2, y2 = (whole(value * spatial_scale - half) for value in corners)
+        x1, y1, x2, y2 = (value * spatial_scale - half for value in corners)
+        if mistake == "corners rounded":
+            x1, y1, x2, y2 = (half_away(value) for value in (x1, y1, x2, y2))
         h, w = (y2 - y1) / output_size, (x2 - x1) / output_size
         for i in range(output_size):
             for j in range(output_size):
@@ -176,18 +158,15 @@ ALIGN = Task(
     },
     draw=draw_align,
     mistakes={
-        "missing half pixel": Mistake(
+        "missing half pixel": (
             "the values sit at the cells' middles: subtract 0.5 after scaling (aligned=True in "
-            "detectron2; torchvision's default leaves it out).",
-            half=0.0,
+            "detectron2; torchvision's default leaves it out)."
         ),
-        "points at the corners": Mistake(
-            "the points lie in the middles of the bin's quarters, not at their corners.", points=(0, 0.5)
-        ),
-        "nearest cell": Mistake("a value between cells is the bilinear mean of four.", value_at=nearest),
-        "maximum": Mistake("RoIAlign takes the mean of the points.", reduce=torch.amax),
-        "sum": Mistake("RoIAlign takes the mean of the points.", reduce=torch.sum),
-        "corners rounded": Mistake("RoIAlign rounds nothing: that is its point.", whole=half_away),
-        "one point for each bin": Mistake("a bin has 2 x 2 points.", points=(0.5,)),
+        "points at the corners": "the points lie in the middles of the bin's quarters, not at their corners.",
+        "nearest cell": "a value between cells is the bilinear mean of four.",
+        "maximum": "RoIAlign takes the mean of the points.",
+        "sum": "RoIAlign takes the mean of the points.",
+        "corners rounded": "RoIAlign rounds nothing: that is its point.",
+        "one point for each bin": "a bin has 2 x 2 points.",
     },
 )

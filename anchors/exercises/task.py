@@ -24,22 +24,14 @@ class Case:
     arguments: Arguments
 
 
-class Mistake:
-    """A known mistake: `why` says what it does, and where the error comes from; `settings` are the keyword arguments
-    that switch it on in the task's `variant`."""
-
-    def __init__(self, why: str, **settings: Any) -> None:
-        self.why, self.settings = why, settings
-
-
 @dataclass(frozen=True)
 class Task:
     """One exercise.
 
     name: of the stub and on the command line. function: defined by the learner's file. variant: the same function once
-    more, right unless a mistake's settings are given; it names the arguments. edges, draw: the arguments of a call, in
-    this order. canonical: turns an answer into what is compared, for answers that are right in many ways; ValueError
-    for a malformed one.
+    more, right unless it gets the name of a mistake; it names the arguments. edges, draw: the arguments of a call, in
+    this order. mistakes: for each name what the code does, and where the error comes from. canonical: turns an answer
+    into what is compared, for answers that are right in many ways; ValueError for a malformed one.
     """
 
     name: str
@@ -49,7 +41,7 @@ class Task:
     variant: Callable
     edges: Mapping[str, tuple]
     draw: Callable[[random.Random, int], tuple]
-    mistakes: Mapping[str, Mistake]
+    mistakes: Mapping[str, str]
     canonical: Callable[[Arguments, Any], Any] = lambda arguments, answer: answer
 
     def cases(self) -> list[Case]:

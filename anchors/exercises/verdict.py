@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from anchors.exercises.sandbox import Answer, type_name
-from anchors.exercises.task import Arguments, Mistake, Task
+from anchors.exercises.task import Arguments, Task
 
 SHARE = 0.7  # of the wrong cases must equal a mistake before it is named
 RTOL, ATOL = 1e-4, 1e-5
@@ -75,18 +75,18 @@ def diagnose(task: Task, checked: list[Checked]) -> list[tuple[str, int, int]]:
     answered = [one for one in checked if one.answer.problem is None]
     wrong, right = [one for one in answered if one.problem], [one for one in answered if not one.problem]
     found = []
-    for name, mistake in task.mistakes.items():
+    for mistake in task.mistakes:
         explained = sum(equals(task, mistake, one) for one in wrong)
         if wrong and explained >= SHARE * len(wrong):
             contradicted = sum(not equals(task, mistake, one) for one in right)
-            found.append((contradicted + len(wrong) - explained, (name, explained, len(wrong))))
+            found.append((contradicted + len(wrong) - explained, (mistake, explained, len(wrong))))
     least = min((score for score, _ in found), default=0)
     return [entry for score, entry in found if score == least]
 
 
-def equals(task: Task, mistake: Mistake, one: Checked) -> bool:
+def equals(task: Task, mistake: str, one: Checked) -> bool:
     try:
-        wrong = task.variant(**one.arguments, **mistake.settings)
+        wrong = task.variant(**one.arguments, mistake=mistake)
         return mismatch(task, one.arguments, wrong, one.answer.value) is None
     except (ValueError, IndexError, RuntimeError, ZeroDivisionError):
         return False
@@ -154,30 +154,25 @@ def written(verdict: Verdict, name: str) -> str:
     for mistake, explained, wrong in verdict.mistakes:
         share = "" if explained == wrong else f" in {explained} of {wrong} wrong cases"
         lines += ["", f"Your output equals a known mistake{share}: {mistake}"]
-        lines += [f"    {verdict.task.mistakes[mistake].why}"]
+        lines += [f"    {verdict.task.mistakes[mistake]}"]
     lines += ["", f"Read on: {verdict.task.lesson}"]
     return "\n".join(lines)
 
 
 def literal(value: Any) -> str:
     """A value as one would type it; a long tensor by its shape."""
-    if isinstance(value, tuple):
-        return "(" + ", ".join(literal(item) for item in value) + ")"
+    if isinstance(value, tuple | list):
+        brackets = "()" if isinstance(value, tuple) else "[]"
+        return brackets[0] + ", ".join(literal(item) for item in value) + brackets[1]
     if isinstance(value, Tensor):
         if value.numel() > 60:
             return f"a tensor of shape {list(value.shape)}"
         if value.numel() == 0:
             return f"torch.zeros({', '.join(map(str, value.shape))})"
-        return f"torch.tensor({numbers(value.tolist())})"
-    return numbers(value) if isinstance(value, float | int | list) else str(getattr(value, "type_name", value))
-
-
-def numbers(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(numbers(item) for item in value) + "]"
+        return f"torch.tensor({literal(value.tolist())})"
     if isinstance(value, float):
         return f"{value:.6g}" + ("." if value.is_integer() and abs(value) < 1e5 else "")
-    return str(value)
+    return str(getattr(value, "type_name", value))
 
 
 def as_data(verdict: Verdict, name: str) -> dict[str, Any]:

@@ -66,9 +66,7 @@ def learnt(training: dict) -> str:
     """How many objects the network finds before and after training, in a sentence."""
     first, last = training["detections"][0], training["detections"][-1]
     objects, steps = training["objects"], f"{training['steps']:,}"
-    text = (
-        f"Before training it finds {first['found']} of {objects}, after {steps} steps {last['found']} of {objects}."
-    )
+    text = f"Before training it finds {first['found']} of {objects}, after {steps} steps {last['found']} of {objects}."
     if last["found"] == objects:
         return f"{text} It has learnt this one picture."
     return f"{text} That is too little training to see it learn; without --quick it takes 300 steps."

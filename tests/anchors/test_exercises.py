@@ -50,7 +50,8 @@ def in_process(task, function) -> list[Answer]:
 
 
 def with_mistake(task, name: str):
-    return partial(task.variant, **task.mistakes[name].settings)
+    assert name in task.mistakes
+    return partial(task.variant, mistake=name)
 
 
 def function_of(name: str, folder: Path):
@@ -87,7 +88,7 @@ def test_every_known_mistake_is_found_and_named_alone(name):
         verdict = examine(task, in_process(task, with_mistake(task, mistake)))
         assert verdict.failure is not None, mistake
         assert [found for found, _, _ in verdict.mistakes] == [mistake]
-        assert f"known mistake: {mistake}\n    {task.mistakes[mistake].why}\n" in written(verdict, name)
+        assert f"known mistake: {mistake}\n    {task.mistakes[mistake]}\n" in written(verdict, name)
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
