@@ -111,35 +111,27 @@ def check_weights(weights: object, name: str = "weights") -> tuple[float, ...]:
     raise ValueError(f"{name}: found {weights!r}, needed four positive numbers for dx, dy, dw, dh")
 
 
-def check_features(features: object, name: str = "features") -> Tensor:
-    """A feature map [B,C,H,W] of float32 or float64. Its values are not read: that costs a whole pass."""
-    features = check_tensor(features, name, ("B", "C", "H", "W"))
+def check_pooling(features: object, rois: object, spatial_scale: object) -> Tensor:
+    """The arguments of RoI pooling and RoIAlign; the RoIs [K,5], detached, in the dtype of the features.
+
+    features [B,C,H,W] are float32 or float64; their values are not read: that costs a whole pass. A RoI is the image's
+    index in the batch (not a class), then XYXY.
+    """
+    features = check_tensor(features, "features", ("B", "C", "H", "W"))
     if features.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{name}: found dtype {features.dtype}, needed float32 or float64")
-    return features
-
-
-def check_rois(rois: object, num_images: int, name: str = "rois") -> Tensor:
-    """RoIs [K,5]: the image's index in the batch, then XYXY. (The first column is not a class.)"""
-    rois = check_tensor(rois, name, ("K", 5))
-    check_real(rois, name)
+        raise ValueError(f"features: found dtype {features.dtype}, needed float32 or float64")
+    if 0 in features.shape[1:]:
+        raise ValueError(f"features: found shape {list(features.shape)}, needed at least one channel and one cell")
+    rois = check_tensor(rois, "rois", ("K", 5))
+    check_real(rois, "rois")
     index = rois[:, 0]
-    bad = (index < 0) | (index >= num_images) | (index != index.floor())
+    bad = (index < 0) | (index >= len(features)) | (index != index.floor())
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
         raise ValueError(
-            f"{name}: found batch index {float(index[row]):g} at row {row}, "
-            f"needed a whole number below {num_images}, the number of images"
+            f"rois: found batch index {float(index[row]):g} at row {row}, "
+            f"needed a whole number below {len(features)}, the number of images"
         )
-    return rois
-
-
-def check_pooling(features: object, rois: object, spatial_scale: object) -> Tensor:
-    """The arguments of RoI pooling and RoIAlign; the RoIs [K,5], detached, in the dtype of the features."""
-    features = check_features(features)
-    if 0 in features.shape[1:]:
-        raise ValueError(f"features: found shape {list(features.shape)}, needed at least one channel and one cell")
-    rois = check_rois(rois, len(features))
     check_number(spatial_scale, "spatial_scale", low=1e-9)
     return rois.detach().to(features.dtype)
 

@@ -111,16 +111,13 @@ class TinyFasterRCNN(nn.Module):
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None):
         """images: list of [3,H,W] float in 0..1, of any sizes. targets: {"boxes" [N,4] XYXY, "labels" [N]} each."""
-        return self._run(images, targets)[0]
+        return self.trace(images, targets)[0]
 
     def trace(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None):
         """(the result of forward, {"features", "images": [a dict with every intermediate, for each image]}).
 
         Boxes in it are in pixels of the network's input, which is the image unless it was shrunk ("scale").
         """
-        return self._run(images, targets)
-
-    def _run(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None):
         _check_images(images)
         if self.training:
             _check_targets(targets, len(images), self.num_classes)

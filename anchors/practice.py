@@ -25,7 +25,6 @@ from anchors.boxes import box_iou
 from anchors.deltas import HEAD_WEIGHTS
 from anchors.fast.nms import nms
 from anchors.fast.roi_pool import roi_pool
-from anchors.grid import inside_image
 from anchors.heads import FastRCNNHead, RPNHead
 from anchors.losses import beta_from_sigma, detection_loss, rpn_loss
 from anchors.proposals import candidates
@@ -113,7 +112,7 @@ def look(record: Record, picture: Picture, plan: tuple[int | str, ...]) -> Tenso
 
 def train_rpn(record: Record, picture: Picture, objectness: Tensor, deltas: Tensor, seed: int):
     found = anchoring(picture.boxes, seed)
-    inside = int(inside_image(found.anchors, IMAGE_SIZE).sum())
+    inside = int(found.inside.sum())
     record.step("anchors", f"{shape(found.anchors)}, {inside:,} inside", anchors=len(found.anchors), inside=inside)
     best = ", ".join(f"{float(value):.3f}" for value in found.best)
     record.step("IoU", f"{shape(found.iou)} with the inside ones; the best of each object {best}")

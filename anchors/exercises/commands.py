@@ -85,8 +85,7 @@ def check(path: str, *, exercise: str | None, seconds: float, as_json: bool) -> 
 
 def verdict_on(file: str | Path, name: str, *, seconds: float):
     task = find(name)
-    cases = [case.arguments for case in task.cases()]
-    return examine(task, answers_of(file, task.function, cases, seconds=seconds))
+    return examine(task, answers_of(file, task.function, task.cases(), seconds=seconds))
 
 
 def check_folder(folder: Path, *, seconds: float, as_json: bool) -> int:

@@ -19,12 +19,6 @@ SEED = 20261121
 
 
 @dataclass(frozen=True)
-class Case:
-    title: str
-    arguments: Arguments
-
-
-@dataclass(frozen=True)
 class Task:
     """One exercise.
 
@@ -44,12 +38,12 @@ class Task:
     mistakes: Mapping[str, str]
     canonical: Callable[[Arguments, Any], Any] = lambda arguments, answer: answer
 
-    def cases(self) -> list[Case]:
+    def cases(self) -> list[Arguments]:
         """The edge cases, then random ones from small to large: the same ones every time."""
         rng = random.Random(f"{SEED} {self.name}")
         sizes = [1 + i * 8 // NUM_RANDOM for i in range(NUM_RANDOM)]
-        calls = [*self.edges.items(), *((f"random, size {size}", self.draw(rng, size)) for size in sizes)]
-        return [Case(title, dict(zip(self.names, values, strict=True))) for title, values in calls]
+        calls = [*self.edges.values(), *(self.draw(rng, size) for size in sizes)]
+        return [dict(zip(self.names, call, strict=True)) for call in calls]
 
     @property
     def names(self) -> list[str]:

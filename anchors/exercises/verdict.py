@@ -40,7 +40,7 @@ class Verdict:
 def examine(task: Task, answers: Sequence[Answer]) -> Verdict:
     """The verdict on the answers to the task's cases, in their order; fewer, if the process ended early."""
     cases = task.cases()
-    checked = [check(task, case.arguments, answer) for case, answer in zip(cases, answers)]
+    checked = [check(task, arguments, answer) for arguments, answer in zip(cases, answers)]
     failures = [one for one in checked if one.problem]
     if len(checked) < len(cases):  # hung or dead: the last case is the one to show
         return Verdict(task, len(checked), len(failures), failures[-1])

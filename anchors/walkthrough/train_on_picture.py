@@ -46,16 +46,9 @@ def copies(picture: Picture, count: int, seed: int) -> list[Scene]:
     side = pixels.shape[-1]
     while len(made) < count:
         image, boxes = pixels, target["boxes"].clone()
-        if torch.rand((), generator=random) < 0.5:
-            image, boxes = (
-                image.flip(2),
-                torch.stack((side - boxes[:, 2], boxes[:, 1], side - boxes[:, 0], boxes[:, 3]), 1),
-            )
-        if torch.rand((), generator=random) < 0.5:
-            image, boxes = (
-                image.flip(1),
-                torch.stack((boxes[:, 0], side - boxes[:, 3], boxes[:, 2], side - boxes[:, 1]), 1),
-            )
+        for axis, (low, high) in ((2, (0, 2)), (1, (1, 3))):  # left and right, then top and bottom
+            if torch.rand((), generator=random) < 0.5:
+                image, boxes[:, [low, high]] = image.flip(axis), side - boxes[:, [high, low]]
         dx, dy = torch.randint(-side // 8, side // 8 + 1, (2,), generator=random).tolist()
         reach = side // 8 + 1
         padded = F.pad(image[None], (reach,) * 4, mode="replicate")[0]

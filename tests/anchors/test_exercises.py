@@ -46,7 +46,7 @@ def in_process(task, function) -> list[Answer]:
         except Exception as error:
             return Answer(problem=f"raised {type(error).__name__}: {error}")
 
-    return [ask(case.arguments) for case in task.cases()]
+    return [ask(arguments) for arguments in task.cases()]
 
 
 def with_mistake(task, name: str):
@@ -116,16 +116,16 @@ def test_a_learners_file_has_the_task_and_not_its_solution(task, tmp_path):
     assert "By hand" in written.__doc__
     assert written.__doc__ == function_in(FOLDER / "solutions" / f"{task.name}.py", task).__doc__
     for case in task.cases():
-        assert list(case.arguments) == names, case.title
+        assert list(case) == names
     with pytest.raises(NotImplementedError):
-        written(**task.cases()[0].arguments)
+        written(**task.cases()[0])
     assert "return" not in text.split('"""')[-1]
 
 
 def test_cases_are_the_same_every_time():
     first, second = (TASKS["nms"].cases() for _ in range(2))
     for a, b in zip(first, second, strict=True):
-        assert torch.equal(a.arguments["boxes"], b.arguments["boxes"])
+        assert torch.equal(a["boxes"], b["boxes"])
 
 
 def test_exercises_are_written_and_a_learners_file_is_never_touched(tmp_path, capsys):
