@@ -28,7 +28,6 @@ from anchors.walkthrough.style import (
     label,
     note,
     picture_axes,
-    ratio_name,
     square,
     titled_figure,
     window,
@@ -89,7 +88,7 @@ def nine(path: Path, picture: Picture, found: Anchoring) -> None:
         for s, size in enumerate(SIZES):
             left = 0.53 + 0.147 * s
             figure.text(left, 0.80, f"size {size}", fontsize=16, weight="bold", color=SIZE_COLOURS[s])
-            for r, ratio in enumerate(RATIOS):
+            for r, ratio in enumerate(("1:2", "1:1", "2:1")):
                 y = 0.66 - 0.155 * r
                 title, w, h = names[3 * r + s]
                 shape = square(figure, left, y - 0.045, 0.11)
@@ -97,7 +96,7 @@ def nine(path: Path, picture: Picture, found: Anchoring) -> None:
                 bare(shape)
                 draw_box(shape, (-w / 2, -h / 2, w / 2, h / 2), SIZE_COLOURS[s], width=2.5, dashes=DASHES[r], fill=0.15)
                 figure.text(left + 0.066, y + 0.025, title, fontsize=12, va="center")
-                figure.text(left + 0.066, y - 0.01, f"ratio {ratio_name(ratio)}", fontsize=11, color=QUIET, va="center")
+                figure.text(left + 0.066, y - 0.01, f"ratio {ratio}", fontsize=11, color=QUIET, va="center")
         note(figure, 0.53, 0.225, "width = size / √ratio      height = size · √ratio", size=15, colour=INK)
         note(figure, 0.53, 0.165, "Order: the ratio is the slow index, the size the fast one.")
 

@@ -103,17 +103,14 @@ def bare(axes) -> None:
         spine.set_visible(False)
 
 
-def draw_box(
-    axes, box, colour: str, *, width: float = 2.0, dashes="-", alpha: float = 1.0, fill: float = 0.0, zorder=3
-):
+def draw_box(axes, box, colour: str, *, width: float = 2.0, dashes: str = "-", fill: float = 0.0, zorder: int = 3):
     from matplotlib.patches import Rectangle
 
     x1, y1, x2, y2 = (float(value) for value in box)
+    place = (x1, y1), x2 - x1, y2 - y1
     if fill:
-        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, facecolor=colour, alpha=fill, lw=0, zorder=zorder - 1))
-    axes.add_patch(
-        Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=width, ls=dashes, alpha=alpha, zorder=zorder)
-    )
+        axes.add_patch(Rectangle(*place, facecolor=colour, alpha=fill, lw=0, zorder=zorder - 1))
+    axes.add_patch(Rectangle(*place, fill=False, ec=colour, lw=width, ls=dashes, zorder=zorder))
 
 
 def draw_boxes(axes, boxes: Tensor, colour: str, *, width: float = 1.0, alpha: float = 1.0, zorder=3) -> None:
@@ -136,19 +133,8 @@ def draw_truth(axes, boxes: Tensor, names=(), *, width: float = 3.0) -> None:
 def label(
     axes, x: float, y: float, text: str, colour: str, *, size: float = 11, zorder=8, va: str = "bottom", ha="left"
 ):
-    axes.text(
-        x,
-        y,
-        text,
-        color="white",
-        fontsize=size,
-        weight="bold",
-        va=va,
-        ha=ha,
-        zorder=zorder,
-        bbox={"facecolor": colour, "edgecolor": "none", "pad": 2.5},
-        clip_on=False,
-    )
+    box = {"facecolor": colour, "edgecolor": "none", "pad": 2.5}
+    axes.text(x, y, text, color="white", fontsize=size, weight="bold", va=va, ha=ha, zorder=zorder, bbox=box)
 
 
 def note(figure, x: float, y: float, lines: str, *, size: float = 13, colour: str = QUIET, va: str = "top") -> None:
@@ -162,10 +148,6 @@ def fact(
     figure.text(x, y, number, fontsize=30, weight="bold", color=colour, va="center")
     figure.text(x, y - gap, mark, fontsize=13, color=colour, va="center")
     figure.text(x + (0.018 if mark else 0), y - gap, words, fontsize=13, color=QUIET, va="center")
-
-
-def ratio_name(ratio: float) -> str:
-    return {0.5: "1:2", 1.0: "1:1", 2.0: "2:1"}.get(float(ratio), f"{ratio:g}")
 
 
 def rows(tensor: Tensor, most: int) -> Tensor:
