@@ -72,8 +72,8 @@ def encode_variant(gt_boxes, anchors, *, mistake=""):
         move = gt_start + gt_sides / 2 - (start + sides / 2)
     unit = {"divided by the object's sides": gt_sides, "not divided": 1}.get(mistake, sides)
     ratio = sides / gt_sides if mistake == "inverted ratio" else gt_sides / sides
-    log = {"no logarithm": torch.clone, "log2": torch.log2, "log10": torch.log10}.get(mistake, torch.log)
-    return torch.cat((move / unit, log(ratio)), dim=1)
+    log = {"no logarithm": ratio, "log2": ratio.log2(), "log10": ratio.log10()}.get(mistake, ratio.log())
+    return torch.cat((move / unit, log), dim=1)
 
 
 ENCODE = Task(

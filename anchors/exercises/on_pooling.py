@@ -112,7 +112,6 @@ def align_variant(features, rois, output_size, spatial_scale, *, mistake=""):
     half = 0 if mistake == "missing half pixel" else 0.5
     points = {"points at the corners": (0, 0.5), "one point for each bin": (0.5,)}.get(mistake, (0.25, 0.75))
     value_at = nearest if mistake == "nearest cell" else bilinear
-    reduce = {"maximum": torch.amax, "sum": torch.sum}.get(mistake, torch.mean)
     for k, (image, *corners) in enumerate(rois.tolist()):
         x1, y1, x2, y2 = (value * spatial_scale - half for value in corners)
         if mistake == "corners rounded":
@@ -122,7 +121,7 @@ def align_variant(features, rois, output_size, spatial_scale, *, mistake=""):
             for j in range(output_size):
                 places = [(y1 + (i + p) * h, x1 + (j + q) * w) for p in points for q in points]
                 values = torch.stack([value_at(features[int(image)], y, x) for y, x in places])
-                answer[k, :, i, j] = reduce(values, dim=0)
+                answer[k, :, i, j] = {"maximum": values.amax(0), "sum": values.sum(0)}.get(mistake, values.mean(0))
     return answer
 
 

@@ -96,7 +96,8 @@ def fits_along_a_side() -> dict[str, int]:
 def cell_centres() -> tuple[Tensor, Tensor]:
     """y and x, each [50,50], of the cells' centres in pixels."""
     along = (torch.arange(GRID[0]) + 0.5) * STRIDE
-    return torch.meshgrid(along, along, indexing="ij")
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    return y, x
 
 
 def transposed_best(found: Anchoring) -> list[int]:

@@ -165,9 +165,9 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
         figure.text(0.56, 0.735, "side", fontsize=12, color=QUIET)
         figure.text(0.56, 0.690, "places", fontsize=12, color=QUIET)
         for i, (length, count) in enumerate(example.fits_along_a_side().items()):
-            x = 0.635 + 0.05 * i
-            figure.text(x, 0.735, str(math.floor(float(length) + 0.5)), fontsize=12, ha="center", color=QUIET)
-            figure.text(x, 0.690, str(count), fontsize=14, ha="center", weight="bold")
+            column = 0.635 + 0.05 * i
+            figure.text(column, 0.735, str(math.floor(float(length) + 0.5)), fontsize=12, ha="center", color=QUIET)
+            figure.text(column, 0.690, str(count), fontsize=14, ha="center", weight="bold")
         note(figure, 0.56, 0.65, "128 x 128: 42 · 42 = 1,764     362 x 181: 28 · 38 = 1,064", size=12)
         other = example.other_counts()
         note(figure, 0.56, 0.555, "Three right answers", size=15, colour=INK)
