@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, random_set, scene
-from toolkit.evaluation.compute_metrics import compute_metrics, thresholds
+from toolkit.evaluation.compute_metrics import compute_metrics
 from toolkit.metrics.calibration import calibration
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.confusion import confusion
@@ -46,7 +46,7 @@ def test_the_threshold_is_the_middle_of_those_with_a_high_f1():
     expected = sum(w * t for w, t in zip(weights, (0.85, 0.7, 0.4, 0.1), strict=True)) / sum(weights)
     assert curve.best_threshold() == pytest.approx(expected) == pytest.approx(0.399053, abs=1e-6)
     assert curve.at(0.4) == pytest.approx({"precision": 2 / 3, "recall": 1.0, "f1": 0.8})
-    assert thresholds(*four()) == {"nut": round(expected, 6)}
+    assert score_thresholds(curves(matched(*four()))) == {"nut": round(expected, 6)}
 
 
 def test_a_flat_curve_gives_its_middle_and_not_its_ragged_top():

@@ -140,14 +140,6 @@ def read(
     return found.usable(), detections, [*one_a_rule(repaired), *notes, *of_masks]
 
 
-def thresholds(
-    document: dict, detections: list, iou: float = Settings.iou, precision: float | None = Settings.precision
-) -> dict[str, float]:
-    """{class: score}: the middle of those with a high F1, or the lowest that keeps `precision`, at one IoU."""
-    document, detections, _ = read(document, detections, sizes=_any_size)
-    return score_curves.score_thresholds(score_curves.curves(match(read_tables(document, detections)), iou), precision)
-
-
 def compute_metrics(
     document: dict,
     detections: list,

@@ -96,31 +96,26 @@ def _rows(entries: list, key: str, index: dict, where: str) -> np.ndarray:
         raise InputError(f"{where}[{n}]: {key} {value!r} not in the annotations file") from None
 
 
-def _boxes(entries: list, where: str) -> np.ndarray:
-    """[N,4] x, y, w, h; refuses what is not four finite numbers with w, h >= 0."""
+def _numbers(entries: list, key: str, count: int, where: str, needs: str) -> np.ndarray:
+    """[N,count] finite numbers under a key; [N] where count is 1."""
+    shape = (count,) if count > 1 else ()
     try:
-        raw = np.array([entry["bbox"] for entry in entries])
-        clean = not entries or (raw.dtype.kind in "iuf" and raw.shape == (len(entries), 4))
-        boxes = raw.astype(float).reshape(-1, 4) if clean else raw
+        raw = np.array([entry[key] for entry in entries])
+        clean = not entries or (raw.dtype.kind in "iuf" and raw.shape == (len(entries), *shape))
     except (KeyError, TypeError, ValueError):
         clean = False
     if not clean:
         for n, entry in enumerate(entries):
-            box = entry.get("bbox")
-            numbers = isinstance(box, (list, tuple)) and len(box) == 4
-            if not numbers or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in box):
-                raise InputError(f"{where}[{n}]: bbox is {str(box)[:60]}, needs [x, y, width, height]")
-        raise InputError(f"{where}: a bbox is not [x, y, width, height]")
-    bad = np.flatnonzero(~np.isfinite(boxes).all(1))
+            found = entry.get(key) if count > 1 else [entry.get(key)]
+            fits = isinstance(found, (list, tuple)) and len(found) == count
+            if not fits or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in found):
+                raise InputError(f"{where}[{n}]: {key} is {str(entry.get(key, 'missing'))[:60]}, needs {needs}")
+        raise InputError(f"{where}: a {key} is not {needs}")
+    numbers = raw.astype(float).reshape(len(entries), *shape)
+    bad = np.flatnonzero(~np.isfinite(numbers).reshape(-1, count).all(1))
     if len(bad):
-        raise InputError(f"{where}[{bad[0]}]: bbox is {entries[bad[0]]['bbox']}, needs finite numbers")
-    bad = np.flatnonzero((boxes[:, 2:] < 0).any(1))
-    if len(bad):
-        raise InputError(
-            f"{where}[{bad[0]}]: bbox is {entries[bad[0]]['bbox']} with a negative width or height, "
-            "needs [x, y, width, height]"
-        )
-    return boxes
+        raise InputError(f"{where}[{bad[0]}]: {key} is {entries[bad[0]][key]}, needs finite numbers")
+    return numbers
 
 
 def _ground_truth(entries: list, images: dict, classes: dict) -> dict:
@@ -136,21 +131,15 @@ def _ground_truth(entries: list, images: dict, classes: dict) -> dict:
 
 def _detections(entries: list, images: dict, classes: dict, where: str, warnings: list[str]) -> dict:
     image, class_ = _rows(entries, "image_id", images, where), _rows(entries, "category_id", classes, where)
-    bbox = np.clip(_boxes(entries, where), -FARTHEST, FARTHEST)
-    try:
-        raw = np.array([entry["score"] for entry in entries])
-        clean = not entries or (raw.dtype.kind in "iuf" and raw.shape == (len(entries),))
-    except (KeyError, TypeError, ValueError):
-        clean = False
-    if not clean:
-        for n, entry in enumerate(entries):
-            if not isinstance(entry.get("score"), (int, float)):
-                raise InputError(f"{where}[{n}]: score is {str(entry.get('score', 'missing'))[:40]}, needs a number")
-        raise InputError(f"{where}: a score is not a number")
-    score = raw.astype(float).reshape(len(entries))
-    bad = np.flatnonzero(~np.isfinite(score))
+    bbox = _numbers(entries, "bbox", 4, where, "[x, y, width, height]")
+    bad = np.flatnonzero((bbox[:, 2:] < 0).any(1))
     if len(bad):
-        raise InputError(f"{where}[{bad[0]}]: score is {score[bad[0]]}, needs a finite number")
+        raise InputError(
+            f"{where}[{bad[0]}]: bbox is {entries[bad[0]]['bbox']} with a negative width or height, "
+            "needs [x, y, width, height]"
+        )
+    bbox = np.clip(bbox, -FARTHEST, FARTHEST)
+    score = _numbers(entries, "score", 1, where, "a number")
     keep = _without_copies(image, score, np.column_stack([class_, bbox, _mask_numbers(entries)]))
     if len(keep) < len(image):
         warnings.append(f"{where}: {len(image) - len(keep)} exact copies of a detection left out")
