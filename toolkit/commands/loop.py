@@ -291,14 +291,8 @@ def _apply(args: argparse.Namespace) -> int:
             place = target.with_name(f"{target.stem}.fixed.json")
             number = fix_coco(target, fixed, place if args.write else None)
             where = str(place)
-        what = (
-            f"written to {where}"
-            if args.write and number
-            else "nothing written; --write does"
-            if number
-            else "none is of it"
-        )
-        say(f"{target}: {counted(number, 'reviewed picture')}: {what if number else 'left as it is'}")
+        done = f"written to {where}" if args.write else "nothing written; --write does"
+        say(f"{target}: {counted(number, 'reviewed picture')}: {done if number else 'left as it is'}")
     return FINDINGS if problems else 0
 
 

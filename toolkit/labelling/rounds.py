@@ -130,33 +130,24 @@ def _take_over(loop: Loop, folder: Path, one: dict[str, Any], drafts: dict[str, 
     state, content, text = judged(file, drafts.get(one["file"]))
     if state != REVIEWED or content is None:
         return Outcome(one["name"], state, text=text)
-    picture = loop.folder / one["name"]
+    picture, ours = loop.folder / one["name"], _json(file)
     target = picture.with_suffix(".json")
     if not picture.is_file():
-        return Outcome(one["name"], KEPT_BACK, text=f"{picture}: the picture is gone; its labels stay in {_json(file)}")
+        return Outcome(one["name"], KEPT_BACK, text=f"{picture}: the picture is gone; its labels stay in {ours}")
     odd = sorted({shape["label"] for shape in content["shapes"]} - set(loop.classes) - {"__ignore__"})
     if odd:
-        known = ", ".join(loop.classes)
-        return Outcome(
-            one["name"],
-            KEPT_BACK,
-            text=f'{_json(file)}: label "{odd[0]}" is none of the classes ({known}); stays there',
-        )
+        text = f'{ours}: label "{odd[0]}" is none of the classes ({", ".join(loop.classes)}); stays there'
+        return Outcome(one["name"], KEPT_BACK, text=text)
     changes = difference(
         drafts.get(one["file"], []), content["shapes"], loop.costs, ticked=content["flags"].get("reviewed") is True
     )
-    shapes = [_without_score(shape) for shape in content["shapes"]]
-    final = file_bytes(
-        {**content, "shapes": shapes, "imagePath": picture.name, "imageData": None, "flags": {"reviewed": True}}
-    )
+    own = {"imagePath": picture.name, "imageData": None, "flags": {"reviewed": True}}
+    final = file_bytes({**content, "shapes": [_without_score(shape) for shape in content["shapes"]], **own})
     if target.exists():
         if target.read_bytes() == final:  # by this command, killed before it could enter it into the state
             return Outcome(one["name"], REVIEWED, changes)
-        return Outcome(
-            one["name"],
-            KEPT_BACK,
-            text=f"{target}: was written by somebody else meanwhile; yours stay in {_json(file)}",
-        )
+        text = f"{target}: was written by somebody else meanwhile; yours stay in {ours}"
+        return Outcome(one["name"], KEPT_BACK, text=text)
     with atomic_write(target) as out:
         out.write(final)
     return Outcome(one["name"], REVIEWED, changes)
@@ -203,14 +194,10 @@ def _link(source: Path, place: Path, folder: Path) -> None:
 
 def _tidy(folder: Path, entries: list[dict[str, Any]], outcomes: list[Outcome]) -> None:
     """Remove what is not needed any more: all but the label files that were kept back."""
-    for entry, outcome in zip(entries, outcomes):
+    links = [folder / entry["file"] for entry in entries]
+    done = [_json(link) for link, outcome in zip(links, outcomes) if outcome.state != KEPT_BACK]
+    for path in (*links, *done, folder / "labels.txt", folder / "drafts.json"):
         with suppress(OSError):
-            (folder / entry["file"]).unlink()  # the link
-        if outcome.state != KEPT_BACK:
-            with suppress(OSError):
-                _json(folder / entry["file"]).unlink()
-    for name in ("labels.txt", "drafts.json"):
-        with suppress(OSError):
-            (folder / name).unlink()
+            path.unlink()
     with suppress(OSError):  # not empty
         folder.rmdir()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from label_tools.files.json_csv import cell_text
-from toolkit.report.read_logs import Training, smooth
+from toolkit.report.read_logs import Training, is_finite, smooth
 from toolkit.report.svg_charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix, scatter
 
 MOST_LINES = 7  # classes that get a curve of their own; the table beside has all
@@ -99,7 +98,9 @@ class EvaluationFigures:
 
     def against_threshold(self, key: str) -> Figure:
         x, columns, link = self._columns(f"{key}.csv")
-        lines = [Line(n, x, columns[n], self.colour[n], step=True) for n in self.shown if any(map(_good, columns[n]))]
+        lines = [
+            Line(n, x, columns[n], self.colour[n], step=True) for n in self.shown if any(map(is_finite, columns[n]))
+        ]
         if len(lines) > 1:
             lines.append(Line("all classes", x, columns["all classes"], 7, strong=True, step=True))
         marks = []
@@ -248,14 +249,17 @@ class EvaluationFigures:
 
 def losses(training: Training) -> Figure | None:
     """Training loss per step and epoch, validation loss per epoch; None when nothing was logged."""
-    steps = [r for r in training.steps if _good(r.get("loss"))]
+    steps = [r for r in training.steps if is_finite(r.get("loss"))]
     lines = []
     if steps:
         window = max(1, len(steps) // 50)
         values = smooth([r["loss"] for r in steps], window)
         points = list(zip((r["step"] for r in steps), values))
         lines.append(_through("training, per step", points[:: max(1, len(steps) // MOST_STEPS)]))
-    train, val = _epoch_losses(training, "train_loss"), _epoch_losses(training, "val_loss")
+    train, val = (
+        [(record.get("step", record["epoch"]), total) for record, total in training.losses(key)]
+        for key in ("train_loss", "val_loss")
+    )
     if train and not steps:
         lines.append(_through("training, per epoch", train, colour=0, points=True))
     if val:
@@ -283,30 +287,20 @@ def _through(name: str, pairs: Sequence[tuple[float, float]], **style: Any) -> L
     return Line(name, [x for x, _ in pairs], [y for _, y in pairs], **style)
 
 
-def _epoch_losses(training: Training, key: str) -> list[tuple[int, float]]:
-    found = []
-    for record in training.epochs:
-        losses = record.get(key)
-        if isinstance(losses, dict) and losses and all(_good(v) for v in losses.values()):
-            total = losses.get("loss", sum(v for k, v in losses.items() if k != "loss"))
-            found.append((record.get("step", record["epoch"]), total))
-    return found
-
-
 def ap_per_epoch(training: Training) -> Figure | None:
     """AP, AP50 and AP75 on val after each epoch; None when never evaluated."""
     keys = ("AP", "AP50", "AP75")
-    records = [r for r in training.epochs if any(_good(r.get(key)) for key in keys)]
+    records = [r for r in training.epochs if any(is_finite(r.get(key)) for key in keys)]
     if not records:
         return None
     lines = []
     for i, key in enumerate(keys):
-        points = [(r["epoch"], r[key]) for r in records if _good(r.get(key))]
+        points = [(r["epoch"], r[key]) for r in records if is_finite(r.get(key))]
         if points:
             lines.append(_through(key, points, colour=i, strong=key == "AP", points=len(points) <= 60))
     link = table_link(["epoch", *keys], [[r["epoch"], *(r.get(k) for k in keys)] for r in records], "epochs.csv")
-    by, text = ("segm_AP", " by masks") if any(_good(r.get("segm_AP")) for r in records) else ("AP", "")
-    best = max((r for r in records if _good(r.get(by))), key=lambda r: r[by], default=None)
+    by, text = ("segm_AP", " by masks") if any(is_finite(r.get("segm_AP")) for r in records) else ("AP", "")
+    best = max((r for r in records if is_finite(r.get(by))), key=lambda r: r[by], default=None)
     caption = "COCO's AP by boxes on the val split, all scores, at most 100 detections of a class and image."
     if best:
         caption += f" Best{text}: epoch {best['epoch']} with AP {best[by]:.3f}."
@@ -315,7 +309,7 @@ def ap_per_epoch(training: Training) -> Figure | None:
 
 def ap_of_runs(trainings: dict[str, Training]) -> Figure | None:
     """AP on val after each epoch, a line a run; None when none was evaluated."""
-    found = {name: [(r["epoch"], r["AP"]) for r in t.epochs if _good(r.get("AP"))] for name, t in trainings.items()}
+    found = {name: [(r["epoch"], r["AP"]) for r in t.epochs if is_finite(r.get("AP"))] for name, t in trainings.items()}
     lines = [
         _through(name, pairs, colour=i % NUM_COLOURS, points=len(pairs) <= 60, dashed=i >= NUM_COLOURS)
         for i, (name, pairs) in enumerate(found.items())
@@ -333,7 +327,7 @@ def ap_of_runs(trainings: dict[str, Training]) -> Figure | None:
 
 def learning_rate(training: Training) -> Figure | None:
     """The learning rate of every step; None when not logged."""
-    steps = [r for r in training.steps if _good(r.get("lr"))]
+    steps = [r for r in training.steps if is_finite(r.get("lr"))]
     if not steps:
         return None
     points = [(r["step"], r["lr"]) for r in steps]
@@ -342,13 +336,9 @@ def learning_rate(training: Training) -> Figure | None:
     return Figure(line_chart([line], "step", "learning rate"), "Learning rate of each step.", *link)
 
 
-def _good(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def label_curve_figure(result: dict) -> Figure:
     """AP of each training against its number of images, with the fit and its 95 % band where there is one."""
-    points = [p for p in result["points"] if _good(p["AP"])]
+    points = [p for p in result["points"] if is_finite(p["AP"])]
     lines = []
     if result["fit"]:
         grid = result["fit"]["grid"]

@@ -82,8 +82,12 @@ class Facts:
 
     def doubted(self, kind: str) -> dict:
         """{"num", "num_images", "over_threshold"} of the suspected label errors of a kind."""
-        empty = {"num": 0, "num_images": 0, "over_threshold": 0}
-        return (self.metrics.get("suspect_kinds") or {}).get(kind, empty)
+        return (self.metrics.get("suspect_kinds") or {}).get(kind) or {"num": 0, "num_images": 0, "over_threshold": 0}
+
+    def explained(self, doubt: str, error: str) -> float:
+        """The share of the errors over the thresholds that suspected labels of a kind may be."""
+        wrong = self.over(error)
+        return min(1.0, self.doubted(doubt)["over_threshold"] / wrong) if wrong else 0.0
 
 
 def next_steps(facts: Facts) -> list[Step]:
@@ -118,10 +122,7 @@ def _leak(facts: Facts) -> Step | None:
 
 
 def _missing_labels(facts: Facts) -> Step | None:
-    found, wrong = facts.doubted("no label"), facts.over("background")
-    if not found["num"] or not wrong:
-        return None
-    share = min(1.0, found["over_threshold"] / wrong)
+    found, share = facts.doubted("no label"), facts.explained("no label", "background")
     points = share * facts.gain("background")
     return Step(
         "missing labels",
@@ -136,11 +137,7 @@ def _missing_labels(facts: Facts) -> Step | None:
 
 
 def _wrong_classes(facts: Facts) -> Step | None:
-    found, wrong = facts.doubted("other class"), facts.over("class")
-    if not found["num"] or not wrong:
-        return None
-    share = min(1.0, found["over_threshold"] / wrong)
-    points = share * facts.gain("class")
+    found, points = facts.doubted("other class"), facts.explained("other class", "class") * facts.gain("class")
     return Step(
         "wrong classes",
         points,
@@ -213,9 +210,7 @@ def _localisation(facts: Facts) -> Step | None:
     points = facts.own("localisation") - (loose.points if loose else 0)
     anchors = facts.metrics.get("anchors") or {}
     poor = anchors and anchors["covered"] < 0.8
-    what = (
-        "Fit the anchors or the image size to the objects." if poor else "Train longer or with a larger --image-size."
-    )
+    what = "Train longer or with a larger --image-size."
     over = facts.over("localisation")
     under = facts.metrics["error_kinds"]["kinds"]["localisation"]["num"] - over
     why = f"Too far off (IoU 0.1 to 0.5): {counted(over, 'detection')} over the threshold, {under} under it."
@@ -357,16 +352,8 @@ def _learned_by_heart(facts: Facts) -> Step | None:
 
 def _losses(training: Training) -> dict[int, tuple[float, float]]:
     """{epoch: (training loss, validation loss)} of each epoch that has both."""
-    pairs = {}
-    for record in training.epochs:
-        train, val = record.get("train_loss"), record.get("val_loss")
-        if isinstance(train, dict) and isinstance(val, dict):
-            pairs[record["epoch"]] = (_total(train), _total(val))
-    return pairs
-
-
-def _total(losses: dict[str, float]) -> float:
-    return float(sum(value for key, value in losses.items() if key != "loss"))
+    train, val = ({r["epoch"]: total for r, total in training.losses(key)} for key in ("train_loss", "val_loss"))
+    return {epoch: (total, val[epoch]) for epoch, total in train.items() if epoch in val}
 
 
 def _still_rising(facts: Facts) -> Step | None:

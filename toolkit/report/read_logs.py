@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,15 @@ class Training:
     @property
     def exists(self) -> bool:
         return bool(self.run or self.steps or self.epochs or self.config)
+
+    def losses(self, key: str) -> list[tuple[dict, float]]:
+        """(record, sum of the losses) of each epoch with train_loss or val_loss, as `key` says."""
+        found = [(record, record[key]) for record in self.epochs if isinstance(record.get(key), dict) and record[key]]
+        return [
+            (record, losses.get("loss", sum(value for name, value in losses.items() if name != "loss")))
+            for record, losses in found
+            if all(map(is_finite, losses.values()))
+        ]
 
 
 def read_training(folder: Path) -> Training:
@@ -68,6 +78,10 @@ def _records(path: Path, problems: list[str]) -> list[dict]:
         lines = counted(bad, "line")
         problems.append(f"{lines} of metrics.jsonl cannot be read (written at this moment, or cut off)")
     return records
+
+
+def is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def smooth(values: list[float], window: int) -> list[float]:
