@@ -7,7 +7,7 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import say
-from toolkit.commands.shared_flags import at_least, say_json
+from toolkit.commands.shared_flags import at_least, picked, say_json
 
 FORMS = ("torch", "onnx", "int8")
 
@@ -47,18 +47,9 @@ def run(args: argparse.Namespace) -> int:
         progress.step(f"{done + 1}/{total} {text}", done, total)
 
     try:
-        result = bench.bench(
-            args.checkpoint,
-            out,
-            image_sizes=args.image_size,
-            proposals=args.proposals,
-            forms=args.format,
-            data=args.data,
-            image_root=args.images,
-            device=args.device,
-            threads=args.threads,
-            each=each,
-        )
+        given = {"image_sizes": args.image_size, "forms": args.format, "image_root": args.images}
+        given |= picked(args, "proposals", "data", "device", "threads")
+        result = bench.bench(args.checkpoint, out, each=each, **given)
     finally:
         progress.close()
     if args.json:

@@ -48,15 +48,8 @@ def run(args: argparse.Namespace) -> int:
     from toolkit.report import terminal_text, write_report
 
     out = args.runs / args.name
-    metrics = crossval(
-        args.data,
-        out,
-        args.folds,
-        image_root=args.images,
-        group_by=args.group_by,
-        **at_once(args),
-        **training_options(args),
-    )
+    options = {**at_once(args), **training_options(args)}
+    metrics = crossval(args.data, out, args.folds, image_root=args.images, group_by=args.group_by, **options)
     if args.json:
         say_json(metrics)
     else:

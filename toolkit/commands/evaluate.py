@@ -7,7 +7,7 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import InputError, one_line, say
-from toolkit.commands.shared_flags import add_looks, image_counter, say_json
+from toolkit.commands.shared_flags import add_looks, image_counter, picked, say_json
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -180,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         from toolkit.evaluation import evaluate_run
 
         split = args.split or evaluate_run.name_of_split(args.folder, args.data)
-        given |= {name: getattr(args, name) for name in ("data", "device", "batch_size", "tiles", "tta")}
+        given |= picked(args, "data", "device", "batch_size", "tiles", "tta")
         metrics = evaluate_run.evaluate_run(args.folder, split, each=each, **given)
         if "look" in metrics:
             split = f"{split}-{metrics['look']['name']}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import say
-from toolkit.commands.shared_flags import at_least, image_counter
+from toolkit.commands.shared_flags import at_least, image_counter, picked
 
 PROGRAMS = ("x-anylabeling",)
 
@@ -51,16 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from toolkit.deployment import export
 
     at_least(args, 1, "image_size", "proposals")
-    result = export.export_onnx(
-        args.checkpoint,
-        args.out,
-        data=args.data,
-        image_root=args.images,
-        image_size=args.image_size,
-        proposals=args.proposals,
-        int8=args.int8,
-        program=args.program,
-        each=image_counter("comparing"),
-    )
+    given = picked(args, "data", "image_size", "proposals", "int8", "program")
+    each = image_counter("comparing")
+    result = export.export_onnx(args.checkpoint, args.out, image_root=args.images, each=each, **given)
     say("\n".join(export.summary(args.out, result)))
     return 0

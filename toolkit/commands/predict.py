@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from label_tools.files import links
 from label_tools.text.errors import FINDINGS, InputError, say
 from label_tools.text.messages import counted
-from toolkit.commands.shared_flags import add_looks, add_outlines, at_least, check_score, outlines_of
+from toolkit.commands.shared_flags import add_looks, add_outlines, at_least, check_score, outlines_of, picked
 
 if TYPE_CHECKING:
     from label_tools.pictures.films import Film
@@ -98,20 +98,10 @@ def run(args: argparse.Namespace) -> int:
         progress.step(f"{done}/{counted(total, 'picture')}{progress.time_left(done, total)}", done, total)
 
     try:
-        found = predict(
-            detector,
-            files,
-            out,
-            score=args.score,
-            outlines=outlines,
-            pixel_size=args.pixel_size,
-            max_pixels=args.max_pixels,
-            draw=not args.no_pictures,
-            batch_size=args.batch_size,
-            workers=args.workers if args.workers >= 0 else max(1, worker_count(-1)),  # a thread costs little
-            share=this_process(),
-            each=each,
-        )
+        workers = args.workers if args.workers >= 0 else max(1, worker_count(-1))  # a thread costs little
+        given = {"draw": not args.no_pictures, **picked(args, "score", "pixel_size", "max_pixels", "batch_size")}
+        share = this_process()
+        found = predict(detector, files, out, outlines=outlines, workers=workers, share=share, each=each, **given)
     except KeyboardInterrupt:
         progress.line(f"what is done is kept: the same command with --out {out} goes on")
         raise
@@ -146,18 +136,9 @@ def _film(detector: Detector, film: Film, out: Path, args: argparse.Namespace) -
         progress.step(of + progress.time_left(done, total), done, total)
 
     with StopSignal(text="stopping after this frame; Ctrl-C again leaves at once without the files") as stop:
-        found = predict_film(
-            detector,
-            film,
-            out,
-            score=args.score,
-            outlines=outlines_of(args),
-            every=args.every,
-            draw=not args.no_pictures,
-            batch_size=args.batch_size,
-            stop=lambda: bool(stop),
-            each=each,
-        )
+        given = {"draw": not args.no_pictures, **picked(args, "score", "every", "batch_size")}
+        given |= {"outlines": outlines_of(args), "stop": lambda: bool(stop)}
+        found = predict_film(detector, film, out, each=each, **given)
         requested = stop.requested
     progress.close()
     say(f"{counted(found.objects, 'object')} in {counted(found.pictures, 'frame')}: {out}")

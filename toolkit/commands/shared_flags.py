@@ -45,6 +45,11 @@ def outlines_of(args: argparse.Namespace) -> Outlines:
     return found
 
 
+def picked(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """These options, as keywords of the function that they are named after."""
+    return {name: getattr(args, name) for name in names}
+
+
 def check_score(score: float | None) -> None:
     if score is not None and not 0 <= score <= 1:
         raise InputError(f"--score: found {score}, needs 0 to 1")

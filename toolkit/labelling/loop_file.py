@@ -118,12 +118,7 @@ def held(folder: Path) -> Iterator[Loop]:
     loop = read(folder)
     path = loop.hidden / LOCK
     marked_folders.refuse_link(loop.hidden)
-    mine = {
-        "who": _name(),
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "since": time.strftime("%Y-%m-%d %H:%M"),
-    }
+    mine = {"who": _name(), "host": socket.gethostname(), "process": os.getpid(), "since": now()}
     try:
         loop.hidden.mkdir(exist_ok=True)
         _take(path, mine)
@@ -175,6 +170,10 @@ def _runs(process: Any) -> bool:
     except OSError:
         return True
     return True
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M")
 
 
 def _name() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from label_tools.formats.labelme_write import file_bytes
 from label_tools.text.errors import InputError
 from toolkit.labelling.corrections import difference, total
 from toolkit.labelling.drafts import SCORE
-from toolkit.labelling.loop_file import Loop
+from toolkit.labelling.loop_file import Loop, now
 from toolkit.labelling.scan_folder import is_reviewed, read_drafts, read_label_file
 
 REVIEWED, UNTOUCHED, KEPT_BACK = "reviewed", "untouched", "kept back"
@@ -64,8 +63,7 @@ def open_round(loop: Loop, picks: Sequence[Pick]) -> Path:
         {"name": pick.name, "file": file, "why": pick.why, "drafted": len(pick.draft["shapes"])}
         for pick, file in zip(picks, files, strict=True)
     ]
-    opened = time.strftime("%Y-%m-%d %H:%M")
-    loop.rounds.append({"number": number, "opened": opened, "closed": None, "minutes": 0.0, "pictures": entries})
+    loop.rounds.append({"number": number, "opened": now(), "closed": None, "minutes": 0.0, "pictures": entries})
     loop.save()
     return folder
 
@@ -95,7 +93,7 @@ def close_round(loop: Loop) -> list[Outcome]:
     reviewed = [one.changes for one in outcomes if one.changes is not None]
     loop.rounds[-1] = {
         **entry,
-        "closed": time.strftime("%Y-%m-%d %H:%M"),
+        "closed": now(),
         "reviewed": len(reviewed),
         "changes": total(reviewed),
         "pictures": [{**one, "state": out.state} for one, out in zip(entry["pictures"], outcomes)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from label_tools.readers.convert import convert
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.labelling.choose_pictures import look_alikes
-from toolkit.labelling.loop_file import Loop
+from toolkit.labelling.loop_file import Loop, now
 from toolkit.run import train
 
 FIRST = {"train": 0.6, "val": 0.15, "test": 0.25}  # of the pictures of the first training
@@ -52,7 +51,7 @@ def train_loop(loop: Loop, runs: Path, options: dict[str, Any]) -> tuple[dict[st
     run = train(labels, runs=runs, name=f"loop-{len(loop.trainings) + 1}", **options)
     metrics = run.metrics("test")
     entry = {
-        "when": time.strftime("%Y-%m-%d %H:%M"),
+        "when": now(),
         "run": _relative(run.folder, loop.folder),
         "labelled": len(document["images"]),
         "objects": len(document["annotations"]),

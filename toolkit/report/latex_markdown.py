@@ -10,12 +10,9 @@ COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 
 
 def _rows(metrics: dict) -> list[tuple[str, list[str]]]:
-    rows = []
-    for name, numbers in metrics["per_class"].items():
-        rows.append((name, [str(numbers["num_objects"])] + [number(numbers[key]) for key in COLUMNS]))
-    if len(rows) > 1:
-        rows.append(("all classes", [str(metrics["num_objects"])] + [number(metrics[key]) for key in COLUMNS]))
-    return rows
+    rows = list(metrics["per_class"].items())
+    rows += [("all classes", metrics)] if len(rows) > 1 else []
+    return [(name, [str(one["num_objects"]), *(number(one[key]) for key in COLUMNS)]) for name, one in rows]
 
 
 def counts(metrics: dict) -> str:
@@ -58,7 +55,8 @@ def latex(metrics: dict) -> str:
 
 
 def _latex(metrics: dict, heading: str) -> str:
-    lines = ["class & objects & " + " & ".join(_latex_key(key) for key in COLUMNS) + r" \\", r"\midrule"]
+    keys = (rf"{key[:2]}$_{{{key[2:]}}}$" if key[2:] else key for key in COLUMNS)
+    lines = ["class & objects & " + " & ".join(keys) + r" \\", r"\midrule"]
     rows = _rows(metrics)
     for i, (name, cells) in enumerate(rows):
         if name == "all classes" and i == len(rows) - 1 and i:
@@ -69,25 +67,9 @@ def _latex(metrics: dict, heading: str) -> str:
 
 
 def _latex_table(caption: str, columns: str, lines: list[str], label: str) -> str:
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_escape_latex(caption)}}}",
-            rf"\label{{tab:{label}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
-
-
-def _latex_key(key: str) -> str:
-    index = key[2:]
-    return rf"{key[:2]}$_{{{index}}}$" if index else key
+    head = [r"\begin{table}", r"\centering", rf"\caption{{{_escape_latex(caption)}}}", rf"\label{{tab:{label}}}"]
+    rows = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*head, *rows, r"\end{table}"])
 
 
 def _escape_latex(text: str) -> str:
