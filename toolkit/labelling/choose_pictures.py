@@ -59,20 +59,10 @@ def choose(
     detector = None if run is None else open_detector(run, device)
     if detector and (extra := [c["name"] for c in detector.categories if c["name"] not in loop.classes]):
         raise InputError(f"{run}: knows the class {extra[0]}, which is none of {', '.join(loop.classes)}")
-    signs, near = ranking.nothing_known(len(pool)), None
-    if detector and random_share < 1:
-        labelled = {c["id"]: counts[c["name"]] for c in detector.categories}
-        signs = ranking.pool_signs(detector, [one.path for one in pool], labelled)
-        near = ranking.known_features(detector, [one.path for one in known])
-    chosen = ranking.choose(
-        signs,
-        number,
-        np.random.default_rng([seed, len(loop.rounds)]),
-        random_share=random_share if detector else 1.0,
-        known_features=near,
-        groups=groups[: len(pool)],
-        used=set(groups[len(pool) :]),
-    )
+    labelled = {c["id"]: counts[c["name"]] for c in detector.categories} if detector else {}
+    rng = np.random.default_rng([seed, len(loop.rounds)])
+    paths = ([one.path for one in part] for part in (pool, known))
+    chosen = ranking.choose_among(detector, *paths, labelled, number, rng, random_share=random_share, groups=groups)
     if not chosen:
         raise InputError(f"{loop.folder}: every picture without labels looks like a labelled one")
     pictures = [Picture(pool[row].name, pool[row].path) for row, _ in chosen]

@@ -53,11 +53,6 @@ def signs_of(
     )
 
 
-def nothing_known(number: int) -> Signs:
-    """Of pictures among which chance alone decides."""
-    return Signs(*(np.zeros(number),) * 3, features=np.zeros((number, 0)))
-
-
 def _mirrored_back(found: Found, width: int) -> Found:
     """Detections of a mirrored picture in the coordinates of the picture."""
     return [{**d, "bbox": [width - d["bbox"][0] - d["bbox"][2], *d["bbox"][1:]]} for d in found]
@@ -109,6 +104,29 @@ def features_of(detector: Detector, image: np.ndarray) -> np.ndarray:
         levels = list(maps.values()) if isinstance(maps, dict) else [maps]
         row = torch.cat([level.mean((2, 3))[0] for level in levels]).float().cpu().numpy()
     return row / max(float(np.linalg.norm(row)), 1e-12)
+
+
+def choose_among(
+    detector: Detector | None,
+    pool: Sequence[Path],
+    known: Sequence[Path],
+    labelled: dict[int, int],
+    number: int,
+    rng: np.random.Generator,
+    *,
+    random_share: float,
+    groups: Sequence[Hashable],
+) -> list[tuple[int, str]]:
+    """`choose` among the pictures of a pool; without a detector chance alone decides.
+
+    known: the labelled pictures; labelled: {category id: labelled objects}; groups: of the pool, then of these.
+    """
+    signs, near = Signs(*(np.zeros(len(pool)),) * 3, features=np.zeros((len(pool), 0))), None
+    if detector and random_share < 1:
+        signs, near = pool_signs(detector, pool, labelled), known_features(detector, known)
+    share = random_share if detector else 1.0
+    of_pool, used = groups[: len(pool)], set(groups[len(pool) :])
+    return choose(signs, number, rng, random_share=share, known_features=near, groups=of_pool, used=used)
 
 
 def choose(

@@ -92,34 +92,19 @@ def _of_seed(document, root, groups, seed, plan, options, each) -> Iterator[dict
                     detector = _train(_part(document, labelled), root, Path(folder), seed, plan, options)
                     metrics = coco_metrics(test, detect_document(detector, test, root))
                 part = _part(document, labelled)
-                point = {
-                    "seed": seed,
-                    "strategy": strategy,
-                    "images": len(labelled),
-                    "objects": len(part["annotations"]),
-                    "AP": metrics["AP"],
-                    "AP50": metrics["AP50"],
-                }
+                point = {"seed": seed, "strategy": strategy, "images": len(labelled)}
+                point |= {"objects": len(part["annotations"]), "AP": metrics["AP"], "AP50": metrics["AP50"]}
                 each(point)
                 yield point
 
 
 def _more(document, root, detector, labelled, pool, groups, strategy, plan, seed) -> list[int]:
     rest = [i for i in pool if i not in set(labelled)]
-    rng = np.random.default_rng([1, *seed])
-    share = STRATEGIES[strategy]
-    used = {groups[i] for i in labelled}
-    if share == 1:
-        signs = ranking.nothing_known(len(rest))
-        known = None
-    else:
-        counts = Counter(annotation["category_id"] for annotation in _part(document, labelled)["annotations"])
-        paths = [root / document["images"][i]["file_name"] for i in range(len(document["images"]))]
-        signs = ranking.pool_signs(detector, [paths[i] for i in rest], counts)
-        known = ranking.known_features(detector, [paths[i] for i in labelled])
-    chosen = ranking.choose(
-        signs, plan.step, rng, random_share=share, known_features=known, groups=[groups[i] for i in rest], used=used
-    )
+    counts = Counter(annotation["category_id"] for annotation in _part(document, labelled)["annotations"])
+    paths = ([root / document["images"][i]["file_name"] for i in part] for part in (rest, labelled))
+    rng, share = np.random.default_rng([1, *seed]), STRATEGIES[strategy]
+    groups = [groups[i] for i in (*rest, *labelled)]
+    chosen = ranking.choose_among(detector, *paths, counts, plan.step, rng, random_share=share, groups=groups)
     return [rest[row] for row, _ in chosen]
 
 

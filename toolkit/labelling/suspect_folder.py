@@ -97,12 +97,8 @@ def _all_labels(run: Path) -> tuple[dict[str, Any], Path]:
             name = Path(os.path.relpath(root / image["file_name"], first)).as_posix()
             images.append({**image, "id": rows[image["id"]], "file_name": name})
         for one in document["annotations"]:
-            new = {
-                "id": len(annotations) + 1,
-                "image_id": rows[one["image_id"]],
-                "category_id": ids[one["category_id"]],
-            }
-            annotations.append({**one, **new})
+            new = {"image_id": rows[one["image_id"]], "category_id": ids[one["category_id"]]}
+            annotations.append({**one, "id": len(annotations) + 1, **new})
     if first is None:
         raise InputError(f"{run}: holds no train.json")
     return {"images": images, "annotations": annotations, "categories": categories}, first
