@@ -61,8 +61,10 @@ def choose(
         raise InputError(f"{run}: knows the class {extra[0]}, which is none of {', '.join(loop.classes)}")
     labelled = {c["id"]: counts[c["name"]] for c in detector.categories} if detector else {}
     rng = np.random.default_rng([seed, len(loop.rounds)])
-    paths = ([one.path for one in part] for part in (pool, known))
-    chosen = ranking.choose_among(detector, *paths, labelled, number, rng, random_share=random_share, groups=groups)
+    files, labelled_files = ([one.path for one in part] for part in (pool, known))
+    chosen = ranking.choose_among(
+        detector, files, labelled_files, labelled, number, rng, random_share=random_share, groups=groups
+    )
     if not chosen:
         raise InputError(f"{loop.folder}: every picture without labels looks like a labelled one")
     pictures = [Picture(pool[row].name, pool[row].path) for row, _ in chosen]

@@ -101,10 +101,12 @@ def _of_seed(document, root, groups, seed, plan, options, each) -> Iterator[dict
 def _more(document, root, detector, labelled, pool, groups, strategy, plan, seed) -> list[int]:
     rest = [i for i in pool if i not in set(labelled)]
     counts = Counter(annotation["category_id"] for annotation in _part(document, labelled)["annotations"])
-    paths = ([root / document["images"][i]["file_name"] for i in part] for part in (rest, labelled))
+    files, labelled_files = ([root / document["images"][i]["file_name"] for i in part] for part in (rest, labelled))
     rng, share = np.random.default_rng([1, *seed]), STRATEGIES[strategy]
     groups = [groups[i] for i in (*rest, *labelled)]
-    chosen = ranking.choose_among(detector, *paths, counts, plan.step, rng, random_share=share, groups=groups)
+    chosen = ranking.choose_among(
+        detector, files, labelled_files, counts, plan.step, rng, random_share=share, groups=groups
+    )
     return [rest[row] for row, _ in chosen]
 
 
