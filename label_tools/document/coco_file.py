@@ -28,8 +28,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from label_tools.document import large_file
-from label_tools.document.image_rules import Size
-from label_tools.document.repair import normalise
+from label_tools.document.image_and_category_rules import Size
+from label_tools.document.repair import examine
 from label_tools.document.values import is_number, short
 from label_tools.files import links
 from label_tools.files.atomic_write import atomic_write
@@ -66,20 +66,20 @@ def read(
     Raises InputError when the file is not a COCO document, or repeats an image, a category or a name.
     """
     path = Path(path)
-    found: list[Finding] = []
     raw = read_raw(path)
     size = sizes(images or image_root(raw, path)) if sizes else None
-    document = normalise(raw, os.fspath(path), found, size)
+    found = examine(raw, os.fspath(path), size)
+    document = found.usable()
     if findings is not None:
-        findings.extend(found)
-    elif bad := [f for f in found if f.level == ERROR]:
+        findings.extend(found.findings)
+    elif bad := [f for f in found.findings if f.level == ERROR]:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise InputError(
             f"{bad[0].file}, {bad[0].place}: {bad[0].text}{more}; "
             f"`frcnn check {path} --fix --out OUT.json` writes a copy without them"
         )
     else:
-        for line in one_a_rule(f for f in found if f.level == WARNING or f.code in ("B44", "B58")):
+        for line in one_a_rule(f for f in found.findings if f.level == WARNING or f.code in ("B44", "B58")):
             log.warning(line)
     return document
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import category_rules, image_rules, repair
+from label_tools.document import repair
 from label_tools.document.annotation_rules import is_plain_outline
 from label_tools.document.box_format import other_format
+from label_tools.document.image_and_category_rules import LARGEST_IMAGE_SIDE, grouping_class
 from label_tools.document.large_file import NotInPiecesError, Sections, opened
 from label_tools.document.values import is_too_long
 from label_tools.files.marked_folders import check_settled
@@ -60,7 +61,7 @@ def columns(path: Path, begin: Tell, of_images: Tell, of_annotations: Tell) -> C
         _demand(type(info) is dict and type(categories) is list)
         given = {"images": [], "annotations": [], "categories": categories}
         found = repair.examine(given, str(path))
-        _demand(not found.findings and category_rules.grouping_class(categories) is None)
+        _demand(not found.findings and grouping_class(categories) is None)
         _demand(
             found.usable()["categories"] == categories
             and all(type(c["id"]) is int and abs(c["id"]) < 2**62 for c in categories)
@@ -92,7 +93,7 @@ def _images(sections: Sections, tell: Tell) -> tuple[list[str], np.ndarray, np.n
         _demand(_types(chain(*got[:3])) == {int} and _types(got[3]) == {str})
         _demand(all(got[3]) and not any("\\" in name or is_too_long(name) for name in got[3]))
         _demand(min(got[0]) > -(2**62) and max(got[0]) < 2**62)
-        _demand(min(chain(*got[1:3])) > 0 and max(chain(*got[1:3])) <= image_rules.LARGEST_IMAGE_SIDE)
+        _demand(min(chain(*got[1:3])) > 0 and max(chain(*got[1:3])) <= LARGEST_IMAGE_SIDE)
         texts = [name.encode() for name in got[3]]
         ids.append(np.array(got[0], np.int64))
         sizes.append(np.array(got[1:3], np.int32).T)

@@ -1,6 +1,5 @@
 """The one reader of COCO documents, of any maker: what is one image, class and object, what is repaired, what refused.
 
-`examine` applies every rule and finds everything; `normalise` is the same for those who need a document or an error.
 What has one meaning is repaired and told; what has several refuses the whole document (rows B40 to B59, B01 to B18).
 The document that was given is left as it was.
 """
@@ -15,36 +14,16 @@ import numpy as np
 
 from label_tools.document.annotation_rules import annotation, is_plain
 from label_tools.document.box_format import other_format
-from label_tools.document.category_rules import categories_of
-from label_tools.document.examined import DocumentError, Examined, key_of
-from label_tools.document.image_rules import Size, images_of
+from label_tools.document.examined import Examined, key_of
+from label_tools.document.image_and_category_rules import Size, categories_of, images_of
 from label_tools.document.values import are_numbers, short, whole
 from label_tools.files.pause_gc import collector_paused
 from label_tools.shapes.instances import RefusedError
-from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.text.findings import ERROR, NOTE, WARNING
 from label_tools.text.messages import counted
 
 _OF_TWINS = ("image_id", "category_id", "iscrowd", "bbox", "segmentation")
 MANY_CROWDS = 0.1  # share of the objects; COCO's own sets have a hundredth
-
-
-def normalise(
-    document: dict[str, Any],
-    name: str,
-    findings: list[Finding],
-    size: Size | None = None,
-    *,
-    crowd_as_object: bool = False,
-) -> dict[str, Any]:
-    """The document in our dialect. Adds a finding for every repair (warning) and for all left out (error).
-
-    size: gives the sizes that the document lacks. Raises DocumentError where the document has several meanings.
-    """
-    found = examine(document, name, size, crowd_as_object=crowd_as_object)
-    if found.document is None:
-        raise DocumentError(found.fatal[0])
-    findings += found.findings
-    return found.document
 
 
 @collector_paused()
@@ -56,10 +35,11 @@ def examine(
     crowd_as_object: bool = False,
     clip: bool = True,
 ) -> Examined:
-    """Apply every rule.
+    """Apply every rule; `.usable()` is the document in our dialect, or an error.
 
-    crowd_as_object: annotations with iscrowd 1 are objects (but our own ignore regions). clip=False: boxes that hang
-    over the image's edge stay as written, as COCO's own evaluation takes them; the verdict is the same.
+    size: gives the sizes that the document lacks. crowd_as_object: annotations with iscrowd 1 are objects (but our own
+    ignore regions). clip=False: boxes that hang over the image's edge stay as written, as COCO's own evaluation takes
+    them; the verdict is the same.
     """
     found = Examined(name)
     images = images_of(document["images"], size, found)

@@ -22,7 +22,8 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from label_tools.files.atomic_write import PART, atomic_write, refuse_link, umask
+from label_tools.files.atomic_write import PART, refuse_link, umask
+from label_tools.files.json_csv import write_json
 from label_tools.text.errors import InputError, cannot_write
 
 try:
@@ -282,8 +283,7 @@ def sha256(path: Path) -> str:
 
 def _mark(folder: Path, kind: str, files: dict[str, list[str]], *, complete: bool) -> None:
     content = {**_read(folder), kind: {"complete": complete, "files": dict(sorted(files.items()))}}
-    with atomic_write(folder / MARKER) as file:
-        file.write(json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
+    write_json(folder / MARKER, content)
 
 
 def _of_kind(folder: Path, kind: str) -> dict:

@@ -202,10 +202,8 @@ def _elements(name: str, annotation: dict, image: dict, group: int) -> list[str]
 
 
 def _mask_element(head: str, shape: dict, image: dict) -> str:
-    height, width = image["height"], image["width"]
-    runs = rle.to_runs(shape)
-    left, top, w, h = rle.box(runs, height)
-    pixels = rle.decode(runs, height, width)[top : top + h, left : left + w].ravel()
+    crop, (left, top, w, h) = rle.crop(rle.to_runs(shape), image["height"], image["width"])
+    pixels = crop.ravel()
     edges = np.flatnonzero(np.diff(pixels.astype(np.int8), prepend=0, append=0))
     counts = np.diff(np.concatenate(([0], edges, [pixels.size] if edges[-1] < pixels.size else [])))
     text = ", ".join(map(str, counts.astype(int)))

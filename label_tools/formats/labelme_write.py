@@ -78,10 +78,7 @@ def shapes_of(annotation: Mapping[str, Any]) -> list[tuple[str, list[list[float]
 
 def _mask_shape(segmentation: dict) -> tuple[str, list[list[float]], str]:
     """A mask shape: its first and last pixel, and the pixels between as a PNG of 0 and 255."""
-    height, width = segmentation["size"]
-    runs = rle.to_runs(segmentation)
-    x, y, w, h = rle.box(runs, height)
-    crop = rle.decode(runs, height, width)[y : y + h, x : x + w]
+    crop, (x, y, w, h) = rle.crop(rle.to_runs(segmentation), *segmentation["size"])
     stream = io.BytesIO()
     Image.fromarray(crop.astype(np.uint8) * 255).save(stream, format="PNG")
     return "mask", [[x, y], [x + w - 1, y + h - 1]], base64.b64encode(stream.getvalue()).decode()

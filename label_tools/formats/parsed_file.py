@@ -87,7 +87,8 @@ def to_record(one: Described, path: str, images: ImageFolder, tally: Tally) -> I
         info = images.info(image)
         compare_size(one.size, info)
         check_image_shape(info.width, info.height, remark)
-        record = ImageRecord(images.file_name(image), info.width, info.height, [], _source(path, one.place))
+        source = f"{path}, {one.place}" if one.place else path
+        record = ImageRecord(images.file_name(image), info.width, info.height, [], source)
         tally.refused_images.pop()
     except RefusedError as error:
         if error.code == "B32" and one.fix:
@@ -138,10 +139,6 @@ def _read(drawn: Drawn, record: ImageRecord, path: str, of: str, tally: Tally) -
     except RefusedError as error:
         tally.drop(error, path, place)
         return None
-
-
-def _source(path: str, place: str) -> str:
-    return f"{path}, {place}" if place else path
 
 
 def read_numbers(values: Sequence[object], what: str) -> list[float]:

@@ -345,11 +345,8 @@ def label_places(relative: str) -> list[str]:
     stem = os.path.splitext(relative)[0].replace(os.sep, "/")
     parts = stem.split("/")
     swapped = [k for k, part in enumerate(parts[:-1]) if part.lower() == "images"]
-    places = []
     if swapped:
-        inside = [*parts]
-        inside[swapped[-1]] = "labels"
-        places.append("/".join(inside))
+        parts[swapped[-1]] = "labels"
     else:
-        places.append("/".join(["labels", *parts]))
-    return [place + ".txt" for place in (*places, stem)]
+        parts = ["labels", *parts]
+    return ["/".join(parts) + ".txt", f"{stem}.txt"]

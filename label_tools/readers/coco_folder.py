@@ -17,7 +17,7 @@ from label_tools.pictures.open_image import MAX_PIXELS, sizes_below
 from label_tools.readers.reading import Reading, with_bar
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
 from label_tools.text.errors import InputError
-from label_tools.text.findings import ERROR, Finding
+from label_tools.text.findings import ERROR
 
 
 def read_coco(source: str | os.PathLike, *, files: Sequence[str | os.PathLike] = (), **reading: Any) -> Reading:
@@ -45,14 +45,14 @@ def _read_file(
     looked for where the first ones do not lie there. crowd_as_object: iscrowd 1 is an object."""
     source = Path(source)
     raw = coco_file.read_raw(source)
-    findings: list[Finding] = []
     root = Path(image_root if image_root is not None else coco_file.image_root(raw, source))
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     there = any(os.path.isfile(root / name) for name in coco_file.first_names(raw))
     if image_root is None and search is not None and not there:
         root = Path(search)
-    document = repair.normalise(raw, str(source), findings, sizes_below(root), crowd_as_object=crowd_as_object)
+    found = repair.examine(raw, str(source), sizes_below(root), crowd_as_object=crowd_as_object)
+    document, findings = found.usable(), found.findings
     opening = coco_file.opening(raw, str(source))
     most = max(max_pixels, opening.get("max_pixels", MAX_PIXELS))
     images = ImageFolder(root, max_pixels=most, follow_links=follow_links)

@@ -117,7 +117,7 @@ class Conversion(Reading):
             "classes": {name: counts[name] for name in self.names},
             # an ignore region belongs to no class: COCO has it once per class
             "ignore_regions": ignored,
-            "annotations_written": sum(counts.values()) + ignored * max(len(self.names), 0),
+            "annotations_written": sum(counts.values()) + ignored * len(self.names),
             "findings_by_level": count_levels(tally.findings),
             "findings": [{**f._asdict(), "file": files[f.file]} for f in worst_first(tally.findings)],
         }
@@ -200,12 +200,11 @@ def to_conversion(
     """Give the objects their classes. Raises InputError: unknown labels, one image twice, findings when strict."""
     _refuse_one_image_twice(reading)
     counts = Counter(one.label for r in reading.records for one in r.instances)
-    files: dict[str, dict[str, None]] = {}  # per label, in order
+    files: dict[str, list[str]] = {}  # that hold each label
     for record in reading.records:
-        for one in record.instances:
-            files.setdefault(one.label, {})[record.source] = None
-    holders = {label: list(those) for label, those in files.items()}
-    names, spelling = class_table(counts, labels, merge_case=merge_case, where=f"{reading.source}: ", files=holders)
+        for label in {one.label for one in record.instances}:
+            files.setdefault(label, []).append(record.source)
+    names, spelling = class_table(counts, labels, merge_case=merge_case, where=f"{reading.source}: ", files=files)
     out = sum(len(r.instances) for r in reading.records)
     tally = reading.tally
     dropped = sum(tally.dropped.values())
@@ -222,7 +221,7 @@ def to_conversion(
         found: Counter[str] = Counter()
         for label, name in spelling.items():
             found[name] += counts[label]
-        tally.findings += alike_finding(found, str(reading.source), "", annotations="FILE", files=holders)
+        tally.findings += alike_finding(found, str(reading.source), "", annotations="FILE", files=files)
     return Conversion(**{**vars(reading), "names": names}, spelling=spelling)
 
 

@@ -14,7 +14,7 @@ from itertools import chain
 
 import numpy as np
 
-from label_tools.document.category_rules import grouping_class
+from label_tools.document.image_and_category_rules import grouping_class
 from label_tools.readers.classes import alike_finding
 from label_tools.shapes import geometry
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding

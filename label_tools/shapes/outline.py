@@ -52,10 +52,10 @@ def edges(runs: np.ndarray, height: int, width: int, tolerance: float) -> list[l
     """[x1, y1, ...] of every edge of a mask, of holes too, to be drawn; points within `tolerance` left out."""
     import contourpy
 
-    x, y, w, h = rle.box(runs, height)
+    crop, (x, y, w, _) = rle.crop(runs, height, width)
     if not w:
         return []
-    padded = np.pad(rle.decode(runs, height, width)[y : y + h, x : x + w].astype(np.float32), 1)
+    padded = np.pad(crop.astype(np.float32), 1)
     lines: Any = contourpy.contour_generator(z=padded).lines(0.5)
     rings = []
     for line in (line[:-1] for line in lines):

@@ -4,8 +4,8 @@ pycocotools is C code that trusts its input: NaN, infinite or huge coordinates a
 process, short counts give uninitialised memory. Nothing reaches it from here that was not checked before.
 
 Runs are COCO's: columns first, starting with the number of zeros, so that [[0,1],[0,1]] is [2, 2].
-Run lengths and their compressed text are read here in numpy; what is written, polygons, and masks for their IoU go to
-pycocotools.
+Run lengths and their compressed text are read and written here in numpy (pycocotools has room for six characters a run,
+and writes a zero behind them); polygons, and masks for their IoU, go to pycocotools.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ LARGEST_SIDE = 65_535
 LARGEST_AREA = 1 << 28  # pixels of one mask; the largest that an int32 index in C code can hold many times over
 LARGEST_COORDINATE = 100_000.0
 LARGEST_PERIMETER = 10_000_000.0  # pixels; pycocotools keeps five points a pixel of outline
+_FIVE_BITS = np.array([16 << 5 * k for k in range(7)], dtype=np.int64)
 
 
 class RleError(ValueError):
@@ -55,6 +56,22 @@ def to_runs(rle: object) -> np.ndarray:
     if len(runs) == 0 or (runs < 0).any() or int(runs.sum()) != height * width:
         raise RleError(f"counts sum to {int(runs.sum())}, {height} x {width} needs {height * width}")
     return runs
+
+
+def to_text(runs: np.ndarray) -> str:
+    """The compressed form of `counts`: differences to the run before last, five bits a character."""
+    runs = np.asarray(runs, dtype=np.int64)
+    values = runs.copy()
+    values[3:] -= runs[1:-2]
+    # characters needed: the smallest k with -16*32^(k-1) <= value < 16*32^(k-1)
+    length = np.searchsorted(_FIVE_BITS, np.where(values < 0, ~values, values), side="right") + 1
+    out = np.empty(int(length.sum()), dtype=np.uint8)
+    start = np.cumsum(length) - length
+    for k in range(int(length.max(initial=0))):
+        here = length > k
+        more = length[here] > k + 1
+        out[start[here] + k] = ((values[here] >> 5 * k) & 31) + 32 * more + 48
+    return out.tobytes().decode("ascii")
 
 
 def _runs_of_text(text: bytes) -> np.ndarray:
@@ -124,6 +141,12 @@ def box(runs: np.ndarray, height: int) -> tuple[int, int, int, int]:
     return left, top, right - left + 1, bottom - top + 1
 
 
+def crop(runs: np.ndarray, height: int, width: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """(bool [h,w] of the pixels within their box, the box)."""
+    x, y, w, h = box(runs, height)
+    return decode(runs, height, width)[y : y + h, x : x + w], (x, y, w, h)
+
+
 def from_intervals(starts: np.ndarray, ends: np.ndarray, size: int) -> np.ndarray:
     """Runs of sorted, separate half-open intervals of ones in a column-first image of `size` pixels."""
     edges = np.empty(2 * len(starts) + 2, dtype=np.int64)
@@ -140,12 +163,8 @@ def from_intervals(starts: np.ndarray, ends: np.ndarray, size: int) -> np.ndarra
 
 
 def to_rle(runs: np.ndarray, height: int, width: int) -> dict:
-    """{"size": [h, w], "counts": text}, as COCO files hold it, of runs that sum to height x width."""
-    from pycocotools import mask as native
-
-    size = [int(height), int(width)]
-    packed = native.frPyObjects({"size": size, "counts": runs.tolist()}, *size)
-    return {"size": size, "counts": packed["counts"].decode()}
+    """{"size": [h, w], "counts": text}, as COCO files hold it."""
+    return {"size": [int(height), int(width)], "counts": to_text(runs)}
 
 
 def rasterize(polygons: Iterable[Sequence[float]], height: int, width: int) -> np.ndarray:

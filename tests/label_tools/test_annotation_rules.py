@@ -7,9 +7,9 @@ import pytest
 
 from label_tools.document.annotation_rules import annotation
 from label_tools.document.box_format import other_format
-from label_tools.document.category_rules import grouping_class
 from label_tools.document.coco_file import opening
-from label_tools.document.repair import normalise
+from label_tools.document.image_and_category_rules import grouping_class
+from label_tools.document.repair import examine
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 
@@ -71,7 +71,10 @@ def test_a_tenth_of_crowds_is_said(crowds, said):
         for i, box in enumerate(boxes)
     ]
     findings: list = []
-    normalise({"images": [IMAGE], "annotations": objects, "categories": [{"id": 1, "name": "a"}]}, "a", findings)
+    document = {"images": [IMAGE], "annotations": objects, "categories": [{"id": 1, "name": "a"}]}
+    found = examine(document, "a")
+    found.usable()
+    findings = found.findings
     assert ("B58" in {f.code for f in findings}) == said
 
 

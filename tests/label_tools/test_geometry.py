@@ -141,7 +141,7 @@ def test_runs_agree_with_pycocotools_and_come_back(mask):
 @given(st.lists(st.integers(0, 1 << 27), min_size=1, max_size=40))
 def test_large_runs_as_text(counts):
     runs = np.array(counts, dtype=np.int64)
-    assert rle._runs_of_text(rle.to_rle(runs, 1, 1)["counts"].encode()).tolist() == counts
+    assert rle._runs_of_text(rle.to_text(runs).encode()).tolist() == counts
 
 
 @given(masks, masks)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from label_tools.document import coco_file, large_file
-from label_tools.document.repair import normalise
+from label_tools.document.repair import examine
 from label_tools.text.errors import InputError
 
 
@@ -76,7 +76,8 @@ def test_objects_in_any_order_are_known_again():
     annotations = [{**rest, "id": i, "image_id": image, "bbox": [x, 0, 2, 2]} for i, image, x in made]
     findings: list = []
     given = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
-    kept = normalise(given, "a.json", findings)["annotations"]
+    found = examine(given, "a.json")
+    kept, findings = found.usable()["annotations"], found.findings
     # 4 is the first again, 3 the third; the second 5 is another object with an id that was there
     assert [(a["id"], a["image_id"], a["bbox"][0]) for a in kept] == [
         (1, 1, 5),

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import examined, image_rules, repair
+from label_tools.document import examined, repair
+from label_tools.document.image_and_category_rules import LARGEST_IMAGE_SIDE, Size
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from label_tools.text.messages import unknown
@@ -110,7 +111,7 @@ def coco_metrics(document: dict, detections: list) -> dict:
 
 def _any_size(file_name: str) -> tuple[int, int]:
     """For numbers alone, which need no size of an image that has none."""
-    return image_rules.LARGEST_IMAGE_SIDE, image_rules.LARGEST_IMAGE_SIDE
+    return LARGEST_IMAGE_SIDE, LARGEST_IMAGE_SIDE
 
 
 def read(
@@ -118,7 +119,7 @@ def read(
     detections: list,
     document_name: str = "annotations",
     detections_name: str = "detections",
-    sizes: image_rules.Size | None = None,
+    sizes: Size | None = None,
 ) -> tuple[dict, list, list[str]]:
     """(document in our dialect, detections with its ids, what was repaired or matched by name). Raises InputError.
 
@@ -150,7 +151,7 @@ def compute_metrics(
     detections_name: str = "detections",
     fixed_thresholds: dict[str, float] | None = None,
     others: tuple[list, ...] = (),
-    sizes: image_rules.Size | None = None,
+    sizes: Size | None = None,
 ) -> Evaluation:
     """Everything that is said about one set of detections.
 
