@@ -356,11 +356,12 @@ def resolve(num_images: int, flags: dict[str, Any], file: dict[str, Any] | None 
     asked = {**file, **flags}
     if asked.get("weights") == "none":  # nothing that could be frozen
         asked["trainable_layers"] = 0
+    by_preset = options_of(preset_for(num_images) if preset == "auto" else preset, num_images)
     values = {
         "model": name,
-        **options_of(preset_for(num_images) if preset == "auto" else preset, num_images),
+        **by_preset,
         **model_recipe(name, num_images, asked),
-        **(options_of(preset, num_images) if preset != "auto" else {}),  # by name: it wins over the model's recipe
+        **({} if preset == "auto" else by_preset),  # by name: it wins over the model's recipe
         **file,
         **flags,
     }

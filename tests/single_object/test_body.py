@@ -12,8 +12,8 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
 from toolkit.networks import builder, first_weights
+from toolkit.single_object.baselines import restored
 from toolkit.single_object.networks import backbones
-from toolkit.single_object.recipe import restored
 from toolkit.training import run_folder
 
 BODY = backbones.DETECTOR_BODY

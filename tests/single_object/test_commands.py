@@ -323,7 +323,7 @@ def test_numbers_that_are_none_are_null():
 
 
 def test_checkpoint_of_another_version_is_named(tmp_path):
-    from toolkit.single_object.recipe import recipe_of
+    from toolkit.single_object.baselines import recipe_of
 
     with pytest.raises(InputError, match="recipe is of another version"):
         recipe_of({"kind": "single_object", "recipe": {"baseline": "cnn1", "new": 1}}, tmp_path)

@@ -14,8 +14,8 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
 from toolkit.single_object import baseline_task, baselines, compare_with_detector, tables
+from toolkit.single_object.baselines import Recipe, recipe_of, restored
 from toolkit.single_object.data import digits, purdue_shapes5
-from toolkit.single_object.recipe import Recipe, recipe_of, restored
 from toolkit.stopping import Stopped
 from toolkit.training import run_folder
 from toolkit.training.step import Stepper

@@ -20,8 +20,9 @@ import torch
 from torch import nn
 from torchvision import models as zoo
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.feature_extraction import create_feature_extractor
-from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from label_tools.text.errors import InputError, MissingExtra
@@ -241,9 +242,6 @@ def _network(backbone: str, device: str = "cpu") -> nn.Module:
 
 def _anchors(levels: list[Level]) -> dict[str, Any]:
     """torchvision's anchors for resnet50_fpn: 32 px at stride 4, twice that at each further level."""
-    from torchvision.models.detection.anchor_utils import AnchorGenerator
-    from torchvision.ops import MultiScaleRoIAlign
-
     sizes = tuple((8 * stride,) for stride in (*(v.stride for v in levels), 2 * levels[-1].stride))
     names = [str(number) for number in range(len(levels))]
     return {

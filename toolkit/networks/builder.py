@@ -87,39 +87,33 @@ def build_model(
     """
     m = config.model
     if architecture is not None:
-        return _spread_sizes(rebuild(architecture), config), architecture, "weights: of the checkpoint"
-    sizes = {
-        "min_size": m.image_size,
-        "max_size": m.max_size,
-        "box_score_thresh": m.score_floor,
-        "box_detections_per_img": m.max_detections,
-        "box_batch_size_per_image": m.roi_batch,
-    }
-    model, architecture, about = build(
-        m.model,
-        len(classes) + 1,
-        weights=m.weights,
-        trainable_layers=m.trainable_layers,
-        norm=m.norm,
-        batch_size=config.data.batch_size,
-        sizes=sizes,
-        anchor_scale=m.anchor_scale,
-        classes=classes,
-        load=load,
-    )
-    return _spread_sizes(model, config), architecture, about
-
-
-def _spread_sizes(model: nn.Module, config: Config) -> nn.Module:
-    """Multi-scale training: torchvision picks one of min_size per image; evaluation takes the last."""
-    m = config.model
-    if m.multi_scale:
+        model, about = rebuild(architecture), "weights: of the checkpoint"
+    else:
+        model, architecture, about = build(
+            m.model,
+            len(classes) + 1,
+            weights=m.weights,
+            trainable_layers=m.trainable_layers,
+            norm=m.norm,
+            batch_size=config.data.batch_size,
+            sizes={
+                "min_size": m.image_size,
+                "max_size": m.max_size,
+                "box_score_thresh": m.score_floor,
+                "box_detections_per_img": m.max_detections,
+                "box_batch_size_per_image": m.roi_batch,
+            },
+            anchor_scale=m.anchor_scale,
+            classes=classes,
+            load=load,
+        )
+    if m.multi_scale:  # torchvision picks one of min_size per image; evaluation takes the last
         if not hasattr(model, "transform"):
             raise InputError(f"--multi-scale: {m.model} has no resize that could vary")
         low, high = m.image_size * (1 - m.multi_scale), m.image_size * (1 + m.multi_scale)
         transform: Any = model.transform
         transform.min_size = (*np.linspace(low, high, 7).round().astype(int).tolist(), m.image_size)
-    return model
+    return model, architecture, about
 
 
 def rebuild(architecture: dict[str, Any]) -> nn.Module:

@@ -19,11 +19,10 @@ from label_tools.text.messages import counted
 from toolkit import checkpoint, device_and_seed
 from toolkit.config import Config, Optimizer, Run, Schedule
 from toolkit.single_object import evaluate_baseline
-from toolkit.single_object.baselines import find
+from toolkit.single_object.baselines import Recipe, find, make_network
 from toolkit.single_object.data.samples import Samples, fingerprint
 from toolkit.single_object.evaluate_baseline import score
 from toolkit.single_object.losses import Targets
-from toolkit.single_object.recipe import Recipe, make_network
 from toolkit.stopping import StopSignal
 from toolkit.training import epoch_loop, forward_pass
 from toolkit.training.optim import Learner

@@ -32,11 +32,11 @@ from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.single_object import evaluate_baseline
+from toolkit.single_object.baselines import restored
 from toolkit.single_object.contact_sheet import grid_of, save_png
 from toolkit.single_object.data.coco_objects import Selection, check_size, pick
 from toolkit.single_object.evaluate_baseline import paired_iou
 from toolkit.single_object.predictions import predict, read
-from toolkit.single_object.recipe import restored
 
 CONFIDENT = 0.5
 SMALL = 0.02  # share of the image

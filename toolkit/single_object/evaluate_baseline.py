@@ -82,7 +82,8 @@ def document_numbers(baseline: Baseline, samples: Samples, answer: Answer, predi
         labels = torch.cat((truth.present[:, None].float(), coded, truth.labels[:, None].float()), 1)
         return document_localisation(rows, labels)
     if baseline.code == "inclusive":
-        return document_mse(answer.values, box_codes.encode(truth.boxes, "inclusive", samples.size))
+        error = answer.values - box_codes.encode(truth.boxes, "inclusive", samples.size)
+        return {"document_mse": float(error.square().mean())}  # document 000: its only number for boxes
     if baseline.data == "dominant":
         return document_mean_iou(prediction.raw_boxes, truth.boxes)
     return {}
@@ -236,8 +237,3 @@ def document_mean_iou(boxes: Tensor, truth: Tensor, batch_size: int = 16) -> dic
 
     means = [box_iou(a, b).diagonal().mean() for a, b in zip(boxes.split(batch_size), truth.split(batch_size))]
     return {"document_iou": float(torch.stack(means).mean())}
-
-
-def document_mse(values: Tensor, truth: Tensor) -> dict[str, float]:
-    """Document 000: mean square error of the inclusive pixel coordinates, its only number for boxes."""
-    return {"document_mse": float((values - truth).square().mean())}

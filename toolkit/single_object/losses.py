@@ -40,11 +40,10 @@ from torch.nn import functional
 from anchors.losses import smooth_l1
 from label_tools.text.errors import InputError
 from toolkit.single_object import box_codes, grid_cells
-from toolkit.single_object.baselines import Baseline
+from toolkit.single_object.baselines import Baseline, Recipe
 from toolkit.single_object.data.augment import augment
 from toolkit.single_object.data.samples import One, Samples
 from toolkit.single_object.predictions import Answer, read
-from toolkit.single_object.recipe import Recipe
 
 KINDS = ("iou", "giou", "diou", "ciou")
 _EPS = 1e-7

@@ -20,14 +20,13 @@ from label_tools.text.messages import counted
 from toolkit import checkpoint, device_and_seed
 from toolkit.config import Schedule
 from toolkit.single_object import baseline_task, baselines
-from toolkit.single_object.baselines import Baseline, find
+from toolkit.single_object.baselines import Baseline, Recipe, find, make_network, recipe_of
 from toolkit.single_object.contact_sheet import draw_answers
 from toolkit.single_object.data.coco_objects import Selection
 from toolkit.single_object.data.open_data import is_drawn, open_data
 from toolkit.single_object.data.samples import Samples, fingerprint, shared
 from toolkit.single_object.losses import Targets
 from toolkit.single_object.networks.backbones import check_backbone, ensure_weights
-from toolkit.single_object.recipe import Recipe, make_network, recipe_of
 from toolkit.stopping import Stopped
 from toolkit.training import resume as over
 from toolkit.training import run_folder

@@ -27,8 +27,8 @@ def outputs(num_classes: int) -> int:
 class CNNModel1(nn.Sequential):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(
-            *_conv_pool(1, 16, norm=False),
-            *_conv_pool(16, 32, norm=False),
+            *_conv(1, 16, 3, pool=True),
+            *_conv(16, 32, 3, pool=True),
             nn.Flatten(),
             nn.Linear(32 * 12 * 15, 120),
             nn.ReLU(inplace=True),
@@ -39,9 +39,9 @@ class CNNModel1(nn.Sequential):
 class CNNModel2(nn.Sequential):
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__(
-            *_conv_pool(1, 64),
-            *_conv_pool(64, 128),
-            *_conv_pool(128, 256),  # 48 x 60 -> 6 x 7: the last column of 15 is dropped
+            *_conv(1, 64, 3, norm=True, pool=True),
+            *_conv(64, 128, 3, norm=True, pool=True),
+            *_conv(128, 256, 3, norm=True, pool=True),  # 48 x 60 -> 6 x 7: the last column of 15 is dropped
             nn.Flatten(),
             nn.Linear(256 * 6 * 7, 512),
             nn.ReLU(inplace=True),
@@ -86,11 +86,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.conv(x) + self.shortcut(x))
-
-
-def _conv_pool(channels: int, out: int, norm: bool = True) -> list[nn.Module]:
-    norms = [nn.BatchNorm2d(out)] if norm else []
-    return [nn.Conv2d(channels, out, 3, padding=1), *norms, nn.ReLU(inplace=True), nn.MaxPool2d(2)]
 
 
 CELL_OUTPUTS = 7
