@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +100,6 @@ def set_rng_state(state: dict) -> None:
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    import importlib.metadata as metadata
-
     found = {"python": platform.python_version(), "platform": platform.system() + " " + platform.machine()}
     names = (
         "frcnn-toolkit",

@@ -15,6 +15,7 @@ import numpy as np
 from label_tools.document import coco_file
 from label_tools.files import marked_folders
 from label_tools.files.json_csv import write_json
+from label_tools.operations.split import split_file
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError, as_written
 from toolkit.evaluation.compute_metrics import DEFAULTS, Settings, compute_metrics
@@ -74,8 +75,6 @@ def _write_folds(
     annotations: Path, labels: Path, folds: int, seed: int, image_root: Path | None, group_by: str | None
 ) -> list[str]:
     """labels/foldN/{train,val,test}.json; images that look alike stay in one fold. -> the folds' names."""
-    from label_tools.operations.split import split_file
-
     names = [f"fold{i + 1}" for i in range(folds)]
     plan = {"annotations": annotations.resolve().as_posix(), "folds": folds, "seed": seed, "group_by": group_by}
     record = labels / "plan.json"

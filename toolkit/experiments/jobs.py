@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -229,8 +230,6 @@ def _child(job: Job, pipe: Any, environment: Mapping[str, str]) -> None:
         except InputError as error:
             pipe.send(("error", _plain(error)))
         except BaseException as error:
-            import traceback
-
             say(traceback.format_exc(), error=True)
             pipe.send(("error", RuntimeError(f"{job.name}: {type(error).__name__}: {error}")))
 

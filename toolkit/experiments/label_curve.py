@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.files import marked_folders
+from label_tools.files.atomic_write import atomic_write
 from label_tools.files.json_csv import write_csv, write_json
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
@@ -17,6 +19,8 @@ from toolkit.experiments.crossval import numbers_of, train_and_evaluate
 from toolkit.experiments.jobs import Job, run_jobs
 from toolkit.fine_tune import with_model
 from toolkit.metrics.label_curve_fit import learning_curve
+from toolkit.report.figures import label_curve_figure
+from toolkit.report.page import TEMPLATES, style
 from toolkit.training import run_folder
 
 
@@ -135,12 +139,6 @@ def _write_part(labels: Path, part: dict, data: Path, root: Path, image_root: Pa
 
 def write_page(out: Path, result: dict) -> Path:
     """curve.html: the figure, the table and the answer, in the report's style. -> its path."""
-    import jinja2
-
-    from label_tools.files.atomic_write import atomic_write
-    from toolkit.report.figures import label_curve_figure
-    from toolkit.report.page import TEMPLATES, style
-
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     html = environment.get_template("curve.html.j2").render(
         result=result, figure=label_curve_figure(result), style=style()

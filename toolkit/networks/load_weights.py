@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from label_tools.text.errors import InputError
+from toolkit import checkpoint
 from toolkit.networks.mask_branch import LEARNED
 
 KEYS = ("model", "state_dict", "model_state_dict", "ema", "module", "net", "network")  # where trainers put the tensors
@@ -57,8 +59,6 @@ class Weights:
 def weights_of(path: Path) -> Weights:
     """The weights in a file, or of the best checkpoint of a run folder."""
     if path.is_dir():
-        from toolkit import checkpoint
-
         found = checkpoint.load(checkpoint.find(path))
         architecture = found.meta["architecture"]
         began = architecture.get("first_weights", "none")
@@ -74,8 +74,6 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"--weights {path}: not found; needs coco, imagenet, starter, none, or a file or run folder")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             content = load_file(path)
         else:
             content = _load(path)

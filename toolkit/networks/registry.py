@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 from torchvision import models as zoo
 
+from anchors.detector import TinyFasterRCNN
 from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
 from toolkit.config import ON_BACKBONE
@@ -29,8 +30,6 @@ def _torchvision(name: str, about: str, imagenet: Any, **more: Any) -> dict[str,
 
 
 def _anchors_tiny(num_classes: int, **sizes: Any) -> nn.Module:
-    from anchors.detector import TinyFasterRCNN
-
     names = {
         "max_size": "max_side",
         "box_score_thresh": "score_thresh",

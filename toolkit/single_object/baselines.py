@@ -217,13 +217,11 @@ def find(name: str) -> Baseline:
     return REGISTRY[name]
 
 
-def num_parameters(baseline: Baseline, num_classes: int | None = None) -> int:
-    """Trainable numbers of the network; as its document has it, or for so many classes. Nothing is allocated."""
-    import torch
-
+def num_parameters(baseline: Baseline) -> int:
+    """Trainable numbers of the network as its document has it. Nothing is allocated."""
     counts = {"shapes5": 5, "digits": 10, "digit_grid": 2, "dominant": 3, "largest": 20}
     with torch.device("meta"):
-        network = baseline.build(**baseline.options(num_classes or counts[baseline.data]))
+        network = baseline.build(**baseline.options(counts[baseline.data]))
     return sum(parameter.numel() for parameter in network.parameters())
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import box_iou
 
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.single_object import box_codes, grid_cells
@@ -233,7 +234,5 @@ def document_detection(outputs: Tensor, targets: Tensor) -> dict[str, float]:
 
 def document_mean_iou(boxes: Tensor, truth: Tensor, batch_size: int = 16) -> dict[str, float]:
     """Document 001: torchvision's box_iou on raw boxes, averaged over batches (a short last one counts as much)."""
-    from torchvision.ops import box_iou
-
     means = [box_iou(a, b).diagonal().mean() for a, b in zip(boxes.split(batch_size), truth.split(batch_size))]
     return {"document_iou": float(torch.stack(means).mean())}

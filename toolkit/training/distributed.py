@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import datetime
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -33,8 +35,6 @@ def joined(device: str) -> Iterator[Processes]:
 
 def join_processes(device: str) -> Processes:
     """Read torchrun's environment and join the group (nccl for GPUs, gloo for CPUs); alone without it."""
-    import datetime
-
     processes = this_process("MASTER_ADDR", "MASTER_PORT")
     if processes.world_size == 1:
         return processes
@@ -54,8 +54,6 @@ def join_processes(device: str) -> Processes:
 def _stop_with_parent() -> None:
     """Linux: SIGTERM for this process when torchrun's own is killed. It would go on training with nobody to end it."""
     if sys.platform == "linux":
-        import ctypes
-
         ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 

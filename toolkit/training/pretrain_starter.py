@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save
 
+from label_tools.files.atomic_write import atomic_write
 from label_tools.text.errors import exit_code_of
 from toolkit import config, device_and_seed
 from toolkit.data import transforms
@@ -181,10 +183,6 @@ def pretrain(args: argparse.Namespace) -> None:
 
 def write(out: Path, state: dict[str, torch.Tensor], made: dict[str, Any]) -> None:
     """Half-precision weights and how they were made."""
-    from safetensors.torch import save
-
-    from label_tools.files.atomic_write import atomic_write
-
     state = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in state.items()}
     state = {k: v.contiguous() for k, v in state.items()}
     with atomic_write(out) as file:

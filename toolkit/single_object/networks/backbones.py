@@ -17,8 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision import models as zoo
 
 from label_tools.text.errors import InputError
+from toolkit.networks import first_weights
+from toolkit.networks.compact import CompactFPN
+from toolkit.networks.load_weights import read
 
 DETECTOR_BODY = "fasterrcnn_tiny_fpn"
 
@@ -31,17 +35,13 @@ def feature_extractor(name: str, weights: str = "none") -> nn.Module:
     "starter". Raises InputError as `check_backbone` does, and where there is no map of features at the end
     (transformers).
     """
-    from torchvision import models as zoo
-
-    from toolkit.networks.first_weights import fetch
-
     check_backbone(name, weights)
     if name == DETECTOR_BODY:
         return compact_body(weights)
     network = zoo.get_model(name, weights=None)
     if weights == "imagenet":
         enum = zoo.get_model_weights(name).DEFAULT
-        network.load_state_dict(fetch(enum, weights))
+        network.load_state_dict(first_weights.fetch(enum, weights))
     if isinstance(network, zoo.ResNet):
         return nn.Sequential(*list(network.children())[:-2])
     if isinstance(getattr(network, "features", None), nn.Module):
@@ -51,8 +51,6 @@ def feature_extractor(name: str, weights: str = "none") -> nn.Module:
 
 def check_backbone(name: str, weights: str) -> None:
     """Refuse an unknown backbone, or weights that it cannot have."""
-    from torchvision import models as zoo
-
     if name == DETECTOR_BODY:
         if weights not in ("none", "starter"):
             raise InputError(f"--weights {weights}: backbone {name} takes none or starter")
@@ -70,29 +68,21 @@ def check_backbone(name: str, weights: str) -> None:
 
 def ensure_weights(name: str, weights: str) -> None:
     """Fetch what is not in torchvision's cache yet, or raise InputError: before a run folder is made."""
-    from torchvision import models as zoo
-
-    from toolkit.networks.first_weights import fetch
-
     if weights == "imagenet":
-        fetch(zoo.get_model_weights(name).DEFAULT, weights)
+        first_weights.fetch(zoo.get_model_weights(name).DEFAULT, weights)
 
 
 def compact_body(weights: str = "none") -> nn.Module:
     """The five stages of `fasterrcnn_tiny_fpn` without its FPN, [B,3,S,S] -> [B,128,S/32,S/32]: what a baseline
     must stand on to be compared with that detector. weights: "none" or "starter", those that the detector starts from.
     """
-    from toolkit.networks.compact import CompactFPN
-    from toolkit.networks.first_weights import STARTER
-    from toolkit.networks.load_weights import read
-
     body = nn.Sequential(*CompactFPN().body)
     if weights == "starter":
         prefix = "backbone.body."
-        state = {k.removeprefix(prefix): v for k, v in read(STARTER).items() if k.startswith(prefix)}
+        state = {k.removeprefix(prefix): v for k, v in read(first_weights.STARTER).items() if k.startswith(prefix)}
         found = body.load_state_dict(state, strict=False)
         lost = [k for k in found.missing_keys if not k.endswith("num_batches_tracked")] + found.unexpected_keys
-        assert not lost, f"{STARTER}: {lost[0]} does not fit"
+        assert not lost, f"{first_weights.STARTER}: {lost[0]} does not fit"
     return body
 
 

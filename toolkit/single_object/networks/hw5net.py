@@ -16,6 +16,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
+WIDTH, BLOCKS = 8, 5
+CHANNELS = 16 * WIDTH  # after the trunk, on a map of a sixteenth of the side
+
 
 class Block(nn.Module):
     """relu(conv BN relu conv BN (x) + x); with `learnable_residual` + BN conv (x). [B,C,H,W] -> the same."""
@@ -39,13 +42,13 @@ class Block(nn.Module):
         return functional.relu(self.conv(x) + self.residual(x))
 
 
-def trunk(width: int, blocks: int, learnable_residual: bool) -> nn.Sequential:
-    """[B,3,S,S] -> [B,16*width,S/16,S/16]."""
-    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.BatchNorm2d(width), nn.ReLU(True)]
+def trunk(learnable_residual: bool) -> nn.Sequential:
+    """[B,3,S,S] -> [B,128,S/16,S/16]."""
+    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, WIDTH, 7), nn.BatchNorm2d(WIDTH), nn.ReLU(True)]
     for level in range(4):
-        channels = width * 2**level
+        channels = WIDTH * 2**level
         layers += [nn.Conv2d(channels, channels * 2, 3, stride=2, padding=1), nn.BatchNorm2d(channels * 2)]
-    return nn.Sequential(*layers, *(Block(width * 16, learnable_residual) for _ in range(blocks)))
+    return nn.Sequential(*layers, *(Block(CHANNELS, learnable_residual) for _ in range(BLOCKS)))
 
 
 def head(sizes: Sequence[int]) -> nn.Sequential:
@@ -59,10 +62,10 @@ def head(sizes: Sequence[int]) -> nn.Sequential:
 class HW5Net(nn.Module):
     """images [B,3,256,256] in 0..1 -> (class logits [B,num_classes], box [B,4] as shares of width and height)."""
 
-    def __init__(self, num_classes: int = 3, width: int = 8, blocks: int = 5, learnable_residual: bool = False) -> None:
+    def __init__(self, num_classes: int = 3, learnable_residual: bool = False) -> None:
         super().__init__()
-        features = width * 16 * 16 * 16
-        self.trunk = trunk(width, blocks, learnable_residual)
+        features = CHANNELS * 16 * 16
+        self.trunk = trunk(learnable_residual)
         self.class_head = head([features, 1024, 64, num_classes])
         self.box_head = head([features, 5196, 1024, 256, 64, 4])
 
@@ -76,12 +79,11 @@ class HW5NetLight(nn.Module):
     because one mean over everything no longer knows where something was. 2.1 million parameters, any image size
     divisible by 64."""
 
-    def __init__(self, num_classes: int = 3, width: int = 8, blocks: int = 5, learnable_residual: bool = False) -> None:
+    def __init__(self, num_classes: int = 3, learnable_residual: bool = False) -> None:
         super().__init__()
-        channels = width * 16
-        self.trunk = trunk(width, blocks, learnable_residual)
-        self.class_head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *head([channels, 64, num_classes]))
-        self.box_head = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), *head([channels * 16, 256, 64, 4]))
+        self.trunk = trunk(learnable_residual)
+        self.class_head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *head([CHANNELS, 64, num_classes]))
+        self.box_head = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), *head([CHANNELS * 16, 256, 64, 4]))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.trunk(images)
