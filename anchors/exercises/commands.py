@@ -10,6 +10,7 @@ from anchors.exercises.bugs import BUGS
 from anchors.exercises.catalogue import (
     BUGS_BY_NAME,
     EXERCISES,
+    NAMES,
     exercise_in,
     file_name,
     find,
@@ -49,8 +50,7 @@ def write_exercises(out: Path) -> tuple[list[str], list[str]]:
         exercises="\n".join(f"- `{file_name(task.name)}`, then read `{task.lesson}`" for task in EXERCISES),
         bugs="\n".join(f"- `{bug.name}.py`: {bug.hint}" for bug in BUGS),
     )
-    names = [*(task.name for task in EXERCISES), *BUGS_BY_NAME]
-    files = {"README.md": guide, **{file_name(name): original(name) for name in names}}
+    files = {"README.md": guide, **{file_name(name): original(name) for name in NAMES}}
     out.mkdir(parents=True, exist_ok=True)
     kept: list[str] = []
     for name in files:

@@ -53,17 +53,17 @@ def answers_of(file: str | Path, function: str, cases: Sequence[Arguments], *, s
     if not path.is_file():
         raise Unusable(f"{file}: found no such file, needed a Python file that defines {function}")
     with tempfile.TemporaryDirectory(prefix="check-") as folder:
-        questions, replies, log = (Path(folder) / name for name in ("questions", "replies", "log"))
-        lines = (json.dumps({name: encode(value) for name, value in case.items()}) for case in cases)
-        questions.write_text("\n".join(lines), encoding="utf-8")
-        arguments = [path.resolve(), function, ",".join(cases[0]), questions, replies, log, seconds]
-        code = run([str(argument) for argument in arguments], STARTING + seconds * (len(cases) + 1))
-        messages = messages_in(replies)
+        question = {"file": str(path.resolve()), "function": function, "seconds": seconds}
+        question["cases"] = [{name: encode(value) for name, value in case.items()} for case in cases]
+        (Path(folder) / "question").write_text(json.dumps(question), encoding="utf-8")
+        code = run(folder, STARTING + seconds * (len(cases) + 1))
+        messages = messages_in(Path(folder) / "replies")
+        log = Path(folder) / "log"
         late = log.is_file() and b"Timeout" in log.read_bytes()[:100]
     end = (
         f"no answer after {seconds:g} s {{}}; is there an endless loop?"
         if late or code is None
-        else (f"the process ended {{}} (exit code {code})")
+        else f"the process ended {{}} (exit code {code})"
     )
     if not messages or messages[0].get("unusable"):
         raise Unusable(f"{file}: {messages[0]['unusable'] if messages else end.format('while the file is imported')}")
@@ -71,11 +71,11 @@ def answers_of(file: str | Path, function: str, cases: Sequence[Arguments], *, s
     return answers if len(answers) == len(cases) else [*answers, Answer(problem=end.format("in this case"))]
 
 
-def run(arguments: list[str], timeout: float) -> int | None:
+def run(folder: str, timeout: float) -> int | None:
     """The exit code of the child; None after a timeout. Whatever it has started is killed with it."""
     paths = [str(PACKAGES), os.environ.get("PYTHONPATH", "")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "anchors.exercises.sandbox_child", *arguments],
+        [sys.executable, "-m", "anchors.exercises.sandbox_child", folder],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,10 +1,10 @@
 """The subprocess that runs the learner's function on all cases; `sandbox.answers_of` starts it.
 
-    python -m anchors.exercises.sandbox_child FILE FUNCTION NAMES QUESTIONS REPLIES LOG SECONDS
+    python -m anchors.exercises.sandbox_child FOLDER
 
-QUESTIONS has a JSON line ({"name": value}) for each case, REPLIES gets one for the import and one for each answer. When
-an answer takes longer than SECONDS, faulthandler ends the process (from a thread in C, so also while Python is busy)
-and writes to LOG. The memory is limited where the platform can (Linux).
+FOLDER/question is JSON: file, function, seconds and the cases. FOLDER/replies gets a line of JSON for the import and
+one for each answer. When an answer takes longer than these seconds, faulthandler ends the process (from a thread in C,
+so also while Python is busy) and writes to FOLDER/log. The memory is limited where the platform can (Linux).
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from typing import Any
 ROOM = 2 << 30  # bytes that a learner's function may take on top of torch
 
 
-def main(file: str, function: str, names: list[str], questions: Path, replies: Path, log: Path, seconds: float) -> None:
-    with replies.open("w", encoding="utf-8") as written, log.open("w", encoding="utf-8") as late:
+def main(folder: Path) -> None:
+    question = json.loads((folder / "question").read_text(encoding="utf-8"))
+    file, seconds, cases = question["file"], question["seconds"], question["cases"]
+    with (folder / "replies").open("w", encoding="utf-8") as written, (folder / "log").open("w") as late:
 
         def send(message: dict[str, Any]) -> None:
             written.write(json.dumps(message) + "\n")
@@ -39,12 +41,12 @@ def main(file: str, function: str, names: list[str], questions: Path, replies: P
         torch.set_num_threads(1)
         limit_memory()
         faulthandler.dump_traceback_later(seconds, exit=True, file=late)
-        learner, complaint = load(file, function, names)
+        learner, complaint = load(file, question["function"], list(cases[0]))
         send({"unusable": complaint})
         if learner is None:
             return None
-        for line in questions.read_text(encoding="utf-8").splitlines():
-            arguments = {name: decode(value) for name, value in json.loads(line).items()}
+        for case in cases:
+            arguments = {name: decode(value) for name, value in case.items()}
             torch.manual_seed(0)
             faulthandler.dump_traceback_later(seconds, exit=True, file=late)  # starts the clock again
             try:
@@ -113,12 +115,4 @@ def limit_memory() -> None:
 
 
 if __name__ == "__main__":
-    main(
-        sys.argv[1],
-        sys.argv[2],
-        sys.argv[3].split(","),
-        Path(sys.argv[4]),
-        Path(sys.argv[5]),
-        Path(sys.argv[6]),
-        float(sys.argv[7]),
-    )
+    main(Path(sys.argv[1]))

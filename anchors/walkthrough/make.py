@@ -11,17 +11,10 @@ from collections import Counter
 from pathlib import Path
 
 from anchors.arguments import check_count
-from anchors.walkthrough import (
-    example,
-    figures_anchors,
-    figures_head,
-    figures_mask,
-    figures_proposals,
-    figures_training,
-)
+from anchors.walkthrough import example, figures_anchors, figures_head, figures_mask, figures_rpn
 from anchors.walkthrough.page import page
 from anchors.walkthrough.picture import Picture, read_picture
-from anchors.walkthrough.train_on_picture import Learned, learn
+from anchors.walkthrough.train_on_picture import Learned, train_on_picture
 
 FROM_BOXES = {
     "01_grid": figures_anchors.grid,
@@ -29,14 +22,14 @@ FROM_BOXES = {
     "03_all_centres": figures_anchors.centres,
     "04_inside": figures_anchors.inside,
     "05_iou": figures_anchors.heat,
-    "06_labels": figures_training.labels,
-    "07_sample": figures_training.sample,
-    "08_deltas": figures_training.deltas,
+    "06_labels": figures_rpn.labels,
+    "07_sample": figures_rpn.sample,
+    "08_deltas": figures_rpn.deltas,
 }
 FROM_TRAINING = {
-    "09_proposals": figures_proposals.before,
-    "10_nms": figures_proposals.after,
-    "11_rois": figures_proposals.rois,
+    "09_proposals": figures_rpn.before,
+    "10_nms": figures_rpn.after,
+    "11_rois": figures_rpn.rois,
     "12_roi_pooling": figures_head.bins,
     "13_losses": figures_head.losses,
     "14_detections": figures_head.detections,
@@ -85,7 +78,7 @@ def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict
     found = example.anchoring(picture.boxes, seed)
     for name, draw in FROM_BOXES.items():
         draw(folder / f"{name}.png", picture, found)
-    learned = learn(picture, seed=seed, quick=quick)
+    learned = train_on_picture(picture, seed=seed, quick=quick)
     for name, draw_learned in FROM_TRAINING.items():
         draw_learned(folder / f"{name}.png", picture, learned)
     numbers = {

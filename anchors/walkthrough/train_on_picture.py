@@ -60,7 +60,7 @@ def copies(picture: Picture, count: int, seed: int) -> list[Scene]:
     return made
 
 
-def learn(picture: Picture, *, seed: int, quick: bool) -> Learned:
+def train_on_picture(picture: Picture, *, seed: int, quick: bool) -> Learned:
     """Train, and run detection on the picture now and then. One seed gives the same figures on one machine."""
     steps = QUICK_STEPS if quick else STEPS
     with torch.random.fork_rng(devices=[]), one_thread():

@@ -21,7 +21,7 @@ from anchors.fast.nms import nms
 from anchors.losses import smooth_l1
 from anchors.walkthrough import example
 from anchors.walkthrough.figures_head import free_corner, objects_found, running_mean, sigma_inverted
-from anchors.walkthrough.figures_proposals import NMS_THRESH, suppressed_by, two_apart
+from anchors.walkthrough.figures_rpn import NMS_THRESH, suppressed_by, two_apart
 from anchors.walkthrough.make import FILES, refuse_foreign_files
 from anchors.walkthrough.page import breakable, learnt
 from anchors.walkthrough.picture import DEFAULT_IMAGE, objects_of, read_picture
