@@ -61,11 +61,16 @@ def check_scores(scores: object, name: str, length: int, of: str) -> Tensor:
     return scores
 
 
-def check_labels(labels: object, name: str, length: int, of: str) -> Tensor:
-    """One integer for each of the `length` rows of the argument `of`."""
+def check_labels(
+    labels: object, name: str, length: int, of: str, *, within: tuple[int, int] | None = None, why: str = ""
+) -> Tensor:
+    """One integer for each of the `length` rows of the argument `of`; within: the least and the greatest label."""
     labels = check_vector(labels, name, length, of)
     if labels.is_floating_point() or labels.dtype == torch.bool or labels.dtype.is_complex:
         raise ValueError(f"{name}: found dtype {labels.dtype}, needed int64")
+    if within and len(labels) and not within[0] <= int(labels.min()) <= int(labels.max()) <= within[1]:
+        found = f"{int(labels.min())} to {int(labels.max())}"
+        raise ValueError(f"{name}: found {found}, needed {within[0]} to {within[1]} ({why})")
     return labels
 
 

@@ -278,9 +278,5 @@ def _check_targets(targets: object, num_images: int, num_classes: int) -> None:
             if key not in target:
                 raise ValueError(f"targets[{i}]: found keys {sorted(target)}, needed 'boxes' and 'labels'")
         boxes = check_boxes(target["boxes"], f"targets[{i}]['boxes']", order="strict")
-        labels = check_labels(target["labels"], f"targets[{i}]['labels']", len(boxes), "the boxes")
-        if len(labels) and not 1 <= int(labels.min()) <= int(labels.max()) < num_classes:
-            raise ValueError(
-                f"targets[{i}]['labels']: found {int(labels.min())} to {int(labels.max())}, "
-                f"needed 1 to {num_classes - 1} (0 is background)"
-            )
+        within, name = (1, num_classes - 1), f"targets[{i}]['labels']"
+        check_labels(target["labels"], name, len(boxes), "the boxes", within=within, why="0 is background")

@@ -114,14 +114,10 @@ def detection_loss(
     num_rois, num_classes = class_logits.shape
     check_real(check_tensor(box_deltas, "box_deltas", (num_rois, 4 * num_classes)), "box_deltas")
     check_real(check_tensor(target_deltas, "target_deltas", (num_rois, 4)), "target_deltas")
-    check_labels(labels, "labels", num_rois, "class_logits")
+    why = f"class_logits has {num_classes} classes, background included"
+    check_labels(labels, "labels", num_rois, "class_logits", within=(0, num_classes - 1), why=why)
     if num_rois == 0:
         return class_logits.sum() * 0, box_deltas.sum() * 0
-    if bool(((labels < 0) | (labels >= num_classes)).any()):
-        raise ValueError(
-            f"labels: found {int(labels.min())} to {int(labels.max())}, needed 0 to {num_classes - 1} "
-            f"(class_logits has {num_classes} classes, background included)"
-        )
     cls_loss = F.cross_entropy(class_logits, labels)
     foreground = (labels > 0).nonzero().squeeze(1)
     own_class = box_deltas.reshape(num_rois, num_classes, 4)[foreground, labels[foreground]]

@@ -33,6 +33,8 @@ from torch import Tensor, nn
 from anchors.arguments import check_boxes, check_count, check_labels, check_pair, check_real, check_tensor
 from anchors.fast.roi_align import roi_align
 
+NO_MASK = "0 is background, which has no mask"
+
 
 class MaskHead(nn.Sequential):
     """Pooled features [R,C,14,14] -> mask logits [R,num_classes,28,28]. (Mask R-CNN fig. 4, right)"""
@@ -79,11 +81,10 @@ def mask_loss(mask_logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """
     mask_logits = check_tensor(mask_logits, "mask_logits", ("R", "num_classes", "S", "S"))
     num_rois, num_classes, height, width = mask_logits.shape
-    check_labels(labels, "labels", num_rois, "mask_logits")
+    check_labels(labels, "labels", num_rois, "mask_logits", within=(1, num_classes - 1), why=NO_MASK)
     check_real(check_tensor(targets, "targets", (num_rois, height, width)), "targets")
     if num_rois == 0:
         return mask_logits.sum() * 0
-    _check_foreground(labels, num_classes)
     own_class = mask_logits[torch.arange(num_rois, device=labels.device), labels]
     return F.binary_cross_entropy_with_logits(own_class, targets)
 
@@ -91,17 +92,9 @@ def mask_loss(mask_logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 def mask_probabilities(mask_logits: Tensor, labels: Tensor) -> Tensor:
     """Probabilities [D,S,S] of the detected classes' maps: mask_logits [D,num_classes,S,S], labels [D] in 1..K."""
     mask_logits = check_tensor(mask_logits, "mask_logits", ("D", "num_classes", "S", "S"))
-    check_labels(labels, "labels", len(mask_logits), "mask_logits")
-    _check_foreground(labels, mask_logits.shape[1])
+    within = (1, mask_logits.shape[1] - 1)
+    check_labels(labels, "labels", len(mask_logits), "mask_logits", within=within, why=NO_MASK)
     return mask_logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
-
-
-def _check_foreground(labels: Tensor, num_classes: int) -> None:
-    if len(labels) and not 1 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        raise ValueError(
-            f"labels: found {int(labels.min())} to {int(labels.max())}, "
-            f"needed 1 to {num_classes - 1} (0 is background, which has no mask)"
-        )
 
 
 def paste_masks(probabilities: Tensor, boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
