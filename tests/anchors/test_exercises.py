@@ -99,6 +99,7 @@ def test_a_bug_file_fails_with_its_mistake_named(bug, tmp_path):
     assert verdict.failure is not None
     assert [found for found, _, _ in verdict.mistakes] == [bug.mistake]
     assert solution(bug.name) == (FOLDER / "solutions" / f"{bug.task}.py").read_text()
+    assert all(solution(bug.name).count(right) == 1 for right in bug.changes)
 
 
 @pytest.mark.parametrize("task", EXERCISES, ids=lambda task: task.name)
