@@ -69,13 +69,13 @@ def coco(path: Path, images: int, each: int, *, outlines: bool = False) -> Path:
             place = (number + 1, number // each + 1, rng.randint(1, 5))
             yield coco_file.annotation_line(*place, box, w * h / 2, 0, [edge] if outlines else [])
 
-    coco_file.write_parts(
-        path,
-        info={"image_root": "images"},
-        images=({"id": i + 1, "file_name": f"{i:07d}.jpg", "width": 640, "height": 480} for i in range(images)),
-        annotations=annotations(),
-        categories=[{"id": c, "name": f"class {c}"} for c in range(1, 6)],
-    )
+    document = {
+        "info": {"image_root": "images"},
+        "images": ({"id": i + 1, "file_name": f"{i:07d}.jpg", "width": 640, "height": 480} for i in range(images)),
+        "annotations": annotations(),
+        "categories": [{"id": c, "name": f"class {c}"} for c in range(1, 6)],
+    }
+    coco_file.write(document, path)
     return path
 
 

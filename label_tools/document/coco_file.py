@@ -146,16 +146,27 @@ def files_in(folder: Path) -> list[Path]:
     return [file for name in (FILE_NAME, *OTHER_NAMES) if (file := folder / name).is_file()]
 
 
-def write(document: Document, path: str | os.PathLike) -> None:
-    """Write `document` to `path`, whole or not at all; the same document gives the same bytes."""
-    write_parts(
-        path,
-        info=document.get("info", {}),
-        images=document["images"],
-        annotations=document["annotations"],
-        categories=document["categories"],
-        other={k: v for k, v in document.items() if k not in ("info", "images", "annotations", "categories")},
-    )
+def write(document: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """Write `document` to `path`, whole or not at all; the same document gives the same bytes.
+
+    images, annotations and categories need not all be in memory at once, any iterable will do; an annotation may come
+    as the line that it is to be (`annotation_line`). Raises InputError.
+    """
+    content = {"info": {}, **document}
+    try:
+        with atomic_write(path) as file:
+            file.write(b"{")
+            for number, key in enumerate(sorted(content)):
+                file.write((b",\n" if number else b"\n") + _json(key) + b": ")
+                if key in ("images", "annotations", "categories"):
+                    _write_list(file, content[key])
+                else:
+                    file.write(_json(content[key]))
+            file.write(b"\n}\n")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: a name that is not valid text ({error.reason}) cannot be written") from error
+    except ValueError as error:
+        raise InputError(f"{path}: a number that is not finite cannot be written") from error
 
 
 def copy_large(source: Path, path: Path, image_root: str) -> None:
@@ -168,37 +179,6 @@ def copy_large(source: Path, path: Path, image_root: str) -> None:
             file.write((b",\n" if number else b"{\n") + _json(key) + b": ")
             file.write(_json({**info, "image_root": image_root}) if key == "info" else sections.text(key))
         file.write(b"\n}\n")
-
-
-def write_parts(
-    path: str | os.PathLike,
-    *,
-    info: dict,
-    images: Iterable[dict],
-    annotations: Iterable[dict | str],
-    categories: Iterable[dict],
-    other: dict | None = None,
-) -> None:
-    """`write` for parts that need not all be in memory at once.
-
-    An annotation may come as the line that it is to be (`annotation_line`).
-    """
-    lists: dict[str, Iterable[dict | str]] = {"annotations": annotations, "categories": categories, "images": images}
-    try:
-        with atomic_write(path) as file:
-            file.write(b"{")
-            # json's key order by hand: annotations, categories, images, info, others, each sorted
-            for number, key in enumerate(sorted([*lists, "info", *(other or {})])):
-                file.write((",\n" if number else "\n").encode() + _json(key) + b": ")
-                if key in lists:
-                    _write_list(file, lists[key])
-                else:
-                    file.write(_json(info if key == "info" else (other or {})[key]))
-            file.write(b"\n}\n")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{path}: a name that is not valid text ({error.reason}) cannot be written") from error
-    except ValueError as error:
-        raise InputError(f"{path}: a number that is not finite cannot be written") from error
 
 
 def annotation_line(

@@ -18,6 +18,7 @@ import binascii
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from label_tools.document.values import is_number
@@ -28,7 +29,7 @@ from label_tools.formats.labelme_shapes import Options, to_instance
 from label_tools.pictures.drawings import is_ours
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo, image_info, image_size
-from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, join, without_copies
+from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, join_groups, without_copies
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
@@ -45,9 +46,7 @@ def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tu
     """
     tally = Tally()
     try:
-        with open(path, "rb") as file:
-            data = file.read()
-        content, encoding = strict_json.read(data, name)
+        content, encoding = strict_json.read(Path(path).read_bytes(), name)
     except (TextError, OSError) as error:
         tally.unreadable(error, name)
         return None, tally
@@ -102,8 +101,7 @@ def read_shapes(
     turn: the EXIF orientation by which the points still have to be turned; 1: they are upright.
     """
     width, height = record.width, record.height
-    instances: list[Instance] = []
-    groups: dict[tuple[str, int], list[Instance]] = {}
+    found: list[tuple[Instance, int | None]] = []
     labels_of_group: dict[int, str] = {}
     for i, shape in enumerate(shapes):
         place = ""
@@ -129,18 +127,10 @@ def read_shapes(
                     raise RefusedError("B13", f"group_id {group!r}, needs a whole number or null")
                 if labels_of_group.setdefault(group, label) != label:
                     remark(WARNING, "B13", f'group {group} also holds "{labels_of_group[group]}"; kept apart')
-                pieces = groups.setdefault((label, group), [])
-                pieces.append(instance)
-                if len(pieces) > 1:
-                    tally.merged += 1
-                    continue
-            instances.append(instance)
+            found.append((instance, group))
         except RefusedError as error:
             tally.drop(error, name, _place(i, shape))
-    for pieces in groups.values():
-        if len(pieces) > 1:
-            instances[next(k for k, one in enumerate(instances) if one is pieces[0])] = join(pieces, width, height)
-    return without_copies(instances, tally, name) if len(instances) > 1 else instances
+    return without_copies(join_groups(found, width, height, tally), tally, name)
 
 
 def read_label(shape: Any, remark) -> str:

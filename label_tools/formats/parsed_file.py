@@ -15,7 +15,7 @@ from label_tools.files.strict_json import TextError
 from label_tools.formats.labelme import check_image_shape, read_label
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo
-from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Remark, Tally, join, without_copies
+from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Remark, Tally, join_groups, without_copies
 from label_tools.text.findings import ERROR, NOTE, WARNING
 
 Make = Callable[[str, int, int, Remark], Instance]  # label, width and height of the picture
@@ -97,22 +97,9 @@ def to_record(one: Described, path: str, images: ImageFolder, tally: Tally) -> I
         tally.skipped["images that nobody labelled" if unlabelled else "images left out"] += 1
         tally.drop(error, path, one.place, len(one.objects), level=NOTE if unlabelled else ERROR)
         return None
-    groups: dict[tuple[str, Hashable], list[Instance]] = {}
-    for drawn in one.objects:
-        instance = _read(drawn, record, path, one.place, tally)
-        if instance is None:
-            continue
-        pieces = groups.setdefault((instance.label, drawn.group), []) if drawn.group is not None else []
-        pieces.append(instance)
-        if len(pieces) > 1:
-            tally.merged += 1
-        else:
-            record.instances.append(instance)
-    for pieces in groups.values():
-        if len(pieces) > 1:
-            at = next(k for k, kept in enumerate(record.instances) if kept is pieces[0])
-            record.instances[at] = join(pieces, record.width, record.height)
-    record.instances = without_copies(record.instances, tally, path)
+    found = [(_read(drawn, record, path, one.place, tally), drawn.group) for drawn in one.objects]
+    objects = [(instance, group) for instance, group in found if instance is not None]
+    record.instances = without_copies(join_groups(objects, record.width, record.height, tally), tally, path)
     return record
 
 

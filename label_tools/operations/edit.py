@@ -1,8 +1,4 @@
-"""Merge COCO files, rename and join their classes: matched by name, ids given anew from 1. No input is overwritten.
-
-Two files that hold the same image: when they agree about it, it is kept once; when they differ, merging is refused,
-unless `same_image` keeps the first file's objects or joins both.
-"""
+"""Merge COCO files, rename and join their classes: matched by name, ids given anew from 1. No input is overwritten."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Split a COCO file into train.json, val.json, test.json, with the manifest split.json.
-
-The manifest says which file went where and why, so that a split can be read, published and continued: `keep` leaves
-every image where it was and distributes only the new ones.
-"""
+"""Split a COCO file into train.json, val.json, test.json; split.json says which file went where and why."""
 
 from __future__ import annotations
 

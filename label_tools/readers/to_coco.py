@@ -89,13 +89,8 @@ class Conversion(Reading):
 
     @collector_paused()
     def _write_document(self, out: Path, made: Path) -> None:
-        coco_file.write_parts(
-            made,
-            info=self._info(out),
-            images=self._images(),
-            annotations=self._lines(),
-            categories=self._categories(),
-        )
+        content = {"info": self._info(out), "images": self._images(), "annotations": self._annotations(as_lines=True)}
+        coco_file.write({**content, "categories": self._categories()}, made)
 
     def account(self, out: str | os.PathLike) -> dict:
         """The account as plain data: counts in and out, reasons, classes, findings. No clock, no absolute path."""
@@ -162,32 +157,25 @@ class Conversion(Reading):
         for number, r in enumerate(self.records, start=1):
             yield {"id": number, "file_name": r.file_name, "width": r.width, "height": r.height}
 
-    def _annotations(self) -> Iterator[dict]:
-        for number, (image_id, category_id, one) in enumerate(self._numbered(), start=1):
-            yield _annotation(number, image_id, category_id, one)
+    def _annotations(self, as_lines: bool = False) -> Iterator[dict | str]:
+        """The annotations; an ignore region, which belongs to no class, comes once per class.
 
-    def _lines(self) -> Iterator[dict | str]:
-        """The annotations as `coco.write_parts` takes them: ready lines where an object has nothing special."""
-        for number, (image_id, category_id, one) in enumerate(self._numbered(), start=1):
-            if one.extra or one.rle or one.label == IGNORE_LABEL:
-                yield _annotation(number, image_id, category_id, one)
-            else:
-                polygons = [list(p) for p in one.polygons]
-                yield coco_file.annotation_line(
-                    number, image_id, category_id, one.bbox, one.area, int(one.crowd), polygons
-                )
-
-    def _numbered(self) -> Iterator[tuple[int, int, Instance]]:
-        """(image id, category id, object); an ignore region that belongs to no class comes once per class."""
+        as_lines: as `coco_file.write` takes them, ready lines where an object has nothing special.
+        """
         category_ids = {name: i for i, name in enumerate(self.names, start=1)}
         id_of = {label: category_ids[name] for label, name in self.spelling.items()}
+        number = 0
         for image_id, record in enumerate(self.records, start=1):
             for one in record.instances:
-                if one.label == IGNORE_LABEL:
-                    for category_id in category_ids.values():
-                        yield image_id, category_id, one
-                else:
-                    yield image_id, id_of[one.label], one
+                ignored = one.label == IGNORE_LABEL
+                for category_id in category_ids.values() if ignored else (id_of[one.label],):
+                    number += 1
+                    if not as_lines or one.extra or one.rle or ignored:
+                        yield _annotation(number, image_id, category_id, one)
+                    else:
+                        flats = [list(p) for p in one.polygons]
+                        ids = number, image_id, category_id
+                        yield coco_file.annotation_line(*ids, one.bbox, one.area, int(one.crowd), flats)
 
 
 def to_conversion(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -206,6 +206,18 @@ def join(pieces: list[Instance], width: int, height: int) -> Instance:
         joined = Instance(first.label, geometry.union_box(boxes), area, polygons)
     joined.crowd, joined.place, joined.extra = first.crowd, first.place, first.extra
     return joined
+
+
+def join_groups(
+    found: Iterable[tuple[Instance, Hashable | None]], width: int, height: int, tally: Tally
+) -> list[Instance]:
+    """The objects (instance, its group), pieces of one label and group as one; group None: an object of its own."""
+    pieces: dict[Hashable, list[Instance]] = {}
+    for one, group in found:
+        key = id(one) if group is None else (one.label, group)
+        tally.merged += key in pieces
+        pieces.setdefault(key, []).append(one)
+    return [join(some, width, height) for some in pieces.values()]
 
 
 def without_copies(instances: list[Instance], tally: Tally, file: str) -> list[Instance]:

@@ -109,6 +109,6 @@ def test_a_conversion_that_is_stopped_leaves_what_was_there(tmp_path, monkeypatc
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(coco_file, "write_parts", killed)
+    monkeypatch.setattr(coco_file, "write", killed)
     assert main([*argv, "--out", str(out)]) == 130
     assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before
