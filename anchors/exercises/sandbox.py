@@ -57,8 +57,9 @@ def answers_of(file: str | Path, function: str, cases: Sequence[Arguments], *, s
         question["cases"] = [{name: encode(value) for name, value in case.items()} for case in cases]
         (Path(folder) / "question").write_text(json.dumps(question), encoding="utf-8")
         code = run(folder, STARTING + seconds * (len(cases) + 1))
-        messages = messages_in(Path(folder) / "replies")
-        log = Path(folder) / "log"
+        replies, log = Path(folder) / "replies", Path(folder) / "log"
+        text = replies.read_text(encoding="utf-8", errors="replace") if replies.is_file() else ""
+        messages = [json.loads(line) for line in text.split("\n")[:-1]]  # those that were written in full
         late = log.is_file() and b"Timeout" in log.read_bytes()[:100]
     end = (
         f"no answer after {seconds:g} s {{}}; is there an endless loop?"
@@ -67,7 +68,7 @@ def answers_of(file: str | Path, function: str, cases: Sequence[Arguments], *, s
     )
     if not messages or messages[0].get("unusable"):
         raise Unusable(f"{file}: {messages[0]['unusable'] if messages else end.format('while the file is imported')}")
-    answers = [answer(message) for message in messages[1 : len(cases) + 1]]
+    answers = [Answer(decode(reply.get("answer")), reply.get("problem")) for reply in messages[1 : len(cases) + 1]]
     return answers if len(answers) == len(cases) else [*answers, Answer(problem=end.format("in this case"))]
 
 
@@ -102,18 +103,6 @@ def run(folder: str, timeout: float) -> int | None:
 
 def type_name(value: Any) -> str:
     return value.type_name if isinstance(value, Foreign) else type(value).__name__
-
-
-def messages_in(replies: Path) -> list[dict[str, Any]]:
-    """The JSON lines that were written in full."""
-    text = replies.read_text(encoding="utf-8", errors="replace") if replies.is_file() else ""
-    return [json.loads(line) for line in text.split("\n")[:-1]]
-
-
-def answer(message: dict[str, Any]) -> Answer:
-    if "raised" in message:
-        return Answer(problem=f"raised {message['raised']}")
-    return Answer(value=decode(message["answer"]))
 
 
 def encode(value: Any) -> Any:

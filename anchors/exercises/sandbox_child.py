@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
             try:
                 send({"answer": encode(learner(**arguments))})
             except BaseException as error:
-                send({"raised": describe(error, file)})
+                send({"problem": f"raised {describe(error, file)}"})
         faulthandler.cancel_dump_traceback_later()
 
 
