@@ -15,22 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-COMMANDS: tuple[str, ...] = (  # of this package, in commands/; those on labels are in label_tools/commands/
-    "advise",
-    "train",
-    "evaluate",
-    "report",
-    "crossval",
-    "curve",
-    "predict",
-    "prelabel",
-    "loop",
-    "export_onnx",
-    "bench",
-    "serve",
-    "baseline",
-    "doctor",
-    "demo",
+# of this package, in commands/; those on labels are in label_tools/commands/
+COMMANDS = (
+    "advise train evaluate report crossval curve predict prelabel loop export_onnx bench serve baseline doctor demo"
 )
 GROUPS = {  # as help lists them
     "Labels": "frames label loop convert check split draw stats merge rename remap export",
@@ -55,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"frcnn-toolkit {__version__}")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     labels.add_commands(subparsers)
-    for name in COMMANDS:
+    for name in COMMANDS.split():
         importlib.import_module(f"toolkit.commands.{name}").add(subparsers)
     lesson_parser = subparsers.add_parser("anchors", help="the lesson: walkthrough and exercises")
     lesson.add_commands(lesson_parser.add_subparsers(dest="lesson", required=True, metavar="COMMAND"))

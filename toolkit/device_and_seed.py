@@ -98,20 +98,13 @@ def set_rng_state(state: dict) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+_PACKAGES = "frcnn-toolkit torch torchvision pycocotools albumentations numpy pillow opencv-python-headless"
+
+
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
     found = {"python": platform.python_version(), "platform": platform.system() + " " + platform.machine()}
-    names = (
-        "frcnn-toolkit",
-        "torch",
-        "torchvision",
-        "pycocotools",
-        "albumentations",
-        "numpy",
-        "pillow",
-        "opencv-python-headless",
-    )
-    for name in names:
+    for name in _PACKAGES.split():
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -16,7 +16,7 @@ from toolkit.data.loader import MachineError
 from toolkit.stopping import Stopped
 from toolkit.training import epoch_loop, forward_pass, resume, write_logs
 from toolkit.training.optim import Learner
-from toolkit.training.run_folder import read_metrics
+from toolkit.training.run_folder import each_metric
 from toolkit.training.task import Task
 
 BATCHES = 6
@@ -96,7 +96,7 @@ def config(epochs=3, accumulate=1, on_nan="stop", **plan):
 
 def records(folder, kind):
     keep = lambda r: {k: v for k, v in r.items() if k not in ("seconds", "images_per_s")}  # noqa: E731
-    return [keep(r) for r in read_metrics(folder) if r["kind"] == kind]
+    return [keep(r) for r in list(each_metric(folder)) if r["kind"] == kind]
 
 
 def run(folder, task=None, settings=None, found=None):

@@ -15,7 +15,7 @@ from toolkit.__main__ import main
 from toolkit.experiments.crossval import numbers_of
 from toolkit.training import run_folder
 from toolkit.training.progress import Progress, duration
-from toolkit.training.run_folder import Lock, MetricsLog, read_metrics, write_results
+from toolkit.training.run_folder import Lock, MetricsLog, each_metric, write_results
 
 
 @pytest.mark.parametrize("command", (["train", "--dry-run"], ["crossval"], ["curve", "--dry-run"]))
@@ -33,9 +33,9 @@ def test_log_goes_on_after_what_the_checkpoint_knew(tmp_path):
     log = MetricsLog(tmp_path, known)
     log.write(kind="step", step=2, again=True)
     log.close()
-    assert [r["step"] for r in read_metrics(tmp_path)] == [1, 2] and read_metrics(tmp_path)[1]["again"]
+    assert [r["step"] for r in list(each_metric(tmp_path))] == [1, 2] and list(each_metric(tmp_path))[1]["again"]
     MetricsLog(tmp_path, 10**6).close()  # a log that was cut is not filled with zeros
-    assert len(read_metrics(tmp_path)) == 2 and b"\0" not in (tmp_path / "metrics.jsonl").read_bytes()
+    assert len(list(each_metric(tmp_path))) == 2 and b"\0" not in (tmp_path / "metrics.jsonl").read_bytes()
 
 
 class FullFor:
@@ -69,7 +69,7 @@ def test_a_full_disk_loses_no_line_and_leaves_no_half_one(tmp_path, room):
     log.file.room = 10**6
     assert log.sync() == (tmp_path / "metrics.jsonl").stat().st_size
     log.close()
-    assert [r["step"] for r in read_metrics(tmp_path)] == [0, 1, 2, 3, 4, 5]
+    assert [r["step"] for r in list(each_metric(tmp_path))] == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -85,7 +85,7 @@ def test_a_full_disk_ends_train_log_with_one_warning(tmp_path, capsys):
 
 def test_a_cut_last_line_is_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
-    assert read_metrics(tmp_path) == [{"step": 1}]
+    assert list(each_metric(tmp_path)) == [{"step": 1}]
 
 
 def test_results_table(tmp_path):

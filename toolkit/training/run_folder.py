@@ -238,11 +238,6 @@ def each_metric(folder: Path, kind: str = "") -> Iterator[dict[str, Any]]:
                     yield json.loads(line)
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All records of metrics.jsonl at once."""
-    return list(each_metric(folder))
-
-
 def write_results(folder: Path) -> None:
     """results.csv: one row an epoch; the losses with their sums, then every number of the evaluation."""
     rows = []

@@ -21,10 +21,9 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from label_tools.text.errors import InputError
-from toolkit.single_object.data.samples import Samples
+from toolkit.single_object.data.samples import Object, Samples
 
 CLASSES = ("rectangle", "triangle", "disk", "oval", "star")
 SIDE = 32
@@ -34,22 +33,19 @@ def draw_shapes5(count: int, *, seed: int, noise: float = 0.0) -> Samples:
     """`count` pictures. noise: share of the background that is replaced, 0..1. Same arguments, same pixels."""
     random = np.random.default_rng([5, seed])
     images = np.zeros((count, 3, SIDE, SIDE), np.uint8)
-    labels = random.integers(0, len(CLASSES), count)
-    boxes = np.zeros((count, 4), np.float32)
-    for row, label in enumerate(labels):
-        mask = _shape(int(label), random)
+    objects: list[Object] = []
+    for row, label in enumerate(random.integers(0, len(CLASSES), count).tolist()):
+        mask = _shape(label, random)
         colour = random.integers(1, 256, 3)
         colour[random.integers(3)] = random.integers(128, 256)  # none is nearly black
         images[row][:, mask] = colour[:, None]
         y, x = np.nonzero(mask)
-        boxes[row] = x.min(), y.min(), x.max() + 1, y.max() + 1
+        objects.append((row, label, (x.min(), y.min(), x.max() + 1, y.max() + 1)))
         if noise:
             spots = ~mask & (random.random((SIDE, SIDE)) < noise)
             images[row][:, spots] = random.integers(0, 256, (3, int(spots.sum())))
     name = f"shapes5-noise{round(100 * noise)}" if noise else "shapes5"
-    return Samples(
-        name, CLASSES, torch.from_numpy(images), torch.arange(count), torch.from_numpy(labels), torch.from_numpy(boxes)
-    )
+    return Samples.of(name, CLASSES, images, objects)
 
 
 def _shape(label: int, random: np.random.Generator) -> np.ndarray:
@@ -140,17 +136,11 @@ def read_purdue(path: Path) -> Samples:
         raise InputError(f"{path}: holds {len(entries):,} images, more than {MOST_BYTES >> 20} MB of pixels")
     classes = _classes(names, path)
     images = np.zeros((len(entries), 3, SIDE, SIDE), np.uint8)
-    boxes, labels = np.zeros((len(entries), 4), np.float32), np.zeros(len(entries), np.int64)
+    objects: list[Object] = []
     for row, entry in enumerate(entries):
-        images[row], boxes[row], labels[row] = _entry(entry, len(classes), f"{path}, image {row}")
-    return Samples(
-        path.name,
-        classes,
-        torch.from_numpy(images),
-        torch.arange(len(entries)),
-        torch.from_numpy(labels),
-        torch.from_numpy(boxes),
-    )
+        images[row], box, label = _entry(entry, len(classes), f"{path}, image {row}")
+        objects.append((row, label, box))
+    return Samples.of(path.name, classes, images, objects)
 
 
 def _plain(path: Path) -> object:
