@@ -49,11 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.fix and len(paths) > 1:
         raise InputError(f"--fix repairs one file at a time, here are {len(paths)}: {', '.join(map(str, paths))}")
     results = examine_files(
-        paths,
-        decode=args.decode,
-        image_root=args.image_root,
-        images=not args.no_images,
-        labels=args.labels,
+        paths, decode=args.decode, image_root=args.image_root, images=not args.no_images, labels=args.labels
     )
     findings = worst_first(f for result in results for f in result.findings)
     if args.json:

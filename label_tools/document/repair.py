@@ -28,12 +28,7 @@ MANY_CROWDS = 0.1  # share of the objects; COCO's own sets have a hundredth
 
 @collector_paused()
 def examine(
-    document: dict[str, Any],
-    name: str,
-    size: Size | None = None,
-    *,
-    crowd_as_object: bool = False,
-    clip: bool = True,
+    document: dict[str, Any], name: str, size: Size | None = None, *, crowd_as_object: bool = False, clip: bool = True
 ) -> Examined:
     """Apply every rule; `.usable()` is the document in our dialect, or an error.
 
@@ -179,11 +174,8 @@ def _annotations(
                 if category_key is None and item.get("category_id") is None:
                     if only is None:
                         raise RefusedError("B43", "category_id is missing or null, and there are several categories")
-                    remark(
-                        WARNING,
-                        "B43",
-                        f'category_id is missing or null; read as the only class, "{categories[only]["name"]}"',
-                    )
+                    name = categories[only]["name"]
+                    remark(WARNING, "B43", f'category_id is missing or null; read as the only class, "{name}"')
                     category_key = only
                 if category_key not in categories:
                     lost.setdefault(category_key, []).append(i)

@@ -10,11 +10,18 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
 from label_tools.pictures.drawings import DRAWN, drawing_paths, refuse_undrawn
 from label_tools.pictures.find_image import refuse_links_out
+from label_tools.pictures.fonts import Letters, class_texts, shorten
 from label_tools.pictures.open_image import open_image
+from label_tools.pictures.paint import paint
+from label_tools.pictures.palette import class_colour
+from label_tools.pictures.tags import legend
 from label_tools.readers.open_labels import Source
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -60,8 +67,6 @@ class Painter:
     """The colours and names of one document; `problems` collects pictures that could not be opened."""
 
     def __init__(self, document: dict, *, ids: bool = False) -> None:
-        from label_tools.pictures.palette import class_colour
-
         categories = sorted(document["categories"], key=lambda category: category["id"])
         self.names = {category["id"]: category["name"] for category in categories}
         self.colours = {number: class_colour(number) for number in self.names}
@@ -71,8 +76,6 @@ class Painter:
 
     def paint(self, picture: Picture, *, longest: int, shortest: int = 1, labels: bool = True, legend: bool = True):
         """The painted picture with its longer side between `shortest` and `longest`, or None."""
-        from label_tools.pictures.paint import paint
-
         try:
             image = open_image(picture.path, **self.opening)
         except InputError as error:
@@ -87,8 +90,6 @@ class Painter:
 
 def overlays(painter: Painter, pictures: Sequence[Picture], folder: Path) -> int:
     """Write every picture to `folder`, sub-folders kept, named by `drawing_paths`. Returns how many were written."""
-    from tqdm import tqdm
-
     count = 0
     targets = drawing_paths(folder, {picture.file_name: picture.path for picture in pictures})
     for picture in tqdm(pictures, "overlays", disable=None):
@@ -110,8 +111,6 @@ def contact_sheets(
     tile: int = 320,
 ) -> list[Path]:
     """Write contact_sheet.jpg, or contact_sheet_1.jpg, ... when there are more pictures than places."""
-    from tqdm import tqdm
-
     pages = [pictures[i : i + columns * rows] for i in range(0, len(pictures), columns * rows)]
     paths = []
     with tqdm(total=len(pictures), desc="contact sheet", disable=None) as bar:
@@ -127,11 +126,6 @@ def contact_sheets(
 def _sheet(
     painter: Painter, page: Sequence[Picture], every: Sequence[Picture], heading: str, columns: int, tile: int, step
 ):
-    from PIL import Image, ImageDraw
-
-    from label_tools.pictures.fonts import Letters, shorten
-    from label_tools.pictures.tags import legend
-
     columns = min(columns, len(page))
     width = max(2 * MARGIN + columns * (tile + GAP) - GAP, 480)
     strip = legend(_kinds(painter, every), width - 2 * MARGIN)
@@ -170,8 +164,6 @@ def _sheet(
 
 def _kinds(painter: Painter, pictures: Iterable[Picture]) -> list[tuple[str, tuple[int, int, int]]]:
     """For the legend: each class with the number of its objects, and its colour."""
-    from label_tools.pictures.fonts import class_texts
-
     counts = Counter(a["category_id"] for p in pictures for a in p.annotations if not a.get("iscrowd"))
     texts = class_texts(painter.names)
     return [(f"{texts[number]} {counts[number]}", painter.colours[number]) for number in painter.names]

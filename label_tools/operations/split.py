@@ -117,12 +117,7 @@ def group_by_name(names: Sequence[str], pattern: str) -> list[Hashable]:
 
 
 def _ties(
-    document: dict,
-    annotations: Path,
-    group_by: str | None,
-    duplicates: str,
-    near_distance: int | None,
-    jobs: int,
+    document: dict, annotations: Path, group_by: str | None, duplicates: str, near_distance: int | None, jobs: int
 ) -> list[Tie]:
     images = document["images"]
     ties = []

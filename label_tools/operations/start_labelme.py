@@ -57,14 +57,7 @@ def install_line(python: tuple[int, int], has_pip: bool | None = None) -> str:
 def check_version(program: str) -> None:
     """Raises InputError when labelme is too old for our flags, or does not start at all."""
     try:
-        done = subprocess.run(
-            [program, "--version"],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},  # asking for the version needs no screen
-        )
+        done = _run([program, "--version"], 120, QT_QPA_PLATFORM="offscreen")  # asking for it needs no screen
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"{program}: does not start: {error}") from error
     match = re.search(r"(\d+)\.(\d+)", done.stdout)
@@ -76,6 +69,11 @@ def check_version(program: str) -> None:
         raise InputError(
             f"{program} is labelme {match[0]}, {wanted} or newer is needed: {install_line(sys.version_info[:2])}"
         )
+
+
+def _run(command: list[str], timeout: float, **environment: str) -> subprocess.CompletedProcess:
+    every = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=every)
 
 
 def start(command: list[str], out: Path) -> None:
@@ -97,9 +95,8 @@ def missing_library(program: str) -> str:
     """
     if not sys.platform.startswith("linux"):
         return ""
-    environment = {**os.environ, "QT_QPA_PLATFORM": "xcb", "QT_DEBUG_PLUGINS": "1", "DISPLAY": NO_SCREEN}
     try:
-        done = subprocess.run([program], capture_output=True, text=True, timeout=60, check=False, env=environment)
+        done = _run([program], 60, QT_QPA_PLATFORM="xcb", QT_DEBUG_PLUGINS="1", DISPLAY=NO_SCREEN)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     match = re.search(r"(lib[\w.+-]+\.so[.\d]*): cannot open shared object file", done.stdout + done.stderr)

@@ -111,9 +111,7 @@ def same_pixels(prints: Sequence[Fingerprint]) -> list[list[int]]:
 
 
 def look_alike(
-    prints: Sequence[Fingerprint],
-    distance: int = NEAR_DISTANCE,
-    correlation: float = NEAR_CORRELATION,
+    prints: Sequence[Fingerprint], distance: int = NEAR_DISTANCE, correlation: float = NEAR_CORRELATION
 ) -> list[Alike]:
     """Pairs enough to tie together all that looks alike: of three that are alike two pairs. Copies with the same
     pixels are represented by the first one.

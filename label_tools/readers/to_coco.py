@@ -179,11 +179,7 @@ class Conversion(Reading):
 
 
 def to_conversion(
-    reading: Reading,
-    *,
-    labels: Sequence[str] | None = None,
-    merge_case: bool = False,
-    strict: bool = False,
+    reading: Reading, *, labels: Sequence[str] | None = None, merge_case: bool = False, strict: bool = False
 ) -> Conversion:
     """Give the objects their classes. Raises InputError: unknown labels, one image twice, findings when strict."""
     _refuse_one_image_twice(reading)

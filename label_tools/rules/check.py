@@ -38,11 +38,7 @@ class Checked:
 
 
 def check_document(
-    document: dict,
-    image_root: str | os.PathLike | None,
-    *,
-    name: str = "annotations.json",
-    decode: bool = False,
+    document: dict, image_root: str | os.PathLike | None, *, name: str = "annotations.json", decode: bool = False
 ) -> list[Finding]:
     """All findings about a COCO document and the images below `image_root`, worst first.
 

@@ -72,31 +72,24 @@ class Parser(argparse.ArgumentParser):
         """The help, without hidden options unless `everything`."""
         self.usage = self._line_of_usage().replace("%", "%%")
         hidden = [] if everything else [a for a in self._actions if getattr(a, "hidden", False)]
-        kept = [(action, action.help) for action in hidden]
+        groups = [g for g in self._action_groups if g._group_actions and set(g._group_actions) <= set(hidden)]
+        before = [(one, vars(one).copy()) for one in (*hidden, *groups)]
         for action in hidden:
             action.help = argparse.SUPPRESS
-        described = [
-            (g, g.description)
-            for g in self._action_groups
-            if g._group_actions and all(a.help is argparse.SUPPRESS for a in g._group_actions)
-        ]
-        for group, _ in described:
+        for group in groups:
             group.description = None
         try:
             return super().format_help()
         finally:
-            for action, text in kept:
-                action.help = text
-            for group, text in described:
-                group.description = text
+            for one, values in before:
+                vars(one).update(values)
 
     def _line_of_usage(self) -> str:
         """`frcnn train [DATA] [options]`; options that must be given are named."""
         words, optional = [self.prog], False
         for action in self._actions:
-            value = action.metavar or (
-                "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest
-            )
+            choices = ",".join(map(str, action.choices or ()))
+            value = action.metavar or (f"{{{choices}}}" if choices else action.dest)
             if isinstance(action, argparse._SubParsersAction):
                 words.append(f"{value} ...")
             elif not action.option_strings:
