@@ -59,7 +59,7 @@ class Baseline:
     document: str
     build: Callable[..., nn.Module]
     data: str  # shapes5 | digits | digit_grid | dominant | largest
-    form: str  # of the output, see `answers`
+    form: str  # of the output, see `predictions.read`
     code: str  # of the box, see `box_codes`
     loss: str
     budget: Budget  # the document's
