@@ -329,9 +329,7 @@ def checked(name: str, value: Any, where: str) -> Any:
         raise InputError(f"{where}: unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     option = known[name][1]
     want = type(option.default)
-    if want is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if want is float and isinstance(value, str):  # YAML reads 1e-4 as text
+    if want is float and isinstance(value, int | str) and not isinstance(value, bool):  # YAML reads 1e-4 as text
         with contextlib.suppress(ValueError):
             value = float(value)
     if want is str and option.metadata["unit"] == "PX" and type(value) is int:  # a size, where words are options, too

@@ -30,8 +30,6 @@ def set_class_loss(model: nn.Module, config: Config, class_counts: np.ndarray) -
 
 def install(model: nn.Module, weight: torch.Tensor | None, label_smoothing: float) -> None:
     """Let `model.roi_heads` report CE(logits, labels; weight [num_classes], label_smoothing) as its loss_classifier."""
-    if not hasattr(model, "roi_heads"):
-        raise InputError("--label-smoothing and --class-weights: only for torchvision's detectors, not anchors_tiny")
     roi_heads: Any = model.roi_heads
     seen: dict[str, torch.Tensor] = {}
     select = roi_heads.select_training_samples

@@ -1,11 +1,11 @@
 """`python -m toolkit.training.pretrain_starter --model NAME --steps N --out FILE`: make starter weights again.
 
-From drawn scenes (`pretraining_scenes`), by AdamW with one cycle. `fasterrcnn_tiny_fpn` learns as a whole and never sees a picture
-twice; of `fasterrcnn_efficientnet_lite0_fpn` FPN and heads learn over the frozen ImageNet body, from scenes enlarged by
-chance, for photographs show larger things, each seen twice. Of `maskrcnn_*` the mask branch learns over everything else
-as it stands, one mask for shapes of any kind, in boxes near those of the shapes. The file holds the weights that
-learned, in half precision and without the predictor of boxes where the body is not ours, and, as metadata, how they
-were made.
+From drawn scenes (`pretraining_scenes`), by AdamW with one cycle. `fasterrcnn_tiny_fpn` learns as a whole and never
+sees a picture twice; of `fasterrcnn_efficientnet_lite0_fpn` FPN and heads learn over the frozen ImageNet body, from
+scenes enlarged by chance, for photographs show larger things, each seen twice. Of `maskrcnn_*` the mask branch learns
+over everything else as it stands, one mask for shapes of any kind, in boxes near those of the shapes. The file holds
+the weights that learned, in half precision and without the predictor of boxes where the body is not ours, and, as
+metadata, how they were made.
 """
 
 from __future__ import annotations
