@@ -29,6 +29,11 @@ from toolkit.data.boxes import bbox, corners
 
 SMALLEST, LARGEST_OVERLAP = 32, 0.5  # pixels; of a tile's side: more would double the work for rare giants
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the picture
+SAME = 0.5  # IoU from which two boxes are one object
+AT_BORDER = 2.0  # pixels from a tile's border: a box there may go on behind it
+MOST_DETECTIONS = 1000  # of a picture
+Group = tuple[list[dict[str, Any]], np.ndarray, np.ndarray]  # pieces of one object, their box, which sides are cut
+Found = list[dict[str, Any]]  # of one picture: {"category_id", "bbox": [x, y, w, h] pixels, "score", ...}
 
 
 @dataclass(frozen=True)
@@ -83,13 +88,6 @@ def overlap_for(largest: float, size: int) -> int:
 def largest_side(boxes: np.ndarray) -> float:
     """The longer side that all but one of a hundred boxes [N,4] XYXY stay under; 0 without boxes."""
     return float(np.quantile((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 0.99)) if len(boxes) else 0.0
-
-
-SAME = 0.5  # IoU from which two boxes are one object
-AT_BORDER = 2.0  # pixels from a tile's border: a box there may go on behind it
-MOST_DETECTIONS = 1000  # detections of a picture
-Group = tuple[list[dict[str, Any]], np.ndarray, np.ndarray]  # pieces of one object, their box, which sides are cut
-Found = list[dict[str, Any]]  # of one picture: {"category_id", "bbox": [x, y, w, h] pixels, "score", ...}
 
 
 def moved(one: dict[str, Any], window: Window, size: tuple[int, int]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from anchors.fast.roi_align import sample_points
 
+FEW = 0.25  # of the cells; beyond it the dense backward is quicker
+
 
 class TableRoIAlign(MultiScaleRoIAlign):
     """A MultiScaleRoIAlign whose scales are set. In full precision on a CPU only; else torchvision's own forward."""
@@ -74,9 +76,6 @@ def _cells(start: Tensor, size: Tensor, num_bins: int, sampling_ratio: int, leng
     fraction, low = points - low, low.long()
     high = torch.minimum(low + 1, length - 1)
     return torch.cat([low, high], dim=2), torch.cat([share * (1 - fraction), share * fraction], dim=2)
-
-
-FEW = 0.25  # of the cells; beyond it the dense backward is quicker
 
 
 class FewCellsConv2d(nn.Conv2d):

@@ -24,6 +24,7 @@ from toolkit.single_object.predictions import Prediction
 
 _LINE = 15  # pixels of a line of text
 _PAPER: Colour = (250, 250, 250)
+MOST = 25  # pictures
 
 
 def contact_sheet(
@@ -99,9 +100,6 @@ def as_picture(image: Tensor) -> Image.Image:
     """[C,H,W] uint8, one or three channels -> RGB."""
     pixels = image.permute(1, 2, 0).numpy()
     return Image.fromarray(np.ascontiguousarray(pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2)))
-
-
-MOST = 25  # pictures
 
 
 def draw_answers(folder: Path, val: Samples) -> None:

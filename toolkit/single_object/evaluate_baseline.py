@@ -25,6 +25,8 @@ from toolkit.single_object.box_codes import inverted, usable
 from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.predictions import Answer, Prediction, predict, read
 
+_AP = ("AP", "AP50", "AP75")
+
 
 def as_input(images: Tensor, device: torch.device, raw: bool) -> Tensor:
     """uint8 -> float on `device`: 0..255 as they are when `raw`, else 0..1."""
@@ -111,9 +113,6 @@ def always_the_same(samples: Samples, train: Samples) -> dict[str, Any]:
         torch.ones(len(samples)), torch.full((len(samples),), common), torch.full((len(samples),), share), box, box
     )
     return single_metrics(samples, prediction)
-
-
-_AP = ("AP", "AP50", "AP75")
 
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:

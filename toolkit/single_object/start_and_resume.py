@@ -34,6 +34,7 @@ from toolkit.training.progress import Progress
 
 log = logging.getLogger(__name__)
 RESUME_MAY_CHANGE = {"epochs", "patience", "max_time", "device"}
+_SIZES = {"shapes5": (3, 32, 32), "digits": (1, 48, 60), "digit_grid": (1, 48, 60)}
 
 
 @dataclass(frozen=True)
@@ -199,9 +200,6 @@ def _fit(
             run_folder.update_run(folder, **ending, seconds=round(time.monotonic() - started, 1))
     draw_answers(folder, pair[1])
     return result
-
-
-_SIZES = {"shapes5": (3, 32, 32), "digits": (1, 48, 60), "digit_grid": (1, 48, 60)}
 
 
 def check_run(recipe: Recipe, train: Samples, val: Samples) -> None:

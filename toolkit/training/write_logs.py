@@ -20,6 +20,11 @@ from toolkit.training.run_state import State
 from toolkit.training.trackers import wanted
 
 SHARE_OF_DRAWING = 0.02  # of the time between two drawings; it takes a second, an epoch of ten images not much more
+MOST_POINTS = 2000  # of a curve; a pixel shows no more
+COLUMNS = 3
+COLOURS = PAGE_COLOURS[:6]
+LINES = (("train_loss", "-", COLOURS[0], "training"), ("val_loss", "o--", COLOURS[1], "validation"))
+METRICS = ("AP", "AP50", "AP75", "segm_AP", "accuracy", "mean_iou")  # the numbers of an epoch that are drawn
 
 
 @dataclass
@@ -94,13 +99,6 @@ class Journal:
                 self.next_drawing = now + (now - started) / SHARE_OF_DRAWING
         except InputError as error:
             self.progress.line(f"warning: {error}")
-
-
-MOST_POINTS = 2000  # of a curve; a pixel shows no more
-COLUMNS = 3
-COLOURS = PAGE_COLOURS[:6]
-LINES = (("train_loss", "-", COLOURS[0], "training"), ("val_loss", "o--", COLOURS[1], "validation"))
-METRICS = ("AP", "AP50", "AP75", "segm_AP", "accuracy", "mean_iou")  # the numbers of an epoch that are drawn
 
 
 def draw_curves(records: Iterable[dict[str, Any]], path: Path) -> None:

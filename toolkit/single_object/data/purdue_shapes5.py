@@ -27,6 +27,7 @@ from toolkit.single_object.data.samples import Object, Samples
 
 CLASSES = ("rectangle", "triangle", "disk", "oval", "star")
 SIDE = 32
+MOST_BYTES = 1 << 30  # unpacked: 10,000 images are about 60 MB; a small file must not fill the memory
 
 
 def draw_shapes5(count: int, *, seed: int, noise: float = 0.0) -> Samples:
@@ -104,8 +105,6 @@ def _in_star(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
 
 
 pass
-
-MOST_BYTES = 1 << 30  # unpacked: 10,000 images are about 60 MB; a small file must not fill the memory
 
 
 class _PlainOnly(pickle.Unpickler):

@@ -19,6 +19,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+CELL_OUTPUTS = 7
+
 
 def outputs(num_classes: int) -> int:
     return 1 + 4 + num_classes
@@ -86,9 +88,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.conv(x) + self.shortcut(x))
-
-
-CELL_OUTPUTS = 7
 
 
 class _CellsLast(nn.Sequential):
