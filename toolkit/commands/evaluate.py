@@ -37,30 +37,13 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where metrics.json and report.html go")
     links.add_option(parser)
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
-    parser.add_argument(
-        "--compare",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="RUN_B",
-        help="is B better? a run, or a COCO results file, on the same images; several: one recipe, several seeds",
-    )
-    parser.add_argument(
-        "--seeds",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="RUN",
-        help="with --compare: runs of A's recipe, other seeds",
-    )
-    parser.add_argument(
-        "--also",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="RUN",
-        help="more runs, or COCO results: label errors that all of them see come first",
-    )
+    better = "is B better? a run, or a COCO results file, on the same images; several: one recipe, several seeds"
+    for name, run_name, text in (
+        ("--compare", "RUN_B", better),
+        ("--seeds", "RUN", "with --compare: runs of A's recipe, other seeds"),
+        ("--also", "RUN", "more runs, or COCO results: label errors that all of them see come first"),
+    ):
+        parser.add_argument(name, type=Path, nargs="+", default=[], metavar=run_name, help=text)
     parser.add_argument(
         "--by",
         metavar="WHAT",

@@ -189,7 +189,6 @@ def speed_figure(result: dict[str, Any]) -> Figure:
 
 
 def write_page(path: Path, result: dict[str, Any]) -> None:
-    """bench.html, in the report's style."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     page = environment.get_template("bench.html.j2")
     html = page.render(result=result, figure=speed_figure(result), style=style(), advice=advice(result))

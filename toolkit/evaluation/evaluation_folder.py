@@ -76,7 +76,6 @@ def write_evaluation(folder: Path, evaluation: Evaluation, image_root: Path, inp
 
 
 def metrics_of(folder: Path) -> dict:
-    """metrics.json of an evaluation."""
     return loads((folder / "metrics.json").read_bytes(), str(folder / "metrics.json"))
 
 

@@ -46,24 +46,22 @@ def prelabel(
     NAME keeps the picture's folder below its source. Shapes are rectangles, or outlines of a detector with masks,
     from `score` on, by default over `draft_thresholds`. Refuses pictures whose drafts would have one name.
     """
-    todo: list[tuple[Path, Path, Path, Path | None]] = []
-    done: list[tuple[Path, Path, Path, Path | None]] = []
+    todo: dict[Path, tuple[Path, Path]] = {}  # draft -> picture, its name
+    done: list[tuple[Path, Path]] = []
     for path, name in find_images(sources):
         target = out / name.with_suffix(".json")
-        labelled = next((p for p in (path.with_suffix(".json"), target) if p.exists()), None)
-        (done if labelled else todo).append((path, name, target, labelled))
-    first: dict[Path, Path] = {}
-    for path, _, target, _ in todo:
-        if first.setdefault(target, path) != path:
-            raise InputError(f"{first[target]} and {path}: would both become {target}; rename one of them")
-    for path, _, _, labelled in done:
-        yield path, 0, 0.0, f"has {labelled}"
+        if labelled := [p for p in (path.with_suffix(".json"), target) if p.exists()]:
+            done.append((path, labelled[0]))
+        elif todo.setdefault(target, (path, name))[0] != path:
+            raise InputError(f"{todo[target][0]} and {path}: would both become {target}; rename one of them")
+    for path, label_file in done:
+        yield path, 0, 0.0, f"has {label_file}"
     if not todo:
         return
     detector = open_detector(run, device)
     thresholds = thresholds_of(detector, score) if score is not None else draft_thresholds(run, detector)
-    seen = detect_pictures(detector, (Picture(name.as_posix(), path) for path, name, _, _ in todo))
-    for (path, _, target, _), one in zip(todo, seen, strict=True):
+    seen = detect_pictures(detector, (Picture(name.as_posix(), path) for path, name in todo.values()))
+    for (target, (path, _)), one in zip(todo.items(), seen, strict=True):
         if one.pixels is None:
             yield path, None, 0.0, one.error
             continue

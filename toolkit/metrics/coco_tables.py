@@ -143,14 +143,8 @@ def _detections(entries: list, images: dict, classes: dict, where: str, warnings
     keep = _without_copies(image, score, np.column_stack([class_, bbox, _mask_numbers(entries)]))
     if len(keep) < len(image):
         warnings.append(f"{where}: {len(image) - len(keep)} exact copies of a detection left out")
-    return {
-        "image": image[keep],
-        "class": class_[keep],
-        "bbox": bbox[keep],
-        "score": score[keep],
-        "area": bbox[keep, 2] * bbox[keep, 3],
-        "row": keep,
-    }
+    columns = {"image": image, "class": class_, "bbox": bbox, "score": score, "area": bbox[:, 2] * bbox[:, 3]}
+    return {**{name: column[keep] for name, column in columns.items()}, "row": keep}
 
 
 def _mask_numbers(entries: list) -> np.ndarray:

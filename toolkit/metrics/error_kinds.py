@@ -54,12 +54,8 @@ def error_kinds(matches: Matches, thresholds: np.ndarray) -> dict:
             fixed_class = class_.copy()
             fixed_class[saved] = tables.gt_class[target[saved]]
         ap = _mean_ap(fixed_class, score, fixed_right, kept, num_objects)
-        over = of_kind & (score >= thresholds[class_])
-        result["kinds"][name] = {
-            "gain": gain(ap),
-            "num": int(of_kind.sum()),
-            "num_over_threshold": int(over.sum()),
-        }
+        over = int((of_kind & (score >= thresholds[class_])).sum())
+        result["kinds"][name] = {"gain": gain(ap), "num": int(of_kind.sum()), "num_over_threshold": over}
     num_missed = np.bincount(tables.gt_class[missed], minlength=len(num_objects))
     ap = _mean_ap(class_, score, right, evaluated, num_objects - num_missed, empty=1.0, asked=num_objects > 0)
     result["kinds"]["missed"] = {"gain": gain(ap), "num": len(missed), "num_over_threshold": None}

@@ -57,7 +57,6 @@ class Suspect:
 
     @property
     def text(self) -> str:
-        """One sentence for a person."""
         return KINDS[self.kind].format(self)
 
 

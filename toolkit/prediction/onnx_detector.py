@@ -64,11 +64,7 @@ class OnnxDetector(TrainedOnTiles):
         self.opening = coco_file.opening({"info": opening}, f"{path}, metadata")
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
-        results = []
-        for image in images:
-            boxes, labels, scores = self.arrays(image)
-            results.append(found_of(boxes, labels, scores, self.category_ids))
-        return results
+        return [found_of(*self.arrays(image), self.category_ids) for image in images]
 
     def arrays(self, image: np.ndarray, outputs: Sequence[str] = ALL) -> list[np.ndarray]:
         """boxes [N,4] XYXY pixels of the image [H,W,3] uint8, labels [N] 1..K, scores [N], best first."""
@@ -81,17 +77,12 @@ def found_of(
     """Arrays of one picture -> entries of COCO's results format without an image_id."""
     rows = zip(boxes.astype(np.float64).tolist(), labels.tolist(), scores.tolist(), strict=True)
     return [
-        {
-            "category_id": category_ids[label - 1],
-            "bbox": [round(v, 3) for v in bbox(box)],
-            "score": round(score, 6),
-        }
+        {"category_id": category_ids[label - 1], "bbox": [round(v, 3) for v in bbox(box)], "score": round(score, 6)}
         for box, label, score in rows
     ]
 
 
 def open_session(content: bytes, name: str, threads: int) -> Any:
-    """onnxruntime's session on the CPU."""
     try:
         import onnxruntime
     except ImportError:

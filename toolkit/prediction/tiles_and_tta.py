@@ -149,7 +149,6 @@ class Tiled(_Around):
         self.tiles, self.batch_size = tiles, batch_size
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Found]:
-        """Every detection in each image, best first."""
         height, width = images[0].shape[:2]
         windows = self.tiles.windows(width, height)
         if len(windows) == 1:
@@ -184,7 +183,6 @@ class Views(_Around):
         self._flips = (False, True) if "flip" in kinds else (False,)
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Found]:
-        """Every detection in each image, best first."""
         views: list[list[Found]] = []
         for look in self._looks:
             for flip in self._flips:

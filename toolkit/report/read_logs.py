@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from label_tools.files.strict_json import loads
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -86,10 +88,6 @@ def is_finite(value: object) -> bool:
 
 def smooth(values: list[float], window: int) -> list[float]:
     """Mean of the last `window` values at each place."""
-    means, total = [], 0.0
-    for i, value in enumerate(values):
-        total += value
-        if i >= window:
-            total -= values[i - window]
-        means.append(total / min(i + 1, window))
-    return means
+    total = np.cumsum(values)
+    total[window:] -= total[:-window].copy()
+    return (total / np.minimum(np.arange(len(values)) + 1, window)).tolist()
