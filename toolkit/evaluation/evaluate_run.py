@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,20 +75,10 @@ def evaluate_run(
     adopt_older(run, split)
     check_place(run / place_of(split, look), [annotations])
     document = coco_file.read(annotations)
-    return evaluate_split(
-        predictor,
-        run,
-        split,
-        document,
-        Path(image_root) if image_root else coco_file.image_root(document, annotations),
-        own=data is None,
-        settings=settings,
-        batch_size=batch_size,
-        each=each,
-        others=others,
-        where=str(annotations),
-        look=look,
-    )
+    root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
+    how: dict[str, Any] = {"settings": settings, "batch_size": batch_size, "each": each, "others": others, "look": look}
+    own = data is None
+    return evaluate_split(predictor, run, split, document, root, own=own, where=str(annotations), **how)
 
 
 def place_of(split: str, look: Look | None) -> str:
@@ -140,21 +131,15 @@ def evaluate_split(
     chosen = own and split == "val"
     device = str(predictor.device)
     further = tuple(detections_of(o, document, image_root, split, device=device, batch_size=batch_size) for o in others)
+    place, fixed = place_of(split, look), None if chosen else stored
     evaluation = compute_metrics(
-        document,
-        detections,
-        settings,
-        split=place_of(split, look),
-        document_name=where,
-        detections_name="detections",
-        fixed_thresholds=None if chosen else stored,
-        others=further,
+        document, detections, settings, split=place, document_name=where, fixed_thresholds=fixed, others=further
     )
-    metrics = evaluation.metrics
+    metrics, config = evaluation.metrics, meta.get("config", {})
     metrics["warnings"] += [*unseen_classes(document, _seen(run) if seen is None else seen), *_unfinished(run, found)]
     metrics["checkpoint"] = {key: meta.get(key) for key in ("epoch", "step", "data_fingerprint")}
     metrics["checkpoint"]["folder"] = found.folder.name
-    metrics["settings"]["score_floor"] = meta.get("config", {}).get("score_floor")
+    metrics["settings"]["score_floor"] = config.get("score_floor")
     if own and not chosen and not stored:
         metrics["warnings"].append(
             f"{run} had no score thresholds, so they were chosen on these images, where they look a little too good; "
@@ -164,15 +149,13 @@ def evaluate_split(
         metrics["warnings"] += _replaced(stored, evaluation.thresholds)
     tiles = look.tiles if look and look.tiles else predictor.tiles
     if (view := view_of(predictor.model)) and tiles is None:  # which sees another scale in tiles
-        metrics["anchors"] = anchor_coverage(
-            evaluation.tables, view, found.meta.get("config", {}).get("anchor_scale", 1.0)
-        )
+        metrics["anchors"] = anchor_coverage(evaluation.tables, view, config.get("anchor_scale", 1.0))
         metrics["seen_size"] = seen_size(evaluation, view)
     metrics["copies_in_train"] = [] if split == "train" else copies_in_train(run, document, image_root)
     if look:
         cost = (seconds, seconds_looked)
         metrics["look"] = compare_looks(document, plain, detections, look, evaluation.thresholds, cost, settings)
-    write_evaluation(run / place_of(split, look), evaluation, image_root)
+    write_evaluation(run / place, evaluation, image_root)
     if chosen or (own and settings.thresholds):
         key = THRESHOLDS if look else "score_thresholds"
         meta[key] = {**meta.get(key, {}), look.about: evaluation.thresholds} if look else evaluation.thresholds
@@ -186,9 +169,8 @@ def _replaced(before: dict[str, float], now: dict[str, float]) -> list[str]:
     other = [name for name, score in now.items() if name in before and abs(score - before[name]) >= 0.001]
     if not other:
         return []
-    shown = ", ".join(f"{name} {before[name]:.3f} by {now[name]:.3f}" for name in other[:8]) + ", ..." * (
-        len(other) > 8
-    )
+    shown = ", ".join(f"{name} {before[name]:.3f} by {now[name]:.3f}" for name in other[:8])
+    shown += ", ..." if len(other) > 8 else ""
     back = " ".join(shlex.quote(f"{name}={before[name]:.3f}") for name in other[:8])
     return [f"replaces score thresholds stored in the run: {shown}; `--thresholds {back}` stores those before again"]
 
