@@ -171,10 +171,11 @@ def test_doctor_says_whether_the_cpu_has_bf16(bf16, monkeypatch, capsys):
 
 def test_doctor_finds_a_second_cv2(monkeypatch):
     from importlib import metadata
+    from types import SimpleNamespace
 
     from toolkit.commands import doctor
 
-    monkeypatch.setattr(metadata, "version", lambda name: "4.1")
+    monkeypatch.setattr(metadata, "distributions", lambda name: [SimpleNamespace(version="4.1")])
     (check,) = doctor._opencv()
     assert check.state == "problem" and "uninstall" in check.fix
 

@@ -49,10 +49,14 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(c.state == "problem" for c in checks) else 0
 
 
+def _checked(name: str, fine: bool, found: str, fix: str, otherwise: str = "problem") -> Check:
+    """With a fix only where something is not fine."""
+    return Check(name, "ok", found) if fine else Check(name, otherwise, found, fix)
+
+
 def _python() -> list[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
-    fine = (3, 11) <= sys.version_info[:2] <= (3, 14)
-    return [Check("python", "ok" if fine else "problem", version, "" if fine else "use Python 3.11 to 3.14")]
+    return [_checked("python", (3, 11) <= sys.version_info[:2] <= (3, 14), version, "use Python 3.11 to 3.14")]
 
 
 def _torch() -> list[Check]:
@@ -63,20 +67,13 @@ def _torch() -> list[Check]:
         return [Check("torch", "problem", f"does not import: {error}", "make, or: pip install torch torchvision")]
     found = f"torch {torch.__version__}, torchvision {torchvision.__version__}, {torch.get_num_threads()} threads"
     numbers = tuple(int(n) for n in torch.__version__.split("+")[0].split(".")[:2])
-    fine = numbers >= (2, 10)
-    fix = "" if fine else "older ones load files unsafely: pip install -U torch torchvision"
-    checks = [Check("torch", "ok" if fine else "problem", found, fix)]
+    fix = "older ones load files unsafely: pip install -U torch torchvision"
+    checks = [_checked("torch", numbers >= (2, 10), found, fix)]
     try:
         torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     except Exception:
-        checks.append(
-            Check(
-                "operators",
-                "problem",
-                "torchvision's operators do not load",
-                "install torch and torchvision together, from one place",
-            )
-        )
+        fix = "install torch and torchvision together, from one place"
+        checks.append(Check("operators", "problem", "torchvision's operators do not load", fix))
     from toolkit.device_and_seed import cpu_has_bf16
 
     if torch.cuda.is_available():
@@ -91,15 +88,10 @@ def _torch() -> list[Check]:
         checks.append(Check("gpu", "problem" if nvidia else "note", "torch sees no CUDA GPU", fix))
         if torch.backends.mps.is_available():
             checks.append(Check("mps", "note", "not used unless --device mps: torchvision's detectors hang on it"))
-    checks.append(_cpu(cpu_has_bf16()))
-    return checks
-
-
-def _cpu(bf16: bool) -> Check:
-    cores = f"{os.cpu_count()} cores"
-    if bf16:
-        return Check("cpu", "ok", f"{cores}, bf16 yes")
-    return Check("cpu", "note", f"{cores}, bf16 no", "leave --precision at auto or fp32: bf16 is far slower here")
+    bf16 = cpu_has_bf16()
+    found = f"{os.cpu_count()} cores, bf16 {'yes' if bf16 else 'no'}"
+    fix = "leave --precision at auto or fp32: bf16 is far slower here"
+    return [*checks, _checked("cpu", bf16, found, fix, "note")]
 
 
 def _weights() -> list[Check]:
@@ -127,8 +119,7 @@ def _weights() -> list[Check]:
     whole = len(with_coco) - len(missing) - len(damaged)
     found = f"COCO weights in {folder}: {whole} of {len(with_coco)}"
     fix = f"missing: {', '.join(missing)}; they are fetched when first used, or now by frcnn doctor --fetch"
-    checks.append(Check("weights", "note" if missing else "ok", found, fix if missing else ""))
-    return [*checks, *_packaged_weights()]
+    return [*checks, _checked("weights", not missing, found, fix, "note"), *_packaged_weights()]
 
 
 def _packaged_weights() -> list[Check]:
@@ -153,24 +144,18 @@ def _packaged_weights() -> list[Check]:
 
 def _disk() -> list[Check]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    fine = free >= 5
-    fix = "" if fine else "a run of resnet50_fpn keeps about 1 GB of checkpoints; free some space"
-    return [Check("disk", "ok" if fine else "problem", f"{free:.0f} GB free here", fix)]
+    fix = "a run of resnet50_fpn keeps about 1 GB of checkpoints; free some space"
+    return [_checked("disk", free >= 5, f"{free:.0f} GB free here", fix)]
 
 
 def _opencv() -> list[Check]:
-    import importlib.metadata as metadata
+    from importlib.metadata import distributions
 
     names = ("opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless")
-    found = []
-    for name in names:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    fine = len(found) == 1 and "headless" in found[0]
+    found = [f"{name} {one.version}" for name in names for one in distributions(name=name)]
     fix = "pip uninstall -y opencv-python opencv-contrib-python; pip install --force-reinstall opencv-python-headless"
-    return [Check("opencv", "ok" if fine else "problem", ", ".join(found) or "none", "" if fine else fix)]
+    fine = len(found) == 1 and "headless" in found[0]
+    return [_checked("opencv", fine, ", ".join(found) or "none", fix)]
 
 
 def _labelme() -> list[Check]:
@@ -179,11 +164,8 @@ def _labelme() -> list[Check]:
     try:
         program = find_labelme()
         check_version(program)
-        missing = missing_library(program)
-        what, _, fix = missing.partition(": ")
-        checks = [
-            Check("labelme", "problem", f"{program}: {what}", fix) if missing else Check("labelme", "ok", program)
-        ]
+        what, _, fix = missing_library(program).partition(": ")
+        checks = [_checked("labelme", not what, f"{program}: {what}" if what else program, fix)]
     except MissingExtra as error:
         checks = [Check("labelme", "note", "needed only for labelling", str(error))]
     except InputError as error:
