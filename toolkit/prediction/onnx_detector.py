@@ -64,7 +64,8 @@ class OnnxDetector(TrainedOnTiles):
         self.opening = coco_file.opening({"info": opening}, f"{path}, metadata")
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
-        return [found_of(*self.arrays(image), self.category_ids) for image in images]
+        found = map(self.arrays, images)
+        return [found_of(boxes, labels, scores, self.category_ids) for boxes, labels, scores in found]
 
     def arrays(self, image: np.ndarray, outputs: Sequence[str] = ALL) -> list[np.ndarray]:
         """boxes [N,4] XYXY pixels of the image [H,W,3] uint8, labels [N] 1..K, scores [N], best first."""
