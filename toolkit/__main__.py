@@ -57,13 +57,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str] | None) -> int:
-    from label_tools.text import log_lines
+    from label_tools.text.errors import logs_shown
     from toolkit.stopping import Stopped
 
     # before torch is loaded: a thread that waits soon sleeps, and leaves a shared core to the one it waits for
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     args = parser().parse_args(argv)
-    with log_lines.shown():
+    with logs_shown():
         try:
             return args.run(args)
         except Stopped as stopped:  # by a signal, with everything saved

@@ -246,14 +246,12 @@ def _likely_roots(path: Path) -> Iterator[str]:
 
 
 def opening(document: Document, name: str = "info") -> dict[str, Any]:
-    """What a document says of how its pictures are opened, as keywords of `images.open_image`.
+    """What a document says of how its pictures are opened, as keywords of `open_image`.
 
     `info.max_value`: what becomes white in pictures of more than 8 bits; `info.max_pixels`: the largest one allowed.
     """
-    info = document.get("info")
-    stated = (
-        {k: info[k] for k in ("max_value", "max_pixels") if info.get(k) is not None} if isinstance(info, dict) else {}
-    )
+    info = document["info"] if isinstance(document.get("info"), dict) else {}
+    stated = {key: info[key] for key in ("max_value", "max_pixels") if info.get(key) is not None}
     for key, value in stated.items():
         if not is_number(value) or not 1 <= value < 2**40:
             raise InputError(f"{name}, info.{key}: found {short(value)}, needs a number from 1 on")

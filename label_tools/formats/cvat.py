@@ -29,17 +29,8 @@ import numpy as np
 
 from label_tools.files.strict_xml import parse_xml
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers, sorted_box
-from label_tools.shapes import geometry, rle
-from label_tools.shapes.instances import (
-    Instance,
-    RefusedError,
-    Remark,
-    check_range,
-    from_box,
-    from_ellipse,
-    from_polygon,
-    from_runs,
-)
+from label_tools.shapes import geometry, instances, rle
+from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range
 from label_tools.text.findings import NOTE
 
 SHAPES = ("box", "polygon", "ellipse", "mask", "cuboid", "polyline", "points", "skeleton")
@@ -131,8 +122,8 @@ def _box(element: ElementTree.Element, label: str, width: int, height: int, rema
     x, y, w, h = sorted_box(x1, y1, x2, y2, remark)
     if angle := _angle(element):
         flat = geometry.turned_box(x + w / 2, y + h / 2, w, h, angle)
-        return from_polygon(label, flat, width, height, remark)
-    return from_box(label, (x, y, w, h), width, height, remark)
+        return instances.from_polygon(label, flat, width, height, remark)
+    return instances.from_box(label, (x, y, w, h), width, height, remark)
 
 
 def _polygon(element: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
@@ -140,17 +131,17 @@ def _polygon(element: ElementTree.Element, label: str, width: int, height: int, 
     if any(len(pair) != 2 for pair in pairs):
         raise RefusedError("B26", f"points {element.get('points')!r:.60}, needs `x,y;x,y;...`")
     flat = read_numbers([v for pair in pairs for v in pair], "points")
-    return from_polygon(label, geometry.without_repeats(flat), width, height, remark)
+    return instances.from_polygon(label, geometry.without_repeats(flat), width, height, remark)
 
 
 def _ellipse(element: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
     cx, cy, rx, ry = _values(element, "cx", "cy", "rx", "ry")
-    return from_ellipse(label, cx, cy, rx, ry, _angle(element), width, height, remark)
+    return instances.from_ellipse(label, cx, cy, rx, ry, _angle(element), width, height, remark)
 
 
 def _cuboid(element: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
     remark(NOTE, "B14", "cuboid read as the box around its points")
-    return from_box(label, geometry.polygon_box(_values(element, *_CUBOID)), width, height, remark)
+    return instances.from_box(label, geometry.polygon_box(_values(element, *_CUBOID)), width, height, remark)
 
 
 def _mask(element: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
@@ -159,10 +150,10 @@ def _mask(element: ElementTree.Element, label: str, width: int, height: int, rem
     counts = read_numbers([c.strip() for c in (element.get("rle") or "").split(",") if c.strip()], "rle")
     if w < 1 or h < 1 or any(c < 0 or c != int(c) for c in counts) or sum(counts) > w * h:
         raise RefusedError("B15", f"mask of {w} x {h} pixels has run lengths that sum to {sum(counts):g}")
-    pixels = np.zeros(w * h, dtype=bool)  # CVAT may leave out the last zeros
-    runs = np.repeat(np.arange(len(counts)) % 2 == 1, np.array(counts, dtype=np.int64))
-    pixels[: len(runs)] = runs
-    return from_runs(label, rle.from_crop(pixels.reshape(h, w), left, top, height, width), width, height, remark)
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, np.array(counts, dtype=np.int64))
+    pixels = np.pad(flat, (0, w * h - len(flat))).reshape(h, w)  # CVAT may leave out the last zeros
+    runs = rle.from_crop(pixels, left, top, height, width)
+    return instances.from_runs(label, runs, width, height, remark)
 
 
 def document_text(images: list[tuple[dict, list[tuple[str, dict]]]], names: list[str]) -> str:

@@ -32,17 +32,8 @@ from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, re
 from label_tools.formats.yolo import settled_box
 from label_tools.pictures.find_image import UPLOADED
 from label_tools.pictures.open_image import open_mask
-from label_tools.shapes import geometry, rle
-from label_tools.shapes.instances import (
-    Instance,
-    RefusedError,
-    Remark,
-    check_range,
-    from_box,
-    from_ellipse,
-    from_polygon,
-    from_runs,
-)
+from label_tools.shapes import geometry, instances, rle
+from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range
 from label_tools.text.errors import InputError
 from label_tools.text.findings import NOTE, WARNING
 
@@ -197,15 +188,15 @@ def _rectangle(value: dict, label: str, width: int, height: int, remark: Remark)
         dx, dy = box[2] / 2, box[3] / 2
         cx = box[0] + dx * math.cos(angle) - dy * math.sin(angle)
         cy = box[1] + dx * math.sin(angle) + dy * math.cos(angle)
-        return from_polygon(label, geometry.turned_box(cx, cy, box[2], box[3], angle), width, height, remark)
-    return from_box(label, settled_box(box, width, height), width, height, remark)
+        return instances.from_polygon(label, geometry.turned_box(cx, cy, box[2], box[3], angle), width, height, remark)
+    return instances.from_box(label, settled_box(box, width, height), width, height, remark)
 
 
 def _ellipse(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
     cx, cy, rx, ry = _percent(value, "x", "y", "radiusX", "radiusY")
     (degrees,) = read_numbers([value.get("rotation") or 0], "rotation")
     in_pixels = (cx * width, cy * height, rx * width, ry * height)
-    return from_ellipse(label, *in_pixels, math.radians(degrees), width, height, remark)
+    return instances.from_ellipse(label, *in_pixels, math.radians(degrees), width, height, remark)
 
 
 def _polygon(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
@@ -216,7 +207,7 @@ def _polygon(value: dict, label: str, width: int, height: int, remark: Remark) -
         raise RefusedError("B14", "polygon that was not closed has no area", "close it in Label Studio")
     flat = read_numbers([v for p in points for v in p], "points")
     pixels = [v / _PERCENT * (width, height)[k % 2] for k, v in enumerate(flat)]
-    return from_polygon(label, geometry.without_repeats(pixels), width, height, remark)
+    return instances.from_polygon(label, geometry.without_repeats(pixels), width, height, remark)
 
 
 def _brush(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
@@ -226,7 +217,7 @@ def _brush(value: dict, label: str, width: int, height: int, remark: Remark) -> 
     alpha = pixels.reshape(height, width, 4)[:, :, 3]
     if len(np.unique(alpha)) > 2:
         remark(NOTE, "B83", "brush with soft edges; half covered and more is the object")
-    return from_runs(label, rle.encode(alpha >= 128 if alpha.max() > 1 else alpha > 0), width, height, remark)
+    return instances.from_runs(label, rle.encode(alpha >= 128 if alpha.max() > 1 else alpha > 0), width, height, remark)
 
 
 def _bitmask(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
@@ -244,7 +235,7 @@ def _bitmask(value: dict, label: str, width: int, height: int, remark: Remark) -
         pixels = pixels[:, :, -1]
     elif pixels.ndim == 3:
         pixels = pixels.max(axis=2)
-    return from_runs(label, rle.encode(pixels > 0), width, height, remark)
+    return instances.from_runs(label, rle.encode(pixels > 0), width, height, remark)
 
 
 def decode_rle(data: object, size: int) -> np.ndarray:

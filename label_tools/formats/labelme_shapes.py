@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -24,18 +24,8 @@ from typing import Any
 import numpy as np
 
 from label_tools.pictures.open_image import ImageError, open_mask
-from label_tools.shapes import geometry, rle
-from label_tools.shapes.instances import (
-    Instance,
-    RefusedError,
-    Remark,
-    check_range,
-    from_box,
-    from_circle,
-    from_polygon,
-    from_runs,
-    join,
-)
+from label_tools.shapes import geometry, instances, rle
+from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range
 from label_tools.text.findings import NOTE, WARNING
 from label_tools.text.messages import counted
 
@@ -86,14 +76,14 @@ def to_instance(
         if len(flat) != 4:
             raise RefusedError("B14", f"circle has {counted(len(flat) // 2, 'point')}, needs centre and edge")
         radius = math.hypot(flat[2] - flat[0], flat[3] - flat[1])
-        return from_circle(label, flat[0], flat[1], radius, width, height, remark)
+        return instances.from_circle(label, flat[0], flat[1], radius, width, height, remark)
     if kind in _FOUR_POINTS:
         if len(flat) != 8:
             raise RefusedError("B14", f"{kind} has {counted(len(flat) // 2, 'point')}, needs 4")
-        return from_polygon(label, flat, width, height, remark)
+        return instances.from_polygon(label, flat, width, height, remark)
     if kind == "cuboid":
         remark(NOTE, "B14", "cuboid read as the box around its points")
-        return from_box(label, geometry.polygon_box(flat), width, height, remark)
+        return instances.from_box(label, geometry.polygon_box(flat), width, height, remark)
     if kind == "mask":
         return _mask(shape, label, flat, width, height, turn, remark)
     if kind in ("line", "linestrip"):
@@ -160,7 +150,7 @@ def _outline(label: str, flat: list[float], width: int, height: int, remark: Rem
                 raise RefusedError("B08", f"polygon has {len(shorter) // 2} different points, needs 3 or more")
             remark(WARNING, "B11", f"points that repeat the one before: {n - len(shorter) // 2} of {n}; left out")
             flat = shorter
-    return from_polygon(label, flat, width, height, remark)
+    return instances.from_polygon(label, flat, width, height, remark)
 
 
 def _rectangle(label: str, flat: list[float], width: int, height: int, remark: Remark, *, by_corners: bool) -> Instance:
@@ -176,7 +166,7 @@ def _rectangle(label: str, flat: list[float], width: int, height: int, remark: R
         raise RefusedError("B03", f"rectangle has {counted(len(flat) // 2, 'point')}, needs 2", "draw it again")
     x1, y1, x2, y2 = flat
     box = (min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1))  # corners in any order are legitimate
-    return from_box(label, box, width, height, remark)
+    return instances.from_box(label, box, width, height, remark)
 
 
 def _mask(shape: dict, label: str, flat: list[float], width: int, height: int, turn: int, remark: Remark) -> Instance:
@@ -202,7 +192,7 @@ def _mask(shape: dict, label: str, flat: list[float], width: int, height: int, t
         raise RefusedError("B04", "lies wholly outside the image", "delete it")
     if left < before:
         remark(WARNING, "B15", f"pixels outside the image: {before - left} of {before}; cut off")
-    return from_runs(label, runs, width, height, remark)
+    return instances.from_runs(label, runs, width, height, remark)
 
 
 def read_mask_png(text: Any, width: int, height: int) -> np.ndarray:
@@ -230,7 +220,7 @@ def _line(
         raise RefusedError("B14", f"{kind} has {len(flat) // 2} point, needs 2 or more")
     ends = (flat[k : k + 4] for k in range(0, len(flat) - 2, 2))
     segments = [geometry.thick_segment(x1, y1, x2, y2, thickness) for x1, y1, x2, y2 in ends]
-    return _pieces([lambda s=s: from_polygon(label, s, width, height, remark) for s in segments], width, height)
+    return _pieces(instances.from_polygon, segments, label, width, height, remark)
 
 
 def _points(
@@ -239,17 +229,19 @@ def _points(
     if side is None:
         raise RefusedError("B14", f"{kind} has no area", "--point-box PX makes it an object")
     boxes = [(x - side / 2, y - side / 2, side, side) for x, y in zip(flat[0::2], flat[1::2])]
-    return _pieces([lambda b=b: from_box(label, b, width, height, remark) for b in boxes], width, height)
+    return _pieces(instances.from_box, boxes, label, width, height, remark)
 
 
-def _pieces(makers: list, width: int, height: int) -> Instance:
+def _pieces(
+    make: Callable[..., Instance], shapes: Iterable, label: str, width: int, height: int, remark: Remark
+) -> Instance:
     """One object of the pieces that lie in the image. Raises the first piece's refusal when none does."""
     pieces, refused = [], []
-    for make in makers:
+    for shape in shapes:
         try:
-            pieces.append(make())
+            pieces.append(make(label, shape, width, height, remark))
         except RefusedError as error:
             refused.append(error)
     if not pieces:
         raise refused[0]
-    return join(pieces, width, height)
+    return instances.join(pieces, width, height)

@@ -20,17 +20,8 @@ from typing import Any
 
 from label_tools.files.strict_json import TextError, decode, loads
 from label_tools.formats.parsed_file import Described, Drawn, Make, left_out, read_numbers
-from label_tools.shapes import geometry
-from label_tools.shapes.instances import (
-    Instance,
-    RefusedError,
-    Remark,
-    check_range,
-    from_box,
-    from_circle,
-    from_ellipse,
-    from_polygon,
-)
+from label_tools.shapes import geometry, instances
+from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range
 from label_tools.text.errors import InputError
 from label_tools.text.findings import WARNING
 
@@ -146,18 +137,18 @@ def _values(shape: dict, *keys: str) -> list[float]:
 def _rect(shape: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
     x, y, w, h = _values(shape, "x", "y", "width", "height")
     check_range((x, y, x + w, y + h), width, height)
-    return from_box(label, (x, y, w, h), width, height, remark)
+    return instances.from_box(label, (x, y, w, h), width, height, remark)
 
 
 def _circle(shape: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
     cx, cy, radius = _values(shape, "cx", "cy", "r")
-    return from_circle(label, cx, cy, radius, width, height, remark)
+    return instances.from_circle(label, cx, cy, radius, width, height, remark)
 
 
 def _ellipse(shape: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
     cx, cy, rx, ry = _values(shape, "cx", "cy", "rx", "ry")
     (angle,) = read_numbers([shape.get("theta") or 0], "theta")  # radians
-    return from_ellipse(label, cx, cy, rx, ry, angle, width, height, remark)
+    return instances.from_ellipse(label, cx, cy, rx, ry, angle, width, height, remark)
 
 
 def _polygon(shape: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
@@ -165,4 +156,4 @@ def _polygon(shape: dict, label: str, width: int, height: int, remark: Remark) -
     if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys):
         raise RefusedError("B26", "all_points_x and all_points_y must be lists of one length")
     flat = read_numbers([v for pair in zip(xs, ys) for v in pair], "all_points_x, all_points_y")
-    return from_polygon(label, geometry.without_repeats(flat), width, height, remark)
+    return instances.from_polygon(label, geometry.without_repeats(flat), width, height, remark)

@@ -26,17 +26,8 @@ from label_tools.files.strict_json import TextError
 from label_tools.files.strict_xml import parse_xml
 from label_tools.formats.parsed_file import Described, Drawn, read_numbers, sorted_box, to_record
 from label_tools.pictures.find_image import ImageFolder
-from label_tools.shapes import geometry
-from label_tools.shapes.instances import (
-    ImageRecord,
-    Instance,
-    RefusedError,
-    Remark,
-    Tally,
-    check_range,
-    from_box,
-    from_polygon,
-)
+from label_tools.shapes import geometry, instances
+from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Remark, Tally, check_range
 from label_tools.text.findings import NOTE, WARNING, Finding
 
 
@@ -81,7 +72,7 @@ def _read(
         return _turned(turned, label, width, height, remark)
     if element.find("bndbox") is None and (points := element.findall("polygon/pt")):
         flat = read_numbers([point.findtext(axis) for point in points for axis in ("x", "y")], "polygon")
-        return from_polygon(label, geometry.without_repeats(flat), width, height, remark)
+        return instances.from_polygon(label, geometry.without_repeats(flat), width, height, remark)
     if element.find("segm") is not None:
         raise RefusedError("B14", "a mask of LabelMe on the web, which is not read")
     keys = ("xmin", "ymin", "xmax", "ymax")
@@ -95,8 +86,8 @@ def _read(
         text = f"turned by {math.degrees(angle):g} degrees; read as its outline, the box is around that"
         remark(NOTE, "B57", text)
         flat = geometry.turned_box(x + w / 2, y + h / 2, w, h, angle)
-        return from_polygon(label, flat, width, height, remark)
-    return from_box(label, (x, y, w, h), width, height, remark)
+        return instances.from_polygon(label, flat, width, height, remark)
+    return instances.from_box(label, (x, y, w, h), width, height, remark)
 
 
 def _turned(box: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
@@ -106,7 +97,7 @@ def _turned(box: ElementTree.Element, label: str, width: int, height: int, remar
     check_range((cx, cy, w, h), width, height)
     if w <= 0 or h <= 0:
         raise RefusedError("B01", f"box of {w:g} x {h:g} has no extent", "draw it again or delete it")
-    return from_polygon(label, geometry.turned_box(cx, cy, w, h, angle), width, height, remark)
+    return instances.from_polygon(label, geometry.turned_box(cx, cy, w, h, angle), width, height, remark)
 
 
 def _rotation(element: ElementTree.Element) -> float:

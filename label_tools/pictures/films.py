@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,38 +83,31 @@ class Film:
             _LOG.warning(f"{self.source}: ends after {number} of {self.frames} frames: damaged or cut off")
 
 
-class FilmWriter:
-    """A film that is at `path` when it is closed, whole, and nowhere before. `with` it.
+@contextmanager
+def film_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """What adds a frame [H,W,3] uint8 RGB to a film that is at `path` when the block ends, whole, and nowhere before.
 
-    MPEG-4 in .mp4: what OpenCV writes everywhere. Raises InputError when it cannot be written.
+    All frames get the size of the first. MPEG-4 in .mp4: what OpenCV writes everywhere. Raises InputError.
     """
+    cv2 = _opencv()
+    writer: Any = None
+    size = (0, 0)
 
-    def __init__(self, path: Path, rate: float) -> None:
-        self.path, self.rate = path, rate
-        self._writer: Any = None
-        self._size = (0, 0)
-        self._place = marked_folders.one_file(path, "film")
+    def write(pixels: np.ndarray) -> None:
+        nonlocal writer, size
+        if writer is None:
+            size = (pixels.shape[1], pixels.shape[0])
+            writer = cv2.VideoWriter(str(made), cv2.VideoWriter_fourcc(*"mp4v"), rate, size)
+            if not writer.isOpened():
+                raise InputError(f"{path}: OpenCV cannot write a film of {size[0]} x {size[1]} px here")
+        writer.write(np.ascontiguousarray(pixels[: size[1], : size[0], ::-1]))
 
-    def __enter__(self) -> FilmWriter:
-        self._made = self._place.__enter__()
-        return self
-
-    def write(self, pixels: np.ndarray) -> None:
-        """Add a frame [H,W,3] uint8 RGB, of the first one's size."""
-        cv2 = _opencv()
-        height, width = pixels.shape[:2]
-        if self._writer is None:
-            self._size = (width, height)
-            code = cv2.VideoWriter_fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._made), code, self.rate, self._size)
-            if not self._writer.isOpened():
-                raise InputError(f"{self.path}: OpenCV cannot write a film of {width} x {height} px here")
-        self._writer.write(np.ascontiguousarray(pixels[: self._size[1], : self._size[0], ::-1]))
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> bool | None:
-        if self._writer is not None:
-            self._writer.release()
-        return self._place.__exit__(kind, *rest)
+    with marked_folders.one_file(path, "film") as made:
+        try:
+            yield write
+        finally:
+            if writer is not None:
+                writer.release()
 
 
 def _opencv() -> Any:

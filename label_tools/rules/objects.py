@@ -9,11 +9,12 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cache
 from itertools import chain
 
 import numpy as np
 
+from label_tools.document import coco_file
 from label_tools.document.image_and_category_rules import grouping_class
 from label_tools.readers.classes import alike_finding
 from label_tools.shapes import geometry
@@ -38,7 +39,7 @@ def object_findings(document: dict, name: str, places: Places | None = None) -> 
     places: annotation id -> (file, place), where the objects do not stand in the document itself but in files
     that it was made from.
     """
-    where: Where = _InDocument(document, name) if places is None else lambda annotation: places[annotation["id"]]
+    where: Where = _in_document(document, name) if places is None else lambda annotation: places[annotation["id"]]
     yield from near_duplicates(document, where)
     yield from contradictions(document, name, where)
     yield from statistics(document, name)
@@ -46,29 +47,26 @@ def object_findings(document: dict, name: str, places: Places | None = None) -> 
         yield from alike_names(document, name)
 
 
-class _InDocument:
+def _in_document(document: dict, name: str) -> Where:
     """(the document's name, where an annotation stands in it).
 
     The id is for who edits the COCO file. Who edits the VOC or LabelMe file that it was made from needs the object's
     number there (the same unless an earlier one was left out) and where its corner lies.
     """
 
-    def __init__(self, document: dict, name: str) -> None:
-        self._document, self._name = document, name
-
-    @cached_property
-    def _of_image(self) -> dict[int, tuple[str, list[int]]]:
+    @cache
+    def of_image() -> dict[int, tuple[str, list[int]]]:
         """Image id -> file name, ids of its annotations in order."""
-        found: dict[int, tuple[str, list[int]]] = {i["id"]: (i["file_name"], []) for i in self._document["images"]}
-        for a in self._document["annotations"]:
-            found[a["image_id"]][1].append(a["id"])
-        return found
+        objects = coco_file.by_image(document)
+        return {i["id"]: (i["file_name"], [a["id"] for a in objects[i["id"]]]) for i in document["images"]}
 
-    def __call__(self, annotation: dict) -> tuple[str, str]:
+    def where(annotation: dict) -> tuple[str, str]:
         x, y = annotation["bbox"][:2]
-        file, ids = self._of_image[annotation["image_id"]]
-        where = f"object[{ids.index(annotation['id'])}], at {x:g}, {y:g}"  # as the converters count
-        return self._name, f"annotation {annotation['id']} of {file} ({where})"
+        file, ids = of_image()[annotation["image_id"]]
+        at = f"object[{ids.index(annotation['id'])}], at {x:g}, {y:g}"  # as the converters count
+        return name, f"annotation {annotation['id']} of {file} ({at})"
+
+    return where
 
 
 def near_duplicates(document: dict, where: Where) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What a user did or has that we cannot work with, and the one place that turns it into a line and an exit code.
+"""What a user did or has that we cannot work with, what library code logs: as lines, and as an exit code.
 
 Exit codes of every command: 0 fine, 1 findings, 2 wrong use or input, 3 an extra is missing,
 4 the machine gave out (memory, disk), 130 and 143 stopped by SIGINT and SIGTERM.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 FINE, FINDINGS, BAD_INPUT, MISSING_EXTRA, MACHINE = 0, 1, 2, 3, 4
+_PACKAGES = ("label_tools", "toolkit")  # whose logs are shown
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # full, or failing; anything else is about the place
 
 
@@ -99,3 +101,26 @@ def exit_code_of(command: Callable[..., int | None], *args: object) -> int:
         where = f"{error.filename}: " if error.filename else ""
         say(f"error: {where}{one_line(os.strerror(error.errno))}", error=True)
         return MACHINE if error.errno in _DISK else BAD_INPUT
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "note" if record.levelno < logging.WARNING else record.levelname.lower()
+        say(f"{level}: {one_line(record.getMessage())}", error=True)
+
+
+@contextmanager
+def logs_shown() -> Iterator[None]:
+    """In the block, whatever our packages log from INFO on is a line on stderr. Elsewhere Python's own rules hold:
+    warnings are printed, notes are not, unless the caller configures `logging`."""
+    handler, loggers = _Lines(logging.INFO), [logging.getLogger(name) for name in _PACKAGES]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from label_tools.document.annotation_rules import annotation
-from label_tools.document.box_format import other_format
 from label_tools.document.coco_file import opening
 from label_tools.document.image_and_category_rules import grouping_class
-from label_tools.document.repair import examine
+from label_tools.document.repair import examine, other_format
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 

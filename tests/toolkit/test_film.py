@@ -14,7 +14,7 @@ from PIL import Image
 from label_tools.document import coco_file
 from label_tools.operations.frames import choose, extract
 from label_tools.pictures.duplicates import copies_by_name
-from label_tools.pictures.films import Film, FilmWriter
+from label_tools.pictures.films import Film, film_writer
 from tests.toolkit.test_predict_scale import Brightness
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit.__main__ import main
@@ -24,9 +24,9 @@ from toolkit.prediction.predict_film import predict_film
 @pytest.fixture
 def film(tmp_path):
     """clip.mp4: 20 frames of 64 x 48 at 10 a second, frame n of brightness 10 n."""
-    with FilmWriter(tmp_path / "clip.mp4", 10) as writer:
+    with film_writer(tmp_path / "clip.mp4", 10) as write:
         for n in range(20):
-            writer.write(np.full((48, 64, 3), 10 * n, np.uint8))
+            write(np.full((48, 64, 3), 10 * n, np.uint8))
     return tmp_path / "clip.mp4"
 
 
@@ -113,8 +113,8 @@ def test_a_film_is_never_written_over(film, tmp_path, capsys):
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), FilmWriter(tmp_path / "a.mp4", 10) as writer:
-        writer.write(np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(RuntimeError), film_writer(tmp_path / "a.mp4", 10) as write:
+        write(np.zeros((48, 64, 3), np.uint8))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 

@@ -21,8 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from label_tools.text import log_lines
-from label_tools.text.errors import InputError, MachineError, MissingExtra, say
+from label_tools.text.errors import InputError, MachineError, MissingExtra, logs_shown, say
 from toolkit.processes import core_count
 from toolkit.stopping import SIGNALS, Stopped, StopSignal, deaf_children
 
@@ -222,7 +221,7 @@ def _child(job: Job, pipe: Any, environment: Mapping[str, str]) -> None:
         os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stderr = _Named(job.name, sys.stderr)
-    with log_lines.shown():
+    with logs_shown():
         try:
             pipe.send(("result", job.function(**job.arguments)))
         except (KeyboardInterrupt, Stopped) as stopped:
@@ -289,7 +288,7 @@ def _on_ray(jobs: Sequence[Job], address: str) -> list[Any]:
 
 def _task(job: Job, folder: str) -> Any:
     os.chdir(folder)
-    with log_lines.shown():
+    with logs_shown():
         try:
             return job.function(**job.arguments)
         except InputError as error:

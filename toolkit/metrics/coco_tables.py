@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from label_tools.document.box_format import other_format
+from label_tools.document.repair import other_format
 from label_tools.text.errors import InputError
 
 MAX_DETECTIONS = 100  # of an image and class, that count

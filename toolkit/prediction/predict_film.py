@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from label_tools.pictures.films import Film, FilmWriter, frame_name, is_film
+from label_tools.pictures.films import Film, film_writer, frame_name, is_film
 from label_tools.text.errors import InputError
 from toolkit.prediction.detect_pictures import detect_pictures
 from toolkit.prediction.detector import Detector, over, thresholds_of
@@ -57,13 +57,13 @@ def predict_film(
     total = -(-film.frames // every)
     frames = _frames(film, every)
     try:
-        with FilmWriter(place, max(1.0, film.rate / every)) as writer:
+        with film_writer(place, max(1.0, film.rate / every)) as write:
             seen = detect_pictures(detector, frames, batch_size=1 if film.is_camera else batch_size)
             for one in seen:
                 assert one.pixels is not None, one.picture.name
                 kept = outlines.of(over(one.found, thresholds))
                 if draw:
-                    writer.write(np.asarray(drawn(one.pixels, kept, detector, legend=False)))
+                    write(np.asarray(drawn(one.pixels, kept, detector, legend=False)))
                 journal.add(record(one.picture.name, kept, detector, **one.picture.more))
                 names.append(one.picture.name)
                 if each:
