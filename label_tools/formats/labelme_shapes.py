@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from label_tools.document.values import are_numbers
 from label_tools.pictures.open_image import ImageError, open_mask
 from label_tools.shapes import geometry, instances, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range
@@ -104,7 +105,7 @@ def read_points(points: Any, width: int, height: int) -> list[float]:
         pairs = False
     kinds: set[type] = set(map(type, flat)) if pairs else set()
     if not pairs or not kinds <= _NUMBERS:
-        at = next(k for k, p in enumerate(points) if not is_point(p))
+        at = next(k for k, p in enumerate(points) if not are_numbers(p, 2))
         raise RefusedError("B26", f"points[{at}] is {points[at]!r:.60}, needs two numbers")
     try:
         total = sum(flat)  # one NaN or infinity anywhere shows in the sum
@@ -114,11 +115,6 @@ def read_points(points: Any, width: int, height: int) -> list[float]:
         return list(map(float, flat)) if int in kinds else flat
     except OverflowError as error:  # a whole number of hundreds of digits
         raise RefusedError("B07", "a coordinate is beyond all range") from error
-
-
-def is_point(value: Any) -> bool:
-    """Whether `value` is [x, y], two numbers; true and false are none."""
-    return isinstance(value, list) and len(value) == 2 and _NUMBERS.issuperset(map(type, value))
 
 
 def _refuse_far(points: list, flat: list[float], width: int, height: int) -> None:

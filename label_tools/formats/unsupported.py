@@ -95,8 +95,3 @@ def foreign_txt(row: Sequence[str]) -> str | None:
     if len(row) == 1 and len(cells := row[0].split(",")) >= 7 and None not in map(number_in, cells):
         return "MOT"
     return None
-
-
-def way_out(program: str, file: str) -> str:
-    """The whole message for a file of that program."""
-    return f"{file}: {program}, which is not read; {WAYS_OUT[program]}"

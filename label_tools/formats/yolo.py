@@ -21,15 +21,8 @@ from label_tools.document.values import number_in
 from label_tools.files.strict_json import read_lines
 from label_tools.formats.labelme import check_image_shape
 from label_tools.pictures.find_image import ImageFolder
-from label_tools.shapes.instances import (
-    ImageRecord,
-    RefusedError,
-    Tally,
-    check_range,
-    from_box,
-    from_polygon,
-    without_copies,
-)
+from label_tools.shapes import instances
+from label_tools.shapes.instances import ImageRecord, RefusedError, Tally, check_range, without_copies
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -164,13 +157,13 @@ def _read_row(row: list[str], number: int, record: ImageRecord, classes: Classes
                 raise RefusedError("B01", f"box of {w:g} x {h:g} has no extent")
             box = ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
             check_range(box, width, height)
-            instance = from_box(label, settled_box(box, width, height), width, height, remark)
+            instance = instances.from_box(label, settled_box(box, width, height), width, height, remark)
         else:
             if len(fractions) < 6 or len(fractions) % 2:
                 text = f"{len(row)} numbers, needs 5 (a box) or an odd number from 7 on (an outline)"
                 raise RefusedError("B09", text)
             flat = [v * (width, height)[k % 2] for k, v in enumerate(fractions)]
-            instance = from_polygon(label, flat, width, height, remark)
+            instance = instances.from_polygon(label, flat, width, height, remark)
         instance.place = place
         record.instances.append(instance)
     except RefusedError as error:

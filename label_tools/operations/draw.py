@@ -64,12 +64,11 @@ def choose(source: Source, sample: int | None, seed: int, classes: Sequence[str]
 
 
 class Painter:
-    """The colours and names of one document; `problems` collects pictures that could not be opened."""
+    """The class names of one document; `problems` collects pictures that could not be opened."""
 
     def __init__(self, document: dict, *, ids: bool = False) -> None:
         categories = sorted(document["categories"], key=lambda category: category["id"])
         self.names = {category["id"]: category["name"] for category in categories}
-        self.colours = {number: class_colour(number) for number in self.names}
         self.opening = coco_file.opening(document)
         self.ids = ids
         self.problems: list[str] = []
@@ -85,7 +84,7 @@ class Painter:
         longer = max(image.size)
         scale = min(longest / longer, max(1.0, shortest / longer))
         shown: dict[str, Any] = {"scale": scale, "labels": labels, "ids": self.ids, "legend": legend}
-        return paint(image, picture.annotations, self.names, self.colours, **shown)
+        return paint(image, picture.annotations, self.names, **shown)
 
 
 def overlays(painter: Painter, pictures: Sequence[Picture], folder: Path) -> int:
@@ -102,13 +101,7 @@ def overlays(painter: Painter, pictures: Sequence[Picture], folder: Path) -> int
 
 
 def contact_sheets(
-    painter: Painter,
-    pictures: Sequence[Picture],
-    title: str,
-    folder: Path,
-    columns: int = 6,
-    rows: int = 6,
-    tile: int = 320,
+    painter: Painter, pictures: Sequence[Picture], title: str, folder: Path, columns: int, rows: int, tile: int
 ) -> list[Path]:
     """Write contact_sheet.jpg, or contact_sheet_1.jpg, ... when there are more pictures than places."""
     pages = [pictures[i : i + columns * rows] for i in range(0, len(pictures), columns * rows)]
@@ -166,7 +159,7 @@ def _kinds(painter: Painter, pictures: Iterable[Picture]) -> list[tuple[str, tup
     """For the legend: each class with the number of its objects, and its colour."""
     counts = Counter(a["category_id"] for p in pictures for a in p.annotations if not a.get("iscrowd"))
     texts = class_texts(painter.names)
-    return [(f"{texts[number]} {counts[number]}", painter.colours[number]) for number in painter.names]
+    return [(f"{texts[number]} {counts[number]}", class_colour(number)) for number in painter.names]
 
 
 def _save(image, path: Path) -> None:

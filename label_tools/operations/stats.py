@@ -1,8 +1,4 @@
-"""How many objects, how large, how long, in pixels of the file and in those that the model will see; as a picture, too.
-
-size = sqrt(width x height), aspect ratio = height / width. The size classes are COCO's: small below 32, large from
-96 pixels, by box.
-"""
+"""How many objects, how large, how long, in pixels of the file and in those that the model will see; as a picture."""
 
 from __future__ import annotations
 
@@ -22,8 +18,7 @@ from label_tools.readers.open_labels import Source
 from label_tools.text.messages import counted
 
 SMALL, LARGE = 32.0, 96.0  # COCO's area limits 32^2 and 96^2, as sizes
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-KEYS = ("min", "q05", "q25", "median", "q75", "q95", "max")
+QUANTILES = {"min": 0.0, "q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1.0}
 ANCHOR_SIZES = (32, 64, 128, 256, 512)  # torchvision's Faster R-CNN with FPN
 ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 BARS, MARKS = PAGE_COLOURS[1], PAGE_COLOURS[0]
@@ -108,7 +103,7 @@ def _size_classes(prefix: str, size: np.ndarray) -> dict[str, int]:
 def _quantiles(values: np.ndarray) -> dict[str, float] | None:
     if not len(values):
         return None
-    return {key: round(float(value), 4) for key, value in zip(KEYS, np.quantile(values, QUANTILES))}
+    return {key: round(float(value), 4) for key, value in zip(QUANTILES, np.quantile(values, list(QUANTILES.values())))}
 
 
 def save(name: str, boxes: dict[str, np.ndarray], numbers: dict, out: Path) -> None:

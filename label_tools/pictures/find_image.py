@@ -13,7 +13,7 @@ import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
@@ -46,7 +46,6 @@ class ImageFolder:
         self._inside = self.root.rstrip(os.sep) + os.sep
         self._real_root = os.path.realpath(self.root)
         self._folder_is_inside = lru_cache(maxsize=100_000)(self._is_inside)
-        self._index: _Index | None = None
         self._advised = 0
 
     def find(self, written: object, label_folder: str, remark: Remark, own: str = "") -> str:
@@ -138,12 +137,12 @@ class ImageFolder:
                 if not (near[0] == ".." and best[0][-1] == written and (mirrored or len(entries) == 1)):
                     self._say_taken(code, written, path, remark)
                 return path
-        looked = f"among the {counted(len(self._everything()), 'image')} of {self.root}"
+        looked = f"among the {counted(len(self._index.entries), 'image')} of {self.root}"
         text = f"{_why(code, written)}; looked {'beside the label file and ' * bool(own)}{looked}"
         raise RefusedError(code, text, self._advice(name.name, label_folder, own))
 
     def _candidates(self, name: _Name, near: tuple[str, ...], own: str) -> Iterator[list[Entry]]:
-        index = self._everything()
+        index = self._index
         if name.absolute:  # beside the label file, whatever lies elsewhere
             beside = (*near, name.name) if near != (".",) else (name.name,)
             yield [beside] if beside in index.entries else []
@@ -177,7 +176,7 @@ class ImageFolder:
         if self._advised < _ADVISED:
             self._advised += 1
             ending = name.lower().endswith(SUFFIXES)
-            entries = islice(sorted(self._everything().entries), _COMPARED)
+            entries = islice(sorted(self._index.entries), _COMPARED)
             paths = {e[-1] if ending else os.path.splitext(e[-1])[0]: "/".join(e) for e in entries}
             alike = get_close_matches(name, paths, n=3, cutoff=0.75)
             close = [
@@ -222,11 +221,10 @@ class ImageFolder:
         real = os.path.realpath(path)
         return real == self._real_root or real.startswith(self._real_root.rstrip(os.sep) + os.sep)
 
-    def _everything(self) -> _Index:
-        if self._index is None:
-            start = len(self._inside)
-            self._index = _Index(tuple(path[start:].split(os.sep)) for path in walk(self.root, SUFFIXES))
-        return self._index
+    @cached_property
+    def _index(self) -> _Index:
+        start = len(self._inside)
+        return _Index(tuple(path[start:].split(os.sep)) for path in walk(self.root, SUFFIXES))
 
 
 def refuse_links_out(root: str | os.PathLike, names: Iterable[str], where: object = "") -> None:
@@ -254,13 +252,9 @@ class _Index:
         self.entries: set[Entry] = set(entries)
         self._names: dict[str, list[Entry]] = {}
         self._stems: dict[str, list[Entry]] = {}
-        self._copies: dict[str, list[Entry]] | None = None
         for entry in sorted(self.entries):
             self._names.setdefault(fold(entry[-1]), []).append(entry)
             self._stems.setdefault(fold(os.path.splitext(entry[-1])[0]), []).append(entry)
-
-    def __len__(self) -> int:
-        return len(self.entries)
 
     def named(self, name: str) -> list[Entry]:
         """Those of this name; where there are none, of a name that differs in case or composition alone."""
@@ -272,11 +266,14 @@ class _Index:
 
     def numbered_copies(self, stem: str) -> list[Entry]:
         """Those whose name is `stem` but for a number that a browser or a drive put behind one of them: `a (1)`."""
-        if self._copies is None:
-            self._copies = {}
-            for name, entries in self._stems.items():
-                self._copies.setdefault(_NUMBERED.sub("", name), []).extend(entries)
         return self._copies.get(_NUMBERED.sub("", fold(stem)), [])
+
+    @cached_property
+    def _copies(self) -> dict[str, list[Entry]]:
+        copies: dict[str, list[Entry]] = {}
+        for name, entries in self._stems.items():
+            copies.setdefault(_NUMBERED.sub("", name), []).extend(entries)
+        return copies
 
 
 class _Name:

@@ -96,14 +96,14 @@ def _paint_object(picture: Image.Image, annotation: dict, colour: Colour, sx: fl
     # Pillow's rectangles reach to their last pixel, ours to the edge behind it
     x1, y1, x2, y2 = (round(v) for v in _fine_points([x, y, x + w, y + h], left, top, sx, sy))
     corners = (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1))
-    mask = _mask(annotation, picture.size, fine, shift)
+    mask = _mask(annotation, fine, shift)
     if mask is None:
         _paint_box(picture, (left, top, right, bottom), corners, colour, line)
         return
     box = Image.new("L", fine, 0)
     ImageDraw.Draw(box).rectangle(corners, outline=150, width=_FINE)
     part = picture.crop((left, top, right, bottom))
-    for paint_colour, layer in [*_ring(mask, round(line * _FINE), FILL), (colour, box)]:
+    for paint_colour, layer in [*_ring(mask, round(line * _FINE)), (colour, box)]:
         part.paste(paint_colour or colour, (0, 0), layer.reduce(_FINE))
     picture.paste(part, (left, top))
 
@@ -133,13 +133,13 @@ def _paint_box(picture: Image.Image, region: tuple, corners: tuple, colour: Colo
     picture.paste(part, region[:2])
 
 
-def _ring(mask: Image.Image, pen: int, fill: float) -> list[tuple[Colour | None, Image.Image]]:
+def _ring(mask: Image.Image, pen: int) -> list[tuple[Colour | None, Image.Image]]:
     """The layers of a filled shape: its inside, a dark casing around the outline, the outline in its colour."""
     pixels = np.asarray(mask)
     inner, outer = _spread(pixels, -(pen // 2)), _spread(pixels, pen // 2)
     casing, core = _spread(outer, 1), _spread(inner, -1)
     return [
-        (None, Image.fromarray((pixels * np.float32(fill)).astype(np.uint8))),
+        (None, Image.fromarray((pixels * np.float32(FILL)).astype(np.uint8))),
         ((0, 0, 0), Image.fromarray(((casing - core) * np.float32(0.55)).astype(np.uint8))),
         (None, Image.fromarray(outer - inner)),
     ]
@@ -162,7 +162,7 @@ def _spread(pixels: np.ndarray, reach: int) -> np.ndarray:
     return pixels
 
 
-def _mask(annotation: dict, size: tuple[int, int], fine: tuple[int, int], shift: tuple) -> Image.Image | None:
+def _mask(annotation: dict, fine: tuple[int, int], shift: tuple) -> Image.Image | None:
     """The object's pixels on the fine canvas (0 or 255), or None when all that is known is its box."""
     left, top, fx, fy = shift
     segmentation = annotation.get("segmentation")

@@ -38,13 +38,15 @@ class Source:
         return coco_file.image_path({"info": {"image_root": "."}}, self.image_root / self.name, image)
 
 
-def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> Source:
+def open_source(labels: str | os.PathLike, *, image_root: Path | None = None) -> Source:
     """Read a COCO file, or all LabelMe files below a folder, to look at it: also what a model labelled and nobody
     reviewed; the annotations.json of a folder without LabelMe files. Unusable annotations become findings.
 
     image_root: in place of the one that the COCO file names. Raises InputError: nothing that can be read.
     """
-    path = labels_at(path)
+    path, *others = files = label_files_at(labels)
+    if others:
+        raise InputError(f"{labels}: holds {', '.join(map(str, files))}; name one of them")
     if path.is_dir():
         options = Options(include_unreviewed=True)
         return labelme_source(path, read_labelme(path, image_root=image_root, options=options))
@@ -53,20 +55,11 @@ def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> S
     return Source(path.name, document, image_root or coco_file.image_root(document, path), findings)
 
 
-def labels_at(path: str | os.PathLike) -> Path:
-    """`path` itself, but for a folder without LabelMe files the COCO file in it.
-
-    Label files come first: they are what a person changes. Raises InputError for a folder with neither, or with
-    several COCO files.
-    """
-    files = label_files_at(path)
-    if len(files) > 1:
-        raise InputError(f"{path}: holds {', '.join(map(str, files))}; name one of them")
-    return files[0]
-
-
 def label_files_at(path: str | os.PathLike) -> list[Path]:
-    """`labels_at`, but for a folder with a COCO file for each part all of them, in the order train, val, test."""
+    """`path` itself, but for a folder without LabelMe files the COCO file in it, or those of train, val and test.
+
+    Label files come first: they are what a person changes. Raises InputError for a folder with neither.
+    """
     path = Path(path)
     if not path.is_dir():
         return [path]

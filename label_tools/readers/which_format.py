@@ -101,7 +101,7 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         return _as_read(kind, [path for path, _ in files], source, f"{_relative(files[0][0], source)}: {files[0][1]}")
     for kind, files in found.items():
         if kind in unsupported.WAYS_OUT:
-            raise NotRead(unsupported.way_out(kind, str(files[0][0])))
+            raise NotRead(f"{files[0][0]}: {kind}, which is not read; {unsupported.WAYS_OUT[kind]}")
     if "ours" in found:
         return _as_read("coco", [path for path, _ in found["ours"]], source, "a COCO file that frcnn wrote")
     if source.is_dir() and (masks := _masks(source)) is not None:

@@ -1,8 +1,5 @@
 """Rules for the image files behind a COCO document. By default only headers are read, and the pixels of files
 that seem cut off; `decode` reads every pixel.
-
-One image gives its findings and, where a safe repair exists, the entry as it should be; None means that the
-image cannot be used.
 """
 
 from __future__ import annotations

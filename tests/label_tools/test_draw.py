@@ -88,7 +88,7 @@ def test_a_polygon_covers_its_pixels_and_no_more():
 
     # 60 x 40 pixels from (20, 20), on a canvas of twice the size: 120 x 80 of them from (40, 40)
     flat = [20, 20, 50, 20, 80, 20, 80, 60, 20, 60]
-    mask = np.asarray(_mask(annotation(20, 20, 60, 40, segmentation=[flat]), (100, 80), (200, 160), (0, 0, 2, 2)))
+    mask = np.asarray(_mask(annotation(20, 20, 60, 40, segmentation=[flat]), (200, 160), (0, 0, 2, 2)))
     rows, columns = np.nonzero(mask)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40, 119, 40, 159)
     assert len(rows) == 120 * 80
