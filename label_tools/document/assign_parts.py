@@ -115,7 +115,8 @@ def assign(
     count = sum(sizes.values())
     room = dict(sizes)
     wanted = {part: {c: total[c] * size / count for c in total} for part, size in sizes.items()}
-    order = [_tie_break(seed, names) for names in files]
+    names = (f"{seed}\n{min(group)}".encode("utf-8", "surrogatepass") for group in files)
+    order = [hashlib.sha256(name).hexdigest() for name in names]  # of equal ones, whatever the order of the file
     result: list[str | None] = [None] * len(files)
     empty = dict.fromkeys(sizes)  # the parts that hold nothing yet, in order
     undecided = len(files)
@@ -169,10 +170,6 @@ def _need(
     images is for measuring when the first is for learning. What is still equal goes to the first part."""
     lacks = round(wanted[part][rarest], 9)
     return lacks, lacks / sizes[part], room[part]
-
-
-def _tie_break(seed: int, names: Sequence[str]) -> str:
-    return hashlib.sha256(f"{seed}\n{min(names)}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _classes_of(document: dict, groups: Collection[Sequence[dict]]) -> list[Counter]:

@@ -53,7 +53,8 @@ def images_of(items: list, size: Size | None, found: Examined) -> dict[Any, dict
             images[key] = None
             continue
         sides = _size(item, file_name, size, place, found)
-        if file_name is item["file_name"] and type(item["id"]) is int and _written_size(item) == sides:
+        whole_numbers = all(type(item.get(name)) is int for name in ("id", "width", "height"))
+        if file_name is item["file_name"] and whole_numbers and sides == (item["width"], item["height"]):
             images[key] = item  # shared with the document that was given: never changed below
         else:
             images[key] = sides and {**item, "id": key, "file_name": file_name, "width": sides[0], "height": sides[1]}
@@ -64,12 +65,6 @@ def images_of(items: list, size: Size | None, found: Examined) -> dict[Any, dict
             if image is not None:
                 images[key] = {**image, "id": found.image_ids[key]}
     return images
-
-
-def _written_size(item: dict) -> tuple[int, int] | str:
-    """Width and height where both stand there as whole numbers."""
-    width, height = item.get("width"), item.get("height")
-    return (width, height) if type(width) is int and type(height) is int else "other"
 
 
 def _size(item: dict, file_name: str, size: Size | None, place: str, found: Examined) -> tuple[int, int] | None:

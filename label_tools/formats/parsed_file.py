@@ -143,11 +143,11 @@ def read_numbers(values: Sequence[object], what: str) -> list[float]:
     return numbers
 
 
-def left_out(kind: str, why: str = "has no area", fix: str = "") -> Make:
+def left_out(kind: str, why: str = "has no area") -> Make:
     """What stands for a shape that is not an object: a point, a line, key points (B14)."""
 
     def make(*_: object) -> Instance:
-        raise RefusedError("B14", f"{kind} {why}", fix)
+        raise RefusedError("B14", f"{kind} {why}")
 
     return make
 

@@ -63,7 +63,8 @@ def split_file(
     document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
     if image_root is not None:  # the file says none, or a wrong one
         document = coco_file.with_image_root(document, image_root, annotations.parent)
-    given = [part_of_folders(PurePosixPath(image["file_name"]).parts[:-1]) for image in document["images"]]
+    names = [image["file_name"] for image in document["images"]]
+    given = [part_of_folders(PurePosixPath(name).parts[:-1]) for name in names]
     counts = Counter(part for part in given if part is not None)
     if keep_given:
         if None in given or not given:
@@ -90,7 +91,7 @@ def split_file(
         "duplicates": duplicates,
         "parts": {name: _summary(part) for name, part in parts.items()},
         "warnings": warnings,
-        "kept_together": _describe(document, ties),
+        "kept_together": [{"why": tie.why, "files": [names[k] for k in tie.images]} for tie in ties],
         "files": dict(sorted((i["file_name"], name) for name, part in parts.items() for i in part["images"])),
     }
     with together(out, "split", inputs=[annotations]) as made:
@@ -249,8 +250,3 @@ def warnings_of(parts: dict[str, dict], fractions: dict[str, float]) -> list[str
     if not any(s["objects"] for s in summaries.values()):
         found.append("no object at all: nothing can be learned from these parts")
     return found
-
-
-def _describe(document: dict, ties: Sequence[Tie]) -> list[dict]:
-    names = [image["file_name"] for image in document["images"]]
-    return [{"why": tie.why, "files": [names[index] for index in tie.images]} for tie in ties]

@@ -218,10 +218,8 @@ def too_large(width: int, height: int, max_pixels: int) -> str:
 
 
 def _limit(max_pixels: int) -> str:
-    fix = (
-        "a higher --max-pixels raises it (to train: of `frcnn convert`); `frcnn predict --tiles` reads a TIFF in parts"
-    )
-    return f"more than the limit of {max_pixels}; {fix}"
+    fix = "a higher --max-pixels raises it (to train: of `frcnn convert`)"
+    return f"more than the limit of {max_pixels}; {fix}; `frcnn predict --tiles` reads a TIFF in parts"
 
 
 @contextmanager
