@@ -68,10 +68,9 @@ def split_file(
     counts = Counter(part for part in given if part is not None)
     if keep_given:
         if None in given or not given:
-            outside = next((i["file_name"] for i, part in zip(document["images"], given) if part is None), "no image")
-            raise InputError(
-                f'--keep-given: "{outside}" lies in no folder that is named after a part (train, val, test)'
-            )
+            outside = next((name for name, part in zip(names, given) if part is None), "no image")
+            text = f'"{outside}" lies in no folder that is named after a part (train, val, test)'
+            raise InputError(f"--keep-given: {text}")
         fractions = {name: counts[name] / len(given) for name in PARTS if counts[name]}
     ties = [] if keep_given else _ties(document, annotations, group_by, duplicates, near_distance, jobs)
     fixed = _kept(document, annotations, keep)
