@@ -1,1 +1,1 @@
-"""One format a file, both directions: its text <-> objects in an image."""
+"""One format a file, both directions: its text <-> objects in an image; the files of all exports."""

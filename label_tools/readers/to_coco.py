@@ -74,7 +74,7 @@ class Conversion(Reading):
     def write_parts(self, folder: str | os.PathLike, parts: Mapping[str, list[ImageRecord]]) -> dict:
         """Write folder/train.json, ... with the images of each part, all with the same classes, and one account.
 
-        parts: as `parts.given_parts` has them. Returns the account. Raises InputError.
+        parts: as `given_parts` has them. Returns the account. Raises InputError.
         """
         folder = Path(folder)
         files = {name: f"{name}.json" for name in parts}

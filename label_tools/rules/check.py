@@ -42,7 +42,7 @@ def check_document(
 ) -> list[Finding]:
     """All findings about a COCO document and the images below `image_root`, worst first.
 
-    document: as `coco.read_raw` gives it, repaired or not. image_root: None leaves the images alone.
+    document: as `coco_file.read_raw` gives it, repaired or not. image_root: None leaves the images alone.
     name: what findings call the file.
     """
     root = None if image_root is None else Path(image_root)

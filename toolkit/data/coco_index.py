@@ -116,7 +116,7 @@ def read_large_index(annotations: Path, image_root: Path | None = None) -> Index
 
 
 def index_of(document: dict[str, Any], image_root: Path, where: str, check_files: bool = True) -> Index:
-    """The Index of a COCO document, as `coco.read` gives it, whose file names are relative to `image_root`."""
+    """The Index of a COCO document, as `coco_file.read` gives it, whose file names are relative to `image_root`."""
     categories = document["categories"]
     label_of = {c["id"]: i + 1 for i, c in enumerate(categories)}
     rows = {image["id"]: i for i, image in enumerate(document["images"])}
