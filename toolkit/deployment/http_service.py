@@ -15,6 +15,7 @@ import logging
 import math
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -207,10 +208,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _json(body: bytes) -> dict[str, Any]:
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RequestError(400, "needs a JSON object") from None
-    if not isinstance(request, dict):
-        raise RequestError(400, "needs a JSON object")
-    return request
+    with suppress(ValueError, RecursionError):
+        if isinstance(request := json.loads(body), dict):
+            return request
+    raise RequestError(400, "needs a JSON object")

@@ -103,10 +103,10 @@ def draft_thresholds(run: Path, detector: Detector, costs: Mapping[str, float] =
     return {c["id"]: chosen.get(c["name"], plain[c["id"]]) for c in detector.categories}
 
 
-def fewest_corrections(tables: Tables, costs: Mapping[str, float] = COSTS, tight: float = TIGHT) -> dict[str, float]:
+def fewest_corrections(tables: Tables, costs: Mapping[str, float] = COSTS) -> dict[str, float]:
     """{class: score threshold} with the lowest cost of making the labels from the drafts, of classes with objects.
 
-    A draft over the threshold costs nothing when its IoU with an object of its class is `tight` or more, "move" from
+    A draft over the threshold costs nothing when its IoU with an object of its class is TIGHT or more, "move" from
     0.5 on, else "delete"; an object without a draft costs "add". Over 1 where drafting nothing is cheapest.
     """
     d, g, iou = pairs(
@@ -118,7 +118,7 @@ def fewest_corrections(tables: Tables, costs: Mapping[str, float] = COSTS, tight
         if best[d[p]] == 0 and int(g[p]) not in taken:
             best[d[p]] = iou[p]
             taken.add(int(g[p]))
-    price = np.where(best >= tight, -costs["add"], np.where(best > 0, costs["move"] - costs["add"], costs["delete"]))
+    price = np.where(best >= TIGHT, -costs["add"], np.where(best > 0, costs["move"] - costs["add"], costs["delete"]))
     chosen = {}
     for k, name in enumerate(tables.class_names):
         if not (~tables.gt_is_crowd & (tables.gt_class == k)).any():

@@ -33,10 +33,10 @@ class Detector(Protocol):
         """Every detection at any score in each image [H,W,3] uint8 RGB. Images of one size make the fullest batch."""
 
 
-def thresholds_of(detector: Detector, score: float | None = None, default: float = 0.5) -> dict[int, float]:
+def thresholds_of(detector: Detector, score: float | None = None) -> dict[int, float]:
     """{category_id: score from which a detection is shown}: `score` for all, else the detector's own."""
     stored = detector.score_thresholds
-    return {c["id"]: score if score is not None else stored.get(c["name"], default) for c in detector.categories}
+    return {c["id"]: score if score is not None else stored.get(c["name"], 0.5) for c in detector.categories}
 
 
 def over(found: Found, thresholds: Mapping[int, float]) -> Found:

@@ -29,8 +29,9 @@ def draw_boxes(image: Image.Image, boxes: Sequence, texts: Sequence[str], colour
     return picture
 
 
-def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int = 320) -> Image.Image:
+def batch_sheet(images: list, targets: list, classes: tuple[str, ...]) -> Image.Image:
     """One picture of a training batch: augmented images [3,H,W] uint8 with the boxes that the network is taught."""
+    cell, names = 320, class_texts(dict(enumerate(classes, start=1)))  # pixels of its longer side
     columns = int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * cell, rows * cell), "#202020")
@@ -39,13 +40,8 @@ def batch_sheet(images: list, targets: list, classes: tuple[str, ...], cell: int
         scale = cell / max(image.size)
         image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
         labels = target["labels"].tolist()
-        names = class_texts(dict(enumerate(classes, start=1)))
-        image = draw_boxes(
-            image,
-            (target["boxes"] * scale).tolist(),
-            [names[label] for label in labels],
-            [class_colour(label) for label in labels],
-        )
+        texts, colours = [names[label] for label in labels], [class_colour(label) for label in labels]
+        image = draw_boxes(image, (target["boxes"] * scale).tolist(), texts, colours)
         sheet.paste(image, ((i % columns) * cell, (i // columns) * cell))
     return sheet
 

@@ -9,7 +9,7 @@ from toolkit.prediction.detector import Detector
 from toolkit.prediction.onnx_detector import OnnxDetector, is_onnx
 
 
-def open_detector(place: Path, device: str = "auto", precision: str = "auto") -> Detector:
+def open_detector(place: Path, device: str = "auto") -> Detector:
     """The detector at `place`: a run folder, a checkpoint in one, or an ONNX file of ours, which needs no torch. Raises
     InputError."""
     if is_onnx(place):
@@ -18,4 +18,4 @@ def open_detector(place: Path, device: str = "auto", precision: str = "auto") ->
         return OnnxDetector(place)
     from toolkit.prediction.torch_detector import TorchDetector
 
-    return TorchDetector(place, device, precision)
+    return TorchDetector(place, device)
