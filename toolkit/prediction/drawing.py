@@ -31,7 +31,8 @@ def draw_boxes(image: Image.Image, boxes: Sequence, texts: Sequence[str], colour
 
 def batch_sheet(images: list, targets: list, classes: tuple[str, ...]) -> Image.Image:
     """One picture of a training batch: augmented images [3,H,W] uint8 with the boxes that the network is taught."""
-    cell, names = 320, class_texts(dict(enumerate(classes, start=1)))  # pixels of its longer side
+    cell = 320  # pixels of the longer side of an image
+    names = class_texts(dict(enumerate(classes, start=1)))
     columns = int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * cell, rows * cell), "#202020")
