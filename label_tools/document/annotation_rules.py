@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document.values import are_numbers, is_number, number_in, short, whole
+from label_tools.document.coco_values import are_numbers, is_number, number_in, short, whole
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.instances import RefusedError, Remark, check_range, check_sides, cut_by_edge
 from label_tools.text.findings import WARNING
-from label_tools.text.limits import LARGEST_COORDINATE, LEAST_SIDE, MOST_ASPECT
 from label_tools.text.messages import counted
+from label_tools.text.rule_limits import LARGEST_COORDINATE, LEAST_SIDE, MOST_ASPECT
 
 LEAST_OVERLAP = 0.3  # IoU of an outline's box with bbox: an outline in other pixels or with x and y swapped has less
 

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
-from label_tools.document.examined import Examined, key_of
-from label_tools.document.values import is_too_long, short, whole
+from label_tools.document.coco_values import is_too_long, short, whole
+from label_tools.document.repairs_found import Examined, key_of
 from label_tools.text.clean_label import clean_label
 from label_tools.text.findings import ERROR, NOTE, WARNING
 

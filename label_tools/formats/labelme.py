@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from label_tools.document.values import is_number
+from label_tools.document.coco_values import is_number
 from label_tools.files import strict_json
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.strict_json import TextError
@@ -33,7 +33,7 @@ from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Ta
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
+from label_tools.text.rule_limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
 NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed uses them)"

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document.values import are_numbers
+from label_tools.document.coco_values import are_numbers
 from label_tools.pictures.open_image import ImageError, open_mask
 from label_tools.shapes import geometry, instances, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range

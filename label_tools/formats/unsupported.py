@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from label_tools.document.values import number_in
+from label_tools.document.coco_values import number_in
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 WAYS_OUT = {

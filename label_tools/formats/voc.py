@@ -21,10 +21,10 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from label_tools.document.values import number_in
+from label_tools.document.coco_values import number_in
 from label_tools.files.strict_json import TextError
 from label_tools.files.strict_xml import parse_xml
-from label_tools.formats.parsed_file import Described, Drawn, read_numbers, sorted_box, to_record
+from label_tools.formats.parsed_to_records import Described, Drawn, read_numbers, sorted_box, to_record
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes import geometry, instances
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Remark, Tally, check_range

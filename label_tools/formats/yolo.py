@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from label_tools.document.values import number_in
+from label_tools.document.coco_values import number_in
 from label_tools.files.strict_json import read_lines
 from label_tools.formats.labelme import check_image_shape
 from label_tools.pictures.find_image import ImageFolder

@@ -12,7 +12,7 @@ from typing import Any
 from label_tools.files.strict_json import loads
 from label_tools.files.strict_xml import parse_xml
 from label_tools.formats import cvat, label_studio, unity, via, voc
-from label_tools.formats.parsed_file import Described, read_pictures
+from label_tools.formats.parsed_to_records import Described, read_pictures
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import MAX_PIXELS
 from label_tools.readers.reading import Reading, add_unlabeled, image_folder, read_each, with_bar

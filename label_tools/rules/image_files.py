@@ -18,7 +18,7 @@ from label_tools.pictures.open_image import MAX_PIXELS, ImageError, ImageInfo, i
 from label_tools.pictures.to_rgb import nearly_black
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.text.limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
+from label_tools.text.rule_limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

@@ -18,8 +18,8 @@ from label_tools.files.strict_json import TextError
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.geometry import Box
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.text.limits import LARGEST_COORDINATE, LARGEST_FACTOR, LEAST_LEFT, LEAST_SIDE, MOST_ASPECT, SLACK
 from label_tools.text.messages import counted
+from label_tools.text.rule_limits import LARGEST_COORDINATE, LARGEST_FACTOR, LEAST_LEFT, LEAST_SIDE, MOST_ASPECT, SLACK
 
 Remark = Callable[[str, str, str], None]  # level, code, text: said of the object at hand
 

@@ -6,7 +6,7 @@ import unicodedata
 from functools import lru_cache
 
 from label_tools.text.errors import one_line
-from label_tools.text.limits import LONGEST_LABEL
+from label_tools.text.rule_limits import LONGEST_LABEL
 
 
 @lru_cache(maxsize=10_000)

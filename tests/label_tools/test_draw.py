@@ -14,7 +14,7 @@ from label_tools.__main__ import main
 from label_tools.document import coco_file
 from label_tools.operations.draw import choose
 from label_tools.pictures.fonts import Letters, shorten
-from label_tools.pictures.paint import FILL, paint
+from label_tools.pictures.paint_objects import FILL, paint
 from label_tools.pictures.palette import PAGE_COLOURS, class_colour, ink, rgb
 from label_tools.readers.open_labels import Source, open_source
 from label_tools.shapes import rle
@@ -84,7 +84,7 @@ def test_polygons_and_masks_of_one_shape_are_painted_alike():
 
 
 def test_a_polygon_covers_its_pixels_and_no_more():
-    from label_tools.pictures.paint import _mask
+    from label_tools.pictures.paint_objects import _mask
 
     # 60 x 40 pixels from (20, 20), on a canvas of twice the size: 120 x 80 of them from (40, 40)
     flat = [20, 20, 50, 20, 80, 20, 80, 60, 20, 60]
@@ -128,7 +128,7 @@ def test_a_box_around_the_whole_picture_can_be_seen():
 def test_spread_against_a_rank_filter(reach):
     from PIL import ImageFilter
 
-    from label_tools.pictures.paint import _spread
+    from label_tools.pictures.paint_objects import _spread
 
     pixels = np.zeros((40, 60), dtype=np.uint8)
     pixels[8:32, 8:52] = np.random.default_rng(0).integers(0, 2, (24, 44)) * 255
@@ -170,7 +170,7 @@ def test_labels_stay_inside_the_picture(box):
 
 def test_labels_cover_neither_each_other_nor_an_object():
     """Six objects in one place: each label is inside the picture, free of the others, and takes at most 12 % of one."""
-    from label_tools.pictures.tags import free_place
+    from label_tools.pictures.name_tags import free_place
 
     taken, objects = np.empty((0, 4)), np.array([[50.0, 60, 90, 100]] * 6)
     for _ in range(6):

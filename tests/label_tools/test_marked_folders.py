@@ -33,7 +33,7 @@ MAY = {
     "label_tools/files/marked_folders.py",
     "label_tools/files/atomic_write.py",
     "anchors/walkthrough/make.py",  # knows neither of the others; refuses what no walkthrough wrote
-    "toolkit/labelling/rounds.py",  # the links and drafts of a round, by the names in the loop's own file
+    "toolkit/labelling/labelling_round.py",  # the links and drafts of a round, by the names in the loop's own file
     "toolkit/labelling/loop_file.py",  # the lock that this very process made, known by its content
     "toolkit/networks/first_weights.py",  # torchvision's cache: a damaged download is set aside, not deleted
 }

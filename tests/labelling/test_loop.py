@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from toolkit.__main__ import main
-from toolkit.labelling import loop_file, rounds, train_loop
-from toolkit.labelling.rounds import Pick
+from toolkit.labelling import labelling_round, loop_file, train_loop
+from toolkit.labelling.labelling_round import Pick
 
 NOTHING = {"version": "5.5.0", "flags": {}, "shapes": [], "imageData": None, "imageHeight": 40, "imageWidth": 60}
 
@@ -36,7 +36,7 @@ def started(pictures, *drafts):
         loop.classes = ["square", "disc"]
         names = ("a.jpg", "b.jpg", "c.png", "deep/d.jpg")
         picks = [Pick(name, {**NOTHING, "shapes": shapes}, "random") for name, shapes in zip(names, drafts)]
-        return rounds.open_round(loop, picks)
+        return labelling_round.open_round(loop, picks)
 
 
 def edit(file, **keys):
@@ -144,7 +144,7 @@ def test_killed_before_the_state_is_saved_the_same_command_goes_on(pictures, cap
     capsys.readouterr()
     assert main(["loop", "close", str(pictures)]) == 0
     assert "1 of 2 pictures reviewed" in capsys.readouterr().out
-    assert rounds.kept_back(loop_file.read(pictures)) == []
+    assert labelling_round.kept_back(loop_file.read(pictures)) == []
 
 
 def _set(content, *path_and_value):

@@ -12,7 +12,7 @@ from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, detection, document_of, perfect, pycocotools_numbers, random_set
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.metrics import overlap
-from toolkit.metrics.coco import KEYS
+from toolkit.metrics.coco_ap import KEYS
 from toolkit.metrics.overlap import iou_of
 
 official = needs_real_data("coco_official")

@@ -12,7 +12,7 @@ from label_tools.text.errors import InputError
 from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, document_of, pycocotools_numbers, random_set, with_outlines
 from toolkit.evaluation.compute_metrics import Settings, coco_metrics, compute_metrics
-from toolkit.metrics.coco import KEYS
+from toolkit.metrics.coco_ap import KEYS
 
 
 @needs_real_data("coco_official")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, random_set
 from toolkit.evaluation.compute_metrics import Settings, coco_metrics, compute_metrics
-from toolkit.metrics.coco import KEYS
+from toolkit.metrics.coco_ap import KEYS
 from toolkit.metrics.coco_tables import read_tables
 
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)

@@ -12,7 +12,7 @@ from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, pycocotools_numbers, random_set, scene
 from toolkit.evaluation.compute_metrics import coco_metrics, compute_metrics
 from toolkit.evaluation.evaluate_files import evaluate_files
-from toolkit.metrics.coco import KEYS, summary
+from toolkit.metrics.coco_ap import KEYS, summary
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.matching import match
 

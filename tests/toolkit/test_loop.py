@@ -17,7 +17,7 @@ from toolkit.stopping import Stopped
 from toolkit.training import epoch_loop, forward_pass, resume, write_logs
 from toolkit.training.optim import Learner
 from toolkit.training.run_folder import each_metric
-from toolkit.training.task import Task
+from toolkit.training.task_interface import Task
 
 BATCHES = 6
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from label_tools.document.examined import DocumentError
+from label_tools.document.repairs_found import DocumentError
 from label_tools.readers.convert import convert
 from label_tools.rules.check import examine_files
 from label_tools.text.errors import InputError

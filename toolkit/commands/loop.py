@@ -13,8 +13,8 @@ from label_tools.text.messages import counted
 from toolkit.commands import recipe_flags
 
 if TYPE_CHECKING:
+    from toolkit.labelling.labelling_round import Outcome
     from toolkit.labelling.loop_file import Loop
-    from toolkit.labelling.rounds import Outcome
 
 STATE = "state"
 
@@ -108,7 +108,7 @@ def _verb(verbs: argparse._SubParsersAction, name: str, text: str, run: Any) -> 
 
 
 def _state(args: argparse.Namespace) -> int:
-    from toolkit.labelling import loop_file, rounds
+    from toolkit.labelling import labelling_round, loop_file
     from toolkit.labelling.scan_folder import BROKEN, DRAFT, LABELLED, NOTHING, scan
 
     loop = loop_file.read(args.folder)
@@ -127,7 +127,7 @@ def _state(args: argparse.Namespace) -> int:
             say(f"not usable: {one.problem}")
     for path in lonely:
         say(f"no picture beside {path}: deleted or renamed?")
-    for path in rounds.kept_back(loop):
+    for path in labelling_round.kept_back(loop):
         say(f"kept back in an earlier round: {path}; fix it and move it beside its picture, under the picture's name")
     names = {one.name for one in found}
     gone = [name for name in loop.parts.get("test", ()) if name not in names]
@@ -137,7 +137,7 @@ def _state(args: argparse.Namespace) -> int:
     folder = _shown(args.folder)
     if loop.open_round:
         number, pictures = loop.open_round["number"], len(loop.open_round["pictures"])
-        done = rounds.reviewed_so_far(loop)
+        done = labelling_round.reviewed_so_far(loop)
         say(f"round {number} is open: {done} of {counted(pictures, 'picture')} reviewed")
         say(f"next: frcnn loop next{folder}   (goes on with it; frcnn loop close{folder} ends it)")
     elif count[LABELLED] > (loop.trainings[-1]["labelled"] if loop.trainings else 7):
@@ -151,7 +151,7 @@ def _state(args: argparse.Namespace) -> int:
 
 def _next(args: argparse.Namespace) -> int:
     from label_tools.operations.start_labelme import find_labelme, labelme_command, start
-    from toolkit.labelling import loop_file, rounds
+    from toolkit.labelling import labelling_round, loop_file
     from toolkit.labelling.choose_pictures import RANDOM_SHARE, choose
 
     program = None if args.no_window else find_labelme()
@@ -166,13 +166,13 @@ def _next(args: argparse.Namespace) -> int:
             )
             for note in notes:
                 say(note)
-            folder = rounds.open_round(loop, picks)
+            folder = labelling_round.open_round(loop, picks)
             entry = loop.open_round
             assert entry is not None
             drafted = sum(one["drafted"] for one in entry["pictures"])
             say(f"round {entry['number']}: {counted(len(picks), 'picture')}, {counted(drafted, 'draft')} in {folder}")
         else:
-            folder = rounds.folder_of(loop, entry["number"])
+            folder = labelling_round.folder_of(loop, entry["number"])
             say(f"round {entry['number']} goes on: {counted(len(entry['pictures']), 'picture')} in {folder}")
         if program is None:
             say(f"label {folder} in labelme, then: frcnn loop close{_shown(args.folder)}")
@@ -184,21 +184,21 @@ def _next(args: argparse.Namespace) -> int:
         finally:
             entry["minutes"] = round(entry["minutes"] + (time.monotonic() - started) / 60, 2)
             loop.save()
-        outcomes = rounds.close_round(loop) if rounds.reviewed_so_far(loop) else []
+        outcomes = labelling_round.close_round(loop) if labelling_round.reviewed_so_far(loop) else []
         if not outcomes:
             say("nothing reviewed yet; the round stays open")
         return _tell(loop, outcomes)
 
 
 def _close(args: argparse.Namespace) -> int:
-    from toolkit.labelling import loop_file, rounds
+    from toolkit.labelling import labelling_round, loop_file
 
     with loop_file.held(args.folder) as loop:
-        return _tell(loop, rounds.close_round(loop))
+        return _tell(loop, labelling_round.close_round(loop))
 
 
 def _tell(loop: Loop, outcomes: list[Outcome]) -> int:
-    from toolkit.labelling.rounds import KEPT_BACK, REVIEWED
+    from toolkit.labelling.labelling_round import KEPT_BACK, REVIEWED
 
     if not outcomes:
         return 0

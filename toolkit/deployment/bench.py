@@ -19,7 +19,7 @@ from toolkit.deployment.bench_process import Setting
 from toolkit.deployment.load_network import Loaded
 from toolkit.deployment.quantize import quantized
 from toolkit.evaluation.compute_metrics import read
-from toolkit.metrics.coco import summary
+from toolkit.metrics.coco_ap import summary
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.intervals import intervals
 from toolkit.metrics.matching import match

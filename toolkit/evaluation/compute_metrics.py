@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import examined, repair
+from label_tools.document import repair, repairs_found
 from label_tools.document.image_and_category_rules import LARGEST_IMAGE_SIDE, Size
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
@@ -18,7 +18,7 @@ from toolkit.evaluation.foreign_detections import numbering_hint, to_our_ids
 from toolkit.metrics import at_threshold, object_sizes, score_curves
 from toolkit.metrics import guaranteed_thresholds as guarantees
 from toolkit.metrics.calibration import calibration
-from toolkit.metrics.coco import summary
+from toolkit.metrics.coco_ap import summary
 from toolkit.metrics.coco_tables import MAX_DETECTIONS, Tables, read_tables
 from toolkit.metrics.confusion import confusion
 from toolkit.metrics.count_agreement import agreement, count_thresholds
@@ -133,7 +133,7 @@ def read(
         raise InputError(f"{detections_name}: found a {found}, needs a list of COCO results")
     found = repair.examine(document, document_name, sizes, clip=False)
     for finding in found.fatal or [f for f in found.findings if f.level == ERROR]:
-        raise examined.DocumentError(finding)
+        raise repairs_found.DocumentError(finding)
     detections, notes = to_our_ids(detections, found, detections_name)
     detections, of_masks = with_runs(found.usable(), detections, detections_name)
     repaired = [f for f in found.findings if f.level == WARNING or f.code == "B58"]

@@ -23,7 +23,7 @@ from label_tools.files.marked_folders import adopt, refuse_foreign, together, wr
 from label_tools.files.strict_json import loads
 from toolkit.evaluation.compute_metrics import Evaluation
 from toolkit.metrics import at_threshold, object_sizes, score_curves
-from toolkit.metrics.coco import KEYS, RECALLS
+from toolkit.metrics.coco_ap import KEYS, RECALLS
 from toolkit.metrics.count_agreement import counts
 from toolkit.report.write_gallery import write_gallery
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
-from label_tools.document.examined import Examined, key_of
+from label_tools.document.repairs_found import Examined, key_of
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.data.boxes import bbox

@@ -13,8 +13,8 @@ from label_tools.shapes.components import join
 from label_tools.text.errors import InputError
 from toolkit.labelling import ranking
 from toolkit.labelling.drafts import draft_of, draft_thresholds
+from toolkit.labelling.labelling_round import Pick
 from toolkit.labelling.loop_file import Loop
-from toolkit.labelling.rounds import Pick
 from toolkit.labelling.scan_folder import LABELLED, NOTHING, scan
 from toolkit.prediction.detect_pictures import Seen, detect_pictures
 from toolkit.prediction.detector import Detector, over

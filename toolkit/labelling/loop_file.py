@@ -29,7 +29,7 @@ _ANEW = "restore it, or move it away to begin anew (labels stay as they are)"
 
 @dataclass
 class Loop:
-    """The state. rounds: see `rounds`; trainings: see `training`, oldest first."""
+    """The state. rounds: see `labelling_round`; trainings: see `train_loop`, oldest first."""
 
     folder: Path
     classes: list[str] = field(default_factory=list)

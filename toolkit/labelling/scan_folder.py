@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from label_tools.document.values import are_numbers
+from label_tools.document.coco_values import are_numbers
 from label_tools.files import strict_json
 from label_tools.pictures.drawings import is_drawing, is_ours
 from label_tools.pictures.find_image import walk

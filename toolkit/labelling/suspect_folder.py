@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
-from label_tools.document.values import are_numbers
+from label_tools.document.coco_values import are_numbers
 from label_tools.files import marked_folders
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.json_csv import write_json
@@ -30,7 +30,7 @@ from label_tools.shapes.instances import ImageRecord, Tally
 from label_tools.text.errors import InputError, as_written
 from toolkit.experiments.crossval import crossval
 from toolkit.labelling.corrections import difference, same_points
-from toolkit.labelling.rounds import KEPT_BACK, REVIEWED, fill, judged
+from toolkit.labelling.labelling_round import KEPT_BACK, REVIEWED, fill, judged
 from toolkit.labelling.scan_folder import read_drafts
 from toolkit.training import run_folder
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.metrics.coco import precision_at_recalls
+from toolkit.metrics.coco_ap import precision_at_recalls
 from toolkit.metrics.matching import Matches
 from toolkit.metrics.overlap import pairs
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.metrics.coco import RECALLS
+from toolkit.metrics.coco_ap import RECALLS
 from toolkit.metrics.matching import Matches
 
 LEVEL = 0.95

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolkit.metrics.coco import precision_at_recalls
+from toolkit.metrics.coco_ap import precision_at_recalls
 from toolkit.metrics.matching import Matches
 
 FALLBACK = 0.5  # where there is nothing to learn a threshold from

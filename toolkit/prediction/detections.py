@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from label_tools.pictures import open_image
-from label_tools.pictures.paint import paint
+from label_tools.pictures.paint_objects import paint
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.data.boxes import corners

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from label_tools.pictures.drawings import drawing_paths
-from label_tools.pictures.paint import paint
+from label_tools.pictures.paint_objects import paint
 from toolkit.metrics.small_set_warning import FEW_OBJECTS
 from toolkit.prediction import drawing
 from toolkit.prediction.detect_pictures import detect_pictures

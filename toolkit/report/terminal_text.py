@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.metrics.coco import KEYS
+from toolkit.metrics.coco_ap import KEYS
 from toolkit.report.comparison_text import comparison, looks
 from toolkit.report.number_text import MEANING, ends_text, interval, number, objects_of, sets
 

@@ -28,7 +28,7 @@ from toolkit.training import epoch_loop, forward_pass
 from toolkit.training.optim import Learner
 from toolkit.training.progress import Progress
 from toolkit.training.resume import check_same_data
-from toolkit.training.task import Task
+from toolkit.training.task_interface import Task
 
 RESULT = "result.json"
 SAVE_EVERY = 10.0  # minutes between checkpoints inside an epoch

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from label_tools.files.atomic_write import atomic_write
 from label_tools.pictures.fonts import Letters, shorten
+from label_tools.pictures.name_tags import legend
 from label_tools.pictures.palette import Colour
-from label_tools.pictures.tags import legend
 from toolkit import checkpoint
 from toolkit.prediction.drawing import ANSWER, TRUTH, draw_boxes
 from toolkit.single_object import evaluate_baseline, grid_cells

@@ -32,7 +32,7 @@ from toolkit.stopping import StopSignal
 from toolkit.training import distributed, epoch_loop, forward_pass, optim, out_of_memory
 from toolkit.training.optim import Learner
 from toolkit.training.progress import Progress
-from toolkit.training.task import Task
+from toolkit.training.task_interface import Task
 
 METRICS = ("AP", "AP50", "AP75")
 OF_MASKS = "segm_"  # before the same numbers by masks

@@ -23,7 +23,7 @@ from toolkit.training import distributed
 from toolkit.training.progress import Progress, epoch_line
 from toolkit.training.run_state import Keeper, State
 from toolkit.training.step import Stepper
-from toolkit.training.task import Task
+from toolkit.training.task_interface import Task
 from toolkit.training.write_logs import Journal
 
 SHORT_EPOCHS = 10.0  # seconds of epochs that end without an evaluation, after which they are worth a checkpoint

@@ -16,7 +16,7 @@ from toolkit.training import distributed, forward_pass, optim
 from toolkit.training.distributed import Agreed, agree_on_batch
 from toolkit.training.progress import Progress
 from toolkit.training.run_state import State
-from toolkit.training.task import Task
+from toolkit.training.task_interface import Task
 
 MOST_SKIPPED = 3  # batches that on_nan: skip may leave out
 MOST_NAMED = 8  # images of a batch in a message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from label_tools.document.values import whole
+from label_tools.document.coco_values import whole
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 from label_tools.document.coco_file import ignore_regions_once, is_ignore_region
 from label_tools.pictures.fonts import class_texts
+from label_tools.pictures.name_tags import Tag, with_legend, write_tags
 from label_tools.pictures.palette import IGNORED, Colour, class_colour
-from label_tools.pictures.tags import Tag, with_legend, write_tags
 from label_tools.shapes import rle
 
 FILL, BOX_FILL = 0.38, 0.10  # opacity of a mask, and of an object that is only a box
