@@ -38,15 +38,16 @@ class Source:
         return coco_file.image_path({"info": {"image_root": "."}}, self.image_root / self.name, image)
 
 
-def open_source(labels: str | os.PathLike, *, image_root: Path | None = None) -> Source:
+def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> Source:
     """Read a COCO file, or all LabelMe files below a folder, to look at it: also what a model labelled and nobody
     reviewed; the annotations.json of a folder without LabelMe files. Unusable annotations become findings.
 
     image_root: in place of the one that the COCO file names. Raises InputError: nothing that can be read.
     """
-    path, *others = files = label_files_at(labels)
-    if others:
-        raise InputError(f"{labels}: holds {', '.join(map(str, files))}; name one of them")
+    files = label_files_at(path)
+    if len(files) > 1:
+        raise InputError(f"{path}: holds {', '.join(map(str, files))}; name one of them")
+    path = files[0]
     if path.is_dir():
         options = Options(include_unreviewed=True)
         return labelme_source(path, read_labelme(path, image_root=image_root, options=options))

@@ -94,11 +94,8 @@ class Conversion(Reading):
 
     def account(self, out: str | os.PathLike) -> dict:
         """The account as plain data: counts in and out, reasons, classes, findings. No clock, no absolute path."""
-        labels = Counter(one.label for record in self.records for one in record.instances)
-        ignored = labels.pop(IGNORE_LABEL, 0)
-        counts: Counter[str] = Counter()
-        for label, number in labels.items():
-            counts[self.spelling.get(label, label)] += number
+        counts = self.class_counts()
+        ignored = sum(one.label == IGNORE_LABEL for record in self.records for one in record.instances)
         tally = self.tally
         files = {file: coco_file.relative(Path(file), Path(out).parent) for file in {f.file for f in tally.findings}}
         return {
@@ -140,6 +137,11 @@ class Conversion(Reading):
                 break
         if text := not_read_below(self.image_root).removeprefix(f"{self.image_root}: "):
             say("B64", self.image_root, text)
+
+    def class_counts(self) -> Counter[str]:
+        """Objects per class name, without the ignore regions that belong to no class."""
+        labels = (one.label for record in self.records for one in record.instances if one.label != IGNORE_LABEL)
+        return Counter(self.spelling.get(label, label) for label in labels)
 
     def _info(self, out: str | os.PathLike) -> dict:
         return {**self.opening, "image_root": coco_file.relative(self.image_root, Path(out).parent)}

@@ -203,3 +203,12 @@ def test_images_come_folder_by_folder_whatever_the_order_on_disk():
     names = ["b/1.png", "a-1.png", "a/2.png"]
     reading = Reading(Path("."), Path("."), [ImageRecord(name, 9, 9, [], name) for name in names], Tally())
     assert [record.file_name for record in reading.records] == ["a/2.png", "a-1.png", "b/1.png"]
+
+
+def test_objects_are_counted_by_class(tmp_path):
+    labelme(GOOD, shape(BOX, "circle", "dog"), shape([[1, 1], [4, 4]], label="__ignore__"))(tmp_path)
+    conversion = convert(tmp_path, "labelme", labels=["cat", "dog", "owl"])
+    counts = conversion.class_counts()
+    account = conversion.account(tmp_path / "annotations.json")
+    assert {name: counts[name] for name in conversion.names} == account["classes"]
+    assert counts["dog"] == 1 and "owl" not in counts and account["ignore_regions"] == 1
