@@ -1,4 +1,4 @@
-"""Argument checks of the public functions: a ValueError that names the argument, what was found, what is needed.
+"""Check the arguments of public functions: a ValueError names the argument, what was found, what is needed.
 
 They cost some tens of microseconds. Only the operators' own inputs are checked (boxes, deltas, scores, labels,
 thresholds, sizes), never the values of the big feature maps.

@@ -1,4 +1,4 @@
-"""The two heads: what the network predicts for anchors, and for RoIs.
+"""The two heads: the RPN's predictions for anchors, and the box head's for RoIs.
 
     RPN head    3x3 convolution, ReLU, then two 1x1 convolutions
                 features [B,C,H,W]  ->  objectness [B, H*W*A]         one logit for each anchor

@@ -1,4 +1,4 @@
-"""Masks: which pixels of a box belong to the object. What Mask R-CNN adds to Faster R-CNN.
+"""Masks: which pixels of a box belong to the object. Mask R-CNN adds this to Faster R-CNN.
 
     head     RoIAlign to 14 x 14, four 3x3 convolutions, doubled to 28 x 28: one logit map for each class
     target   RoIAlign of the object's own 0/1 mask over the RoI, to 28 x 28

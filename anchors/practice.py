@@ -183,7 +183,7 @@ def head_losses(record: Record, picture: Picture, features: Tensor, proposals: T
 
 
 def why_zero(foreground: int, num_objects: int) -> str:
-    """Why the box loss of the head is about 0 when no proposal reaches an object."""
+    """Explain why the head's box loss is about 0 when no proposal overlaps an object enough."""
     objects = "the true box" if num_objects == 1 else "the true boxes"
     return (
         f"No proposal of this untrained RPN reaches IoU {FG_THRESH:g} with an object, so the {foreground} foreground "

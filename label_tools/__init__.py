@@ -1,4 +1,4 @@
-"""Labels in, correct COCO out: what a labelling program wrote to one `annotations.json`, checked, split, and back.
+"""Label tools: convert the files of labelling programs to one COCO file, check it, split it, export it again.
 
     from label_tools import convert, split
     labels = convert("photos", labels=["bolt", "nut"])

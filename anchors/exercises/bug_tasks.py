@@ -1,4 +1,4 @@
-"""The tasks that exist only with a bug in them: the number of anchors, the head, recall, the split, freezing, mAP."""
+"""Bug tasks, without an exercise to write: number of anchors, head, recall, split, freezing, mAP."""
 
 from __future__ import annotations
 

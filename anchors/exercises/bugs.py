@@ -1,4 +1,4 @@
-"""Find the bug: files that run and are wrong, each the solution of a task with one of its known mistakes."""
+"""Bugs to find: files that run and are wrong, each a task's solution with one of its known mistakes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bug:
-    """The file `name`: the solution of `task`, in which `changes` (what is right: what stands there instead) make
+    """The file `name`: the solution of `task`, in which `changes` ({right code: wrong code}) make
     `mistake`, one of the task's. `hint` is a question to the learner."""
 
     name: str

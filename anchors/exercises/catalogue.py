@@ -1,4 +1,4 @@
-"""All exercises, in the order of the lesson, and the files to find a bug in."""
+"""Catalogue of all exercises, in the order of the lesson, and of the bug files."""
 
 from __future__ import annotations
 

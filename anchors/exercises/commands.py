@@ -1,4 +1,4 @@
-"""The commands: write the exercises into a folder, check files, print a solution."""
+"""The commands of the exercises: write them into a folder, check files, print a solution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exercises on anchors: nine at a cell, all over the grid, and which of them lie inside."""
+"""Exercises on anchors: nine at one cell, at every cell of the grid, and only those inside the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exercises on boxes: overlap, deltas, and back."""
+"""Exercises on boxes: IoU, encoding as deltas, decoding."""
 
 from __future__ import annotations
 

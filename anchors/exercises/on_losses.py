@@ -1,4 +1,4 @@
-"""Exercises on losses: smooth L1, the RPN's, the box head's, the mask head's."""
+"""Exercises on losses: smooth L1, and those of the RPN, the box head and the mask head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exercises on what trains: which anchors are positive, the sample of them, the labels and targets of the RoIs."""
+"""Exercises on matching and sampling: positive anchors, their sample, the labels and targets of the RoIs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exercises on choosing boxes: NMS, proposals, the final detections."""
+"""Exercises on NMS, proposals and the final detections."""
 
 from __future__ import annotations
 

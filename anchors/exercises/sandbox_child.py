@@ -94,7 +94,7 @@ def load(file: str, function: str, names: list[str]) -> tuple[Callable | None, s
 
 
 def describe(error: BaseException, file: str) -> str:
-    """One line: the line of the learner's file, and the exception."""
+    """Describe an exception in one line, with its line in the learner's file."""
     if isinstance(error, SystemExit):
         return "ended the program (sys.exit)"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]

@@ -1,4 +1,4 @@
-"""Check a function on all cases of a task: the smallest case that fails, and the known mistake it equals."""
+"""The verdict on a learner's function: the smallest case that fails, and the known mistake that explains it."""
 
 from __future__ import annotations
 

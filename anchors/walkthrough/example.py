@@ -45,7 +45,7 @@ class Anchoring:
     target_deltas: Tensor
 
     def where(self, label: int) -> Tensor:
-        """Indices into all anchors of those that carry this label."""
+        """Indices (into all anchors) of those with this label."""
         return self.inside_idxs[self.labels == label]
 
     def per_template(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Figures 12 to 14: RoI pooling beside RoIAlign, the loss and a slip in it, detections as training goes on."""
+"""Figures 12 to 14: RoI pooling beside RoIAlign, the loss and a common mistake, detections during training."""
 
 from __future__ import annotations
 

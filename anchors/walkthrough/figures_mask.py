@@ -1,4 +1,4 @@
-"""Figure 15: the mask of an object, its 28 x 28 target, and what comes back when that is pasted into the picture."""
+"""Figure 15: the mask of an object, its 28 x 28 target, and that target pasted back into the picture."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RoundTrip(NamedTuple):
 
 
 def round_trip(picture: Picture) -> RoundTrip:
-    """Of the object that fills its box least: the one for which a mask says most beyond the box."""
+    """Make the round trip for the object that fills its box least, where a mask adds most to the box."""
     areas = torch.tensor([picture.area(i) for i in range(len(picture.boxes))])
     index = int((areas / box_area(picture.boxes)).argmin())
     box, mask = picture.boxes[index : index + 1], picture.mask(index)

@@ -175,7 +175,7 @@ def suppressed_by(boxes: Tensor, keep: Tensor) -> Tensor:
 
 
 def two_apart(boxes: Tensor, ranked: list[int]) -> list[int]:
-    """The first of the ranked and the next that hardly overlaps it: another object; failing that, the second."""
+    """The best-ranked and the next that hardly overlaps it (another object); if there is none, the second."""
     first = ranked[0]
     overlap = box_iou(boxes[first : first + 1], boxes)[0]
     apart = [k for k in ranked[1:] if overlap[k] < 0.2] or ranked[1:]

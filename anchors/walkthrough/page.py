@@ -1,4 +1,4 @@
-"""index.html: the text of story.txt around the figures. No script, nothing from elsewhere."""
+"""The page index.html: the text of story.txt around the figures. No script, no external resources."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def words(numbers: dict) -> dict[str, str]:
 
 
 def learnt(training: dict) -> str:
-    """How many objects the network finds before and after training, in a sentence."""
+    """A sentence on how many objects the network finds before and after training."""
     first, last = training["detections"][0], training["detections"][-1]
     objects, steps = training["objects"], f"{training['steps']:,}"
     text = f"Before training it finds {first['found']} of {objects}, after {steps} steps {last['found']} of {objects}."

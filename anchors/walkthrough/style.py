@@ -1,4 +1,4 @@
-"""The look of all figures: a title and a sentence, the picture pale behind, few colours with one meaning each.
+"""The style of all figures: a title and a sentence, the picture pale behind, few colours with one meaning each.
 
 The colours are Okabe and Ito's, which people who see colours differently can tell apart; positives and negatives also
 differ in line and mark.
@@ -151,7 +151,7 @@ def fact(
 
 
 def rows(tensor: Tensor, most: int) -> Tensor:
-    """At most so many rows, evenly chosen."""
+    """Choose at most `most` rows, evenly spaced."""
     if len(tensor) <= most:
         return tensor
     return tensor[torch.linspace(0, len(tensor) - 1, most).round().long()]

@@ -1,4 +1,4 @@
-"""Train a TinyFasterRCNN on the picture for half a minute, so that there is something to see.
+"""Train a TinyFasterRCNN on the picture for half a minute, so that the figures show a trained network.
 
 It sees the picture at a quarter of its size (200 x 200), with the nine anchors at a quarter of their sizes, and
 mirrored, shifted, brighter and darker copies. That shows how training goes; it says nothing about other pictures.

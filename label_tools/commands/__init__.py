@@ -1,1 +1,1 @@
-"""One file a command: `add_commands(subparsers)` names its flags, the rest parses, prints and gives the exit code."""
+"""The label commands, one file each: `add_commands(subparsers)` declares the flags, the rest runs and prints."""

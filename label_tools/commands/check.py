@@ -71,7 +71,7 @@ def as_json(results: Sequence, findings: Sequence[Finding]) -> dict:
 
 
 def as_text(results: Sequence, findings: Sequence[Finding], *, every: bool = False) -> str:
-    """A line per finding, of one rule not many unless `every`, and a line that sums up."""
+    """Format findings, one line each, few for each rule unless `every`, and a summary line."""
     lines = [finding.line() for finding in findings] if every else short_lines(findings, "--all shows them")
     counts = count_levels(findings)
     said = ", ".join(counted(number, level) for level, number in counts.items())

@@ -54,7 +54,7 @@ class _FormatOrSource(argparse._SubParsersAction):
 
 
 def _names_source(parser: argparse.ArgumentParser, words: Sequence[str]) -> bool:
-    """Whether one of the words is neither an option nor its value."""
+    """Whether the arguments contain a source: a word that is neither an option nor its value."""
     value_follows = False
     for word in words:
         action = parser._option_string_actions.get(word)
@@ -151,7 +151,7 @@ def _found_out(args: argparse.Namespace) -> Conversion:
 
 
 def _as_named(args: argparse.Namespace) -> Conversion:
-    """Files of the program that was named; where that fails and they are of another one, the error says so."""
+    """Convert as the named format; if that fails and the files have another format, the error names it."""
     from label_tools.readers.convert import convert
     from label_tools.readers.which_format import TITLES, NotRead, detect
 
@@ -175,7 +175,7 @@ def _as_named(args: argparse.Namespace) -> Conversion:
 
 
 def _coco_source(args: argparse.Namespace) -> Path:
-    """The COCO file to read. InputError where it would be overwritten."""
+    """The COCO file to read. Raises InputError if it would be overwritten."""
     from label_tools.document import coco_file
 
     source = coco_file.file_of(args.source)
@@ -186,7 +186,7 @@ def _coco_source(args: argparse.Namespace) -> Path:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The keywords of `readers.convert.convert`, those that were given."""
+    """The given options as keywords of `readers.convert.convert`."""
     from label_tools.formats.labelme_shapes import Options
     from label_tools.readers.classes import read_colors, read_labels
 
@@ -212,7 +212,7 @@ def default_folder(source: Path) -> Path:
 
 
 def finish(conversion: Conversion, args: argparse.Namespace) -> int:
-    """Write a conversion and tell about it: the account on stdout, the findings on stderr.
+    """Write a conversion, print its account on stdout and its findings on stderr.
 
     Exit code 1, as that of `check`, when there are errors: something that was labelled is left out.
     """

@@ -1,1 +1,1 @@
-"""The COCO document: read and checked, written, split."""
+"""The COCO document: read, check, repair, write and split it."""

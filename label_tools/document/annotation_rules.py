@@ -1,4 +1,4 @@
-"""One annotation of a COCO document: box, outline, crowd flag, area; repaired or refused (B01 to B18, B49 to B57)."""
+"""Rules for one COCO annotation, repaired or refused: box, outline, crowd flag, area (B01 to B18, B49 to B57)."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: 
 
 
 def is_plain(item: dict, width: int, height: int) -> bool:
-    """Whether `annotation` would give this one back as it is and say nothing: what nearly all are, in a third of the
-    time. False where that is not certain."""
+    """Whether `annotation` would return this one unchanged without a finding; False if uncertain. True for nearly all,
+    and takes a third of its time."""
     box, area, shape, crowd = item.get("bbox"), item.get("area"), item.get("segmentation"), item.get("iscrowd")
     if type(crowd) is not int or not 0 <= crowd <= 1 or "attributes" in item or not is_number(area):
         return False
@@ -79,7 +79,7 @@ def is_plain(item: dict, width: int, height: int) -> bool:
 
 
 def is_plain_outline(pieces: list, box: list[float]) -> bool:
-    """Whether `annotation` would keep these polygons of a sound box as they are and say nothing."""
+    """Whether `annotation` would keep these polygons of a valid box unchanged, without a finding."""
     for piece in pieces:
         if type(piece) is not list or len(piece) < 6 or len(piece) % 2 or not are_numbers(piece, len(piece)):
             return False
@@ -89,7 +89,7 @@ def is_plain_outline(pieces: list, box: list[float]) -> bool:
 
 
 def _elsewhere(around: Sequence[float], box: Sequence[float]) -> bool:
-    """Whether the box around an outline and the annotation's own, both [x,y,w,h], hardly overlap. A sound box only."""
+    """Whether the outline's box and the annotation's own, both valid and [x,y,w,h], hardly overlap."""
     (ax, ay, aw, ah), (x, y, w, h) = around, box
     if not (w > 0 and h > 0 and max(w, h) <= LARGEST_COORDINATE and max(abs(x), abs(y)) <= LARGEST_COORDINATE):
         return False  # other rules have something to say of it
@@ -118,7 +118,7 @@ def _is_its_rectangle(segmentation: list | dict, box: list) -> bool:
 
 
 def _rotation(item: dict) -> float:
-    """Degrees by which CVAT turned the box: it exports the box before the turn and the angle beside it."""
+    """The rotation of CVAT's box in degrees: CVAT exports the unrotated box and the angle beside it."""
     attributes = item.get("attributes")
     angle = attributes.get("rotation", 0) if isinstance(attributes, dict) else 0
     angle = number_in(angle) if isinstance(angle, str) else angle
@@ -162,7 +162,7 @@ def _box(box: Any, image: dict, remark: Remark, rotation: float, clip: bool) -> 
 
 
 def _around(x: float, y: float, w: float, h: float, degrees: float) -> tuple[float, float, float, float]:
-    """The upright box around one that is turned about its centre."""
+    """The axis-aligned box around a box rotated about its centre."""
     c, s = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
     # a quarter turn is exact: cos 90 degrees is 6e-17 in floats
     wide, high = (round(w * c + h * s, 9), round(w * s + h * c, 9))

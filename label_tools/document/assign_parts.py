@@ -1,4 +1,4 @@
-"""One COCO document -> train, val, test: by image, stratified, and nothing that belongs together is torn.
+"""Assign images to parts (train, val, test): stratified by class, and groups of related images stay together.
 
 Iterative stratification (Sechidis, Tsoumakas, Vlahavas 2011): take the class that fewest undecided images
 hold, and give each of its images to the part that still lacks most of that class. Images without objects
@@ -166,7 +166,7 @@ def _sum(counters: Iterable[Counter]) -> Counter:
 def _need(
     part: str, rarest: object, wanted: Mapping, sizes: Mapping[str, int], room: Mapping[str, int]
 ) -> tuple[float, float, int]:
-    """How much a part needs images of a class; of two equal ones the smaller part, so that the second of two
+    """A part's need for images of a class; of two equal ones the smaller part comes first, so that the second of two
     images is for measuring when the first is for learning. What is still equal goes to the first part."""
     lacks = round(wanted[part][rarest], 9)
     return lacks, lacks / sizes[part], room[part]
@@ -182,7 +182,7 @@ def _classes_of(document: dict, groups: Collection[Sequence[dict]]) -> list[Coun
 
 
 def _fixed_part(group: Sequence[dict], fixed: Mapping[int, str]) -> str | None:
-    """The part in which an earlier split put this group. InputError when it put it in two."""
+    """The part that an earlier split gave this group. Raises InputError if it gave two."""
     parts = sorted({fixed[image["id"]] for image in group if image["id"] in fixed})
     if len(parts) > 1:
         files = ", ".join(f"{i['file_name']} ({fixed[i['id']]})" for i in group if i["id"] in fixed)

@@ -1,7 +1,7 @@
-"""A large COCO file that needs no repair as columns, without an object for each of its millions of annotations.
+"""Read a large COCO file that needs no repair as columns (arrays), without a Python object for each annotation.
 
-The rules are those of `repair`, asked of whole columns. A file about which they would say anything, a note even,
-is no plain file: `repair` reads it and has the words.
+The rules are those of `repair`, applied to whole columns. A file with any finding, even a note,
+is left to `repair`, which reads and reports it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Columns:
 
 
 def columns(path: Path, begin: Tell, of_images: Tell, of_annotations: Tell) -> Columns | None:
-    """The columns of a large file without anything to say; None for any other, also where it cannot be read.
+    """Read the columns of a large file without findings; None for any other file, also an unreadable one.
 
     begin: told of the categories; then of_images and of_annotations of pieces of their lists. Raises InputError for a
     file whose folder is half written.

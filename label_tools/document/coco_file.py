@@ -1,4 +1,4 @@
-"""The document that everything downstream reads: COCO's object detection format, in one fixed dialect.
+"""Read and write COCO files in the one dialect of COCO's object detection format that all other code expects.
 
     {"info": {"image_root": "images"},
      "images":      [{"id": 1, "file_name": "a.jpg", "width": 640, "height": 480}],
@@ -85,7 +85,7 @@ def read(
 
 
 def read_raw(path: str | os.PathLike) -> Document:
-    """The JSON object in `path`, with the four lists in place and nothing else looked at. Raises InputError."""
+    """Read the JSON object in `path` and check only that it has the four lists. Raises InputError."""
     path = Path(path)
     check_settled(path)
     try:
@@ -116,7 +116,7 @@ def read_raw(path: str | os.PathLike) -> Document:
 
 
 def _in_pieces(path: Path) -> Document | None:
-    """The object in a large file; None where it must be read as a whole. Raises OSError."""
+    """Read the object of a large file in pieces; None if it must be read as a whole. Raises OSError."""
     with collector_paused(), suppress(read_in_pieces.NotInPiecesError), read_in_pieces.opened(path) as sections:
         if sections is not None:
             lists = [key for key in sections.places if key in ("images", "annotations")]
@@ -128,7 +128,7 @@ def _in_pieces(path: Path) -> Document | None:
 
 
 def file_of(path: str | os.PathLike) -> Path:
-    """The COCO file that a person means by `path`: the file itself, or the one of a folder, by its name.
+    """The COCO file meant by `path`: the file itself, or the folder's file with a usual name.
 
     Raises InputError for a folder without one.
     """
@@ -190,7 +190,7 @@ def annotation_line(
     iscrowd: int,
     polygons: list[list[float]],
 ) -> str:
-    """The line that `write` would make of such an annotation, in a fraction of the time. All numbers must be finite.
+    """Format an annotation's line as `write` would, in a fraction of the time. All numbers must be finite.
 
     A test holds the two against each other.
     """
@@ -232,7 +232,7 @@ def relative(path: str | os.PathLike, folder: str | os.PathLike) -> str:
 
 
 def first_names(document: Document) -> list[str]:
-    """The file names of some images, as they are looked at to find the folder of all."""
+    """File names of a few images, used to find the folder of all."""
     first = [i.get("file_name") for i in document.get("images", [])[:_LOOKED_AT] if isinstance(i, dict)]
     return [name for name in first if isinstance(name, str) and is_inside(name)]
 
@@ -246,7 +246,7 @@ def _likely_roots(path: Path) -> Iterator[str]:
 
 
 def opening(document: Document, name: str = "info") -> dict[str, Any]:
-    """What a document says of how its pictures are opened, as keywords of `open_image`.
+    """The document's settings for opening its pictures, as keywords of `open_image`.
 
     `info.max_value`: what becomes white in pictures of more than 8 bits; `info.max_pixels`: the largest one allowed.
     """
@@ -276,7 +276,7 @@ def is_inside(file_name: str) -> bool:
 
 
 def is_ignore_region(annotation: Mapping[str, Any]) -> bool:
-    """Whether an annotation is one of the copies, one per class, of a region in which nothing is evaluated."""
+    """Whether an annotation is an ignore region (nothing in it is evaluated), of which there is one copy per class."""
     return annotation.get("label") == "__ignore__" and annotation.get("iscrowd") == 1
 
 

@@ -1,4 +1,4 @@
-"""What a number, an id or a box of a COCO document is, whoever wrote it: 7, 7.0 and "7" are one id."""
+"""Parse values of COCO documents from any program: numbers, ids, boxes. 7, 7.0 and "7" are one id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def whole(value: Any) -> int | None:
 
 
 def number_in(text: str) -> float | None:
-    """The number that a text is; None: it is none."""
+    """Parse a number from a text; None if it is none."""
     try:
         return None if "_" in text else float(text)
     except ValueError:
@@ -37,7 +37,7 @@ def are_numbers(value: Any, count: int) -> TypeGuard[list[float]]:
 
 
 def is_too_long(file_name: str) -> bool:
-    """Whether no disk can hold a file of this path: a part of over 255 bytes, or 4096 in all."""
+    """Whether a path is too long for any disk: a part over 255 bytes, or 4096 in all."""
     parts = file_name.encode(errors="replace").split(b"/")
     return max(map(len, parts)) > 255 or sum(map(len, parts)) + len(parts) > 3000  # the folder before it counts, too
 

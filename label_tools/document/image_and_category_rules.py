@@ -1,4 +1,4 @@
-"""The rules for the images and the categories of a COCO document: ids, file names, sizes, names of classes.
+"""Rules for the images and categories of a COCO document: ids, file names, sizes, class names.
 
 Two categories of one name, and roots that only group the others, are among them.
 """
@@ -146,7 +146,7 @@ def categories_of(items: list, annotations: list, found: Examined) -> dict[Any, 
 
 
 def _say_roots(categories: dict[Any, dict], annotations: list, found: Examined) -> None:
-    """Name a category without objects that only groups the others, as Roboflow's category 0 does."""
+    """Report a category without objects that only groups the others, as Roboflow's category 0 does."""
     group = grouping_class(categories.values())
     if group is None or any(isinstance(a, dict) and key_of(a.get("category_id")) == group["id"] for a in annotations):
         return

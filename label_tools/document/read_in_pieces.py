@@ -1,4 +1,4 @@
-"""A large COCO file read piece by piece: its text is never in memory as a whole beside the objects made of it.
+"""Read a large COCO file in pieces, so that its whole text and its decoded objects are never in memory together.
 
 Only where msgspec is installed, and only what it reads without doubt; for every other file `opened` gives None or a
 piece raises `NotInPiecesError`, and whoever asked reads the file as a whole, which also has the messages.

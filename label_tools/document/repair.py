@@ -1,7 +1,7 @@
-"""The one reader of COCO documents, of any maker: what is one image, class and object, what is repaired, what refused.
+"""Read a COCO document from any program: repair what has one meaning, refuse the rest.
 
-What has one meaning is repaired and told; what has several refuses the whole document (rows B40 to B59, B01 to B18).
-The document that was given is left as it was.
+Every repair is reported; a value with several meanings refuses the whole document (rows B40 to B59, B01 to B18).
+The given document is not changed.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def other_format(bbox: np.ndarray, size: np.ndarray) -> tuple[str, str] | None:
 
 
 def _say_crowds(annotations: list[dict], found: Examined) -> None:
-    """Say that crowds are neither learned nor counted, where there are so many that they may be meant as objects."""
+    """Warn that crowds are neither learned nor counted, if there are so many that they may be meant as objects."""
     crowds = sum(a["iscrowd"] and a.get("label") != "__ignore__" for a in annotations)
     if crowds and crowds >= MANY_CROWDS * len(annotations):
         text = f"{crowds} of {counted(len(annotations), 'object')} have iscrowd 1: not learned, not counted in AP"
@@ -130,7 +130,7 @@ def _is_plain(item: Any, images: dict[Any, dict | None], categories: dict[Any, d
 
 
 class _Twins:
-    """Whether the same object was kept before. While annotations come image by image, those of one image tell."""
+    """Detect repeated objects. While annotations are sorted by image, only one image's are remembered."""
 
     def __init__(self, kept: list[dict]) -> None:
         self.kept = kept
@@ -155,7 +155,7 @@ class _Twins:
 
 
 class _Ids:
-    """Whether an id was given before. While they rise, the last one tells."""
+    """Detect repeated ids. While ids rise, only the last one is remembered."""
 
     def __init__(self, kept: list[dict]) -> None:
         self.kept = kept

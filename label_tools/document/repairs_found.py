@@ -1,4 +1,4 @@
-"""What the reader of COCO documents found: every repair and refusal, the document, ids as they are compared."""
+"""The repairs and refusals found in a COCO document, with the repaired document; the key that compares ids."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Examined:
 
 
 def key_of(value: Any) -> Any:
-    """An id as it is compared: 7, 7.0 and "7" are 7; other texts stay; None: this is not an id."""
+    """The key by which ids are compared: 7, 7.0 and "7" give 7, other texts stay; None: not an id."""
     if type(value) is int:
         return value
     number = whole(value)

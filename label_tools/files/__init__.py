@@ -1,1 +1,1 @@
-"""Files on disk: written whole or not at all, read strictly, replaced only where a marker says that they are ours."""
+"""Files on disk: atomic writes, strict reading, and marked folders, in which only our own files are replaced."""

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all: written beside their place, then moved into it."""
+"""Atomic writes: a file is written beside its place, then moved into it, so that it is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refuse_link(path: Path) -> None:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
+    """Open a binary file that replaces `path` when the block succeeds and is deleted when it fails.
 
     Makes the folder. The temporary file lies in the same folder, because a rename is atomic only there.
     durable: also wait until the disk has it, which costs milliseconds a file. Raises InputError when the place

@@ -1,4 +1,4 @@
-"""JSON and CSV files, whole or not at all."""
+"""Write JSON and CSV files atomically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beg
 
 
 def write_json(path: Path, content: Any, *, lines: bool = False) -> None:
-    """Whole or not at all; NaN is refused. lines: a list with one entry a line."""
+    """Write JSON atomically; NaN is refused. lines: a list with one entry a line."""
     if lines:
         rows = [json.dumps(row, sort_keys=True, allow_nan=False) for row in content]
         text = "[\n" + ",\n".join(rows) + "\n]\n" if rows else "[]\n"
@@ -27,7 +27,7 @@ def write_json(path: Path, content: Any, *, lines: bool = False) -> None:
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
-    """Whole or not at all, row by row; None and NaN become empty cells, floats have five digits.
+    """Write CSV atomically, row by row; None and NaN become empty cells, floats have five digits.
 
     A text that a spreadsheet would take for a formula, a class named =1+1 say, begins with an apostrophe.
     """
@@ -50,5 +50,5 @@ def _cell(value: object) -> object:
 
 
 def cell_text(cell: str) -> str:
-    """What `write_csv` was given for a text cell."""
+    """Undo the escaping of a text cell by `write_csv`."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell

@@ -1,4 +1,4 @@
-"""Whether links out of a folder of images, and an absolute `image_root`, are followed: only where the user says so.
+"""`--follow-links`: follow links out of a folder of images, and an absolute `image_root`, only when the user asks.
 
 A data set from elsewhere could name any picture of this machine that way. One setting for a command and the processes
 that it starts: `--follow-links`, or FRCNN_FOLLOW_LINKS=1.
@@ -15,7 +15,7 @@ REMEDY = "pass --follow-links if that is meant"
 
 
 def followed() -> bool:
-    """Whether the user said so."""
+    """Whether the user asked to follow links."""
     return os.environ.get(VARIABLE, "") not in ("", "0")
 
 

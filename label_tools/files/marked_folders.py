@@ -1,4 +1,4 @@
-"""Which files of a folder are ours: the only place that deletes, renames or replaces what lies in an output folder.
+"""Marked folders: a marker lists our files; only this module deletes, renames or replaces files of output folders.
 
 A folder that a command writes into may hold the user's files, too. What we wrote stands in its marker, `.frcnn.json`:
 {"split": {"complete": true, "files": {"train.json": [SHA-256]}}, "evaluation": ...}. A command replaces and deletes
@@ -40,7 +40,7 @@ _STALE = 3600  # seconds: a command that still runs touches its files more often
 def together(
     folder: Path, kind: str, *, inputs: Iterable[Path] = (), keep: Collection[str] | bool = False
 ) -> Iterator[Path]:
-    """A place to write the files of `folder` in; they move there when the block ends well, none of them otherwise.
+    """Stage the files of `folder` in another place: all move there when the block succeeds, none when it fails.
 
     Older files of this kind that are not among the new ones are deleted (keep: they stay, all or those it names). While
     files move the marker is incomplete, which `check_whole` refuses and the next `together` puts right. inputs: files
@@ -88,7 +88,7 @@ def one_file(path: Path, kind: str, *, inputs: Iterable[Path] = ()) -> Iterator[
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time moves files into `folder`: two would lose entries of each other's in the marker."""
+    """Lock `folder` while files move into it: two processes would lose each other's entries in the marker."""
     if fcntl is None:
         yield
         return
@@ -175,7 +175,7 @@ def claim(folder: Path, kind: str) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder that is not there until the block ends well, and then is there whole. Raises InputError if it exists."""
+    """Create a folder that appears, complete, only when the block succeeds. Raises InputError if it exists."""
     if folder.exists() or folder.is_symlink():
         raise InputError(f"{folder}: exists and was not written by this command; use another name")
     stage = _stage(folder, folder.parent)
@@ -276,7 +276,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal digits."""
+    """SHA-256 of a file's content, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

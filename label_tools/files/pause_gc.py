@@ -1,4 +1,4 @@
-"""Python's cycle collector, off for a while."""
+"""Pause Python's garbage collector (gc) for a while."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """For reading many records, which hold no cycles: the collector would walk all of them again and again."""
+    """Pause the collector while reading many records: they hold no cycles, and it would walk all of them repeatedly."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""JSON and text as people save them, read without surprises: any Unicode encoding, no key twice, errors with line."""
+"""Read JSON and text strictly: any Unicode encoding, no key twice, errors with their line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""XML as labelling programs write it, read without surprises: no entities, no document types, a limit on its size."""
+"""Read the XML of labelling programs strictly: no entities, no document types, a size limit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _refuse_entities(data: bytes, path: str) -> None:
 
 
 def _in_unicode(data: bytes, path: str) -> bytes:
-    """An encoding of several bytes a letter, which expat does not know (gb2312 of Chinese programs), as UTF-8."""
+    """Convert a multi-byte encoding that expat does not know (gb2312 of Chinese programs) to UTF-8."""
     declared = re.match(rb"<\?xml[^>]*?encoding=[\"']([\w.-]+)[\"'][^>]*\?>", data[:200])
     if declared is None or declared[1].lower() not in _WIDE:
         return data

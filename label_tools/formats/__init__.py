@@ -1,1 +1,1 @@
-"""One format a file, both directions: its text <-> objects in an image; the files of all exports."""
+"""Label formats, one file each: read files of labelling programs, and write them."""

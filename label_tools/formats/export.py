@@ -1,4 +1,4 @@
-"""A COCO document -> the files of other programs, and the counts of what went out."""
+"""Export a COCO document to the files of other programs, and count the exported objects."""
 
 from __future__ import annotations
 

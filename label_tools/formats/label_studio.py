@@ -129,7 +129,7 @@ def _results(task: dict, one: Described) -> list:
 
 
 def _names(texts: list[str], uploaded: object, *, any_ending: bool = False) -> list[str]:
-    """What the picture may be called: the path after ?d=, the name, the name without what the upload put before it.
+    """Possible names of the picture: the path after ?d=, the name, the name without the prefix of the upload.
 
     Of all texts of a task, those count that end as a picture does; any_ending: the text is known to name one.
     """
@@ -221,7 +221,7 @@ def _brush(value: dict, label: str, width: int, height: int, remark: Remark) -> 
 
 
 def _bitmask(value: dict, label: str, width: int, height: int, remark: Remark) -> Instance:
-    """Black pixels on a transparent ground, as a PNG in a data URL."""
+    """Read a bitmask: black pixels on a transparent ground, as a PNG in a data URL."""
     try:
         data = base64.b64decode(str(value[_BITMASK]).partition(",")[2])
         pixels = open_mask(data, max_pixels=4 * width * height)[0]

@@ -40,7 +40,7 @@ NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed us
 
 
 def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tuple[ImageRecord | None, Tally]:
-    """One label file at `path`, called `name` in messages. No record: the file was skipped or refused.
+    """Read one label file at `path`, called `name` in messages. No record: the file was skipped or refused.
 
     Never raises for what the file holds: the tally says what became of it.
     """
@@ -234,7 +234,7 @@ def _flag(shape: dict, key: str) -> bool:
 
 
 def _anylabeling(shape: dict) -> dict | None:
-    """What X-AnyLabeling says of a shape beside its outline: that it is difficult, the score of a model."""
+    """X-AnyLabeling's further facts on a shape: that it is difficult, the score of a model."""
     score = shape.get("score")
     kept: dict[str, Any] = {"difficult": 1} if shape["difficult"] is True else {}
     if is_number(score) and math.isfinite(score):

@@ -1,4 +1,4 @@
-"""The kinds of shape of LabelMe and of its kin X-AnyLabeling -> an object, under one policy (row B14).
+"""LabelMe's shapes, and those of its relative X-AnyLabeling -> objects, under one policy (row B14).
 
 | shape | becomes |
 |---|---|
@@ -37,7 +37,7 @@ _NUMBERS = frozenset((int, float))
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the shapes without an extent are read, and what is left out.
+    """Options for reading shapes: how those without an extent are read, which are left out.
 
     thicken_lines: line and linestrip become objects this many pixels thick; None: they are left out.
     point_box: point and points become boxes with sides of this many pixels; None: they are left out.

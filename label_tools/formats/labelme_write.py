@@ -1,4 +1,4 @@
-"""One image of a COCO document -> a LabelMe file that labelme 5 to 7 opens, and that we read back the same."""
+"""Write one image of a COCO document as a LabelMe file that labelme 5 to 7 opens and that we read back unchanged."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ def _mask_shape(segmentation: dict) -> tuple[str, list[list[float]], str]:
 
 
 def file_bytes(content: Mapping[str, Any]) -> bytes:
-    """The file as labelme itself would lay it out."""
+    """The bytes of the file, formatted as by labelme itself."""
     return json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False).encode()

@@ -221,7 +221,7 @@ def _check_values(ids: np.ndarray, found: list[int], path: str, options: MaskOpt
 
 
 def smeared_values(ids: np.ndarray, found: list[int]) -> int:
-    """How many values look like the edges of a smoothed mask: no 2 x 2 block of their own, and beside one of another.
+    """Count values that look like edges of a smoothed mask: no 2 x 2 block of their own, but next to another's.
 
     Thin and tiny objects have no such block either, but stand by themselves.
     """

@@ -1,4 +1,4 @@
-"""What a label file says about pictures, before any picture was looked for; and the one way from there to records.
+"""Turn parsed label files into image records: find each picture, compare sizes, build its objects.
 
 A format's own file reads its syntax into `Described` pictures with `Drawn` objects. Finding the picture, comparing
 sizes, reading labels, the checks of each object and the book-keeping are the same for all of them, and are here.
@@ -23,7 +23,7 @@ Make = Callable[[str, int, int, Remark], Instance]  # label, width and height of
 
 @dataclass(slots=True)
 class Drawn:
-    """One object as written. make: its shape, once the size of the picture is known; may raise RefusedError.
+    """One object as the file describes it. make: builds its shape from the picture's size; may raise RefusedError.
 
     group: pieces of one label and one group are one object; None: it is an object of its own.
     """
@@ -37,7 +37,7 @@ class Drawn:
 
 @dataclass(slots=True)
 class Described:
-    """One picture as written. names: what it may be called, the best first. size: (width, height) or None.
+    """One picture as the file describes it. names: possible names, the best first. size: (width, height) or None.
 
     place: where in the file. said: findings on the picture: (level, code, text). refusal: why it cannot be used.
     fix: what to do where there is no such picture; "": as for every format.
@@ -144,7 +144,7 @@ def read_numbers(values: Sequence[object], what: str) -> list[float]:
 
 
 def left_out(kind: str, why: str = "has no area") -> Make:
-    """What stands for a shape that is not an object: a point, a line, key points (B14)."""
+    """A `make` that refuses a shape that is no object: a point, a line, key points (B14)."""
 
     def make(*_: object) -> Instance:
         raise RefusedError("B14", f"{kind} {why}")

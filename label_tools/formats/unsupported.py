@@ -1,4 +1,4 @@
-"""Label files of programs whose own format is not read: known by their form, with the way out in one sentence."""
+"""Recognise label files of unsupported formats, and say in one sentence how to export them in a supported one."""
 
 from __future__ import annotations
 

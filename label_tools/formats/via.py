@@ -1,4 +1,4 @@
-"""VIA, the VGG Image Annotator (version 1 and 2): a project or export as JSON, and the export as CSV.
+"""VIA, the VGG Image Annotator (versions 1 and 2): its projects and exports as JSON, and its exports as CSV.
 
     {"_via_img_metadata": {"a.jpg1234": {"filename": "a.jpg", "size": 1234, "file_attributes": {},
         "regions": [{"shape_attributes": {"name": "rect", "x": 10, "y": 8, "width": 30, "height": 28},

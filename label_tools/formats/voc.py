@@ -32,7 +32,7 @@ from label_tools.text.findings import NOTE, WARNING, Finding
 
 
 def read_file(path: str, images: ImageFolder, *, one_based: bool = False) -> tuple[ImageRecord | None, Tally]:
-    """One XML file. No record: it was skipped or refused; the tally says why. Never raises for its content."""
+    """Read one XML file. No record: it was skipped or refused; the tally says why. Never raises for its content."""
     tally = Tally()
     try:
         root = parse_xml(path)
@@ -91,7 +91,7 @@ def _read(
 
 
 def _turned(box: ElementTree.Element, label: str, width: int, height: int, remark: Remark) -> Instance:
-    """roLabelImg's box: centre, extent, and the angle in radians, clockwise on the screen."""
+    """Read roLabelImg's rotated box: centre, extent, and the angle in radians, clockwise on the screen."""
     keys = ("cx", "cy", "w", "h", "angle")
     cx, cy, w, h, angle = read_numbers([box.findtext(key) for key in keys], "robndbox (cx, cy, w, h, angle)")
     check_range((cx, cy, w, h), width, height)

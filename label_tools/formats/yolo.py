@@ -33,7 +33,7 @@ NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")  # a class a lin
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """What a set says of its classes: number -> name, in the order of the numbers.
+    """The classes of a data set: number -> name, in the order of the numbers.
 
     key_points: numbers that a line has behind its box, by kpt_shape. file: where it stands, for messages.
     """
@@ -44,7 +44,7 @@ class Classes:
 
 
 def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> tuple[ImageRecord | None, Tally]:
-    """The label file at `path` of the picture `image`. No record: it was refused; the tally says why.
+    """Read the label file at `path` of the picture `image`. No record: it was refused; the tally says why.
 
     Raises InputError for what makes all other files wrong, too: an unknown class, detections, DOTA.
     """

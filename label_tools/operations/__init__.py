@@ -1,1 +1,1 @@
-"""What is done to a whole set of labels: split, merged, counted, drawn, made from a film; labelme started."""
+"""Operations on whole data sets: split, merge, count, draw; extract frames from a film; start labelme."""

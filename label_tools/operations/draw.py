@@ -1,4 +1,4 @@
-"""Contact sheets, and every picture with its objects painted on it: look before you train."""
+"""Draw contact sheets, and every picture with its objects painted on it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LONGEST, SHORTEST = 1600, 640  # pixels: overlays are brought to a longer side b
 
 @dataclass(frozen=True)
 class Picture:
-    """One image to draw. path is where it lies."""
+    """One image to draw, and the path of its file."""
 
     file_name: str
     path: Path

@@ -1,4 +1,4 @@
-"""Merge COCO files, rename and join their classes: matched by name, ids given anew from 1. No input is overwritten."""
+"""Edit COCO files: merge them, rename and join classes, matched by name; new ids from 1. No input is overwritten."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def remap(
 
 
 def _unfold(annotations: Sequence[dict], category_ids: Sequence[int]) -> list[dict]:
-    """Ignore regions once per class again, as COCO's evaluation needs them; ids from 1."""
+    """Repeat ignore regions for each class again, as COCO's evaluation needs them; ids from 1."""
     result: list[dict] = []
     for annotation in annotations:
         ids = category_ids if coco_file.is_ignore_region(annotation) else [annotation["category_id"]]
@@ -131,7 +131,7 @@ def _unfold(annotations: Sequence[dict], category_ids: Sequence[int]) -> list[di
 
 
 def _said(annotation: dict) -> str:
-    """All that an annotation says of its image, but not its id."""
+    """An annotation without its own id, to compare it with others of its image."""
     return repr(sorted((key, value) for key, value in annotation.items() if key != "id"))
 
 
@@ -156,7 +156,7 @@ def merge_files(paths: Sequence[Path], out: Path, same_image: str = "refuse") ->
 
 
 class _Merge:
-    """The document that grows. An image is known by its real path, so links and .. make no second one."""
+    """A merge in progress. Images are identified by their real path, so links and .. make no second one."""
 
     def __init__(self, same_image: str) -> None:
         self.same_image = same_image

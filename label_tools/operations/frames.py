@@ -1,4 +1,4 @@
-"""Choosing the pictures of a film that are worth labelling: as unlike each other as possible.
+"""Choose the frames of a film that are worth labelling: as unlike each other as possible.
 
 Neighbouring frames show the same; a detector learns little from the second. Each frame becomes a thumbnail; the first
 choice is the frame nearest to the mean of all, and each further one the frame that is farthest from those chosen

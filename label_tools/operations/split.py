@@ -228,7 +228,7 @@ def _summary(part: dict) -> dict:
 
 
 def warnings_of(parts: dict[str, dict], fractions: dict[str, float]) -> list[str]:
-    """What a person should know before training on these parts."""
+    """Warnings about these parts for whoever trains on them."""
     summaries = {name: _summary(part) for name, part in parts.items()}
     found = []
     total = sum(s["images"] for s in summaries.values())

@@ -1,4 +1,4 @@
-"""The real labelme: found, its version checked, started as a program and never imported (it is GPL-3.0)."""
+"""Start labelme: find it, check its version, run it as a program; never import it (it is GPL-3.0)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def start(command: list[str], out: Path) -> None:
 
 
 def missing_library(program: str) -> str:
-    """Which library of Linux labelme lacks, and the line that installs all of them; "" where it has them.
+    """Advice on the Linux library that labelme lacks, with the line that installs all of them; "" if none is missing.
 
     It is started, on a screen that does not exist: Qt loads its libraries first, and then ends without a window.
     """

@@ -1,4 +1,4 @@
-"""How many objects, how large, how long, in pixels of the file and in those that the model will see; as a picture."""
+"""Statistics of the objects: counts, sizes, aspect ratios, in pixels of the file and of the model's input; plots."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def save(name: str, boxes: dict[str, np.ndarray], numbers: dict, out: Path) -> N
 
 
 def draw(title: str, boxes: dict[str, np.ndarray], numbers: dict, out: BinaryIO, kind: str = "png") -> None:
-    """Write the picture of what `measure` and `summarise` gave to `out`, as png, svg or pdf: six panels."""
+    """Plot the results of `measure` and `summarise` in six panels; write `out` as png, svg or pdf."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

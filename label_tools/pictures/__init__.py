@@ -1,1 +1,1 @@
-"""Image files: found, opened, compared, painted on."""
+"""Pictures: find image files, open them, compare them, paint on them."""

@@ -1,4 +1,4 @@
-"""What our own commands leave among the photographs: JSON files that are not labels, pictures that are not photographs.
+"""Recognise our own output among photographs: drawings that are no photographs, JSON files that are no labels.
 
 They are known by what is in them, so they may be renamed and moved.
 """

@@ -1,4 +1,4 @@
-"""Which pictures are the same, and which only look the same: a model must not be tested on what it has seen.
+"""Find duplicates: pictures that are the same or look alike. A model must not be tested on what it was trained on.
 
 Two images are *the same* when their decoded pixels are (SHA-256 over size and RGB bytes, so another file
 name, other metadata or a lossless re-save change nothing). They *look alike* when two weak signs agree:
@@ -49,7 +49,7 @@ _TRANSPOSE = (
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What we keep of an image: 32 bytes for equality, 64 + 1024 bytes for likeness."""
+    """The fingerprint of an image: 32 bytes for equality, 64 + 1024 bytes for similarity."""
 
     pixels: str  # SHA-256 of width, height and the decoded RGB bytes
     dhash: int  # 64 bits
@@ -113,7 +113,7 @@ def same_pixels(prints: Sequence[Fingerprint]) -> list[list[int]]:
 def look_alike(
     prints: Sequence[Fingerprint], distance: int = NEAR_DISTANCE, correlation: float = NEAR_CORRELATION
 ) -> list[Alike]:
-    """Pairs enough to tie together all that looks alike: of three that are alike two pairs. Copies with the same
+    """Pairs that link all images that look alike (for three alike, two pairs are enough). Copies with the same
     pixels are represented by the first one.
 
     Every hash is compared with the eight hashes of every other, in blocks: 20,000 images are 1.6e9 comparisons, some

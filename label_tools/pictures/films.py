@@ -1,4 +1,4 @@
-"""Films and cameras, frame by frame, and films written: the one place that opens either (OpenCV, with its FFmpeg)."""
+"""Read films and cameras frame by frame, and write films (OpenCV, with its FFmpeg). No other module opens either."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Frame:
 
 
 def frame_name(film: str, number: int) -> str:
-    """How the picture of a frame is called. `split` keeps pictures of one film together by these names."""
+    """The file name of a frame's picture. `split` keeps pictures of one film together by these names."""
     return f"{film}_frame{number:06d}.jpg"
 
 
@@ -70,7 +70,7 @@ class Film:
             raise InputError(f"{source}: holds no frame that can be read")
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, once. Logs a warning where a film ends long before it should."""
+        """Iterate over the frames, once. Logs a warning if a film ends long before it should."""
         number, there, pixels = 0, True, self._first
         try:
             while there:
@@ -85,7 +85,7 @@ class Film:
 
 @contextmanager
 def film_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """What adds a frame [H,W,3] uint8 RGB to a film that is at `path` when the block ends, whole, and nowhere before.
+    """Yield a function that adds a frame [H,W,3] uint8 RGB to a film; it appears at `path`, complete, after the block.
 
     All frames get the size of the first. MPEG-4 in .mp4: what OpenCV writes everywhere. Raises InputError.
     """
@@ -111,7 +111,7 @@ def film_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None
 
 
 def _opencv() -> Any:
-    """OpenCV, which says nothing by itself: what a film lacks is said here, in one line."""
+    """Import OpenCV with its own log turned off: this module reports errors, in one line each."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     import cv2

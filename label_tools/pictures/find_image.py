@@ -1,4 +1,4 @@
-"""From the image name that a label file holds to the picture that it means, never outside the image root.
+"""Find the image that a label file names, never outside the image root.
 
 Label files travel: between Windows, macOS and Linux, from one folder to another, and from strangers. What they say
 about their image is a hint that is checked, not an address that is followed (rows B29 to B32 and B38). A name is tried
@@ -95,7 +95,7 @@ class ImageFolder:
         return mine
 
     def _as_written(self, written: str, label_folder: str, remark: Remark, own: str) -> str:
-        """The picture at the path that is written, or ""."""
+        """The picture at the written path, or ""."""
         for text in (written, PureWindowsPath(written).as_posix()) if "\\" in written else (written,):
             for folder in dict.fromkeys((label_folder, self.root)):
                 path = os.path.normpath(os.path.join(folder, text))
@@ -111,7 +111,7 @@ class ImageFolder:
         return ""
 
     def _guessed(self, written: str, label_folder: str, remark: Remark, own: str) -> str:
-        """The one picture of the root that `written` can mean, said with a warning. Raises RefusedError."""
+        """The only picture of the root that `written` can mean, reported with a warning. Raises RefusedError."""
         name = _Name(written)
         places = {os.path.normpath(os.path.join(f, *name.folders, name.name)) for f in (label_folder, self.root)}
         if name.absolute:
@@ -190,7 +190,7 @@ class ImageFolder:
         return f"{meant}restore it, or name the folder that holds it with --image-root{delete}"
 
     def _raise_root(self, path: str) -> str:
-        """The advice to make the root a folder that holds both: once followed, the picture is found."""
+        """Advice to choose a root that holds both folders, so that the picture is found."""
         root = os.path.relpath(os.path.commonpath([self.root, os.path.dirname(path)]))
         return f"if that is meant, name the folder of all images: --image-root {shlex.quote(root)}"
 
@@ -246,7 +246,7 @@ Entry = tuple[str, ...]  # the folders below the root and the name
 
 
 class _Index:
-    """The pictures below a root, by what may be left of their names on another computer."""
+    """An index of the pictures below a root, by the parts of their names that survive a move between computers."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries: set[Entry] = set(entries)
@@ -257,7 +257,7 @@ class _Index:
             self._stems.setdefault(fold(os.path.splitext(entry[-1])[0]), []).append(entry)
 
     def named(self, name: str) -> list[Entry]:
-        """Those of this name; where there are none, of a name that differs in case or composition alone."""
+        """Pictures of this name; if there are none, those that differ only in case or in Unicode composition."""
         alike = self._names.get(fold(name), [])
         return [entry for entry in alike if entry[-1] == name] or alike
 
@@ -265,7 +265,7 @@ class _Index:
         return self._stems.get(fold(stem), [])
 
     def numbered_copies(self, stem: str) -> list[Entry]:
-        """Those whose name is `stem` but for a number that a browser or a drive put behind one of them: `a (1)`."""
+        """Pictures whose name is `stem` except for the number that a browser or drive appends to copies: `a (1)`."""
         return self._copies.get(_NUMBERED.sub("", fold(stem)), [])
 
     @cached_property
@@ -277,7 +277,7 @@ class _Index:
 
 
 class _Name:
-    """What a label file says, taken apart: name, folders before it, whether it is an address of another computer."""
+    """A picture's path as written in a label file: name, folders, whether it is a path of another computer."""
 
     def __init__(self, written: str) -> None:
         text = unquote(written.removeprefix("file://")) if "%" in written or "://" in written else written
@@ -289,12 +289,12 @@ class _Name:
 
 
 def fold(name: str) -> str:
-    """A name without what file systems disagree about: upper and lower case, and how an accent is composed."""
+    """Normalise a name where file systems differ: upper and lower case, and how an accent is composed."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _nearest(entries: list[Entry], written: Sequence[str], label: Sequence[str]) -> list[Entry]:
-    """Of several pictures those whose folders are most like the written ones, then like the label file's."""
+    """Of several pictures, those whose folders match the written ones best, then the label file's."""
     entries = list(dict.fromkeys(entries))
     if len(entries) < 2:
         return entries
@@ -309,7 +309,7 @@ def _nearest(entries: list[Entry], written: Sequence[str], label: Sequence[str])
 
 
 def _may_be_renamed(name: str, other: str) -> bool:
-    """Whether no number tells them apart: photo_447 is not photo_44."""
+    """Whether two names may be one picture, renamed; not if their numbers differ: photo_447 is not photo_44."""
     numbers, others = ([int(n) for n in re.findall(r"\d{1,18}", text)] for text in (name, other))
     return not numbers or not others or numbers == others
 

@@ -1,4 +1,4 @@
-"""Text on pictures and plots, in any script that a font of this computer has.
+"""Fonts for text on pictures and plots, in any script for which this computer has a font.
 
 DejaVu Sans, which matplotlib brings, has Latin, Greek and Cyrillic. For other letters the fonts of the system are
 searched, once for each letter. Where none has them, or where a script needs shaping (Arabic, Devanagari, ...) and
@@ -29,7 +29,7 @@ _NO_INK = ("Mn", "Me", "Cf", "Cc")  # marks, joiners and variation selectors go 
 
 
 class Letters:
-    """A size of type. Texts are measured and written with whatever fonts have their letters."""
+    """Measure and write texts in one font size, with whatever fonts have their letters."""
 
     def __init__(self, size: int, bold: bool = False) -> None:
         self.size, self.bold = size, bold
@@ -81,12 +81,12 @@ class Letters:
 
 
 def is_writable(text: str) -> bool:
-    """Whether every letter has a font here, and its script the shaping that it needs."""
+    """Whether this computer can write a text: a font for every letter, and the shaping that its script needs."""
     return all(unicodedata.category(letter) in _NO_INK or font_of(letter) is not None for letter in text)
 
 
 def class_texts(names: Mapping[int, str]) -> dict[int, str]:
-    """Category id -> what pictures say: the name, or `class 3` where no font of this computer can write it.
+    """Category id -> text on pictures: the name, or `class 3` if no font of this computer can write it.
 
     What is replaced is logged, with the numbers and the names.
     """

@@ -1,4 +1,4 @@
-"""Where the names of objects stand in a picture, so that they cover neither each other nor the objects.
+"""Place the name tags of objects in a picture so that they cover neither each other nor the objects.
 
 A tag goes above, below, beside or inside its box, wherever it takes least from any object. Where there is no such place
 the tags of the whole picture shrink; those that still have none shrink to their short text (a score, an id) or are left
@@ -82,7 +82,7 @@ def legend(kinds: Sequence[tuple[str, Colour]], width: int, size: int = 14) -> I
 
 
 def _places(tags: Sequence[Tag], letters: Letters, size: tuple[int, int]) -> list[tuple[Tag, str, Box]]:
-    """[(tag, its text, XYXY of its chip)] of those that have a place."""
+    """Place the tags: [(tag, its text, XYXY of its chip)] of those that fit."""
     boxes = np.array([tag.box for tag in tags], dtype=float).reshape(-1, 4)
     taken = np.empty((0, 4))
     placed = []
@@ -123,7 +123,7 @@ def free_place(
 
 
 def _candidates(box: Sequence[float], chip: tuple[float, float], size: tuple[int, int]) -> list[tuple[float, float]]:
-    """Above, below, inside, beside the box, then a line farther away; all moved into the picture."""
+    """Candidate places: above, below, inside, beside the box, then a line farther away; all moved into the picture."""
     x1, y1, x2, y2 = box
     wide, high = chip
     rows = [y1, (y1 + y2 - high) / 2, y2 - high]

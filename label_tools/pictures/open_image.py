@@ -1,4 +1,4 @@
-"""The one place that opens an image file: formats, limits, EXIF rotation, modes.
+"""Open image files: formats, limits, EXIF rotation, modes. No other module opens one.
 
 Everything that converts, checks, trains, evaluates or predicts reads its pixels here, so a box and the pixels
 under it always mean the same picture: the one that a person saw, with the EXIF orientation applied.
@@ -88,7 +88,7 @@ class ImageError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What the header of an image file says. width and height are those after EXIF rotation."""
+    """The header of an image file. width and height are those after EXIF rotation."""
 
     width: int
     height: int
@@ -130,7 +130,7 @@ def image_info(path: Source, *, max_pixels: int = MAX_PIXELS, frames: bool = Fal
 
 
 def may_be_cut_off(path: str | os.PathLike, kind: str) -> bool:
-    """Whether the last bytes of a JPEG or PNG hold no end of the picture. False for other formats.
+    """Whether a JPEG or PNG lacks its end marker in its last bytes. False for other formats.
 
     A doubt that decoding settles: some programs leave the end away, and telephones append a film of megabytes.
     """
@@ -183,7 +183,7 @@ def open_mask(path: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray
 
 @contextmanager
 def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
-    """Pillow's image, its header read and within limits; whatever Pillow raises in the block is an ImageError."""
+    """Open Pillow's image, check the limits; anything that Pillow raises in the block becomes an ImageError."""
     name = _name(path)
     try:
         # Pillow warns about what we check ourselves: large images, broken EXIF, transparency in palettes
@@ -213,7 +213,7 @@ def _opened(path: Source, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def too_large(width: int, height: int, max_pixels: int) -> str:
-    """What is said of an image over the limit."""
+    """The message for an image over the limit."""
     return f"{width} x {height} pixels, {_limit(max_pixels)}"
 
 
@@ -269,7 +269,7 @@ def _turned(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; anything else and anything unreadable is 1."""
+    """The EXIF orientation, 1 to 8; 1 for anything else or unreadable."""
     try:
         if image.format == "PNG" and "exif" not in image.info and (late := _late_png_exif(image)):
             exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""Objects painted on their picture: masks and polygons filled and outlined, boxes, class names that can be read.
+"""Paint objects on their picture: masks and polygons filled and outlined, boxes, readable class names.
 
 Everything is painted at the size that is looked at: coordinates are scaled, lines and letters are not, so a
 thumbnail is as legible as the full picture. Lines are drawn on a canvas of twice the size and then averaged,
@@ -163,7 +163,7 @@ def _spread(pixels: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _mask(annotation: dict, fine: tuple[int, int], shift: tuple) -> Image.Image | None:
-    """The object's pixels on the fine canvas (0 or 255), or None when all that is known is its box."""
+    """The object's pixels on the fine canvas (0 or 255), or None if only its box is known."""
     left, top, fx, fy = shift
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):

@@ -1,4 +1,4 @@
-"""The one palette: a class has the same colour in `draw`, in `predict`, in a report and in every figure."""
+"""The palette: a class has the same colour in `draw`, in `predict`, in a report and in every figure."""
 
 from __future__ import annotations
 

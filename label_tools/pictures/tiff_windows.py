@@ -1,4 +1,4 @@
-"""Large TIFF pictures, window by window: only the strips or tiles that a window touches are read and decoded.
+"""Read windows of large TIFF pictures: only the strips or tiles that a window touches are decoded.
 
 The file's directory tells where each strip or tile lies. A strip is decoded by Pillow as a small TIFF of its own, made
 in memory with the file's tags, so every compression that Pillow reads is read here, too.
@@ -28,7 +28,7 @@ _KEPT = 64_000_000  # bytes of decoded strips that are kept: neighbours of a win
 
 
 class Windows:
-    """A TIFF file as an array [H,W,3] uint8 RGB that reads what is asked of it: `windows[y1:y2, x1:x2]`.
+    """A TIFF file as an array [H,W,3] uint8 RGB that reads only the requested window: `windows[y1:y2, x1:x2]`.
 
     Raises ImageError for a file that is no TIFF, is turned (orientation), or holds its colours in planes.
     """

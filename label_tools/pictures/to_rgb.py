@@ -1,4 +1,4 @@
-"""From the colour modes and depths of image files to 8-bit RGB.
+"""Convert images of any colour mode and bit depth to 8-bit RGB.
 
 Channels of 16 bits are scaled by the highest value that the user or the file itself states, else by their type
 (65535 -> 255); 32-bit and float grey by the user's highest value, else from its lowest to its highest. Pixels of the
@@ -34,7 +34,7 @@ class NoWayError(ValueError):
 
 
 def to_rgb(image: Image.Image, max_value: float | None = None) -> Image.Image:
-    """A decoded picture as 8-bit RGB. max_value: what is white where there are more than 8 bits. Raises NoWayError."""
+    """Convert a decoded picture to 8-bit RGB. max_value: the white level beyond 8 bits. Raises NoWayError."""
     mode = image.mode
     if mode == "RGB":
         return image if type(image) is Image.Image else image.copy()
@@ -87,7 +87,7 @@ def from_16_bits(high: Image.Image, low: Image.Image, highest: float) -> Image.I
 
 
 def bits_of(image: Image.Image) -> int:
-    """Bits of a channel in the file, 8 where it does not say: Pillow cuts colours of 16 bits to 8 without a word."""
+    """Bits per channel in the file, 8 if not stated: Pillow cuts 16-bit colours to 8 without a warning."""
     if image.format == "PNG":
         file = getattr(image, "fp", None)
         if file is None:
@@ -120,7 +120,7 @@ def png_tags(image: Image.Image) -> dict[int, int]:
 
 
 def highest_value(tags, max_value: float | None = None) -> float:
-    """What becomes white in channels of 16 bits: what the user says, else what the file says, else 65535."""
+    """The white level of 16-bit channels: the user's, else the file's, else 65535."""
     if max_value:
         return max_value
     stated, bits = (max(v) if isinstance(v, tuple) else v for v in (tags.get(MAX_VALUE_TAG, 0), tags.get(BITS_TAG, 16)))
@@ -128,7 +128,7 @@ def highest_value(tags, max_value: float | None = None) -> float:
 
 
 def _stretched(grey: np.ndarray, tags, max_value: float | None) -> np.ndarray:
-    """From the lowest value, black, to the highest, white; or from 0 to `max_value`. Pixels without data are black."""
+    """Stretch values to black (lowest) to white (highest), or 0 to `max_value`. Pixels without data are black."""
     missing = np.isnan(grey)
     missing[~missing] = _without_data(grey[~missing], tags)
     if max_value:

@@ -1,4 +1,4 @@
-"""Files beside photographs that hold pictures, too, and are not read: what to say of them."""
+"""Report picture files beside the photographs that are not read (HEIC, films), with the way to convert them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A folder of somebody's label files -> a Reading -> a Conversion: classes decided, every loss accounted for."""
+"""Readers: a folder of label files -> a Reading -> a Conversion with its classes, every loss reported."""

@@ -1,4 +1,4 @@
-"""Which labels are classes, in which order, under which spelling, and which names are nearly alike (rows B35 to B37).
+"""Decide the classes from the labels: order, spelling, and names that are nearly alike (rows B35 to B37).
 
 A labels file has one label a line, as labelme takes it with --labels. `__ignore__` marks regions in which nothing
 is evaluated, `_background_` is not a class; both may stand in the file and get no id.
@@ -185,7 +185,7 @@ def alike_finding(
 
 
 def _same_word(a: str, b: str) -> bool:
-    """Equal but for case, blanks, dashes, underscores and the plural's ending."""
+    """Whether two names differ only in case, blanks, dashes, underscores or a plural ending."""
     a, b = sorted((re.sub(r"[\W_]", "", name).casefold() for name in (a, b)), key=len)
     return len(a) > 2 and b in (a, a + "s", a + "es")
 

@@ -1,4 +1,4 @@
-"""COCO files of other programs -> a Reading, as of LabelMe files and masks."""
+"""Read a folder of COCO files of other programs into a Reading."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from label_tools.text.findings import ERROR
 
 
 def read_coco(source: str | os.PathLike, *, files: Sequence[str | os.PathLike] = (), **reading: Any) -> Reading:
-    """A COCO file of any maker, its images looked at, with its class names in the order of their ids.
+    """Read a COCO file of any program and its images' headers; its class names are in the order of their ids.
 
     files: several files in the folder `source`, such as train/_annotations.coco.json and valid/..., which are read as
     one set. reading: the keywords of `_read_file`; of several files each says its image_root itself.

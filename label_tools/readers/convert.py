@@ -1,4 +1,4 @@
-"""A folder or file of labels -> a Conversion: `document(out)` is the COCO document, `write(out)` puts it on disk."""
+"""Convert a folder or file of labels: a Conversion with the COCO document, `document(out)`, and `write(out)`."""
 
 from __future__ import annotations
 

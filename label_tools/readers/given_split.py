@@ -1,4 +1,4 @@
-"""The split that a set already has, so that it is kept: folders train, val, test; VOC's lists; a COCO file each."""
+"""Find the split that a data set already has: folders train, val, test; VOC's lists; one COCO file for each part."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LISTS = ("ImageSets/Main", "ImageSets", "ImageSets/Segmentation", ".", "data")
 
 
 def part_named(name: str) -> str | None:
-    """ "train", "val" or "test", where a folder's name means one: train2017, valid, Validation, testing, ..."""
+    """The part ("train", "val" or "test") that a folder's name means: train2017, valid, Validation, testing, ..."""
     match = _NAME.fullmatch(name.lower())
     return match[1] if match else None
 
 
 def part_of_folders(folders: Sequence[str]) -> str | None:
-    """The part that the innermost of these folders names which names one."""
+    """The part named by the innermost of these folders that names one."""
     return next((part for name in reversed(folders) if (part := part_named(name))), None)
 
 

@@ -1,4 +1,4 @@
-"""A folder of LabelMe files, and of folders of them -> a Reading."""
+"""Read a folder of LabelMe files, sub-folders included, into a Reading."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_labelme(
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Reading:
-    """All LabelMe files below `source` (or the one file that it is), sorted by the name of their image.
+    """Read all LabelMe files below `source`, or the file `source`, sorted by the names of their images.
 
     image_root: the folder that file_name starts from and that no image may lie outside; default: `source`.
     extract_images: write images that are only embedded in their label file to this folder; the image root then is

@@ -1,4 +1,4 @@
-"""Folders of photographs and of their masks -> a Reading.
+"""Read folders of photographs and their masks into a Reading.
 
     SRC/images/street/a.jpg     SRC/masks/street/a.png          one class, named by class_name
     SRC/images/street/a.jpg     SRC/masks/cat/street/a.png      one folder per class
@@ -44,7 +44,7 @@ def read_masks(
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Reading:
-    """All photographs below `images` (default: source/images) with the masks below `masks` (source/masks).
+    """Read all photographs below `images` (default: source/images) with the masks below `masks` (source/masks).
 
     mode, void, colors, components: of MaskOptions. labels: in class mode the k-th of them is the value k.
     class_name: without it, modes instance and binary take the first folder below `masks` as the class.
@@ -156,7 +156,7 @@ def _pair(
 
 
 def _hint(stem: str, by_stem: dict[str, str]) -> str:
-    """`; --mask-suffix _gt would find one`, where that is so."""
+    """Suggest a suffix that would find a mask: `; --mask-suffix _gt would find one`; else ""."""
     for cut in range(len(stem) - 1, 0, -1):
         if stem[:cut] in by_stem:
             return f"; --mask-suffix={stem[cut:]} would find {Path(by_stem[stem[:cut]]).name}"

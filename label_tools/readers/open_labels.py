@@ -1,4 +1,4 @@
-"""What the commands that look at labels take: a COCO file, or a folder of LabelMe files, as one document."""
+"""Open labels for the commands that inspect them: a COCO file, or a folder of LabelMe files, as one document."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def label_files_at(path: str | os.PathLike) -> list[Path]:
 
 
 def _may_be_labelme(path: Path) -> bool:
-    """Whether it has shapes, or cannot be read, which its owner should hear."""
+    """Whether a file has shapes, or cannot be read (so that its owner is told)."""
     try:
         content = loads(path.read_bytes(), str(path))
     except (OSError, InputError):

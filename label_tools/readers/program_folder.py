@@ -1,4 +1,4 @@
-"""Files of labelling programs -> a Reading: CVAT, Label Studio, VIA, Unity Perception; and Pascal VOC."""
+"""Read a folder of a labelling program's files into a Reading: CVAT, Label Studio, VIA, Unity, Pascal VOC."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read_program(
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Reading:
-    """The file `source`, or all files of that program below the folder `source`. program: a key of PROGRAMS.
+    """Read the file `source`, or all files of a program below the folder `source`. program: a key of PROGRAMS.
 
     image_root: default: the folder `images` beside the file or in the folder where there is one, else that folder.
     class_attribute: VIA: the region attribute that is the class. Raises InputError.
@@ -83,7 +83,7 @@ def read_voc(
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Reading:
-    """All VOC files (*.xml) below `source`. Raises InputError.
+    """Read all VOC files (*.xml) below `source`. Raises InputError.
 
     image_root: the folder of all images; default: source/JPEGImages where there is one, else `source`.
     """
@@ -113,7 +113,7 @@ def _files(source: Path, program: Program) -> list[str]:
 
 
 def _is_its(path: str, program: Program) -> bool:
-    """Whether the file is one of the program's. What cannot be read is, so that its owner hears of it."""
+    """Whether a file is one of the program's; True for an unreadable one, so that its owner is told."""
     try:
         if path.lower().endswith(".csv"):
             with open(path, "rb") as file:

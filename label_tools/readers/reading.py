@@ -1,4 +1,4 @@
-"""A Reading: what a reader found below a folder, whatever the format; and what the readers have in common."""
+"""A Reading: the images and findings of any reader, and the code that the readers share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNLABELED = "images without labels (--unlabeled-is-negative uses them as images 
 
 @dataclass
 class Reading:
-    """What a reader found below a folder: its images, which it sorts by file name, and the account so far."""
+    """The result of a reader: the images, sorted by file name, and the account so far."""
 
     source: Path
     image_root: Path
@@ -44,7 +44,7 @@ def image_folder(source: Path, given: str | os.PathLike | None, usual: Sequence[
 
 
 def with_bar(items: Iterable) -> Iterable:
-    """The items, with a bar on stderr where a person watches."""
+    """Iterate with a progress bar, if stderr is a terminal."""
     from tqdm import tqdm
 
     return tqdm(items, "reading", disable=None, leave=False)
@@ -54,7 +54,7 @@ def with_bar(items: Iterable) -> Iterable:
 def read_each(
     paths: Sequence[str], read: Callable[[str], tuple[ImageRecord | None, Tally]], tally: Tally
 ) -> list[ImageRecord]:
-    """The records of label files about one picture each, by `read(path)`. What became of the others is in the tally."""
+    """Read label files of one picture each by `read(path)`; files without a record are counted in the tally."""
     records = []
     for path in with_bar(paths):
         record, one = read(path)
@@ -67,7 +67,7 @@ def read_each(
 
 
 def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives: bool, tally: Tally) -> None:
-    """Count the images of the root that nobody labelled; or take them as images without objects (B34).
+    """Count the unlabelled images of the root, or add them as images without objects (B34).
 
     A picture that `draw` made is none of them, nor is an image whose labels were refused: it is known not to be without
     objects. Where the label file could not even be read, its image is the one of the same name.

@@ -1,4 +1,4 @@
-"""From images with their objects, whoever read them, to one COCO document and an account of it.
+"""Build the COCO document and its conversion report from the images and objects that a reader found.
 
 The account keeps one law: objects in = objects out + merged + dropped, each dropped one with its reason.
 """
@@ -118,7 +118,7 @@ class Conversion(Reading):
         }
 
     def look_over(self) -> None:
-        """Add findings on the whole: nothing to learn from, pictures that become black, files beside them not read."""
+        """Add findings on the whole set: nothing to learn from, pictures that become black, picture files not read."""
 
         def say(code: str, file: object, text: str, fix: str = "") -> None:
             self.findings.append(Finding(code, WARNING, str(file), "", text, fix))
@@ -212,7 +212,7 @@ def account_path(out: str | os.PathLike) -> Path:
 
 
 def losses(account: dict) -> str:
-    """What could not be used, counted: `1 image, 2 objects`; "" when nothing was lost.
+    """Count what could not be used: `1 image, 2 objects`; "" if nothing was lost.
 
     What is left out by wish (--skip-labels, unreviewed drafts, copies) has no error and is not a loss.
     """
@@ -225,7 +225,7 @@ def losses(account: dict) -> str:
 
 
 def report_lines(account: dict) -> list[str]:
-    """The account for a person."""
+    """Format the account for people."""
     classes = ", ".join(f"{name} {n}" for name, n in account["classes"].items())
     dropped = sum(account["dropped"].values())
     number_of_classes = counted(len(account["classes"]), "class", "classes")

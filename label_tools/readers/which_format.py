@@ -1,7 +1,7 @@
-"""Which program wrote the labels in a folder or file, by what is in them, and how that is known.
+"""Detect the format of the labels in a folder or file by their content, and say how it was recognised.
 
-Only files are believed, never folder names alone: every kind has a form that no other has. Two kinds in one folder
-are an error that names both, as nobody can know which one counts.
+Folder names alone prove nothing: each format is recognised by the form of its files. Two formats in one folder
+are an error that names both, since either could be meant.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def detect(source: str | os.PathLike) -> Detected:
 
 
 def _sample(paths: Iterable[str]) -> list[str]:
-    """Of each ending and folder some files, evenly taken, so that no part of a set is overlooked."""
+    """Sample files evenly from each folder and file ending, so that no part of a set is overlooked."""
     of_kind: dict[tuple[str, str], list[str]] = {}
     for path in paths:
         of_kind.setdefault((os.path.dirname(path), os.path.splitext(path)[1].lower()), []).append(path)
@@ -123,7 +123,7 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
 
 
 def _as_read(kind: str, files: list[Path], source: Path, why: str) -> Detected:
-    """One file of VOC or YOLO stands for its folder; of COCO files in a folder, one or all are read."""
+    """Choose what to read: for one VOC or YOLO file its folder; of a folder's COCO files one or all."""
     if kind in ("voc", "yolo") and source.is_file():
         return Detected(kind, source.parent, why)
     if kind != "coco" or source.is_file():

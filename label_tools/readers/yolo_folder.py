@@ -1,4 +1,4 @@
-"""A folder of YOLO files, in the layout of any program that writes them -> a Reading.
+"""Read a folder of YOLO files, in the layout of any program that writes them, into a Reading.
 
 images/train/a.jpg   labels/train/a.txt    data.yaml        Ultralytics
 train/images/a.jpg   train/labels/a.txt    data.yaml        Roboflow
@@ -32,7 +32,7 @@ def read_yolo(
     follow_links: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Reading:
-    """The labels of all images, and the class names in the order of their numbers. Raises InputError.
+    """Read the labels of all images, and the class names in the order of their numbers. Raises InputError.
 
     labels: the class names by number; default: those of classes.txt or data.yaml. images: the folder of the images,
     default: source/images where there is one, else `source`. A label file lies at one of `yolo.label_places`.

@@ -1,1 +1,1 @@
-"""What `check` finds: in a document, in its images, among its objects, between the parts of a set."""
+"""The rules of `check`: for a document, its images, its objects, and the parts of a data set."""

@@ -1,4 +1,4 @@
-"""Rules for the parts of one data set beside each other: train.json, val.json, test.json."""
+"""Rules across the parts of a data set (train.json, val.json, test.json): equal classes, no picture in two parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from label_tools.text.messages import counted
 
 
 def parts(documents: dict[str, dict]) -> Iterator[Finding]:
-    """Findings about several documents; keys are their names, the first is taken as the one to train on."""
+    """Compare the classes of several documents {name: document}; the first is the training set."""
     names = list(documents)
     classes = {name: [c["name"] for c in _by_id(documents[name])] for name in names}
     ids = {name: [(c["id"], c["name"]) for c in _by_id(documents[name])] for name in names}

@@ -96,7 +96,7 @@ def examine_files(
     images: bool = True,
     labels: Path | None = None,
 ) -> list[Checked]:
-    """Examine COCO files and LabelMe folders, and when there are several, what they should not have in common.
+    """Examine COCO files and LabelMe folders; if there are several, also compare them.
 
     image_root: in place of the documents' own. images: False looks at the documents alone. labels: the classes
     that LabelMe files may hold.
@@ -146,7 +146,7 @@ def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images:
 
 
 def _folder_code(text: str) -> str:
-    """The row for what `convert` refuses a whole folder for."""
+    """The `bad_input.md` row of an error for which `convert` refuses a whole folder."""
     if "both label the image" in text:
         return "B33"
     if "upper and lower case" in text:

@@ -111,7 +111,7 @@ class ImageRules:
             self._say(NOTE, "B62", image, "has transparency, which is dropped")
 
     def summary(self) -> list[Finding]:
-        """The findings; one instead of thousands when no image at all was found."""
+        """The findings; a single one if no image at all was found."""
         missing = [f for f in self.findings if f.code == "B32" and f.level == ERROR]
         if len(missing) == self.checked > 1:
             text = f"none of the {self.checked} images is in {self.root}, the first is {missing[0].place}"

@@ -1,1 +1,1 @@
-"""Objects in an image: polygons, run lengths, boxes. Pure geometry, no files."""
+"""Shapes of objects in an image: polygons, run lengths, boxes. Pure geometry, no files."""

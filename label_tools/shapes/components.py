@@ -1,4 +1,4 @@
-"""Connected parts: of a mask, from its runs instead of its pixels; of anything that ties join (union-find)."""
+"""Connected components: of a mask, from its runs instead of its pixels; of any linked items (union-find)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def label_parts(starts: np.ndarray, ends: np.ndarray, height: int) -> np.ndarray
 
 
 def join(count: int, links: Iterable[Sequence[int]]) -> list[int]:
-    """Put `count` items that `links` tie together into groups; the group of an item is its lowest index.
+    """Group `count` items connected by `links`; a group's number is its lowest index.
 
     `join(4, [(0, 2), (2, 3)])` is `[0, 1, 0, 0]`: ties are followed through (union-find).
     """

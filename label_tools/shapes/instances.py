@@ -1,4 +1,4 @@
-"""What every reader makes of its format: objects in an image, the same for LabelMe, masks, VOC and YOLO.
+"""Instances: the objects in an image as every reader returns them, the same for LabelMe, masks, VOC and YOLO.
 
 `Instance` is one object, `ImageRecord` one image with its objects, `Tally` the book-keeping of what came in and
 what became of it. Every rule that looks at an object's shape alone (rows B01 to B18) is applied here, once.
@@ -85,11 +85,11 @@ class Tally:
         self.refused_images += other.refused_images
 
     def remarks(self, file: str, place: str = "") -> Remark:
-        """What takes remarks on `place` in `file` as findings."""
+        """A function that adds remarks on `place` in `file` as findings."""
         return lambda level, code, text: self.findings.append(Finding(code, level, file, place, text))
 
     def unreadable(self, error: TextError | OSError, file: str) -> None:
-        """A label file cannot be read, which is a finding."""
+        """Record that a label file cannot be read."""
         self.skipped["label files that cannot be read"] += 1
         if isinstance(error, TextError):
             self.findings.append(Finding(error.code, ERROR, file, error.place, error.text))
@@ -97,13 +97,13 @@ class Tally:
             self.findings.append(Finding("B39", ERROR, file, "", f"cannot be read: {error.strerror or error}"))
 
     def drop(self, error: RefusedError, file: str, place: str, count: int = 1, level: str = ERROR) -> None:
-        """`count` objects are left out, for one reason. level: NOTE where that is the rule and no loss."""
+        """Record `count` objects as left out, for one reason. level: NOTE if that is the rule and no loss."""
         if count:
             self.dropped[error.code] += count
         self.findings.append(Finding(error.code, level, file, place, error.text, error.fix))
 
     def drop_image(self, error: RefusedError, file: str, place: str, count: int) -> None:
-        """An image is left out with its `count` objects."""
+        """Record an image as left out, with its `count` objects."""
         self.skipped["images left out"] += 1
         self.drop(error, file, place, count)
 

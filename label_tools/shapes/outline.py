@@ -1,4 +1,4 @@
-"""A mask as the polygons that a person would draw: few points, as close to the mask as is asked for.
+"""Outline a mask by polygons as a person would draw them: few points, as close to the mask as asked for.
 
 The outline runs between the pixels (marching squares, by contourpy); Douglas and Peucker (1973, by OpenCV) leaves out
 points, and the corners that are left move to where the lines through the outline between them cross. The tolerance is
@@ -93,7 +93,7 @@ def _closest(
 
 
 def _fewer(outline: np.ndarray, tolerance: float) -> np.ndarray:
-    """Rows of the points that stay."""
+    """Indices of the points that are kept."""
     import cv2
 
     if not tolerance or len(outline) < 4:
@@ -124,7 +124,7 @@ def _moved(outline: np.ndarray, rows: np.ndarray, tolerance: float) -> np.ndarra
 
 
 def _iou(parts: list[np.ndarray], mask: np.ndarray) -> float:
-    """Of the polygons with the mask; 0 where one crosses itself."""
+    """IoU of the polygons with the mask; 0 if one crosses itself."""
     flats = [part.ravel().tolist() for part in parts]
     if not flats or any(geometry.is_simple(flat) is False for flat in flats):
         return 0.0
@@ -135,7 +135,7 @@ def _iou(parts: list[np.ndarray], mask: np.ndarray) -> float:
 def _without_specks(
     parts: list[np.ndarray], reached: float, mask: np.ndarray, least: float
 ) -> tuple[list[np.ndarray], float]:
-    """Without the smallest parts, as long as the rest reaches `least`."""
+    """Remove the smallest parts as long as the rest reaches `least`."""
     parts = _largest_first(parts)
     while len(parts) > 1 and (iou := _iou(parts[:-1], mask)) >= least:
         parts, reached = parts[:-1], iou

@@ -1,4 +1,4 @@
-"""Masks as run lengths, and the only door to pycocotools.
+"""RLE: masks as run lengths. The only module that uses pycocotools.
 
 pycocotools is C code that trusts its input: NaN, infinite or huge coordinates and a wrong `size` end the whole
 process, short counts give uninitialised memory. Nothing reaches it from here that was not checked before.
@@ -23,7 +23,7 @@ _FIVE_BITS = np.array([16 << 5 * k for k in range(7)], dtype=np.int64)
 
 
 class RleError(ValueError):
-    """A run-length mask or a polygon that means nothing; the message says why, without the file."""
+    """An invalid run-length mask or polygon; the message says why, without the file."""
 
 
 def check_size(size: object) -> tuple[int, int]:

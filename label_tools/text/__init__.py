@@ -1,1 +1,1 @@
-"""Messages, errors, findings, the options of a command line. Knows no labels."""
+"""Messages, errors, findings, command-line parsing. Independent of labels."""

@@ -1,4 +1,4 @@
-"""What a class may be called, in every format."""
+"""Clean a label: the rules for class names, the same in every format."""
 
 from __future__ import annotations
 

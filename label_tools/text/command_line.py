@@ -1,4 +1,4 @@
-"""The command line of every command: whole option names only, one-line errors with the nearest names, short help."""
+"""Parse the command line of every command: whole option names, one-line errors with the nearest names, short help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user did or has that we cannot work with, what library code logs: as lines, and as an exit code.
+"""Errors and log messages as one line each on stderr, and the exit code.
 
 Exit codes of every command: 0 fine, 1 findings, 2 wrong use or input, 3 an extra is missing,
 4 the machine gave out (memory, disk), 130 and 143 stopped by SIGINT and SIGTERM.
@@ -41,14 +41,14 @@ class MachineError(InputError):
 
 
 def cannot_write(path: str | os.PathLike, error: OSError) -> InputError:
-    """Why `path` could not be written: a MachineError where the disk is full or fails."""
+    """The error for a `path` that could not be written: a MachineError if the disk is full or fails."""
     kind = MachineError if error.errno in _DISK else InputError
     return kind(f"{path}: cannot be written: {error.strerror or error}")
 
 
 @contextmanager
 def as_written(path: str | os.PathLike, command: str) -> Iterator[None]:
-    """Around the reading of a file that `command` wrote: anything else that is found there is an InputError."""
+    """Context for reading a file that `command` wrote: unexpected content becomes an InputError."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -66,14 +66,14 @@ def printable(text: str) -> str:
 
 
 def say(text: object = "", *, error: bool = False, end: str = "\n") -> None:
-    """Print `text`, on stderr if `error`: the one way by which commands print. JSON stays JSON."""
+    """Print `text`, on stderr if `error`; every command prints by this function. JSON stays JSON."""
     line = str(text)
     shown = _json_escaped(line) if line[:1] in ("{", "[") else printable(line)
     print(shown, end=end, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def _json_escaped(text: str) -> str:
-    """JSON in which no character reaches a terminal that is not printable; they stand in texts alone."""
+    """Escape the unprintable characters of JSON; they occur only inside its strings."""
     if text.isascii():
         return text
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

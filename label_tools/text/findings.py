@@ -1,4 +1,4 @@
-"""A finding: one thing about one file that its owner should know, whoever noticed it.
+"""Findings: each is one problem or remark about one file, from any reader or rule.
 
 Readers, converters and `check` all report in this one form. Its code is a row of `bad_input.md`, the table of what is
 wrong with labels and images in the wild and what becomes of it.
@@ -47,7 +47,7 @@ class Finding(NamedTuple):
 
 @cache
 def titles() -> dict[str, str]:
-    """{code: in a few words what is wrong}, in the order of `bad_input.md`."""
+    """{code: a short title}, in the order of `bad_input.md`."""
     page = Path(__file__).with_name("bad_input.md").read_text(encoding="utf-8")
     return dict(re.findall(r"^\| (B\d\d) \| ([^|]+) \|", page, flags=re.MULTILINE))
 
@@ -78,7 +78,7 @@ def one_a_rule(findings: Iterable[Finding]) -> list[str]:
 
 
 def short_lines(findings: Sequence[Finding], where: str) -> Iterator[str]:
-    """A line for each finding, of one rule at most SHOWN, then how many more there are and `where`."""
+    """Format findings, at most SHOWN lines for each rule, then how many more there are and `where`."""
     totals = Counter(map(_RULE, findings))
     seen: Counter[tuple[str, str]] = Counter()
     for finding in findings:

@@ -1,4 +1,4 @@
-"""A number with its noun, as a person writes it; a table; a name that nobody knows; a path where nothing lies."""
+"""Parts of messages: counted nouns, tables, suggestions for unknown names and missing paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From deltas to boxes."""
+"""Decode deltas into boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an anchor to an object."""
+"""Encode boxes as deltas of anchors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which anchor is an object."""
+"""Match anchors to objects."""
 
 from __future__ import annotations
 

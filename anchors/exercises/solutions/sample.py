@@ -1,4 +1,4 @@
-"""256 of them."""
+"""Sample 256 anchors."""
 
 from __future__ import annotations
 
