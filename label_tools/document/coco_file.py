@@ -6,13 +6,13 @@
                       "iscrowd": 0, "segmentation": [[x1, y1, x2, y2, ...]] or {"size": [h, w], "counts": "..."}}],
      "categories":  [{"id": 1, "name": "cat"}]}
 
-- Ids count from 1: an annotation with id 0 makes COCO's evaluators lose a match without a word.
+- Ids count from 1: COCO's evaluators silently lose a match with an annotation of id 0.
 - bbox is [x, y, width, height] in pixels, a pixel's left edge being its index; width = right - left, no "+1".
 - Sizes and coordinates are those of the picture after EXIF rotation.
 - `image_root` leads from the folder of the file to the folder that `file_name` starts from.
 - The same document always gives the same bytes: sorted keys, one image or annotation a line, no clock.
 
-`read` also takes documents of other makers: what has one safe meaning is repaired, the rest is reported.
+`read` also takes documents of other programs: what has one safe meaning is repaired, the rest is reported.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def annotation_line(
 ) -> str:
     """Format an annotation's line as `write` would, in a fraction of the time. All numbers must be finite.
 
-    A test holds the two against each other.
+    A test compares the two.
     """
     return (
         f'{{"area": {area!r}, "bbox": {numbers(list(bbox))}, "category_id": {category_id}, "id": {annotation_id}, '
@@ -203,7 +203,7 @@ def annotation_line(
 def image_root(document: Document, annotations_path: str | os.PathLike) -> Path:
     """The folder that `file_name` starts from: `info.image_root`, seen from the folder of the COCO file.
 
-    Where the file does not say it: its own folder, or that of the usual layouts in which the first images lie.
+    If the file does not state it: its own folder, or the one of the usual layouts that holds the first images.
     """
     info, path = document.get("info"), Path(annotations_path)
     root = info.get("image_root") if isinstance(info, dict) else None
@@ -248,7 +248,7 @@ def _likely_roots(path: Path) -> Iterator[str]:
 def opening(document: Document, name: str = "info") -> dict[str, Any]:
     """The document's settings for opening its pictures, as keywords of `open_image`.
 
-    `info.max_value`: what becomes white in pictures of more than 8 bits; `info.max_pixels`: the largest one allowed.
+    `info.max_value`: the white level of pictures of more than 8 bits; `info.max_pixels`: the largest one allowed.
     """
     info = document["info"] if isinstance(document.get("info"), dict) else {}
     stated = {key: info[key] for key in ("max_value", "max_pixels") if info.get(key) is not None}

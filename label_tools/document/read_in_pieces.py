@@ -1,7 +1,7 @@
 """Read a large COCO file in pieces, so that its whole text and its decoded objects are never in memory together.
 
-Only where msgspec is installed, and only what it reads without doubt; for every other file `opened` gives None or a
-piece raises `NotInPiecesError`, and whoever asked reads the file as a whole, which also has the messages.
+Needs msgspec, and files that it certainly reads as Python does; for any other file `opened` gives None or a
+piece raises `NotInPiecesError`, and the caller reads the file as a whole, which also reports the errors.
 """
 
 from __future__ import annotations

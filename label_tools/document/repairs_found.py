@@ -24,7 +24,7 @@ class Examined:
     """A COCO document after every rule.
 
     document: in our dialect; None where it has several meanings. fatal: why, every reason.
-    image_ids, category_ids: the ids of the document's maker -> ours, where they are not the same.
+    image_ids, category_ids: the original ids -> ours, where they differ.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Fast JSON by msgspec where it is installed: the values and the text of Python's own, several times as fast.
 
-It is asked first and believed only where nothing can differ; in every other case (`None`) Python's json decides, which
-also has the messages. msgspec takes the last of two equal keys: that no key is there twice is counted, see `decode`.
+It is tried first and used only where the result cannot differ; otherwise (`None`) Python's json decides, which
+also reports the errors. msgspec keeps the last of two equal keys, so `decode` counts keys to find repeated ones.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _KEY_ENDS = (b'":', b" :", b"\t:", b"\n:", b"\r:")  # every key ends so, and som
 def decode(data: bytes) -> Any:
     """The value in `data`, an object or a list; None: not UTF-8, no JSON, a key twice, or msgspec is not here.
 
-    Every key ends with a quote and a colon, and what looks like it within a text only adds to their number. So where
-    there are as many of them as keys in the value, no key was lost, and none was given twice.
+    Every key ends with a quote and a colon; the same characters inside a string only raise the count. So if
+    the count equals the number of keys in the value, no key was lost, and none was given twice.
     """
     if native is None:
         return None

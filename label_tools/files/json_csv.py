@@ -29,7 +29,7 @@ def write_json(path: Path, content: Any, *, lines: bool = False) -> None:
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
     """Write CSV atomically, row by row; None and NaN become empty cells, floats have five digits.
 
-    A text that a spreadsheet would take for a formula, a class named =1+1 say, begins with an apostrophe.
+    A text that a spreadsheet would take for a formula (a class named =1+1) gets an apostrophe in front.
     """
     with atomic_write(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")

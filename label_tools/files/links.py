@@ -1,6 +1,6 @@
 """`--follow-links`: follow links out of a folder of images, and an absolute `image_root`, only when the user asks.
 
-A data set from elsewhere could name any picture of this machine that way. One setting for a command and the processes
+A downloaded data set could otherwise name any picture of this machine. One setting for a command and the processes
 that it starts: `--follow-links`, or FRCNN_FOLLOW_LINKS=1.
 """
 

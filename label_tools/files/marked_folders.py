@@ -1,6 +1,6 @@
 """Marked folders: a marker lists our files; only this module deletes, renames or replaces files of output folders.
 
-A folder that a command writes into may hold the user's files, too. What we wrote stands in its marker, `.frcnn.json`:
+An output folder may hold the user's files, too. The files that we wrote are listed in its marker, `.frcnn.json`:
 {"split": {"complete": true, "files": {"train.json": [SHA-256]}}, "evaluation": ...}. A command replaces and deletes
 only files of its own kind that are still as it wrote them, never through a link, never one of its inputs. Files that
 belong together become visible together: `complete` is false while they move.
@@ -43,7 +43,7 @@ def together(
     """Stage the files of `folder` in another place: all move there when the block succeeds, none when it fails.
 
     Older files of this kind that are not among the new ones are deleted (keep: they stay, all or those it names). While
-    files move the marker is incomplete, which `check_whole` refuses and the next `together` puts right. inputs: files
+    files move, the marker is incomplete: `check_whole` refuses it, the next `together` repairs it. inputs: files
     that the command reads. Raises InputError, with everything as it was, when a file that is not ours is in the way,
     and for a failing disk.
     """
@@ -127,7 +127,7 @@ def refuse_foreign(
 ) -> None:
     """Raise InputError when `names` in `folder` would replace files that are not ours and of this kind, or inputs.
 
-    names: may have the hashes of the new content; what is there with the same content is not lost.
+    names: may have the hashes of the new content; a file with the same content may be replaced.
     """
     folder, inputs = Path(folder), [Path(one) for one in inputs if Path(one).exists()]
     refuse_link(folder)

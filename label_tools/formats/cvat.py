@@ -11,8 +11,8 @@
     </annotations>
 
 Shapes of one `group_id` and label are pieces of one object, as in CVAT's own COCO export. A cuboid becomes the box
-around its points. Polylines, points and skeletons have no area and are left out; a tag is a word about the whole
-picture and no object. Of a track, frames where it is `outside` hold nothing of it.
+around its points. Polylines, points and skeletons have no area and are left out; a tag describes the whole
+picture and is no object. Frames in which a track is `outside` do not hold it.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def document_text(images: list[tuple[dict, list[tuple[str, dict]]]], names: list
     """The XML of a COCO document; images: (its entry, [(class name, annotation)]), in order.
 
     Polygons are written as polygons (as a box where one is the box), several of one object with one group_id; run
-    lengths as masks. So only what is a box becomes a box.
+    lengths as masks. So only boxes become boxes.
     """
     labels = "".join(f"<label><name>{escape(n)}</name><attributes></attributes></label>" for n in names)
     lines = [

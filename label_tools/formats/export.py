@@ -202,7 +202,7 @@ class _Export:
 
     def refuse_links_out(self) -> None:
         """Raise InputError where an image lies outside the folder of the images, by its name, by a link, or by an
-        absolute image_root: a file from elsewhere could name anything on this machine."""
+        absolute image_root: a downloaded file could name anything on this machine."""
         names = (image["file_name"] for image in self.document["images"])
         refuse_links_out(coco_file.image_root(self.document, self.file), names, self.file)
 

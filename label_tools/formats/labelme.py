@@ -1,14 +1,14 @@
 """LabelMe JSON, of every version from 3 to 7: one file -> one ImageRecord.
 
-What a file may hold, as the program itself writes it:
+A file as the program writes it:
 
     {"version": "5.5.0", "flags": {}, "imagePath": "a.jpg", "imageData": null or base64,
      "imageHeight": 480, "imageWidth": 640,
      "shapes": [{"label": "cat", "points": [[x, y], ...], "shape_type": "polygon", "group_id": null,
                  "flags": {}, "description": "", "mask": null or base64 PNG}]}
 
-Version 3 has no shape_type (then it is a polygon) and no group_id; other keys come and go and mean nothing here.
-Points are those of the upright picture, as its window shows it. Points may lie outside of the image.
+Version 3 has no shape_type (then it is a polygon) and no group_id; other keys are ignored.
+Points refer to the upright picture, as shown in its window, and may lie outside the image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed us
 def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tuple[ImageRecord | None, Tally]:
     """Read one label file at `path`, called `name` in messages. No record: the file was skipped or refused.
 
-    Never raises for what the file holds: the tally says what became of it.
+    Never raises for the file's content: the tally reports it.
     """
     tally = Tally()
     try:

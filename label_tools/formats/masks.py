@@ -9,9 +9,9 @@
 Values are read raw: 16 bits stay 16 bits, a palette's index is the id, whatever its colour. A mask's own pixels are
 kept bit for bit as run lengths; the box reaches from the first to behind the last pixel, the area counts pixels.
 
-Written, a mask of up to 255 values is a palette PNG with Pascal VOC's colours (its index is the value), one of more
-values a PNG of 16 bits, which can have no palette. Where objects overlap a pixel can belong to one alone: the smaller
-object lies on the larger one, so that none disappears behind another that it lies on.
+A mask of up to 255 values is written as a palette PNG in Pascal VOC's colours (the index is the value), one of more
+values as a 16-bit PNG, which can have no palette. A pixel belongs to one object only: where they overlap, the smaller
+object covers the larger one, so that none disappears.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ The older form has many captures a file, paths from the root of the set, and mas
         {"annotation_definition": "id", "filename": "InstanceSegmentation1/Instance_2.png",
          "values": [{"instance_id": 1, "color": {"r": 255, "g": 0, "b": 0, "a": 255}}]}]}]}
 
-An instance with a mask is that mask, one with a box alone the box. Semantic masks, key points and 3D boxes are said
+An instance is read as its mask, or as its box if it has no mask. Semantic masks, key points and 3D boxes are reported
 and left out.
 """
 

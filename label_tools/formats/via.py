@@ -6,7 +6,7 @@
 
 An export has the inner object alone; in version 1, `regions` is an object of "0", "1", ... The CSV has a line per
 region, its attributes as JSON. Shapes: rect, circle, ellipse, polygon; point and polyline have no area. VIA has no
-classes: the class is the value of one attribute of the regions. Of several, it must be said which one.
+classes: the class is the value of one attribute of the regions. If there are several, the user must choose.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def is_via(content: Any) -> bool:
 def describe(path: str, attribute: str | None = None) -> Iterator[Described]:
     """The pictures of a JSON or CSV file. attribute: the region attribute that is the class.
 
-    Raises TextError, OSError; InputError: several attributes, and nobody said which is the class.
+    Raises TextError, OSError; InputError: several attributes, and none is chosen as the class.
     """
     data = Path(path).read_bytes()
     entries = _csv_entries(data, path) if path.lower().endswith(".csv") else _json_entries(loads(data, path), path)

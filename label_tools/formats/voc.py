@@ -4,7 +4,7 @@
       <object><name>cat</name><difficult>0</difficult><truncated>0</truncated>
         <bndbox><xmin/><ymin/><xmax/><ymax/></bndbox></object></annotation>
 
-Two meanings of the numbers are about. Most programs of today (labelImg, CVAT, ...) write corners from 0, so that the
+The numbers have two meanings in practice. Most programs today (labelImg, CVAT, ...) write corners from 0, so that the
 width is xmax - xmin: that is the default here, in both directions. Pascal VOC's own files count pixels from 1 and
 name the last one: with one_based, x = xmin - 1 and width = xmax - xmin + 1.
 

@@ -35,7 +35,7 @@ NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")  # a class a lin
 class Classes:
     """The classes of a data set: number -> name, in the order of the numbers.
 
-    key_points: numbers that a line has behind its box, by kpt_shape. file: where it stands, for messages.
+    key_points: count of numbers behind a line's box, by kpt_shape. file: the source file, for messages.
     """
 
     names: Mapping[int, str]
@@ -46,7 +46,7 @@ class Classes:
 def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> tuple[ImageRecord | None, Tally]:
     """Read the label file at `path` of the picture `image`. No record: it was refused; the tally says why.
 
-    Raises InputError for what makes all other files wrong, too: an unknown class, detections, DOTA.
+    Raises InputError for errors that all other files share: an unknown class, detections, DOTA.
     """
     tally = Tally()
     try:
@@ -253,7 +253,7 @@ def _yaml_files(source: Path) -> list[Path]:
 def _yaml_top(path: Path) -> dict:
     """The keys of a YAML mapping and their nodes, whose scalars are the text as written; {} for any other content.
 
-    Not the values that YAML 1.1 makes of them: the classes 02146, no and 12:30 are not 1126, false and 750.
+    YAML 1.1's own values would turn the classes 02146, no and 12:30 into 1126, false and 750.
     """
     import yaml
 

@@ -86,7 +86,7 @@ def remap(
 ) -> Edited:
     """Classes under new names; equal new names become one class, None drops a class with its objects.
 
-    All names change at once, so {a: b, b: a} swaps. Images stay, also those that hold nothing any more.
+    All names change at once, so {a: b, b: a} swaps. All images stay, also those left without objects.
     Raises InputError: a name that is not a class of the document, nothing left.
     """
     old_names = {c["id"]: c["name"] for c in sorted(document["categories"], key=lambda c: c["id"])}

@@ -1,6 +1,6 @@
 """Choose the frames of a film that are worth labelling: as unlike each other as possible.
 
-Neighbouring frames show the same; a detector learns little from the second. Each frame becomes a thumbnail; the first
+Neighbouring frames are nearly equal; a detector learns little from the second. Each becomes a thumbnail; the first
 choice is the frame nearest to the mean of all, and each further one the frame that is farthest from those chosen
 (farthest-point sampling, Gonzalez 1985).
 """

@@ -91,7 +91,7 @@ def start(command: list[str], out: Path) -> None:
 def missing_library(program: str) -> str:
     """Advice on the Linux library that labelme lacks, with the line that installs all of them; "" if none is missing.
 
-    It is started, on a screen that does not exist: Qt loads its libraries first, and then ends without a window.
+    Starts it on a display that does not exist: Qt loads its libraries first, then ends without a window.
     """
     if not sys.platform.startswith("linux"):
         return ""

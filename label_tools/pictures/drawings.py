@@ -1,6 +1,6 @@
 """Recognise our own output among photographs: drawings that are no photographs, JSON files that are no labels.
 
-They are known by what is in them, so they may be renamed and moved.
+They are recognised by their content, so they may be renamed and moved.
 """
 
 from __future__ import annotations

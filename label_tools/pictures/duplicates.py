@@ -1,7 +1,7 @@
 """Find duplicates: pictures that are the same or look alike. A model must not be tested on what it was trained on.
 
 Two images are *the same* when their decoded pixels are (SHA-256 over size and RGB bytes, so another file
-name, other metadata or a lossless re-save change nothing). They *look alike* when two weak signs agree:
+name, other metadata or a lossless re-save change nothing). They *look alike* when two weak measures agree:
 
 - the difference hash (dHash, N. Krawetz 2013): shrink to 9x8 grey, is each pixel brighter than its left
   neighbour? 64 bits; at most `distance` of them may differ;

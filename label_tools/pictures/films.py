@@ -87,7 +87,7 @@ class Film:
 def film_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
     """Yield a function that adds a frame [H,W,3] uint8 RGB to a film; it appears at `path`, complete, after the block.
 
-    All frames get the size of the first. MPEG-4 in .mp4: what OpenCV writes everywhere. Raises InputError.
+    All frames get the size of the first. MPEG-4 in .mp4, which OpenCV can write on every system. Raises InputError.
     """
     cv2 = _opencv()
     writer: Any = None

@@ -1,7 +1,7 @@
 """Find the image that a label file names, never outside the image root.
 
-Label files travel: between Windows, macOS and Linux, from one folder to another, and from strangers. What they say
-about their image is a hint that is checked, not an address that is followed (rows B29 to B32 and B38). A name is tried
+Label files are moved between systems and folders, and come from strangers. The image name in them
+is a hint to be checked, not an address to be followed (rows B29 to B32 and B38). A name is tried
 as it is written; then one other file of the image root is taken, with a warning, where only one can be meant.
 """
 
@@ -82,7 +82,7 @@ class ImageFolder:
 
     def _unless_renamed(self, path: str, written: str, label_folder: str, remark: Remark, own: str) -> str:
         """`path`, the picture that is written, or the one beside it that is called as the label file is, where `path`
-        has a label file of its own: both were renamed together, and the name inside is from before."""
+        has a label file of its own: both were renamed together, and the name inside is the old one."""
         stem = os.path.splitext(own)[0]
         folder, name = os.path.split(path)
         named, suffix = os.path.splitext(name)

@@ -1,8 +1,8 @@
 """Place the name tags of objects in a picture so that they cover neither each other nor the objects.
 
 A tag goes above, below, beside or inside its box, wherever it takes least from any object. Where there is no such place
-the tags of the whole picture shrink; those that still have none shrink to their short text (a score, an id) or are left
-away, and a legend below the picture says what the colours mean.
+the tags of the whole picture shrink; those that still have none shrink to their short text (a score, an id) or are
+left out, and a legend below the picture explains the colours.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Everything that converts, checks, trains, evaluates or predicts reads its pixels here, so a box and the pixels
 under it always mean the same picture: the one that a person saw, with the EXIF orientation applied.
 
-Formats are told by content, never by extension; nothing is decoded before the limit of pixels was checked; a damaged
+Formats are recognised by content, never by extension; the pixel limit is checked before decoding; a damaged
 file is refused and never filled up. Rows B60 to B70 of `bad_input.md` have the whole policy.
 """
 
@@ -132,7 +132,7 @@ def image_info(path: Source, *, max_pixels: int = MAX_PIXELS, frames: bool = Fal
 def may_be_cut_off(path: str | os.PathLike, kind: str) -> bool:
     """Whether a JPEG or PNG lacks its end marker in its last bytes. False for other formats.
 
-    A doubt that decoding settles: some programs leave the end away, and telephones append a film of megabytes.
+    Only decoding is certain: some programs omit the end marker, and telephones append a film of megabytes.
     """
     if kind not in ("JPEG", "MPO", "PNG"):
         return False
@@ -148,7 +148,7 @@ def may_be_cut_off(path: str | os.PathLike, kind: str) -> bool:
 def open_image(path: Source, *, max_pixels: int = MAX_PIXELS, max_value: float | None = None) -> Image.Image:
     """The picture as a person sees it: RGB, 8 bits, EXIF rotation applied. Raises ImageError naming the file.
 
-    max_value: what becomes white in a picture of more than 8 bits, as 4095 for one of 12; None: what the file says.
+    max_value: the white level of a picture of more than 8 bits, such as 4095 for 12; None: as the file states.
     """
     with _opened(path, max_pixels) as image:
         tags = getattr(image, "tag_v2", None) or png_tags(image)  # what the values mean

@@ -1,6 +1,6 @@
 """Paint objects on their picture: masks and polygons filled and outlined, boxes, readable class names.
 
-Everything is painted at the size that is looked at: coordinates are scaled, lines and letters are not, so a
+Everything is painted at the size of display: coordinates are scaled, lines and letters are not, so a
 thumbnail is as legible as the full picture. Lines are drawn on a canvas of twice the size and then averaged,
 because Pillow's own are jagged. Every line has a dark casing, so it shows on any background.
 """
@@ -148,7 +148,7 @@ def _ring(mask: Image.Image, pen: int) -> list[tuple[Colour | None, Image.Image]
 def _spread(pixels: np.ndarray, reach: int) -> np.ndarray:
     """Each pixel's maximum over the square of side 2 * reach + 1 around it; with a negative reach its minimum.
 
-    Beyond the edge all is 0, so that a shape that ends with the picture has an outline there, too. One axis after
+    Pixels beyond the edge count as 0, so that a shape that ends at the edge is outlined there, too. One axis after
     the other, by shifted copies: twenty times as fast as a rank filter.
     """
     choose = np.maximum if reach > 0 else np.minimum

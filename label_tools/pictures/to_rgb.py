@@ -2,7 +2,7 @@
 
 Channels of 16 bits are scaled by the highest value that the user or the file itself states, else by their type
 (65535 -> 255); 32-bit and float grey by the user's highest value, else from its lowest to its highest. Pixels of the
-value that stands for "no data", and such as are no number, become black.
+value that stands for "no data", and NaN, become black.
 """
 
 from __future__ import annotations

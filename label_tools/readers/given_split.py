@@ -32,7 +32,7 @@ def given_parts(source: Path, records: Iterable[ImageRecord]) -> dict[str, list[
     """{"train": its images, ...} of the set's own split, in the order of PARTS; {} where it has none.
 
     An image belongs to the part whose name a folder on its path has, or the COCO file that names it; else to the one
-    whose list has it (ImageSets/Main/train.txt, train.txt). It is a split where every image has its part and there are
+    whose list has it (ImageSets/Main/train.txt, train.txt). It is a split only if every image has a part and there are
     two parts or more.
     """
     lists = _lists(source)

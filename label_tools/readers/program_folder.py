@@ -24,7 +24,7 @@ from label_tools.text.errors import InputError
 class Program:
     """title: for messages. endings: of its label files. is_its: whether a JSON content or XML root is one of them.
 
-    others: there are pictures among the photographs that are none, as Unity's masks; what has no label is not counted.
+    others: other pictures, such as Unity's masks, lie among the photographs; unlabelled ones are not counted.
     """
 
     title: str

@@ -69,8 +69,8 @@ def read_each(
 def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives: bool, tally: Tally) -> None:
     """Count the unlabelled images of the root, or add them as images without objects (B34).
 
-    A picture that `draw` made is none of them, nor is an image whose labels were refused: it is known not to be without
-    objects. Where the label file could not even be read, its image is the one of the same name.
+    Drawings by `draw` do not count, nor do images whose labels were refused: they are known to have
+    objects. An unreadable label file stands for the image of the same name.
     """
     labelled = {record.file_name for record in records}
     refused = {os.path.abspath(path) for path in tally.refused_images}

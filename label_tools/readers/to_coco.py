@@ -1,6 +1,6 @@
 """Build the COCO document and its conversion report from the images and objects that a reader found.
 
-The account keeps one law: objects in = objects out + merged + dropped, each dropped one with its reason.
+In the account, objects in = objects out + merged + dropped, each dropped one with its reason.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def account_path(out: str | os.PathLike) -> Path:
 def losses(account: dict) -> str:
     """Count what could not be used: `1 image, 2 objects`; "" if nothing was lost.
 
-    What is left out by wish (--skip-labels, unreviewed drafts, copies) has no error and is not a loss.
+    What the user chose to leave out (--skip-labels, unreviewed drafts, copies) is not a loss.
     """
     errors = {f["code"] for f in account["findings"] if f["level"] == ERROR}
     lost = Counter(object=sum(n for why, n in account["dropped"].items() if why in errors))

@@ -41,7 +41,7 @@ def label_parts(starts: np.ndarray, ends: np.ndarray, height: int) -> np.ndarray
 def join(count: int, links: Iterable[Sequence[int]]) -> list[int]:
     """Group `count` items connected by `links`; a group's number is its lowest index.
 
-    `join(4, [(0, 2), (2, 3)])` is `[0, 1, 0, 0]`: ties are followed through (union-find).
+    `join(4, [(0, 2), (2, 3)])` is `[0, 1, 0, 0]`: links are transitive (union-find).
     """
     parent = list(range(count))
 

@@ -32,7 +32,7 @@ def polygon_area(flat: Flat) -> float:
 def area_and_turn(flat: Flat) -> tuple[float, bool]:
     """(the shoelace area, whether the outline runs exactly once around its centre, always the same way).
 
-    The second is true of most outlines that people draw, and such an outline surely does not cross itself.
+    The second is true of most outlines that people draw, and then the outline cannot cross itself.
     """
     xs, ys = flat[0::2], flat[1::2]
     n = len(xs)

@@ -1,7 +1,7 @@
 """Instances: the objects in an image as every reader returns them, the same for LabelMe, masks, VOC and YOLO.
 
-`Instance` is one object, `ImageRecord` one image with its objects, `Tally` the book-keeping of what came in and
-what became of it. Every rule that looks at an object's shape alone (rows B01 to B18) is applied here, once.
+`Instance` is one object, `ImageRecord` one image with its objects, `Tally` the count of the objects read and
+kept. Every rule for the shape of a single object (rows B01 to B18) is applied here, once.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def from_runs(label: str, runs: np.ndarray, width: int, height: int, remark: Rem
 def join(pieces: list[Instance], width: int, height: int) -> Instance:
     """One object of several pieces: polygons stay polygons, a mask among them makes it a mask.
 
-    The area counts what pieces share once.
+    In the area, overlaps of pieces count once.
     """
     if len(pieces) == 1:
         return pieces[0]

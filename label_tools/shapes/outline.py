@@ -1,7 +1,7 @@
 """Outline a mask by polygons as a person would draw them: few points, as close to the mask as asked for.
 
 The outline runs between the pixels (marching squares, by contourpy); Douglas and Peucker (1973, by OpenCV) leaves out
-points, and the corners that are left move to where the lines through the outline between them cross. The tolerance is
+points, and the remaining corners move to where the lines fitted to the outline between them cross. The tolerance is
 the largest whose polygons, filled as COCO fills them, still have the IoU that is asked for: measured, not estimated.
 """
 

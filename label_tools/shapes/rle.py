@@ -1,7 +1,7 @@
 """RLE: masks as run lengths. The only module that uses pycocotools.
 
 pycocotools is C code that trusts its input: NaN, infinite or huge coordinates and a wrong `size` end the whole
-process, short counts give uninitialised memory. Nothing reaches it from here that was not checked before.
+process, short counts give uninitialised memory. So everything is checked here before it is passed on.
 
 Runs are COCO's: columns first, starting with the number of zeros, so that [[0,1],[0,1]] is [2, 2].
 Run lengths and their compressed text are read and written here in numpy (pycocotools has room for six characters a run,
@@ -105,7 +105,7 @@ def encode(mask: np.ndarray) -> np.ndarray:
 def without_empty(runs: np.ndarray) -> np.ndarray:
     """The same mask without runs of length 0 behind the first.
 
-    pycocotools' IoU stops where two masks have such a run at the same place.
+    pycocotools' IoU stops early where two masks have such a run at the same place.
     """
     if runs[1:].all():
         return runs
@@ -170,7 +170,7 @@ def to_rle(runs: np.ndarray, height: int, width: int) -> dict:
 def rasterize(polygons: Iterable[Sequence[float]], height: int, width: int) -> np.ndarray:
     """Runs of the union of polygons [x1, y1, x2, y2, ...], each filled even-odd, as COCO rasterises them.
 
-    Raises RleError for what would end pycocotools: fewer than three points, odd length, coordinates that are not
+    Raises RleError for what would crash pycocotools: fewer than three points, odd length, coordinates that are not
     finite or beyond 100,000, an outline of more than 10 million pixels.
     """
     check_size([height, width])

@@ -1,7 +1,7 @@
 """Findings: each is one problem or remark about one file, from any reader or rule.
 
-Readers, converters and `check` all report in this one form. Its code is a row of `bad_input.md`, the table of what is
-wrong with labels and images in the wild and what becomes of it.
+Readers, converters and `check` all report in this form. The code is a row of `bad_input.md`, the table of what is
+wrong with labels and images in practice and how it is handled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the head learns from."""
+"""Label and sample the RoIs that train the head."""
 
 from __future__ import annotations
 
