@@ -15,7 +15,7 @@ Limits: IoU is 1 only for equal boxes and 0 for boxes that merely touch. Moving 
 change it. Two boxes without area give 0/0: here 0, in torchvision NaN (argument `empty`).
 
 Place: IoU decides which anchor is an object (Faster R-CNN 3.1.2), which box suppresses which (3.3), which proposal
-trains which class (Fast R-CNN 2.3) and, in the end, what counts as found.
+trains which class (Fast R-CNN 2.3) and which detections are correct.
 
 Where others differ: the code of the papers counts pixels, width = x2 - x1 + 1. If a box comes from a mask's pixel
 indices, add 1 to x2 and y2 once; then nothing else needs a +1. Coordinates in 0..1 with a +1 make boxes overlap that do
@@ -79,7 +79,7 @@ def clip_boxes(boxes: Tensor, image_size: tuple[int, int], *, last_pixel: bool =
 def remove_small_boxes(boxes: Tensor, min_size: float) -> Tensor:
     """Indices [K] int64 of the boxes [N,4] whose width and height are both at least min_size pixels.
 
-    An inverted box is smaller than any: it goes. (Faster R-CNN's code: 16 pixels; torchvision: 0.001)
+    Inverted boxes are removed, too. (Faster R-CNN's code: 16 pixels; torchvision: 0.001)
     """
     boxes = check_boxes(boxes, "boxes", integers=True)
     check_number(min_size, "min_size")

@@ -7,7 +7,7 @@ Limits: at |x| = beta both lines give beta / 2 with slope 1: no step and no corn
 error pulls gently), far away a line (an outlier pulls with 1, not with its size). beta -> 0 is L1.
 
 sigma belongs to the paper's code, not to the paper: 3 in the RPN (beta 1/9), 1 in the head (beta 1, Fast R-CNN Eq. 3).
-Written with sigma: 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2. A common slip is 0.5 x^2 / sigma^2 and |x| - 0.5, which
+Written with sigma: 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2. A common mistake is 0.5 x^2 / sigma^2 and |x| - 0.5, which
 with sigma 3 jumps at 1/9 from +0.0007 to -0.389 and is negative up to x = 0.5.
 
     L = 1/N_cls * sum cross_entropy(p_i, p_i*)  +  lambda * 1/N_reg * sum p_i* smooth_l1(t_i - t_i*)

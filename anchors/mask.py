@@ -77,7 +77,7 @@ def mask_targets(gt_masks: Tensor, rois: Tensor, gt_idxs: Tensor, *, size: int =
 def mask_loss(mask_logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Loss of mask_logits [R,num_classes,S,S] for foreground RoIs: labels [R] in 1..K, targets [R,S,S]. A scalar.
 
-    Leave out background RoIs before: they have no mask. (Mask R-CNN 3)
+    The caller leaves out background RoIs, which have no mask. (Mask R-CNN 3)
     """
     mask_logits = check_tensor(mask_logits, "mask_logits", ("R", "num_classes", "S", "S"))
     num_rois, num_classes, height, width = mask_logits.shape

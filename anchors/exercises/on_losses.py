@@ -29,7 +29,7 @@ def smooth_variant(x, sigma, *, mistake=""):
 
 
 def sigma_inverted(x, sigma):
-    """A slip that is often copied: 0.5 x^2 / sigma^2 below 1 / sigma^2, and |x| - 0.5."""
+    """A mistake that is often copied: 0.5 x^2 / sigma^2 below 1 / sigma^2, and |x| - 0.5."""
     return torch.where(x.abs() < 1 / sigma**2, 0.5 * x * x / sigma**2, x.abs() - 0.5)
 
 

@@ -56,7 +56,7 @@ class Sections:
             if done == place.stop:
                 yield _objects(text)
                 return
-            # what is a whole list when it is cut here was cut between two of its objects, and not within one
+            # if the text cut here parses as a list, the cut lies between two objects, not within one
             cuts = list(_BETWEEN_OBJECTS.finditer(text, max(0, len(text) - _TAIL)))
             if cuts:
                 yield _objects(text[: cuts[-1].start() + 1] + b"]")

@@ -122,7 +122,7 @@ def _sheet(
     columns = min(columns, len(page))
     width = max(2 * MARGIN + columns * (tile + GAP) - GAP, 480)
     strip = legend(_kinds(painter, every), width - 2 * MARGIN)
-    # with one class the colour says it all, and names would hide small objects
+    # with one class the colour is enough, and names would hide small objects
     labels = len(painter.names) > 1 or painter.ids
     shown = []
     for picture in page:

@@ -144,7 +144,7 @@ def _ties(
         raise InputError(f"{missing}: no such file; {fix}")
     opening = coco_file.opening(document, str(annotations))
     try:
-        # disable=None: a bar only where a person watches
+        # disable=None: a bar only on a terminal
         prints = list(tqdm(fingerprint_files(paths, jobs, **opening), "duplicates", len(paths), disable=None))
     except InputError as error:
         fix = f"`frcnn check {annotations} --decode --fix` writes a copy without it"

@@ -40,7 +40,7 @@ from label_tools.pictures.to_rgb import (
 from label_tools.pictures.unread_files import HAS_HEIC, HEIC_REMEDY, HEIC_SUFFIXES
 from label_tools.text.errors import InputError
 
-# what Pillow's log would print without a file's name ("More samples per pixel ..."), an ImageError says
+# silence Pillow's log, which names no file ("More samples per pixel ..."): an ImageError reports it
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "MPO")
 SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".mpo")

@@ -98,7 +98,7 @@ def _read_image(
             mask_folder.check_links(os.path.abspath(mask), mask)
             _read_into(record, mask, info, replace(options, class_name=class_name), tally)
         except RefusedError as error:
-            # an image with only some of its objects would teach that the others are none
+            # with only some of its objects, an image would teach the model that the others are background
             tally.drop_image(error, mask, "", len(record.instances))
             return None
     record.instances = without_copies(record.instances, tally, image)

@@ -74,7 +74,7 @@ def examine(
     if root is None:
         return result
     rules = ImageRules(root, name, decode=decode, opening=coco_file.opening(document, name))
-    # disable=None: a bar only where a person watches
+    # disable=None: a bar only on a terminal
     images = [rules.check(image) for image in tqdm(document["images"], "images", disable=None)]
     usable = {image["id"] for image in images if image is not None}
     result.document = {

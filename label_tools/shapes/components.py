@@ -31,7 +31,7 @@ def label_parts(starts: np.ndarray, ends: np.ndarray, height: int) -> np.ndarray
     origin = np.where(counts > 0, first, np.arange(n))
     while not np.array_equal(further := origin[origin], origin):
         origin = further
-    # intervals with several neighbours join what began apart; there are few of them
+    # the few intervals with several neighbours join parts that started separately
     parts, part = np.unique(origin, return_inverse=True)
     several = np.flatnonzero(counts > 1)
     links = [part[a:b].tolist() for a, b in zip(first[several].tolist(), last[several].tolist())]

@@ -105,7 +105,7 @@ def encode(mask: np.ndarray) -> np.ndarray:
 def without_empty(runs: np.ndarray) -> np.ndarray:
     """The same mask without runs of length 0 behind the first.
 
-    pycocotools' IoU stops early where two masks have such a run at the same place.
+    pycocotools' IoU stops where two masks have such a run at the same place.
     """
     if runs[1:].all():
         return runs

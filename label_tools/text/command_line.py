@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_args(args, namespace)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        # before argparse, which would take a beginning for the option, or speak first of what is required and missing
+        # before argparse, which would accept an abbreviation, or first report required options that are missing
         for word in sys.argv[1:] if args is None else args:
             name = word.partition("=")[0]
             if word == "--" or (self._subparsers and not word.startswith("-")):
