@@ -57,7 +57,7 @@ def file_name(name: str) -> str:
 
 
 def original(name: str) -> str:
-    """The text of that file: a solution without its body, or with the bug's changes."""
+    """The original text of a learner's file: a solution without its body, or with the bug's changes."""
     text = solution(name)
     if name in BUGS_BY_NAME:
         bug = BUGS_BY_NAME[name]

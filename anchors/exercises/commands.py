@@ -70,7 +70,7 @@ def exercises(out: str) -> int:
 
 
 def check(path: str, *, exercise: str | None, seconds: float, as_json: bool) -> int:
-    """0 right, 1 a wrong answer. A file that defines no function of an exercise is a ValueError."""
+    """Check a file: 0 right, 1 a wrong answer. Raises ValueError if it defines no exercise's function."""
     with one_thread():
         if Path(path).is_dir():
             return check_folder(Path(path), seconds=seconds, as_json=as_json)

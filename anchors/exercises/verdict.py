@@ -63,7 +63,7 @@ def mismatch(task: Task, arguments: Arguments, expected: Any, value: Any) -> str
 
 
 def size_of(arguments: Arguments) -> int:
-    """The count of numbers in all tensors and lists: how much there is to read."""
+    """The size of a case to read: the count of numbers in all tensors and lists."""
     return sum(
         value.numel() if isinstance(value, Tensor) else len(value) if isinstance(value, list | tuple) else 1
         for value in arguments.values()

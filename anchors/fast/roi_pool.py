@@ -27,7 +27,7 @@ def roi_pool(features: Tensor, rois: Tensor, output_size: int | tuple[int, int],
 
 
 class _RoIPool(torch.autograd.Function):
-    """Forward by tables of the values; backward by the same tables of numbers that carry their place."""
+    """Forward by tables of the values; backward by tables of numbers that encode rank and place."""
 
     @staticmethod
     def forward(ctx, features: Tensor, images: Tensor, *bins: Tensor) -> Tensor:

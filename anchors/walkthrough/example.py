@@ -101,7 +101,7 @@ def cell_centres() -> tuple[Tensor, Tensor]:
 
 
 def transposed_best(found: Anchoring) -> list[int]:
-    """The best anchor of each box if the grid ran over x outside and y inside, a common mistake."""
+    """The best anchor of each box if the grid looped over x outside and y inside, a common mistake."""
     order = torch.arange(len(found.anchors)).reshape(*GRID, NUM_CELL).transpose(0, 1).reshape(-1)
     turned = found.anchors[order]
     inside = inside_image(turned, IMAGE_SIZE)

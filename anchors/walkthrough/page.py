@@ -127,7 +127,7 @@ def section(number: int, part: Chapter, folder: Path) -> str:
 
 
 def breakable(formula: str) -> str:
-    """A formula that breaks, where it must, only at runs of two spaces or more."""
+    """Format a formula so that lines break only at runs of two spaces or more."""
     pieces = re.split(r" {2,}", formula)
     return " &nbsp; ".join(f"<span>{escape(piece, quote=False)}</span>" for piece in pieces)
 

@@ -205,7 +205,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def default_folder(source: Path) -> Path:
-    """Where the result goes without --out: into the source where it lies in the working folder, else below that."""
+    """The default of --out: the source's folder if it is in the working folder, else a folder of its name there."""
     folder = source if source.is_dir() else source.parent
     here, there = Path.cwd(), folder.resolve()
     return folder if there.is_relative_to(here) else Path(there.name)

@@ -61,7 +61,7 @@ def raw_values(data: bytes) -> dict[str, Any] | None:
 
 
 def _keys(value: dict | list, braces: int) -> int:
-    """How many keys all objects in `value` have; its text holds so many braces, those within texts counted."""
+    """Count the keys of all objects in `value`, whose text has this many braces, those in strings included."""
     number, level = 0, [value]
     while level:
         objects = [one for one in level if type(one) is dict]
@@ -75,7 +75,7 @@ def _keys(value: dict | list, braces: int) -> int:
 
 
 def numbers(value: Any) -> str:
-    """The text of a float or of lists of floats, as Python's json and `repr` write it. All must be finite."""
+    """Format a float or lists of floats as Python's json and `repr` do. All must be finite."""
     if native is None:
         return repr(value)
     text = native.encode(value)
@@ -85,7 +85,7 @@ def numbers(value: Any) -> str:
 
 
 def sorted_line(value: dict[str, str]) -> str:
-    """An object of texts as Python's json writes it, keys sorted, no letter escaped that need not be."""
+    """Format an object of strings as Python's json does, with sorted keys and minimal escaping."""
     if native is not None:
         with suppress(UnicodeEncodeError):  # half a surrogate pair: the file's writer has the words
             return native.format(native.encode(value, order="sorted"), indent=0).decode()

@@ -77,7 +77,7 @@ def _stage(folder: Path, place: Path) -> Path:
 
 @contextmanager
 def one_file(path: Path, kind: str, *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
-    """Where to write the file that is to become `path`, by the rules of `together`; its neighbours stay."""
+    """Stage the single file `path` by the rules of `together`; its neighbours stay."""
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, needs the name of a file")
@@ -198,7 +198,7 @@ def check_whole(folder: Path, kind: str, names: Iterable[str] = ()) -> None:
 
 
 def not_whole(folder: Path, kind: str, names: Iterable[str]) -> list[str]:
-    """A line for each of the files `names` that the marker names and that is not as it was written there."""
+    """List the files of `names` that the marker lists but that have changed since, a line for each."""
     files = _of_kind(folder, kind)["files"]
     paths = {folder / name: files[name] for name in names if name in files}
     changed = [path for path, hashes in paths.items() if not path.is_file() or sha256(path) not in hashes]
@@ -206,14 +206,14 @@ def not_whole(folder: Path, kind: str, names: Iterable[str]) -> list[str]:
 
 
 def check_settled(path: Path) -> None:
-    """Raise InputError when a command was killed while it put `path` and others in their place."""
+    """Raise InputError when a command was killed while it moved `path` and others into place."""
     for kind, content in _read(Path(path).parent).items():
         if not content["complete"] and Path(path).name in content["files"]:
             check_whole(Path(path).parent, kind)
 
 
 def adopt(folder: Path, kind: str, names: Iterable[str]) -> None:
-    """Take the files `names` in `folder`, where nothing is marked as of this kind, as written by us.
+    """Mark the files `names` in `folder`, in which no file of this kind is marked, as ours.
 
     The caller has made sure of it: older versions wrote no marker. What is not there, or a link, is passed over.
     """
@@ -291,7 +291,7 @@ def _of_kind(folder: Path, kind: str) -> dict:
 
 
 def _read(folder: Path) -> dict[str, dict]:
-    """The marker: {kind: {"complete": bool, "files": {name: hashes}}}; of a folder without one, nothing is ours."""
+    """Read the marker: {kind: {"complete": bool, "files": {name: hashes}}}; {} for a folder without one."""
     path = folder / MARKER
     refuse_link(path)
     if not path.exists():

@@ -79,7 +79,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
-    """`read_text` by lines."""
+    """The lines of `read_text`."""
     return read_text(path).splitlines()
 
 

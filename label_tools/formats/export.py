@@ -237,7 +237,7 @@ class _Export:
                     shutil.copyfileobj(source, file)
 
     def counts(self, files: int, written: int | None = None, hidden: int = 0) -> dict:
-        """An ignore region, which the document holds once per class, counts once."""
+        """Count exported and omitted objects; an ignore region, held once per class, counts once."""
         gone = Counter(map(is_ignore_region, ignore_regions_once(self.gone)))
         dropped = {
             "ignore regions, which the format cannot hold": gone[True],

@@ -111,7 +111,7 @@ def _task(task: dict, place: str) -> Described:
 
 
 def _results(task: dict, one: Described) -> list:
-    """The regions of the one annotation that counts: the ground truth, else the newest that was not cancelled."""
+    """The regions of the annotation to use: the ground truth, else the newest that was not cancelled."""
     annotations = task.get("annotations")
     if annotations is None:  # JSON-MIN
         return [r for v in task.values() if isinstance(v, list) for r in v]

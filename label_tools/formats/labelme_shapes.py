@@ -231,7 +231,7 @@ def _points(
 def _pieces(
     make: Callable[..., Instance], shapes: Iterable, label: str, width: int, height: int, remark: Remark
 ) -> Instance:
-    """One object of the pieces that lie in the image. Raises the first piece's refusal when none does."""
+    """Join the pieces that lie in the image to one object. If none does, raise the first piece's refusal."""
     pieces, refused = [], []
     for shape in shapes:
         try:

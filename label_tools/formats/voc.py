@@ -144,7 +144,7 @@ def file_text(image: dict, objects: list[tuple[str, dict]], *, decimals: int = 0
 
 
 def corners_of(bbox: list[Any], image: dict, decimals: int, one_based: bool) -> list[str]:
-    """xmin, ymin, xmax, ymax as texts. A box stays at least one unit of the last decimal wide, and in the image."""
+    """Format xmin, ymin, xmax, ymax. A box stays in the image, at least one unit of the last decimal wide."""
     unit = 10.0**-decimals
     texts = []
     for start, extent, side in ((bbox[0], bbox[2], image["width"]), (bbox[1], bbox[3], image["height"])):

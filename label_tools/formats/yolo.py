@@ -77,7 +77,7 @@ def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> t
 
 
 def is_detections(row: Sequence[str]) -> bool:
-    """Whether a line has a confidence behind its box, and perhaps the number of a track: what a detector writes."""
+    """Whether a line is a detector's output: a confidence behind the box, perhaps a track number."""
     track = len(row) == 7 and row[6].isdecimal() and int(row[6]) > 1  # as the last ordinate it would be no fraction
     return (len(row) == 6 and _is_numbers(row)) or track
 
@@ -171,7 +171,7 @@ def _read_row(row: list[str], number: int, record: ImageRecord, classes: Classes
 
 
 def settled_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, float, float, float]:
-    """A box whose edges, if they miss the image's edge only by rounding of the fractions, lie on it."""
+    """Move a box's edges onto the image's edge where only the rounding of fractions separates them."""
     x1, y1, x2, y2 = box[0], box[1], box[0] + box[2], box[1] + box[3]
     slack = 1e-4
     x1, x2 = (_settle(v, width, slack) for v in (x1, x2))

@@ -64,7 +64,7 @@ def choose(source: Source, sample: int | None, seed: int, classes: Sequence[str]
 
 
 class Painter:
-    """The class names of one document; `problems` collects pictures that could not be opened."""
+    """Paints the pictures of one document; `problems` collects those that could not be opened."""
 
     def __init__(self, document: dict, *, ids: bool = False) -> None:
         categories = sorted(document["categories"], key=lambda category: category["id"])
@@ -74,7 +74,7 @@ class Painter:
         self.problems: list[str] = []
 
     def paint(self, picture: Picture, *, longest: int, shortest: int = 1, labels: bool = True, legend: bool = True):
-        """The painted picture with its longer side between `shortest` and `longest`, or None."""
+        """Paint the picture, its longer side between `shortest` and `longest`; None if it cannot be opened."""
         try:
             image = open_image(picture.path, **self.opening)
         except InputError as error:
@@ -156,7 +156,7 @@ def _sheet(
 
 
 def _kinds(painter: Painter, pictures: Iterable[Picture]) -> list[tuple[str, tuple[int, int, int]]]:
-    """For the legend: each class with the number of its objects, and its colour."""
+    """The legend's entries: each class with its number of objects and its colour."""
     counts = Counter(a["category_id"] for p in pictures for a in p.annotations if not a.get("iscrowd"))
     texts = class_texts(painter.names)
     return [(f"{texts[number]} {counts[number]}", class_colour(number)) for number in painter.names]

@@ -84,7 +84,7 @@ def write_edited(edited: Edited, out: Path, inputs: Sequence[Path]) -> None:
 def remap(
     document: dict, mapping: Mapping[str, str | None], *, drop_others: bool = False, name: str = "document"
 ) -> Edited:
-    """Classes under new names; equal new names become one class, None drops a class with its objects.
+    """Rename classes: equal new names become one class, None drops a class with its objects.
 
     All names change at once, so {a: b, b: a} swaps. All images stay, also those left without objects.
     Raises InputError: a name that is not a class of the document, nothing left.
@@ -136,7 +136,7 @@ def _said(annotation: dict) -> str:
 
 
 def merge_files(paths: Sequence[Path], out: Path, same_image: str = "refuse") -> Edited:
-    """The documents as one that is to be written to `out`. Images are the same when they are the same file.
+    """Merge documents into one, to be written to `out`. Images are equal if they are the same file.
 
     file_name starts from the deepest folder that holds all image roots. Raises InputError: fewer than two files,
     two spellings of one class, one image with different objects.
@@ -199,7 +199,7 @@ class _Merge:
         return self.ids[category["name"]]
 
     def _again(self, name: str, image: dict, objects: list[dict], index: int, other: str) -> None:
-        """The same file a second time."""
+        """Handle an image whose file is already in the merged document."""
         before = self.annotations[index]
         known = {_said(a) for a in before}
         new = [a for a in objects if _said(a) not in known]

@@ -156,7 +156,7 @@ def _ties(
 
 
 def group_keys(document: dict, ties: Sequence[Tie]) -> dict[int, int]:
-    """image id -> key, for the images that are tied to another."""
+    """Group tied images: {image id: key of its group}, without untied images."""
     images = document["images"]
     roots = join(len(images), [tie.images for tie in ties])
     sizes = Counter(roots)
@@ -164,7 +164,7 @@ def group_keys(document: dict, ties: Sequence[Tie]) -> dict[int, int]:
 
 
 def _kept(document: dict, annotations: Path, manifest: Path | None) -> dict[int, str]:
-    """image id -> part, from an earlier split.json: of the same file, whatever folder its name starts from, else of the
+    """Parts from an earlier split.json {image id: part}: that of the same file in any folder, else of the
     same name. Raises InputError where no image is known, which would be a new split."""
     if manifest is None:
         return {}
@@ -195,7 +195,7 @@ def _read_manifest(path: Path) -> dict:
 
 
 def _adopt_older(out: Path) -> None:
-    """Take a split that an older version wrote, without a marker, as ours: its parts hold what split.json says."""
+    """Adopt a split by an older version, which has no marker, if its parts hold what split.json says."""
     try:
         manifest = _read_manifest(out / MANIFEST)
         parts = {name: out / f"{name}.json" for name in manifest["parts"] if name in PARTS}

@@ -23,7 +23,7 @@ VARIABLE = "FRCNN_LABELME"  # the program, when it is installed elsewhere (it ma
 
 
 def labelme_command(program: str, path: Path, labels: Path, out: Path) -> list[str]:
-    """The command line that both 6.3 and 7.9 understand."""
+    """The command line of labelme, in flags that both 6.3 and 7.9 understand."""
     flags = ["--labels", str(labels), "--validate-label", "exact", "--no-sort-labels", "--output", str(out)]
     # a name that begins with a dash would be read as a flag
     return [program, str(path) if not str(path).startswith("-") else f"./{path}", *flags]
@@ -45,7 +45,7 @@ def find_labelme(environment: Mapping[str, str] | None = None) -> str:
 
 
 def install_line(python: tuple[int, int], has_pip: bool | None = None) -> str:
-    """labelme 7 needs Python 3.12; before, 6.3 is the newest one."""
+    """The line that installs labelme: 7 needs Python 3.12, 6.3 is the newest for older Pythons."""
     wanted = "labelme>=6.3,<7" if python < (3, 12) else "labelme>=7"
     if has_pip is None:
         has_pip = find_spec("pip") is not None

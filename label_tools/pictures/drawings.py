@@ -38,7 +38,7 @@ def is_ours(content: Any) -> bool:
 
 
 def is_drawing(path: str | os.PathLike) -> bool:
-    """Whether a picture was drawn by `draw`, `stats`, `predict` or `train`. False, too, for what cannot be read."""
+    """Whether a picture was drawn by `draw`, `stats`, `predict` or `train`. False for an unreadable one."""
     try:
         with open(path, "rb") as file:
             return DRAWN.encode() in file.read(_HEAD)
@@ -65,6 +65,6 @@ def drawing_paths(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]
 
 
 def refuse_undrawn(path: Path) -> None:
-    """Raise InputError when something lies at `path` that is none of our drawings."""
+    """Raise InputError if `path` exists and is not one of our drawings."""
     if path.exists() and not is_drawing(path):
         raise InputError(f"{path}: was not drawn by frcnn, and is never overwritten; use another --out")

@@ -145,7 +145,7 @@ def plot_class_texts(names: Mapping[int, str]) -> dict[int, str]:
 
 
 def plot_text(text: str, instead: str) -> str:
-    """`text` as matplotlib takes it, or `instead` where its letters would become empty boxes.
+    """Escape `text` for matplotlib; `instead` if its letters would become empty boxes.
 
     A dollar sign would start a formula. Before version 3.11 matplotlib shaped no script, and it knows no emoji.
     """
@@ -158,7 +158,7 @@ def plot_text(text: str, instead: str) -> str:
 
 @lru_cache(maxsize=20_000)
 def font_of(letter: str, bold: bool = False, near: str = "") -> str | None:
-    """The file of a font that has `letter`, or None. near: the font to go on with where it has the letter, too."""
+    """The file of a font that has `letter`, or None. near: the font to prefer if it has the letter."""
     if _is_shaped(letter) and not features.check("raqm"):
         return None
     code, main = ord(letter), _main_path(bold)
@@ -183,7 +183,7 @@ def _is_bitmap(path: str) -> bool:
 
 @lru_cache(maxsize=2)
 def _main_path(bold: bool) -> str:
-    """DejaVu Sans as matplotlib brings it, or "": the small one inside Pillow."""
+    """The path of matplotlib's DejaVu Sans, or "" for the small font inside Pillow."""
     spec = importlib.util.find_spec("matplotlib")  # found, not imported: that takes a second
     for folder in (spec.submodule_search_locations if spec else None) or ():
         path = Path(folder) / "mpl-data" / "fonts" / "ttf" / f"DejaVuSans{'-Bold' * bold}.ttf"

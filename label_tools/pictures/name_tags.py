@@ -62,7 +62,7 @@ def with_legend(picture: Image.Image, kinds: Sequence[tuple[str, Colour]]) -> Im
 
 
 def legend(kinds: Sequence[tuple[str, Colour]], width: int, size: int = 14) -> Image.Image:
-    """A chip for each (text, colour), in as many lines as they need at this width."""
+    """Draw a legend: a chip for each (text, colour), in as many lines as needed at this width."""
     letters = Letters(size, bold=True)
     high, line = round(1.6 * size), 2 * size
     places, x, y = [], 0.0, 0

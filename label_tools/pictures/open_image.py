@@ -296,7 +296,7 @@ def camera_and_hour(path: Path) -> tuple[str, str]:
 
 
 def _late_png_exif(image: Image.Image) -> bytes | None:
-    """The eXIf chunk that stands behind a PNG's pixels, where Pillow looks only after decoding. None: none."""
+    """The eXIf chunk behind a PNG's pixels, which Pillow reads only after decoding; None if there is none."""
     file: BinaryIO | None = getattr(image, "fp", None)
     if file is None:
         return None

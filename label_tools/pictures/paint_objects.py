@@ -109,7 +109,7 @@ def _paint_object(picture: Image.Image, annotation: dict, colour: Colour, sx: fl
 
 
 def _paint_box(picture: Image.Image, region: tuple, corners: tuple, colour: Colour, line: float) -> None:
-    """A box whose sides lie along the pixels: no fine canvas, so a photograph with a hundred takes no second.
+    """Paint an axis-aligned box without the fine canvas: a photograph with a hundred takes under a second.
 
     corners: first and last pixel on the fine canvas of `region`.
     """

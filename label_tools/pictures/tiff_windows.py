@@ -68,7 +68,7 @@ class Windows:
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
 
     def _cut_up(self, row: int, height: int) -> None:
-        """Take a single strip of bytes as they are, `row` bytes a row of pixels, for many of about a megabyte."""
+        """Split one uncompressed strip, with `row` bytes for each row of pixels, into many of about a megabyte."""
         rows = max(1, min(height, 2**20 // row))
         self._piece = self._piece[0], rows
         starts = range(0, height, rows)

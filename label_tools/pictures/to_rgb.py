@@ -30,7 +30,7 @@ def nearly_black(bits: int, picture: Image.Image) -> str:
 
 
 class NoWayError(ValueError):
-    """A picture that cannot become RGB; the text says why."""
+    """A picture that cannot be converted to RGB; the text says why."""
 
 
 def to_rgb(image: Image.Image, max_value: float | None = None) -> Image.Image:
@@ -81,7 +81,7 @@ def _raw_mode(tile) -> str:
 
 
 def from_16_bits(high: Image.Image, low: Image.Image, highest: float) -> Image.Image:
-    """RGB of colours of 16 bits, given as their high and their low bytes; `highest` becomes white."""
+    """Convert 16-bit colours, given as high and low bytes, to RGB; `highest` becomes white."""
     values = np.asarray(high)[..., :3].astype(np.float32) * 256 + np.asarray(low)[..., :3]
     return Image.fromarray(_to_bytes(values * (255.0 / highest)))
 

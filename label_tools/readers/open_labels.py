@@ -57,7 +57,7 @@ def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> S
 
 
 def label_files_at(path: str | os.PathLike) -> list[Path]:
-    """`path` itself, but for a folder without LabelMe files the COCO file in it, or those of train, val and test.
+    """The files to read: `path`, or for a folder without LabelMe files its COCO file, or those of train, val and test.
 
     Label files come first, because people edit those. Raises InputError for a folder with neither.
     """

@@ -245,7 +245,7 @@ def report_lines(account: dict) -> list[str]:
 
 
 def _write_account(account: dict, path: Path) -> dict:
-    """One finding a line, by hand: Python's encoder takes ten times as long to spread them."""
+    """Write the account with one finding a line, by hand: Python's encoder needs ten times as long."""
     text = json.dumps({**account, "findings": []}, indent=1, sort_keys=True, ensure_ascii=False)
     lines = ",\n  ".join(map(sorted_line, account["findings"]))
     if lines:

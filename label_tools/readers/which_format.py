@@ -49,7 +49,7 @@ _ENOUGH = 40  # masks that are looked into
 
 
 class NotRead(InputError):
-    """Labels of a program that is known and not read; the message has the way out."""
+    """Labels of a known but unsupported program; the message says how to convert them."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _kind_of_txt(path: str) -> tuple[str, str]:
 
 
 def _masks(source: Path) -> Detected | None:
-    """Photographs in images/ and masks in masks/: what the values mean, where all of them can only mean one thing."""
+    """Detect masks (photographs in images/, masks in masks/) and their mode, if all values have only one meaning."""
     root = source / "masks"
     if not (source / "images").is_dir() or not root.is_dir():
         return None

@@ -70,7 +70,7 @@ def read_yolo(
 
 
 def _image_folder(source: Path, tally: Tally) -> Path:
-    """source/images, or where the link of that name leads that git wrote as a text file; else `source`."""
+    """source/images, or the target if it is a link that git wrote as a text file; else `source`."""
     folder = source / "images"
     if folder.is_file() and folder.stat().st_size < 200:
         target = folder.read_bytes().decode("utf-8", "replace").strip()
@@ -104,7 +104,7 @@ def _without_image(source: Path, image_root: Path, taken: Iterable[str]) -> list
 
 
 def _found_image(labels: str, finder: ImageFolder, labelled: Collection[str], tally: Tally) -> str | None:
-    """The picture that a label file without one of its name can only mean: in other upper and lower case, with its
+    """The only picture that a label file can mean if none has its name: in other upper and lower case, with its
     accents composed, percent-encoded, a.jpg.txt. None: there is none, which is an error, or it has its own labels."""
     said: list[Finding] = []
 

@@ -145,7 +145,7 @@ def _around(outlined: list[dict]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _hidden_one(excess: np.ndarray, name: str) -> Iterator[Finding]:
-    """B16: a whole document whose boxes count both border pixels, as the script that labelme brings makes them."""
+    """B16: all boxes of a document count both border pixels, as those of labelme's own conversion script do."""
     if len(excess) < 3:
         return
     median = np.median(excess, axis=0)

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def label_parts(starts: np.ndarray, ends: np.ndarray, height: int) -> np.ndarray:
-    """The number of the connected part, 0, 1, ..., of each interval; parts in the order of their first interval.
+    """Label intervals by their connected part: 0, 1, ..., in the order of the parts' first intervals.
 
     starts, ends: sorted half-open intervals of a column-first image, none reaching over a column's end.
     Two pixels are neighbours along sides and corners (8-connected).

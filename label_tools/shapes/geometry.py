@@ -56,7 +56,7 @@ def area_and_turn(flat: Flat) -> tuple[float, bool]:
 
 
 def union_box(boxes: Sequence[Box]) -> Box:
-    """The smallest box around several."""
+    """The smallest box around several boxes."""
     if len(boxes) == 1:
         return boxes[0]
     x, y = min(b[0] for b in boxes), min(b[1] for b in boxes)

@@ -256,7 +256,7 @@ def _clipped(flat: list[float], area: float, width: int, height: int, remark: Re
 
 
 def cut_by_edge(left: float, whole: float, overhang: float, remark: Remark) -> None:
-    """Refuse an object of which too little lies in the image (B04, B05); say that the rest of it was clipped."""
+    """Refuse an object if too little of it lies in the image (B04, B05); else note that it was clipped."""
     if left <= 0.0:
         raise RefusedError("B04", "lies wholly outside the image", "delete it")
     if left < LEAST_LEFT * whole:

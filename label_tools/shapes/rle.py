@@ -122,7 +122,7 @@ def decode(runs: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def area(runs: np.ndarray) -> int:
-    """Number of pixels."""
+    """The number of pixels of a mask."""
     return int(runs[1::2].sum())
 
 

@@ -105,7 +105,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(subparsers: argparse._SubParsersAction, name: str, text: str, description: str | None, run: Any) -> Any:
-    """The parser of a command. text: in the list of commands; description: as it is laid out; run(args) runs it."""
+    """Add a command's parser. text: in the list of commands; description: printed unchanged; run(args) runs it."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = subparsers.add_parser(name, help=text, description=description, formatter_class=raw)
     parser.set_defaults(run=run)

@@ -56,12 +56,12 @@ def as_written(path: str | os.PathLike, command: str) -> Iterator[None]:
 
 
 def one_line(text: object) -> str:
-    """`text` without line breaks and control characters: names from files cannot forge a second line."""
+    """Replace line breaks, escape control characters in `text`: names from files cannot forge a second line."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text).replace("\n", " "))
 
 
 def printable(text: str) -> str:
-    """`text` of several lines as it is printed: names from files can move no cursor, change no colour or direction."""
+    """Escape `text` for printing, lines kept: names from files cannot move the cursor, change colour or direction."""
     return "\n".join(one_line(line) for line in text.split("\n"))
 
 

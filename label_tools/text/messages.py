@@ -20,20 +20,20 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """`--model resnet50: unknown; did you mean fasterrcnn_resnet50_fpn? known: ...`"""
+    """Report an unknown name: `--model resnet50: unknown; did you mean fasterrcnn_resnet50_fpn? known: ...`"""
     known = list(known)
     near = get_close_matches(name, known, n=1, cutoff=0.4)
     return f"{what} {name}: unknown; {f'did you mean {near[0]}? ' if near else ''}known: {', '.join(known)}"
 
 
 def near_names(name: str, known: Iterable[str]) -> str:
-    """`; did you mean resnet18 or resnet101?` where there are too many known names to list; "" where none is near."""
+    """Suggest names from a list too long to print: `; did you mean resnet18 or resnet101?`; "" if none is near."""
     near = get_close_matches(name, list(known), n=2)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def near_paths(path: str | os.PathLike) -> str:
-    """`; did you mean photos/val.json?` for a path where nothing lies, or "" where no other name is like it."""
+    """Suggest names for a missing path: `; did you mean photos/val.json?`; "" if no name is near."""
     path = missing = Path(path)
     while not os.path.isdir(missing.parent):  # the first part that is not there
         missing = missing.parent
