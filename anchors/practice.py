@@ -135,7 +135,7 @@ def train_rpn(record: Record, picture: Picture, objectness: Tensor, deltas: Tens
 
 
 def propose(record: Record, anchors: Tensor, deltas: Tensor, scores: Tensor) -> Tensor:
-    """What proposals.propose does in training, with a count after each step."""
+    """Do what proposals.propose does in training, and record a count after each step."""
     found = candidates(anchors, deltas, scores, IMAGE_SIZE, num_pre_nms=PRE_NMS, min_size=MIN_SIZE)
     keep = nms(found.boxes, found.scores, NMS_THRESH, max_keep=POST_NMS)
     counts = [len(anchors), len(found.boxes), len(keep)]

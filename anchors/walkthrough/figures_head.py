@@ -175,7 +175,7 @@ def running_mean(values: torch.Tensor, reach: int = 15) -> torch.Tensor:
 
 
 def objects_found(picture: Picture, found: dict[str, torch.Tensor]) -> int:
-    """How many true boxes have a detection of their class with a score above 0.5 and an IoU of at least 0.5."""
+    """Count the true boxes that have a detection of their class with a score above 0.5 and an IoU of at least 0.5."""
     sure = found["scores"] > FOUND_SCORE
     fits = box_iou(picture.boxes, found["boxes"][sure]) >= FOUND_IOU
     return int((fits & (picture.labels[:, None] == found["labels"][sure])).any(dim=1).sum())

@@ -259,7 +259,7 @@ def opening(document: Document, name: str = "info") -> dict[str, Any]:
 
 
 def image_path(document: Document, annotations_path: str | os.PathLike, image: dict) -> Path:
-    """Where the picture of `image` (an entry of document["images"]) lies. Raises InputError if outside the root."""
+    """The path of the picture of `image` (an entry of document["images"]). Raises InputError if outside the root."""
     name = image["file_name"]
     if not is_inside(name):
         raise InputError(f'{annotations_path}, image {image["id"]}: file_name "{name}" leads out of the image root')

@@ -40,7 +40,7 @@ class Sections:
         return self.file.read(place.stop - place.start)
 
     def value(self, key: str) -> Any:
-        """Of small ones, as a whole."""
+        """Decode a small value as a whole."""
         return _decoded(b"[" + self.text(key) + b"]")[0]
 
     def pieces(self, key: str) -> Iterator[list[dict[str, Any]]]:

@@ -331,7 +331,7 @@ def file_text(image: dict, objects: list[tuple[int, dict]], *, outlines: bool = 
 
 
 def label_places(relative: str) -> list[str]:
-    """Where the label file of a picture may lie; both relative to the set's folder, the likelier place first.
+    """Possible paths of a picture's label file, the likelier first; both relative to the set's folder.
 
     images/train/a.jpg -> labels/train/a.txt; train/images/a.jpg -> train/labels/a.txt; a.jpg -> labels/a.txt, a.txt.
     """

@@ -20,7 +20,7 @@ _NO_DATA = (-9999.0, -99999.0, -32768.0, -32767.0)
 
 
 def nearly_black(bits: int, picture: Image.Image) -> str:
-    """What is said of a picture whose values, of `bits` bits in its file, use so little of them that it is black as
+    """The warning on a picture whose values use so little of their `bits` bits in the file that it is black as
     RGB; "" of any other."""
     extrema: Any = picture.getextrema()  # of RGB, a pair a channel
     highest = max(high for _, high in extrema)
