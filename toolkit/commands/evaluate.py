@@ -67,7 +67,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The flags of toolkit.evaluation.compute_metrics.Settings, whose defaults are written there."""
+    """Add the flags of toolkit.evaluation.compute_metrics.Settings, whose defaults are written there."""
     parser.add_argument("--iou", type=float, help="IoU of curves, thresholds and confusion (default: 0.5)")
     parser.add_argument(
         "--min-precision",
@@ -209,14 +209,14 @@ def _print(metrics: dict, args: argparse.Namespace) -> None:
 
 
 def _stored(metrics: dict) -> str:
-    """What the evaluation has changed in the run: `predict` shows other detections from now on."""
+    """Line that says what the evaluation changed in the run: `predict` shows other detections from now on."""
     scores = [f"{one_line(name)} {one['threshold']:.3f}" for name, one in metrics["thresholds"].items()]
     more = ", ..." * (len(scores) > 8)
     return f"stored in the run, for frcnn predict: detections are shown from score {', '.join(scores[:8])}{more}"
 
 
 def say_first_step(folder: Path, split: str, quiet: bool = False) -> None:
-    """The first line of the report's "Do this next"."""
+    """Print the first line of the report's "Do this next"."""
     from toolkit.report import find_evaluations
     from toolkit.report.page import first_step
 

@@ -1,4 +1,4 @@
-"""What several commands share: their flags, the checks of them, and how they count images and print JSON."""
+"""Flags that several commands share, their checks, and helpers to count images and print JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_looks(parser: argparse.ArgumentParser) -> None:
-    """The flags of toolkit.prediction.tiles_and_tta."""
+    """Add the flags of toolkit.prediction.tiles_and_tta."""
     parser.add_argument(
         "--tiles",
         metavar="auto|PX",
@@ -25,7 +25,7 @@ def add_looks(parser: argparse.ArgumentParser) -> None:
 
 
 def add_outlines(parser: argparse.ArgumentParser, default: str) -> None:
-    """How the masks of a detector that has them are written."""
+    """Add the flags for writing the masks of a detector that has them."""
     parser.add_argument(
         "--outlines",
         choices=("polygons", "masks", "boxes"),

@@ -78,7 +78,7 @@ def recipe_of(args: argparse.Namespace):
 
 
 def command() -> str:
-    """What was typed, for run.json."""
+    """The command line as it was typed, for run.json."""
     return "frcnn " + shlex.join(sys.argv[1:])
 
 

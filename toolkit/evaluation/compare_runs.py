@@ -1,4 +1,4 @@
-"""Is run B better than run A? Both on the same images, by a paired bootstrap; each may stand for several seeds."""
+"""Compare two runs on the same images by a paired bootstrap; each may stand for several seeds."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def difference(
 
 
 def different_images(folder: Path, other: Path) -> str:
-    """What keeps two evaluations from being compared: other images, classes or labels; "" where nothing does."""
+    """Reason why two evaluations cannot be compared: other images, classes or labels; "" where nothing does."""
     documents = [coco_file.read_raw(one / "annotations.json") for one in (folder, other)]
     if same_images(*documents) is None:
         return "evaluated on different images or classes"

@@ -1,4 +1,4 @@
-"""Detections against labels: COCO's numbers, thresholds, and what explains them. Nothing is read or written here."""
+"""Compute the metrics of detections against labels, thresholds and error analysis; no files are read or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A draft and the file that a person made of it: what was kept, moved, renamed, added, deleted, and the clicks it took.
+"""Count a person's corrections of a draft: shapes kept, moved, renamed, added, deleted, and the clicks they took.
 
 Clicks, by default, as labelme needs them: a box drawn 3 (two corners, its class), one deleted 2 (select, delete), one
 moved or renamed 2 (press and release, on average of one corner), a picture ticked 1. An outline of n points drawn is

@@ -1,4 +1,4 @@
-"""A round: some pictures in an order, with drafts, in a folder that labelme opens as it is; and what became of them.
+"""Open and close a labelling round: a folder for labelme with pictures in order and their drafts.
 
 DIR/.loop/round-01/001_cat.jpg is a link to the picture (a copy where links cannot be made), 001_cat.json its draft.
 What a person ticked (flag `reviewed`) or changed goes to DIR/cat.json when the round is closed; the rest is as if it

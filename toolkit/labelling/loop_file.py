@@ -1,4 +1,4 @@
-"""loop.json beside the pictures: what the labelling loop knows of a folder, written by one person at a time.
+"""Read and write loop.json, the state of the labelling loop beside the pictures, under a lock.
 
 {"frcnn_loop": 1, "classes": ["cat"], "costs": {"add": 3, ...}, "parts": {"test": ["a.jpg"], "val": [...]},
  "model": "../runs/loop-1", "rounds": [...], "trainings": [...]}; file names and paths start from the folder.

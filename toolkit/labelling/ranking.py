@@ -1,4 +1,4 @@
-"""Which pictures teach the most: four signs of a picture, and a choice that balances them with chance.
+"""Rank pictures by how much labelling them should help: four signs, balanced with chance.
 
 uncertainty    the sum of 1 - |2 score - 1| over the detections: boxes that the model half believes
 disagreement   of the detections with those in the mirrored picture: scores that no partner of IoU 0.5 has there

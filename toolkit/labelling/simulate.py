@@ -1,4 +1,4 @@
-"""Does the ranking beat chance? On pictures whose labels are known, both choose, and both are evaluated.
+"""Simulate labelling on pictures with known labels, to compare the ranking with random choice.
 
 For each seed: a start drawn at random, a model on it, then rounds in which each strategy chooses `step` pictures more
 and a new model is trained on all it has. Start and test pictures are the same for every strategy of a seed; every

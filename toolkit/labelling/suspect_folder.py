@@ -1,4 +1,4 @@
-"""Labels that are probably wrong: a folder for labelme, worst picture first, and the way back into the labels.
+"""Write a folder of suspected label errors for labelme, worst picture first, and put the fixes into the labels.
 
 Every label of a picture is there as it was. What is doubted says so in its description; a detection that accuses a
 label is one more rectangle, of a class of its own: `RBC?` is a suggestion and never becomes a label, unless a person

@@ -1,4 +1,4 @@
-"""A model on all that is labelled, with the test pictures of the first training."""
+"""Train the labelling loop's model on all labelled pictures; the test pictures stay those of the first training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs compared, or tiles and several views with pictures as they are: as lines and as rows of a table."""
+"""Text and table rows of a comparison: of two runs, or of tiles and several views with plain prediction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _same_images(compare: dict) -> str:
 
 
 def seeds_note(compare: dict) -> str:
-    """What so many trained networks a side can show."""
+    """Note on how much this number of seeds per side can show."""
     runs = compare.get("runs") or [1, 1]
     if sum(runs) == 2:
         return (

@@ -1,4 +1,4 @@
-"""Each figure of the report: the drawing, a caption that says split, IoU and threshold, and its numbers as a file."""
+"""Figures of the report: each a drawing, a caption with split, IoU and threshold, and its numbers as a file."""
 
 from __future__ import annotations
 

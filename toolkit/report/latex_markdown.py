@@ -1,4 +1,4 @@
-"""Tables of an evaluation for a paper in LaTeX and for a page in Markdown."""
+"""Write the tables of an evaluation in LaTeX and in Markdown."""
 
 from __future__ import annotations
 

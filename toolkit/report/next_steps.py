@@ -1,4 +1,4 @@
-"""Do this next: what the numbers of a run say to do, the most valuable first, each with its evidence.
+"""Next steps that the numbers of a run suggest, the most valuable first, each with its evidence.
 
 Each rule looks at one kind of trouble and gives a step or nothing. Steps are ordered by `points`: the AP50, of 100,
 that the step should bring; what makes the numbers themselves unreliable counts by how far they may be off. The figures

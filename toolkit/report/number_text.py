@@ -1,4 +1,4 @@
-"""How a number is written, with its interval and what it is over: the same everywhere."""
+"""Text of a number, its interval and its count of objects, the same in all output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page says: gathers numbers, figures and pictures of a run and fills the template."""
+"""Render the report page: gather numbers, figures and pictures of a run and fill the template."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
 
 
 def first_step(folder: Path, evaluations: dict[str, Path], split: str) -> str:
-    """What the page of an evaluation says first to do; "" for nothing."""
+    """First of the next steps on the page of an evaluation; "" for nothing."""
     loaded = _load_all(evaluations, [])
     if split not in loaded:
         return ""

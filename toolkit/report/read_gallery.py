@@ -1,4 +1,4 @@
-"""gallery.json as the page shows it: every entry checked, each picture's bytes as an address, its tags placed."""
+"""Read gallery.json for the page: check every entry, embed the pictures as data: addresses, place their tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run left behind, read tolerantly: a killed run has half a line, or no file at all."""
+"""Read the logs of a run tolerantly: a killed run has half a line, or no file at all."""
 
 from __future__ import annotations
 

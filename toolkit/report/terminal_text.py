@@ -1,4 +1,4 @@
-"""What `evaluate`, `train` and `crossval` print of an evaluation."""
+"""Terminal text of an evaluation, for `evaluate`, `train` and `crossval`."""
 
 from __future__ import annotations
 

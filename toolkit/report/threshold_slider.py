@@ -1,4 +1,4 @@
-"""The numbers behind the threshold slider, from thresholds.csv, small enough to lie in the page."""
+"""Data of the threshold slider, from thresholds.csv, small enough to embed in the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pictures a report shows, and the pictures themselves: small JPEGs; labels and detections are kept as numbers.
+"""Choose and write the report's gallery: small JPEGs, with labels and detections kept as numbers.
 
 gallery.json has "images", whole pictures, those with the most errors first, and "crops", places cut from the full
 picture so that a small object is still seen. When an image cannot be opened the report says so instead.
