@@ -1,4 +1,4 @@
-"""A run -> an ONNX file, which is written only when it finds what the run finds."""
+"""Export a run to an ONNX file, written only when it finds what the run finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label Studio's protocol for a machine-learning backend: what it asks, what it is answered, the pictures it names.
+"""Label Studio's protocol for a machine-learning backend: requests, answers, and paths of pictures.
 
     POST /setup    {"project": "1.17", "schema": "<View>...</View>"}                 -> {"model_version": "..."}
     POST /predict  {"tasks": [{"data": {"image": "..."}}], "label_config": "..."}    -> {"results": [prediction, ...]}

@@ -1,4 +1,4 @@
-"""A checkpoint's network as it is measured and exported: in full precision, perhaps at another speed."""
+"""Load a checkpoint's network to measure or export it: in full precision, perhaps at another speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exported detector with 8-bit integers: onnxruntime's static quantization, calibrated on one's own pictures."""
+"""Quantize an exported detector to 8-bit integers: onnxruntime's static quantization, calibrated on own pictures."""
 
 from __future__ import annotations
 

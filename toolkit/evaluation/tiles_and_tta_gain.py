@@ -1,4 +1,4 @@
-"""Does looking in another way pay: tiles, or several views, beside the pictures as they are, on the same images."""
+"""Gain of tiles or several views (TTA) over plain prediction, on the same images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pictures next, with their drafts."""
+"""Choose the next pictures to label, with their drafts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detections as LabelMe files to correct by hand, over the thresholds that leave the fewest corrections.
+"""Write drafts: detections as LabelMe files to correct by hand, over the thresholds that leave the fewest corrections.
 
 Every file carries the image flag `reviewed: false`, each shape its `score`, in its description too, which labelme
 shows. A person's files are never overwritten: an image that has a LabelMe file already is left out.

@@ -1,1 +1,1 @@
-"""What the numbers of a report are made of: numpy only, one idea a file."""
+"""Metrics behind the numbers of a report: numpy only, one idea a file."""

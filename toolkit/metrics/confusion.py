@@ -1,4 +1,4 @@
-"""Which class is taken for which, at one IoU and one score threshold per class; background is the last row and column.
+"""Confusion matrix of the classes, at one IoU and one score threshold per class; background is the last row and column.
 
 Two passes: first COCO's own matches, so that the diagonal agrees with precision and recall at this threshold;
 then what is left of detections and objects is paired by the best IoU, whatever the classes.

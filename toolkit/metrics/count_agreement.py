@@ -1,4 +1,4 @@
-"""How many objects of a class a picture holds: counted by the detector against counted by the labels.
+"""Agreement of the detector's counts per picture and class with those of the labels.
 
 A count is right when the wrong detections are as many as the missed objects: it says nothing of each object. Agreement
 is given as Bland and Altman (1986) give it: the mean difference over the images (bias) and the limits within which 95 %

@@ -1,4 +1,4 @@
-"""What kind of errors, and the AP50 that each kind would give back: the six of TIDE (Bolya et al., ECCV 2020).
+"""Kinds of errors, and the AP50 that fixing each would give back: the six of TIDE (Bolya et al., ECCV 2020).
 
 A wrong detection is, looked at in this order,
     localisation   over 0.1 and under 0.5 IoU with an object of its class

@@ -1,4 +1,4 @@
-"""How scores and overlaps are spread: what a threshold cuts off, and how well boxes fit."""
+"""Histograms of scores and overlaps: what a threshold cuts off, and how well boxes fit."""
 
 from __future__ import annotations
 

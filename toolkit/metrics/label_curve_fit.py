@@ -1,4 +1,4 @@
-"""Would more labels help? AP against the number of labelled images, with a fit and its uncertainty.
+"""Fit AP against the number of labelled images, with uncertainty: would more labels help?
 
 The fit is the usual power law of learning curves, AP(n) = ceiling - gap * n^-rate (Hestness et al. 2017). Its
 uncertainty comes from refitting: in each of the draws, every point gets another seed's AP plus the spread between

@@ -1,4 +1,4 @@
-"""Which detection found which object: COCO's greedy matching, for every IoU threshold and area range at once.
+"""Match detections to objects by COCO's greedy rule, for every IoU threshold and area range at once.
 
 COCO's rule, for one image and class: detections from the highest score down, at most 100; each takes the
 free object of the highest IoU at or over the threshold. Objects that count come before those to ignore

@@ -1,4 +1,4 @@
-"""What the objects look like.
+"""Sizes and shapes of the objects.
 
 size is sqrt(width * height) of the box, aspect_ratio is height / width.
 """

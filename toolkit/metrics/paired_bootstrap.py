@@ -1,4 +1,4 @@
-"""Is B better than A? A paired bootstrap over images: what an easy or a hard image does to both cancels out.
+"""Paired bootstrap over images: is B better than A? An easy or hard image affects both and cancels out.
 
 Each side is one trained network, or several of other seeds. One network a side compares these two networks, not their
 recipes: another seed gives another network. With several, a side's number is their mean, and the draws also move by the

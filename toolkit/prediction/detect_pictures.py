@@ -1,4 +1,4 @@
-"""Pictures through a detector, one after the other: read ahead, in batches of one size, results in order.
+"""Detect in many pictures: read ahead, in batches of one size, results in order.
 
 What is found in a picture depends on it alone: an image is padded to the largest of its batch, and a network answers
 differently to a padded image, so only neighbours of one size share a batch. Memory holds the batch and what is read

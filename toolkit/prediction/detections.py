@@ -1,4 +1,4 @@
-"""What a detector found in one picture, as arrays, as COCO results, as a drawing."""
+"""Detections in one picture, as arrays, as COCO results, as a drawing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every detector can do, whatever runs it: a checkpoint on torch, an exported file, one wrapped in tiles or views.
+"""Interface of all detectors: a checkpoint on torch, an exported file, one wrapped in tiles or views.
 
 Whoever reads pictures and writes results (`detect_pictures`, `predict_film`, evaluation) knows this interface alone,
 and nothing here imports torch.

@@ -1,4 +1,4 @@
-"""Masks of detections as they are written: run lengths, polygons with few points, or left out; and their areas."""
+"""Write masks of detections as run lengths, polygons with few points, or left out; and their areas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The detector at a place, by what lies there."""
+"""Open the detector at a path: a run, a checkpoint or an exported file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `frcnn predict` leaves in a folder: detections.json, detections.csv, counts.csv, and the pictures drawn.
+"""Files that `frcnn predict` writes: detections.json, detections.csv, counts.csv, and the pictures drawn.
 
 Each picture is one line of a journal as soon as it is done, so a command that was killed goes on where it stopped, and
 several processes (torchrun) write one each. At the end the journals become the files, picture by picture, in the order

@@ -1,4 +1,4 @@
-"""Other ways to look at pictures, around a detector: tile by tile (`--tiles`), and several views fused (`--tta`).
+"""Wrap a detector to predict tile by tile (`--tiles`) or on several views, fused (`--tta`).
 
 What a seam between tiles has cut is put together by `data.merge_tiles`.
 
