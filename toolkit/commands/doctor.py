@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(name: str, fine: bool, found: str, fix: str, otherwise: str = "problem") -> Check:
-    """With a fix only where something is not fine."""
+    """A check that is ok, or one with a fix."""
     return Check(name, "ok", found) if fine else Check(name, otherwise, found, fix)
 
 

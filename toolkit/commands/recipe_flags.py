@@ -58,7 +58,7 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
 
 
 def at_once(args: argparse.Namespace) -> dict[str, Any]:
-    """What the flags of `add_jobs` say."""
+    """The values of the flags of `add_jobs`."""
     return {"jobs": args.jobs, "ray": args.ray}
 
 

@@ -1,4 +1,4 @@
-"""A detector for X-AnyLabeling: an ONNX file in a form that the program knows, and the YAML file that it loads.
+"""Export a detector for X-AnyLabeling: an ONNX file of a type that it knows, and the YAML file that it loads.
 
 X-AnyLabeling has no type for Faster R-CNN. Its type `dfine` asks little: a picture brought into 640 x 640 pixels, black
 where it does not reach, in; labels, boxes and scores out. Our graph finds the picture in there again by its black

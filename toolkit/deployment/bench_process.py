@@ -1,4 +1,4 @@
-"""One setting of `frcnn bench`, measured in a process of its own: its memory is that of a program that only detects."""
+"""Measure one setting of `frcnn bench` in a process of its own, so that its memory is that of detection alone."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from label_tools.document.image_and_category_rules import LARGEST_IMAGE_SIDE, Si
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from label_tools.text.messages import unknown
-from toolkit.evaluation.foreign_detections import numbering_hint, to_our_ids
+from toolkit.evaluation.detections_to_coco import numbering_hint, to_our_ids
 from toolkit.metrics import at_threshold, object_sizes, score_curves
 from toolkit.metrics import guaranteed_thresholds as guarantees
 from toolkit.metrics.calibration import calibration

@@ -1,4 +1,4 @@
-"""The files of one evaluation: what a machine reads, what a spreadsheet opens, what the report is made from.
+"""Write and read the files of one evaluation: JSON for programs, CSV for spreadsheets, the data of the report.
 
 annotations.json   the labels evaluated against, with their outlines, pointing at the images
 detections.json    COCO's results format

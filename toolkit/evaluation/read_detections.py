@@ -9,7 +9,7 @@ from label_tools.files.marked_folders import check_whole
 from label_tools.files.pause_gc import collector_paused
 from label_tools.files.strict_json import loads
 from label_tools.text.errors import InputError
-from toolkit.evaluation.foreign_detections import of_document, of_predict
+from toolkit.evaluation.detections_to_coco import of_document, of_predict
 from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.open_detector import open_detector
 

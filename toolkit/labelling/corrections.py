@@ -77,7 +77,7 @@ def same_points(a: Shape, b: Shape) -> bool:
 
 
 def _same_mask(a: str | None, b: str | None) -> bool:
-    """Whether two masks have the same pixels: labelme packs the PNG of a mask anew when it saves."""
+    """Compare masks by their pixels: labelme compresses the PNG of a mask again when it saves."""
     if a == b or not (a and b):
         return a == b
     try:

@@ -152,7 +152,7 @@ def _take_over(loop: Loop, folder: Path, one: dict[str, Any], drafts: dict[str, 
 
 
 def _without_score(shape: dict[str, Any]) -> dict[str, Any]:
-    """A shape that a person answers for has no score of a model."""
+    """A copy of the shape without the model's score: a person has reviewed it."""
     kept = {k: v for k, v in shape.items() if k != "score"}
     return {**kept, "description": ""} if str(kept.get("description", "")).startswith(SCORE) else kept
 

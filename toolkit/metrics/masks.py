@@ -1,4 +1,4 @@
-"""Detections with masks: read, checked against their image, and tables whose overlap and areas are those of the masks.
+"""Read masks of detections, check them against their image, and make tables with overlaps and areas of the masks.
 
 A mask is held as COCO's compressed run lengths and decoded for one image at a time.
 """

@@ -1,4 +1,4 @@
-"""Other people's detections: their image ids, file names and classes matched with the annotations'.
+"""Turn detections of any program into COCO results: match their images and classes with those of the annotations.
 
 A result may name its image by the annotations' id, by `file_name`, or by the name's stem (as Ultralytics does), and its
 class by id or by name. What has one meaning is taken and told; nothing is guessed.
