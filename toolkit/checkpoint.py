@@ -56,7 +56,7 @@ class NotFinite(ValueError):
 
 
 def save(folder: Path, meta: dict[str, Any], weights: dict[str, torch.Tensor], state: dict[str, Any] | None) -> None:
-    """Put a checkpoint at `folder`; what was there becomes its neighbour `previous` (only for `last`) or goes.
+    """Write a checkpoint to `folder`; the old one becomes `previous` (for `last`) or is deleted.
 
     Raises OSError (disk full, read-only) with everything as it was, and NotFinite for values that are not finite.
     """
@@ -113,7 +113,7 @@ def _remove(folder: Path) -> None:
 
 
 def _unfinished(folder: Path) -> Path:
-    """Where a checkpoint is written before it takes the place of `folder`."""
+    """Temporary path for writing the checkpoint `folder`."""
     return folder.with_name(f".{folder.name}{PART}")
 
 
@@ -161,7 +161,7 @@ def sweep(run: Path) -> None:
 
 
 def drop_damaged_last(run: Path) -> None:
-    """Before a resume goes on from `previous`: the next save would put a damaged `last` in its place."""
+    """Delete a damaged `last` before resuming from `previous`: the next save would keep it instead of `previous`."""
     if (run / "last").is_dir():
         try:
             load(run / "last")

@@ -1,5 +1,6 @@
-"""One run from labels to report: a new run folder, training, the numbers of its best checkpoint, the report; and
-going on with one that was interrupted. `toolkit/run.py` is the way in."""
+"""Do one run from labels to report: make its folder, train, evaluate the best checkpoint, report; or resume one.
+
+`toolkit/run.py` is its Python API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the processes that torchrun started this one is, and how many cores it may use. Without torch."""
+"""Rank of this process under torchrun, and the CPU cores it may use. Without torch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Processes:
 
 
 def this_process(*needed: str) -> Processes:
-    """By torchrun's environment, before it joins the others; alone without it. needed: more variables that must be
-    set. Raises InputError where some are missing."""
+    """Read rank and world size from torchrun's environment; rank 0 of 1 without it. needed: more variables that must
+    be set. Raises InputError where some are missing."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         return Processes()

@@ -61,7 +61,7 @@ class StopSignal:
 
 @contextlib.contextmanager
 def stop_at_once() -> Iterator[None]:
-    """In the block SIGTERM raises Stopped, as SIGINT raises KeyboardInterrupt: for work that has nothing to save."""
+    """Raise Stopped on SIGTERM inside the block, as SIGINT raises KeyboardInterrupt: for work with nothing to save."""
 
     def leave(signum: int, frame: FrameType | None) -> None:
         raise Stopped(signum)

@@ -1,4 +1,4 @@
-"""COCO's bbox [x, y, w, h] to corners XYXY and back: nothing else in toolkit swaps them."""
+"""Convert COCO's bbox [x, y, w, h] to corners XYXY and back."""
 
 from __future__ import annotations
 

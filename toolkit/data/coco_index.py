@@ -1,6 +1,6 @@
-"""A COCO file as arrays of boxes and labels, and detections back as COCO results.
+"""Read a COCO file as arrays of boxes and labels; write detections as COCO results.
 
-The only place that swaps [x,y,w,h] and XYXY, and category_id and label. The file's ids become labels 1..K in the
+The only place that swaps category_id and label. The file's ids become labels 1..K in the
 order of its categories; 0 is background.
 """
 
@@ -246,7 +246,7 @@ _FINGERPRINTS: tuple[Callable[[list[dict]], bytes], ...] = (  # of categories, i
 
 
 def _texts(boxes: list[list[float]]) -> list[str]:
-    """What `str` gives for each, several times as fast."""
+    """Format boxes as `str` does, several times as fast."""
     if not all(type(box) is list for box in boxes):
         return [str(box) for box in boxes]
     return [f"[{text}]" for text in numbers(boxes)[2:-2].split("], [")] if boxes else []

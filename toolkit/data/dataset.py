@@ -1,4 +1,4 @@
-"""The pictures of an index, opened, pasted into and augmented: (image, target) for torchvision's detectors."""
+"""Open the pictures of an index, paste objects in, augment: (image, target) for torchvision's detectors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolkit.data.epoch_batches import Key
 
 @dataclass(frozen=True)
 class Unreadable:
-    """In the place of a sample whose file cannot be read: why, with the file's name."""
+    """Stands for a sample whose file cannot be read: the reason, with the file's name."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""Which images of which augmentation each batch of an epoch holds, and how often a rare class's images come."""
+"""Choose the images and augmentations of each batch of an epoch; repeat the images of rare classes."""
 
 from __future__ import annotations
 

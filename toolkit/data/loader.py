@@ -66,7 +66,7 @@ class _Losses:
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
-        """In the block the loss of a process raises RuntimeError, that of one lost before it at once."""
+        """Raise RuntimeError in the block when a loader process is lost; at once if one was lost before."""
         self.waiting = True
         try:
             if self.late:
@@ -175,7 +175,7 @@ def _too_many(bad: list[str], allowed: int | None) -> str:
 
 
 def worker_lost(error: RuntimeError) -> MachineError | None:
-    """What torch says when a loader process died or memory shared with it ran out, in our words; else None."""
+    """Turn torch's errors about lost loader processes or shared memory into our message; None for other errors."""
     text = str(error)
     signs = ("DataLoader worker (pid", "shared memory", "/dev/shm", "ancdata", "unable to mmap", "Too many open files")
     if not any(sign in text for sign in signs):

@@ -1,4 +1,4 @@
-"""The outlines of a set as flat bytes, and the masks of one image, packed eight to a byte.
+"""Keep the outlines of a set as flat bytes, and pack the masks of one image eight to a byte.
 
 A set's outlines stay what the file holds (polygons or run lengths); masks are made for one image at a time. In a
 packed array [P,H,W] uint8 object k is bit k % 8 of plane k // 8: an eighth of the memory, and whatever moves whole

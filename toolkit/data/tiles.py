@@ -1,4 +1,4 @@
-"""Cutting a picture into tiles, and putting together what was found in them: for prediction, evaluation and training.
+"""Cut a picture into tiles and merge the detections found in them: for prediction, evaluation and training.
 
 Tiles are squares of one size with an overlap; where a picture does not divide evenly they overlap more, so that every
 tile is full. A picture that is no larger than a tile in a direction is not cut in it. With an overlap of the largest

@@ -1,4 +1,4 @@
-"""An `Index` of pictures as one of their tiles, to train on; and what was found in tiles as results of the pictures.
+"""Cut the pictures of an `Index` into tiles to train on.
 
 The rule: an object belongs to a tile that shows half of it or more, or that it fills by half or more; its box ends at
 the tile's border. A smaller piece is background there: with an overlap of the largest object, that object is whole in

@@ -51,8 +51,8 @@ class Augment:
     def with_masks(
         self, image: np.ndarray, boxes: np.ndarray, packed: np.ndarray, seed: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The same with masks [P,H,W] (`outlines.pack`) -> also those of the rows kept. A box goes around what is left
-        of its mask, as a turned box would be too large; an object with nothing left is not kept."""
+        """The same with masks [P,H,W] of `packed_masks.pack` -> also those of the rows kept. A box goes around what is
+        left of its mask, as a turned box would be too large; an object with nothing left is not kept."""
         if not len(boxes):
             image, boxes, kept, _ = self._apply(image, boxes, seed)
             return image, boxes, kept, np.zeros((0, *image.shape[:2]), np.uint8)

@@ -1,4 +1,4 @@
-"""Many trainings at once: `--jobs N` in processes of this machine, `--ray ADDRESS` on an existing Ray cluster.
+"""Run several trainings at once: `--jobs N` in processes of this machine, `--ray ADDRESS` on a Ray cluster.
 
 A job is a function of a module with its arguments, and can be called again: what is done it keeps, what was begun it
 goes on with from its checkpoint. So a worker that is lost (killed, out of memory, its machine gone) costs no more than

@@ -1,4 +1,4 @@
-"""AP against the number of labelled images: trains on nested parts of the labels and asks whether more would help."""
+"""AP against the number of labelled images: train on nested parts of the labels; would more labels help?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A registered detector as it is trained: first weights, a new head for the user's classes, norms, frozen layers.
+"""Build a registered detector for training: first weights, a new head for the user's classes, norms, frozen layers.
 
 A checkpoint stores `architecture` (plain values), from which `rebuild` makes the same network without any weights.
 """

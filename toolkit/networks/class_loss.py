@@ -1,4 +1,4 @@
-"""Another classification loss for torchvision's RoI heads: class weights and label smoothing.
+"""Classification loss with class weights and label smoothing, for torchvision's RoI heads.
 
 torchvision computes plain cross-entropy inside `RoIHeads.forward`. Three hooks see what it sees, the sampled labels
 and the logits, and put our value of `loss_classifier` in the place of its own.

@@ -1,4 +1,4 @@
-"""A detector of torchvision's kind in the form that can be traced: torchvision's operators, right at every image size.
+"""Turn a torchvision detector into a form that can be exported: traceable operators, right at every image size.
 
 Our own operators (RoIAlign as a table, the RPN's convolutions, channels-last) are made for training on a CPU; traced,
 they would freeze the sizes of one picture. So a copy of the network goes back to torchvision's.

@@ -1,4 +1,4 @@
-"""The maps of a frozen body, kept: what RPN and heads need of an image when the body does not learn."""
+"""Keep the feature maps of a frozen body: all that RPN and heads need of an image when the body does not learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads weights: reads tensors from files and runs as people keep them, and copies what fits into a network.
+"""Load weights: read tensors from files of any trainer or from runs, and copy what fits into a network.
 
 A state dict (.pth, .safetensors), a checkpoint of torchvision's reference scripts, of Lightning, of DataParallel, a
 whole pickled network, one of our runs. What else lies in a file (options, an optimiser) is read as empty

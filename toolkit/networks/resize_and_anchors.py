@@ -1,4 +1,4 @@
-"""What a network sees: the size of an image after its resize, its levels, and how near its anchors come to boxes.
+"""The size of an image after the network's resize, its feature levels, and how well its anchors cover boxes.
 
 All of it is asked of the network itself, here and nowhere else: training, `advise`, the report, the dry run and the
 advice on memory give one answer.

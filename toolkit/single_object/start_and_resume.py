@@ -1,4 +1,4 @@
-"""Runs of the single-object baselines: planned from a name and options, started in a folder, resumed."""
+"""Plan, start and resume the run of a single-object baseline."""
 
 from __future__ import annotations
 

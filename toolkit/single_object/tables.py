@@ -1,4 +1,4 @@
-"""baselines.md and baselines.png: what the documents report beside what their networks reach here."""
+"""Write baselines.md and baselines.png: the documents' reported results beside those reached here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes of torchrun as one run: joining them, what they tell each other, shared decisions and failure."""
+"""Distributed runs under torchrun: join the processes, exchange values, share decisions and failures."""
 
 from __future__ import annotations
 

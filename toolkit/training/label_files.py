@@ -1,4 +1,4 @@
-"""The COCO files that a run trains on and is evaluated on: found, read once, and checked against each other."""
+"""Find and read the COCO files that a run trains on and is evaluated on, and check them against each other."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The optimiser: parameter groups, learning rate, the update of a step; averaged weights (EMA); the `Learner`, which is
-these with the network: what a checkpoint saves and resume restores."""
+"""The optimiser: parameter groups, learning rate, update; averaged weights (EMA); and the `Learner`, which holds
+these and the network: what a checkpoint saves and resume restores."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Learner:
         return self.model if self.averaged is None else self.averaged.module
 
     def resume_state(self) -> dict[str, Any]:
-        """What resume needs beside the weights that are saved."""
+        """The state that resume needs besides the saved weights."""
         state: dict[str, Any] = {"optimizer": self.optimizer.state_dict(), "rng": device_and_seed.rng_state()}
         if self.averaged is not None:  # then weights.safetensors holds the average
             state |= {"model": self.model.state_dict(), "averaged": int(self.averaged.n_averaged)}

@@ -1,5 +1,4 @@
-"""The largest image of a data set as the network sees it, which decides how much memory a step needs; and the advice
-when there was too little."""
+"""Advice when memory runs out, and the largest image as the network sees it, which decides how much a step needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a run can go on, and what may change in it."""
+"""Check whether a run can be resumed, and which options may change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`runs/NAME`: what lies where, who may write, and the two logs (metrics.jsonl and results.csv).
+"""The run folder `runs/NAME`: its files, its lock, and its two logs (metrics.jsonl and results.csv).
 
 config.yaml  run.json  train.log  metrics.jsonl  results.csv  curves.png  train_batch.jpg
 train.json  val.json  test.json       the labels it was trained on, pointing at the images where they were

@@ -1,4 +1,4 @@
-"""One step: forward and backward of its batches, the update of the weights, and what happens when a loss is NaN."""
+"""Do one training step: forward, backward, update; skip or stop when a loss is not finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other programs that follow a run beside metrics.jsonl: TensorBoard and MLflow, extras that are off by default."""
+"""Log a run to TensorBoard and MLflow: extras, off by default."""
 
 from __future__ import annotations
 

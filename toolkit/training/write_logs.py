@@ -1,4 +1,4 @@
-"""What a run writes and shows while it goes on: metrics.jsonl, results.csv, curves.png, progress, trackers."""
+"""Write the logs of a run while it trains: metrics.jsonl, results.csv, curves.png, progress, trackers."""
 
 from __future__ import annotations
 

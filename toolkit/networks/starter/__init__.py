@@ -1,4 +1,4 @@
-"""Starter weights of `fasterrcnn_tiny_fpn`, drawn scenes taught them: `python -m toolkit.training.pretrain_starter`.
+"""Starter weights, trained on drawn scenes by `python -m toolkit.training.pretrain_starter`.
 
 The scenes show sixteen generic shapes; none of them is a part of the sample data, so that what the demo reaches is
 fine-tuning and not memory.
