@@ -68,7 +68,7 @@ def to_instance(
         raise RefusedError("B26", "flags must be an object")
     flat = read_points(shape.get("points"), width, height)
     if turn != 1:
-        flat = turn_points(flat, turn, width, height)
+        flat = geometry.turn_points(flat, turn, width, height)
     if kind == "polygon":
         return _outline(label, flat, width, height, remark)
     if kind == "rectangle":
@@ -123,18 +123,6 @@ def _refuse_far(points: list, flat: list[float], width: int, height: int) -> Non
     if at is not None:
         raise RefusedError("B06", f"points[{at // 2}] is {points[at // 2]!r:.60}, needs finite numbers")
     check_range(flat, width, height)
-
-
-def turn_points(flat: list[float], orientation: int, width: int, height: int) -> list[float]:
-    """Points on the stored picture -> points on the upright one, which is width x height."""
-    xs, ys = flat[0::2], flat[1::2]
-    if orientation >= 5:
-        xs, ys = ys, xs
-    if orientation in (2, 3, 6, 7):
-        xs = [width - x for x in xs]
-    if orientation in (3, 4, 7, 8):
-        ys = [height - y for y in ys]
-    return [v for pair in zip(xs, ys) for v in pair]
 
 
 def _outline(label: str, flat: list[float], width: int, height: int, remark: Remark) -> Instance:

@@ -179,3 +179,15 @@ def ellipse_polygon(cx: float, cy: float, rx: float, ry: float, angle: float = 0
     turns = sorted(outermost | {round(2 * math.pi * k / n, 12) for k in range(n)})
     points = ((rx * math.cos(t), ry * math.sin(t)) for t in turns)
     return [v for x, y in points for v in (cx + x * c - y * s, cy + x * s + y * c)]
+
+
+def turn_points(flat: Flat, orientation: int, width: int, height: int) -> list[float]:
+    """Turn points of a stored picture to its upright one (width x height), by its EXIF orientation 1 to 8."""
+    xs, ys = flat[0::2], flat[1::2]
+    if orientation >= 5:
+        xs, ys = ys, xs
+    if orientation in (2, 3, 6, 7):
+        xs = [width - x for x in xs]
+    if orientation in (3, 4, 7, 8):
+        ys = [height - y for y in ys]
+    return [v for pair in zip(xs, ys) for v in pair]

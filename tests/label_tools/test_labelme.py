@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from label_tools.formats.labelme import ImageRecord, Options, read_shapes
-from label_tools.formats.labelme_shapes import turn_points
 from label_tools.readers.convert import convert
+from label_tools.shapes.geometry import turn_points
 from label_tools.shapes.instances import Tally
 from label_tools.shapes.rle import decode, to_runs
 from label_tools.text.errors import InputError

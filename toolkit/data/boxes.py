@@ -1,8 +1,9 @@
-"""Convert COCO's bbox [x, y, w, h] to corners XYXY and back."""
+"""Convert COCO's bbox [x, y, w, h] to corners XYXY and back; detections as entries of COCO's results format."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,3 +19,14 @@ def bbox(box: Sequence[float]) -> list[float]:
     """[x, y, w, h] of one XYXY box."""
     x1, y1, x2, y2 = box
     return [x1, y1, x2 - x1, y2 - y1]
+
+
+def result_entries(
+    boxes: np.ndarray, labels: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray, ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Entries of COCO's results format, without image_id. boxes [N,4] XYXY; ids: category_id of labels 1, 2, ..."""
+    rows = zip(boxes.astype(np.float64).tolist(), np.asarray(labels).tolist(), np.asarray(scores).tolist(), strict=True)
+    return [
+        {"category_id": ids[label - 1], "bbox": [round(v, 3) for v in bbox(box)], "score": round(score, 6)}
+        for box, label, score in rows
+    ]

@@ -22,7 +22,7 @@ from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit.data import packed_masks
-from toolkit.data.boxes import bbox
+from toolkit.data.boxes import result_entries
 from toolkit.data.tiles import Cut
 
 
@@ -257,17 +257,9 @@ def coco_results(image_id: int, output: dict[str, Any], category_ids: tuple[int,
 
     With masks [n,1,S,S] of probabilities in each box, and the image's size (height, width), also "segmentation": RLE.
     """
-    boxes = output["boxes"].double().cpu().reshape(-1, 4)
-    labels, scores = output["labels"].tolist(), output["scores"].tolist()
-    results = [
-        {
-            "image_id": int(image_id),
-            "category_id": category_ids[label - 1],
-            "bbox": [round(v, 3) for v in bbox(box)],
-            "score": round(score, 6),
-        }
-        for box, label, score in zip(boxes.tolist(), labels, scores, strict=True)
-    ]
+    boxes = output["boxes"].double().cpu().reshape(-1, 4).numpy()
+    entries = result_entries(boxes, output["labels"].tolist(), output["scores"].tolist(), category_ids)
+    results = [{"image_id": int(image_id), **entry} for entry in entries]
     if "masks" in output:
         height, width = output["size"]
         for one, box, mask in zip(results, output["boxes"].float().cpu(), output["masks"].float().cpu(), strict=True):

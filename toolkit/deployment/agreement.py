@@ -21,8 +21,8 @@ from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.pictures.open_image import open_image
+from toolkit.data.boxes import result_entries
 from toolkit.evaluation.compute_metrics import coco_metrics
-from toolkit.prediction.onnx_detector import found_of
 
 BOX, SCORE = 0.01, 1e-4  # pixels of the picture; of a score in 0..1
 NUM_SIZES, SMALLEST, LARGEST = 24, 24, 1000  # pictures of other sizes, and the sides between which they are drawn
@@ -142,7 +142,7 @@ def compare(
             both.append(detect(image))
             result.seconds[k] += (time.perf_counter() - start) / len(paths)
             boxes, labels, scores = both[k]
-            found[k].extend({"image_id": image_id, **d} for d in found_of(boxes, labels, scores, category_ids))
+            found[k].extend({"image_id": image_id, **d} for d in result_entries(boxes, labels, scores, category_ids))
         result.add(name, image, both[0], both[1], otherwise)
         if each:
             each(done, len(paths))

@@ -14,7 +14,8 @@ import numpy as np
 
 from label_tools.pictures.open_image import open_image
 from label_tools.text.errors import InputError, MachineError
-from toolkit.prediction.onnx_detector import OnnxDetector, found_of
+from toolkit.data.boxes import result_entries
+from toolkit.prediction.onnx_detector import OnnxDetector
 
 WARM_UP = 2  # images before the clock runs
 
@@ -83,7 +84,7 @@ def measured(
         if number >= len(first):
             wall.append(time.perf_counter() - start)
             cpu += time.process_time() - start_cpu
-            found += [{"image_id": image_id, **one} for one in found_of(boxes, labels, scores, category_ids)]
+            found += [{"image_id": image_id, **one} for one in result_entries(boxes, labels, scores, category_ids)]
     return {
         "detections": found,
         "seconds": float(np.median(wall)),

@@ -16,7 +16,7 @@ import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.text.errors import InputError, MissingExtra, one_line
-from toolkit.data.boxes import bbox
+from toolkit.data.boxes import result_entries
 from toolkit.data.tiles import Tiles
 from toolkit.prediction.tiles_and_tta import TrainedOnTiles
 
@@ -65,22 +65,11 @@ class OnnxDetector(TrainedOnTiles):
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[list[dict[str, Any]]]:
         found = map(self.arrays, images)
-        return [found_of(boxes, labels, scores, self.category_ids) for boxes, labels, scores in found]
+        return [result_entries(boxes, labels, scores, self.category_ids) for boxes, labels, scores in found]
 
     def arrays(self, image: np.ndarray, outputs: Sequence[str] = ALL) -> list[np.ndarray]:
         """boxes [N,4] XYXY pixels of the image [H,W,3] uint8, labels [N] 1..K, scores [N], best first."""
         return self._session.run(list(outputs), {INPUT: np.ascontiguousarray(image)})
-
-
-def found_of(
-    boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray, category_ids: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Arrays of one picture -> entries of COCO's results format without an image_id."""
-    rows = zip(boxes.astype(np.float64).tolist(), labels.tolist(), scores.tolist(), strict=True)
-    return [
-        {"category_id": category_ids[label - 1], "bbox": [round(v, 3) for v in bbox(box)], "score": round(score, 6)}
-        for box, label, score in rows
-    ]
 
 
 def open_session(content: bytes, name: str, threads: int) -> Any:
