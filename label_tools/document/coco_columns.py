@@ -20,7 +20,6 @@ from label_tools.document.annotation_rules import is_plain_outline
 from label_tools.document.coco_values import is_too_long
 from label_tools.document.image_and_category_rules import LARGEST_IMAGE_SIDE, grouping_class
 from label_tools.document.read_in_pieces import NotInPiecesError, Sections, opened
-from label_tools.document.repair import other_format
 from label_tools.files.marked_folders import check_settled
 from label_tools.files.pause_gc import collector_paused
 from label_tools.text.rule_limits import LEAST_SIDE, MOST_ASPECT
@@ -126,7 +125,7 @@ def _annotations(
     ids, image, category, bbox, crowd = map(np.concatenate, zip(*parts, strict=True))
     parts.clear()
     _demand(_all_differ(ids) and _all_differ(_hash([image, category, crowd, *bbox.T.view(np.int64)])))
-    _demand(other_format(bbox, sizes[image][:, ::-1]) is None)
+    _demand(repair.other_format(bbox, sizes[image][:, ::-1]) is None)
     _demand(crowd.sum() < repair.MANY_CROWDS * len(crowd))
     return image, category, bbox, crowd
 

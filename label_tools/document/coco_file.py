@@ -85,7 +85,7 @@ def read(
 
 
 def read_raw(path: str | os.PathLike) -> Document:
-    """Read the JSON object in `path` and check only that it has the four lists. Raises InputError."""
+    """Read the JSON object in `path` and check only that it has the three lists. Raises InputError."""
     path = Path(path)
     check_settled(path)
     try:

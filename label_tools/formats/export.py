@@ -242,7 +242,7 @@ class _Export:
         dropped = {
             "ignore regions, which the format cannot hold": gone[True],
             "crowd regions, which it cannot hold": gone[False],
-            "objects of which nothing is to be seen below smaller ones": hidden,
+            "objects wholly covered by smaller ones": hidden,
         }
         return {
             "files": files,

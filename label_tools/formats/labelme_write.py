@@ -14,6 +14,7 @@ from PIL import Image
 from label_tools.document.coco_file import ignore_regions_once, is_ignore_region
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.shapes import rle
+from label_tools.shapes.geometry import rectangle
 
 VERSION = "5.5.0"  # of the format: the first whose keys all later ones read
 
@@ -70,8 +71,11 @@ def shapes_of(annotation: Mapping[str, Any]) -> list[tuple[str, list[list[float]
     x, y, w, h = annotation["bbox"]
     if isinstance(segmentation, dict) and rle.area(rle.to_runs(segmentation)):
         return [_mask_shape(segmentation)]
-    corners = [x, y, x + w, y, x + w, y + h, x, y + h]
-    if not segmentation or isinstance(segmentation, dict) or [list(p) for p in segmentation] == [corners]:
+    if (
+        not segmentation
+        or isinstance(segmentation, dict)
+        or [list(p) for p in segmentation] == [rectangle((x, y, w, h))]
+    ):
         return [("rectangle", [[x, y], [x + w, y + h]], None)]
     return [("polygon", [list(p) for p in zip(flat[0::2], flat[1::2])], None) for flat in segmentation]
 

@@ -72,7 +72,7 @@ def foreign_json(content: Any) -> str | None:
 
 
 def foreign_csv(head: str) -> str | None:
-    """The program in WAYS_OUT that wrote a CSV file with this first line, heads or a row; None: no table of boxes."""
+    """The program in WAYS_OUT that wrote a CSV file with the first line `head`, header or row; None: no boxes."""
     cells = [c.strip().strip('"') for c in re.split(r"[,;\t]", head)]
     columns = {re.sub(r"[\W_]", "", c.casefold()) for c in cells}
     if {"annotationid", "annotator"} <= columns:

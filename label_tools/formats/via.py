@@ -27,7 +27,7 @@ from label_tools.text.findings import WARNING
 
 CSV_HEAD = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
 _IN_JSON = ("region_shape_attributes", "region_attributes")
-ONE_CLASS = "object"  # of a file whose regions have no attribute, as of one class
+ONE_CLASS = "object"  # the class of all regions where none has an attribute
 CLASS_NAMES = ("class", "label", "name", "type", "category", "object", "class_name")  # what people call it
 
 
@@ -82,7 +82,7 @@ def _csv_entries(data: bytes, path: str) -> list[tuple[Any, list]]:
     entries: dict[str, list] = {}
     try:
         if not {"filename", "region_shape_attributes", "region_attributes"} <= set(rows.fieldnames or ()):
-            raise TextError("B20", path, "line 1", f"needs VIA's heads: {CSV_HEAD}")
+            raise TextError("B20", path, "line 1", f"needs VIA's header: {CSV_HEAD}")
         for row in rows:
             place = f"line {rows.line_num}"
             here = entries.setdefault(row["filename"], [])

@@ -38,7 +38,7 @@ def is_ours(content: Any) -> bool:
 
 
 def is_drawing(path: str | os.PathLike) -> bool:
-    """Whether a picture was drawn by `draw`, `stats`, `predict` or `train`. False for an unreadable one."""
+    """Whether `draw`, `stats`, `export masks`, `predict` or `train` drew this picture; False for an unreadable one."""
     try:
         with open(path, "rb") as file:
             return DRAWN.encode() in file.read(_HEAD)

@@ -11,7 +11,8 @@ from label_tools.readers.coco_folder import read_coco
 from label_tools.readers.labelme_folder import read_labelme
 from label_tools.readers.masks_folder import read_masks
 from label_tools.readers.program_folder import PROGRAMS, read_program, read_voc
-from label_tools.readers.to_coco import Conversion, Reading, to_conversion
+from label_tools.readers.reading import Reading
+from label_tools.readers.to_coco import Conversion, to_conversion
 from label_tools.readers.which_format import detect
 from label_tools.readers.yolo_folder import read_yolo
 from label_tools.text.errors import InputError

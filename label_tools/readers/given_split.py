@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
+from label_tools.document.assign_parts import PARTS
 from label_tools.files.strict_json import read_lines
 from label_tools.pictures.open_image import SUFFIXES
 from label_tools.shapes.instances import ImageRecord
 
-PARTS = ("train", "val", "test")
 _NAME = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:\d{4})?")
 _FILE = re.compile(rf"(?:^|[_-]){_NAME.pattern}$")
 _LISTS = ("ImageSets/Main", "ImageSets", "ImageSets/Segmentation", ".", "data")

@@ -116,7 +116,7 @@ def _read_into(record: ImageRecord, mask: str, info: ImageInfo, options: MaskOpt
 def _pair(
     image_root: Path, mask_root: Path, options: MaskOptions, suffixes: Sequence[str]
 ) -> tuple[dict[str, list[tuple[str, str]]], Tally]:
-    """({photograph: [(mask, class)]}, the masks without a photograph as findings). Raises InputError (B33, B88)."""
+    """({photograph: [(mask, class)]}, masks without a photograph as findings). Raises InputError for two candidates."""
     tally = Tally()
     by_stem: dict[str, str] = {}
     pairs: dict[str, list[tuple[str, str]]] = {}

@@ -39,7 +39,7 @@ def image_folder(source: Path, given: str | os.PathLike | None, usual: Sequence[
     inside = (source / name for name in usual if (source / name).is_dir())
     folder = Path(given) if given is not None else next(inside, source)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; --image-root is the folder of the images")
+        raise InputError(f"{folder}: no such folder; --image-root DIR names the folder of the images")
     return folder
 
 

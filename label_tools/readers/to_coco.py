@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from label_tools.document import coco_file
+from label_tools.document.assign_parts import PARTS
 from label_tools.files import marked_folders
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.fast_json import sorted_line
@@ -22,7 +23,6 @@ from label_tools.pictures.open_image import MAX_PIXELS, image_info, open_image
 from label_tools.pictures.to_rgb import nearly_black
 from label_tools.pictures.unread_files import not_read_below
 from label_tools.readers.classes import alike_finding, class_table
-from label_tools.readers.given_split import PARTS
 from label_tools.readers.reading import Reading
 from label_tools.shapes.instances import ImageRecord, Instance
 from label_tools.text.errors import InputError

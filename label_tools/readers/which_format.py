@@ -194,7 +194,7 @@ def _kind_of_csv(path: str) -> tuple[str, str]:
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         head = file.readline().strip().removeprefix("#")
     if head == via.CSV_HEAD:
-        return "via", "the heads of VIA's table"
+        return "via", "the header of VIA's table"
     return unsupported.foreign_csv(head) or "", ""
 
 

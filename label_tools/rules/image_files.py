@@ -1,5 +1,5 @@
 """Rules for the image files behind a COCO document. By default only headers are read, and the pixels of files
-that seem cut off; `decode` reads every pixel.
+that seem cut off or have more than 8 bits a channel; `decode` reads every pixel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rules for objects that are wrong only when compared: the same thing labelled twice, a box beside its outline,
 classes without objects or with names nearly alike, boxes too small.
 
-They run on a document that `coco_file.read` has read, which reports what is wrong with single annotations.
+They run on a document as `repair.examine` leaves it, which reports what is wrong with single annotations.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Instances: the objects in an image as every reader returns them, the same for LabelMe, masks, VOC and YOLO.
 
 `Instance` is one object, `ImageRecord` one image with its objects, `Tally` the count of the objects read and
-kept. Every rule for the shape of a single object (rows B01 to B18) is applied here, once.
+kept. Every rule for the shape of a single object (rows B01 to B18) is applied here, once; to
+that of a COCO annotation, which may be kept as it is written, by `document/annotation_rules.py`.
 """
 
 from __future__ import annotations
@@ -147,8 +148,7 @@ def from_box(label: str, box: Box, width: int, height: int, remark: Remark) -> I
         cut_by_edge(left[2] * left[3], w * h, max(-x, -y, x + w - width, y + h - height), remark)
         x, y, w, h = left
     check_sides(w, h, remark)
-    flat = (x, y, x + w, y, x + w, y + h, x, y + h)
-    return Instance(label, (x, y, w, h), w * h, (array("d", flat),))
+    return Instance(label, (x, y, w, h), w * h, (array("d", geometry.rectangle((x, y, w, h))),))
 
 
 def from_circle(label: str, x: float, y: float, radius: float, width: int, height: int, remark: Remark) -> Instance:

@@ -69,12 +69,10 @@ def test_a_tenth_of_crowds_is_said(crowds, said):
         {"id": i + 1, "image_id": 1, "category_id": 1, "bbox": box, "area": 16, "iscrowd": int(i < crowds)}
         for i, box in enumerate(boxes)
     ]
-    findings: list = []
     document = {"images": [IMAGE], "annotations": objects, "categories": [{"id": 1, "name": "a"}]}
     found = examine(document, "a")
     found.usable()
-    findings = found.findings
-    assert ("B58" in {f.code for f in findings}) == said
+    assert ("B58" in {f.code for f in found.findings}) == said
 
 
 def test_the_class_that_groups_all_others():

@@ -321,7 +321,7 @@ def test_straight_from_labelme(tmp_path):
 
 
 def test_choosing(folder):
-    source = open_source(path=folder / "a.json")
+    source = open_source(folder / "a.json")
     every = [p.file_name for p in choose(source, None, 0, None)]
     assert every == ["2/deep.png", "a.jpg", "b.png", "none.png", "wide.png"]
     assert [p.file_name for p in choose(source, None, 0, ["bolt"])] == ["2/deep.png", "a.jpg"]

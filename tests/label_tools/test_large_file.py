@@ -74,7 +74,6 @@ def test_objects_in_any_order_are_known_again():
     made = [(1, 1, 5), (2, 1, 6), (5, 2, 5), (4, 1, 5), (5, 1, 7), (3, 2, 5), (6, 2, 6)]  # id, image, left edge
     rest = {"category_id": 1, "area": 4.0, "iscrowd": 0, "segmentation": []}
     annotations = [{**rest, "id": i, "image_id": image, "bbox": [x, 0, 2, 2]} for i, image, x in made]
-    findings: list = []
     given = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
     found = examine(given, "a.json")
     kept, findings = found.usable()["annotations"], found.findings
