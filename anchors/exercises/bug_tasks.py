@@ -1,4 +1,4 @@
-"""Bug tasks, without an exercise to write: number of anchors, head, recall, split, freezing, mAP."""
+"""Tasks with a bug to find and no exercise to write: number of anchors, head, recall, split, freezing, mAP."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ ANCHOR_COUNT = Task(
         "the stride for the number of cells": (
             "16 * 16 * 9 is 2,304, not 22,500: 16 is the stride. 800 / 16 = 50 cells a side, and 50 * 50 * 9 = 22,500."
         ),
-        "the last cells left out": "the map has ceil(side / stride) cells: a part of a cell is one too.",
-        "a square assumed": "the height has its own number of cells.",
+        "the last cells left out": "The map has ceil(side / stride) cells: a part of a cell is one too.",
+        "a square assumed": "The height has its own number of cells.",
     },
 )
 
@@ -77,8 +77,8 @@ HEAD = Task(
     draw=draw_head,
     mistakes={
         "no ReLU": "Sequential(Linear, Linear) computes the same as one Linear: each needs a ReLU after it.",
-        "only the last ReLU": "the first Linear needs a ReLU too.",
-        "only the first ReLU": "the second Linear needs a ReLU too.",
+        "only the last ReLU": "The first Linear needs a ReLU too.",
+        "only the first ReLU": "The second Linear needs a ReLU too.",
     },
 )
 
@@ -102,7 +102,7 @@ RECALL = Task(
     draw=lambda rng, size: (rng.randint(0, size), rng.randint(0, size), rng.randint(0, size)),
     mistakes={
         "precision": "TP / (TP + FP) is precision. Recall asks how many of the objects were found: TP / (TP + FN).",
-        "accuracy-like": "false alarms are not objects: recall divides by TP + FN.",
+        "accuracy-like": "False alarms are not objects: recall divides by TP + FN.",
     },
 )
 
@@ -122,10 +122,10 @@ SPLIT = Task(
     draw=lambda rng, size: (rng.sample(range(size + 2), size + 2), rng.randint(1, size + 1)),
     mistakes={
         "counted from the end": (
-            "of 89 images indices[:-50] leaves 39 to train on and indices[-50:] 50 for the test: the reverse of what "
-            "was meant."
+            "Of 89 images, indices[:-50] leaves 39 to train on and indices[-50:] 50 for the test: the reverse of what "
+            "was meant. Count from the start: indices[:50] and indices[50:]."
         ),
-        "one image twice": "the image at the cut lies in both parts: the test is no longer unseen.",
+        "one image twice": "The image at the cut lies in both parts: the test is no longer unseen.",
     },
 )
 
@@ -149,10 +149,10 @@ FREEZE = Task(
     draw=lambda rng, size: ([rng.randint(1, 5) for _ in range(size + 2)],),
     mistakes={
         "eval() for freezing": (
-            "eval() switches dropout and batch norm to their test behaviour; the weights still train. "
+            "Calling eval() switches dropout and batch norm to their test behaviour; the weights still train. "
             "requires_grad_(False) freezes them."
         ),
-        "all frozen": "the last layer is the new one, and trains.",
+        "all frozen": "The last layer is the new one, and trains.",
     },
 )
 
@@ -178,7 +178,7 @@ MEAN_AP = Task(
     mistakes={
         "-1 averaged": "-1 says that there is no such object, not that the result is bad: leave it out.",
         "one IoU threshold": (
-            "a mean over classes alone is VOC's mAP; COCO's AP is also a mean over ten IoU thresholds."
+            "A mean over classes alone is VOC's mAP; COCO's AP is also a mean over ten IoU thresholds."
         ),
     },
 )

@@ -1,4 +1,4 @@
-"""Bugs to find: files that run and are wrong, each a task's solution with one of its known mistakes."""
+"""The bugs to find: files that run and are wrong, each a task's solution with one of its known mistakes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUGS = (
         "bug_anchor_count",
         "anchor_count",
         "the stride for the number of cells",
-        "How many cells has the feature map?",
+        "How many cells does the feature map have?",
         {
             "    height, width = image_size\n": "",
             "math.ceil(height / stride) * math.ceil(width / stride)": "stride * stride",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from textwrap import fill
 
 from anchors.exercises.bugs import BUGS
 from anchors.exercises.catalogue import (
@@ -70,7 +71,7 @@ def exercises(out: str) -> int:
 
 
 def check(path: str, *, exercise: str | None, seconds: float, as_json: bool) -> int:
-    """Check a file: 0 right, 1 a wrong answer. Raises ValueError if it defines no exercise's function."""
+    """Check a file, or all below a folder: 0 right, 1 a wrong answer. ValueError: no function of an exercise."""
     with one_thread():
         if Path(path).is_dir():
             return check_folder(Path(path), seconds=seconds, as_json=as_json)
@@ -141,6 +142,7 @@ def print_table(table: dict[str, Counter]) -> None:
 def show_solution(name: str) -> int:
     text = solution(name)
     if name in BUGS_BY_NAME:
-        print(f"# {find(name).mistakes[BUGS_BY_NAME[name].mistake]}\n")
+        why = find(name).mistakes[BUGS_BY_NAME[name].mistake]
+        print(fill(why, 120, initial_indent="# ", subsequent_indent="# ") + "\n")
     print(text, end="")
     return 0

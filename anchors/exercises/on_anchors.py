@@ -46,18 +46,18 @@ CELL = Task(
     ),
     mistakes={
         "swapped ratio": (
-            "the ratio is taken as width / height. Here, in torchvision and in the paper's code it is height / width."
+            "The ratio is taken as width / height. Here, in torchvision and in the paper's code it is height / width."
         ),
-        "size-major order": "the size is the slow index. Ratio slow, size fast: row r * len(sizes) + s.",
-        "ratio and size-order both swapped": "the ratio is width / height and the size is the slow index.",
+        "size-major order": "The size is the slow index. Ratio slow, size fast: row r * len(sizes) + s.",
+        "ratio and size-order both swapped": "The ratio is width / height and the size is the slow index.",
         "no square root": (
             "w = size, h = size * ratio changes the area: w = size / sqrt(ratio), h = size * sqrt(ratio)."
         ),
         "rounded half sides": (
-            "that is torchvision's choice (and why 9,321 of its anchors are inside); needed are real numbers."
+            "That is torchvision's choice (and why 9,321 of its anchors are inside); needed are real numbers."
         ),
         "hidden +1": "x2 - x1 is one less than the width: corners of pixel indices, as in the paper's code.",
-        "not centred": "the box starts at (0, 0): it is centred there.",
+        "not centred": "The box starts at (0, 0): it is centred there.",
     },
 )
 
@@ -94,16 +94,16 @@ GRID = Task(
     ),
     mistakes={
         "x-outer order": (
-            "x is the outer loop, so the anchors run down the columns. The network's output, permuted to (H, W, A), "
+            "With x as the outer loop the anchors run down the columns. The network's output, permuted to (H, W, A), "
             "runs along the rows: targets and predictions are transposed, and no square image shows it."
         ),
         "centres at the cells' corners": (
-            "the offset is 0, as in torchvision; here a centre is (index + 1/2) * stride."
+            "The offset is 0, as in torchvision; here a centre is (index + 1/2) * stride."
         ),
-        "x-outer order, centres at the corners": "x is the outer loop and the offset is 0.",
+        "x-outer order, centres at the corners": "The outer loop is x, and the offset is 0.",
         "height and width swapped": "grid_size is (height, width).",
         "anchor slowest": (
-            "all cells of the first anchor come first: the order is (y, x, anchor), the anchor fastest."
+            "All cells of the first anchor come first: the order is (y, x, anchor), the anchor fastest."
         ),
     },
 )
@@ -134,10 +134,10 @@ INSIDE = Task(
     },
     draw=lambda rng, size: (draw_boxes(rng, size) - 3, (rng.randint(6, 14), rng.randint(6, 14))),
     mistakes={
-        "edges left out": "a box that ends at the edge is inside: >= 0 and <= W.",
+        "edges left out": "A box that ends at the edge is inside: >= 0 and <= W.",
         "height and width swapped": "image_size is (height, width): x goes with the width.",
-        "only x2 and y2 looked at": "boxes also leave the image at the left and the top.",
-        "only x1 and y1 looked at": "boxes also leave the image at the right and the bottom.",
+        "only x2 and y2 looked at": "Boxes also leave the image at the left and the top.",
+        "only x1 and y1 looked at": "Boxes also leave the image at the right and the bottom.",
         "hidden +1": "x2 <= W - 1 belongs to inclusive pixel indices; boxes here end at W.",
     },
 )

@@ -45,16 +45,16 @@ IOU = Task(
     draw=lambda rng, size: (draw_boxes(rng, size), draw_boxes(rng, rng.randint(1, size))),
     mistakes={
         "hidden +1": (
-            "widths are x2 - x1 + 1, the inclusive pixel indices of old code. Boxes here are half-open; in 0..1 "
+            "Widths are x2 - x1 + 1, the inclusive pixel indices of old code. Boxes here are half-open; in 0..1 "
             "coordinates the same +1 gives boxes that do not touch an IoU."
         ),
         "no clamp": (
-            "the overlap's width and height are not cut at 0, so two negative sides multiply to a positive area."
+            "The overlap's width and height are not cut at 0, so two negative sides multiply to a positive area."
         ),
         "the sum for the union": "area(a) + area(b) counts the overlap twice: subtract it once.",
-        "overlap over the smaller box": "that is containment, not IoU: a small box inside a large one gets 1.",
-        "NaN for 0/0": "two boxes without area have a union of 0. torchvision gives NaN there; here the answer is 0.",
-        "transposed": "rows are b and columns a: needed is [N of a, M of b].",
+        "overlap over the smaller box": "That is containment, not IoU: a small box inside a large one gets 1.",
+        "NaN for 0/0": "Two boxes without area have a union of 0. torchvision gives NaN there; here the answer is 0.",
+        "transposed": "Rows are b and columns a: needed is [N of a, M of b].",
     },
 )
 
@@ -100,11 +100,11 @@ ENCODE = Task(
             "dx and dy are in pixels: divide by the anchor's sides, so that small and large objects count alike."
         ),
         "no logarithm": "dw = gw / aw: take its natural logarithm.",
-        "log2": "the logarithm is the natural one.",
-        "log10": "the logarithm is the natural one.",
+        "log2": "The logarithm is the natural one.",
+        "log10": "The logarithm is the natural one.",
         "inverted ratio": "dw = ln(gw / aw), not ln(aw / gw).",
-        "anchor and object swapped": "deltas lead from the anchor to the object.",
-        "hidden +1": "widths are x2 - x1, without the + 1 of old code.",
+        "anchor and object swapped": "Deltas lead from the anchor to the object.",
+        "hidden +1": "Widths are x2 - x1, without the + 1 of old code.",
         "the corners themselves": "t = [x1, y1, x2, y2] are corners; the targets are deltas.",
     },
 )
@@ -140,7 +140,7 @@ DECODE = Task(
         "no exp": "w = aw * dw: it is aw * exp(dw), which is never negative.",
         "no stop": "dw and dh stop at ln(1000 / 16), a factor 62.5: an early prediction of 100 overflows otherwise.",
         "stopped on both sides": (
-            "only large dw and dh stop at ln(1000 / 16); exp of a large negative number is harmless."
+            "Only large dw and dh stop at ln(1000 / 16); exp of a large negative number is harmless."
         ),
         "dx in pixels": "dx and dy are in units of the anchor's sides.",
         "the centre taken for the corner": (

@@ -29,7 +29,7 @@ def smooth_variant(x, sigma, *, mistake=""):
 
 
 def sigma_inverted(x, sigma):
-    """A mistake that is often copied: 0.5 x^2 / sigma^2 below 1 / sigma^2, and |x| - 0.5."""
+    """Smooth L1 with a mistake that is often copied: 0.5 x^2 / sigma^2 below 1 / sigma^2, and |x| - 0.5."""
     return torch.where(x.abs() < 1 / sigma**2, 0.5 * x * x / sigma**2, x.abs() - 0.5)
 
 
@@ -50,16 +50,16 @@ SMOOTH = Task(
     draw=lambda rng, size: (draw_tensor(rng, (size,), -2, 2, step=1 / 16), rng.choice([1.0, 2.0, 3.0])),
     mistakes={
         "sigma inverted": (
-            "0.5 x^2 / sigma^2 and |x| - 0.5, as sometimes printed: with sigma 3 it jumps at 1/9 from +0.0007 to "
-            "-0.389 and is negative up to 0.5. Right is 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2."
+            "The formula here is 0.5 x^2 / sigma^2 and |x| - 0.5, as sometimes printed: with sigma 3 it jumps at 1/9 "
+            "from +0.0007 to -0.389 and is negative up to 0.5. Right is 0.5 sigma^2 x^2 and |x| - 0.5 / sigma^2."
         ),
-        "missing sigma": "the change point is always 1 (sigma 1). With sigma 3 it is 1/9.",
-        "sigma taken for beta": "the change point is beta = 1 / sigma^2.",
-        "the line without sigma": "the line is |x| - 0.5 / sigma^2, so that it meets the parabola.",
-        "no absolute value": "negative x counts like positive x.",
-        "parabola everywhere": "beyond 1 / sigma^2 the loss is a line.",
-        "summed": "the answer has x's shape; sums come later.",
-        "averaged": "the answer has x's shape; means come later.",
+        "missing sigma": "The change point is always 1 (sigma 1). With sigma 3 it is 1/9.",
+        "sigma taken for beta": "The change point is beta = 1 / sigma^2.",
+        "the line without sigma": "The line is |x| - 0.5 / sigma^2, so that it meets the parabola.",
+        "no absolute value": "Negative x counts like positive x.",
+        "parabola everywhere": "Beyond 1 / sigma^2 the loss is a line.",
+        "summed": "The answer has x's shape; sums come later.",
+        "averaged": "The answer has x's shape; means come later.",
     },
 )
 
@@ -110,17 +110,17 @@ RPN_LOSS = Task(
     },
     draw=draw_rpn,
     mistakes={
-        "ignored anchors counted": "label -1 trains nothing: leave it out (ignore_index=-1 in F.cross_entropy).",
+        "ignored anchors counted": "Label -1 trains nothing: leave it out (ignore_index=-1 in F.cross_entropy).",
         "boxes of negatives trained": "p* is 0 for a negative: only positives have a box.",
         "divided by the positives": (
-            "the sum over boxes is divided by the number of sampled anchors. Divided by the positives (18 in the "
+            "The sum over boxes is divided by the number of sampled anchors. Divided by the positives (18 in the "
             "worked example) and with lambda 10 the box loss weighs 133 times the paper's."
         ),
-        "mean over the coordinates": "the sum runs over positives and their four deltas, then / sampled.",
+        "mean over the coordinates": "The sum runs over positives and their four deltas, then / sampled.",
         "N_reg 128": "N_reg is the number of sampled anchors (256 at most), not 128.",
-        "not divided": "this is the sum; divide it by the number of sampled anchors.",
-        "sigma inverted in smooth L1": "0.5 x^2 / sigma^2 and |x| - 0.5: see the exercise smooth_l1.",
-        "missing sigma": "smooth L1 changes at 1 / sigma^2, not at 1.",
+        "not divided": "This is the sum: divide it by the number of sampled anchors.",
+        "sigma inverted in smooth L1": "Smooth L1 is 0.5 x^2 / sigma^2 and |x| - 0.5 here: see the exercise smooth_l1.",
+        "missing sigma": "Smooth L1 changes at 1 / sigma^2, not at 1.",
     },
 )
 
@@ -165,12 +165,12 @@ DETECTION_LOSS = Task(
     draw=draw_detection,
     mistakes={
         "the first class's box": "box_deltas holds four numbers for each class: take those of the label.",
-        "one class off": "class 0 is background and has its four numbers too: label c is columns 4c to 4c+3.",
-        "background has a box": "only foreground RoIs (label > 0) train boxes.",
-        "divided by the foreground": "the box loss is divided by all R RoIs.",
-        "mean over the coordinates": "the sum over foreground and four deltas is divided by R.",
-        "the RPN's sigma": "smooth L1 changes at 1 / sigma^2 of the argument, not at 1/9.",
-        "missing sigma": "smooth L1 changes at 1 / sigma^2, not at 1.",
+        "one class off": "Class 0 is background and has its four numbers too: label c is columns 4c to 4c+3.",
+        "background has a box": "Only foreground RoIs (label > 0) train boxes.",
+        "divided by the foreground": "The box loss is divided by all R RoIs.",
+        "mean over the coordinates": "The sum over foreground and four deltas is divided by R.",
+        "the RPN's sigma": "Smooth L1 changes at 1 / sigma^2 of the argument, not at 1/9.",
+        "missing sigma": "Smooth L1 changes at 1 / sigma^2, not at 1.",
     },
 )
 
@@ -234,20 +234,20 @@ MASK_LOSS = Task(
     },
     draw=draw_masks,
     mistakes={
-        "background has a mask": "a RoI with label 0 has no object and no mask: leave it out.",
+        "background has a mask": "A RoI with label 0 has no object and no mask: leave it out.",
         "all classes trained": (
-            "only the map of the RoI's own class is trained; the maps of the other classes get no gradient."
+            "Only the map of the RoI's own class is trained; the maps of the other classes get no gradient."
         ),
         "softmax over the classes": (
-            "each map has a sigmoid of its own, so that classes do not compete for a pixel (Mask R-CNN, table 2b)."
+            "Each map has a sigmoid of its own, so that classes do not compete for a pixel (Mask R-CNN, table 2b)."
         ),
-        "classes counted from 0": "map 0 is the background's; the map of class c is number c, not c - 1.",
-        "sum": "the loss is the mean over the foreground RoIs and their cells.",
+        "classes counted from 0": "Map 0 is the background's; the map of class c is number c, not c - 1.",
+        "sum": "The loss is the mean over the foreground RoIs and their cells.",
         "divided by all RoIs": (
-            "the mean runs over the foreground RoIs alone, unlike the box loss, which is divided by all."
+            "The mean runs over the foreground RoIs alone, unlike the box loss, which is divided by all."
         ),
-        "only the object's cells": "cells outside the object count as well: else a mask of 1 everywhere is perfect.",
-        "target rounded": "the target is RoIAlign's fraction, as in torchvision (Detectron rounds it).",
-        "squared error": "the loss is the binary cross-entropy of the sigmoid.",
+        "only the object's cells": "Cells outside the object count as well: else a mask of 1 everywhere is perfect.",
+        "target rounded": "The target is RoIAlign's fraction, as in torchvision (Detectron rounds it).",
+        "squared error": "The loss is the binary cross-entropy of the sigmoid.",
     },
 )

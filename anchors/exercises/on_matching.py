@@ -54,24 +54,24 @@ MATCH = Task(
     draw=lambda rng, size: (draw_tensor(rng, (rng.randint(1, 1 + size // 3), size), 0, 1, step=0.125), 0.75, 0.25),
     mistakes={
         "negatives assigned last": (
-            "the line that sets 0 comes after the line that makes each gt's best anchor positive, and takes away "
+            "The line that sets 0 comes after the line that makes each gt's best anchor positive, and takes away "
             "every object whose best anchor is below low_thresh (Faster R-CNN 3.1.2 (i) holds there too)."
         ),
         "no rule (i)": (
-            "only IoU >= high_thresh is positive. The best anchor of each gt is positive "
-            "too; in the worked example (figure 6 of the walkthrough) all 18 positives come from that rule."
+            "Only anchors that reach high_thresh become positive here. The best anchor of each gt is positive too: in "
+            "the worked example (figure 6 of the walkthrough) all 18 positives come from that rule."
         ),
         "only one best anchor": (
             "argmax finds one anchor of a gt; all that tie with it are too (16 of 18 in the worked example)."
         ),
         "IoU 0 is the best": (
-            "a gt that no anchor touches has best IoU 0, and `iou == best` then makes every anchor of IoU 0 positive. "
+            "A gt that no anchor touches has best IoU 0, and `iou == best` then makes every anchor of IoU 0 positive. "
             "torchvision and the paper's code do that; here such a gt forces nothing."
         ),
         "above instead of at least": (
             "IoU equal to high_thresh is positive (the paper says above, all code at least)."
         ),
-        "the forcing gt as target": "the target of an anchor is its own best gt, not the gt that made it positive.",
+        "the forcing gt as target": "The target of an anchor is its own best gt, not the gt that made it positive.",
     },
 )
 
@@ -130,13 +130,16 @@ SAMPLE = Task(
     ),
     mistakes={
         "not filled up": (
-            "always num_samples * (1 - fraction) negatives, 128 + 128. Where positives are few, negatives "
-            "take their place: 18 + 238 in the worked example."
+            "There are always num_samples * (1 - fraction) negatives here: 128 + 128. Where positives are few, "
+            "negatives take their place: 18 + 238 in the worked example."
         ),
-        "times for minus": "num_samples * #positives negatives, a slip in a widely copied notebook: it is a minus.",
-        "as many negatives as positives": "negatives fill the sample up to num_samples.",
-        "no limit on positives": "at most int(num_samples * positive_fraction) positives.",
-        "one too many": "num_samples - #positives negatives, not one more.",
+        "times for minus": (
+            "The number of negatives is num_samples - #positives, not num_samples * #positives, a slip in a widely "
+            "copied notebook."
+        ),
+        "as many negatives as positives": "Negatives fill the sample up to num_samples.",
+        "no limit on positives": "There are at most int(num_samples * positive_fraction) positives.",
+        "one too many": "The number of negatives is num_samples - #positives, not one more.",
     },
 )
 
@@ -178,15 +181,16 @@ LABEL_ROIS = Task(
     draw=draw_rois,
     mistakes={
         "true boxes not added": (
-            "the true boxes join the proposals (as in the paper's code and torchvision): early in training no "
+            "The true boxes join the proposals (as in the paper's code and torchvision): early in training no "
             "proposal comes near an object."
         ),
         "corners as targets": (
-            "t = [x1, y1, x2, y2] is a common slip; the targets are deltas of the object against the proposal."
+            "The targets are deltas of the object against the proposal; its corners, t = [x1, y1, x2, y2], are a "
+            "common slip."
         ),
-        "weights left out": "the head's deltas are multiplied by (10, 10, 5, 5).",
-        "deltas backwards": "deltas lead from the proposal to the object.",
-        "the RPN's threshold": "the head's foreground begins at IoU 0.5, not 0.7: proposals fit better than anchors.",
+        "weights left out": "The head's deltas are multiplied by (10, 10, 5, 5).",
+        "deltas backwards": "Deltas lead from the proposal to the object.",
+        "the RPN's threshold": "The head's foreground begins at IoU 0.5, not 0.7: proposals fit better than anchors.",
         "above instead of at least": "IoU 0.5 is foreground.",
     },
 )

@@ -58,14 +58,14 @@ NMS = Task(
     },
     draw=draw_nms,
     mistakes={
-        "hidden +1": "the IoU counts widths as x2 - x1 + 1: boxes here are half-open.",
-        "threshold suppresses too": "an IoU equal to the threshold stays: suppress only above it.",
-        "worst first": "the boxes are taken by rising score: the best comes first.",
-        "not sorted": "the boxes are taken in the given order: sort by score first.",
-        "suppressed boxes suppress": "a box that is gone suppresses nothing: compare with the kept ones only.",
+        "hidden +1": "The IoU counts widths as x2 - x1 + 1; boxes here are half-open, x2 - x1 wide.",
+        "threshold suppresses too": "An IoU equal to the threshold stays: suppress only above it.",
+        "worst first": "The boxes are taken by rising score: the best comes first.",
+        "not sorted": "The boxes are taken in the given order: sort by score first.",
+        "suppressed boxes suppress": "A box that is gone suppresses nothing: compare with the kept ones only.",
         "overlap over the smaller box": "IoU divides by the union.",
-        "indices in rising order": "the kept indices come by falling score.",
-        "later index wins ties": "among equal scores the lower index wins: sort with stable=True.",
+        "indices in rising order": "The kept indices come by falling score.",
+        "later index wins ties": "Among equal scores the lower index wins: sort with stable=True.",
     },
 )
 
@@ -115,14 +115,14 @@ PROPOSE = Task(
     },
     draw=draw_propose,
     mistakes={
-        "deltas unused": "the proposals are the decoded anchors, not the anchors.",
-        "not clipped": "the boxes are cut at the image's edges before anything else looks at them.",
-        "small boxes kept": "boxes with a side below min_size go.",
-        "no limit before NMS": "only the best num_pre_nms go into NMS (12,000 in training).",
-        "no NMS": "the proposals still need NMS at nms_thresh.",
-        "no limit after NMS": "at most num_post_nms proposals (2,000 in training).",
+        "deltas unused": "The proposals are the decoded anchors, not the anchors.",
+        "not clipped": "The boxes are cut at the image's edges before anything else looks at them.",
+        "small boxes kept": "Boxes with a side below min_size are removed.",
+        "no limit before NMS": "Only the best num_pre_nms go into NMS (12,000 in training).",
+        "no NMS": "The proposals still need NMS at nms_thresh.",
+        "no limit after NMS": "At most num_post_nms proposals are kept (2,000 in training).",
         "small boxes dropped too late": (
-            "the best num_pre_nms are taken after the small ones are gone (torchvision does it the other way round)."
+            "The best num_pre_nms are taken after the small ones are gone (torchvision does it the other way round)."
         ),
     },
 )
@@ -180,10 +180,10 @@ POSTPROCESS = Task(
     draw=draw_postprocess,
     mistakes={
         "NMS across classes": "NMS runs within each class: a bolt may lie on a washer.",
-        "only the best class": "each class above the threshold is a detection, not only the likeliest.",
-        "background detected": "class 0 is background and never a detection.",
-        "weights left out": "the deltas were encoded with weights (10, 10, 5, 5): decode with the same.",
-        "not clipped": "detections are cut at the image's edges.",
-        "sigmoid for softmax": "the classes share one softmax, background included.",
+        "only the best class": "Each class above the threshold is a detection, not only the likeliest.",
+        "background detected": "Class 0 is background and never a detection.",
+        "weights left out": "The deltas were encoded with weights (10, 10, 5, 5): decode with the same.",
+        "not clipped": "Detections are cut at the image's edges.",
+        "sigmoid for softmax": "The classes share one softmax, background included.",
     },
 )

@@ -86,23 +86,24 @@ POOL = Task(
     draw=draw_pool,
     mistakes={
         "truncation": (
-            "the corners are truncated (.long(), int()) instead of rounded, as in a widely copied notebook."
+            "The corners are truncated (.long(), int()) instead of rounded, as in a widely copied notebook."
         ),
         "half-even rounding": (
             "torch.round and Python's round send 2.5 to 2; halves go away from zero: floor(x + 0.5)."
         ),
-        "the last cell left out": "the RoI covers x2 - x1 + 1 cells: its last cell belongs to it.",
+        "the last cell left out": "The RoI covers x2 - x1 + 1 cells: its last cell belongs to it.",
         "clipped before it is divided": (
-            "the whole RoI is divided into bins, then the bins are clipped. Your code "
+            "The whole RoI is divided into bins, then the bins are clipped. Your code "
             "clips the RoI first, so all bins of a RoI at the edge shrink."
         ),
         "truncated, and clipped before it is divided": (
-            "corners truncated and the RoI clipped before it is divided: a widely copied notebook does both."
+            "The corners are truncated instead of rounded, and the RoI is clipped before it is divided into bins: a "
+            "widely copied notebook does both."
         ),
         "mean for maximum": "RoI pooling takes the maximum of a bin.",
-        "x and y swapped": "a RoI is (image, x1, y1, x2, y2); rows of the map are y.",
-        "bins without ceil": "a bin ends at ceil((p + 1) * size / P): neighbours may share cells.",
-        "always the first image": "column 0 of a RoI is the image's index in the batch, not a class.",
+        "x and y swapped": "A RoI is (image, x1, y1, x2, y2); rows of the map are y.",
+        "bins without ceil": "A bin ends at ceil((p + 1) * size / P): neighbours may share cells.",
+        "always the first image": "Column 0 of a RoI is the image's index in the batch, not a class.",
     },
 )
 
@@ -158,14 +159,14 @@ ALIGN = Task(
     draw=draw_align,
     mistakes={
         "missing half pixel": (
-            "the values sit at the cells' middles: subtract 0.5 after scaling (aligned=True in "
+            "The values sit at the cells' middles: subtract 0.5 after scaling (aligned=True in "
             "detectron2; torchvision's default leaves it out)."
         ),
-        "points at the corners": "the points lie in the middles of the bin's quarters, not at their corners.",
-        "nearest cell": "a value between cells is the bilinear mean of four.",
+        "points at the corners": "The points lie in the middles of the bin's quarters, not at their corners.",
+        "nearest cell": "A value between cells is the bilinear mean of four.",
         "maximum": "RoIAlign takes the mean of the points.",
         "sum": "RoIAlign takes the mean of the points.",
         "corners rounded": "RoIAlign rounds nothing: that is its point.",
-        "one point for each bin": "a bin has 2 x 2 points.",
+        "one point for each bin": "A bin has 2 x 2 points.",
     },
 )

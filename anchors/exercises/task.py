@@ -22,10 +22,11 @@ SEED = 20261121
 class Task:
     """One exercise.
 
-    name: of the stub and on the command line. function: defined by the learner's file. variant: the same function once
-    more, right unless it gets the name of a mistake; it names the arguments. edges, draw: the arguments of a call, in
-    this order. mistakes: for each name what the code does, and where the error comes from. canonical: turns an answer
-    into what is compared, for answers that are right in many ways; ValueError for a malformed one.
+    name: of the stub and on the command line. function: defined by the learner's file. oracle: gives the right answer.
+    variant: the same function once more, right unless it gets the name of a mistake; the others of its parameters are
+    those of the learner's function. edges, draw: the arguments of a call, in this order. mistakes: for each name what
+    the learner is told. canonical: turns an answer into what is compared, for answers that are right in many ways;
+    ValueError for a malformed one.
     """
 
     name: str

@@ -167,8 +167,8 @@ def suppressed_by(boxes: Tensor, keep: Tensor) -> Tensor:
     """[C]: for each candidate (best first) the kept one that suppressed it; itself if kept, -1 beyond the limit."""
     answer = torch.full((len(boxes),), -1)
     iou = box_iou(boxes[keep], boxes)
-    for place_, kept in enumerate(keep.tolist()):
-        free = (answer == -1) & (torch.arange(len(boxes)) > kept) & (iou[place_] > NMS_THRESH)
+    for row, kept in enumerate(keep.tolist()):
+        free = (answer == -1) & (torch.arange(len(boxes)) > kept) & (iou[row] > NMS_THRESH)
         answer[free] = kept
         answer[kept] = kept
     return answer

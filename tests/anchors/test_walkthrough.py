@@ -17,10 +17,11 @@ from PIL import Image
 
 from anchors.__main__ import main
 from anchors.boxes import box_iou
+from anchors.exercises.on_losses import sigma_inverted
 from anchors.fast.nms import nms
 from anchors.losses import smooth_l1
 from anchors.walkthrough import example
-from anchors.walkthrough.figures_head import free_corner, objects_found, running_mean, sigma_inverted
+from anchors.walkthrough.figures_head import free_corner, objects_found, running_mean
 from anchors.walkthrough.figures_rpn import NMS_THRESH, suppressed_by, two_apart
 from anchors.walkthrough.make import FILES, refuse_foreign_files
 from anchors.walkthrough.page import breakable, learnt

@@ -1,4 +1,4 @@
-"""Label and sample the RoIs that train the head."""
+"""Label the RoIs that train the head."""
 
 from __future__ import annotations
 
