@@ -95,10 +95,12 @@ def search(count: int) -> None:
     from label_tools.pictures.duplicates import Fingerprint, look_alike
 
     rng = np.random.default_rng(0)
-    prints = [
-        Fingerprint(str(k), int(rng.integers(0, 2**63)), rng.integers(0, 256, 1024, dtype=np.uint8).tobytes())
-        for k in range(count)
-    ]
+
+    def drawn(name: str) -> Fingerprint:
+        dhash, *turned = rng.integers(0, 2**63, 8).tolist()  # as it lies, and in its seven other turns
+        return Fingerprint(name, dhash, rng.integers(0, 256, 1024, dtype=np.uint8).tobytes(), tuple(turned))
+
+    prints = [drawn(str(k)) for k in range(count)]
     look_alike(prints)
 
 

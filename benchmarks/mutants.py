@@ -244,7 +244,9 @@ def results_in(log: Path) -> list[dict]:
 def function_around(file: str, line: int) -> range:
     """Lines of the function or method that holds a line, the outermost; of the whole file for a line outside."""
     found = [n for n in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(n, ast.FunctionDef)]
-    spans = [range(min(n.lineno for n in (f, *f.decorator_list)), (f.end_lineno or f.lineno) + 1) for f in found]
+    spans = [
+        range(min([f.lineno, *(d.lineno for d in f.decorator_list)]), (f.end_lineno or f.lineno) + 1) for f in found
+    ]
     return max((span for span in spans if line in span), key=len, default=range(10**9))
 
 
@@ -256,7 +258,7 @@ def fresh(file: str, index: int, tests: list[str]) -> int:
 
     class Changed(importlib.machinery.SourceFileLoader):
         def get_code(self, fullname: str) -> Any:
-            return self.source_to_code(tree, str(ROOT / file))  # type: ignore[arg-type] # compile takes a tree, too
+            return self.source_to_code(tree, str(ROOT / file))
 
     class Finder(importlib.abc.MetaPathFinder):
         def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:

@@ -60,7 +60,7 @@ RULES: dict[str, Callable[[Curve], float | None]] = {
 
 def parts_of(matches: Matches, chosen: np.ndarray) -> tuple[list[Curve], list[Curve]]:
     """Curves of each class on the chosen images [I] bool, and on the others."""
-    tables, t = matches.tables, score_curves.matches.at(0.5)
+    tables, t = matches.tables, matches.at(0.5)
     counted = ~matches.gt_ignored[0]
     result: tuple[list[Curve], list[Curve]] = ([], [])
     for k, name in enumerate(tables.class_names):
