@@ -160,6 +160,8 @@ def _set(content, *path_and_value):
         ("rounds", 0, "number", "=1+1"),
         ("rounds", 0, "minutes", None),
         ("rounds", 0, "pictures", 0, "file", 1),
+        ("rounds", 0, "pictures", 0, "file", "../../b.jpg"),
+        ("rounds", 0, "pictures", 0, "name", "../a.jpg"),
         ("rounds", 0, "pictures", 5),
         ("rounds", 0, "changes", "clicks", "x"),
         ("rounds", 0, "changes", {}),

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from label_tools.document import coco_file
+from label_tools.files.marked_folders import MARKER
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit.__main__ import main
@@ -58,7 +59,8 @@ def test_predict_writes_pictures_and_one_json(run, pictures, tmp_path, capsys):
 def test_json_on_stdout_and_nothing_else(run, pictures, tmp_path, capsys):
     assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "o"), "--json", "--no-pictures"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"images", "categories", "score_thresholds"}
-    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["counts.csv", "detections.csv", "detections.json"]
+    made = sorted(p.name for p in (tmp_path / "o").iterdir())
+    assert made == [MARKER, "counts.csv", "detections.csv", "detections.json"]
 
 
 def test_thresholds_come_from_the_checkpoint_unless_given(run, pictures, tmp_path):
@@ -102,6 +104,20 @@ def test_photographs_are_never_overwritten_by_drawings(run, pictures, capsys):
     assert "b.jpg: is the image itself, and is never overwritten; use another --out" in capsys.readouterr().err
     assert (pictures / "deep" / "b.jpg").read_bytes() == before
     assert [p.name for p in (pictures / "deep").iterdir()] == ["b.jpg"]
+
+
+def test_files_of_another_command_or_of_the_user_are_never_overwritten(run, pictures, tmp_path, capsys):
+    out = tmp_path / "val"
+    out.mkdir()
+    (out / "detections.json").write_text("[]\n")  # of an evaluation
+    words = ["predict", str(run), str(pictures), "--out", str(out), "--no-pictures"]
+    assert main(words) == 2 and "exists and is of no earlier prediction" in capsys.readouterr().err
+    assert [p.name for p in out.iterdir()] == ["detections.json"] and (out / "detections.json").read_text() == "[]\n"
+    (out / "detections.json").unlink()
+    assert main(words) == 0
+    (out / "counts.csv").write_text("mine")
+    assert main(words) == 2 and "was changed since frcnn wrote it" in capsys.readouterr().err
+    assert (out / "counts.csv").read_text() == "mine"
 
 
 def test_what_cannot_be_loaded_leaves_no_folder(run, pictures, tmp_path, monkeypatch, capsys):

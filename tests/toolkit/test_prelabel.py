@@ -12,6 +12,7 @@ from label_tools.document import coco_file
 from toolkit import checkpoint
 from toolkit.__main__ import main
 from toolkit.networks import builder
+from toolkit.prediction.detect_pictures import detect_pictures
 
 
 @pytest.fixture
@@ -55,6 +56,21 @@ def test_drafts_read_back_as_labels_and_keep_what_a_person_drew(run, tmp_path, c
     before = (drafts / "a.json").read_bytes()
     assert main(["prelabel", str(run), str(pictures), "--out", str(drafts), "--score", "0"]) == 0
     assert (drafts / "a.json").read_bytes() == before and "0 drafts" in capsys.readouterr().out
+
+
+def test_what_a_person_saved_while_the_detector_was_at_work_stays(run, tmp_path, capsys, monkeypatch):
+    pictures = tmp_path / "new"
+    pictures.mkdir()
+    Image.effect_noise((90, 70), 80).convert("RGB").save(pictures / "a.png")
+
+    def seen(*given):
+        for one in detect_pictures(*given):
+            (pictures / "a.json").write_text("mine")
+            yield one
+
+    monkeypatch.setattr("toolkit.labelling.drafts.detect_pictures", seen)
+    assert main(["prelabel", str(run), str(pictures), "--out", str(pictures), "--score", "0"]) == 0
+    assert (pictures / "a.json").read_text() == "mine" and "1 picture left alone" in capsys.readouterr().out
 
 
 def test_a_broken_picture_is_named_and_the_rest_goes_on(run, tmp_path, capsys):

@@ -297,18 +297,21 @@ def _apply(args: argparse.Namespace) -> int:
 
 
 def _simulate(args: argparse.Namespace) -> int:
+    from label_tools.files import marked_folders
     from label_tools.files.json_csv import write_json
     from toolkit.labelling.simulate import Plan, simulate
 
     plan = Plan(start=args.start, step=args.step, rounds=args.rounds, steps=args.steps)
     options = recipe_flags.flags_given(args)
+    marked_folders.refuse_foreign(args.out.parent, "simulation", [args.out.name], [args.annotations])
 
     def each(point: dict[str, Any]) -> None:
         value = "n/a" if point["AP"] is None else f"{point['AP']:.3f}"
         say(f"seed {point['seed']}  {point['images']:4d} pictures  {point['strategy']:12} AP {value}")
 
     result = simulate(args.annotations, args.seeds, plan, options, each)
-    write_json(args.out, result)
+    with marked_folders.one_file(args.out, "simulation", inputs=[args.annotations]) as made:
+        write_json(made, result)
     say("pictures  strategy      AP                        minus random")
     for row in result["summary"]:
         say(f"{row['images']:8d}  {row['strategy']:12}  {_within(row['AP']):24}  {_within(row['difference'])}")

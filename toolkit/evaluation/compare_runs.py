@@ -66,7 +66,7 @@ def difference(
 
 
 def different_images(folder: Path, other: Path) -> str:
-    """Reason why two evaluations cannot be compared: other images, classes or labels; "" where nothing does."""
+    """Why two evaluations cannot be compared: other images, classes or labels; "" where they can."""
     documents = [coco_file.read_raw(one / "annotations.json") for one in (folder, other)]
     if same_images(*documents) is None:
         return "evaluated on different images or classes"

@@ -75,7 +75,8 @@ def evaluate_exported(
     annotations = coco_file.file_of(data)
     if not annotations.is_file():
         raise InputError(f"--data {data}: not found; needs a COCO file with labels")
-    check_place(out, [model, annotations])
+    inputs = (model, annotations, *others)
+    check_place(out, inputs)
     document = coco_file.read(annotations)
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     detector = open_detector(model)
@@ -89,7 +90,7 @@ def evaluate_exported(
         others=tuple(detections_of(other, document, root, out.name) for other in others),
     )
     evaluation.metrics["source"] = {"annotations": annotations.name, "detections": Path(model).name}
-    write_evaluation(out, evaluation, root, [model, annotations])
+    write_evaluation(out, evaluation, root, inputs)
     return evaluation.metrics
 
 

@@ -73,7 +73,7 @@ def evaluate_run(
     predictor = TorchDetector(run, device)
     look = look_of(predictor, run, tiles, tta, batch_size=batch_size)
     adopt_older(run, split)
-    check_place(run / place_of(split, look), [annotations])
+    check_place(run / place_of(split, look), [annotations, *others])
     document = coco_file.read(annotations)
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     how: dict[str, Any] = {"settings": settings, "batch_size": batch_size, "each": each, "others": others, "look": look}

@@ -18,7 +18,7 @@ TOGETHER = ("annotations.json", "detections.json", "metrics.json")  # of one eva
 
 @collector_paused()
 def read_detections(path: Path) -> list:
-    """A file in COCO's results format. InputError when it is not a list."""
+    """Read COCO results, the JSON of `frcnn predict`, or a COCO document with scores. InputError for anything else."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:

@@ -65,6 +65,9 @@ def prelabel(
         if one.pixels is None:
             yield path, None, 0.0, one.error
             continue
+        if target.exists():  # a person labelled it while the detector was at work
+            yield path, 0, 0.0, f"has {target}"
+            continue
         image_path = os.path.relpath(path.resolve(), target.parent.resolve()).replace(os.sep, "/")
         found = over(one.found, thresholds)
         write_json(target, draft_of(one, found, detector, image_path, outlines))

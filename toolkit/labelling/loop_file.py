@@ -80,7 +80,15 @@ def read(folder: Path) -> Loop:
     for name, kind in _KINDS.items():
         if not _fits(content.get(name, ...), kind):
             raise InputError(f'{path}: "{name}" is not what `frcnn loop` wrote; {_ANEW}')
+    pictures = [one for entry in content["rounds"] for one in entry["pictures"]]
+    if not all(map(_is_below, (one[key] for one in pictures for key in ("name", "file")))):
+        raise InputError(f'{path}: "rounds" is not what `frcnn loop` wrote; {_ANEW}')
     return Loop(folder, **{name: content[name] for name in _KINDS})
+
+
+def _is_below(name: str) -> bool:
+    """Whether a file name stays in its folder: closing a round deletes and writes by these names."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 _NOTHING, _NUMBER = type(None), (int, float)

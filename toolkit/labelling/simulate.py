@@ -113,9 +113,10 @@ def _more(document, root, detector, labelled, pool, groups, strategy, plan, seed
 def _train(part, root, folder: Path, seed: int, plan: Plan, options: dict[str, Any]) -> TorchDetector:
     """A model after plan.steps steps, in one epoch over pictures that are repeated as often as it takes."""
     given = {"workers": 0, **with_model(options, {}), "seed": seed, "epochs": 1, "patience": 0}
-    batch = recipes.resolve(len(part["images"]), given).data.batch_size
-    times = -(-plan.steps * batch // len(part["images"]))
-    ids = [image["id"] for _ in range(times) for image in part["images"]][: plan.steps * batch]
+    config = recipes.resolve(len(part["images"]), given)
+    wanted = plan.steps * config.data.batch_size
+    times = -(-wanted // len(part["images"]))
+    ids = [image["id"] for _ in range(times) for image in part["images"]][:wanted]
     images = {image["id"]: image for image in part["images"]}
     objects: dict[int, list[dict]] = {}
     for annotation in part["annotations"]:
@@ -125,7 +126,6 @@ def _train(part, root, folder: Path, seed: int, plan: Plan, options: dict[str, A
         "images": [{**images[i], "id": row} for row, i in enumerate(ids, 1)],
         "annotations": [{**a, "image_id": row} for row, i in enumerate(ids, 1) for a in objects.get(i, ())],
     }
-    config = recipes.resolve(len(part["images"]), given)
     with tempfile.TemporaryDirectory(dir=folder) as run:
         training.fit(config, Path(run), index_of(repeated, root, "simulation", check_files=False), None, None)
         return TorchDetector(Path(run), config.run.device)

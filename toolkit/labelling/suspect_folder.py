@@ -1,7 +1,7 @@
 """Write a folder of suspected label errors for labelme, worst picture first, and put the fixes into the labels.
 
 Every label of a picture is there as it was. What is doubted says so in its description; a detection that accuses a
-label is one more rectangle, of a class of its own: `RBC?` is a suggestion and never becomes a label, unless a person
+label is one more shape, of a class of its own: `RBC?` is a suggestion and never becomes a label, unless a person
 renames it to RBC. Only pictures that were ticked (`reviewed`) or changed count.
 """
 

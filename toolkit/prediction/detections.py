@@ -95,7 +95,7 @@ class Detections:
 def open_source(source: Any, opening: Mapping[str, Any]) -> tuple[Path | Image.Image, Image.Image]:
     """-> (what `Detections` remembers, the picture in RGB) of a path, a PIL image or an array [H,W,3] uint8.
 
-    opening: keywords of `images.open_image`, for a path.
+    opening: keywords of `open_image.open_image`, for a path.
     """
     if isinstance(source, (str, Path)):
         path = Path(source)

@@ -21,7 +21,7 @@ class Detector(Protocol):
 
     name: for messages. identity: changes when what it would find changes. categories: [{"id", "name"}] of its classes,
     in the order of its labels 1..K. score_thresholds: {class: score}, those that an evaluation chose. It may also have
-    `opening`, keywords of `images.open_image` for the pictures that it expects.
+    `opening`, keywords of `open_image.open_image` for the pictures that it expects.
     """
 
     name: str

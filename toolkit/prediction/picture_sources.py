@@ -30,7 +30,7 @@ _LABELS = (".json", ".xml", ".csv", ".yaml", ".yml")
 @dataclass(frozen=True)
 class Picture:
     """One picture to detect in. name: how results call it; pixels: [H,W,3] uint8 RGB where it is no file of its own;
-    opening: keywords of `images.open_image` in place of the detector's own."""
+    opening: keywords of `open_image.open_image` in place of the detector's own."""
 
     name: str
     path: Path | None = None

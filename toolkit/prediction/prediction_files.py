@@ -21,7 +21,8 @@ from label_tools.files.json_csv import write_csv
 from label_tools.text.errors import InputError, cannot_write
 
 _LOG = logging.getLogger(__name__)
-JSON, DETECTIONS, COUNTS = "detections.json", "detections.csv", "counts.csv"
+KIND = "prediction"
+JSON, DETECTIONS, COUNTS = FILES = "detections.json", "detections.csv", "counts.csv"
 _JOURNAL = ".predict-{}.jsonl"
 # {"file_name", "detections": [{"label", "category_id", "score", "bbox"}], "error"}; of masks also "segmentation" and
 # "area" in pixels
@@ -31,7 +32,8 @@ Record = dict[str, Any]
 class Journal:
     """The records of a folder as they come, over all processes; this one writes its own file.
 
-    settings: what the records depend on; a journal of other settings is begun anew.
+    settings: what the records depend on; a journal of other settings is begun anew. Raises InputError where the files
+    would replace some that no earlier prediction wrote.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], rank: int = 0) -> None:
@@ -41,6 +43,7 @@ class Journal:
         self._read: dict[Path, int] = {}  # journal -> bytes that were looked at
         own = folder / _JOURNAL.format(rank)
         marked_folders.refuse_link(own)
+        marked_folders.refuse_foreign(folder, KIND, FILES)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.look()
@@ -139,16 +142,17 @@ def write_files(
     """
     names = {c["id"]: c["name"] for c in categories}
     head = {"categories": categories, "score_thresholds": {names[i]: t for i, t in thresholds.items()}}
-    with atomic_write(folder / JSON) as file:
-        file.write(json.dumps(head, indent=1).encode()[:-2] + b',\n "images": [')
-        for number, record in enumerate(records()):
-            file.write((b",\n  " if number else b"\n  ") + json.dumps(record).encode())
-        file.write(b"\n ]\n}\n")
     areas = _areas(records, pixel_size)
     first = next(records(), {})
     place = ("picture", *(key for key in _FRAME if key in first))
-    write_csv(folder / DETECTIONS, (*place, *_COLUMNS, *areas), _detection_rows(records(), areas))
-    write_csv(folder / COUNTS, (*place, "class", "count", *areas), _count_rows(records(), names, areas))
+    with marked_folders.together(folder, KIND) as made:
+        with atomic_write(made / JSON) as file:
+            file.write(json.dumps(head, indent=1).encode()[:-2] + b',\n "images": [')
+            for number, record in enumerate(records()):
+                file.write((b",\n  " if number else b"\n  ") + json.dumps(record).encode())
+            file.write(b"\n ]\n}\n")
+        write_csv(made / DETECTIONS, (*place, *_COLUMNS, *areas), _detection_rows(records(), areas))
+        write_csv(made / COUNTS, (*place, "class", "count", *areas), _count_rows(records(), names, areas))
 
 
 _COLUMNS = ("class", "score", "x", "y", "width", "height")

@@ -1,6 +1,6 @@
 """Wrap a detector to predict tile by tile (`--tiles`) or on several views, fused (`--tta`).
 
-What a seam between tiles has cut is put together by `data.merge_tiles`.
+What a seam between tiles has cut is put together by `data.tiles.merged`.
 
 Boxes of all views are fused class by class (Solovyev, Wang, Gabruseva 2021): from the highest score down each joins the
 first group whose box it overlaps by IoU 0.55, which becomes the mean weighed by the scores; a group's score is the sum
@@ -22,9 +22,10 @@ from label_tools.document import coco_file
 from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
-from toolkit.data.boxes import bbox, corners
+from toolkit.data.boxes import corners
 from toolkit.data.tiles import Tiles, Window, largest_side, merged, moved, overlap_for
 from toolkit.metrics.coco_tables import read_tables
+from toolkit.metrics.overlap import iou_table
 from toolkit.prediction.detector import Detector, Found
 
 AUTO = "auto"
@@ -209,12 +210,12 @@ def fused(views: list[Found]) -> Found:
     for category in {one["category_id"] for view in views for one in view}:
         rows = [(one, v) for v, view in enumerate(views) for one in view if one["category_id"] == category]
         rows.sort(key=lambda row: -row[0]["score"])
-        boxes = corners([one["bbox"] for one, _ in rows])
+        boxes = np.array([one["bbox"] for one, _ in rows])
         score = np.array([one["score"] for one, _ in rows])
         means = np.zeros((0, 4))
         groups: list[list[int]] = []
         for row in range(len(rows)):
-            overlap = _iou(boxes[row], means)
+            overlap = iou_table(boxes[row], means)[0]
             if len(overlap) and overlap.max() >= SAME:
                 nearest = int(overlap.argmax())
                 members = groups[nearest]
@@ -228,13 +229,6 @@ def fused(views: list[Found]) -> Found:
             for one, view in (rows[row] for row in group):
                 best.setdefault(view, one["score"])  # from the highest score down
             value = sum(best.values()) / len(views)
-            box = [round(v, 3) for v in bbox(mean.tolist())]
+            box = [round(v, 3) for v in mean.tolist()]
             together.append({**rows[group[0]][0], "bbox": box, "score": round(value, 6)})
     return sorted(together, key=lambda one: -one["score"])
-
-
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    inside = sides.clip(0).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return inside / np.maximum(areas - inside, 1e-9)

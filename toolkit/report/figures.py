@@ -274,7 +274,7 @@ def losses(training: Training) -> Figure | None:
     heights = sorted(v for line in lines for v in line.y if v is not None)
     calm = max(heights[int(0.98 * (len(heights) - 1))] * 1.3, 1e-6)  # a first spike must not flatten the rest
     caption = (
-        "Sum of the four losses of Faster R-CNN on the train split"
+        "Sum of the network's losses on the train split"
         + (f", running mean over {len(steps) // 50} steps" if len(steps) >= 100 else "")
         + (", and on the val split after each epoch." if val else ".")
         + " When the validation loss rises while the training loss falls, the network learns by heart."

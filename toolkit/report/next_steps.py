@@ -164,7 +164,7 @@ def _loose_labels(facts: Facts) -> Step | None:
         f"Look at {counted(found['num'], 'label')} whose box differs from the detector's.",
         f"{percent(tight)} of the boxes found fit their label with IoU 0.7 or more; these do not. Boxes under "
         f"IoU 0.5 cost {facts.gain('localisation'):.1f} points of AP50.",
-        f"up to {points:.1f} points of AP50 where they are under IoU 0.5, and points of AP",
+        f"up to {points:.1f} points of AP50, from the boxes under IoU 0.5; the others bring AP",
         "suspects",
     )
 
