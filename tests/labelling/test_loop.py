@@ -226,3 +226,12 @@ def test_parts_of_a_curve_take_as_many_steps_as_the_whole():
     for images, epochs in ((40, 6), (10, 20), (3, 60)):  # 10, 3, 1 batches an epoch
         found, steps = equal_steps(document, options, images)
         assert (found["epochs"], steps) == (epochs, 60) and found["preset"] == "few"
+
+
+def test_a_simulation_replaces_no_file_of_the_user(tmp_path, capsys):
+    labels, mine = tmp_path / "labels.json", tmp_path / "mine.json"
+    for file in (labels, mine):
+        file.write_text("{}")
+    for out, why in ((labels, "is an input of this command"), (mine, "exists and is of no earlier simulation")):
+        assert main(["loop", "simulate", str(labels), "--out", str(out)]) == 2
+        assert why in capsys.readouterr().err and out.read_text() == "{}"
