@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from label_tools.files import links
-from label_tools.pictures.open_image import MAX_PIXELS
 from label_tools.text.command_line import add_command
 from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, short_lines, worst_first
 from label_tools.text.messages import unknown
+from label_tools.text.rule_limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from label_tools.readers.to_coco import Conversion

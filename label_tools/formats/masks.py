@@ -26,12 +26,13 @@ import numpy as np
 from PIL import Image
 
 from label_tools.pictures.drawings import DRAWN
-from label_tools.pictures.open_image import LOSSY_FORMATS, MAX_PIXELS, ImageError, ImageInfo, open_image, open_mask
+from label_tools.pictures.open_image import LOSSY_FORMATS, ImageError, ImageInfo, open_image, open_mask
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.components import label_parts
 from label_tools.shapes.instances import Instance, RefusedError, Remark, from_runs
 from label_tools.text.errors import InputError
 from label_tools.text.findings import NOTE, WARNING
+from label_tools.text.rule_limits import MAX_PIXELS
 
 MODES = ("instance", "class", "binary")
 LARGEST_8_BIT, LARGEST_16_BIT = 255, 65_535

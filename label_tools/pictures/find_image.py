@@ -20,11 +20,12 @@ from urllib.parse import unquote
 
 from label_tools.document.coco_file import is_inside
 from label_tools.files import links
-from label_tools.pictures.open_image import MAX_PIXELS, SUFFIXES, ImageError, ImageInfo, image_info
+from label_tools.pictures.open_image import SUFFIXES, ImageError, ImageInfo, image_info
 from label_tools.shapes.instances import RefusedError, Remark
 from label_tools.text.errors import InputError
 from label_tools.text.findings import WARNING
 from label_tools.text.messages import counted
+from label_tools.text.rule_limits import MAX_PIXELS
 
 _LABEL_SUFFIXES = (".xml", ".json", ".txt")
 UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file

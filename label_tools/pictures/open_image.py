@@ -39,6 +39,7 @@ from label_tools.pictures.to_rgb import (
 )
 from label_tools.pictures.unread_files import HAS_HEIC, HEIC_REMEDY, HEIC_SUFFIXES
 from label_tools.text.errors import InputError
+from label_tools.text.rule_limits import MAX_PIXELS
 
 # silence Pillow's log, which names no file ("More samples per pixel ..."): an ImageError reports it
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -50,7 +51,6 @@ if HAS_HEIC:
     register_heif_opener()
     FORMATS, SUFFIXES = (*FORMATS, "HEIF"), (*SUFFIXES, *HEIC_SUFFIXES)
 LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "GIF")  # not fit to hold the ids of a mask
-MAX_PIXELS = 100_000_000
 _PLUGINS = tuple(f for f in FORMATS if f != "MPO")  # Pillow reads MPO, the format of phones, as a kind of JPEG
 _ORIENTATION = 0x0112
 _TAIL = 1 << 16  # bytes at a PNG's end in which a late EXIF chunk is looked for

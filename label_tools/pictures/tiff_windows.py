@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from label_tools.pictures.open_image import MAX_PIXELS, ImageError, open_image
+from label_tools.pictures.open_image import ImageError, open_image
 from label_tools.text.errors import InputError
+from label_tools.text.rule_limits import MAX_PIXELS
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _COUNTS = 273, 274, 277, 278, 279

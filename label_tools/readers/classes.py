@@ -17,7 +17,7 @@ from pathlib import Path
 from label_tools.files.strict_json import read_lines
 from label_tools.formats.labelme import BACKGROUND_LABEL, IGNORE_LABEL
 from label_tools.text.clean_label import clean_label
-from label_tools.text.errors import InputError, one_line
+from label_tools.text.errors import InputError, SetError, one_line
 from label_tools.text.findings import WARNING, Finding
 from label_tools.text.messages import counted
 
@@ -90,9 +90,10 @@ def _refuse_two_spellings(
             listed = ", ".join(
                 f'"{one_line(label)}" ({found[label]}{in_files(files.get(label, ()))})' for label in same
             )
-            raise InputError(
+            raise SetError(
+                "B36",
                 f"{where}labels that differ only in upper and lower case: {listed}; "
-                f'one class? --merge-case reads all as "{one_line(same[0])}"'
+                f'one class? --merge-case reads all as "{one_line(same[0])}"',
             )
 
 
@@ -112,11 +113,12 @@ def _refuse_unknown(
         near = folded.get(label.casefold()) or next(iter(get_close_matches(label, names, 1)), "")
         place = in_files(files.get(label, ()))
         listed.append(f'"{one_line(label)}" ({n}{place})' + (f', did you mean "{near}"?' if near else ""))
-    raise InputError(
+    raise SetError(
+        "B35",
         f"{where}{counted(len(unknown), 'label')} that the labels file does not have: "
         f"{'; '.join(listed[:20])}{' ...' * (len(listed) > 20)}; fix the label in these files (or "
         "convert without --labels, then frcnn rename), "
-        "add it to the labels file, or leave it out with --skip-labels"
+        "add it to the labels file, or leave it out with --skip-labels",
     )
 
 

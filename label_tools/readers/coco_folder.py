@@ -13,18 +13,19 @@ from label_tools.document import coco_file, repair
 from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.labelme import IGNORE_LABEL, check_image_shape
 from label_tools.pictures.find_image import ImageFolder
-from label_tools.pictures.open_image import MAX_PIXELS, sizes_below
+from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.reading import Reading, with_bar
 from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR
+from label_tools.text.rule_limits import MAX_PIXELS
 
 
 def read_coco(source: str | os.PathLike, *, files: Sequence[str | os.PathLike] = (), **reading: Any) -> Reading:
     """Read a COCO file of any program and its images' headers; its class names are in the order of their ids.
 
     files: several files in the folder `source`, such as train/_annotations.coco.json and valid/..., which are read as
-    one set. reading: the keywords of `_read_file`; of several files each says its image_root itself.
+    one set. reading: the keywords of `_read_file`, the same for each file.
     Raises InputError.
     """
     return _read_files(source, files, **reading) if files else _read_file(source, **reading)
@@ -39,10 +40,11 @@ def _read_file(
     max_pixels: int = MAX_PIXELS,
     crowd_as_object: bool = False,
     search: str | os.PathLike | None = None,
-    **_: object,
+    unlabeled_is_negative: bool = False,
 ) -> Reading:
     """image_root: default: what the file itself says, else its folder. search: the folder in which its pictures are
-    looked for where the first ones do not lie there. crowd_as_object: iscrowd 1 is an object."""
+    looked for where the first ones do not lie there. crowd_as_object: iscrowd 1 is an object. unlabeled_is_negative:
+    changes nothing here, as a COCO file lists its images itself."""
     source = Path(source)
     raw = coco_file.read_raw(source)
     root = Path(image_root if image_root is not None else coco_file.image_root(raw, source))

@@ -9,10 +9,10 @@ from pathlib import Path
 from label_tools.formats.labelme import read_file
 from label_tools.formats.labelme_shapes import Options
 from label_tools.pictures.find_image import ImageFolder, walk
-from label_tools.pictures.open_image import MAX_PIXELS
 from label_tools.readers.reading import Reading, add_unlabeled, image_folder, read_each
 from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError
+from label_tools.text.rule_limits import MAX_PIXELS
 
 
 def read_labelme(

@@ -19,15 +19,16 @@ from label_tools.files.atomic_write import atomic_write
 from label_tools.files.fast_json import sorted_line
 from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.labelme import IGNORE_LABEL
-from label_tools.pictures.open_image import MAX_PIXELS, image_info, open_image
+from label_tools.pictures.open_image import image_info, open_image
 from label_tools.pictures.to_rgb import nearly_black
 from label_tools.pictures.unread_files import not_read_below
 from label_tools.readers.classes import alike_finding, class_table
 from label_tools.readers.reading import Reading
 from label_tools.shapes.instances import ImageRecord, Instance
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, SetError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding, count_levels, titles, worst_first
 from label_tools.text.messages import counted
+from label_tools.text.rule_limits import MAX_PIXELS
 
 KIND = "conversion"  # in the marker of a folder
 _LOOKED_AT = 3  # pictures, to see whether they become black
@@ -196,7 +197,7 @@ def to_conversion(
         bad = worst_first(tally.findings)
         more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
         why = f" ({bad[0].line()}{more})" if bad else ""
-        raise InputError(f"{reading.source}: no labelled image found{why}")
+        raise SetError("B34", f"{reading.source}: no labelled image found{why}")
     if labels is None:  # nobody said which names are meant
         found: Counter[str] = Counter()
         for label, name in spelling.items():
@@ -273,7 +274,6 @@ def _refuse_one_image_twice(reading: Reading) -> None:
     seen: dict[str, str] = {}
     for record in reading.records:
         if other := seen.get(record.file_name):
-            raise InputError(
-                f'{other} and {record.source} both label the image "{record.file_name}"; delete or merge one'
-            )
+            text = f'{other} and {record.source} both label the image "{record.file_name}"; delete or merge one'
+            raise SetError("B33", text)
         seen[record.file_name] = record.source

@@ -19,7 +19,7 @@ from label_tools.readers.open_labels import labelme_source
 from label_tools.rules import across_parts
 from label_tools.rules.image_files import ImageRules
 from label_tools.rules.objects import object_findings
-from label_tools.text.errors import InputError
+from label_tools.text.errors import InputError, SetError
 from label_tools.text.findings import ERROR, Finding, worst_first
 from label_tools.text.messages import counted
 
@@ -131,9 +131,9 @@ def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images:
     faults: list[Finding] = []
     try:
         source = labelme_source(folder, reading, wanted)
-    except InputError as error:  # a fault of the whole folder; what single files hold was found before
-        faults = [Finding(_folder_code(str(error)), ERROR, name, "", str(error).removeprefix(f"{name}: "))]
-        if faults[0].code not in ("B35", "B36"):
+    except SetError as error:  # a fault of the whole folder; what single files hold was found before
+        faults = [Finding(error.code, ERROR, name, "", str(error).removeprefix(f"{name}: "))]
+        if error.code not in ("B35", "B36"):
             return Checked(name, reading.image_root, [*reading.tally.findings, *faults], None, [], *count)
         source = labelme_source(folder, reading, merge_case=True)
     root = source.image_root if images else None
@@ -145,15 +145,6 @@ def _examine_folder(folder: Path, decode: bool, image_root: Path | None, images:
     return result
 
 
-def _folder_code(text: str) -> str:
-    """The `bad_input.md` row of an error for which `convert` refuses a whole folder."""
-    if "both label the image" in text:
-        return "B33"
-    if "upper and lower case" in text:
-        return "B36"
-    return "B35" if "labels file" in text else "B34"
-
-
 def write_repaired(result: Checked, source: Path, out: Path | None = None) -> tuple[list[Finding], str]:
     """Write the repaired document. -> (findings about the copy, a line on what was left out). InputError: impossible.
 
@@ -162,7 +153,8 @@ def write_repaired(result: Checked, source: Path, out: Path | None = None) -> tu
     if result.document is None:
         raise InputError(f"{source}: not repaired: the errors above have more than one possible meaning")
     if source.is_dir():
-        out = out or source.with_name(f"{source.name}.repaired")
+        named = source if source.name.strip(".") else Path(os.path.abspath(source))  # `check . --fix`
+        out = out or named.with_name(f"{named.name}.repaired")
         return _write_repaired_folder(result, result.document, source, out)
     out = out or source.with_name(f"{source.stem}.repaired.json")
     root = result.root or coco_file.image_root(result.document, source)

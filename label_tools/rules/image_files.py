@@ -14,11 +14,11 @@ from typing import Any
 from label_tools.document import coco_file
 from label_tools.pictures.duplicates import Fingerprint, fingerprint, look_alike, same_pixels
 from label_tools.pictures.find_image import ImageFolder
-from label_tools.pictures.open_image import MAX_PIXELS, ImageError, ImageInfo, image_info, may_be_cut_off, open_image
+from label_tools.pictures.open_image import ImageError, ImageInfo, image_info, may_be_cut_off, open_image
 from label_tools.pictures.to_rgb import nearly_black
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.text.rule_limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
+from label_tools.text.rule_limits import LEAST_IMAGE_SIDE, MAX_PIXELS, MOST_IMAGE_ASPECT
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

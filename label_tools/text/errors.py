@@ -28,6 +28,14 @@ class InputError(Exception):
     exit_code = BAD_INPUT
 
 
+class SetError(InputError):
+    """A whole data set that cannot be used, not just some of its files. code: the row of `bad_input.md`."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class MissingExtra(InputError):
     """A program or package that is not installed; the message ends with the command that installs it."""
 

@@ -28,11 +28,12 @@ from label_tools.formats.masks import MaskOptions, read_mask
 from label_tools.formats.parsed_to_records import read_pictures
 from label_tools.formats.via import CSV_HEAD
 from label_tools.pictures.find_image import ImageFolder
-from label_tools.pictures.open_image import MAX_PIXELS, image_info, image_size, open_image, open_mask
+from label_tools.pictures.open_image import image_info, image_size, open_image, open_mask
 from label_tools.readers.program_folder import PROGRAMS
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding
+from label_tools.text.rule_limits import MAX_PIXELS
 from tests.label_tools.bad_input_images import VOC
 from tests.label_tools.bad_input_labels import SQUARE
 from tests.label_tools.bad_input_makers import GOOD, H, W, annotation, content, encode_rle, picture, png, shape

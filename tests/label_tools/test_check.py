@@ -378,6 +378,27 @@ def test_labelme_folder_repaired_into_a_new_one(tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_the_repaired_copy_of_the_working_folder_lies_beside_it(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "labels"
+    labelme(folder, "a", rectangle("cat", 10, 10, 40, 40))
+    monkeypatch.chdir(folder)
+    assert main(["check", ".", "--fix"]) == 0
+    assert (tmp_path / "labels.repaired" / "a.json").is_file() and "labels.repaired" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["B33", "B34", "B35"])
+def test_a_fault_of_a_whole_folder_has_its_row(tmp_path, capsys, code):
+    folder, labels = tmp_path / "labels", tmp_path / "labels.txt"
+    labelme(folder, "a", rectangle("cat", 10, 10, 40, 40))
+    labels.write_text("dog\n" if code == "B35" else "cat\n")
+    if code == "B33":
+        (folder / "b.json").write_bytes((folder / "a.json").read_bytes())
+    if code == "B34":
+        (folder / "a.png").unlink()
+    assert main(["check", str(folder), "--labels", str(labels)]) == 1
+    assert f"error {code} {folder}: " in capsys.readouterr().out
+
+
 def test_empty_folder(tmp_path, capsys):
     assert main(["check", str(tmp_path)]) == 2
     assert "no LabelMe file" in capsys.readouterr().err
