@@ -387,7 +387,7 @@ def check(config: Config) -> None:
     """Refuse values that cannot work, by name."""
     values = flat(config)
     for need, fine, names in _LIMITS:
-        for name in names:
+        for name in names.split():
             if not fine(values[name]):
                 raise InputError(f"{shown(name)}: found {values[name]}, needs {need}")
     model = config.model
@@ -400,21 +400,18 @@ def check(config: Config) -> None:
         )
 
 
-_LIMITS: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (  # what options need
-    ("1 or more", lambda v: v >= 1, ("epochs", "batch_size", "accumulate", "roi_batch", "max_detections")),
-    ("1 or more", lambda v: v >= 1, ("eval_every",)),
-    ("-1 or more", lambda v: v >= -1, ("workers",)),
-    ("0 or more", lambda v: v >= 0, ("cache_mb", "cached_views", "head_epochs", "warmup", "patience")),
-    ("0 or more", lambda v: v >= 0, ("clip_norm", "save_every")),
-    ("0 or more", lambda v: 0 <= v < math.inf, ("backbone_lr", "weight_decay", "max_time")),
-    ("0 or more and under 1", lambda v: 0 <= v < 1, ("ema", "momentum", "label_smoothing", "multi_scale")),
-    ("0 or more and under 1", lambda v: 0 <= v < 1, ("score_floor",)),
-    ("0 to 1", lambda v: 0 <= v <= 1, ("repeat_rare", "copy_paste", "skip_bad")),
-    ("a number over 0", lambda v: 0 < v < 100, ("lr",)),
-    ("0 to 6", lambda v: 0 <= v <= 6, ("trainable_layers",)),
-    ("32 to 8192", lambda v: 32 <= v <= 8192, ("image_size",)),
-    ("0.01 to 100", lambda v: 0.01 <= v <= 100, ("anchor_scale",)),
-    ("0 to 2^63 - 1", lambda v: 0 <= v < 2**63, ("seed",)),
+_LIMITS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (  # what options need
+    ("1 or more", lambda v: v >= 1, "epochs batch_size accumulate roi_batch max_detections eval_every"),
+    ("-1 or more", lambda v: v >= -1, "workers"),
+    ("0 or more", lambda v: v >= 0, "cache_mb cached_views head_epochs warmup patience clip_norm save_every"),
+    ("0 or more", lambda v: 0 <= v < math.inf, "backbone_lr weight_decay max_time"),
+    ("0 or more and under 1", lambda v: 0 <= v < 1, "ema momentum label_smoothing multi_scale score_floor"),
+    ("0 to 1", lambda v: 0 <= v <= 1, "repeat_rare copy_paste skip_bad"),
+    ("a number over 0", lambda v: 0 < v < 100, "lr"),
+    ("0 to 6", lambda v: 0 <= v <= 6, "trainable_layers"),
+    ("32 to 8192", lambda v: 32 <= v <= 8192, "image_size"),
+    ("0.01 to 100", lambda v: 0.01 <= v <= 100, "anchor_scale"),
+    ("0 to 2^63 - 1", lambda v: 0 <= v < 2**63, "seed"),
 )
 
 

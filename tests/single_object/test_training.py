@@ -82,7 +82,7 @@ def test_resumed_run_is_the_run_that_was_not_stopped(tmp_path, pair, monkeypatch
     assert result["metrics"] == expected["metrics"] and result["steps"] == expected["steps"]
     a, b = (checkpoint.load(f / "last").weights for f in (whole, parts))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    losses = [[r.get("train_loss", r.get("loss")) for r in list(run_folder.each_metric(f))] for f in (whole, parts)]
+    losses = [[r.get("train_loss", r.get("loss")) for r in run_folder.each_metric(f)] for f in (whole, parts)]
     assert losses[0] == losses[1]
 
 

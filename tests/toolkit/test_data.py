@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from label_tools.text.errors import InputError
 from toolkit.data import coco_index
+from toolkit.data.boxes import result_entries
 from toolkit.data.coco_index import coco_results, read_index
 from toolkit.data.dataset import DetectionDataset, Unreadable
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
@@ -194,6 +195,23 @@ def test_xywh_to_xyxy_and_back(tmp_path_factory, boxes):
     assert [r["category_id"] for r in results] == [5] * len(boxes)
     for result, box in zip(results, boxes, strict=True):
         assert result["bbox"] == pytest.approx(list(box), abs=2e-3)
+
+
+def test_entries_of_results_by_hand():
+    boxes = np.array([[0.1, 0.2, 10.1004, 20.2006], [3, 4, 5, 6]], dtype=np.float32)
+    scores = np.array([0.12345678, 0.9], dtype=np.float32)  # not the best first: the order is the caller's
+    # width 10.1004 - 0.1 = 10.0004 -> 10.0, height 20.2006 - 0.2 = 20.0006 -> 20.001; as float32 0.1 is 0.10000000149
+    expected = [
+        {"category_id": 3, "bbox": [0.1, 0.2, 10.0, 20.001], "score": 0.123457},
+        {"category_id": 7, "bbox": [3.0, 4.0, 2.0, 2.0], "score": 0.9},
+    ]
+    found = result_entries(boxes, np.array([2, 1]), scores, (7, 3))  # label 1 is the first id
+    assert found == expected
+    assert json.loads(json.dumps(found)) == expected  # plain numbers, that JSON can hold
+    assert result_entries(boxes, [2, 1], scores.tolist(), (7, 3)) == expected
+    assert result_entries(np.zeros((0, 4)), [], [], (7, 3)) == []
+    with pytest.raises(ValueError, match="shorter"):
+        result_entries(boxes, [2, 1], [0.5], (7, 3))
 
 
 def _index(num: int, labels: list[list[int]] | None = None) -> coco_index.Index:

@@ -96,7 +96,7 @@ def config(epochs=3, accumulate=1, on_nan="stop", **plan):
 
 def records(folder, kind):
     keep = lambda r: {k: v for k, v in r.items() if k not in ("seconds", "images_per_s")}  # noqa: E731
-    return [keep(r) for r in list(each_metric(folder)) if r["kind"] == kind]
+    return [keep(r) for r in each_metric(folder) if r["kind"] == kind]
 
 
 def run(folder, task=None, settings=None, found=None):

@@ -1,7 +1,7 @@
 """Read a COCO file as arrays of boxes and labels; write detections as COCO results.
 
-The only place that swaps category_id and label. The file's ids become labels 1..K in the
-order of its categories; 0 is background.
+The file's ids become labels 1..K in the order of its categories; 0 is background. Labels become ids again in
+`boxes.result_entries`.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def build(augment: str) -> Augment | None:
     except InputError as error:
         raise InputError(f"--augment {augment}: {error}") from None
     except Exception:  # it may need larger pictures, and gets them in training; else that names the picture
-        return pipeline
+        pass
     return pipeline
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from label_tools.text.errors import InputError
-from toolkit.config import Config
+from toolkit.config import Config, shown
 
 
 def set_class_loss(model: nn.Module, config: Config, class_counts: np.ndarray) -> None:
@@ -23,7 +23,8 @@ def set_class_loss(model: nn.Module, config: Config, class_counts: np.ndarray) -
     if o.class_weights == "none" and not o.label_smoothing:
         return
     if not hasattr(model, "roi_heads"):
-        raise InputError(f"--label-smoothing and --class-weights: not for --model {config.model.model}")
+        option = "label_smoothing" if o.label_smoothing else "class_weights"
+        raise InputError(f"{shown(option)}: not for --model {config.model.model}, which has no RoI heads of torchvision")
     weight = balanced_weights(torch.from_numpy(class_counts)) if o.class_weights == "balanced" else None
     install(model, weight, o.label_smoothing)
 

@@ -26,7 +26,7 @@ from toolkit.networks.registry_entry import Detector, Packaged
 
 def _torchvision(name: str, about: str, imagenet: Any, **more: Any) -> dict[str, Detector]:
     build = partial(zoo.get_model, name, weights=None, weights_backbone=None)
-    return {name: Detector(build, about, zoo.get_model_weights(name).DEFAULT, imagenet.IMAGENET1K_V1, **more)}
+    return {name: Detector(build, about, zoo.get_model_weights(name)["COCO_V1"], imagenet.IMAGENET1K_V1, **more)}
 
 
 def _anchors_tiny(num_classes: int, **sizes: Any) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The state of a run, and when its checkpoints `last` and `best` are saved."""
+"""The state of a run, and the writer of its checkpoints `last` and `best`."""
 
 from __future__ import annotations
 

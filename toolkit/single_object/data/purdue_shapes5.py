@@ -104,9 +104,6 @@ def _in_star(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     return np.hypot(x, y) <= edge
 
 
-pass
-
-
 class _PlainOnly(pickle.Unpickler):
     """Lists, tuples, dicts, numbers, strings, bytes. Anything with a name (class, function) is refused."""
 
