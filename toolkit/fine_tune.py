@@ -8,10 +8,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from label_tools.files.atomic_write import atomic_write
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, device_and_seed
 from toolkit import config as recipes
@@ -70,9 +71,6 @@ class Recipe:
     file: dict[str, Any]
     preset: str = "auto"
 
-    def resolve(self, num_images: int) -> Config:
-        return recipes.resolve(num_images, with_model(self.options, self.file), self.file, self.preset)
-
     @property
     def device(self) -> str:
         return {**self.file, **self.options}.get("device", recipes.Run.device)
@@ -103,12 +101,16 @@ def with_model(options: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
 def prepare(source: Source, recipe: Recipe) -> tuple[Labels, Config]:
     """The labels, checked, and the recipe for so many training images. Writes nothing."""
     labels = source.read()
-    recipe = replace(recipe, options=with_model(recipe.options, recipe.file))  # chosen, and said, once
-    config = recipe.resolve(len(labels["train"].index))  # an option that cannot work is refused before any warning
+    options = with_model(recipe.options, recipe.file)
+
+    def resolved() -> Config:
+        return recipes.resolve(len(labels["train"].index), options, recipe.file, recipe.preset)
+
+    config = resolved()  # an option that cannot work is refused before any warning
     check_labels(labels)
     keep_outlines(labels, config)
     if cut_labels(labels, config):
-        config = recipe.resolve(len(labels["train"].index))  # for so many tiles
+        config = resolved()  # for so many tiles
     return labels, config
 
 
@@ -129,7 +131,7 @@ def start(source: Source, recipe: Recipe, runs: Path, name: str, *, command: str
             if processes.first:
                 for split in labels.values():
                     split.keep(folder)
-                (folder / run_folder.CONFIG).write_text(recipes.to_yaml(config))
+                _write_recipe(folder, config)
                 describe_run(folder, config, labels, command)
                 if folder.name != name:
                     log.info(f"a run {name} exists; this one is {folder}")
@@ -169,11 +171,16 @@ def resume(
                     split.keep(folder)
             over.open_run(folder)
             if changed - MAY_DIFFER:
-                (folder / run_folder.CONFIG).write_text(recipes.to_yaml(config))
+                _write_recipe(folder, config)
             run_folder.update_run(folder, status="running")
             log.info(f"resuming {folder} after step {found.meta['step']} ({found.folder.name})")
         _fit(folder, config, labels, processes, found, report=report)
     return True
+
+
+def _write_recipe(folder: Path, config: Config) -> None:
+    with atomic_write(folder / run_folder.CONFIG) as file:
+        file.write(recipes.to_yaml(config).encode())
 
 
 def refuse_change(folder: Path, option: str) -> None:

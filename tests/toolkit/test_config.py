@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import yaml
@@ -159,11 +160,22 @@ def test_missing_or_of_another_format(tmp_path):
         {"seed": -1},
         {"seed": 2**63},
         {"image_size": 64, "multi_scale": 0.8},  # 12.8 px
+        {"anchor_scale": 101.0},
+        {"copy_paste": 1.1},
+        {"label_smoothing": 1.0},
+        {"image_size": 8200, "max_size": 9000},
     ],
 )
 def test_values_that_cannot_work_are_refused(flags):
     with pytest.raises(InputError, match=r"^(--|\w+ \(in a recipe file\))"):
         config.resolve(10, flags)
+
+
+@pytest.mark.parametrize("name", [n for n, (_, f) in config.fields().items() if type(f.default) in (int, float)])
+def test_every_number_has_a_limit_below(name):
+    kind = type(config.fields()[name][1].default)
+    with pytest.raises(InputError, match=rf"^{re.escape(config.shown(name))}: found -1000000"):
+        config.resolve(10, {name: kind(-1e6)})
 
 
 @given(

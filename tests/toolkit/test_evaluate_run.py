@@ -380,6 +380,14 @@ def test_the_curve_trains_on_growing_parts(split, tmp_path, monkeypatch):
     assert again.calls == []  # done before
 
 
+def test_all_trainings_of_a_curve_have_one_network_which_is_said_once(split, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    train = MadeUp(monkeypatch)
+    label_curve(split, tmp_path / "curve", [0.5, 1.0], [0], device="cpu")
+    assert len({options["model"] for _, options in train.calls}) == 1 and len(train.calls) == 2
+    assert caplog.text.count("network: ") == 1
+
+
 def test_parts_are_nested_and_hold_every_class_early():
     document, _ = scene(3, images=20)
     small, large = part_of(document, 0.25, 7), part_of(document, 0.75, 7)

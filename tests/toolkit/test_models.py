@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -241,19 +242,28 @@ def test_what_a_network_does_not_have_is_refused():
     for option in ({"multi_scale": 0.3}, {"anchor_scale": 2.0}):
         with pytest.raises(InputError, match="--" + next(iter(option)).replace("_", "-")):
             build_model(config.resolve(10, {"model": "anchors_tiny", **option}), ["nut"])
+    model = registry.find("anchors_tiny").build(num_classes=2)
+    for option, name in (
+        ({"label_smoothing": 0.1}, "--label-smoothing"),
+        ({"class_weights": "balanced"}, r"class_weights \(in a recipe file\)"),
+    ):
+        with pytest.raises(InputError, match=f"^{name}: not for --model anchors_tiny"):
+            class_loss.set_class_loss(model, config.resolve(10, {"model": "anchors_tiny", **option}), np.array([1]))
 
 
 def test_model_auto_takes_what_the_machine_can_train(monkeypatch, caplog):
-    from toolkit.fine_tune import Recipe
+    from toolkit.config import resolve
+    from toolkit.fine_tune import with_model
 
     assert first_weights.automatic(torch.device("cuda"))[0] == "fasterrcnn_resnet50_fpn"
     caplog.set_level("INFO")
     for path, name in (("here", "fasterrcnn_efficientnet_lite0_fpn"), (None, "fasterrcnn_tiny_fpn")):
         monkeypatch.setattr(first_weights, "packaged_file", lambda _, path=path: path)
-        config = Recipe({"device": "cpu"}, {"model": "auto"}).resolve(10)
+        options = with_model({"device": "cpu"}, {"model": "auto"})
+        config = resolve(10, options, {"model": "auto"})
         assert config.model.model == name and config.model.image_size == 224  # with that network's own recipe
         assert f"network: {name} (no GPU here" in caplog.text
-        assert Recipe({"device": "cpu"}, {}).resolve(10) == config  # nothing asked is auto
+        assert with_model({"device": "cpu"}, {}) == options  # nothing asked is auto
     assert "pip install 'frcnn-toolkit[pretrained]'" in caplog.text
 
 

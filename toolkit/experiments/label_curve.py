@@ -47,6 +47,7 @@ def label_curve(
             raise InputError(f"--fractions: found {fraction:g}, needs shares over 0 and at most 1")
     check_parts(data)
     marked_folders.claim(out, "curve")
+    options = with_model(options, _recipe_file(options))  # one for all trainings
     document = coco_file.read(data / "train.json", sizes=sizes_below, images=image_root)
     root = image_root or coco_file.image_root(document, data / "train.json")
     split = "test" if (data / "test.json").is_file() else "val"
@@ -89,15 +90,18 @@ def equal_steps(document: dict, options: dict[str, Any], num_images: int) -> tup
     total = len(document["images"])
     preset = options.get("preset") or "auto"
     preset = recipes.preset_for(total) if preset == "auto" else preset
-    file = options.get("config")
     given = {name: value for name, value in options.items() if name not in ("preset", "config")}
-    content = recipes.read_file(Path(file)) if isinstance(file, (str, Path)) else dict(file or {})
-    config = recipes.resolve(total, with_model(given, content), content, preset)
+    config = recipes.resolve(total, given, _recipe_file(options), preset)
     full, part = (-(-number // config.data.batch_size) for number in (total, num_images))
     steps = config.schedule.epochs * full
     epochs = max(1, round(steps / part))
     every = max(1, round(config.schedule.eval_every * full / part))
     return {**options, "preset": preset, "epochs": epochs, "eval_every": min(every, epochs)}, steps
+
+
+def _recipe_file(options: dict[str, Any]) -> dict[str, Any]:
+    file = options.get("config")
+    return recipes.read_file(Path(file)) if isinstance(file, (str, Path)) else dict(file or {})
 
 
 def part_of(document: dict, fraction: float, seed: int) -> dict:

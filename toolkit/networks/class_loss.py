@@ -23,8 +23,8 @@ def set_class_loss(model: nn.Module, config: Config, class_counts: np.ndarray) -
     if o.class_weights == "none" and not o.label_smoothing:
         return
     if not hasattr(model, "roi_heads"):
-        option = "label_smoothing" if o.label_smoothing else "class_weights"
-        raise InputError(f"{shown(option)}: not for --model {config.model.model}, which has no RoI heads of torchvision")
+        option = shown("label_smoothing" if o.label_smoothing else "class_weights")
+        raise InputError(f"{option}: not for --model {config.model.model}; needs a network of torchvision's kind")
     weight = balanced_weights(torch.from_numpy(class_counts)) if o.class_weights == "balanced" else None
     install(model, weight, o.label_smoothing)
 
