@@ -167,6 +167,7 @@ def _set(content, *path_and_value):
         ("rounds", 0, "changes", {}),
         ("trainings", [1]),
         ("trainings", [{}]),
+        ("trainings", [{"when": "", "run": "", "labelled": 9, "test": 2, "AP": 0.5, "interval": [0.4]}]),
         ("classes", [{}]),
         ("parts", {"test": 1}),
         ("costs", {"add": 1}),

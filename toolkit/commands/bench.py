@@ -17,8 +17,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         "bench",
         help="speed against AP: image size, proposals, torch or ONNX",
         description="Runs the best checkpoint on its validation images at every combination, each in a process of its "
-        "own, and writes bench.json, bench.csv and bench.html with the settings that no other one beats. Taken over by "
-        "`frcnn export onnx RUN --image-size PX --proposals N`.",
+        "own, and writes bench.json, bench.csv and bench.html with the settings that no other one beats. "
+        "`frcnn export onnx RUN --image-size PX --proposals N` exports one of them.",
     )
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: RUN/bench)")

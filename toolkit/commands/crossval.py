@@ -35,12 +35,6 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def training_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> dict:
-    """The keywords of `toolkit.run.train` that the flags of `frcnn train` say."""
-    given = {name: value for name, value in recipe_flags.flags_given(args).items() if name not in leave_out}
-    return {**given, "config": args.config, "preset": args.preset}
-
-
 def run(args: argparse.Namespace) -> int:
     run_folder.check_name(args.name)
     prepare("toolkit.experiments.crossval", "albumentations", **at_once(args))
@@ -48,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from toolkit.report import terminal_text, write_report
 
     out = args.runs / args.name
-    options = {**at_once(args), **training_options(args)}
+    options = {**at_once(args), **recipe_flags.training_options(args)}
     metrics = crossval(args.data, out, args.folds, image_root=args.images, group_by=args.group_by, **options)
     if args.json:
         say_json(metrics)

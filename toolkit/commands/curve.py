@@ -8,7 +8,6 @@ from pathlib import Path
 from label_tools.files import links
 from label_tools.text.errors import say
 from toolkit.commands import recipe_flags
-from toolkit.commands.crossval import training_options
 from toolkit.commands.recipe_flags import add_jobs, at_once
 from toolkit.commands.shared_flags import say_json
 from toolkit.experiments.jobs import prepare
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from toolkit.metrics.label_curve_fit import UNSURE
 
     out = args.runs / args.name
-    options = training_options(args, leave_out=("seed",))
+    options = recipe_flags.training_options(args, leave_out=("seed",))
     result = label_curve(args.data, out, args.fractions, args.seeds, image_root=args.images, **at_once(args), **options)
     if args.json:
         say_json(result)

@@ -216,12 +216,11 @@ def _changes(changes: dict[str, float]) -> str:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from toolkit.commands.crossval import training_options
     from toolkit.labelling import loop_file
     from toolkit.labelling.train_loop import train_loop
 
     with loop_file.held(args.folder) as loop:
-        entry, notes = train_loop(loop, args.runs, training_options(args))
+        entry, notes = train_loop(loop, args.runs, recipe_flags.training_options(args))
     for note in notes:
         say(f"note: {note}")
     say(_training(entry))

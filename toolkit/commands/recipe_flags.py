@@ -95,3 +95,9 @@ def flags_given(args: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"--backbone {args.backbone} is a --model of its own; leave --model {given['model']} out")
         given["model"] = f"{config.ON_BACKBONE}{args.backbone}"
     return given
+
+
+def training_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The keywords of `toolkit.run.train` that the flags of `frcnn train` say."""
+    given = {name: value for name, value in flags_given(args).items() if name not in leave_out}
+    return {**given, "config": args.config, "preset": args.preset}

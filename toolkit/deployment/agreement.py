@@ -1,4 +1,4 @@
-"""Check that an exported detector agrees with the original: on all val pictures, at other sizes, on nothing.
+"""Check that an exported detector agrees with the original: on labelled pictures, at other sizes, on a blank one.
 
 A picture agrees when both have the same detections: as many, and each pair of one class with corners within BOX pixels
 and scores within SCORE. The order counts nothing: detections of almost one score may change places.

@@ -1,4 +1,4 @@
-"""Label Studio's protocol for a machine-learning backend: requests, answers, and paths of pictures.
+"""Label Studio's protocol for a machine-learning backend: requests, answers, and the pictures that tasks name.
 
     POST /setup    {"project": "1.17", "schema": "<View>...</View>"}                 -> {"model_version": "..."}
     POST /predict  {"tasks": [{"data": {"image": "..."}}], "label_config": "..."}    -> {"results": [prediction, ...]}

@@ -80,6 +80,8 @@ def read(folder: Path) -> Loop:
     for name, kind in _KINDS.items():
         if not _fits(content.get(name, ...), kind):
             raise InputError(f'{path}: "{name}" is not what `frcnn loop` wrote; {_ANEW}')
+    if any(len(one["interval"] or ()) not in (0, 2) for one in content["trainings"]):
+        raise InputError(f'{path}: "trainings" is not what `frcnn loop` wrote; {_ANEW}')
     pictures = [one for entry in content["rounds"] for one in entry["pictures"]]
     if not all(map(_is_below, (one[key] for one in pictures for key in ("name", "file")))):
         raise InputError(f'{path}: "rounds" is not what `frcnn loop` wrote; {_ANEW}')
