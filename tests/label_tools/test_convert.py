@@ -158,7 +158,7 @@ def test_help_imports_nothing_heavy():
         "import sys; from label_tools.__main__ import main\n"
         "try: main(['convert', 'labelme', '--help'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'pycocotools', 'matplotlib', 'yaml', 'cv2'} & set(sys.modules)), file=sys.stderr)"
+        "print(sorted({'torch', 'numpy', 'PIL', 'pycocotools', 'matplotlib', 'yaml', 'cv2'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
