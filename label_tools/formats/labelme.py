@@ -29,11 +29,19 @@ from label_tools.formats.labelme_shapes import Options, to_instance
 from label_tools.pictures.drawings import is_ours
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo, image_info, image_size
-from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, join_groups, without_copies
+from label_tools.shapes.instances import (
+    ImageRecord,
+    Instance,
+    RefusedError,
+    Remark,
+    Tally,
+    check_image_shape,
+    join_groups,
+    without_copies,
+)
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
-from label_tools.text.rule_limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
 
 IGNORE_LABEL, BACKGROUND_LABEL = "__ignore__", "_background_"
 NOT_REVIEWED, DRAFTS = "not reviewed", "drafts left out (--include-unreviewed uses them)"
@@ -110,7 +118,9 @@ def read_shapes(
             tally.findings.append(Finding(code, level, name, _place(i, shape), text))
 
         try:
-            label = read_label(shape, remark)
+            if not isinstance(shape, dict):
+                raise RefusedError("B26", f"{_kind(shape)} found, needs an object")
+            label = read_label(shape.get("label"), remark)
             if label == BACKGROUND_LABEL or label in options.skip_labels:
                 tally.dropped[f"label {label}"] += 1
                 continue
@@ -133,11 +143,8 @@ def read_shapes(
     return without_copies(join_groups(found, width, height, tally), tally, name)
 
 
-def read_label(shape: Any, remark) -> str:
-    """The shape's label without blanks around it, in Unicode's composed form. Raises RefusedError (B26, B37)."""
-    if not isinstance(shape, dict):
-        raise RefusedError("B26", f"{_kind(shape)} found, needs an object")
-    label = shape.get("label")
+def read_label(label: object, remark: Remark) -> str:
+    """An object's label without blanks around it, in Unicode's composed form. Raises RefusedError (B26, B37)."""
     if label is None:
         raise RefusedError("B26", "no label, needs the name of its class")
     if not isinstance(label, str):
@@ -218,14 +225,6 @@ def _compare_embedded(embedded: object, info: ImageInfo, remark) -> None:
     if size not in ((info.width, info.height), info.stored_size):
         text = f"imageData is {size[0]} x {size[1]}, the image file {info.width} x {info.height}"
         raise RefusedError("B28", text, "restore the image that was labelled")
-
-
-def check_image_shape(width: int, height: int, remark) -> None:
-    """Raise RefusedError (B69) for an image too small to learn from; remark on a very long one."""
-    if min(width, height) < LEAST_IMAGE_SIDE:
-        raise RefusedError("B69", f"image of {width} x {height} pixels, needs {LEAST_IMAGE_SIDE} or more each way")
-    if max(width, height) > MOST_IMAGE_ASPECT * min(width, height):
-        remark(NOTE, "B69", f"image of {width} x {height} pixels: very long, objects will be tiny when it is resized")
 
 
 def _flag(shape: dict, key: str) -> bool:

@@ -12,10 +12,19 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from label_tools.files.strict_json import TextError
-from label_tools.formats.labelme import check_image_shape, read_label
+from label_tools.formats.labelme import read_label
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo
-from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Remark, Tally, join_groups, without_copies
+from label_tools.shapes.instances import (
+    ImageRecord,
+    Instance,
+    RefusedError,
+    Remark,
+    Tally,
+    check_image_shape,
+    join_groups,
+    without_copies,
+)
 from label_tools.text.findings import ERROR, NOTE, WARNING
 
 Make = Callable[[str, int, int, Remark], Instance]  # label, width and height of the picture
@@ -117,7 +126,7 @@ def compare_size(stated: tuple[float, float] | None, info: ImageInfo) -> None:
 def _read(drawn: Drawn, record: ImageRecord, path: str, of: str, tally: Tally) -> Instance | None:
     place = f"{of}, {drawn.place}" if of else drawn.place
     try:
-        label = read_label({"label": drawn.label}, tally.remarks(path, place))
+        label = read_label(drawn.label, tally.remarks(path, place))
         place = f'{place} "{label[:60]}"'
         instance = drawn.make(label, record.width, record.height, tally.remarks(path, place))
         instance.place = place

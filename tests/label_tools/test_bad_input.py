@@ -116,6 +116,7 @@ def test_the_page_has_every_code_once_in_order_and_names_tests_that_are_there():
     codes = re.findall(r"^\| (B\d\d) ", page, flags=re.MULTILINE)
     assert codes == sorted(set(codes)) == list(findings.titles())
     assert not re.search(r"[&`<>*]", " ".join(findings.titles().values()))  # `convert` prints them as they are
+    assert all(row.count(" | ") == 3 for row in page.splitlines() if row.startswith("| B"))
     assert page.count("|---|---|---|---|\n") == len(re.findall("^## ", page, flags=re.MULTILINE)) == 6
     others = re.findall(r"`(tests/toolkit/test_\w+\.py)` \|$", page, flags=re.MULTILINE)
     assert len(others) == 11

@@ -92,6 +92,17 @@ def test_objects_in_any_order_are_known_again():
     ]
 
 
+def test_an_id_given_twice_behind_a_falling_one_is_found():
+    """The ids rise again after 2; the second 4 is found all the same."""
+    images = [{"id": 1, "file_name": "1.jpg", "width": 64, "height": 64}]
+    rest = {"image_id": 1, "category_id": 1, "area": 4.0, "iscrowd": 0, "segmentation": []}
+    annotations = [{**rest, "id": i, "bbox": [5 * k, 0, 2, 2]} for k, i in enumerate((1, 3, 2, 4, 4))]
+    given = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
+    found = examine(given, "a.json")
+    assert [a["id"] for a in found.usable()["annotations"]] == [1, 2, 3, 4, 5]
+    assert [(f.code, f.place) for f in found.findings] == [("B40", "annotations[4]")]
+
+
 def test_a_copy_differs_in_its_image_root(tmp_path):
     coco_file.write(document(), tmp_path / "a.json")
     coco_file.copy_large(tmp_path / "a.json", tmp_path / "b.json", "../pictures")
