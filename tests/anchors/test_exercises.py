@@ -382,7 +382,9 @@ def test_a_mistake_is_named_though_the_file_has_another_fault():
         return plus_one(boxes, scores, iou_thresh)
 
     verdict = examine(task, in_process(task, learner))
-    assert [mistake for mistake, _, _ in verdict.mistakes] == ["hidden +1"]
+    explained = verdict.num_wrong - 1  # of the wrong cases "no box" has no answer to compare
+    assert verdict.mistakes == [("hidden +1", explained, explained)]
+    assert "Your output equals a known mistake: hidden +1\n" in written(verdict, "nms")
 
 
 def test_an_unknown_mistake_is_not_given_a_name():

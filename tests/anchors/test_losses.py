@@ -11,6 +11,7 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
+from anchors.exercises.on_losses import sigma_inverted
 from anchors.losses import beta_from_sigma, detection_loss, rpn_loss, smooth_l1
 
 torch.set_num_threads(1)
@@ -38,15 +39,16 @@ def test_smooth_l1_gradcheck_and_beta_0():
     assert torch.equal(smooth_l1(x, beta=0), x.abs())
 
 
-def test_sigma_inverted_is_another_function():
-    # printed: 0.5 x^2 / sigma^2 below 1/sigma^2, else |x| - 0.5; at sigma 3 it jumps from +0.00069 to -0.389
-    def printed(x, sigma=3):
-        return 0.5 * x * x / sigma**2 if abs(x) < 1 / sigma**2 else abs(x) - 0.5
-
-    assert printed(1 / 9 - 1e-9) == pytest.approx(0.00069, abs=1e-5)
-    assert printed(1 / 9) == pytest.approx(-0.389, abs=1e-3)
-    correct = smooth_l1(torch.tensor([1 / 9, 0.3]), beta=1 / 9)
-    assert bool((correct > 0).all()) and printed(0.3) < 0
+def test_the_slip_in_smooth_l1_jumps_and_is_negative():
+    # 0.5 x^2 / sigma^2 below 1 / sigma^2, else |x| - 0.5; with sigma 3 it jumps from +0.0007 to -0.389
+    x = torch.tensor([1 / 9 - 1e-6, 1 / 9 + 1e-6, 0.3, 0.49], dtype=torch.float64)
+    printed = sigma_inverted(x, 3)
+    assert printed[0] == pytest.approx(0.5 / 81 / 9, abs=1e-7)
+    assert printed[1] == pytest.approx(1 / 9 - 0.5, abs=1e-5)
+    assert bool((printed[1:] < 0).all())
+    right = smooth_l1(x, beta=1 / 9)
+    assert abs(float(right[0] - right[1])) < 1e-5
+    assert bool((right > 0).all())
 
 
 def rpn_case(seed=0, count=400, dtype=torch.float32):
@@ -189,7 +191,9 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"^num_locations: found None, needed a whole number, 1 or more"):
         rpn_loss(objectness, deltas, labels, targets, beta=1.0, normalizer="paper")
     logits, deltas, labels, targets = head_case()
-    with pytest.raises(ValueError, match=r"^labels: found 0 to 9, needed 0 to 4"):
-        detection_loss(logits, deltas, labels.clamp(max=0).index_fill(0, torch.tensor([0]), 9), targets, beta=1.0)
+    for bad, found in ((5, "0 to 5"), (-1, "-1 to 0")):
+        wrong = torch.zeros_like(labels).index_fill(0, torch.tensor([0]), bad)
+        with pytest.raises(ValueError, match=rf"^labels: found {found}, needed 0 to 4 \(class_logits has 5 classes"):
+            detection_loss(logits, deltas, wrong, targets, beta=1.0)
     with pytest.raises(ValueError, match=r"^box_deltas: found shape \[60, 4\], needed \[60, 20\]"):
         detection_loss(logits, deltas[:, :4], labels, targets, beta=1.0)

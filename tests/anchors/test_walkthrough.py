@@ -17,9 +17,8 @@ from PIL import Image
 
 from anchors.__main__ import main
 from anchors.boxes import box_iou
-from anchors.exercises.on_losses import sigma_inverted
 from anchors.fast.nms import nms
-from anchors.losses import smooth_l1
+from anchors.grid import grid_anchors
 from anchors.walkthrough import example
 from anchors.walkthrough.figures_head import free_corner, objects_found, running_mean
 from anchors.walkthrough.figures_rpn import NMS_THRESH, suppressed_by, two_apart
@@ -200,6 +199,18 @@ def test_a_walkthrough_is_written_again_and_nothing_else_is_overwritten(made, tm
     (tmp_path / "01_grid_a.png").write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"01_grid_a.png: was not written by a walkthrough"):
         refuse_foreign_files(tmp_path)
+    (tmp_path / "01_grid_a.png").unlink()
+    (tmp_path / "numbers.json").write_bytes((made / "numbers.json").read_bytes())
+    refuse_foreign_files(tmp_path)
+    (tmp_path / "index.html").symlink_to(made / "index.html")
+    with pytest.raises(ValueError, match=r"index.html: was not written by a walkthrough"):
+        refuse_foreign_files(tmp_path)
+
+
+def test_the_cells_centres_are_those_of_their_anchors():
+    y, x = example.cell_centres()
+    anchors = grid_anchors(torch.tensor([[-1.0, -2.0, 1.0, 2.0]]), example.GRID, example.STRIDE)
+    assert torch.equal(torch.stack((x, y), dim=2).reshape(-1, 2), (anchors[:, :2] + anchors[:, 2:]) / 2)
 
 
 def test_one_box_of_its_own_picture(tmp_path, monkeypatch, capsys):
@@ -319,16 +330,6 @@ def test_bad_pictures_are_one_line(tmp_path, capsys):
     assert "found no imagePath, needed --image as well" in capsys.readouterr().err
     assert main(["walkthrough", "--seed", "-1", "--out", str(tmp_path / "o")]) == 2
     assert "seed: found -1" in capsys.readouterr().err
-
-
-def test_the_slip_in_smooth_l1_jumps_and_is_negative():
-    x = torch.tensor([1 / 9 - 1e-6, 1 / 9 + 1e-6, 0.49], dtype=torch.float64)
-    printed = sigma_inverted(x, 3)
-    assert printed[0] == pytest.approx(0.5 / 81 / 9, abs=1e-7)  # +0.0007
-    assert printed[1] == pytest.approx(1 / 9 - 0.5, abs=1e-5)  # -0.389
-    assert printed[2] < 0
-    right = smooth_l1(x, beta=1 / 9)
-    assert abs(float(right[0] - right[1])) < 1e-5
 
 
 def test_the_page_says_what_was_measured():
