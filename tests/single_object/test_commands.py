@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -346,6 +347,22 @@ def test_table_says_at_once_what_would_end_it_after_hours(tmp_path, monkeypatch,
     assert text in capsys.readouterr().err and not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("baselines.png", ["table", "cnn1"]),
+        ("compare.md", ["compare", "run", "--detector", "other", "--out", "."]),
+        ("sheet.png", ["sheet", "--data", "shapes5", "--count", "1"]),
+    ],
+)
+def test_files_of_the_user_stay(tmp_path, monkeypatch, capsys, file, words):
+    monkeypatch.chdir(tmp_path)
+    Path(file).write_text("mine")
+    assert main(["baseline", *words]) == 2
+    assert f"{file}: exists and is of no earlier" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [file] and Path(file).read_text() == "mine"
+
+
 def test_table_says_what_it_took_and_that_it_had_another_budget(tmp_path, capsys):
     runs = ["--runs", str(tmp_path / "runs")]
     assert main(["baseline", "train", "cnn1", "--train-images", "16", "--val-images", "4", "--epochs", "1", *runs]) == 0
@@ -354,6 +371,7 @@ def test_table_says_what_it_took_and_that_it_had_another_budget(tmp_path, capsys
     said = capsys.readouterr().err
     assert "cnn1: taken from the finished run cnn1; not the scaled budget: epochs 1 instead of 4, images 16" in said
     assert (tmp_path / "baselines.md").read_text().count("| cnn1 |") == 1
+    assert main(["baseline", "table", "cnn1", "--read", "--out", str(tmp_path), *runs]) == 0  # its own it may replace
 
 
 def test_folder_named_like_drawn_data_is_a_folder_to_the_table(tmp_path, monkeypatch, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.files import links
+from label_tools.files.marked_folders import one_file, refuse_foreign
 from label_tools.text.errors import InputError, say
 from toolkit.commands.recipe_flags import add_jobs
 
@@ -221,6 +222,7 @@ def table(args: argparse.Namespace) -> int:
 
 def _check_before_hours(args: argparse.Namespace, data: list[str], folders: dict[str, Path | None]) -> None:
     """What would end the table only after some of its networks were trained."""
+    from toolkit.single_object import tables
     from toolkit.single_object.data import digits, open_data
 
     for kind, folder in folders.items():
@@ -228,6 +230,7 @@ def _check_before_hours(args: argparse.Namespace, data: list[str], folders: dict
             open_data.check_files(folder)
     if {"digits", "digit_grid"} & set(data):
         digits.handwriting("val")
+    refuse_foreign(args.out, tables.KIND, tables.FILES)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -253,6 +256,7 @@ def draw_sheet(args: argparse.Namespace) -> int:
     given = {key: value for key, value in given.items() if value is not None}
     source = Source(**{"size": 128, **given}, train_images=args.count, val_images=args.count)
     samples = source.open()[args.part == "val"]
-    save_png(contact_sheet(samples, range(min(args.count, len(samples)))), args.out)
+    with one_file(args.out, "contact sheet") as made:
+        save_png(contact_sheet(samples, range(min(args.count, len(samples)))), made)
     say(f"sheet: {args.out}")
     return 0

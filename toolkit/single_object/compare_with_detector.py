@@ -23,6 +23,7 @@ from PIL import Image
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.json_csv import write_json
+from label_tools.files.marked_folders import refuse_foreign, together
 from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
@@ -38,6 +39,7 @@ from toolkit.single_object.data.coco_objects import Selection, check_size, pick
 from toolkit.single_object.evaluate_baseline import paired_iou
 from toolkit.single_object.predictions import predict, read
 
+KIND, FILES = "comparison", ("compare.json", "compare.md", "compare.png")
 CONFIDENT = 0.5
 SMALL = 0.02  # share of the image
 
@@ -94,6 +96,7 @@ def compare(
     run: Path, detector: Path, data: Path | None, image_root: Path | None, out: Path, device: str = "auto"
 ) -> dict[str, Any]:
     """Evaluate both on a COCO file (default: the detector's val.json); write compare.json, compare.md, compare.png."""
+    refuse_foreign(out, KIND, FILES)
     annotations = data or detector / "val.json"
     document = coco_file.read(annotations, sizes=open_image.sizes_below)
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
@@ -136,10 +139,11 @@ def compare(
             **{key: ap[key] for key in ("AP", "AP50", "AP75", "AR100")},
             "groups": {group: _numbers(rows, truth, found[name]) for group, rows in groups.items()},
         }
-    write_json(out / "compare.json", numbers)
-    with atomic_write(out / "compare.md") as file:
-        file.write(as_text(numbers).encode() + b"\n")
-    save_png(_sheet(paths, truth, found, groups, open_one), out / "compare.png")
+    with together(out, KIND) as made:
+        write_json(made / FILES[0], numbers)
+        with atomic_write(made / FILES[1]) as file:
+            file.write(as_text(numbers).encode() + b"\n")
+        save_png(_sheet(paths, truth, found, groups, open_one), made / FILES[2])
     return numbers
 
 

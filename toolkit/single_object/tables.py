@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.files.atomic_write import atomic_write
+from label_tools.files.marked_folders import together
 from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -17,6 +18,7 @@ from toolkit.single_object.data.open_data import is_drawn
 from toolkit.training import run_folder
 
 log = logging.getLogger(__name__)
+KIND, FILES = "table of baselines", ("baselines.md", "baselines.png")
 _HEAD = (
     "network",
     "parameters",
@@ -109,11 +111,11 @@ def write(out: Path, root: Path, names: list[str], budget: str) -> Path:
     results = [(name, result) for name in names for result in finished(root, name, budget)]
     if not results:
         raise InputError(f"{root}: holds no finished run with the {budget} budget; leave --read out to train them")
-    path = out / "baselines.md"
-    with atomic_write(path) as file:
-        file.write(markdown(results, names).encode())
-    draw(results, out / "baselines.png")
-    return path
+    with together(out, KIND) as made:
+        with atomic_write(made / FILES[0]) as file:
+            file.write(markdown(results, names).encode())
+        draw(results, made / FILES[1])
+    return out / FILES[0]
 
 
 def markdown(results: list[tuple[str, dict[str, Any]]], names: list[str]) -> str:
