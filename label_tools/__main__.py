@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from label_tools.text.command_line import Parser
-from label_tools.text.errors import exit_code_of
+from label_tools.text.errors import exit_code_of, logs_shown
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -21,7 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m label_tools", description=__doc__)
     add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"))
     args = parser.parse_args(argv)
-    return exit_code_of(args.run, args)
+    with logs_shown():
+        return exit_code_of(args.run, args)
 
 
 if __name__ == "__main__":

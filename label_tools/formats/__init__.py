@@ -1,1 +1,1 @@
-"""Label formats, one file each: read files of labelling programs, and write them."""
+"""Label formats: read the files of labelling programs, and write them."""

@@ -1,1 +1,1 @@
-"""Messages, errors, findings, command-line parsing. Independent of labels."""
+"""Messages, errors, findings, the command line; the rules' limits and codes. Imports no other room."""
