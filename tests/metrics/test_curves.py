@@ -219,3 +219,9 @@ def test_a_curve_above_its_highest_score():
     found = sampled(curve, np.array([0.95, 0.9]))
     assert np.isnan(found["precision"][0]) and found["recall"][0] == found["f1"][0] == 0
     assert found["precision"][1] == 1 and found["recall"][1] > 0
+    assert curve.at(0.95) == {"precision": None, "recall": 0.0, "f1": None}  # of nothing kept there is no precision
+
+
+def test_an_iou_without_matches_is_our_own_mistake():
+    with pytest.raises(ValueError, match="no matches at IoU 0.52"):
+        matched(*four()).at(0.52)

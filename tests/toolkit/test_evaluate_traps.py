@@ -130,6 +130,10 @@ def test_e10_not_a_number_is_refused(bad):
     assert "annotations[0]" in refused(broken, [])
 
 
+def test_e10_a_truth_value_is_no_score():
+    assert "[0]: score is True, needs a number" in refused(document_of(TWO), [detection(1, 1, 0, 0, 5, 5, True)])
+
+
 @pytest.mark.parametrize("box", [[1, 2, 3], "1 2 3 4", None, [1, 2, 3, "4"], [[1], 2, 3, 4], [5, 5, -1, 4], {}])
 def test_e10_malformed_boxes_are_refused(box):
     document = document_of(TWO)

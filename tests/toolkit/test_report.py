@@ -27,7 +27,7 @@ from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.evaluation.evaluate_files import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.report import figures, read_metrics, write_report
-from toolkit.report.read_logs import Training
+from toolkit.report.read_logs import Training, smooth
 from toolkit.training.run_folder import Lock
 
 SECTIONS = [
@@ -152,6 +152,15 @@ def test_every_figure_has_its_numbers(page):
         assert all(len(row) == len(header) for row in rows), name
     charts = sum(tags.get("svg.chart", 0) for tags in page.tags.values())
     assert charts == len(data)
+
+
+def test_means_and_losses_of_a_log_by_hand():
+    assert smooth([1, 2, 3, 5, 8], 2) == [1, 1.5, 2.5, 4, 6.5]
+    assert smooth([1, 2, 3], 9) == [1, 1.5, 2]  # of as many as there are
+    kinds = [{"box": 1.0, "class": 2.0}, {"loss": 4.0, "box": 1.0}, {"box": float("nan")}, {}, None]
+    epochs = [{"epoch": number, "val_loss": losses} for number, losses in enumerate(kinds, 1)]
+    found = Training({}, [], epochs, "", []).losses("val_loss")
+    assert [(record["epoch"], total) for record, total in found] == [(1, 3.0), (2, 4.0)]
 
 
 def test_the_best_epoch_is_the_one_that_the_run_kept():
