@@ -223,5 +223,5 @@ def test_a_curve_above_its_highest_score():
 
 
 def test_an_iou_without_matches_is_our_own_mistake():
-    with pytest.raises(ValueError, match="no matches at IoU 0.52"):
+    with pytest.raises(ValueError, match=r"no matches at IoU 0\.52"):
         matched(*four()).at(0.52)
