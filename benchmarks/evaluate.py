@@ -215,7 +215,7 @@ def main() -> None:
     from toolkit.evaluation.compute_metrics import compute_metrics
     from toolkit.metrics.coco_tables import read_tables
     from toolkit.metrics.intervals import intervals
-    from toolkit.metrics.matching import match
+    from toolkit.metrics.iou_and_matching import match
 
     for few in (200, 2000):
         document, detections = drawn_set(few, few * 32, args.classes, seed=1)

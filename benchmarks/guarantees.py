@@ -17,8 +17,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.intervals import DETECTORS, LARGE, draw
-from toolkit.metrics.at_threshold import counts
 from toolkit.metrics.guaranteed_thresholds import GRID, certify
+from toolkit.metrics.threshold_curves import counts_at
 
 TARGETS = {"easy": (0.9, 0.9), "medium": (0.7, 0.8), "hard": (0.4, 0.6)}  # recall, precision
 AT = np.array([0.3, 0.6])  # thresholds of the intervals
@@ -35,10 +35,10 @@ def main() -> None:
     print("|" + "---|" * 10)
     for number, (name, detector) in enumerate(DETECTORS.items()):
         large = draw(LARGE, detector, 1, np.random.default_rng([args.seed, number, 0]))
-        on_grid = dict(counts(large, 0.5, GRID))["class 1"]
+        on_grid = dict(counts_at(large, 0.5, GRID))["class 1"]
         true = {"recall": on_grid.right.sum(1) / on_grid.objects.sum()}
         true["precision"] = on_grid.right.sum(1) / np.maximum(on_grid.kept.sum(1), 1)
-        true_at = dict(counts(large, 0.5, AT))["class 1"].numbers()
+        true_at = dict(counts_at(large, 0.5, AT))["class 1"].numbers()
         for images in args.images:
             random = np.random.default_rng([args.seed, number, images])
             given: dict[str, list[bool]] = {"recall": [], "precision": []}
@@ -46,13 +46,13 @@ def main() -> None:
             held: dict[str, list[bool]] = {key: [] for key in KEYS}
             for _ in range(args.sets):
                 matches = draw(images, detector, 1, random)
-                here = dict(counts(matches, 0.5, GRID))["class 1"]
+                here = dict(counts_at(matches, 0.5, GRID))["class 1"]
                 for what, target in zip(("recall", "precision"), TARGETS[name]):
                     threshold = certify(here, what, target)["threshold"]
                     given[what].append(threshold is not None)
                     at = int(np.argmin(abs(GRID - (threshold or 0))))
                     broken[what].append(threshold is not None and bool(true[what][at] < target))
-                for key, found in dict(counts(matches, 0.5, AT))["class 1"].numbers().items():
+                for key, found in dict(counts_at(matches, 0.5, AT))["class 1"].numbers().items():
                     for one, truth in zip(found, true_at[key]):
                         if one and truth:
                             held[key].append(one[1] <= truth[0] <= one[2])

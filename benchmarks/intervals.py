@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.intervals import draw_weights, intervals, resampled_ap
-from toolkit.metrics.matching import Matches, match
+from toolkit.metrics.iou_and_matching import Matches, match
 
 LARGE = 30_000
 PIECE = 50  # sets drawn by one job

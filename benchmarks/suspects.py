@@ -27,8 +27,8 @@ from toolkit.evaluation.compute_metrics import compute_metrics
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.evaluation.read_detections import detections_of
 from toolkit.experiments.crossval import crossval
-from toolkit.labelling.suspect_folder import accused
-from toolkit.metrics.overlap import iou_of
+from toolkit.labelling.correct_suspects import accused
+from toolkit.metrics.iou_and_matching import iou_of
 
 KINDS = ("missing", "added", "moved", "wrong class")
 HIT, FREE = 0.5, 0.05  # IoU of a suspect with an error; of a label on nothing with any label, at most

@@ -21,10 +21,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_tools.document import coco_file
-from toolkit.metrics import score_curves
+from toolkit.metrics import threshold_curves
 from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.matching import Matches, match
-from toolkit.metrics.score_curves import Curve
+from toolkit.metrics.iou_and_matching import Matches, match
+from toolkit.metrics.threshold_curves import Curve
 
 
 def highest(curve: Curve) -> float | None:
@@ -72,7 +72,7 @@ def parts_of(matches: Matches, chosen: np.ndarray) -> tuple[list[Curve], list[Cu
         for made, images in zip(result, (chosen, ~chosen), strict=True):
             here = images[image]
             made.append(
-                score_curves.curve_of(name, int(images[objects].sum()), score[here], right[here], ignored[here])
+                threshold_curves.curve_of(name, int(images[objects].sum()), score[here], right[here], ignored[here])
             )
     return result
 

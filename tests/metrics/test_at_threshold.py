@@ -7,10 +7,10 @@ import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, scene
 from toolkit.evaluation.compute_metrics import Settings, compute_metrics, read
-from toolkit.metrics.at_threshold import ALL, _mean, _wilson, counts, overall, share, student
+from toolkit.metrics.calibration_and_histograms import histograms
 from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.histograms import histograms
-from toolkit.metrics.matching import match
+from toolkit.metrics.iou_and_matching import match
+from toolkit.metrics.threshold_curves import ALL, _mean, _wilson, counts_at, overall, share, student
 
 
 def matches_of(document, found):
@@ -26,7 +26,7 @@ def test_by_hand():
         detection(1, 1, 60, 10, 20, 20, 0.4),
         detection(1, 1, 100, 100, 20, 20, 0.6),
     ]
-    numbers = dict(counts(matches_of(document, found), 0.5, np.array([0.0, 0.5, 0.95])))["nut"].numbers()
+    numbers = dict(counts_at(matches_of(document, found), 0.5, np.array([0.0, 0.5, 0.95])))["nut"].numbers()
     # at 0: 3 kept, 2 right of 3 objects; at 0.5: 2 kept, 1 right; at 0.95 nothing is kept
     assert [v and v[0] for v in numbers["precision"]] == [2 / 3, 1 / 2, None]
     assert [v[0] for v in numbers["recall"]] == [2 / 3, 1 / 3, 0]
@@ -49,10 +49,10 @@ def test_all_classes_are_the_sum_and_thresholds_may_differ_by_class():
     # the confusion matrix has the same detections: all but the last row and column, and what lies on no object
     assert of_all["num_right"] + of_all["num_false"] == confusion[:, :-1].sum()
     for name, one in metrics["thresholds"].items():
-        alone = dict(counts(matches, 0.5, by_class[None]))[name].numbers()
+        alone = dict(counts_at(matches, 0.5, by_class[None]))[name].numbers()
         assert alone["precision"][0][0] == pytest.approx(one["precision"])
         assert alone["recall"][0][0] == pytest.approx(one["recall"])
-    parts = dict(counts(matches, 0.5, np.array([0.3])))
+    parts = dict(counts_at(matches, 0.5, np.array([0.3])))
     total = parts.pop(ALL)
     assert sum(part.kept.sum() for part in parts.values()) == total.kept.sum()
 

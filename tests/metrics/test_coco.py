@@ -11,9 +11,9 @@ from label_tools.text.errors import InputError
 from tests.conftest import needs_real_data
 from tests.toolkit.evaluation_fixtures import OFFICIAL, detection, document_of, perfect, pycocotools_numbers, random_set
 from toolkit.evaluation.compute_metrics import coco_metrics
-from toolkit.metrics import overlap
+from toolkit.metrics import iou_and_matching
 from toolkit.metrics.coco_ap import KEYS
-from toolkit.metrics.overlap import iou_of
+from toolkit.metrics.iou_and_matching import iou_of
 
 official = needs_real_data("coco_official")
 
@@ -120,11 +120,11 @@ def test_order_of_detections_does_not_matter_without_ties():
 
 
 def test_more_boxes_than_fit_in_one_piece(monkeypatch):
-    from toolkit.metrics import overlap
+    from toolkit.metrics import iou_and_matching
 
     document, detections = random_set(5)
     whole = coco_metrics(document, detections)
-    monkeypatch.setattr(overlap, "PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr(iou_and_matching, "PAIRS_AT_ONCE", 3)
     assert coco_metrics(document, detections) == whole
 
 
@@ -143,8 +143,8 @@ def test_overlap_by_hand():
 
 
 def test_pieces_of_pairs_by_hand(monkeypatch):
-    monkeypatch.setattr(overlap, "PAIRS_AT_ONCE", 6)
-    assert overlap._chunks(np.array([3, 3, 3, 9, 1])) == [(0, 2), (2, 3), (3, 4), (4, 5)]
+    monkeypatch.setattr(iou_and_matching, "PAIRS_AT_ONCE", 6)
+    assert iou_and_matching._chunks(np.array([3, 3, 3, 9, 1])) == [(0, 2), (2, 3), (3, 4), (4, 5)]
 
 
 @pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, "4"], None])

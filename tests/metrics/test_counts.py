@@ -8,7 +8,8 @@ import pytest
 from label_tools.text.errors import InputError
 from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.metrics.coco_tables import Tables, read_tables
-from toolkit.metrics.count_agreement import agreement, count_thresholds, counts
+from toolkit.metrics.object_counts_and_sizes import agreement, counts
+from toolkit.metrics.threshold_curves import count_thresholds
 
 
 def tables_of(labelled: list[int], scores: list[list[float]], crowds: int = 0) -> Tables:

@@ -7,11 +7,11 @@ import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, random_set, scene
 from toolkit.evaluation.compute_metrics import compute_metrics
-from toolkit.metrics.calibration import calibration
+from toolkit.metrics.calibration_and_histograms import calibration
 from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.confusion import confusion
-from toolkit.metrics.matching import match
-from toolkit.metrics.score_curves import curves, sampled, score_thresholds
+from toolkit.metrics.confusion_and_error_kinds import confusion
+from toolkit.metrics.iou_and_matching import match
+from toolkit.metrics.threshold_curves import curves, sampled, score_thresholds
 
 
 def matched(document, detections):

@@ -7,8 +7,8 @@ import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, random_set
 from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.error_kinds import KINDS, classify, error_kinds
-from toolkit.metrics.matching import match
+from toolkit.metrics.confusion_and_error_kinds import KINDS, classify, error_kinds
+from toolkit.metrics.iou_and_matching import match
 
 NUT, BOLT = 1, 2
 OBJECTS = [[(NUT, 0, 0, 20, 20), (BOLT, 100, 100, 20, 20)]]

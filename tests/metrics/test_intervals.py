@@ -19,7 +19,7 @@ from toolkit.metrics.intervals import (
     means,
     resampled_ap,
 )
-from toolkit.metrics.matching import match
+from toolkit.metrics.iou_and_matching import match
 from toolkit.metrics.paired_bootstrap import _difference, _spread_of_seeds, compare, holm
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.toolkit.evaluation_fixtures import document_of
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.label_curve_fit import _answer, fit_power_law, learning_curve
-from toolkit.metrics.object_sizes import object_statistics
+from toolkit.metrics.object_counts_and_sizes import object_statistics
 
 
 def points(ceiling: float, gap: float, rate: float, noise: float = 0.0, seed: int = 0) -> list[dict]:

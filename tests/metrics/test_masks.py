@@ -207,9 +207,9 @@ def test_masks_that_fill_their_boxes_say_what_boxes_say():
 
 
 def test_masks_in_several_pieces(monkeypatch):
-    from toolkit.metrics import overlap
+    from toolkit.metrics import iou_and_matching
 
     document, detections = with_outlines(*random_set(5), 5)
     whole = coco_metrics(document, detections)
-    monkeypatch.setattr(overlap, "MASKS_AT_ONCE", 2)
+    monkeypatch.setattr(iou_and_matching, "MASKS_AT_ONCE", 2)
     assert coco_metrics(document, detections) == whole

@@ -15,7 +15,7 @@ from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.evaluation.evaluate_by_group import slice_by
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.matching import match
+from toolkit.metrics.iou_and_matching import match
 from toolkit.metrics.slices import slices
 from toolkit.report.terminal_text import terminal
 

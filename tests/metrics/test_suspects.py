@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, scene
-from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.masks import by_masks, with_runs
-from toolkit.metrics.suspects import suspects
+from toolkit.metrics.coco_tables import by_masks, read_tables, with_runs
+from toolkit.metrics.find_suspects import suspects
 
 
 def found(document: dict, detections: list, *others: list):

@@ -179,7 +179,7 @@ def scene(seed: int, images: int = 12, size: tuple[int, int] = (240, 180)) -> tu
 def ranked_scene(seed: int, images: int) -> tuple[dict, list[dict]]:
     """`scene` with scores that mean something, as a trained detector gives them: right ones mostly high."""
     from toolkit.metrics.coco_tables import read_tables
-    from toolkit.metrics.matching import match
+    from toolkit.metrics.iou_and_matching import match
 
     document, detections = scene(seed, images)
     matches = match(read_tables(document, detections))

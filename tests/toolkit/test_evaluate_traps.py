@@ -14,7 +14,7 @@ from toolkit.evaluation.compute_metrics import coco_metrics, compute_metrics
 from toolkit.evaluation.evaluate_files import evaluate_files
 from toolkit.metrics.coco_ap import KEYS, summary
 from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.matching import match
+from toolkit.metrics.iou_and_matching import match
 
 TWO = [[(1, 10, 10, 40, 40), (1, 100, 60, 50, 50)]]
 

@@ -15,7 +15,7 @@ from toolkit.__main__ import main
 from toolkit.data.tiles import Tiles
 from toolkit.evaluation.tiles_and_tta_gain import seams
 from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.matching import match
+from toolkit.metrics.iou_and_matching import match
 from toolkit.metrics.paired_bootstrap import compare
 from toolkit.prediction.tiles_and_tta import tiles_of
 

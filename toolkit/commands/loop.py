@@ -257,7 +257,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _suspects(args: argparse.Namespace) -> int:
-    from toolkit.labelling.suspect_folder import accused, evaluated, write_folder
+    from toolkit.labelling.correct_suspects import accused, evaluated, write_folder
 
     place = evaluated(args.checkpoint, args.folds)
     pictures = accused(place)
@@ -274,7 +274,7 @@ def _suspects(args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace) -> int:
-    from toolkit.labelling.suspect_folder import fix_coco, fix_labelme, read_fixed
+    from toolkit.labelling.correct_suspects import fix_coco, fix_labelme, read_fixed
 
     fixed, problems = read_fixed(args.suspects)
     for one in fixed:

@@ -22,7 +22,7 @@ from toolkit.evaluation.compute_metrics import read
 from toolkit.metrics.coco_ap import summary
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.intervals import intervals
-from toolkit.metrics.matching import match
+from toolkit.metrics.iou_and_matching import match
 from toolkit.report.figures import Figure, table_link
 from toolkit.report.page import TEMPLATES, style
 from toolkit.report.svg_charts import Line, line_chart

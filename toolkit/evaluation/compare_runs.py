@@ -11,9 +11,8 @@ from label_tools.document import coco_file
 from toolkit.evaluation.compute_metrics import DEFAULTS, Settings
 from toolkit.evaluation.evaluation_folder import add_to_metrics, metrics_of
 from toolkit.evaluation.read_detections import detections_of, read_evaluation, same_images
-from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.masks import tables_by_masks, with_runs
-from toolkit.metrics.matching import Matches, match
+from toolkit.metrics.coco_tables import read_tables, tables_by_masks, with_runs
+from toolkit.metrics.iou_and_matching import Matches, match
 from toolkit.metrics.paired_bootstrap import compare
 from toolkit.training import run_folder
 

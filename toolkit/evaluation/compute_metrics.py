@@ -15,19 +15,16 @@ from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from label_tools.text.messages import unknown
 from toolkit.evaluation.detections_to_coco import numbering_hint, to_our_ids
-from toolkit.metrics import at_threshold, object_sizes, score_curves
 from toolkit.metrics import guaranteed_thresholds as guarantees
-from toolkit.metrics.calibration import calibration
+from toolkit.metrics import threshold_curves
+from toolkit.metrics.calibration_and_histograms import calibration, histograms
 from toolkit.metrics.coco_ap import summary
-from toolkit.metrics.coco_tables import MAX_DETECTIONS, Tables, read_tables
-from toolkit.metrics.confusion import confusion
-from toolkit.metrics.count_agreement import agreement, count_thresholds
-from toolkit.metrics.error_kinds import error_kinds
-from toolkit.metrics.histograms import histograms
+from toolkit.metrics.coco_tables import MAX_DETECTIONS, Tables, read_tables, tables_by_masks, with_runs
+from toolkit.metrics.confusion_and_error_kinds import confusion, error_kinds
+from toolkit.metrics.find_suspects import Suspect, by_kind, suspects
 from toolkit.metrics.intervals import intervals
-from toolkit.metrics.masks import tables_by_masks, with_runs
-from toolkit.metrics.matching import Matches, match
-from toolkit.metrics.suspects import Suspect, by_kind, suspects
+from toolkit.metrics.iou_and_matching import Matches, match
+from toolkit.metrics.object_counts_and_sizes import agreement, object_statistics
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class Evaluation:
     detections: list
     tables: Tables
     matches: Matches
-    curves: list[score_curves.Curve]
+    curves: list[threshold_curves.Curve]
     thresholds: dict[str, float]
     suspects: list[Suspect]
 
@@ -178,7 +175,7 @@ def compute_metrics(
             "lowest_score": float(tables.det_score.min()) if len(tables.det_score) else None,
             "thresholds_from": "elsewhere" if fixed_thresholds else "these images",
         },
-        "objects": object_sizes.object_statistics(tables),
+        "objects": object_statistics(tables),
         "counts": agreement(tables, chosen, settings.resamples, settings.seed),
         "suspects": len(accused),
         "suspect_kinds": by_kind(accused, chosen),
@@ -199,12 +196,12 @@ def compute_metrics(
 
 def _numbers(
     matches: Matches, settings: Settings, fixed_thresholds: dict[str, float] | None
-) -> tuple[dict[str, Any], list[score_curves.Curve], dict[str, float]]:
+) -> tuple[dict[str, Any], list[threshold_curves.Curve], dict[str, float]]:
     """(what is said by boxes and, where there are masks, by masks too; curves, score thresholds by class)."""
-    lines = score_curves.curves(matches, settings.iou)
-    chosen = score_curves.score_thresholds(lines, settings.precision)
+    lines = threshold_curves.curves(matches, settings.iou)
+    chosen = threshold_curves.score_thresholds(lines, settings.precision)
     if settings.threshold_for == "counts":
-        chosen = count_thresholds(matches.tables, chosen)
+        chosen = threshold_curves.count_thresholds(matches.tables, chosen)
     if fixed_thresholds:
         chosen = {name: float(fixed_thresholds.get(name, chosen[name])) for name in chosen}
     promised = guarantees.guarantee(matches, settings.iou, *settings.guarantee) if settings.guarantee else None
@@ -229,7 +226,7 @@ def _numbers(
             "columns": "detected class",
         },
         "error_kinds": error_kinds(matches, by_class),
-        "at_thresholds": at_threshold.overall(matches, settings.iou, by_class),
+        "at_thresholds": threshold_curves.overall(matches, settings.iou, by_class),
         "histograms": histograms(matches, settings.iou, by_class),
         "guarantee": promised,
     }

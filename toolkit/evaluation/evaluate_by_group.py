@@ -13,7 +13,7 @@ from toolkit.evaluation.compute_metrics import DEFAULTS, Settings
 from toolkit.evaluation.evaluation_folder import add_to_metrics
 from toolkit.evaluation.read_detections import read_evaluation
 from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.matching import match
+from toolkit.metrics.iou_and_matching import match
 from toolkit.metrics.slices import slices
 
 UNKNOWN = "unknown"

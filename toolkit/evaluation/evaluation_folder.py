@@ -22,9 +22,9 @@ from label_tools.files.json_csv import write_csv, write_json
 from label_tools.files.marked_folders import adopt, refuse_foreign, together, written
 from label_tools.files.strict_json import loads
 from toolkit.evaluation.compute_metrics import Evaluation
-from toolkit.metrics import at_threshold, object_sizes, score_curves
 from toolkit.metrics.coco_ap import KEYS, RECALLS
-from toolkit.metrics.count_agreement import counts
+from toolkit.metrics.object_counts_and_sizes import counts, sizes_and_aspects
+from toolkit.metrics.threshold_curves import GRID, SHARES, counts_at, precision_recall, sampled
 from toolkit.report.write_gallery import write_gallery
 
 IMAGE = ("id", "file_name", "width", "height")
@@ -36,7 +36,7 @@ FILES = (
     *(f"{name}.csv" for name in ("thresholds", "calibration", "confusion", "counts", "error_kinds", "objects")),
     *(f"{name}_segm.csv" for name in ("classes", "confusion", "error_kinds")),
 )
-RANGES = tuple(f"{key}{end}" for key in (*at_threshold.SHARES, "count_error") for end in ("", "_low", "_high"))
+RANGES = tuple(f"{key}{end}" for key in (*SHARES, "count_error") for end in ("", "_low", "_high"))
 THRESHOLDS = ("class", "threshold", *RANGES)
 
 
@@ -114,17 +114,20 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
         _write_numbers(folder, metrics["segm"], "_segm")
 
     for iou in (0.5, 0.75):
-        lines = {name: score_curves.precision_recall(matches, k, iou) for k, name in enumerate(names)}
+        lines = {name: precision_recall(matches, k, iou) for k, name in enumerate(names)}
         _write_columns(
             folder / f"precision_recall_{round(100 * iou)}.csv",
             "recall",
             RECALLS,
             {name: line for name, line in lines.items() if line is not None},
         )
-    sampled = {curve.name: score_curves.sampled(curve, at_threshold.GRID) for curve in evaluation.curves}
+    columns = {curve.name: sampled(curve, GRID) for curve in evaluation.curves}
     for key in ("precision", "recall", "f1"):
         _write_columns(
-            folder / f"{key}.csv", "score_threshold", at_threshold.GRID, {n: line[key] for n, line in sampled.items()}
+            folder / f"{key}.csv",
+            "score_threshold",
+            GRID,
+            {n: line[key] for n, line in columns.items()},
         )
 
     write_csv(folder / "thresholds.csv", THRESHOLDS, _threshold_rows(evaluation))
@@ -132,7 +135,7 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
     if metrics["calibration"]:
         bins = metrics["calibration"]["bins"]
         write_csv(folder / "calibration.csv", list(bins[0]), [b.values() for b in bins])
-    size, aspect, class_ = object_sizes.sizes_and_aspects(evaluation.tables)
+    size, aspect, class_ = sizes_and_aspects(evaluation.tables)
     labelled, counted = counts(evaluation.tables, evaluation.thresholds)
     shown = [
         [evaluation.tables.file_names[i], name, int(labelled[i, k]), int(counted[i, k])]
@@ -146,11 +149,9 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
 
 def _threshold_rows(evaluation: Evaluation) -> Iterator[list]:
     """Precision, recall, F1 and the counting error of each class at each threshold, with intervals."""
-    for name, of_class in at_threshold.counts(
-        evaluation.matches, evaluation.metrics["settings"]["iou"], at_threshold.GRID
-    ):
+    for name, of_class in counts_at(evaluation.matches, evaluation.metrics["settings"]["iou"], GRID):
         columns = of_class.numbers().values()
-        for t, threshold in enumerate(at_threshold.GRID):
+        for t, threshold in enumerate(GRID):
             yield [name, float(threshold), *(v for column in columns for v in column[t] or (None,) * 3)]
 
 

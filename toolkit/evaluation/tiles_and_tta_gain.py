@@ -10,8 +10,7 @@ from toolkit.data.boxes import corners
 from toolkit.data.tiles import Tiles
 from toolkit.evaluation.compute_metrics import Settings
 from toolkit.metrics.coco_tables import Tables, read_tables
-from toolkit.metrics.matching import Matches, match
-from toolkit.metrics.overlap import pairs
+from toolkit.metrics.iou_and_matching import Matches, match, pairs
 from toolkit.metrics.paired_bootstrap import compare
 from toolkit.prediction.tiles_and_tta import Look
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from label_tools.formats.labelme_shapes import read_mask_png
 from label_tools.shapes.instances import RefusedError
-from toolkit.metrics.overlap import iou_table
+from toolkit.metrics.iou_and_matching import iou_table
 
 COSTS = {"add": 3.0, "delete": 2.0, "move": 2.0}
 CHANGES = ("kept", "moved", "renamed", "added", "deleted")

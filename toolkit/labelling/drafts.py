@@ -20,7 +20,7 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.labelling.corrections import COSTS
 from toolkit.metrics.coco_tables import Tables, read_tables
-from toolkit.metrics.overlap import pairs
+from toolkit.metrics.iou_and_matching import pairs
 from toolkit.prediction.detect_pictures import Seen, detect_pictures
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
 from toolkit.prediction.mask_outlines import Outlines

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from toolkit.metrics.overlap import iou_table
+from toolkit.metrics.iou_and_matching import iou_table
 from toolkit.prediction.detect_pictures import detect_pictures
 from toolkit.prediction.detector import Detector, Found
 from toolkit.prediction.picture_sources import Picture

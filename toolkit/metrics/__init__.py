@@ -1,1 +1,1 @@
-"""Metrics behind the numbers of a report: numpy only, one idea a file."""
+"""Metrics behind the numbers of a report: numpy only, no file is read."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from toolkit.metrics.matching import AREA_NAMES, Matches
+from toolkit.metrics.iou_and_matching import AREA_NAMES, Matches
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")

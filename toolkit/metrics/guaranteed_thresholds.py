@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from toolkit.metrics.at_threshold import ALL, Counts, counts, student
-from toolkit.metrics.matching import Matches
+from toolkit.metrics.iou_and_matching import Matches
+from toolkit.metrics.threshold_curves import ALL, Counts, counts_at, student
 
 CONFIDENCE = 0.95
 GRID = np.linspace(0, 1, 201)
@@ -33,7 +33,7 @@ def guarantee(matches: Matches, iou: float, what: str, target: float) -> dict[st
     """
     return {
         name: certify(of_class, what, target)
-        for name, of_class in counts(matches, iou, GRID)
+        for name, of_class in counts_at(matches, iou, GRID)
         if name != ALL and of_class.objects.any()
     }
 

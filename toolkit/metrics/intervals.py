@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from toolkit.metrics.coco_ap import RECALLS
-from toolkit.metrics.matching import Matches
+from toolkit.metrics.iou_and_matching import Matches
 
 LEVEL = 0.95
 EDGES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)  # quantiles of draws

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolkit.metrics.intervals import EDGES, LEVEL, draw_weights, means, resampled_ap
-from toolkit.metrics.matching import AREA_NAMES, Matches
+from toolkit.metrics.iou_and_matching import AREA_NAMES, Matches
 
 KEYS = (("AP", None), ("AP50", 0.5), ("AP75", 0.75))
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolkit.metrics.intervals import LEVEL, draw_weights, half_samples, intervals_of, means, resampled_ap
-from toolkit.metrics.matching import Matches
+from toolkit.metrics.iou_and_matching import Matches
 from toolkit.metrics.paired_bootstrap import holm, interval_and_p
 
 FEWEST = 5  # images of a slice and of the rest: draws from fewer repeat them, and any difference looks certain

@@ -25,7 +25,7 @@ from label_tools.text.messages import unknown
 from toolkit.data.boxes import corners
 from toolkit.data.tiles import Tiles, Window, largest_side, merged, moved, overlap_for
 from toolkit.metrics.coco_tables import read_tables
-from toolkit.metrics.overlap import iou_table
+from toolkit.metrics.iou_and_matching import iou_table
 from toolkit.prediction.detector import Detector, Found
 
 AUTO = "auto"

@@ -21,7 +21,7 @@ from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.metrics.coco_ap import KEYS
-from toolkit.metrics.error_kinds import KINDS
+from toolkit.metrics.confusion_and_error_kinds import KINDS
 from toolkit.metrics.small_set_warning import few
 from toolkit.report import comparison_text, figures, number_text, terminal_text
 from toolkit.report.how_made import made_rows

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from label_tools.files.json_csv import cell_text
-from toolkit.metrics.at_threshold import ALL
+from toolkit.metrics.threshold_curves import ALL
 
 MOST_CLASSES = 20
 QUANTITIES = ("precision", "recall", "f1", "count_error")

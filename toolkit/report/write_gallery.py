@@ -24,7 +24,7 @@ from label_tools.pictures.palette import class_colour
 from label_tools.shapes import outline, rle
 from label_tools.text.errors import InputError
 from toolkit.data.boxes import corners
-from toolkit.metrics.overlap import iou_table
+from toolkit.metrics.iou_and_matching import iou_table
 
 WHOLE_SIDES, CROP_SIDE = (640, 520, 420, 340, 280), 240  # pixels of the longer side, as shown
 MOST_WHOLE, MOST_CROPS, MOST_SUSPECTS = 200, 12, 24

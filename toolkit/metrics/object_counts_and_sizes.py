@@ -1,8 +1,11 @@
-"""Agreement of the detector's counts per picture and class with those of the labels.
+"""Objects of the labels: their sizes and shapes, and how well the detector's counts agree with theirs.
 
-A count is right when the wrong detections are as many as the missed objects: it says nothing of each object. Agreement
-is given as Bland and Altman (1986) give it: the mean difference over the images (bias) and the limits within which 95 %
-of the differences lie, bias -+ 1.96 standard deviations, each with a bootstrap interval over the images.
+size is sqrt(width * height) of the box, aspect_ratio is height / width.
+
+A count per picture and class is right when the wrong detections are as many as the missed objects: it says nothing of
+each object. Agreement is given as Bland and Altman (1986) give it: the mean difference over the images (bias) and the
+limits within which 95 % of the differences lie, bias -+ 1.96 standard deviations, each with a bootstrap interval over
+the images.
 """
 
 from __future__ import annotations
@@ -62,29 +65,32 @@ def _numbers(difference: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarra
     return {"bias": bias, "mean_absolute_error": error, "lower_limit": bias - reach, "upper_limit": bias + reach}
 
 
-def count_thresholds(tables: Tables, fallback: Mapping[str, float]) -> dict[str, float]:
-    """{class: score from which on about as many detections are kept as objects are labelled}.
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
-    The mean over all thresholds from 0 up, each with the likelihood that its total count is right on other images, too:
-    normal around no difference, with the standard error of the total difference. So it lies in the middle of a gap in
-    the scores of few objects (measured: docs/measurements/prediction.md). A class without objects or detections takes
-    its `fallback`.
-    """
-    found = dict(fallback)
-    num_images = len(tables.image_ids)
-    for k, name in enumerate(tables.class_names):
-        of_class = tables.det_class == k
-        score, image = tables.det_score[of_class], tables.det_image[of_class]
-        labelled = np.bincount(tables.gt_image[(tables.gt_class == k) & ~tables.gt_is_crowd], minlength=num_images)
-        number = int(labelled.sum())
-        if not number or not len(score):
-            continue
-        highest = np.sort(score)[::-1]
-        exact = highest[min(number, len(score)) - 1]
-        difference = np.bincount(image[score >= exact], minlength=num_images) - labelled
-        error = max(0.5, float(difference.std(ddof=1)) * num_images**0.5) if num_images > 1 else 0.5
-        below = np.append(highest[1:], min(0.0, highest[-1]))  # thresholds down to here keep the same detections
-        weight = (highest - below) * np.exp(-(((np.arange(1, len(highest) + 1) - number) / error) ** 2) / 2)
-        middle = np.average((highest + below) / 2, weights=weight) if weight.sum() > 0 else exact
-        found[name] = round(float(middle), 6)
-    return found
+
+def object_statistics(tables: Tables) -> dict:
+    """Counts, sizes and aspect ratios over all labelled objects that are not crowds, and per class."""
+    size, aspect, class_ = sizes_and_aspects(tables)
+
+    def described(chosen: np.ndarray) -> dict:
+        quantiles = [np.quantile(one[chosen], QUANTILES).tolist() if chosen.any() else None for one in (size, aspect)]
+        return {
+            "num_objects": int(chosen.sum()),
+            "size_quantiles": quantiles[0],
+            "aspect_ratio_quantiles": quantiles[1],
+            "quantiles": list(QUANTILES),
+        }
+
+    return {
+        **described(np.ones(len(size), bool)),
+        "per_class": {name: described(class_ == k) for k, name in enumerate(tables.class_names)},
+        "images_without_object": int((np.bincount(tables.gt_image, minlength=len(tables.image_ids)) == 0).sum()),
+        "crowds": int(tables.gt_is_crowd.sum()),
+    }
+
+
+def sizes_and_aspects(tables: Tables) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """size [N], aspect_ratio [N], class [N] of the objects that are not crowds and have an area."""
+    good = ~tables.gt_is_crowd & (tables.gt_bbox[:, 2:] > 0).all(1)
+    box = tables.gt_bbox[good]
+    return np.sqrt(box[:, 2] * box[:, 3]), box[:, 3] / box[:, 2], tables.gt_class[good]

@@ -48,7 +48,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Accused:
-    """A picture with its suspects, those of `metrics.suspects` as stored in suspects.json."""
+    """A picture with its suspects, those of `metrics/find_suspects.py` as stored in suspects.json."""
 
     image: dict[str, Any]
     suspects: list[dict[str, Any]]

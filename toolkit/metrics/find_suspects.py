@@ -23,7 +23,7 @@ import numpy as np
 
 from label_tools.shapes import rle
 from toolkit.metrics.coco_tables import Tables
-from toolkit.metrics.overlap import iou_table, pairs_over
+from toolkit.metrics.iou_and_matching import iou_table, pairs_over
 
 KINDS = {  # each with what a person is told of a suspect
     "no label": "{0.class_name} with score {0.score:.2f}, but no label here",
