@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from anchors.exercises import bug_tasks, on_anchors, on_boxes, on_losses, on_matching, on_nms, on_pooling
+from anchors.exercises import on_anchors, on_boxes, on_losses, on_matching, on_nms, on_pooling, on_training
 from anchors.exercises.bugs import BUGS
 from anchors.exercises.task import Task
 
@@ -31,7 +31,7 @@ EXERCISES = (
     on_nms.POSTPROCESS,
     on_losses.MASK_LOSS,
 )
-TASKS: dict[str, Task] = {task.name: task for task in (*EXERCISES, *bug_tasks.TASKS)}
+TASKS: dict[str, Task] = {task.name: task for task in (*EXERCISES, on_anchors.ANCHOR_COUNT, *on_training.TASKS)}
 BUGS_BY_NAME = {bug.name: bug for bug in BUGS}
 NAMES = (*(task.name for task in EXERCISES), *BUGS_BY_NAME)
 

@@ -11,17 +11,17 @@ from collections import Counter
 from pathlib import Path
 
 from anchors.arguments import check_count
-from anchors.walkthrough import example, figures_anchors, figures_head, figures_mask, figures_rpn
+from anchors.walkthrough import example, figures_grid, figures_head, figures_mask, figures_rpn
 from anchors.walkthrough.page import page
 from anchors.walkthrough.picture import Picture, read_picture
 from anchors.walkthrough.train_on_picture import Learned, train_on_picture
 
 FROM_BOXES = {
-    "01_grid": figures_anchors.grid,
-    "02_nine_anchors": figures_anchors.nine,
-    "03_all_centres": figures_anchors.centres,
-    "04_inside": figures_anchors.inside,
-    "05_iou": figures_anchors.heat,
+    "01_grid": figures_grid.grid,
+    "02_nine_anchors": figures_grid.nine,
+    "03_all_centres": figures_grid.centres,
+    "04_inside": figures_grid.inside,
+    "05_iou": figures_grid.heat,
     "06_labels": figures_rpn.labels,
     "07_sample": figures_rpn.sample,
     "08_deltas": figures_rpn.deltas,

@@ -14,7 +14,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from label_tools.document.assign_parts import SHARES
+from label_tools.document.stratified_split import SHARES
 from label_tools.files import links
 from label_tools.text.command_line import add_command
 from label_tools.text.errors import one_line, say

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import repair
-from label_tools.document.annotation_rules import is_plain_outline
 from label_tools.document.coco_values import is_too_long
-from label_tools.document.image_and_category_rules import LARGEST_IMAGE_SIDE, grouping_class
 from label_tools.document.read_in_pieces import NotInPiecesError, Sections, opened
+from label_tools.document.repair_annotation import is_plain_outline
+from label_tools.document.repair_images_and_categories import LARGEST_IMAGE_SIDE, grouping_class
 from label_tools.files.marked_folders import check_settled
 from label_tools.files.pause_gc import collector_paused
 from label_tools.text.rule_limits import LEAST_SIDE, MOST_ASPECT

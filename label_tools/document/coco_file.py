@@ -29,8 +29,8 @@ from typing import Any
 
 from label_tools.document import read_in_pieces
 from label_tools.document.coco_values import is_number, short
-from label_tools.document.image_and_category_rules import Size
 from label_tools.document.repair import examine
+from label_tools.document.repair_images_and_categories import Size
 from label_tools.files import links
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.fast_json import numbers

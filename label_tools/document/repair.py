@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document.annotation_rules import annotation, is_plain
 from label_tools.document.coco_values import are_numbers, short, whole
-from label_tools.document.image_and_category_rules import Size, categories_of, images_of
+from label_tools.document.repair_annotation import annotation, is_plain
+from label_tools.document.repair_images_and_categories import Size, categories_of, images_of
 from label_tools.document.repairs_found import Examined, key_of
 from label_tools.files.pause_gc import collector_paused
 from label_tools.shapes.instances import RefusedError

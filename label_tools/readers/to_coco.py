@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from label_tools.document import coco_file
-from label_tools.document.assign_parts import PARTS
+from label_tools.document.stratified_split import PARTS
 from label_tools.files import marked_folders
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.fast_json import sorted_line

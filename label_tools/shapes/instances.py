@@ -2,7 +2,7 @@
 
 `Instance` is one object, `ImageRecord` one image with its objects, `Tally` the count of the objects read and
 kept. Every rule for the shape of a single object (rows B01 to B18) is applied here, once; to
-that of a COCO annotation, which may be kept as it is written, by `document/annotation_rules.py`.
+that of a COCO annotation, which may be kept as it is written, by `document/repair_annotation.py`.
 """
 
 from __future__ import annotations

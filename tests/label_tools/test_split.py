@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_tools.document.assign_parts import part_sizes, split_document
+from label_tools.document.stratified_split import part_sizes, split_document
 from label_tools.text.errors import InputError
 
 USUAL = {"train": 0.7, "val": 0.2, "test": 0.1}

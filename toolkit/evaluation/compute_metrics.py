@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import repair, repairs_found
-from label_tools.document.image_and_category_rules import LARGEST_IMAGE_SIDE, Size
+from label_tools.document.repair_images_and_categories import LARGEST_IMAGE_SIDE, Size
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from label_tools.text.messages import unknown

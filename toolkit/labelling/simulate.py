@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco_file
-from label_tools.document.assign_parts import subset
+from label_tools.document.stratified_split import subset
 from label_tools.pictures.duplicates import fingerprint_files
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError

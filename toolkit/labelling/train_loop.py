@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document import coco_file
-from label_tools.document.assign_parts import split_document, subset
+from label_tools.document.stratified_split import split_document, subset
 from label_tools.files import marked_folders
 from label_tools.pictures.duplicates import fingerprint_files
 from label_tools.readers.convert import convert

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from label_tools.document import annotation_rules
+from label_tools.document import repair_annotation
 from label_tools.document.repair import other_format
 from label_tools.shapes import rle
 from label_tools.shapes.instances import RefusedError
@@ -230,8 +230,8 @@ def _runs(value: object, image: dict, place: str, detections: list) -> np.ndarra
     try:
         rle.check_size([height, width])
         if isinstance(value, dict):
-            return rle.without_empty(annotation_rules.run_lengths(value, image))
-        polygons = annotation_rules.outline(value, image, lambda *_: None)
+            return rle.without_empty(repair_annotation.run_lengths(value, image))
+        polygons = repair_annotation.outline(value, image, lambda *_: None)
         return rle.rasterize(polygons, height, width)
     except RefusedError as error:
         raise InputError(f"{place}: {error.text}") from None

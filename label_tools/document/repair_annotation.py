@@ -1,4 +1,4 @@
-"""Rules for one COCO annotation, repaired or refused: box, outline, crowd flag, area (B01 to B18, B49 to B57)."""
+"""Repair or refuse one COCO annotation: its box, outline, crowd flag and area (B01 to B18, B49 to B59)."""
 
 from __future__ import annotations
 

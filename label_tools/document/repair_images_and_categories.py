@@ -1,7 +1,4 @@
-"""Rules for the images and categories of a COCO document: ids, file names, sizes, class names.
-
-Two categories of one name, and roots that only group the others, are among them.
-"""
+"""Repair the images and categories of a COCO document: ids, file names, sizes, class names, classes given twice."""
 
 from __future__ import annotations
 

@@ -1,51 +1,13 @@
-"""Tasks with a bug to find and no exercise to write: number of anchors, head, recall, split, freezing, mAP."""
+"""Tasks on training and measuring: head, split, freezing, recall, mAP. They have a file with a bug, and no stub."""
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
 from torch import nn
 
 from anchors.exercises.task import Task, draw_tensor
-
-
-def anchor_count_variant(image_size, stride, num_cell_anchors, *, mistake=""):
-    height, width = image_size
-    if mistake == "a square assumed":
-        height = width
-    if mistake == "the stride for the number of cells":
-        return stride * stride * num_cell_anchors
-    if mistake == "the last cells left out":
-        return (height // stride) * (width // stride) * num_cell_anchors
-    return math.ceil(height / stride) * math.ceil(width / stride) * num_cell_anchors
-
-
-ANCHOR_COUNT = Task(
-    name="anchor_count",
-    function="anchor_count",
-    lesson="anchors/grid.py",
-    oracle=anchor_count_variant,
-    variant=anchor_count_variant,
-    edges={
-        "800 x 800 pixels": ((800, 800), 16, 9),
-        "a rectangle": ((600, 1000), 16, 9),
-        "one cell": ((16, 16), 16, 1),
-    },
-    draw=lambda rng, size: (
-        (rng.randint(1, 30 * size), rng.randint(1, 30 * size)),
-        rng.choice([4, 8, 16, 32]),
-        rng.randint(1, 9),
-    ),
-    mistakes={
-        "the stride for the number of cells": (
-            "16 * 16 * 9 is 2,304, not 22,500: 16 is the stride. 800 / 16 = 50 cells a side, and 50 * 50 * 9 = 22,500."
-        ),
-        "the last cells left out": "The map has ceil(side / stride) cells: a part of a cell is one too.",
-        "a square assumed": "The height has its own number of cells.",
-    },
-)
 
 
 def head_variant(x, w1, b1, w2, b2, *, mistake=""):
@@ -190,4 +152,4 @@ def draw_ap(rng, size):
     return ap
 
 
-TASKS = (ANCHOR_COUNT, HEAD, RECALL, SPLIT, FREEZE, MEAN_AP)
+TASKS = (HEAD, RECALL, SPLIT, FREEZE, MEAN_AP)

@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 
 from label_tools.document import coco_file
-from label_tools.document.image_and_category_rules import grouping_class
+from label_tools.document.repair_images_and_categories import grouping_class
 from label_tools.readers.classes import alike_finding
 from label_tools.shapes import geometry
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from label_tools.document.annotation_rules import annotation
 from label_tools.document.coco_file import opening
-from label_tools.document.image_and_category_rules import grouping_class
 from label_tools.document.repair import examine, other_format
+from label_tools.document.repair_annotation import annotation
+from label_tools.document.repair_images_and_categories import grouping_class
 from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 
