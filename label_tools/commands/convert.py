@@ -24,7 +24,7 @@ from label_tools.text.messages import unknown
 from label_tools.text.rule_limits import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from label_tools.readers.to_coco import Conversion
+    from label_tools.readers.convert import Conversion
 
 PROGRAMS = {  # in words, as importing their readers would take numpy
     "cvat": "CVAT XML 1.1, for images and for video",
@@ -217,8 +217,8 @@ def finish(conversion: Conversion, args: argparse.Namespace) -> int:
     Exit code 1, as that of `check`, when there are errors: something that was labelled is left out.
     """
     from label_tools.document.coco_file import FILE_NAME
+    from label_tools.readers.convert import account_path, losses, report_lines
     from label_tools.readers.given_split import given_parts
-    from label_tools.readers.to_coco import account_path, losses, report_lines
 
     if args.max_value is not None:
         conversion.opening["max_value"] = args.max_value

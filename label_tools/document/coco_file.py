@@ -27,7 +27,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from label_tools.document import read_in_pieces
+from label_tools.document import large_file
 from label_tools.document.coco_values import is_number, short
 from label_tools.document.repair import examine
 from label_tools.document.repair_images_and_categories import Size
@@ -36,7 +36,7 @@ from label_tools.files.atomic_write import atomic_write
 from label_tools.files.fast_json import numbers
 from label_tools.files.marked_folders import check_settled
 from label_tools.files.pause_gc import collector_paused
-from label_tools.files.strict_json import TextError, loads
+from label_tools.files.strict_reading import TextError, loads
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, Finding, one_a_rule
 from label_tools.text.messages import near_paths
@@ -117,7 +117,7 @@ def read_raw(path: str | os.PathLike) -> Document:
 
 def _in_pieces(path: Path) -> Document | None:
     """Read the object of a large file in pieces; None if it must be read as a whole. Raises OSError."""
-    with collector_paused(), suppress(read_in_pieces.NotInPiecesError), read_in_pieces.opened(path) as sections:
+    with collector_paused(), suppress(large_file.NotInPiecesError), large_file.opened(path) as sections:
         if sections is not None:
             lists = [key for key in sections.places if key in ("images", "annotations")]
             return {
@@ -170,8 +170,8 @@ def write(document: Mapping[str, Any], path: str | os.PathLike) -> None:
 
 
 def copy_large(source: Path, path: Path, image_root: str) -> None:
-    """Copy a large file that is in our dialect (`coco_columns`), with another image root. Raises InputError."""
-    with read_in_pieces.opened(source) as sections, atomic_write(path) as file:
+    """Copy a large file that is in our dialect (`large_file`), with another image root. Raises InputError."""
+    with large_file.opened(source) as sections, atomic_write(path) as file:
         if sections is None:
             raise InputError(f"{source}: has changed while it was read; start again")
         info = sections.value("info") if "info" in sections.places else {}

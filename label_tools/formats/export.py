@@ -13,7 +13,7 @@ from label_tools.document import coco_file
 from label_tools.document.coco_file import ignore_regions_once, is_ignore_region
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.marked_folders import together
-from label_tools.formats import cvat, labelme_write, masks, voc, yolo
+from label_tools.formats import cvat, labelme, masks, voc, yolo
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.pictures.open_image import image_info, sizes_below
 from label_tools.text.errors import InputError
@@ -29,8 +29,8 @@ def export_labelme(annotations: str | os.PathLike, out: str | os.PathLike, *, ov
         for image, objects, file in targets:
             picture = coco_file.image_path(export.document, export.file, image)
             place = (export.out / image["file_name"]).parent
-            content = labelme_write.file_content(image, objects, export.names, coco_file.relative(picture, place))
-            _write(made / file, labelme_write.file_bytes(content))
+            content = labelme.file_content(image, objects, export.names, coco_file.relative(picture, place))
+            _write(made / file, labelme.file_bytes(content))
             groups = {(s["label"], s["group_id"]) for s in content["shapes"] if s["group_id"] is not None}
             written += sum(s["group_id"] is None for s in content["shapes"]) + len(groups)
     return export.counts(len(targets), written)

@@ -1,7 +1,6 @@
-"""LabelMe JSON, of every version from 3 to 7: one file -> one ImageRecord.
+"""LabelMe JSON, of every version from 3 to 7, one file per image. Reading and writing.
 
 A file as the program writes it:
-
     {"version": "5.5.0", "flags": {}, "imagePath": "a.jpg", "imageData": null or base64,
      "imageHeight": 480, "imageWidth": 640,
      "shapes": [{"label": "cat", "points": [[x, y], ...], "shape_type": "polygon", "group_id": null,
@@ -9,37 +8,45 @@ A file as the program writes it:
 
 Version 3 has no shape_type (then it is a polygon) and no group_id; other keys are ignored.
 Points refer to the upright picture, as shown in its window, and may lie outside the image.
+What is written, labelme 5 to 7 open and `read_file` reads back unchanged.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import io
+import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from label_tools.document.coco_file import ignore_regions_once, is_ignore_region
 from label_tools.document.coco_values import is_number
-from label_tools.files import strict_json
+from label_tools.files import strict_reading
 from label_tools.files.atomic_write import atomic_write
-from label_tools.files.strict_json import TextError
+from label_tools.files.strict_reading import TextError
 from label_tools.formats.labelme_shapes import Options, to_instance
+from label_tools.formats.parsed_to_records import read_label
 from label_tools.pictures.drawings import is_ours
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo, image_info, image_size
+from label_tools.shapes import rle
+from label_tools.shapes.geometry import rectangle
 from label_tools.shapes.instances import (
     ImageRecord,
     Instance,
     RefusedError,
-    Remark,
     Tally,
     check_image_shape,
     join_groups,
     without_copies,
 )
-from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 
@@ -54,7 +61,7 @@ def read_file(path: str, name: str, images: ImageFolder, options: Options) -> tu
     """
     tally = Tally()
     try:
-        content, encoding = strict_json.read(Path(path).read_bytes(), name)
+        content, encoding = strict_reading.read(Path(path).read_bytes(), name)
     except (TextError, OSError) as error:
         tally.unreadable(error, name)
         return None, tally
@@ -141,20 +148,6 @@ def read_shapes(
         except RefusedError as error:
             tally.drop(error, name, _place(i, shape))
     return without_copies(join_groups(found, width, height, tally), tally, name)
-
-
-def read_label(label: object, remark: Remark) -> str:
-    """An object's label without blanks around it, in Unicode's composed form. Raises RefusedError (B26, B37)."""
-    if label is None:
-        raise RefusedError("B26", "no label, needs the name of its class")
-    if not isinstance(label, str):
-        raise RefusedError("B26", f"label {label!r}, needs a text")
-    clean, problem = clean_label(label)
-    if problem:
-        raise RefusedError("B37", problem)
-    if clean != label:
-        remark(WARNING, "B36", f'label "{label}" read as "{clean}"')
-    return clean
 
 
 def _find_image(
@@ -248,3 +241,80 @@ def _place(i: int, shape: Any) -> str:
 
 def _kind(value: Any) -> str:
     return {dict: "an object", list: "a list", str: "a text", type(None): "null"}.get(type(value), f"{value!r:.40}")
+
+
+VERSION = "5.5.0"  # of the format: the first whose keys all later ones read
+
+
+def file_content(
+    image: Mapping[str, Any],
+    annotations: Iterable[Mapping[str, Any]],
+    names: Mapping[int, str],
+    image_path: str,
+    flags: Mapping[str, bool] | None = None,
+) -> dict[str, Any]:
+    """The JSON object of a LabelMe file.
+
+    names: category id -> label. image_path: from the file's folder to the picture, with slashes. flags: of the image.
+    A box becomes a rectangle, one polygon a polygon, several polygons a group, an RLE a mask shape. A crowd region
+    carries the flag `crowd`, an ignore region the label `__ignore__`; a score is kept as `score`.
+    """
+    shapes: list[dict] = []
+    group = 0
+    for annotation in ignore_regions_once(annotations):
+        ignored = is_ignore_region(annotation)
+        pieces = shapes_of(annotation)
+        group_id = None
+        if len(pieces) > 1:
+            group += 1
+            group_id = group
+        for kind, points, mask in pieces:
+            shape = {
+                "label": IGNORE_LABEL if ignored else names[annotation["category_id"]],
+                "points": points,
+                "group_id": group_id,
+                "description": "",
+                "shape_type": kind,
+                "flags": {"crowd": True} if annotation.get("iscrowd") and not ignored else {},
+                "mask": mask,
+            }
+            if "score" in annotation:
+                shape["score"] = annotation["score"]
+            shapes.append(shape)
+    return {
+        "version": VERSION,
+        "flags": dict(flags or {}),
+        "shapes": shapes,
+        "imagePath": image_path,
+        "imageData": None,
+        "imageHeight": image["height"],
+        "imageWidth": image["width"],
+    }
+
+
+def shapes_of(annotation: Mapping[str, Any]) -> list[tuple[str, list[list[float]], str | None]]:
+    """(shape_type, points, mask) of each piece of an annotation; a box when it has no segmentation, or no pixel."""
+    segmentation = annotation.get("segmentation")
+    x, y, w, h = annotation["bbox"]
+    if isinstance(segmentation, dict) and rle.area(rle.to_runs(segmentation)):
+        return [_mask_shape(segmentation)]
+    if (
+        not segmentation
+        or isinstance(segmentation, dict)
+        or [list(p) for p in segmentation] == [rectangle((x, y, w, h))]
+    ):
+        return [("rectangle", [[x, y], [x + w, y + h]], None)]
+    return [("polygon", [list(p) for p in zip(flat[0::2], flat[1::2])], None) for flat in segmentation]
+
+
+def _mask_shape(segmentation: dict) -> tuple[str, list[list[float]], str]:
+    """A mask shape: its first and last pixel, and the pixels between as a PNG of 0 and 255."""
+    crop, (x, y, w, h) = rle.crop(rle.to_runs(segmentation), *segmentation["size"])
+    stream = io.BytesIO()
+    Image.fromarray(crop.astype(np.uint8) * 255).save(stream, format="PNG")
+    return "mask", [[x, y], [x + w - 1, y + h - 1]], base64.b64encode(stream.getvalue()).decode()
+
+
+def file_bytes(content: Mapping[str, Any]) -> bytes:
+    """The bytes of the file, formatted as by labelme itself."""
+    return json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False).encode()

@@ -11,8 +11,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from label_tools.files.strict_json import TextError
-from label_tools.formats.labelme import read_label
+from label_tools.files.strict_reading import TextError
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo
 from label_tools.shapes.instances import (
@@ -25,6 +24,7 @@ from label_tools.shapes.instances import (
     join_groups,
     without_copies,
 )
+from label_tools.text.clean_label import clean_label
 from label_tools.text.findings import ERROR, NOTE, WARNING
 
 Make = Callable[[str, int, int, Remark], Instance]  # label, width and height of the picture
@@ -135,6 +135,20 @@ def _read(drawn: Drawn, record: ImageRecord, path: str, of: str, tally: Tally) -
     except RefusedError as error:
         tally.drop(error, path, place)
         return None
+
+
+def read_label(label: object, remark: Remark) -> str:
+    """An object's label without blanks around it, in Unicode's composed form. Raises RefusedError (B26, B37)."""
+    if label is None:
+        raise RefusedError("B26", "no label, needs the name of its class")
+    if not isinstance(label, str):
+        raise RefusedError("B26", f"label {label!r}, needs a text")
+    clean, problem = clean_label(label)
+    if problem:
+        raise RefusedError("B37", problem)
+    if clean != label:
+        remark(WARNING, "B36", f'label "{label}" read as "{clean}"')
+    return clean
 
 
 def read_numbers(values: Sequence[object], what: str) -> list[float]:

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.document.coco_file import is_inside
-from label_tools.files.strict_json import TextError, loads
+from label_tools.files.strict_reading import TextError, loads
 from label_tools.formats.masks import intervals_by_id
 from label_tools.formats.parsed_to_records import Described, Drawn, read_numbers
 from label_tools.pictures.open_image import ImageError, open_mask

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from label_tools.files.strict_json import TextError, decode, loads
+from label_tools.files.strict_reading import TextError, decode, loads
 from label_tools.formats.parsed_to_records import Described, Drawn, Make, left_out, read_numbers
 from label_tools.shapes import geometry, instances
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range

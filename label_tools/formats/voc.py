@@ -22,8 +22,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from label_tools.document.coco_values import number_in
-from label_tools.files.strict_json import TextError
-from label_tools.files.strict_xml import parse_xml
+from label_tools.files.strict_reading import TextError, parse_xml
 from label_tools.formats.parsed_to_records import Described, Drawn, read_numbers, sorted_box, to_record
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes import geometry, instances

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from label_tools.document.coco_values import number_in
-from label_tools.files.strict_json import read_lines
+from label_tools.files.strict_reading import read_lines
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes import instances
 from label_tools.shapes.instances import (

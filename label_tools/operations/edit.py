@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from label_tools.document import coco_file
 from label_tools.files.marked_folders import one_file
-from label_tools.files.strict_json import parse, read_text
+from label_tools.files.strict_reading import parse, read_text
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 

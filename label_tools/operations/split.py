@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from label_tools.document import coco_file
 from label_tools.document.stratified_split import PARTS, SHARES, check_fractions, split_document
 from label_tools.files.marked_folders import adopt, refuse_foreign, together
-from label_tools.files.strict_json import loads
+from label_tools.files.strict_reading import loads
 from label_tools.pictures.duplicates import NEAR_DISTANCE, copies_by_name, fingerprint_files, look_alike, same_pixels
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.pictures.open_image import sizes_below

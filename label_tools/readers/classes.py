@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from label_tools.files.strict_json import read_lines
+from label_tools.files.strict_reading import read_lines
 from label_tools.formats.labelme import BACKGROUND_LABEL, IGNORE_LABEL
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError, SetError, one_line

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
 from label_tools.document.stratified_split import PARTS
-from label_tools.files.strict_json import read_lines
+from label_tools.files.strict_reading import read_lines
 from label_tools.pictures.open_image import SUFFIXES
 from label_tools.shapes.instances import ImageRecord
 

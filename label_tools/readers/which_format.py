@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.files.strict_json import loads
-from label_tools.files.strict_xml import parse_xml
+from label_tools.files.strict_reading import loads, parse_xml
 from label_tools.formats import cvat, label_studio, unity, unsupported, via, yolo
 from label_tools.pictures.drawings import is_ours
 from label_tools.pictures.find_image import walk

@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from label_tools.files.strict_json import read_lines
+from label_tools.files.strict_reading import read_lines
 from label_tools.formats import yolo
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import SUFFIXES

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from label_tools.files.strict_json import TextError
+from label_tools.files.strict_reading import TextError
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.geometry import Box
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_tools.files import fast_json
-from label_tools.files.strict_json import TextError, loads, parse, read
+from label_tools.files.strict_reading import TextError, loads, parse, read
 
 needs_msgspec = pytest.mark.skipif(fast_json.native is None, reason="msgspec is not installed")
 scalars = st.one_of(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from label_tools.formats.label_studio import decode_rle
+from label_tools.readers.convert import to_conversion
 from label_tools.readers.program_folder import read_program
-from label_tools.readers.to_coco import to_conversion
 from label_tools.readers.which_format import detect
 from label_tools.shapes import rle
 from label_tools.shapes.instances import RefusedError

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from label_tools.document import coco_file, read_in_pieces
+from label_tools.document import coco_file, large_file
 from label_tools.document.repair import examine
 from label_tools.text.errors import InputError
 
@@ -14,8 +14,8 @@ from label_tools.text.errors import InputError
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     pytest.importorskip("msgspec")
-    monkeypatch.setattr(read_in_pieces, "LEAST", 1)
-    monkeypatch.setattr(read_in_pieces, "PIECE", 100)
+    monkeypatch.setattr(large_file, "LEAST", 1)
+    monkeypatch.setattr(large_file, "PIECE", 100)
 
 
 def document(objects: int = 9) -> dict:
@@ -45,7 +45,7 @@ def test_several_pieces_come_where_an_object_ends(tmp_path):
     coco_file.write(
         {**document(), "annotations": [{"id": i, "bbox": [1, 2, 3, 4]} for i in range(50)]}, tmp_path / "a.json"
     )
-    with read_in_pieces.opened(tmp_path / "a.json") as sections:
+    with large_file.opened(tmp_path / "a.json") as sections:
         assert sections is not None
         pieces = list(sections.pieces("annotations"))
     assert len(pieces) > 10 and [one["id"] for piece in pieces for one in piece] == list(range(50))

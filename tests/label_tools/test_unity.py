@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from label_tools.readers.convert import to_conversion
 from label_tools.readers.program_folder import read_program
-from label_tools.readers.to_coco import to_conversion
 from label_tools.shapes import rle
 from tests.label_tools.bad_input_makers import H, W, picture
 

@@ -8,8 +8,8 @@ import math
 import pytest
 
 from label_tools.formats.via import CSV_HEAD
+from label_tools.readers.convert import to_conversion
 from label_tools.readers.program_folder import read_program
-from label_tools.readers.to_coco import to_conversion
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import picture
 

@@ -10,7 +10,7 @@ import random
 import numpy as np
 import pytest
 
-from label_tools.document import coco_file, read_in_pieces
+from label_tools.document import coco_file, large_file
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from toolkit.data.coco_index import index_of, read_index, read_large_index
 from toolkit.training.label_files import read_labels
@@ -19,8 +19,8 @@ from toolkit.training.label_files import read_labels
 @pytest.fixture
 def document(monkeypatch) -> dict:
     pytest.importorskip("msgspec")
-    monkeypatch.setattr(read_in_pieces, "LEAST", 1)
-    monkeypatch.setattr(read_in_pieces, "PIECE", 300)
+    monkeypatch.setattr(large_file, "LEAST", 1)
+    monkeypatch.setattr(large_file, "PIECE", 300)
     made, _ = scene(1, images=8)
     made = {**made, "info": {"image_root": "images"}}
     for number, one in enumerate(made["annotations"], 1):

@@ -68,8 +68,7 @@ def _make_labels(sample: Path, work: Path) -> bool:
     from label_tools.operations.edit import merge_files, write_edited
     from label_tools.operations.split import split_file
     from label_tools.readers.classes import read_labels
-    from label_tools.readers.convert import convert
-    from label_tools.readers.to_coco import report_lines
+    from label_tools.readers.convert import convert, report_lines
     from label_tools.rules.check import examine_files
 
     names, flag = read_labels(sample / "labels.txt"), f"--labels {sample / 'labels.txt'}"

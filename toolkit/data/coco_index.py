@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import coco_columns, coco_file
+from label_tools.document import coco_file, large_file
 from label_tools.files.fast_json import numbers
 from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
@@ -88,7 +88,7 @@ def read_large_index(annotations: Path, image_root: Path | None = None) -> Index
     """`read_index` of a large file that needs no repair, in a tenth of the memory; None for any other."""
     digest = hashlib.sha256()
     parts = [lambda entries, text=text: digest.update(text(entries)) for text in _FINGERPRINTS]
-    found = coco_columns.columns(annotations, *parts)
+    found = large_file.columns(annotations, *parts)
     if found is None or "max_value" in found.info:
         return None
     first = {"info": found.info, "images": [{"file_name": name} for name in found.first_names]}

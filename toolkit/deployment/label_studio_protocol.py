@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from label_tools.files.strict_xml import parse_xml_bytes
+from label_tools.files.strict_reading import parse_xml_bytes
 from label_tools.text.errors import InputError
 from toolkit.prediction.detector import Found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from label_tools.document import coco_file
 from label_tools.files.marked_folders import check_whole
 from label_tools.files.pause_gc import collector_paused
-from label_tools.files.strict_json import loads
+from label_tools.files.strict_reading import loads
 from label_tools.text.errors import InputError
 from toolkit.evaluation.detections_to_coco import of_document, of_predict
 from toolkit.prediction.detect_pictures import detect_document

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.files.json_csv import write_json
-from label_tools.formats import labelme_write
+from label_tools.formats import labelme
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.labelling.corrections import COSTS
@@ -86,7 +86,7 @@ def draft_of(
     names = {c["id"]: c["name"] for c in detector.categories} if detector else {}
     image = {"width": width, "height": height}
     found = (outlines or Outlines()).of(found)
-    content = labelme_write.file_content(image, found, names, image_path, {"reviewed": False})
+    content = labelme.file_content(image, found, names, image_path, {"reviewed": False})
     for shape in content["shapes"]:
         shape["description"] = f"{SCORE}{shape['score']:.2f}"
     return content

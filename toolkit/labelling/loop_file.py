@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from label_tools.files import marked_folders, strict_json
+from label_tools.files import marked_folders, strict_reading
 from label_tools.files.json_csv import write_json
 from label_tools.text.errors import InputError, cannot_write
 from toolkit.labelling.corrections import CHANGES, COSTS
@@ -70,10 +70,10 @@ def read(folder: Path) -> Loop:
     if not path.exists():
         return Loop(folder)
     try:
-        content, _ = strict_json.read(path.read_bytes(), str(path))
+        content, _ = strict_reading.read(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except strict_json.TextError as error:
+    except strict_reading.TextError as error:
         raise InputError(f"{error}; {_ANEW}") from None
     if not isinstance(content, dict) or content.get("frcnn_loop") != VERSION:
         raise InputError(f"{path}: is not what `frcnn loop` wrote; {_ANEW}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.document.coco_values import are_numbers
-from label_tools.files import strict_json
+from label_tools.files import strict_reading
 from label_tools.pictures.drawings import is_drawing, is_ours
 from label_tools.pictures.find_image import walk
 from label_tools.pictures.open_image import SUFFIXES
@@ -63,7 +63,7 @@ def is_reviewed(content: dict[str, Any]) -> bool:
 def read_label_file(path: Path) -> tuple[dict[str, Any] | None, str]:
     """(a LabelMe file's content, "") or (None, what is wrong with it): its shapes have labels and points."""
     try:
-        content, _ = strict_json.read(path.read_bytes(), str(path))
+        content, _ = strict_reading.read(path.read_bytes(), str(path))
     except InputError as error:
         return None, str(error)
     except OSError as error:
@@ -87,7 +87,7 @@ def _problem(shapes: list) -> str:
 def read_drafts(folder: Path) -> dict[str, list]:
     """{file name: shapes as they were drafted} of drafts.json; what cannot be read there is left out."""
     try:
-        found, _ = strict_json.read((folder / "drafts.json").read_bytes(), "drafts.json")
+        found, _ = strict_reading.read((folder / "drafts.json").read_bytes(), "drafts.json")
     except (OSError, InputError):
         return {}
     entries = found.items() if isinstance(found, dict) else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from label_tools.files.marked_folders import adopt, check_whole, together
-from label_tools.files.strict_json import loads
+from label_tools.files.strict_reading import loads
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.training import run_folder
 

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from label_tools.files.marked_folders import check_whole, not_whole, written
-from label_tools.files.strict_json import loads
+from label_tools.files.strict_reading import loads
 from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted

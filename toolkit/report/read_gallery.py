@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from label_tools.document.coco_file import is_inside
-from label_tools.files.strict_json import loads
+from label_tools.files.strict_reading import loads
 from label_tools.text.errors import InputError
 
 CROPS = ("missed", "false", "suspects")

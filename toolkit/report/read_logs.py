@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from label_tools.files.strict_json import loads
+from label_tools.files.strict_reading import loads
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.training.run_folder import is_locked
