@@ -28,7 +28,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from label_tools.files.strict_reading import parse_xml
-from label_tools.formats.parsed_to_records import Described, Drawn, Make, left_out, read_numbers, sorted_box
+from label_tools.formats.image_records import Described, Drawn, Make, left_out, read_numbers, sorted_box
 from label_tools.shapes import geometry, instances, rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range
 from label_tools.text.findings import NOTE

@@ -28,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from label_tools.files.strict_reading import TextError, loads
-from label_tools.formats.parsed_to_records import Described, Drawn, Make, left_out, read_numbers
+from label_tools.formats.image_records import Described, Drawn, Make, left_out, read_numbers
 from label_tools.formats.yolo import settled_box
 from label_tools.pictures.find_image import UPLOADED
 from label_tools.pictures.open_image import open_mask

@@ -31,22 +31,14 @@ from label_tools.document.coco_values import is_number
 from label_tools.files import strict_reading
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.strict_reading import TextError
+from label_tools.formats.image_records import ImageRecord, Tally, join_groups, read_label, without_copies
 from label_tools.formats.labelme_shapes import Options, to_instance
-from label_tools.formats.parsed_to_records import read_label
 from label_tools.pictures.drawings import is_ours
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo, image_info, image_size
 from label_tools.shapes import rle
 from label_tools.shapes.geometry import rectangle
-from label_tools.shapes.instances import (
-    ImageRecord,
-    Instance,
-    RefusedError,
-    Tally,
-    check_image_shape,
-    join_groups,
-    without_copies,
-)
+from label_tools.shapes.instances import Instance, RefusedError, check_image_shape
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 

@@ -33,8 +33,8 @@ import numpy as np
 
 from label_tools.document.coco_file import is_inside
 from label_tools.files.strict_reading import TextError, loads
+from label_tools.formats.image_records import Described, Drawn, read_numbers
 from label_tools.formats.masks import intervals_by_id
-from label_tools.formats.parsed_to_records import Described, Drawn, read_numbers
 from label_tools.pictures.open_image import ImageError, open_mask
 from label_tools.shapes import rle
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range, from_box, from_runs

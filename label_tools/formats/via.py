@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.files.strict_reading import TextError, decode, loads
-from label_tools.formats.parsed_to_records import Described, Drawn, Make, left_out, read_numbers
+from label_tools.formats.image_records import Described, Drawn, Make, left_out, read_numbers
 from label_tools.shapes import geometry, instances
 from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range
 from label_tools.text.errors import InputError

@@ -23,10 +23,10 @@ from xml.sax.saxutils import escape
 
 from label_tools.document.coco_values import number_in
 from label_tools.files.strict_reading import TextError, parse_xml
-from label_tools.formats.parsed_to_records import Described, Drawn, read_numbers, sorted_box, to_record
+from label_tools.formats.image_records import Described, Drawn, ImageRecord, Tally, read_numbers, sorted_box, to_record
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes import geometry, instances
-from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Remark, Tally, check_range
+from label_tools.shapes.instances import Instance, RefusedError, Remark, check_range
 from label_tools.text.findings import NOTE, WARNING, Finding
 
 

@@ -19,16 +19,10 @@ from pathlib import Path
 
 from label_tools.document.coco_values import number_in
 from label_tools.files.strict_reading import read_lines
+from label_tools.formats.image_records import ImageRecord, Tally, without_copies
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes import instances
-from label_tools.shapes.instances import (
-    ImageRecord,
-    RefusedError,
-    Tally,
-    check_image_shape,
-    check_range,
-    without_copies,
-)
+from label_tools.shapes.instances import RefusedError, check_image_shape, check_range
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted

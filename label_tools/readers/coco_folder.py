@@ -11,11 +11,12 @@ from typing import Any
 
 from label_tools.document import coco_file, repair
 from label_tools.files.pause_gc import collector_paused
+from label_tools.formats.image_records import ImageRecord, Tally
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.reading import Reading, with_bar
-from label_tools.shapes.instances import ImageRecord, Instance, RefusedError, Tally, check_image_shape
+from label_tools.shapes.instances import Instance, RefusedError, check_image_shape
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR
 from label_tools.text.rule_limits import MAX_PIXELS

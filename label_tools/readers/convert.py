@@ -20,6 +20,7 @@ from label_tools.files import marked_folders
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.fast_json import sorted_line
 from label_tools.files.pause_gc import collector_paused
+from label_tools.formats.image_records import ImageRecord
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.pictures.open_image import image_info, open_image
 from label_tools.pictures.to_rgb import nearly_black
@@ -31,7 +32,7 @@ from label_tools.readers.program_folder import PROGRAMS, read_labelme, read_prog
 from label_tools.readers.reading import Reading
 from label_tools.readers.which_format import detect
 from label_tools.readers.yolo_folder import read_yolo
-from label_tools.shapes.instances import ImageRecord, Instance
+from label_tools.shapes.instances import Instance
 from label_tools.text.errors import InputError, SetError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding, count_levels, titles, worst_first
 from label_tools.text.messages import counted, unknown

@@ -9,8 +9,8 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from label_tools.document.stratified_split import PARTS
 from label_tools.files.strict_reading import read_lines
+from label_tools.formats.image_records import ImageRecord
 from label_tools.pictures.open_image import SUFFIXES
-from label_tools.shapes.instances import ImageRecord
 
 _NAME = re.compile(r"(train|val|test)(?:ing|id|idation)?(?:\d{4})?")
 _FILE = re.compile(rf"(?:^|[_-]){_NAME.pattern}$")

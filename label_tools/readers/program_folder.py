@@ -11,12 +11,11 @@ from typing import Any
 
 from label_tools.files.strict_reading import loads, parse_xml
 from label_tools.formats import cvat, label_studio, unity, via, voc
+from label_tools.formats.image_records import Described, Tally, read_pictures
 from label_tools.formats.labelme import read_file
 from label_tools.formats.labelme_shapes import Options
-from label_tools.formats.parsed_to_records import Described, read_pictures
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.readers.reading import Reading, add_unlabeled, image_folder, read_each, with_bar
-from label_tools.shapes.instances import Tally
 from label_tools.text.errors import InputError
 from label_tools.text.rule_limits import MAX_PIXELS
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.files.pause_gc import collector_paused
+from label_tools.formats.image_records import ImageRecord, Tally
 from label_tools.pictures.drawings import is_drawing
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import SUFFIXES
-from label_tools.shapes.instances import ImageRecord, RefusedError, Tally, check_image_shape
+from label_tools.shapes.instances import RefusedError, check_image_shape
 from label_tools.text.errors import InputError
 
 UNLABELED = "images without labels (--unlabeled-is-negative uses them as images without objects)"

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from label_tools.files.strict_reading import read_lines
 from label_tools.formats import yolo
+from label_tools.formats.image_records import Tally
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import SUFFIXES
 from label_tools.readers.reading import Reading, add_unlabeled, read_each
-from label_tools.shapes.instances import RefusedError, Tally
+from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 from label_tools.text.rule_limits import MAX_PIXELS

@@ -1,24 +1,21 @@
-"""Instances: the objects in an image as every reader returns them, the same for LabelMe, masks, VOC and YOLO.
+"""Instances: the objects in an image, the same for every format, each made of its shape and clipped to the image.
 
-`Instance` is one object, `ImageRecord` one image with its objects, `Tally` the count of the objects read and
-kept. Every rule for the shape of a single object (rows B01 to B18) is applied here, once; to
-that of a COCO annotation, which may be kept as it is written, by `document/repair_annotation.py`.
+Every rule for the shape of a single object (rows B01 to B18) is applied here, once; to that of a COCO annotation, which
+may be kept as it is written, by `document/repair_annotation.py`.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from label_tools.files.strict_reading import TextError
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.geometry import Box
-from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.text.findings import NOTE, WARNING
 from label_tools.text.messages import counted
 from label_tools.text.rule_limits import (
     LARGEST_COORDINATE,
@@ -58,64 +55,6 @@ class Instance:
     crowd: bool = False
     place: str = ""
     extra: dict | None = None
-
-
-@dataclass(slots=True)
-class ImageRecord:
-    """One image, sizes after EXIF rotation, and its objects. file_name starts from the image root, with slashes.
-
-    source: the annotation file, as the user would type it."""
-
-    file_name: str
-    width: int
-    height: int
-    instances: list[Instance]
-    source: str
-
-
-@dataclass(slots=True)
-class Tally:
-    """objects_in = objects that became instances + merged + the sum of dropped. Findings say why, one by one."""
-
-    objects_in: int = 0
-    merged: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    findings: list[Finding] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)  # files and images, by reason; no objects
-    refused_images: list[str] = field(default_factory=list)  # paths: they have labels, and are not without objects
-
-    def add(self, other: Tally) -> None:
-        self.objects_in += other.objects_in
-        self.merged += other.merged
-        if other.dropped:  # a Counter's += looks at every entry, even for nothing
-            self.dropped.update(other.dropped)
-        if other.skipped:
-            self.skipped.update(other.skipped)
-        self.findings += other.findings
-        self.refused_images += other.refused_images
-
-    def remarks(self, file: str, place: str = "") -> Remark:
-        """A function that adds remarks on `place` in `file` as findings."""
-        return lambda level, code, text: self.findings.append(Finding(code, level, file, place, text))
-
-    def unreadable(self, error: TextError | OSError, file: str) -> None:
-        """Record that a label file cannot be read."""
-        self.skipped["label files that cannot be read"] += 1
-        if isinstance(error, TextError):
-            self.findings.append(Finding(error.code, ERROR, file, error.place, error.text))
-        else:
-            self.findings.append(Finding("B39", ERROR, file, "", f"cannot be read: {error.strerror or error}"))
-
-    def drop(self, error: RefusedError, file: str, place: str, count: int = 1, level: str = ERROR) -> None:
-        """Record `count` objects as left out, for one reason. level: NOTE if that is the rule and no loss."""
-        if count:
-            self.dropped[error.code] += count
-        self.findings.append(Finding(error.code, level, file, place, error.text, error.fix))
-
-    def drop_image(self, error: RefusedError, file: str, place: str, count: int) -> None:
-        """Record an image as left out, with its `count` objects."""
-        self.skipped["images left out"] += 1
-        self.drop(error, file, place, count)
 
 
 def from_polygon(label: str, flat: list[float], width: int, height: int, remark: Remark) -> Instance:
@@ -215,34 +154,6 @@ def join(pieces: list[Instance], width: int, height: int) -> Instance:
         joined = Instance(first.label, geometry.union_box(boxes), area, polygons)
     joined.crowd, joined.place, joined.extra = first.crowd, first.place, first.extra
     return joined
-
-
-def join_groups(
-    found: Iterable[tuple[Instance, Hashable | None]], width: int, height: int, tally: Tally
-) -> list[Instance]:
-    """The objects (instance, its group), pieces of one label and group as one; group None: an object of its own."""
-    pieces: dict[Hashable, list[Instance]] = {}
-    for one, group in found:
-        key = id(one) if group is None else (one.label, group)
-        tally.merged += key in pieces
-        pieces.setdefault(key, []).append(one)
-    return [join(some, width, height) for some in pieces.values()]
-
-
-def without_copies(instances: list[Instance], tally: Tally, file: str) -> list[Instance]:
-    """`instances` without those that repeat an earlier one exactly (B12)."""
-    seen: dict[tuple, Instance] = {}
-    kept = []
-    for one in instances:
-        # the box tells nearly all objects apart; only equal boxes compare their whole outline
-        other = seen.setdefault((one.label, one.bbox), one)
-        if other is not one and other.polygons == one.polygons and other.rle == one.rle:
-            tally.dropped["B12"] += 1
-            text = f"the same object as {other.place}, drawn twice; the second one is left out"
-            tally.findings.append(Finding("B12", WARNING, file, one.place, text))
-        else:
-            kept.append(one)
-    return kept
 
 
 def check_range(values: Sequence[float], width: int, height: int) -> None:

@@ -23,9 +23,9 @@ from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.formats import voc, yolo
+from label_tools.formats.image_records import read_pictures
 from label_tools.formats.labelme import Options, read_file
 from label_tools.formats.masks import MaskOptions, read_mask
-from label_tools.formats.parsed_to_records import read_pictures
 from label_tools.formats.via import CSV_HEAD
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import image_info, image_size, open_image, open_mask

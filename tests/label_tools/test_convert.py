@@ -13,8 +13,8 @@ from PIL import Image
 
 from label_tools.__main__ import main
 from label_tools.document import coco_file
+from label_tools.formats.image_records import ImageRecord, Tally
 from label_tools.readers.convert import Reading, convert
-from label_tools.shapes.instances import ImageRecord, Tally
 from tests.label_tools.bad_input_makers import BOX, GOOD, H, W, content, labelme, picture, png, shape
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from label_tools.__main__ import main
+from label_tools.formats.image_records import ImageRecord
 from label_tools.readers.given_split import given_parts, part_named
-from label_tools.shapes.instances import ImageRecord
 from tests.conftest import REAL_DATA, needs_real_data
 from tests.label_tools.bad_input_images import VOC
 from tests.label_tools.bad_input_makers import GOOD, annotation, content, picture

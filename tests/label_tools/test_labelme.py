@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from label_tools.formats.image_records import Tally
 from label_tools.formats.labelme import ImageRecord, Options, read_shapes
 from label_tools.readers.convert import convert
 from label_tools.shapes.geometry import turn_points
-from label_tools.shapes.instances import Tally
 from label_tools.shapes.rle import decode, to_runs
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import BOX, GOOD, H, W, content, picture, png, shape

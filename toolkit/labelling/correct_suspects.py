@@ -20,12 +20,12 @@ from label_tools.document.coco_values import are_numbers
 from label_tools.files import marked_folders
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.json_csv import write_json
+from label_tools.formats.image_records import ImageRecord, Tally
 from label_tools.formats.labelme import file_bytes, file_content, read_shapes
 from label_tools.formats.labelme_shapes import Options
 from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.convert import Conversion
 from label_tools.shapes import outline, rle
-from label_tools.shapes.instances import ImageRecord, Tally
 from label_tools.text.errors import InputError, as_written
 from toolkit.experiments.crossval import crossval
 from toolkit.labelling.corrections import difference, same_points

@@ -1,31 +1,84 @@
-"""Turn parsed label files into image records: find each picture, compare sizes, build its objects.
+"""Image records, which every format is read into, and the tally of what was read, kept and left out.
 
-A format's own file reads its syntax into `Described` pictures with `Drawn` objects. Finding the picture, comparing
-sizes, reading labels, the checks of each object and the book-keeping are the same for all of them, and are here.
+`ImageRecord` is one image with its objects, `Tally` the account of a file or a folder. Most formats parse a file into
+`Described` pictures with `Drawn` objects; `to_record` then finds the picture, compares the sizes, reads the labels,
+builds, checks and counts the objects, the same way for all of them.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from label_tools.files.strict_reading import TextError
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo
-from label_tools.shapes.instances import (
-    ImageRecord,
-    Instance,
-    RefusedError,
-    Remark,
-    Tally,
-    check_image_shape,
-    join_groups,
-    without_copies,
-)
+from label_tools.shapes import instances
+from label_tools.shapes.instances import Instance, RefusedError, Remark, check_image_shape
 from label_tools.text.clean_label import clean_label
-from label_tools.text.findings import ERROR, NOTE, WARNING
+from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+
+
+@dataclass(slots=True)
+class ImageRecord:
+    """One image, sizes after EXIF rotation, and its objects. file_name starts from the image root, with slashes.
+
+    source: the annotation file, as the user would type it."""
+
+    file_name: str
+    width: int
+    height: int
+    instances: list[Instance]
+    source: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """objects_in = objects that became instances + merged + the sum of dropped. Findings say why, one by one."""
+
+    objects_in: int = 0
+    merged: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)  # files and images, by reason; no objects
+    refused_images: list[str] = field(default_factory=list)  # paths: they have labels, and are not without objects
+
+    def add(self, other: Tally) -> None:
+        self.objects_in += other.objects_in
+        self.merged += other.merged
+        if other.dropped:  # a Counter's += looks at every entry, even for nothing
+            self.dropped.update(other.dropped)
+        if other.skipped:
+            self.skipped.update(other.skipped)
+        self.findings += other.findings
+        self.refused_images += other.refused_images
+
+    def remarks(self, file: str, place: str = "") -> Remark:
+        """A function that adds remarks on `place` in `file` as findings."""
+        return lambda level, code, text: self.findings.append(Finding(code, level, file, place, text))
+
+    def unreadable(self, error: TextError | OSError, file: str) -> None:
+        """Record that a label file cannot be read."""
+        self.skipped["label files that cannot be read"] += 1
+        if isinstance(error, TextError):
+            self.findings.append(Finding(error.code, ERROR, file, error.place, error.text))
+        else:
+            self.findings.append(Finding("B39", ERROR, file, "", f"cannot be read: {error.strerror or error}"))
+
+    def drop(self, error: RefusedError, file: str, place: str, count: int = 1, level: str = ERROR) -> None:
+        """Record `count` objects as left out, for one reason. level: NOTE if that is the rule and no loss."""
+        if count:
+            self.dropped[error.code] += count
+        self.findings.append(Finding(error.code, level, file, place, error.text, error.fix))
+
+    def drop_image(self, error: RefusedError, file: str, place: str, count: int) -> None:
+        """Record an image as left out, with its `count` objects."""
+        self.skipped["images left out"] += 1
+        self.drop(error, file, place, count)
+
 
 Make = Callable[[str, int, int, Remark], Instance]  # label, width and height of the picture
 
@@ -180,3 +233,31 @@ def sorted_box(x1: float, y1: float, x2: float, y2: float, remark: Remark) -> tu
     if x2 < x1 or y2 < y1:
         remark(WARNING, "B02", "the second corner lies before the first; read with its corners sorted")
     return min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)
+
+
+def join_groups(
+    found: Iterable[tuple[Instance, Hashable | None]], width: int, height: int, tally: Tally
+) -> list[Instance]:
+    """The objects (instance, its group), pieces of one label and group as one; group None: an object of its own."""
+    pieces: dict[Hashable, list[Instance]] = {}
+    for one, group in found:
+        key = id(one) if group is None else (one.label, group)
+        tally.merged += key in pieces
+        pieces.setdefault(key, []).append(one)
+    return [instances.join(some, width, height) for some in pieces.values()]
+
+
+def without_copies(objects: list[Instance], tally: Tally, file: str) -> list[Instance]:
+    """`objects` without those that repeat an earlier one exactly (B12)."""
+    seen: dict[tuple, Instance] = {}
+    kept = []
+    for one in objects:
+        # the box tells nearly all objects apart; only equal boxes compare their whole outline
+        other = seen.setdefault((one.label, one.bbox), one)
+        if other is not one and other.polygons == one.polygons and other.rle == one.rle:
+            tally.dropped["B12"] += 1
+            text = f"the same object as {other.place}, drawn twice; the second one is left out"
+            tally.findings.append(Finding("B12", WARNING, file, one.place, text))
+        else:
+            kept.append(one)
+    return kept
