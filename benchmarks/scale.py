@@ -33,7 +33,7 @@ import torch
 from toolkit.data.dataset import DetectionDataset
 from toolkit.data.epoch_batches import EpochBatches
 from toolkit.data.loader import Batches
-from toolkit.training.label_files import check_labels, read_labels
+from toolkit.training.train_val_test import check_labels, read_labels
 
 labels = read_labels({"train": Path(sys.argv[1])}, None)
 check_labels(labels)

@@ -34,7 +34,8 @@ from toolkit.data.loader import Batches, cache_share
 from toolkit.networks import builder, registry
 from toolkit.networks.cpu_operators import FewCellsConv2d, TableRoIAlign
 from toolkit.processes import worker_count
-from toolkit.training import forward_pass, optim
+from toolkit.training import forward_pass
+from toolkit.training.optimizer_step import make_optimizer, update
 
 WARM_UP = 2
 ABLATIONS = {
@@ -127,7 +128,7 @@ def ours(
     model.to(device, memory_format=layout).train()
     if config.run.compile:
         model.backbone.compile()
-    optimizer = optim.make_optimizer(model, config.optimizer)
+    optimizer = make_optimizer(model, config.optimizer)
     dtype = device_and_seed.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
     workers = worker_count(config.data.workers)
     kept = cache_share(config.data.cache_mb, workers)
@@ -140,7 +141,7 @@ def ours(
         images, targets = first or next(batches)
         total, _ = forward_pass.training_losses(model, images, targets, device, dtype)
         total.backward()
-        optim.update(optimizer, config.optimizer.clip_norm)
+        update(optimizer, config.optimizer.clip_norm)
         return len(images)
 
     return step

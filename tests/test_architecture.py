@@ -237,8 +237,7 @@ WHERE_A_LINE_LIVES = {
     "calls backward or step": (
         r"\.backward\(|optimizer\.step\(",
         {
-            "toolkit/training/optim.py",
-            "toolkit/training/step.py",
+            "toolkit/training/optimizer_step.py",
             "toolkit/training/dry_run.py",
             "toolkit/training/pretrain_starter.py",
         },

@@ -31,9 +31,9 @@ from toolkit.processes import Processes
 from toolkit.report import write_report
 from toolkit.stopping import Stopped, stop_at_once
 from toolkit.training import detection_task as training
-from toolkit.training import distributed, run_folder, trackers
-from toolkit.training import resume as over
-from toolkit.training.label_files import (
+from toolkit.training import distributed, run_folder, save_and_resume
+from toolkit.training.progress import Progress, duration, epochs_text
+from toolkit.training.train_val_test import (
     Labels,
     check_labels,
     check_test,
@@ -42,7 +42,7 @@ from toolkit.training.label_files import (
     keep_outlines,
     read_labels,
 )
-from toolkit.training.progress import Progress, duration, epochs_text
+from toolkit.training.write_logs import wanted_trackers
 
 log = logging.getLogger(__name__)
 MAY_DIFFER = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard", "mlflow"}  # between processes
@@ -158,18 +158,20 @@ def resume(
     config = recipes.from_flat({**before, **options})
     recipes.check(config)
     changed = {name for name, value in options.items() if before.get(name) != value}
-    if over.why_over(folder, run_folder.read_run(folder), changed):
+    if save_and_resume.why_over(folder, run_folder.read_run(folder), changed):
         return False
     with distributed.joined(config.run.device) as processes, _lock(folder, processes):
         found, labels = _read_for_resume(folder, config, source or Source(folder), allow_data_change)
         if "epochs" in changed:
-            over.check_epochs(folder, recipes.from_flat(before).schedule, config.schedule.epochs, found.meta["epoch"])
+            save_and_resume.check_epochs(
+                folder, recipes.from_flat(before).schedule, config.schedule.epochs, found.meta["epoch"]
+            )
         distributed.agree(processes, *must_be_one(labels, config))  # and all have read before the first tidies up
         if processes.first:
             if source is not None:
                 for split in labels.values():
                     split.keep(folder)
-            over.open_run(folder)
+            save_and_resume.open_run(folder)
             if changed - MAY_DIFFER:
                 _write_recipe(folder, config)
             run_folder.update_run(folder, status="running")
@@ -199,7 +201,7 @@ def _ensure_extras(config: Config) -> None:
     """Weights to be fetched, packages and an augmentation to be had, before a run folder is made."""
     transforms.build(config.data.augment)
     first_weights.ensure(config.model.model, config.model.weights)
-    trackers.wanted(config.run)
+    wanted_trackers(config.run)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def test_crossval_is_named_for_a_run_alone():
 
 def test_training_ends_with_it_for_each_split(monkeypatch, caplog, tmp_path):
     from toolkit import fine_tune
-    from toolkit.training.label_files import Split
+    from toolkit.training.train_val_test import Split
 
     sizes = {"val": 49, "test": 50}
 

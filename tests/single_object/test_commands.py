@@ -17,11 +17,11 @@ from PIL import Image
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.single_object import baseline_task, baselines, evaluate_baseline, tables
+from toolkit.single_object import baseline_table, baseline_task, baselines, evaluate_baseline
 from toolkit.single_object.data.samples import shared
 from toolkit.single_object.evaluate_baseline import single_metrics
 from toolkit.training import epoch_loop, run_folder
-from toolkit.training.step import Stepper
+from toolkit.training.optimizer_step import Stepper
 
 DRAWN = ["--train-images", "6", "--val-images", "4", "--epochs", "1"]
 SMALL = ["--backbone", "fasterrcnn_tiny_fpn", "--size", "64", "--epochs", "1"]
@@ -315,7 +315,7 @@ def test_network_that_ran_away_in_its_last_step_is_judged_without_a_traceback(tm
 
 def test_numbers_that_are_none_are_null():
     from toolkit.single_object.data import purdue_shapes5
-    from toolkit.single_object.predictions import Answer, predict
+    from toolkit.single_object.network_outputs import Answer, predict
 
     samples = purdue_shapes5.draw_shapes5(3, seed=0)
     answer = Answer(torch.zeros(3, 5), torch.full((3, 4), torch.inf))
@@ -405,14 +405,14 @@ def test_table_has_the_document_s_accuracy_beside_the_right_one():
         "seconds": 1,
         "device": "cpu",
     }
-    row = dict(zip(tables._HEAD, tables.cells(baselines.find("grid1"), result), strict=True))
+    row = dict(zip(baseline_table._HEAD, baseline_table.cells(baselines.find("grid1"), result), strict=True))
     assert (row["document"], row["its accuracy"], row["accuracy its way"], row["accuracy"]) == (
         "004",
         "0.937",
         "0.250",
         "0.500",
     )
-    nothing = dict(zip(tables._HEAD, tables._reference("nothing", numbers), strict=True))
+    nothing = dict(zip(baseline_table._HEAD, baseline_table._reference("nothing", numbers), strict=True))
     assert (nothing["accuracy its way"], nothing["accuracy"], nothing["IoU its way"]) == ("0.250", "0.500", "0.750")
 
 

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from label_tools.text.errors import InputError, MissingExtra
-from toolkit.single_object.data import coco_objects, digits, open_data, purdue_shapes5
-from toolkit.single_object.data.coco_objects import Selection
+from toolkit.single_object.data import digits, open_data, purdue_shapes5
+from toolkit.single_object.data.open_data import Selection
 from toolkit.single_object.data.samples import Samples, fingerprint
 
 # --- drawn sets --------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ OBJECTS = {
 
 def test_dominant_takes_images_with_exactly_one_large_object(tmp_path):
     path = coco_set(tmp_path, OBJECTS)
-    samples = coco_objects.read(path, Selection("dominant", size=64))
+    samples = open_data.read_coco(path, Selection("dominant", size=64))
     # 13 % of 80 x 40 is 416 pixels: crowd.png's 800 and large.png's 1200 pass
     assert samples.files == ("crowd.png", "large.png")
     assert samples.left_out == {
@@ -293,13 +293,13 @@ def test_dominant_takes_images_with_exactly_one_large_object(tmp_path):
 
 
 def test_dominant_in_pixels_of_the_original_image(tmp_path):
-    samples = coco_objects.read(coco_set(tmp_path, OBJECTS), Selection("dominant", size=64, min_area=1000))
+    samples = open_data.read_coco(coco_set(tmp_path, OBJECTS), Selection("dominant", size=64, min_area=1000))
     # two.png has two of 1600, crowd.png one of 800
     assert samples.files == ("large.png",)
 
 
 def test_largest_takes_every_image_with_an_object(tmp_path):
-    samples = coco_objects.read(coco_set(tmp_path, OBJECTS), Selection("largest", size=64))
+    samples = open_data.read_coco(coco_set(tmp_path, OBJECTS), Selection("largest", size=64))
     assert samples.files == ("crowd.png", "large.png", "small.png", "two.png")
     assert samples.labels.tolist() == [1, 0, 1, 0]  # a tie goes to the first
     assert samples.left_out == {"without an object": 1}
@@ -307,14 +307,14 @@ def test_largest_takes_every_image_with_an_object(tmp_path):
 
 def test_only_some_classes(tmp_path):
     path = coco_set(tmp_path, OBJECTS)
-    samples = coco_objects.read(path, Selection("dominant", size=64, classes=("pizza",)))
+    samples = open_data.read_coco(path, Selection("dominant", size=64, classes=("pizza",)))
     assert samples.files == ("crowd.png", "two.png") and samples.classes == ("pizza",)
     with pytest.raises(InputError, match="has no class car; it has bus, pizza"):
-        coco_objects.read(path, Selection(classes=("car",)))
+        open_data.read_coco(path, Selection(classes=("car",)))
 
 
 def test_empty_images_are_kept_when_asked(tmp_path):
-    samples = coco_objects.read(coco_set(tmp_path, OBJECTS), Selection("largest", size=64, keep_empty=True))
+    samples = open_data.read_coco(coco_set(tmp_path, OBJECTS), Selection("largest", size=64, keep_empty=True))
     assert len(samples) == 5 and samples.one().present.sum() == 4
     assert "1 image without any" in samples.about()
 
@@ -324,7 +324,7 @@ def test_a_recorded_max_value_opens_the_pictures(tmp_path):
     Image.fromarray(np.full((40, 80), 2048, np.uint16)).save(tmp_path / "a.png")
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "info": {"max_value": 4095}}))
-    samples = coco_objects.read(path, Selection("largest", size=64))
+    samples = open_data.read_coco(path, Selection("largest", size=64))
     assert samples.images.unique().tolist() == [
         128
     ]  # 255 * 2048 / 4095 = 127.5, rounded; at the file's own 65535 it is 8
@@ -333,20 +333,20 @@ def test_a_recorded_max_value_opens_the_pictures(tmp_path):
 def test_only_empty_images_is_said_as_it_is(tmp_path):
     path = coco_set(tmp_path, {"empty.png": []})
     with pytest.raises(InputError, match=r"no image has a largest object \(1 image without any\)$"):
-        coco_objects.read(path, Selection("largest", size=64, keep_empty=True))
+        open_data.read_coco(path, Selection("largest", size=64, keep_empty=True))
 
 
 def test_nothing_left_says_what_was_left_out(tmp_path):
     path = coco_set(tmp_path, {"empty.png": [], "small.png": [(0, 0, 5, 5, 1)]})
     with pytest.raises(InputError, match=r"no image has a dominant object \(1 without a dominant object, 1 without"):
-        coco_objects.read(path, Selection("dominant"))
+        open_data.read_coco(path, Selection("dominant"))
 
 
 def test_picture_of_another_size_than_its_labels_is_refused(tmp_path):
     path = coco_set(tmp_path, {"a.png": [(0, 0, 60, 30, 1)]})
     Image.new("RGB", (40, 80)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"a\.png: is 40 x 80 pixels, its labels say 80 x 40"):
-        coco_objects.read(path, Selection())
+        open_data.read_coco(path, Selection())
 
 
 def test_folder_of_split(tmp_path):

@@ -11,10 +11,10 @@ import torch
 from label_tools.text.errors import InputError
 from toolkit.__main__ import main
 from toolkit.networks.starter.pretraining_scenes import scene, visible
-from toolkit.single_object import baselines, tables
+from toolkit.single_object import baseline_table, baselines
 from toolkit.single_object.baselines import Budget
-from toolkit.single_object.data import drawn_scenes, open_data
-from toolkit.single_object.data.coco_objects import Selection
+from toolkit.single_object.data import drawn_dominant_largest, open_data
+from toolkit.single_object.data.open_data import Selection
 from toolkit.single_object.data.samples import fingerprint
 from toolkit.training import run_folder
 
@@ -62,7 +62,7 @@ def test_visible_boxes_of_masks_that_hide_each_other():
 def test_dominant_has_one_object_of_the_share_and_up_to_three_below_it():
     counts, places = set(), set()
     for seed in range(80):
-        masks, labels, chosen = drawn_scenes.dominant_layout(np.random.default_rng(seed), SIDE)
+        masks, labels, chosen = drawn_dominant_largest.dominant_layout(np.random.default_rng(seed), SIDE)
         areas = areas_by_painting(masks)
         # 200 * 200 of 640 * 480 are 13.02 %, of 64 x 64 pixels 533.3
         assert [i for i, area in enumerate(areas) if area >= 533.3] == [chosen]
@@ -76,7 +76,7 @@ def test_dominant_has_one_object_of_the_share_and_up_to_three_below_it():
 def test_largest_asks_for_the_largest_box_and_leaves_no_doubt():
     counts, mixed, behind = set(), 0, 0
     for seed in range(80):
-        masks, labels, chosen = drawn_scenes.largest_layout(np.random.default_rng(seed), SIDE)
+        masks, labels, chosen = drawn_dominant_largest.largest_layout(np.random.default_rng(seed), SIDE)
         areas = areas_by_painting(masks)
         others = [area for i, area in enumerate(areas) if i != chosen]
         assert areas[chosen] >= 1.25 * max(others)
@@ -89,13 +89,13 @@ def test_largest_asks_for_the_largest_box_and_leaves_no_doubt():
 @pytest.mark.parametrize(
     ("kind", "layout", "tag"),
     [
-        ("dominant", drawn_scenes.dominant_layout, 29),
-        ("largest", drawn_scenes.largest_layout, 31),
+        ("dominant", drawn_dominant_largest.dominant_layout, 29),
+        ("largest", drawn_dominant_largest.largest_layout, 31),
     ],
 )
 def test_samples_hold_the_object_asked_for(kind, layout, tag):
-    samples = drawn_scenes.draw(kind, 12, side=SIDE, seed=5)
-    assert samples.classes == drawn_scenes.CLASSES[kind] and samples.images.shape == (12, 3, SIDE, SIDE)
+    samples = drawn_dominant_largest.draw(kind, 12, side=SIDE, seed=5)
+    assert samples.classes == drawn_dominant_largest.CLASSES[kind] and samples.images.shape == (12, 3, SIDE, SIDE)
     assert samples.one().present.all()
     for row in range(12):
         masks, labels, chosen = layout(np.random.default_rng([tag, 5, row]), SIDE)
@@ -106,7 +106,7 @@ def test_samples_hold_the_object_asked_for(kind, layout, tag):
 
 
 def test_pictures_are_in_colour_and_show_something():
-    images = drawn_scenes.draw("dominant", 20, side=SIDE, seed=0).images.float()
+    images = drawn_dominant_largest.draw("dominant", 20, side=SIDE, seed=0).images.float()
     assert (images.std((2, 3)) > 3).all()
     assert ((images[:, 0] - images[:, 2]).abs().mean((1, 2)) > 2).float().mean() > 0.5
 
@@ -114,8 +114,8 @@ def test_pictures_are_in_colour_and_show_something():
 @pytest.mark.parametrize("kind", ["dominant", "largest"])
 def test_each_class_tends_to_a_hue_of_its_own(kind):
     shares, hues = [], []
-    for label in range(len(drawn_scenes.CLASSES[kind])):
-        added = drawn_scenes.look(kind, label, np.random.default_rng(label), SIDE)
+    for label in range(len(drawn_dominant_largest.CLASSES[kind])):
+        added = drawn_dominant_largest.look(kind, label, np.random.default_rng(label), SIDE)
         plain = added - added.mean(2, keepdims=True)  # a texture is the same in all three colours
         np.testing.assert_allclose(plain, np.broadcast_to(plain[0, 0], plain.shape), atol=1e-6)
         shares.append(float(np.linalg.norm(plain[0, 0])))
@@ -128,8 +128,8 @@ def test_each_class_tends_to_a_hue_of_its_own(kind):
 
 
 def test_textures_differ_as_their_names_say():
-    for shape in drawn_scenes.CLASSES["dominant"]:
-        pattern = drawn_scenes.texture(shape, np.random.default_rng(1), SIDE)
+    for shape in drawn_dominant_largest.CLASSES["dominant"]:
+        pattern = drawn_dominant_largest.texture(shape, np.random.default_rng(1), SIDE)
         if shape == "ellipse":  # stripes: a sine, its spread 1 / sqrt(2) of its height
             assert pattern.std() == pytest.approx(np.abs(pattern).max() / 2**0.5, rel=0.1)
         elif shape == "star":  # spots are darker: the sum of two sines, cut at 0
@@ -139,8 +139,8 @@ def test_textures_differ_as_their_names_say():
 
 
 def test_all_classes_are_drawn_about_as_often():
-    for kind, classes in drawn_scenes.CLASSES.items():
-        counts = torch.bincount(drawn_scenes.draw(kind, 240, side=32, seed=2).labels, minlength=len(classes))
+    for kind, classes in drawn_dominant_largest.CLASSES.items():
+        counts = torch.bincount(drawn_dominant_largest.draw(kind, 240, side=32, seed=2).labels, minlength=len(classes))
         assert counts.min() > 0.5 * 240 / len(classes), (kind, counts)
 
 
@@ -156,10 +156,10 @@ def test_same_arguments_same_pixels_and_no_picture_in_both_parts(kind):
 
 
 def test_pictures_without_an_object_only_when_asked():
-    kept = drawn_scenes.draw("largest", 240, side=32, seed=0, keep_empty=True)
+    kept = drawn_dominant_largest.draw("largest", 240, side=32, seed=0, keep_empty=True)
     empty = int((kept.per_image() == 0).sum())
     assert 8 <= empty <= 35  # 240 / 12 = 20, standard deviation 4.3
-    assert (drawn_scenes.draw("largest", 60, side=32, seed=0).per_image() == 1).all()
+    assert (drawn_dominant_largest.draw("largest", 60, side=32, seed=0).per_image() == 1).all()
     row = int((kept.per_image() == 0).nonzero()[0])
     assert kept.images[row].float().std() > 1  # a ground, not nothing
 
@@ -251,9 +251,9 @@ def test_table_needs_no_folder_and_says_what_was_drawn(tmp_path, capsys, toy_set
 def test_table_names_a_folder_that_begins_like_drawn_data_by_what_it_is():
     baseline = baselines.find("hw5net_light")
     result = {"recipe": {"data": "../dominant_labels", "options": {}}}
-    assert tables.source(baseline, result) == "dominant, from files"
+    assert baseline_table.source(baseline, result) == "dominant, from files"
     result["recipe"]["data"] = "dominant_labels"
-    assert tables.source(baseline, result) == "dominant, from files"
+    assert baseline_table.source(baseline, result) == "dominant, from files"
 
 
 @pytest.mark.parametrize("kind", ["dominant", "largest"])

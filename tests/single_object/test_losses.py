@@ -14,12 +14,12 @@ from torchvision import ops
 
 from anchors.losses import smooth_l1
 from label_tools.text.errors import InputError
-from toolkit.single_object import box_codes, grid_cells, losses
+from toolkit.single_object import grid_cells, losses, network_outputs
 from toolkit.single_object.data import augment
 from toolkit.single_object.data.samples import One, Samples
 from toolkit.single_object.losses import WeightedSum
+from toolkit.single_object.network_outputs import Answer, read
 from toolkit.single_object.networks import loadnet
-from toolkit.single_object.predictions import Answer, read
 
 ORACLES = {
     "giou": ops.generalized_box_iou_loss,
@@ -139,7 +139,7 @@ def test_terms_by_hand():
 def test_smooth_l1_is_that_of_the_lesson():
     answer, truth = batch()
     mine = WeightedSum.parse("smooth_l1").terms(answer, truth, "corners", SIZE)["smooth_l1"]
-    coded = box_codes.encode(truth.boxes, "corners", SIZE)
+    coded = network_outputs.encode(truth.boxes, "corners", SIZE)
     each = smooth_l1(answer.values - coded, beta=1 / 9).mean(1)
     torch.testing.assert_close(mine, each[0] / 2)
     oracle = functional.smooth_l1_loss(answer.values, coded, beta=1 / 9, reduction="none")
@@ -204,25 +204,25 @@ def test_reading_the_three_layouts():
 # --- codes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", box_codes.CODES)
+@pytest.mark.parametrize("code", network_outputs.CODES)
 def test_codes_come_back(code):
     boxes = random_boxes(20, 4)
-    torch.testing.assert_close(box_codes.decode(box_codes.encode(boxes, code, SIZE), code, SIZE), boxes)
+    torch.testing.assert_close(network_outputs.decode(network_outputs.encode(boxes, code, SIZE), code, SIZE), boxes)
 
 
 def test_codes_by_hand():
     box = torch.tensor([[8.0, 10.0, 40.0, 20.0]])  # in 80 x 40
-    assert box_codes.encode(box, "inclusive", SIZE).tolist() == [[8, 10, 39, 19]]
-    assert box_codes.encode(box, "corners", SIZE).tolist()[0] == pytest.approx([0.1, 0.25, 0.5, 0.5])
-    torch.testing.assert_close(box_codes.encode(box, "centre", SIZE), torch.tensor([[0.3, 0.375, 0.4, 0.25]]))
+    assert network_outputs.encode(box, "inclusive", SIZE).tolist() == [[8, 10, 39, 19]]
+    assert network_outputs.encode(box, "corners", SIZE).tolist()[0] == pytest.approx([0.1, 0.25, 0.5, 0.5])
+    torch.testing.assert_close(network_outputs.encode(box, "centre", SIZE), torch.tensor([[0.3, 0.375, 0.4, 0.25]]))
 
 
 def test_usable_boxes_lie_inside_and_are_never_inverted():
     raw = torch.tensor([[-5.0, -5, 90, 50], [30, 5, 10, 20], [float("nan"), 0, 10, 10], [90, 50, 99, 60]])
-    boxes = box_codes.usable(raw, SIZE)
+    boxes = network_outputs.usable(raw, SIZE)
     assert boxes[0].tolist() == [0, 0, 80, 40]
     assert (boxes[:, 2:] >= boxes[:, :2]).all() and torch.isfinite(boxes).all()
-    assert box_codes.inverted(raw).tolist() == [False, True, True, False]
+    assert network_outputs.inverted(raw).tolist() == [False, True, True, False]
     assert (boxes[3, 2:] - boxes[3, :2]).tolist() == [0, 0]
 
 
@@ -358,7 +358,7 @@ def test_grid_losses_by_hand():
     outputs = torch.zeros(2, 2, 3, 7)
     outputs[..., 1] = 0.1  # off by .4 in the object's cell, by .1 in eleven empty ones
     own = ((0.4**2) + 0.5**2 + 0.2**2 + (20 / 48) ** 2) / 4
-    seed, right = grid_cells.terms("grid_document", outputs, targets), grid_cells.terms("grid", outputs, targets)
+    seed, right = losses.grid_terms("grid_document", outputs, targets), losses.grid_terms("grid", outputs, targets)
     assert right["mse"].item() == pytest.approx(own, rel=1e-5)
     assert seed["mse"].item() == pytest.approx((own + 11 * 0.1**2 / 4) / 12, rel=1e-5)
     for terms in (seed, right):
@@ -368,9 +368,9 @@ def test_grid_losses_by_hand():
 
 def test_neither_grid_loss_teaches_the_seventh_output():
     targets, _ = grid_cells.assign(cells([[24, 26, 36, 46]], [1]))
-    for name in grid_cells.LOSSES:
+    for name in losses.GRID_LOSSES:
         outputs = torch.rand(2, 2, 3, 7, requires_grad=True)
-        sum(grid_cells.terms(name, outputs, targets).values()).backward()
+        sum(losses.grid_terms(name, outputs, targets).values()).backward()
         assert (outputs.grad[..., 6] == 0).all() and (outputs.grad[..., 0] != 0).all()
 
 
@@ -390,5 +390,5 @@ def test_modules_of_torch_agree_on_the_sum_of_squares():
     # "4*mse" is the document's sum over four coordinates
     answer, truth = batch()
     mine = WeightedSum.parse("4*mse").terms(answer, truth, "centre", SIZE)["mse"]
-    theirs = nn.MSELoss(reduction="none")(answer.values, box_codes.encode(truth.boxes, "centre", SIZE)).sum(1)
+    theirs = nn.MSELoss(reduction="none")(answer.values, network_outputs.encode(truth.boxes, "centre", SIZE)).sum(1)
     torch.testing.assert_close(mine, (theirs * truth.present).mean())

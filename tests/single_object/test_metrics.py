@@ -9,7 +9,7 @@ from anchors.boxes import box_iou
 from toolkit.single_object import baselines, evaluate_baseline, grid_cells
 from toolkit.single_object.data import digits
 from toolkit.single_object.data.samples import Samples
-from toolkit.single_object.predictions import Answer, Prediction, predict
+from toolkit.single_object.network_outputs import Answer, Prediction, predict
 
 NAMES = ("a", "b")
 
@@ -29,7 +29,7 @@ def samples() -> Samples:
 
 def prediction(boxes, labels=(0, 1, 0, 0), presence=(1.0, 1.0, 1.0, 0.0)) -> Prediction:
     raw = torch.tensor(boxes).float()
-    from toolkit.single_object.box_codes import usable
+    from toolkit.single_object.network_outputs import usable
 
     return Prediction(torch.tensor(presence), torch.tensor(labels), torch.full((4,), 0.9), raw, usable(raw, (20, 40)))
 

@@ -13,12 +13,12 @@ import torch
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.single_object import baseline_task, baselines, compare_with_detector, tables
+from toolkit.single_object import baseline_table, baseline_task, baselines, compare_with_detector
 from toolkit.single_object.baselines import Recipe, recipe_of, restored
 from toolkit.single_object.data import digits, purdue_shapes5
 from toolkit.stopping import Stopped
 from toolkit.training import run_folder
-from toolkit.training.step import Stepper
+from toolkit.training.optimizer_step import Stepper
 
 FEW = ["--train-images", "4", "--val-images", "4"]
 RECIPE = Recipe("cnn1", "digits", "bce + 4*mse + ce", epochs=3, batch=16, lr=1e-3, log_every=1)
@@ -186,7 +186,7 @@ def test_train_resume_and_table(tmp_path, capsys):
     assert text.count("| cnn1 | 697,935 | digits, drawn: 40 images") == 2 and "0.759" in text
     assert "finds nothing, digits" in text and "No finished run: loadnet2" in text
     assert (tmp_path / "baselines.png").stat().st_size > 5000
-    assert len(tables.finished(tmp_path / "runs", "cnn1", "scaled", 1)) == 1
+    assert len(baseline_table.finished(tmp_path / "runs", "cnn1", "scaled", 1)) == 1
     # a second table trains nothing that is there
     assert main(["baseline", "table", "cnn1", "--out", str(tmp_path), *runs]) == 0
     assert len(list((tmp_path / "runs").iterdir())) == 2

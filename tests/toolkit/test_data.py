@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from label_tools.text.errors import InputError
 from toolkit.data import coco_index
-from toolkit.data.boxes import result_entries
-from toolkit.data.coco_index import coco_results, read_index
+from toolkit.data.boxes import coco_results, result_entries
+from toolkit.data.coco_index import read_index
 from toolkit.data.dataset import DetectionDataset, Unreadable
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 

@@ -19,12 +19,11 @@ from tests.toolkit.training_fixtures import ROOT, TINY, Command, draw_data, frcn
 from toolkit import config
 from toolkit.checkpoint import load
 from toolkit.data.coco_index import read_index
-from toolkit.data.epoch_batches import EpochBatches
-from toolkit.data.loader import in_order
+from toolkit.data.epoch_batches import EpochBatches, in_order
 from toolkit.fine_tune import must_be_one
 from toolkit.processes import Processes, worker_count
 from toolkit.training import distributed
-from toolkit.training.label_files import Split
+from toolkit.training.train_val_test import Split
 
 
 def free_port() -> int:

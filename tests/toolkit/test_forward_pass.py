@@ -18,7 +18,7 @@ from toolkit import config
 from toolkit.data.coco_index import Index
 from toolkit.data.epoch_batches import EpochBatches, repeat_factors
 from toolkit.networks import builder, class_loss
-from toolkit.training import forward_pass, optim
+from toolkit.training import forward_pass, optimizer_step
 
 CPU = torch.device("cpu")
 
@@ -92,7 +92,7 @@ def test_clipping_by_hand():
     for clip, step in ((1.0, (0.6, 0.8)), (0.0, (3.0, 4.0)), (10.0, (3.0, 4.0))):
         before = layer.weight.detach().clone()
         layer.weight.grad = torch.tensor([[3.0, 4.0]])
-        optim.update(torch.optim.SGD(layer.parameters(), lr=1.0), clip)
+        optimizer_step.update(torch.optim.SGD(layer.parameters(), lr=1.0), clip)
         assert torch.allclose(before - layer.weight, torch.tensor([step]), atol=1e-5)
         assert layer.weight.grad is None
 
@@ -103,7 +103,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing(value):
     before = state(layer)
     layer.weight.grad = torch.tensor([[1.0, value]])
     with pytest.raises(forward_pass.NonFiniteLoss, match="gradient norm"):
-        optim.update(torch.optim.SGD(layer.parameters(), lr=1.0), 10.0)
+        optimizer_step.update(torch.optim.SGD(layer.parameters(), lr=1.0), 10.0)
     assert state(layer) == before and layer.weight.grad is None
 
 
@@ -131,7 +131,7 @@ def test_targets_that_would_crash_or_poison_are_stopped(boxes, labels):
 def test_norms_and_biases_do_not_decay_and_the_body_has_its_rate():
     model = tiny()
     options = config.Optimizer(lr=0.1, backbone_lr=0.2, weight_decay=0.05)
-    optimizer = optim.make_optimizer(model, options)
+    optimizer = optimizer_step.make_optimizer(model, options)
     names = {id(p): n for n, p in model.named_parameters()}
     seen = set()
     for group in optimizer.param_groups:
@@ -141,7 +141,7 @@ def test_norms_and_biases_do_not_decay_and_the_body_has_its_rate():
             assert group["weight_decay"] == (0.05 if p.ndim > 1 else 0.0), name
             assert group["share"] == (0.2 if name.startswith("backbone.body") else 1.0), name
     assert seen == {n for n, p in model.named_parameters() if p.requires_grad}
-    rate = optim.prepare_step(optimizer, config.Schedule(schedule="constant", warmup=0), 0.1, 0, 5, False)
+    rate = optimizer_step.prepare_step(optimizer, config.Schedule(schedule="constant", warmup=0), 0.1, 0, 5, False)
     assert rate == 0.1 and {g["lr"] for g in optimizer.param_groups} == {0.1, 0.1 * 0.2}
 
 
@@ -150,20 +150,20 @@ def test_nothing_left_to_learn_is_refused():
     for p in model.parameters():
         p.requires_grad_(False)
     with pytest.raises(InputError, match="--trainable-layers"):
-        optim.make_optimizer(model, config.Optimizer())
+        optimizer_step.make_optimizer(model, config.Optimizer())
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_in_the_epochs_of_the_heads_the_body_stays(kind):
     model = tiny("group").train()
-    optimizer = optim.make_optimizer(model, config.Optimizer(optimizer=kind, lr=0.01, weight_decay=0.1))
+    optimizer = optimizer_step.make_optimizer(model, config.Optimizer(optimizer=kind, lr=0.01, weight_decay=0.1))
     body = state(model.backbone.body)
     for heads_only in (True, False):
         total, _ = forward_pass.training_losses(model, *batch(), CPU, torch.float32)
         total.backward()
-        optim.prepare_step(optimizer, config.Schedule(), 0.01, 0, 1, heads_only)
+        optimizer_step.prepare_step(optimizer, config.Schedule(), 0.01, 0, 1, heads_only)
         fpn = state(model.backbone.fpn)
-        optim.update(optimizer, 10.0)
+        optimizer_step.update(optimizer, 10.0)
         assert (state(model.backbone.body) == body) == heads_only
         assert state(model.backbone.fpn) != fpn
 
@@ -173,7 +173,7 @@ def test_in_the_epochs_of_the_heads_the_body_stays(kind):
 def test_average_is_the_formula(decay, steps):
     """The first update copies; then mean = d * mean + (1 - d) * value, d = min(decay, (1 + n) / (10 + n))."""
     layer = nn.Linear(1, 1, bias=False)
-    average, want = optim.averaged(layer, decay), None
+    average, want = optimizer_step.averaged(layer, decay), None
     for n in range(steps):
         with torch.no_grad():
             layer.weight.fill_(float(n * n))
@@ -185,7 +185,7 @@ def test_average_is_the_formula(decay, steps):
 
 def test_average_takes_the_buffers_along():
     norm = nn.BatchNorm1d(2)
-    average = optim.averaged(norm, 0.9)
+    average = optimizer_step.averaged(norm, 0.9)
     for _ in range(2):
         norm(torch.randn(8, 2) + 5)
         average.update_parameters(norm)

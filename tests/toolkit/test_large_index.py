@@ -13,7 +13,7 @@ import pytest
 from label_tools.document import coco_file, large_file
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from toolkit.data.coco_index import index_of, read_index, read_large_index
-from toolkit.training.label_files import read_labels
+from toolkit.training.train_val_test import read_labels
 
 
 @pytest.fixture

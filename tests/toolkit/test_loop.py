@@ -14,10 +14,9 @@ from toolkit import checkpoint
 from toolkit.config import Config, Optimizer, Run, Schedule
 from toolkit.data.loader import MachineError
 from toolkit.stopping import Stopped
-from toolkit.training import epoch_loop, forward_pass, resume, write_logs
-from toolkit.training.optim import Learner
+from toolkit.training import epoch_loop, forward_pass, save_and_resume, write_logs
 from toolkit.training.run_folder import each_metric
-from toolkit.training.task_interface import Task
+from toolkit.training.task_interface import Learner, Task
 
 BATCHES = 6
 
@@ -292,8 +291,8 @@ def test_a_state_of_another_version_is_refused(tmp_path):
     ],
 )
 def test_a_run_is_over_until_what_ended_it_changes(tmp_path, ended, changed, over):
-    assert resume.why_over(tmp_path, {"status": "finished", "ended": ended}, changed) == over
-    assert resume.why_over(tmp_path, {"status": "stopped"}, changed) == ""
+    assert save_and_resume.why_over(tmp_path, {"status": "finished", "ended": ended}, changed) == over
+    assert save_and_resume.why_over(tmp_path, {"status": "stopped"}, changed) == ""
 
 
 def test_an_option_that_would_not_take_it_up_again_is_refused(tmp_path):
@@ -301,7 +300,7 @@ def test_an_option_that_would_not_take_it_up_again_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"--epochs alone does not take it up again \(early stop.*\); needs a higher --patience"
     ):
-        resume.why_over(tmp_path, record, {"epochs"})
+        save_and_resume.why_over(tmp_path, record, {"epochs"})
 
 
 @pytest.mark.parametrize(
@@ -316,10 +315,10 @@ def test_an_option_that_would_not_take_it_up_again_is_refused(tmp_path):
 def test_epochs_are_added_where_the_learning_rate_allows_it(tmp_path, plan, epochs, says):
     plan = Schedule(epochs=3, **plan)
     if not says:
-        resume.check_epochs(tmp_path, plan, epochs, 2)
+        save_and_resume.check_epochs(tmp_path, plan, epochs, 2)
         return
     with pytest.raises(InputError, match=says):
-        resume.check_epochs(tmp_path, plan, epochs, 2)
+        save_and_resume.check_epochs(tmp_path, plan, epochs, 2)
 
 
 def test_epochs_added_to_a_constant_rate_are_those_of_a_longer_run(tmp_path):

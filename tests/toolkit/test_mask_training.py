@@ -18,7 +18,8 @@ from tests.toolkit.training_fixtures import NAMES, TINY, digest, draw_data, frcn
 from toolkit.__main__ import main
 from toolkit.config import STANDARD, Model
 from toolkit.data import copy_paste, packed_masks, transforms
-from toolkit.data.coco_index import coco_results, index_of, with_outlines
+from toolkit.data.boxes import coco_results
+from toolkit.data.coco_index import index_of, with_outlines
 from toolkit.data.dataset import DetectionDataset
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.networks import builder, kept_maps, load_weights, mask_branch, registry

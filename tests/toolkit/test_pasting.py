@@ -179,7 +179,7 @@ def test_training_and_its_picture_paste_but_judging_does_not(toy_set, tmp_path, 
     from toolkit.fine_tune import describe_run
     from toolkit.processes import Processes
     from toolkit.training.detection_task import Detection
-    from toolkit.training.label_files import Split
+    from toolkit.training.train_val_test import Split
 
     index = read_index(toy_set(num_images=7))
     config = resolve(7, {"model": "fasterrcnn_tiny_fpn", "copy_paste": 0.5, "workers": 0, "device": "cpu"})

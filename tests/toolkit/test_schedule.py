@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.training.optim import lr_factor, warmup_steps
+from toolkit.training.optimizer_step import lr_factor, warmup_steps
 
 KINDS = ("cosine", "step", "onecycle", "constant")
 

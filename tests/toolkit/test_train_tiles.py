@@ -13,10 +13,9 @@ from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import TINY, draw_data, records
 from toolkit import checkpoint, config, fine_tune
 from toolkit.__main__ import main
-from toolkit.data import train_tiles as cutter
 from toolkit.data.coco_index import index_of
 from toolkit.data.dataset import DetectionDataset
-from toolkit.data.tiles import Tiles, joined
+from toolkit.data.tiles import Tiles, cut, joined, tiles_for
 from toolkit.prediction.detect_pictures import detect_document
 from toolkit.prediction.tiles_and_tta import look_of
 from toolkit.prediction.torch_detector import TorchDetector
@@ -50,7 +49,7 @@ def test_an_object_belongs_to_the_tiles_that_show_half_of_it(tmp_path):
             [0, 30, 250, 70],  # fills 7000 of 10000 px of each tile
         ],
     )
-    tiles = cutter.cut(index, Tiles(100, 25), all_tiles=True)
+    tiles = cut(index, Tiles(100, 25), all_tiles=True)
     assert tiles.image_ids.tolist() == [1, 2, 3] and tiles.num_pictures == 1 and len(tiles) == 3
     assert tiles.sizes.tolist() == [[100, 100]] * 3
     found = [tiles.boxes[tiles.objects(row)].tolist() for row in range(3)]
@@ -64,7 +63,7 @@ def test_an_object_belongs_to_the_tiles_that_show_half_of_it(tmp_path):
 
 @pytest.mark.parametrize("cache", [0, 30_000, 10**6])  # nothing, one tile, all of them
 def test_the_pixels_of_a_tile_are_those_of_its_window(tmp_path, cache):
-    tiles = cutter.cut(index_with(tmp_path, [[10, 10, 20, 20]]), Tiles(100, 25), all_tiles=True)
+    tiles = cut(index_with(tmp_path, [[10, 10, 20, 20]]), Tiles(100, 25), all_tiles=True)
     data = DetectionDataset(tiles, None, cache)
     for row, start in ((2, 150), (0, 0), (1, 75), (2, 150)):
         image, target = data[row, 0]
@@ -76,14 +75,14 @@ def test_the_pixels_of_a_tile_are_those_of_its_window(tmp_path, cache):
 def test_of_tiles_without_objects_no_more_than_of_the_others(tmp_path):
     index = index_with(tmp_path, [[210, 10, 20, 20]], width=1000)
     tiles = Tiles(100, 0)
-    assert len(cutter.cut(index, tiles, all_tiles=True)) == 10
-    few = cutter.cut(index, tiles, all_tiles=False)
+    assert len(cut(index, tiles, all_tiles=True)) == 10
+    few = cut(index, tiles, all_tiles=False)
     assert few.cut.windows[:, 0].tolist() == [0, 200]
-    assert len(cutter.cut(index_with(tmp_path, [], width=1000), tiles, all_tiles=True).boxes) == 0
+    assert len(cut(index_with(tmp_path, [], width=1000), tiles, all_tiles=True).boxes) == 0
 
 
 def test_what_tiles_found_becomes_what_is_in_the_picture(tmp_path):
-    tiles = cutter.cut(index_with(tmp_path, [[80, 10, 30, 20]]), Tiles(100, 25), all_tiles=True)
+    tiles = cut(index_with(tmp_path, [[80, 10, 30, 20]]), Tiles(100, 25), all_tiles=True)
     in_tiles = [
         {"image_id": 1, "category_id": 5, "bbox": [80, 10, 20, 20], "score": 0.9},  # cut by the first tile's border
         {"image_id": 2, "category_id": 5, "bbox": [5, 10, 30, 20], "score": 0.8},  # whole
@@ -94,14 +93,14 @@ def test_what_tiles_found_becomes_what_is_in_the_picture(tmp_path):
 
 def test_which_tiles(tmp_path):
     index = index_with(tmp_path, [[10, 10, 60, 20]])
-    assert cutter.tiles_for("none", index, 64) is None
-    assert cutter.tiles_for("auto", index, 64) == Tiles(120, 60)  # twice the largest object, which the overlap holds
-    assert cutter.tiles_for("auto", index, 200) == Tiles(200, 60)  # what the network sees, so that nothing shrinks
-    assert cutter.tiles_for("80", index, 64) == Tiles(80, 40)
+    assert tiles_for("none", index, 64) is None
+    assert tiles_for("auto", index, 64) == Tiles(120, 60)  # twice the largest object, which the overlap holds
+    assert tiles_for("auto", index, 200) == Tiles(200, 60)  # what the network sees, so that nothing shrinks
+    assert tiles_for("80", index, 64) == Tiles(80, 40)
     assert config.checked("tiles", 80, "recipe.yaml") == "80"
     for text in ("many", "-3", "²"):
         with pytest.raises(InputError, match="--tiles: found"):
-            cutter.tiles_for(text, index, 64)
+            tiles_for(text, index, 64)
 
 
 def test_a_run_trained_on_tiles_sees_tiles_wherever_it_detects(tmp_path, capsys):

@@ -32,7 +32,7 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
     evaluate."""
     from toolkit import checkpoint, fine_tune
     from toolkit.data import dataset
-    from toolkit.training import forward_pass, optim
+    from toolkit.training import forward_pass, optimizer_step
 
     def send(result):
         os.killpg(0, signum)
@@ -40,7 +40,7 @@ def signal_at(points: list[str], number: int, signum: int = signal.SIGTERM, twic
             os.killpg(0, signum)
 
     places = {
-        "step": (optim, "update"),
+        "step": (optimizer_step, "update"),
         "save": (checkpoint, "_swap_in"),
         "evaluate": (fine_tune, "coco_metrics"),
         "loading": (dataset.DetectionDataset, "__getitem__"),
@@ -198,12 +198,12 @@ def kill_worker(after_step: int) -> None:
     """kill -9 to a loader process after an optimiser step."""
     import multiprocessing
 
-    from toolkit.training import optim
+    from toolkit.training import optimizer_step
 
     def kill(result):
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
 
-    _at_call(optim, "update", after_step, kill, after=True)
+    _at_call(optimizer_step, "update", after_step, kill, after=True)
 
 
 def spawn_start() -> None:
@@ -217,17 +217,17 @@ def clock_of_steps(seconds: float) -> None:
     """The clock of training stands still but for `seconds` a step: how fast the machine is makes no difference."""
     from types import SimpleNamespace
 
-    from toolkit.training import epoch_loop, optim
+    from toolkit.training import epoch_loop, optimizer_step
 
     clock = {"now": 1.0}
     epoch_loop.time = SimpleNamespace(monotonic=lambda: clock["now"])
-    real = optim.update
+    real = optimizer_step.update
 
     def update(*args):
         clock["now"] += seconds
         return real(*args)
 
-    optim.update = update
+    optimizer_step.update = update
 
 
 def no_compiler() -> None:
@@ -241,16 +241,16 @@ def clock_set_back(hours: float) -> None:
     """The clock of the machine is set back after every step."""
     import time
 
-    from toolkit.training import optim
+    from toolkit.training import optimizer_step
 
-    real, update, back = time.time, optim.update, [0.0]
+    real, update, back = time.time, optimizer_step.update, [0.0]
     time.time = lambda: real() - back[0]
 
     def updated(*args):
         back[0] += hours * 3600
         return update(*args)
 
-    optim.update = updated
+    optimizer_step.update = updated
 
 
 def slow_disk(seconds: float) -> None:
@@ -275,7 +275,7 @@ def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
     import torch
 
     from toolkit.networks import builder
-    from toolkit.training import optim
+    from toolkit.training import optimizer_step
 
     torch.randperm = lambda count, **options: torch.arange(count, device=options.get("device"))
     real = builder.build_model
@@ -289,7 +289,7 @@ def same_samples(dies_at: int = 0, bad_loss_at: int = 0) -> None:
 
     detection_task.build_model = build_model
     if dies_at:
-        _at_call(optim, "update", dies_at, lambda result: os.kill(os.getpid(), signal.SIGKILL))
+        _at_call(optimizer_step, "update", dies_at, lambda result: os.kill(os.getpid(), signal.SIGKILL))
     if bad_loss_at:
         bad_loss(bad_loss_at)
 
@@ -299,9 +299,9 @@ def little_room(free: int) -> None:
     import shutil
     import types
 
-    from toolkit.training import run_state
+    from toolkit.training import save_and_resume
 
-    run_state.shutil = types.SimpleNamespace(
+    save_and_resume.shutil = types.SimpleNamespace(
         disk_usage=lambda path: shutil._ntuple_diskusage(10**12, 10**12 - free, free)
     )
 
@@ -310,9 +310,9 @@ def watch_memory(every: int) -> None:
     """Print the resident memory (kB) of the training process in steps of `every`."""
     import gc
 
-    from toolkit.training import optim
+    from toolkit.training import optimizer_step
 
-    real, calls = optim.update, [0]
+    real, calls = optimizer_step.update, [0]
 
     def update(*args):
         calls[0] += 1
@@ -321,7 +321,7 @@ def watch_memory(every: int) -> None:
             print("rss", _proportional_kb(os.getpid(), "Rss"), flush=True)
         return real(*args)
 
-    optim.update = update
+    optimizer_step.update = update
 
 
 def _proportional_kb(pid: int, field: str = "Pss") -> int:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from toolkit.data import packed_masks
+
 
 def corners(bboxes: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
     """[N,4] float64 XYXY of N bboxes."""
@@ -33,3 +35,18 @@ def result_entries(
         {"category_id": ids[label - 1], "bbox": [round(v, 3) for v in bbox(box)], "score": round(score, 6)}
         for box, label, score in rows
     ]
+
+
+def coco_results(image_id: int, output: dict[str, Any], category_ids: tuple[int, ...]) -> list[dict]:
+    """One image's {boxes XYXY, labels, scores} -> entries of COCO's results format, best first.
+
+    With masks [n,1,S,S] of probabilities in each box, and the image's size (height, width), also "segmentation": RLE.
+    """
+    boxes = output["boxes"].double().cpu().reshape(-1, 4).numpy()
+    entries = result_entries(boxes, output["labels"].tolist(), output["scores"].tolist(), category_ids)
+    results = [{"image_id": int(image_id), **entry} for entry in entries]
+    if "masks" in output:
+        height, width = output["size"]
+        for one, box, mask in zip(results, output["boxes"].float().cpu(), output["masks"].float().cpu(), strict=True):
+            one["segmentation"] = packed_masks.pasted(mask[0], box, height, width)
+    return results

@@ -1,4 +1,4 @@
-"""Read a COCO file as arrays of boxes and labels; write detections as COCO results.
+"""Read a COCO file as arrays of boxes and labels.
 
 The file's ids become labels 1..K in the order of its categories; 0 is background. Labels become ids again in
 `boxes.result_entries`.
@@ -22,8 +22,18 @@ from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError
 from toolkit.data import packed_masks
-from toolkit.data.boxes import result_entries
-from toolkit.data.tiles import Cut
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The tiles that the N rows of an `Index` are: squares of `size` pixels with an `overlap`; windows [N,4] int32 XYXY
+    pixels of their pictures; picture_ids [N] and picture_sizes [N,2] int32 (height, width)."""
+
+    size: int
+    overlap: int
+    windows: np.ndarray
+    picture_ids: np.ndarray
+    picture_sizes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -250,18 +260,3 @@ def _texts(boxes: list[list[float]]) -> list[str]:
     if not all(type(box) is list for box in boxes):
         return [str(box) for box in boxes]
     return [f"[{text}]" for text in numbers(boxes)[2:-2].split("], [")] if boxes else []
-
-
-def coco_results(image_id: int, output: dict[str, Any], category_ids: tuple[int, ...]) -> list[dict]:
-    """One image's {boxes XYXY, labels, scores} -> entries of COCO's results format, best first.
-
-    With masks [n,1,S,S] of probabilities in each box, and the image's size (height, width), also "segmentation": RLE.
-    """
-    boxes = output["boxes"].double().cpu().reshape(-1, 4).numpy()
-    entries = result_entries(boxes, output["labels"].tolist(), output["scores"].tolist(), category_ids)
-    results = [{"image_id": int(image_id), **entry} for entry in entries]
-    if "masks" in output:
-        height, width = output["size"]
-        for one, box, mask in zip(results, output["boxes"].float().cpu(), output["masks"].float().cpu(), strict=True):
-            one["segmentation"] = packed_masks.pasted(mask[0], box, height, width)
-    return results

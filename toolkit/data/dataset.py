@@ -48,7 +48,7 @@ class DetectionDataset(torch.utils.data.Dataset):
             return self._cache[row]
         index, path = self.index, self.index.path(row)
         image = np.asarray(open_image.open_image(path, **index.opening))
-        height, width = (int(v) for v in (index.sizes if index.cut is None else index.cut.sizes)[row])
+        height, width = (int(v) for v in (index.sizes if index.cut is None else index.cut.picture_sizes)[row])
         if image.shape[:2] != (height, width):
             raise InputError(
                 f"{path}: is {image.shape[1]} x {image.shape[0]} px, the annotations say "

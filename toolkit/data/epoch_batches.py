@@ -1,4 +1,4 @@
-"""Choose the images and augmentations of each batch of an epoch; repeat the images of rare classes."""
+"""Choose the images of each batch, for an epoch and for evaluation; repeat the images of rare classes."""
 
 from __future__ import annotations
 
@@ -75,6 +75,22 @@ class EpochBatches(torch.utils.data.Sampler):
             self._sizes = (self.epoch, [len(batch) for batch in self._plan(self.epoch)])
         size = self._sizes[1][number]
         return len(range(self.rank, size, self.world_size)) * self.world_size / size
+
+
+def in_order(index: Index, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[Key]]:
+    """Every row once, in order, dealt to the processes without padding: batches for evaluation.
+
+    Only neighbours of one size share a batch. An image is padded to the largest of its batch, and a network answers
+    differently to a padded image: what it finds must depend on the image alone, not on its neighbours or batch_size.
+    """
+    batches: list[list[Key]] = []
+    for row in range(rank, len(index), world_size):
+        last = batches[-1] if batches else []
+        if last and len(last) < batch_size and (index.sizes[row] == index.sizes[last[-1][0]]).all():
+            last.append((row, 0))
+        else:
+            batches.append([(row, 0)])
+    return batches
 
 
 def repeat_factors(index: Index, threshold: float) -> np.ndarray:

@@ -16,9 +16,7 @@ import numpy as np
 import torch
 
 from label_tools.text.errors import InputError, MachineError
-from toolkit.data.coco_index import Index
 from toolkit.data.dataset import DetectionDataset, Unreadable
-from toolkit.data.epoch_batches import Key
 from toolkit.stopping import be_deaf, deaf_children
 
 
@@ -188,22 +186,6 @@ def _lost(reason: str) -> MachineError:
         f"a loader process was lost ({reason[:120]}): ended from outside, or too little memory or "
         f"/dev/shm; checkpoints are intact; go on with --resume, with --workers 0 or a smaller --cache-mb"
     )
-
-
-def in_order(index: Index, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[Key]]:
-    """Every row once, in order, dealt to the processes without padding: batches for evaluation.
-
-    Only neighbours of one size share a batch. An image is padded to the largest of its batch, and a network answers
-    differently to a padded image: what it finds must depend on the image alone, not on its neighbours or batch_size.
-    """
-    batches: list[list[Key]] = []
-    for row in range(rank, len(index), world_size):
-        last = batches[-1] if batches else []
-        if last and len(last) < batch_size and (index.sizes[row] == index.sizes[last[-1][0]]).all():
-            last.append((row, 0))
-        else:
-            batches.append([(row, 0)])
-    return batches
 
 
 def cache_share(cache_mb: int, workers: int) -> int:

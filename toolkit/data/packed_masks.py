@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from label_tools.shapes import rle
+
+if TYPE_CHECKING:
+    import torch
 
 BITS = 8
 
@@ -90,6 +91,9 @@ def pasted(probabilities: torch.Tensor, box: torch.Tensor, height: int, width: i
 
     One mask at a time and only its box: a hundred whole masks of a photograph are gigabytes.
     """
+    import torch
+    from torch.nn import functional
+
     side = probabilities.shape[-1]
     bordered = functional.pad(probabilities, (1, 1, 1, 1))  # a cell of zeros all around, and the box larger to match
     centre, half = (box[:2] + box[2:]) * 0.5, (box[2:] - box[:2]) * 0.5 * ((side + 2) / side)

@@ -1,4 +1,4 @@
-"""Cut a picture into tiles and merge the detections found in them: for prediction, evaluation and training.
+"""Cut a picture into tiles and merge the detections found in them; cut the pictures of an `Index` to train on tiles.
 
 Tiles are squares of one size with an overlap; where a picture does not divide evenly they overlap more, so that every
 tile is full. A picture that is no larger than a tile in a direction is not cut in it. With an overlap of the largest
@@ -11,6 +11,10 @@ whole.
    object is whole in some tile, so this takes its pieces away.
 2. Pieces that are left belong to objects larger than the overlap: two that meet in the overlap of their tiles, and are
    alike across it, become one box with the higher score.
+
+To train on: an object belongs to a tile that shows half of it or more, or that it fills by half or more; its box ends
+at the tile's border. A smaller piece is background there: with an overlap of the largest object, that object is whole
+in another tile.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,11 +30,14 @@ import numpy as np
 from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from toolkit.data.boxes import bbox, corners
+from toolkit.data.coco_index import Cut, Index
 
+AUTO, NONE = "auto", "none"
 SMALLEST, LARGEST_OVERLAP = 32, 0.5  # pixels; of a tile's side: more would double the work for rare giants
 Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the picture
 SAME = 0.5  # IoU from which two boxes are one object
 AT_BORDER = 2.0  # pixels from a tile's border: a box there may go on behind it
+SHOWN = 0.5  # share of an object in a tile, or of a tile filled by it, from which on it belongs to the tile
 MOST_DETECTIONS = 1000  # of a picture
 Group = tuple[list[dict[str, Any]], np.ndarray, np.ndarray]  # pieces of one object, their box, which sides are cut
 Found = list[dict[str, Any]]  # of one picture: {"category_id", "bbox": [x, y, w, h] pixels, "score", ...}
@@ -69,17 +76,6 @@ class Tiles:
         return [round(place) for place in np.linspace(0, length - self.size, number)]
 
 
-@dataclass(frozen=True)
-class Cut:
-    """The tiles that the N rows of an `Index` are. windows [N,4] int32 XYXY pixels of their pictures; picture_ids [N]
-    and sizes [N,2] int32 (height, width) of these."""
-
-    tiles: Tiles
-    windows: np.ndarray
-    picture_ids: np.ndarray
-    sizes: np.ndarray
-
-
 def overlap_for(largest: float, size: int) -> int:
     """The overlap of tiles of this size for objects up to `largest` pixels, at most half of the tile."""
     return min(math.ceil(largest), int(LARGEST_OVERLAP * size))
@@ -88,6 +84,68 @@ def overlap_for(largest: float, size: int) -> int:
 def largest_side(boxes: np.ndarray) -> float:
     """The longer side that all but one of a hundred boxes [N,4] XYXY stay under; 0 without boxes."""
     return float(np.quantile((boxes[:, 2:] - boxes[:, :2]).max(axis=1), 0.99)) if len(boxes) else 0.0
+
+
+def tiles_for(text: str, index: Index, image_size: int) -> Tiles | None:
+    """`--tiles` of a training: `none`, a size in pixels, or `auto`: image_size, so that nothing shrinks, and at least
+    twice the largest object, so that the overlap holds it. Raises InputError."""
+    if text == NONE:
+        return None
+    largest = largest_side(index.boxes[~index.crowd])
+    if text == AUTO:
+        size = max(image_size, math.ceil(2 * largest))
+    elif text.isascii() and text.isdecimal():
+        size = int(text)
+    else:
+        raise InputError(f"--tiles: found {text}, needs none, auto or a size in pixels")
+    return Tiles(size, overlap_for(largest, size))
+
+
+def cut(index: Index, tiles: Tiles, *, all_tiles: bool) -> Index:
+    """The index of the tiles of its pictures, numbered from 1.
+
+    all_tiles: False leaves out tiles without an object, evenly, where these are more than the others.
+    """
+    if index.outlines is not None:
+        raise InputError("--tiles: not for networks with masks; needs a network of boxes")
+    rows, windows, objects, boxes = [], [], [], []
+    for row in range(len(index)):
+        here = index.objects(row)
+        all_boxes = index.boxes[here]
+        height, width = (int(side) for side in index.sizes[row])
+        for window in tiles.windows(width, height):
+            corner, end = np.array(window[:2] * 2, np.float32), np.array(window[2:] * 2, np.float32)
+            seen = all_boxes.clip(corner, end)
+            belongs = np.flatnonzero(area(seen) >= SHOWN * np.minimum(area(all_boxes), np.prod((end - corner)[:2])))
+            rows.append(row)
+            windows.append(window)
+            objects.append(here.start + belongs)
+            boxes.append(seen[belongs] - corner)
+    counts = np.array([len(one) for one in objects])
+    kept = np.arange(len(rows))
+    if not all_tiles:
+        kept = np.sort(np.r_[np.flatnonzero(counts), _some(np.flatnonzero(counts == 0), int((counts > 0).sum()))])
+    of = np.array(rows)[kept]
+    kept_windows = np.array(windows, dtype=np.int32)[kept]
+    object_rows = np.concatenate([objects[k] for k in kept]).astype(np.int64)
+    paths = [index.name(row) for row in of.tolist()]
+    return replace(
+        index,
+        image_ids=np.arange(1, len(kept) + 1),
+        sizes=(kept_windows[:, 2:] - kept_windows[:, :2])[:, ::-1],
+        boxes=np.concatenate([boxes[k] for k in kept]).astype(np.float32),
+        labels=index.labels[object_rows],
+        crowd=index.crowd[object_rows],
+        first=np.r_[0, np.cumsum(counts[kept])],
+        names=np.frombuffer(b"".join(paths), dtype=np.uint8),
+        name_ends=np.cumsum([len(path) for path in paths]),
+        cut=Cut(tiles.size, tiles.overlap, kept_windows, index.image_ids[of], index.sizes[of]),
+    )
+
+
+def _some(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows, evenly."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
 
 
 def moved(one: dict[str, Any], window: Window, size: tuple[int, int]) -> dict[str, Any]:
@@ -109,7 +167,7 @@ def joined(results: Found, cut: Cut) -> Found:
     for one in results:
         row = one["image_id"] - 1
         picture, window = int(cut.picture_ids[row]), tuple(cut.windows[row].tolist())
-        sizes[picture] = tuple(cut.sizes[row].tolist())
+        sizes[picture] = tuple(cut.picture_sizes[row].tolist())
         pieces[picture].append((moved(one, window, sizes[picture]), window))
     return [
         {**one, "image_id": picture}

@@ -13,7 +13,7 @@ import torch
 
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, device_and_seed
-from toolkit.data.coco_index import coco_results
+from toolkit.data.boxes import coco_results
 from toolkit.data.tiles import Tiles
 from toolkit.networks import builder, registry
 from toolkit.prediction.detector import Found

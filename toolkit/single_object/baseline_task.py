@@ -13,22 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from label_tools.files.json_csv import write_json
+from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit import checkpoint, device_and_seed
 from toolkit.config import Config, Optimizer, Run, Schedule
-from toolkit.single_object import evaluate_baseline
-from toolkit.single_object.baselines import Recipe, find, make_network
-from toolkit.single_object.data.samples import Samples, fingerprint
+from toolkit.single_object import evaluate_baseline, grid_cells, losses
+from toolkit.single_object.baselines import Baseline, Recipe, find, make_network
+from toolkit.single_object.data.augment import augment
+from toolkit.single_object.data.samples import One, Samples, fingerprint
 from toolkit.single_object.evaluate_baseline import score
-from toolkit.single_object.losses import Targets
+from toolkit.single_object.losses import WeightedSum
+from toolkit.single_object.network_outputs import read
 from toolkit.stopping import StopSignal
 from toolkit.training import epoch_loop, forward_pass
-from toolkit.training.optim import Learner
 from toolkit.training.progress import Progress
-from toolkit.training.resume import check_same_data
-from toolkit.training.task_interface import Task
+from toolkit.training.save_and_resume import check_same_data
+from toolkit.training.task_interface import Learner, Task
 
 RESULT = "result.json"
 SAVE_EVERY = 10.0  # minutes between checkpoints inside an epoch
@@ -101,6 +104,42 @@ def _config(recipe: Recipe) -> Config:
     )
 
 
+class Targets:
+    """The targets of `samples` for a baseline, and its losses for a batch of rows. InputError: a wrong loss."""
+
+    def __init__(self, baseline: Baseline, samples: Samples, recipe: Recipe) -> None:
+        loss = recipe.loss
+        self.baseline, self.loss, self.size = baseline, loss, samples.size
+        if baseline.grid:
+            if loss not in losses.GRID_LOSSES:
+                raise InputError(f"--loss {loss}: a grid detector takes {' or '.join(losses.GRID_LOSSES)}")
+            self.cells, _ = grid_cells.assign(samples)
+        else:
+            self.sum, self.one = WeightedSum.parse(loss), samples.one()
+            presence = baseline.form == "presence_box_class" or recipe.options.get("presence")
+            if "bce" in self.sum.weights and not presence:
+                raise InputError(f"--loss {loss!r}: {baseline.name} has no presence output; leave bce out")
+            if presence and "bce" not in self.sum.weights:
+                raise InputError(
+                    f"--loss {loss!r}: does not train the presence output of {baseline.name}; needs bce, too"
+                )
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        return losses.GRID_TERMS if self.baseline.grid else tuple(self.sum.weights)
+
+    def losses(
+        self, network: nn.Module, images: Tensor, rows: Tensor, device: torch.device, changed: bool
+    ) -> dict[str, Tensor]:
+        if self.baseline.grid:
+            return losses.grid_terms(self.loss, network(images).float(), self.cells[rows].to(device))
+        truth = One(*(part[rows].to(device) for part in self.one))
+        if changed:
+            images, boxes = augment(images, truth.boxes)
+            truth = truth._replace(boxes=boxes)
+        return self.sum.terms(read(network(images), self.baseline.form), truth, self.baseline.code, self.size)
+
+
 class SingleObject(Task):
     """A baseline that learns from `train` and is evaluated on `val`. A batch is its rows of `train`."""
 
@@ -148,7 +187,7 @@ class SingleObject(Task):
     def __len__(self) -> int:
         return self.count_of_batches
 
-    def batches(self, epoch: int, start: int) -> Iterator[torch.Tensor]:
+    def batches(self, epoch: int, start: int) -> Iterator[Tensor]:
         dice = torch.Generator().manual_seed(self.recipe.seed * 100_003 + epoch)
         order = torch.randperm(len(self.train), generator=dice)
         return iter(order.split(self.recipe.batch)[start : self.count_of_batches])
@@ -156,19 +195,19 @@ class SingleObject(Task):
     def train_mode(self, epoch: int) -> None:
         self.learner.model.train()
 
-    def losses(self, batch: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+    def losses(self, batch: Tensor) -> tuple[Tensor, dict[str, float]]:
         images = evaluate_baseline.as_input(self.train.images[batch], self.device, self.baseline.raw)
         with forward_pass.autocast(self.device, self.dtype):
             terms = self.targets.losses(self.learner.model, images, batch, self.device, self.recipe.augment)
         return forward_pass.total(terms)
 
-    def count(self, batch: torch.Tensor) -> int:
+    def count(self, batch: Tensor) -> int:
         return len(batch)
 
-    def names(self, batch: torch.Tensor) -> list[str]:
+    def names(self, batch: Tensor) -> list[str]:
         return [self.train.file(int(row)) for row in batch]
 
-    def memory_advice(self, batch: torch.Tensor | None) -> str:
+    def memory_advice(self, batch: Tensor | None) -> str:
         height, width = self.train.size
         return (
             f"a batch of {counted(self.recipe.batch, 'picture')} of {width} x {height}; try a smaller --batch, or a "
@@ -197,7 +236,7 @@ class SingleObject(Task):
         return {name: value / len(self.val) for name, value in sums.items()}
 
 
-def _optimizer(network: torch.nn.Module, recipe: Recipe, betas: tuple[float, float]) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, recipe: Recipe, betas: tuple[float, float]) -> torch.optim.Optimizer:
     """fused: one pass over the memory; Adam's step on 20 million weights takes 1/14 of the time on a CPU."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), lr=recipe.lr, momentum=0.9, fused=True)

@@ -59,8 +59,8 @@ class Baseline:
     document: str
     build: Callable[..., nn.Module]
     data: str  # shapes5 | digits | digit_grid | dominant | largest
-    form: str  # of the output, see `predictions.read`
-    code: str  # of the box, see `box_codes`
+    form: str  # of the output, see `network_outputs.read`
+    code: str  # of the box, see `network_outputs`
     loss: str
     budget: Budget  # the document's
     scaled: Budget  # for two CPU cores

@@ -35,9 +35,9 @@ from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.single_object import evaluate_baseline
 from toolkit.single_object.baselines import restored
 from toolkit.single_object.contact_sheet import grid_of, save_png
-from toolkit.single_object.data.coco_objects import Selection, check_size, pick
+from toolkit.single_object.data.open_data import Selection, check_size, pick
 from toolkit.single_object.evaluate_baseline import paired_iou
-from toolkit.single_object.predictions import predict, read
+from toolkit.single_object.network_outputs import predict, read
 
 KIND, FILES = "comparison", ("compare.json", "compare.md", "compare.png")
 CONFIDENT = 0.5

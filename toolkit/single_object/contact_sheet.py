@@ -18,9 +18,8 @@ from toolkit import checkpoint
 from toolkit.prediction.drawing import ANSWER, TRUTH, draw_boxes
 from toolkit.single_object import evaluate_baseline, grid_cells
 from toolkit.single_object.baselines import restored
-from toolkit.single_object.box_codes import usable
 from toolkit.single_object.data.samples import Samples
-from toolkit.single_object.predictions import Prediction
+from toolkit.single_object.network_outputs import Prediction, usable
 
 _LINE = 15  # pixels of a line of text
 _PAPER: Colour = (250, 250, 250)

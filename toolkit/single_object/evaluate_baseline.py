@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from toolkit.evaluation.compute_metrics import coco_metrics
-from toolkit.single_object import box_codes, grid_cells
+from toolkit.single_object import grid_cells, network_outputs
 from toolkit.single_object.baselines import Baseline
-from toolkit.single_object.box_codes import inverted, usable
 from toolkit.single_object.data.samples import Samples
-from toolkit.single_object.predictions import Answer, Prediction, predict, read
+from toolkit.single_object.network_outputs import Answer, Prediction, inverted, predict, read, usable
 
 _AP = ("AP", "AP50", "AP75")
 
@@ -81,11 +80,11 @@ def document_numbers(baseline: Baseline, samples: Samples, answer: Answer, predi
     if baseline.data == "digits":
         assert answer.presence is not None  # these networks answer it
         rows = torch.cat((answer.presence[:, None], answer.values, answer.logits), 1)
-        coded = box_codes.encode(truth.boxes, "centre", samples.size)
+        coded = network_outputs.encode(truth.boxes, "centre", samples.size)
         labels = torch.cat((truth.present[:, None].float(), coded, truth.labels[:, None].float()), 1)
         return document_localisation(rows, labels)
     if baseline.code == "inclusive":
-        error = answer.values - box_codes.encode(truth.boxes, "inclusive", samples.size)
+        error = answer.values - network_outputs.encode(truth.boxes, "inclusive", samples.size)
         return {"document_mse": float(error.square().mean())}  # document 000: its only number for boxes
     if baseline.data == "dominant":
         return document_mean_iou(prediction.raw_boxes, truth.boxes)

@@ -1,26 +1,18 @@
-"""Objects <-> the 2 x 3 cells of the grid detectors, and the two losses over cells.
+"""Objects <-> the 2 x 3 cells of the grid detectors.
 
 A cell [p, x, y, w, h, c]: an object has its centre here or not; the centre's place in the cell, 0..1; its width
 and height as shares of the image; its class, 0 or 1. Two objects in one cell: the larger stays, the other is lost.
-
-The assignment's loss (`grid_document`) is BCE(p) + MSE(x, y, w, h) + BCE(c), each over ALL cells: boxes and classes of
-empty cells are in it, too, as zeros. `grid` counts both only where there is an object. Of the seven outputs of a
-cell the last is in neither loss; class 1 is where output 5 is over 0.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from toolkit.single_object.box_codes import usable
 from toolkit.single_object.data.samples import Samples
-from toolkit.single_object.predictions import coco_results
+from toolkit.single_object.network_outputs import coco_results, usable
 
 ROWS, COLUMNS = 2, 3
-LOSSES = ("grid_document", "grid")
-TERMS = ("bce", "mse", "class")
 
 
 def assign(samples: Samples) -> tuple[Tensor, int]:
@@ -50,18 +42,6 @@ def boxes_of(cells: Tensor, size: tuple[int, int]) -> Tensor:
     w, h = cells[..., 3], cells[..., 4]
     shares = torch.stack((x - w / 2, y - h / 2, x + w / 2, y + h / 2), -1)
     return shares * shares.new_tensor([width, height, width, height])
-
-
-def terms(name: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """{"bce", "mse", "class"} losses of a batch: outputs [B,2,3,7], targets [B,2,3,6]."""
-    presence = functional.binary_cross_entropy_with_logits(outputs[..., 0], targets[..., 0])
-    squares = (outputs[..., 1:5] - targets[..., 1:5]).square().mean(-1)
-    classes = functional.binary_cross_entropy_with_logits(outputs[..., 5], targets[..., 5], reduction="none")
-    if name == "grid_document":
-        return {"bce": presence, "mse": squares.mean(), "class": classes.mean()}
-    objects = targets[..., 0]
-    count = objects.sum().clamp(min=1)
-    return {"bce": presence, "mse": (squares * objects).sum() / count, "class": (classes * objects).sum() / count}
 
 
 def detections(outputs: Tensor, size: tuple[int, int], floor: float = 0.01) -> list[dict]:

@@ -2,8 +2,13 @@
 
     ce                      cross-entropy of the class
     bce                     binary cross-entropy of presence, over all images
-    mse l1 smooth_l1        mean over the four numbers of the box in the network's own code (see `box_codes`)
+    mse l1 smooth_l1        mean over the four numbers of the box in the network's own code (see `network_outputs`)
     iou giou diou ciou      of the boxes in pixels
+
+A grid detector has one of two losses over its cells (see `grid_cells`). The assignment's, `grid_document`, is
+BCE(p) + MSE(x, y, w, h) + BCE(c), each over ALL cells: boxes and classes of empty cells are in it, too, as zeros.
+`grid` counts both only where there is an object. Of the seven outputs of a cell the last is in neither loss; class 1 is
+where output 5 is over 0.
 
 Class and box count only where there is an object; every term is divided by the number of images of the batch.
 Since the sum of two losses has the sum of their gradients, one backward pass over it does what the documents do
@@ -39,11 +44,9 @@ from torch.nn import functional
 
 from anchors.losses import smooth_l1
 from label_tools.text.errors import InputError
-from toolkit.single_object import box_codes, grid_cells
-from toolkit.single_object.baselines import Baseline, Recipe
-from toolkit.single_object.data.augment import augment
-from toolkit.single_object.data.samples import One, Samples
-from toolkit.single_object.predictions import Answer, read
+from toolkit.single_object import network_outputs
+from toolkit.single_object.data.samples import One
+from toolkit.single_object.network_outputs import Answer
 
 KINDS = ("iou", "giou", "diou", "ciou")
 _EPS = 1e-7
@@ -54,6 +57,8 @@ _ELEMENTS = {
     "smooth_l1": lambda a, b: smooth_l1(a - b, beta=SMOOTH_L1_BETA),
 }
 TERMS = ("ce", "bce", *_ELEMENTS, *KINDS)
+GRID_LOSSES = ("grid_document", "grid")
+GRID_TERMS = ("bce", "mse", "class")
 
 
 @dataclass(frozen=True)
@@ -91,48 +96,24 @@ class WeightedSum:
         if name == "ce":
             each = functional.cross_entropy(answer.logits, truth.labels, reduction="none")
         elif name in _ELEMENTS:
-            each = _ELEMENTS[name](answer.values, box_codes.encode(truth.boxes, code, size)).mean(1)
+            each = _ELEMENTS[name](answer.values, network_outputs.encode(truth.boxes, code, size)).mean(1)
         else:
             # an absent object's box has no area; any real box stands in, its loss is not counted
             boxes = truth.boxes.where(truth.present[:, None], truth.boxes.new_tensor([0, 0, 1, 1]))
-            each = box_loss(name, box_codes.decode(answer.values, code, size), boxes)
+            each = box_loss(name, network_outputs.decode(answer.values, code, size), boxes)
         return (each * share).mean()
 
 
-class Targets:
-    """The targets of `samples` for a baseline, and its losses for a batch of rows. InputError: a wrong loss."""
-
-    def __init__(self, baseline: Baseline, samples: Samples, recipe: Recipe) -> None:
-        loss = recipe.loss
-        self.baseline, self.loss, self.size = baseline, loss, samples.size
-        if baseline.grid:
-            if loss not in grid_cells.LOSSES:
-                raise InputError(f"--loss {loss}: a grid detector takes {' or '.join(grid_cells.LOSSES)}")
-            self.cells, _ = grid_cells.assign(samples)
-        else:
-            self.sum, self.one = WeightedSum.parse(loss), samples.one()
-            presence = baseline.form == "presence_box_class" or recipe.options.get("presence")
-            if "bce" in self.sum.weights and not presence:
-                raise InputError(f"--loss {loss!r}: {baseline.name} has no presence output; leave bce out")
-            if presence and "bce" not in self.sum.weights:
-                raise InputError(
-                    f"--loss {loss!r}: does not train the presence output of {baseline.name}; needs bce, too"
-                )
-
-    @property
-    def loss_names(self) -> tuple[str, ...]:
-        return grid_cells.TERMS if self.baseline.grid else tuple(self.sum.weights)
-
-    def losses(
-        self, network: torch.nn.Module, images: torch.Tensor, rows: torch.Tensor, device: torch.device, changed: bool
-    ) -> dict[str, torch.Tensor]:
-        if self.baseline.grid:
-            return grid_cells.terms(self.loss, network(images).float(), self.cells[rows].to(device))
-        truth = One(*(part[rows].to(device) for part in self.one))
-        if changed:
-            images, boxes = augment(images, truth.boxes)
-            truth = truth._replace(boxes=boxes)
-        return self.sum.terms(read(network(images), self.baseline.form), truth, self.baseline.code, self.size)
+def grid_terms(name: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """{"bce", "mse", "class"} losses of a batch: outputs [B,2,3,7], targets [B,2,3,6]."""
+    presence = functional.binary_cross_entropy_with_logits(outputs[..., 0], targets[..., 0])
+    squares = (outputs[..., 1:5] - targets[..., 1:5]).square().mean(-1)
+    classes = functional.binary_cross_entropy_with_logits(outputs[..., 5], targets[..., 5], reduction="none")
+    if name == "grid_document":
+        return {"bce": presence, "mse": squares.mean(), "class": classes.mean()}
+    objects = targets[..., 0]
+    count = objects.sum().clamp(min=1)
+    return {"bce": presence, "mse": (squares * objects).sum() / count, "class": (classes * objects).sum() / count}
 
 
 def box_loss(kind: str, boxes: Tensor, truth: Tensor) -> Tensor:

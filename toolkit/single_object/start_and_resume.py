@@ -22,14 +22,11 @@ from toolkit.config import Schedule
 from toolkit.single_object import baseline_task, baselines
 from toolkit.single_object.baselines import Baseline, Recipe, find, make_network, recipe_of
 from toolkit.single_object.contact_sheet import draw_answers
-from toolkit.single_object.data.coco_objects import Selection
-from toolkit.single_object.data.open_data import is_drawn, open_data
+from toolkit.single_object.data.open_data import Selection, is_drawn, open_data
 from toolkit.single_object.data.samples import Samples, fingerprint, shared
-from toolkit.single_object.losses import Targets
 from toolkit.single_object.networks.backbones import check_backbone, ensure_weights
 from toolkit.stopping import Stopped
-from toolkit.training import resume as over
-from toolkit.training import run_folder
+from toolkit.training import run_folder, save_and_resume
 from toolkit.training.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -171,13 +168,13 @@ def resume(folder: Path, options: dict[str, Any], name: str | None = None) -> di
     again.check()
     if "epochs" in changed:
         before = Schedule(epochs=recipe.epochs, schedule=recipe.schedule)
-        over.check_epochs(folder, before, again.epochs, found.meta["epoch"])
-    if ended := over.why_over(folder, record, changed):
+        save_and_resume.check_epochs(folder, before, again.epochs, found.meta["epoch"])
+    if ended := save_and_resume.why_over(folder, record, changed):
         return ended
     pair = stored.moved(folder, to_run=False).open()
-    over.check_same_data(found, folder, *map(fingerprint, pair))
+    save_and_resume.check_same_data(found, folder, *map(fingerprint, pair))
     with run_folder.Lock(folder):
-        return _fit(folder, again, pair, stored, over.open_run(folder))
+        return _fit(folder, again, pair, stored, save_and_resume.open_run(folder))
 
 
 def _fit(
@@ -209,7 +206,7 @@ def check_run(recipe: Recipe, train: Samples, val: Samples) -> None:
     baseline = find(recipe.baseline)
     check_size(baseline, train)
     for samples in (train, val):
-        Targets(baseline, samples, recipe)
+        baseline_task.Targets(baseline, samples, recipe)
     options = {name: value for name, value in recipe.options.items() if name != "pretrained"}
     first = torch.zeros(min(recipe.batch, len(train)), *train.images.shape[1:], device="meta")
     try:

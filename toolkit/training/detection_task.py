@@ -18,10 +18,11 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint, device_and_seed
 from toolkit.config import Config, flat
 from toolkit.data import transforms
-from toolkit.data.coco_index import Index, coco_results
+from toolkit.data.boxes import coco_results
+from toolkit.data.coco_index import Index
 from toolkit.data.dataset import DetectionDataset, Unreadable
-from toolkit.data.epoch_batches import EpochBatches, repeat_factors
-from toolkit.data.loader import Batches, cache_share, in_order
+from toolkit.data.epoch_batches import EpochBatches, in_order, repeat_factors
+from toolkit.data.loader import Batches, cache_share
 from toolkit.data.tiles import joined
 from toolkit.networks import builder, kept_maps, registry
 from toolkit.networks.builder import build_model
@@ -29,10 +30,9 @@ from toolkit.networks.class_loss import set_class_loss
 from toolkit.networks.kept_maps import Seen
 from toolkit.processes import Processes, worker_count
 from toolkit.stopping import StopSignal
-from toolkit.training import distributed, epoch_loop, forward_pass, optim, out_of_memory
-from toolkit.training.optim import Learner
+from toolkit.training import distributed, epoch_loop, forward_pass, optimizer_step, out_of_memory
 from toolkit.training.progress import Progress
-from toolkit.training.task_interface import Task
+from toolkit.training.task_interface import Learner, Task
 
 METRICS = ("AP", "AP50", "AP75")
 OF_MASKS = "segm_"  # before the same numbers by masks
@@ -77,11 +77,11 @@ class Detection(Task):
         model, self.architecture, self.about = build_model(config, self.train.classes, known)
         model.to(self.device)
         model.to(memory_format=torch.channels_last if run.channels_last else torch.preserve_format)
-        averaged = optim.averaged(model, config.optimizer.ema) if config.optimizer.ema else None
+        averaged = optimizer_step.averaged(model, config.optimizer.ema) if config.optimizer.ema else None
         for network in (model, averaged.module if averaged else None):  # after the copy: hooks cannot be copied
             if network is not None:
                 set_class_loss(network, config, self.train.class_counts())
-        optimizer = optim.make_optimizer(model, config.optimizer)
+        optimizer = optimizer_step.make_optimizer(model, config.optimizer)
         if run.compile:
             backbone: Any = model.backbone
             backbone.compile()
@@ -129,7 +129,7 @@ class Detection(Task):
             "val_fingerprint": val.fingerprint if val is not None else None,
             "score_thresholds": {},
             "opening": dict(train.opening),
-            **({"tiles": [train.cut.tiles.size, train.cut.tiles.overlap]} if train.cut else {}),
+            **({"tiles": [train.cut.size, train.cut.overlap]} if train.cut else {}),
         }
 
     # --- training ---------------------------------------------------------------------------------------------

@@ -20,11 +20,11 @@ from toolkit.data.loader import worker_lost
 from toolkit.processes import Processes
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training import distributed
-from toolkit.training.progress import Progress, epoch_line
-from toolkit.training.run_state import Keeper, State
-from toolkit.training.step import Stepper
+from toolkit.training.optimizer_step import Stepper
+from toolkit.training.progress import Progress
+from toolkit.training.save_and_resume import Keeper, State
 from toolkit.training.task_interface import Task
-from toolkit.training.write_logs import Journal
+from toolkit.training.write_logs import Journal, epoch_line
 
 SHORT_EPOCHS = 10.0  # seconds of epochs that end without an evaluation, after which they are worth a checkpoint
 

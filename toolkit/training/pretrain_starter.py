@@ -31,7 +31,8 @@ from toolkit.networks.load_weights import MASK_LOGITS
 from toolkit.networks.mask_branch import LEARNED, loss_in_boxes
 from toolkit.networks.starter.pretraining_scenes import SHAPES, scene
 from toolkit.processes import worker_count
-from toolkit.training import forward_pass, optim
+from toolkit.training import forward_pass
+from toolkit.training.optimizer_step import lr_factor, make_optimizer, update
 from toolkit.training.progress import Progress, duration
 
 WHOLE, HEADS = "fasterrcnn_tiny_fpn", "fasterrcnn_efficientnet_lite0_fpn"
@@ -152,17 +153,17 @@ def pretrain(args: argparse.Namespace) -> None:
         body.load_state_dict(first_weights.packaged(registry.find(HEADS).imagenet), strict=False)
         body.requires_grad_(False)
     model.to(device).train()
-    optimizer = optim.make_optimizer(model, config.Optimizer(optimizer="adamw", weight_decay=1e-2))
+    optimizer = make_optimizer(model, config.Optimizer(optimizer="adamw", weight_decay=1e-2))
     give: Callable[..., Iterator[Losses]]
     give = losses_of_masks if masks else losses_of_kept_maps if heads else losses_of_scenes
     progress, started = Progress(every=30), time.monotonic()
     means: dict[str, float] = {}
     for step, found in zip(range(1, args.steps + 1), give(model, args, device)):
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * optim.lr_factor("onecycle", step - 1, args.steps, 0)
+            group["lr"] = args.lr * lr_factor("onecycle", step - 1, args.steps, 0)
         total, losses = forward_pass.total(found)
         total.backward()
-        optim.update(optimizer, clip_norm=10.0)
+        update(optimizer, clip_norm=10.0)
         for name, value in losses.items():
             means[name] = 0.99 * means.get(name, value) + 0.01 * value
         left = (time.monotonic() - started) / step * (args.steps - step)

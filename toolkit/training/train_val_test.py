@@ -1,4 +1,4 @@
-"""Find and read the COCO files that a run trains on and is evaluated on, and check them against each other."""
+"""The splits of a run, train, val and test: find their COCO files, read them, check them against each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.config import Config
 from toolkit.data.coco_index import Index, index_of, read_large_index, with_outlines, without_outline
-from toolkit.data.train_tiles import cut, tiles_for
+from toolkit.data.tiles import cut, tiles_for
 from toolkit.networks import registry
 from toolkit.training.out_of_memory import check_mask_memory
 from toolkit.training.run_folder import is_run
