@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from label_tools.pictures import open_image
 from toolkit.prediction.picture_sources import find_images
-from toolkit.prediction.predict_pictures import predict
+from toolkit.prediction.predict_pictures_and_film import predict
 
 
 class Fixed:

@@ -23,12 +23,12 @@ from toolkit.data.dataset import DetectionDataset, Unreadable
 from toolkit.data.epoch_batches import EpochBatches
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.evaluation.evaluate_run import evaluate_split
-from toolkit.metrics.small_set_warning import few
 from toolkit.networks import first_weights
 from toolkit.prediction import drawing
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.processes import Processes
-from toolkit.report import write_report
+from toolkit.report.evaluation_text import few
+from toolkit.report.write_report import write_report
 from toolkit.stopping import Stopped, stop_at_once
 from toolkit.training import detection_task as training
 from toolkit.training import distributed, run_folder, save_and_resume

@@ -15,15 +15,15 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
 from toolkit import checkpoint, fine_tune
 from toolkit import config as recipes
-from toolkit.evaluation.compare_runs import compare_with
+from toolkit.evaluation.compare_runs_tiles_tta import compare_with
 from toolkit.evaluation.compute_metrics import Settings
 from toolkit.evaluation.evaluate_run import evaluate_run, name_of_split
 from toolkit.prediction.detections import Detections, open_source
 from toolkit.prediction.detector import over, thresholds_of
 from toolkit.prediction.picture_sources import find_images
 from toolkit.prediction.torch_detector import TorchDetector
-from toolkit.report import read_metrics, write_report
 from toolkit.report.notebook import run_html
+from toolkit.report.write_report import read_metrics, write_report
 from toolkit.training import run_folder
 from toolkit.training.progress import bar
 

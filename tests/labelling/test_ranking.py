@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toolkit.labelling import ranking
-from toolkit.labelling.ranking import Signs
+from toolkit.labelling import choose_pictures
+from toolkit.labelling.choose_pictures import Signs
 
 
 def found(*detections):
@@ -20,7 +20,7 @@ def test_each_sign_by_hand():
     first = found((1, 0.5, 0, 0, 10, 10), (1, 0.9, 20, 0, 10, 10), (2, 0.04, 50, 0, 10, 10))
     second = found((2, 0.8, 0, 0, 10, 10))
     mirror = found((1, 0.3, 0, 0, 10, 8), (2, 0.6, 20, 0, 10, 10))
-    signs = ranking.signs_of([first, second, []], [mirror, second, []], {1: 3, 2: 0}, [np.zeros(0)] * 3)
+    signs = choose_pictures.signs_of([first, second, []], [mirror, second, []], {1: 3, 2: 0}, [np.zeros(0)] * 3)
     # 1 - |2 * .5 - 1| = 1 and 1 - |2 * .9 - 1| = .2, the .04 is under LEAST; 1 - |2 * .8 - 1| = .4; nothing
     assert signs.uncertainty == pytest.approx([1.2, 0.4, 0])
     # IoU of the first pair 80 / 100: .5 - .3 = .2; .9 finds class 2 in its place, no partner: .9; the mirror's .3 is
@@ -31,7 +31,7 @@ def test_each_sign_by_hand():
 
 
 def test_boxes_of_the_mirrored_picture_are_turned_back():
-    (one,) = ranking._mirrored_back(found((1, 0.5, 10, 4, 20, 6)), 100)
+    (one,) = choose_pictures._mirrored_back(found((1, 0.5, 10, 4, 20, 6)), 100)
     assert one["bbox"] == [70, 4, 20, 6]  # its right edge, 30, is 70 from the left of a picture of 100
 
 
@@ -42,7 +42,7 @@ def pool(uncertainty, features=None):
 
 
 def ranked(signs, number, **more):
-    return ranking.choose(signs, number, np.random.default_rng(0), random_share=0, **more)
+    return choose_pictures.chosen_rows(signs, number, np.random.default_rng(0), random_share=0, **more)
 
 
 def test_the_most_useful_come_first_and_say_why():
@@ -54,7 +54,9 @@ def test_the_most_useful_come_first_and_say_why():
 def test_ranks_not_sizes_are_added():
     # ranks: uncertainty 0, .5, 1; disagreement .5, 1, 0; rarity 0, .5, 1. Sums .5, 2, 2, however large the 1000 is
     signs = Signs(np.array([0.0, 1, 1000]), np.array([1.0, 2, 0]), np.array([0.0, 0.1, 0.2]), np.zeros((3, 0)))
-    first = Counter(ranking.choose(signs, 1, np.random.default_rng(seed), random_share=0)[0][0] for seed in range(40))
+    first = Counter(
+        choose_pictures.chosen_rows(signs, 1, np.random.default_rng(seed), random_share=0)[0][0] for seed in range(40)
+    )
     assert set(first) == {1, 2} and min(first.values()) > 8  # equal sums: by lot
 
 
@@ -62,7 +64,7 @@ def test_equal_values_share_the_mean_of_their_ranks():
     # uncertainty .25, .25, 1; disagreement .5, 1, 0: sums .75, 1.25, 1. With ranks 0, 0, 1 rows 1 and 2 would be equal
     signs = Signs(np.array([1.0, 1, 3]), np.array([2.0, 3, 1]), np.zeros(3), np.zeros((3, 0)))
     for seed in range(8):
-        assert ranking.choose(signs, 1, np.random.default_rng(seed), random_share=0)[0][0] == 1
+        assert choose_pictures.chosen_rows(signs, 1, np.random.default_rng(seed), random_share=0)[0][0] == 1
 
 
 def test_a_scene_that_is_labelled_or_chosen_counts_less():
@@ -82,11 +84,11 @@ def test_of_look_alikes_one_and_none_that_is_labelled():
 def test_a_share_of_the_round_is_by_chance():
     signs = pool(np.linspace(0, 1, 50))
     for seed in range(5):
-        chosen = ranking.choose(signs, 10, np.random.default_rng(seed), random_share=0.3)
-        assert Counter(why == ranking.RANDOM for _, why in chosen) == {True: 3, False: 7}
+        chosen = choose_pictures.chosen_rows(signs, 10, np.random.default_rng(seed), random_share=0.3)
+        assert Counter(why == choose_pictures.RANDOM for _, why in chosen) == {True: 3, False: 7}
         assert len({row for row, _ in chosen}) == 10
-    everything = ranking.choose(signs, 10, np.random.default_rng(0), random_share=1)
-    assert {why for _, why in everything} == {ranking.RANDOM}
+    everything = choose_pictures.chosen_rows(signs, 10, np.random.default_rng(0), random_share=1)
+    assert {why for _, why in everything} == {choose_pictures.RANDOM}
 
 
 def test_labelled_pictures_are_opened_as_the_model_was_trained(tmp_path, monkeypatch):
@@ -96,7 +98,7 @@ def test_labelled_pictures_are_opened_as_the_model_was_trained(tmp_path, monkeyp
         def __init__(self):
             self.opening = {"max_value": 1000}
 
-    monkeypatch.setattr(ranking, "features_of", lambda _, pixels: pixels.mean((0, 1)))
+    monkeypatch.setattr(choose_pictures, "features_of", lambda _, pixels: pixels.mean((0, 1)))
     file = tmp_path / "a.png"
     Image.fromarray(np.full((8, 8), 500, np.uint16)).save(file)
-    assert ranking.known_features(Detector(), [file]) == pytest.approx(np.full((1, 3), 127.5), abs=0.5)
+    assert choose_pictures.known_features(Detector(), [file]) == pytest.approx(np.full((1, 3), 127.5), abs=0.5)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, scene
-from toolkit.evaluation.compute_metrics import Settings, compute_metrics, read
+from toolkit.evaluation.compute_metrics import Settings, compute_metrics
+from toolkit.evaluation.read_detections import read
 from toolkit.metrics.calibration_and_histograms import histograms
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.iou_and_matching import match

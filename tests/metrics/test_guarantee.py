@@ -84,7 +84,7 @@ def test_thresholds_by_hand_and_what_is_refused():
 
 
 def test_the_terminal_says_what_is_kept_and_for_which_classes():
-    from toolkit.report.terminal_text import guaranteed
+    from toolkit.report.evaluation_text import guaranteed
 
     one, none = {"threshold": 0.2, "value": 0.95}, {"threshold": None, "value": 0.6}
     metrics = {"settings": {"guarantee": ("recall", 0.9)}, "per_class": {"a": {}, "b": {}}}

@@ -12,12 +12,11 @@ from label_tools.pictures.open_image import camera_and_hour
 from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import document_of, perfect
 from toolkit.evaluation.compute_metrics import Settings, compute_metrics
-from toolkit.evaluation.evaluate_by_group import slice_by
+from toolkit.evaluation.evaluate_by_group import slice_by, slices
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.iou_and_matching import match
-from toolkit.metrics.slices import slices
-from toolkit.report.terminal_text import terminal
+from toolkit.report.evaluation_text import terminal
 
 
 def with_misses(shares: list[float], seed: int = 0) -> tuple:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.metrics.small_set_warning import few
+from toolkit.report.evaluation_text import few
 
 
 def metrics_of(images: int, objects: dict[str, int], split: str = "test", **more) -> dict:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from label_tools.text.command_line import Parser
 from label_tools.text.errors import InputError
 from toolkit import config
-from toolkit.commands import recipe_flags
+from toolkit.commands import flags
 
 
 def parse(*words: str) -> dict:
     parser = Parser()
-    recipe_flags.add_flags(parser)
-    return recipe_flags.flags_given(parser.parse_args(words))
+    flags.add_recipe(parser)
+    return flags.flags_given(parser.parse_args(words))
 
 
 def test_every_option_is_a_flag_with_its_type():

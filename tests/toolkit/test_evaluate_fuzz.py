@@ -96,7 +96,7 @@ def test_any_mask_gives_numbers_or_one_line(found_masks, label_mask):
 
 def test_what_is_judged_can_be_written(tmp_path):
     from toolkit.evaluation.evaluation_folder import write_evaluation
-    from toolkit.report import write_report
+    from toolkit.report.write_report import write_report
 
     nan = float("nan")
     document = document_of([[(1, 10, 10, 30, 30, {"area": nan, "note": nan, "segmentation": "?"})], []])

@@ -174,7 +174,7 @@ def test_e17_other_classes_are_refused(run, tmp_path, capsys):
 
 def test_e21_evaluation_draws_no_dice(run):
     """No augmentation, no sampling, no training mode: the same detections every time."""
-    from toolkit.prediction.detect_pictures import detect_document
+    from toolkit.prediction.detect_in_batches import detect_document
     from toolkit.prediction.torch_detector import TorchDetector
 
     document = coco_file.read(run / "val.json")
@@ -321,7 +321,8 @@ def test_a_stopped_cross_validation_goes_on(labelled, tmp_path, monkeypatch, cap
 
 
 def test_crossval_shows_first_what_is_to_be_quoted(labelled, tmp_path, monkeypatch):
-    from toolkit.report import terminal_text, write_report
+    from toolkit.report import evaluation_text
+    from toolkit.report.write_report import write_report
 
     MadeUp(monkeypatch)
     metrics = crossval(labelled, tmp_path / "cv", 4, settings=Settings(resamples=0))
@@ -329,7 +330,7 @@ def test_crossval_shows_first_what_is_to_be_quoted(labelled, tmp_path, monkeypat
     mean = sum(aps) / 4
     sd = (sum((ap - mean) ** 2 for ap in aps) / 3) ** 0.5
     quoted = f"{mean:.3f} ± {sd:.3f}"
-    lines = terminal_text.terminal(metrics).splitlines()
+    lines = evaluation_text.terminal(metrics).splitlines()
     assert lines[0].startswith(f"AP     {quoted}") and "mean ± sd of 4 folds" in lines[0]
     assert lines.index("Pooled over the folds:") > 5
     page = write_report(tmp_path / "cv", "").read_text()

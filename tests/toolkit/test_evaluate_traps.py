@@ -49,7 +49,7 @@ def test_e03_no_objects_is_not_defined_and_never_averaged():
 
 
 def test_e04_no_objects_of_a_size_says_so_with_its_count():
-    from toolkit.report.terminal_text import terminal
+    from toolkit.report.evaluation_text import terminal
 
     document = document_of([[(1, 0, 0, 50, 50)]])  # 2500 square pixels: medium
     everything = compute_metrics(document, perfect(document)).metrics
@@ -262,7 +262,7 @@ def test_e19_results_are_plain_numbers():
 
 def test_e20_the_report_names_the_score_floor(tmp_path):
     from tests.toolkit.evaluation_fixtures import made_run
-    from toolkit.report import write_report
+    from toolkit.report.write_report import write_report
 
     run = made_run(tmp_path, images=4)
     assert "0.010: detections under it were never made" in write_report(run).read_text()

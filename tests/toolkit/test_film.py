@@ -18,7 +18,7 @@ from label_tools.pictures.films import Film, film_writer
 from tests.toolkit.test_predict_scale import Brightness
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit.__main__ import main
-from toolkit.prediction.predict_film import predict_film
+from toolkit.prediction.predict_pictures_and_film import predict_film
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_stopped_in_the_middle_leaves_whole_files(film, tmp_path):
 
 def test_ctrl_c_on_the_command_line(film, tmp_path, monkeypatch, capsys):
     untrained_run(tmp_path / "run", {})
-    from toolkit.prediction import predict_film as room
+    from toolkit.prediction import predict_pictures_and_film as room
 
     real = room.detect_pictures
 

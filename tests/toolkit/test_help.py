@@ -8,7 +8,7 @@ import pytest
 
 from toolkit import config
 from toolkit.__main__ import main
-from toolkit.commands.recipe_flags import default_text
+from toolkit.commands.flags import default_text
 from toolkit.networks import registry
 from toolkit.training import dry_run
 

@@ -21,10 +21,10 @@ from toolkit.data.tiles import Tiles
 from toolkit.deployment import agreement, bench, bench_process, export
 from toolkit.deployment.bench_process import Setting
 from toolkit.deployment.http_service import Service
-from toolkit.deployment.load_network import DRAWS, Loaded
+from toolkit.deployment.original_network import DRAWS, Loaded
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.networks import exportable
-from toolkit.prediction.detect_pictures import detect_document, detect_pictures
+from toolkit.prediction.detect_in_batches import detect_document, detect_pictures
 from toolkit.prediction.onnx_detector import OnnxDetector
 from toolkit.prediction.open_detector import open_detector
 from toolkit.prediction.picture_sources import Picture

@@ -15,7 +15,7 @@ from label_tools.shapes import rle
 from tests.label_tools.test_label import DRIVER, real_labelme
 from toolkit.__main__ import main
 from toolkit.prediction.mask_outlines import Outlines
-from toolkit.prediction.predict_pictures import predict
+from toolkit.prediction.predict_pictures_and_film import predict
 
 HEIGHT, WIDTH = 90, 120
 

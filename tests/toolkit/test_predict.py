@@ -14,7 +14,7 @@ from label_tools.files.marked_folders import MARKER
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import untrained_run
 from toolkit.__main__ import main
-from toolkit.prediction.detect_pictures import detect_document
+from toolkit.prediction.detect_in_batches import detect_document
 from toolkit.prediction.detector import thresholds_of
 from toolkit.prediction.torch_detector import TorchDetector
 

@@ -18,10 +18,10 @@ from PIL import Image
 from label_tools.text.errors import InputError
 from tests.toolkit.training_fixtures import ROOT, untrained_run
 from toolkit.__main__ import main
-from toolkit.prediction.detect_pictures import detect_pictures
+from toolkit.prediction.detect_in_batches import detect_pictures
 from toolkit.prediction.detector import Found
 from toolkit.prediction.picture_sources import Picture, find_images
-from toolkit.prediction.predict_pictures import predict
+from toolkit.prediction.predict_pictures_and_film import predict
 from toolkit.prediction.prediction_files import Journal
 from toolkit.processes import Processes
 

@@ -12,7 +12,7 @@ from label_tools.document import coco_file
 from toolkit import checkpoint
 from toolkit.__main__ import main
 from toolkit.networks import builder
-from toolkit.prediction.detect_pictures import detect_pictures
+from toolkit.prediction.detect_in_batches import detect_pictures
 
 
 @pytest.fixture

@@ -26,8 +26,9 @@ from tests.toolkit.evaluation_fixtures import (
 from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.evaluation.evaluate_files import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
-from toolkit.report import figures, read_metrics, write_report
+from toolkit.report import figures
 from toolkit.report.read_logs import Training, smooth
+from toolkit.report.write_report import read_metrics, write_report
 from toolkit.training.run_folder import Lock
 
 SECTIONS = [
@@ -399,7 +400,7 @@ def test_many_classes_stay_readable(tmp_path):
 
 def test_folds_say_which_number_to_quote(tmp_path):
     from toolkit.experiments.crossval import _spread
-    from toolkit.report.terminal_text import folds
+    from toolkit.report.evaluation_text import folds
 
     document, detections = scene(9, images=5)
     evaluation = compute_metrics(document, detections, Settings(resamples=20))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.toolkit.evaluation_fixtures import made_run
 from tests.toolkit.test_report import SECTIONS
-from toolkit.report import write_report
+from toolkit.report.write_report import write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [

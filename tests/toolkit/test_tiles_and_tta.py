@@ -13,7 +13,7 @@ from tests.toolkit.evaluation_fixtures import draw_images, scene
 from tests.toolkit.test_evaluate_run import CLASSES, save_network
 from toolkit.__main__ import main
 from toolkit.data.tiles import Tiles
-from toolkit.evaluation.tiles_and_tta_gain import seams
+from toolkit.evaluation.compare_runs_tiles_tta import seams
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.iou_and_matching import match
 from toolkit.metrics.paired_bootstrap import compare

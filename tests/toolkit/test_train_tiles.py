@@ -16,7 +16,7 @@ from toolkit.__main__ import main
 from toolkit.data.coco_index import index_of
 from toolkit.data.dataset import DetectionDataset
 from toolkit.data.tiles import Tiles, cut, joined, tiles_for
-from toolkit.prediction.detect_pictures import detect_document
+from toolkit.prediction.detect_in_batches import detect_document
 from toolkit.prediction.tiles_and_tta import look_of
 from toolkit.prediction.torch_detector import TorchDetector
 

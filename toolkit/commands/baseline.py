@@ -10,7 +10,7 @@ from typing import Any
 from label_tools.files import links
 from label_tools.files.marked_folders import one_file, refuse_foreign
 from label_tools.text.errors import InputError, say
-from toolkit.commands.recipe_flags import add_jobs
+from toolkit.commands.flags import add_jobs
 
 RUNS = Path("runs/baselines")
 

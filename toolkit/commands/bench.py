@@ -7,7 +7,7 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import say
-from toolkit.commands.shared_flags import at_least, picked, say_json
+from toolkit.commands.flags import at_least, picked, say_json
 
 FORMS = ("torch", "onnx", "int8")
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import say
-from toolkit.commands import recipe_flags
+from toolkit.commands import flags
 from toolkit.commands.evaluate import say_first_step
-from toolkit.commands.recipe_flags import add_jobs, at_once
-from toolkit.commands.shared_flags import say_json
+from toolkit.commands.flags import add_jobs, at_once, say_json
 from toolkit.experiments.jobs import prepare
 from toolkit.training import run_folder
 
@@ -31,7 +30,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
     parser.add_argument("--json", action="store_true", help="print metrics.json")
     add_jobs(parser)
-    recipe_flags.add_flags(parser)
+    flags.add_recipe(parser)
     parser.set_defaults(run=run)
 
 
@@ -39,15 +38,16 @@ def run(args: argparse.Namespace) -> int:
     run_folder.check_name(args.name)
     prepare("toolkit.experiments.crossval", "albumentations", **at_once(args))
     from toolkit.experiments.crossval import crossval
-    from toolkit.report import terminal_text, write_report
+    from toolkit.report import evaluation_text
+    from toolkit.report.write_report import write_report
 
     out = args.runs / args.name
-    options = {**at_once(args), **recipe_flags.training_options(args)}
+    options = {**at_once(args), **flags.training_options(args)}
     metrics = crossval(args.data, out, args.folds, image_root=args.images, group_by=args.group_by, **options)
     if args.json:
         say_json(metrics)
     else:
-        say(terminal_text.terminal(metrics))
+        say(evaluation_text.terminal(metrics))
     path = write_report(out, "")
     say_first_step(out, "", args.json)
     say(f"report: {path}", error=args.json)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import say
-from toolkit.commands import recipe_flags
-from toolkit.commands.recipe_flags import add_jobs, at_once
-from toolkit.commands.shared_flags import say_json
+from toolkit.commands import flags
+from toolkit.commands.flags import add_jobs, at_once, say_json
 from toolkit.experiments.jobs import prepare
 from toolkit.training import run_folder
 
@@ -45,7 +44,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the time of all trainings, and stop")
     parser.add_argument("--json", action="store_true", help="print curve.json")
     add_jobs(parser)
-    recipe_flags.add_flags(parser)
+    flags.add_recipe(parser)
     parser.set_defaults(run=run)
 
 
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from toolkit.metrics.label_curve_fit import UNSURE
 
     out = args.runs / args.name
-    options = recipe_flags.training_options(args, leave_out=("seed",))
+    options = flags.training_options(args, leave_out=("seed",))
     result = label_curve(args.data, out, args.fractions, args.seeds, image_root=args.images, **at_once(args), **options)
     if args.json:
         say_json(result)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import InputError, one_line, say
-from toolkit.commands.shared_flags import add_looks, image_counter, picked, say_json
+from toolkit.commands.flags import add_looks, image_counter, picked, say_json
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     exported = _is_exported(args)
     from toolkit.evaluation import evaluate_files
-    from toolkit.report import write_report
+    from toolkit.report.write_report import write_report
 
     settings = settings_of(args)
     settings.check()
@@ -170,12 +170,12 @@ def run(args: argparse.Namespace) -> int:
         folder = args.folder / split
     else:
         metrics = evaluate_files.evaluate_files(args.annotations, args.detections, args.out, **given)
-    from toolkit.metrics.small_set_warning import few
+    from toolkit.report.evaluation_text import few
 
     for warning in [*metrics["warnings"], *filter(None, [few(metrics)])]:
         say(f"warning: {one_line(warning)}", error=True)
     if args.compare:
-        from toolkit.evaluation.compare_runs import compare_with
+        from toolkit.evaluation.compare_runs_tiles_tta import compare_with
 
         metrics = compare_with(
             folder, args.compare, settings, seeds=args.seeds, device=args.device, batch_size=args.batch_size
@@ -194,7 +194,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(metrics: dict, args: argparse.Namespace) -> None:
-    from toolkit.report import latex_markdown, terminal_text
+    from toolkit.report import evaluation_text, latex_markdown
 
     if args.json:
         say_json(metrics)
@@ -203,7 +203,7 @@ def _print(metrics: dict, args: argparse.Namespace) -> None:
     elif args.latex:
         say(latex_markdown.latex(metrics))
     else:
-        say(terminal_text.terminal(metrics))
+        say(evaluation_text.terminal(metrics))
         if args.folder is not None and args.data is None and (metrics["split"] == "val" or args.thresholds):
             say(_stored(metrics))
 
@@ -217,8 +217,8 @@ def _stored(metrics: dict) -> str:
 
 def say_first_step(folder: Path, split: str, quiet: bool = False) -> None:
     """Print the first line of the report's "Do this next"."""
-    from toolkit.report import find_evaluations
     from toolkit.report.page import first_step
+    from toolkit.report.write_report import find_evaluations
 
     if first := first_step(folder, find_evaluations(folder), split):
         say(f"do this next: {first} (evidence and more in the report)", error=quiet)

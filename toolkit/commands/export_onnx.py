@@ -7,7 +7,7 @@ from pathlib import Path
 
 from label_tools.files import links
 from label_tools.text.errors import say
-from toolkit.commands.shared_flags import at_least, image_counter, picked
+from toolkit.commands.flags import at_least, image_counter, picked
 
 PROGRAMS = ("x-anylabeling",)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from label_tools.text.errors import FINDINGS, InputError, say
 from label_tools.text.messages import counted
-from toolkit.commands import recipe_flags
+from toolkit.commands import flags
 
 if TYPE_CHECKING:
     from toolkit.labelling.labelling_round import Outcome
@@ -53,7 +53,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     _verb(verbs, "close", "read what changed in a round that was labelled without `next`", _close)
     train = _verb(verbs, "train", "train on all that is labelled, with the same test pictures", _train)
     train.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
-    recipe_flags.add_flags(train)
+    flags.add_recipe(train)
     doubted = verbs.add_parser(
         "suspects",
         help="labels that are probably wrong, as a folder for labelme",
@@ -95,7 +95,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         ("steps", 120, "steps of each training"),
     ):
         simulated.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{text} (default: {value})")
-    recipe_flags.add_flags(simulated)
+    flags.add_recipe(simulated)
     simulated.set_defaults(run=_simulate)
     _verb(verbs, "status", "the history: labelled, AP, minutes, clicks", _status)
 
@@ -220,7 +220,7 @@ def _train(args: argparse.Namespace) -> int:
     from toolkit.labelling.train_loop import train_loop
 
     with loop_file.held(args.folder) as loop:
-        entry, notes = train_loop(loop, args.runs, recipe_flags.training_options(args))
+        entry, notes = train_loop(loop, args.runs, flags.training_options(args))
     for note in notes:
         say(f"note: {note}")
     say(_training(entry))
@@ -301,7 +301,7 @@ def _simulate(args: argparse.Namespace) -> int:
     from toolkit.labelling.simulate import Plan, simulate
 
     plan = Plan(start=args.start, step=args.step, rounds=args.rounds, steps=args.steps)
-    options = recipe_flags.flags_given(args)
+    options = flags.flags_given(args)
     marked_folders.refuse_foreign(args.out.parent, "simulation", [args.out.name], [args.annotations])
 
     def each(point: dict[str, Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from label_tools.files import links
 from label_tools.text.errors import FINDINGS, InputError, say
 from label_tools.text.messages import counted
-from toolkit.commands.shared_flags import add_looks, add_outlines, at_least, check_score, outlines_of, picked
+from toolkit.commands.flags import add_looks, add_outlines, at_least, check_score, outlines_of, picked
 
 if TYPE_CHECKING:
     from label_tools.pictures.films import Film
@@ -59,8 +60,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from toolkit.prediction.open_detector import open_detector
     from toolkit.prediction.picture_sources import find_images
-    from toolkit.prediction.predict_film import film_in
-    from toolkit.prediction.predict_pictures import nothing_found, predict
+    from toolkit.prediction.predict_pictures_and_film import film_in, predict
     from toolkit.prediction.prediction_files import JSON
     from toolkit.prediction.tiles_and_tta import look_of
     from toolkit.processes import this_process, worker_count
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _film(detector: Detector, film: Film, out: Path, args: argparse.Namespace) -> int:
     """A film or a camera; Ctrl-C ends it there, with whole files."""
-    from toolkit.prediction.predict_film import predict_film
+    from toolkit.prediction.predict_pictures_and_film import predict_film
     from toolkit.stopping import Stopped, StopSignal
     from toolkit.training.progress import Progress
 
@@ -145,3 +145,47 @@ def _film(detector: Detector, film: Film, out: Path, args: argparse.Namespace) -
     if requested:
         raise Stopped(requested)
     return 0
+
+
+MOST_NAMES = 8  # classes that a note names
+
+
+def validation_objects(run: Path, stored: dict[str, float]) -> dict[str, int]:
+    """{class: objects of val that its stored threshold was chosen on}, as far as the run's files tell."""
+    for place in (run, run.parent):
+        try:
+            metrics = json.loads((place / "val" / "metrics.json").read_bytes())
+            chosen, counts = metrics["thresholds"], metrics["per_class"]
+            return {n: counts[n]["num_objects"] for n in stored if abs(chosen[n]["threshold"] - stored[n]) < 1e-6}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+    return {}
+
+
+def nothing_found(
+    run: Path, detector: Detector, score: float | None, empty: int, total: int, below: dict[str, tuple[float, str]]
+) -> str:
+    """A note on pictures without objects: the thresholds, on how much they rest, the best score below, what to try."""
+    from toolkit.prediction.detector import thresholds_of
+    from toolkit.report.evaluation_text import FEW_OBJECTS
+
+    stored, used = detector.score_thresholds, []
+    objects = validation_objects(run, stored)
+    thresholds = thresholds_of(detector, score)
+    for category in detector.categories if score is None else []:
+        name = category["name"]
+        text = f"{name} {thresholds[category['id']]:.3f}"
+        if name not in stored:
+            text += " (no threshold was chosen yet; frcnn evaluate chooses one)"
+        elif name in objects:
+            few = f", fewer than {FEW_OBJECTS}: unreliable" if objects[name] < FEW_OBJECTS else ""
+            text += f" (chosen on {objects[name]} validation object{'s' * (objects[name] != 1)}{few})"
+        used.append(text)
+    more = f" and {len(used) - MOST_NAMES} classes more" if len(used) > MOST_NAMES else ""
+    shown = ", ".join(used[:MOST_NAMES]) + more if score is None else f"{score:g} (--score)"
+    best = "there is no detection at any score"
+    if below:
+        name, (value, label) = max(below.items(), key=lambda item: item[1][0])
+        best = f"best score below: {value:.3f} ({label} in {name})"
+    hint = f"; --score S shows them from S on, for example --score {0.9 * value:.2g}" if below else ""
+    return f"note: {empty} of {total} pictures show no object. Shown from score: {shown}; {best}{hint}"

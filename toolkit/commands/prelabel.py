@@ -10,7 +10,7 @@ from pathlib import Path
 from label_tools.files import links
 from label_tools.text.errors import FINDINGS, say
 from label_tools.text.messages import counted
-from toolkit.commands.shared_flags import add_outlines, check_score, outlines_of
+from toolkit.commands.flags import add_outlines, check_score, outlines_of
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:

@@ -36,7 +36,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from toolkit.report import latex_markdown, read_metrics, write_report
+    from toolkit.report import latex_markdown
+    from toolkit.report.write_report import read_metrics, write_report
     from toolkit.training import run_folder
 
     folder, *others = args.folders
@@ -65,7 +66,7 @@ def _several(args: argparse.Namespace) -> int:
         raise InputError("--markdown, --latex: of one run; `frcnn evaluate A --compare B --markdown` compares two")
     if not args.out:
         raise InputError("several runs: needs --out, a file for their page, such as --out compare.html")
-    from toolkit.evaluation.compare_runs import difference, different_images
+    from toolkit.evaluation.compare_runs_tiles_tta import difference, different_images
     from toolkit.report.several_runs import write_side_by_side
 
     path = write_side_by_side(args.folders, args.out, args.split, unlike=different_images, difference=difference)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from label_tools.text.errors import InputError, say
-from toolkit.commands.shared_flags import check_score
+from toolkit.commands.flags import check_score
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:

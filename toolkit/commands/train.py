@@ -10,7 +10,7 @@ from pathlib import Path
 from label_tools.files import links
 from label_tools.text.errors import InputError, say
 from toolkit import config as recipes
-from toolkit.commands import recipe_flags
+from toolkit.commands import flags
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -34,7 +34,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--no-report", action="store_true", help="do not evaluate and report at the end")
     parser.add_argument("--list-models", action="store_true", help="print the detectors and stop")
-    recipe_flags.add_flags(parser)
+    flags.add_recipe(parser)
     parser.set_defaults(run=run)
 
 
@@ -74,7 +74,7 @@ def recipe_of(args: argparse.Namespace):
     from toolkit.fine_tune import Recipe
 
     file = recipes.read_file(args.config) if args.config else {}
-    return Recipe(recipe_flags.flags_given(args), file, args.preset)
+    return Recipe(flags.flags_given(args), file, args.preset)
 
 
 def command() -> str:
@@ -95,7 +95,7 @@ def _resume(args: argparse.Namespace) -> int:
     source = fine_tune.Source(args.data or folder, args.val, args.test, args.images) if moved else None
     went_on = fine_tune.resume(
         folder,
-        recipe_flags.flags_given(args),
+        flags.flags_given(args),
         source,
         allow_data_change=args.allow_data_change,
         report=not args.no_report,
@@ -113,15 +113,16 @@ def _print_end(folder: Path, report: bool) -> None:
     """The numbers of the best checkpoint, and where everything is. Of several processes the first one speaks."""
     from toolkit.commands.evaluate import say_first_step
     from toolkit.processes import is_first
-    from toolkit.report import find_evaluations, latex_markdown, number_text, read_metrics
+    from toolkit.report import evaluation_text, latex_markdown
+    from toolkit.report.write_report import find_evaluations, read_metrics
 
     if not is_first():
         return
     own = [split for split in find_evaluations(folder) if split in ("val", "test")] if report else []
     for split in reversed(own):
         metrics = read_metrics(folder, split)
-        for what, part in number_text.sets(metrics):
-            numbers = "  ".join(f"{key} {number_text.number(part[key])}" for key in ("AP", "AP50", "AP75"))
+        for what, part in evaluation_text.sets(metrics):
+            numbers = "  ".join(f"{key} {evaluation_text.number(part[key])}" for key in ("AP", "AP50", "AP75"))
             role = ": the number to quote" * (split == "test")
             say(f"mAP on {split}{what and ' ' + what}: {numbers}  ({latex_markdown.counts(metrics)}){role}")
     if own == ["val"]:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from toolkit.deployment.agreement import Arrays, Detect, Otherwise
-from toolkit.deployment.onnx_graph import export_module
+from toolkit.deployment.onnx_file import export_module
 from toolkit.networks import exportable
 from toolkit.prediction.onnx_detector import open_session
 

@@ -14,10 +14,10 @@ from label_tools.document import coco_file
 from label_tools.files.json_csv import write_csv, write_json
 from label_tools.files.marked_folders import refuse_foreign, together
 from label_tools.text.errors import InputError
-from toolkit.deployment import bench_process, export, onnx_graph
+from toolkit.deployment import bench_process, export, onnx_file
 from toolkit.deployment.bench_process import Setting
-from toolkit.deployment.load_network import Loaded
-from toolkit.deployment.quantize import quantized
+from toolkit.deployment.onnx_file import quantized
+from toolkit.deployment.original_network import Loaded
 from toolkit.evaluation.compute_metrics import read
 from toolkit.metrics.coco_ap import summary
 from toolkit.metrics.coco_tables import read_tables
@@ -98,11 +98,11 @@ def _own_speed(loaded: Loaded) -> tuple[int, int]:
 def _exported(run: Path, folder: Path, form: str, size: int, count: int, document: dict[str, Any], root: Path) -> Path:
     """The ONNX file of a setting; not compared picture by picture: its AP is measured here."""
     loaded = Loaded.of(run, size, count)
-    content = onnx_graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
+    content = onnx_file.to_onnx(loaded.model, loaded.thresholds, loaded.name)
     if form == "int8":
-        content = quantized(content, export.calibration_images(document, root))
+        content = quantized(content, onnx_file.calibration_images(document, root))
     place = folder / f"{form}-{size}-{count}.onnx"
-    place.write_bytes(export.with_metadata(content, export.metadata(loaded)))
+    place.write_bytes(onnx_file.with_metadata(content, onnx_file.metadata(loaded)))
     return place
 
 

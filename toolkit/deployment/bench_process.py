@@ -70,7 +70,7 @@ def measured(
     "gpu_memory"} of a setting on images (id, file). opening: `coco_file.opening` of their document."""
     detect: Any
     if setting.form == "torch":
-        from toolkit.deployment.load_network import Loaded
+        from toolkit.deployment.original_network import Loaded
 
         detect = Loaded.of(setting.place, setting.image_size, setting.proposals, device, threads).detect
     else:

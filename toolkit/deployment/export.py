@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
-from label_tools.pictures.open_image import open_image
-from label_tools.text.errors import InputError, MissingExtra
+from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
-from toolkit import __version__, checkpoint
-from toolkit.deployment import agreement, anylabeling, onnx_graph
+from toolkit import checkpoint
+from toolkit.deployment import agreement, anylabeling, onnx_file
 from toolkit.deployment.agreement import Agreement, Detect, Otherwise
-from toolkit.deployment.load_network import Loaded
-from toolkit.deployment.quantize import MOST_PICTURES, quantized
-from toolkit.prediction.detect_pictures import check_files
-from toolkit.prediction.onnx_detector import EXTRA, FORMAT, INPUT, SUFFIX, OnnxDetector
+from toolkit.deployment.onnx_file import quantized
+from toolkit.deployment.original_network import Loaded
+from toolkit.prediction.detect_in_batches import check_files
+from toolkit.prediction.onnx_detector import SUFFIX, OnnxDetector
 
-PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime")  # whose versions a file names
 MOST_LOST = 0.01  # of AP, in 8-bit integers
 SHOWN_DIFFERENCES = 5  # pictures that a refusal names
 
@@ -74,15 +70,15 @@ def export_onnx(
             "decides what the network finds: with other roundings it finds something else; train longer"
         )
     if int8:
-        raw, meta["precision"] = quantized(raw, calibration_images(document, root)), "int8"
-        rounded = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
+        raw, meta["precision"] = quantized(raw, onnx_file.calibration_images(document, root)), "int8"
+        rounded = OnnxDetector(out, torch.get_num_threads(), onnx_file.with_metadata(raw, meta))
         result = agreement.compare(loaded.detect, rounded.arrays, document, root, ids, each)
         before, after = (value or 0.0 for value in result.ap)
         if after < before - MOST_LOST:
             raise DisagreementError(
                 f"{out}: not written: AP {before:.4f} becomes {after:.4f} in 8-bit integers, more than {MOST_LOST} less"
             )
-    contents = [with_metadata(raw, {**meta, "agreement": json.dumps(result.to_json())})]
+    contents = [onnx_file.with_metadata(raw, {**meta, "agreement": json.dumps(result.to_json())})]
     if program:
         name = f"frcnn-{Path(out).stem}-{meta['checkpoint_sha256'][:8]}"
         contents.append(anylabeling.config(Path(out).name, name, loaded.found.classes))
@@ -95,21 +91,14 @@ def export_onnx(
 def _built(loaded: Loaded, out: Path, program: str) -> tuple[bytes, dict[str, str], tuple[Detect, Detect, Otherwise]]:
     """(the ONNX file without metadata, its metadata, what is detected in a picture by the network, by the file, by the
     network with other roundings)."""
-    meta = metadata(loaded)
+    meta = onnx_file.metadata(loaded)
     if not program:
-        raw = onnx_graph.to_onnx(loaded.model, loaded.thresholds, loaded.name)
-        exported = OnnxDetector(out, torch.get_num_threads(), with_metadata(raw, meta))
+        raw = onnx_file.to_onnx(loaded.model, loaded.thresholds, loaded.name)
+        exported = OnnxDetector(out, torch.get_num_threads(), onnx_file.with_metadata(raw, meta))
         return raw, meta, (loaded.detect, exported.arrays, loaded.detect_otherwise)
     raw = anylabeling.to_onnx(loaded.model, loaded.thresholds, loaded.name)
     meta |= {"frcnn_format": program, "input": "as its type dfine", "outputs": ", ".join(anylabeling.OUTPUTS)}
     return raw, meta, anylabeling.comparable(loaded.detect, loaded.detect_otherwise, loaded.thresholds, raw)
-
-
-def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[np.ndarray]:
-    """The pictures whose activations set the ranges of 8-bit integers, evenly over the document."""
-    images, opening = document["images"], coco_file.opening(document)
-    for image in images[:: -(-len(images) // MOST_PICTURES)]:
-        yield np.asarray(open_image(Path(image_root, image["file_name"]), **opening))
 
 
 def check_place(out: Path, program: str = "") -> list[Path]:
@@ -151,47 +140,6 @@ def _without_detections(loaded: Loaded, out: Path, program: str) -> None:
         heads.score_thresh = floor
     if len(exported(agreement.blank())[0]):
         raise DisagreementError(f"{out}: not written: it finds objects over a score of 1")
-
-
-def metadata(loaded: Loaded) -> dict[str, str]:
-    """What the file says of itself, all of it text."""
-    meta, model = loaded.found.meta, loaded.model
-    transform: Any = getattr(model, "transform", None)
-    return {
-        "frcnn_format": FORMAT,
-        "classes": json.dumps(meta["classes"]),
-        "score_thresholds": json.dumps(dict(zip(loaded.found.classes, loaded.thresholds, strict=True))),
-        "opening": json.dumps(meta.get("opening", {})),
-        "tiles": json.dumps(meta.get("tiles")),
-        "input": f"{INPUT}: uint8 [height, width, 3], RGB, upright, any size",
-        "outputs": "boxes [N,4] XYXY pixels of the input, labels [N] 1..K, scores [N]: from each class's threshold; "
-        "all_boxes, all_labels, all_scores: from the score floor; best first",
-        "architecture": loaded.name,
-        "image_size": str(transform.min_size[-1]),
-        "max_size": str(transform.max_size),
-        "proposals": str(model.rpn.post_nms_top_n()),
-        "precision": "float32",
-        "score_floor": str(model.roi_heads.score_thresh),
-        "checkpoint_sha256": meta["sha256"][checkpoint.WEIGHTS],
-        "first_weights": str(meta["architecture"].get("first_weights", "unknown")),
-        "data_fingerprint": str(meta.get("data_fingerprint", "")),
-        "opset": str(onnx_graph.OPSET),
-        "versions": json.dumps({"frcnn-toolkit": __version__, **{name: version(name) for name in PACKAGES}}),
-    }
-
-
-def with_metadata(content: bytes, meta: dict[str, str]) -> bytes:
-    """The ONNX file with these entries."""
-    try:
-        import onnx
-    except ImportError:
-        raise MissingExtra(f"export onnx: {EXTRA}") from None
-    model = onnx.load_from_string(content)
-    del model.metadata_props[:]
-    for key, value in meta.items():
-        model.metadata_props.add(key=key, value=value)
-    model.producer_name, model.producer_version = "frcnn-toolkit", __version__
-    return model.SerializeToString()
 
 
 def summary(out: Path, result: Agreement) -> Sequence[str]:

@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from label_tools.document import repair, repairs_found
-from label_tools.document.repair_images_and_categories import LARGEST_IMAGE_SIDE, Size
+from label_tools.document.repair_images_and_categories import Size
 from label_tools.text.errors import InputError
-from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from label_tools.text.messages import unknown
-from toolkit.evaluation.detections_to_coco import numbering_hint, to_our_ids
+from toolkit.evaluation.match_ids_and_names import numbering_hint
+from toolkit.evaluation.read_detections import any_size, read
 from toolkit.metrics import guaranteed_thresholds as guarantees
 from toolkit.metrics import threshold_curves
 from toolkit.metrics.calibration_and_histograms import calibration, histograms
 from toolkit.metrics.coco_ap import summary
-from toolkit.metrics.coco_tables import MAX_DETECTIONS, Tables, read_tables, tables_by_masks, with_runs
+from toolkit.metrics.coco_tables import MAX_DETECTIONS, Tables, read_tables, tables_by_masks
 from toolkit.metrics.confusion_and_error_kinds import confusion, error_kinds
 from toolkit.metrics.find_suspects import Suspect, by_kind, suspects
 from toolkit.metrics.intervals import intervals
@@ -99,43 +98,11 @@ def coco_metrics(document: dict, detections: list) -> dict:
     "num_detections", "warnings". The same numbers as pycocotools (tests/metrics/test_coco.py).
     Raises InputError for detections that cannot be evaluated.
     """
-    document, detections, notes = read(document, detections, sizes=_any_size)
+    document, detections, notes = read(document, detections, sizes=any_size)
     tables = read_tables(document, detections)
     by_masks, why_not = tables_by_masks(tables, document, detections)
     segm = {"segm": summary(match(by_masks))} if by_masks else {}
     return {**summary(match(tables)), **segm, "warnings": [*notes, *tables.warnings, *filter(None, [why_not])]}
-
-
-def _any_size(file_name: str) -> tuple[int, int]:
-    """For numbers alone, which need no size of an image that has none."""
-    return LARGEST_IMAGE_SIDE, LARGEST_IMAGE_SIDE
-
-
-def read(
-    document: dict,
-    detections: list,
-    document_name: str = "annotations",
-    detections_name: str = "detections",
-    sizes: Size | None = None,
-) -> tuple[dict, list, list[str]]:
-    """(document in our dialect, detections with its ids, what was repaired or matched by name). Raises InputError.
-
-    The same verdict on a document as that of `frcnn check` and of training; boxes over the edge stay as written.
-    """
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(document, dict) or not isinstance(document.get(key), list):
-            raise InputError(f'{document_name}: needs a COCO document with a list "{key}"')
-    if not isinstance(detections, list):
-        found = type(detections).__name__
-        raise InputError(f"{detections_name}: found a {found}, needs a list of COCO results")
-    found = repair.examine(document, document_name, sizes, clip=False)
-    for finding in found.fatal or [f for f in found.findings if f.level == ERROR]:
-        raise repairs_found.DocumentError(finding)
-    detections, notes = to_our_ids(detections, found, detections_name)
-    detections, of_masks = with_runs(found.usable(), detections, detections_name)
-    repaired = [f for f in found.findings if f.level == WARNING or f.code == "B58"]
-    repaired = [f for f in repaired if not (sizes is _any_size and f.code == "B52")]
-    return found.usable(), detections, [*one_a_rule(repaired), *notes, *of_masks]
 
 
 def compute_metrics(

@@ -8,10 +8,10 @@ from pathlib import Path
 from label_tools.document import coco_file
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
-from toolkit.evaluation.compute_metrics import DEFAULTS, Settings, compute_metrics, read
+from toolkit.evaluation.compute_metrics import DEFAULTS, Settings, compute_metrics
 from toolkit.evaluation.evaluation_folder import check_place, write_evaluation
-from toolkit.evaluation.read_detections import detections_of, read_detections
-from toolkit.prediction.detect_pictures import detect_document
+from toolkit.evaluation.read_detections import detections_of, read, read_detections
+from toolkit.prediction.detect_in_batches import detect_document
 from toolkit.prediction.open_detector import open_detector
 from toolkit.processes import worker_count
 

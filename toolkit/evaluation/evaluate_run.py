@@ -17,15 +17,15 @@ from label_tools.files.marked_folders import check_whole
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
+from toolkit.evaluation.compare_runs_tiles_tta import compare_looks
 from toolkit.evaluation.compute_metrics import DEFAULTS, Evaluation, Settings, compute_metrics
 from toolkit.evaluation.evaluate_files import named_after
 from toolkit.evaluation.evaluation_folder import adopt_older, check_place, write_evaluation
 from toolkit.evaluation.read_detections import detections_of
-from toolkit.evaluation.tiles_and_tta_gain import compare_looks
 from toolkit.metrics.coco_tables import Tables
 from toolkit.networks import advise
 from toolkit.networks.resize_and_anchors import View, coverage, view_of
-from toolkit.prediction.detect_pictures import detect_document
+from toolkit.prediction.detect_in_batches import detect_document
 from toolkit.prediction.detector import Detector
 from toolkit.prediction.tiles_and_tta import THRESHOLDS, Look, look_of
 from toolkit.prediction.torch_detector import TorchDetector

@@ -21,7 +21,7 @@ from toolkit import checkpoint
 from toolkit.labelling.corrections import COSTS
 from toolkit.metrics.coco_tables import Tables, read_tables
 from toolkit.metrics.iou_and_matching import pairs
-from toolkit.prediction.detect_pictures import Seen, detect_pictures
+from toolkit.prediction.detect_in_batches import Seen, detect_pictures
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
 from toolkit.prediction.mask_outlines import Outlines
 from toolkit.prediction.open_detector import open_detector

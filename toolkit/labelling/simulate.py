@@ -26,9 +26,9 @@ from toolkit import config as recipes
 from toolkit.data.coco_index import index_of
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.fine_tune import with_model
-from toolkit.labelling import ranking
+from toolkit.labelling import choose_pictures
 from toolkit.labelling.choose_pictures import look_alikes
-from toolkit.prediction.detect_pictures import detect_document
+from toolkit.prediction.detect_in_batches import detect_document
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.training import detection_task as training
 
@@ -104,7 +104,7 @@ def _more(document, root, detector, labelled, pool, groups, strategy, plan, seed
     files, labelled_files = ([root / document["images"][i]["file_name"] for i in part] for part in (rest, labelled))
     rng, share = np.random.default_rng([1, *seed]), STRATEGIES[strategy]
     groups = [groups[i] for i in (*rest, *labelled)]
-    chosen = ranking.choose_among(
+    chosen = choose_pictures.choose_among(
         detector, files, labelled_files, counts, plan.step, rng, random_share=share, groups=groups
     )
     return [rest[row] for row, _ in chosen]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from label_tools.text.messages import counted
-from toolkit.report.comparison_text import compared_caption, compared_table
-from toolkit.report.number_text import ends_text, interval, number, sets
+from toolkit.report.evaluation_text import compared_caption, compared_table, ends_text, interval, number, sets
 
 COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 

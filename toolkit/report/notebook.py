@@ -9,7 +9,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from toolkit.report import find_evaluations, number_text
+from toolkit.report import evaluation_text
+from toolkit.report.write_report import find_evaluations
 
 SHOWN = ("AP", "AP50", "AP75")
 
@@ -42,7 +43,7 @@ def _row(name: str, metrics: dict) -> str:
         name,
         metrics["num_images"],
         metrics["num_objects"],
-        *(number_text.with_interval(metrics, key) for key in SHOWN),
+        *(evaluation_text.with_interval(metrics, key) for key in SHOWN),
     ]
     return f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in cells)}</tr>"
 

@@ -22,8 +22,7 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.metrics.coco_ap import KEYS
 from toolkit.metrics.confusion_and_error_kinds import KINDS
-from toolkit.metrics.small_set_warning import few
-from toolkit.report import comparison_text, figures, number_text, terminal_text
+from toolkit.report import evaluation_text, figures
 from toolkit.report.how_made import made_rows
 from toolkit.report.next_steps import Facts, next_steps
 from toolkit.report.read_gallery import Pictures, read_pictures, tags
@@ -99,8 +98,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    texts = (number_text, comparison_text, terminal_text)
-    made.globals |= {name: call for module in texts for name, call in vars(module).items() if callable(call)}
+    made.globals |= {name: call for name, call in vars(evaluation_text).items() if callable(call)}
     made.globals |= {"percent": lambda share: Markup(f"{100 * share:.0f}&thinsp;%"), "whisker": whisker, "tags": tags}
     return made
 
@@ -136,7 +134,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         "others": {name: one for name, one in loaded.items() if name != main},
         "training": training,
         "status": status_text(training),
-        "few": few(metrics) if metrics is not None else "",
+        "few": evaluation_text.few(metrics) if metrics is not None else "",
         "losses": figures.losses(training),
         "ap_per_epoch": figures.ap_per_epoch(training),
         "learning_rate": figures.learning_rate(training),
@@ -146,8 +144,8 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
             for path in (evaluations[name] for name in loaded)
         ],
         "keys": KEYS,
-        "meaning": number_text.MEANING,
-        "quote": terminal_text.QUOTE,
+        "meaning": evaluation_text.MEANING,
+        "quote": evaluation_text.QUOTE,
         "error_meaning": ERROR_MEANING,
         "crop_texts": CROPS,
         "galleries": pictures,
@@ -195,7 +193,7 @@ def _load(path: Path, problems: list[str]) -> dict | None:
     try:
         metrics = loads((path / "metrics.json").read_bytes(), f"{path.name}/metrics.json")
         order = metrics["confusion"]["classes"][:-1]
-        numbers = [one for _, one in number_text.sets(metrics)]
+        numbers = [one for _, one in evaluation_text.sets(metrics)]
         for one in numbers:
             kinds = one["error_kinds"]["kinds"]
             one["error_kinds"]["kinds"] = {kind: kinds[kind] for kind in KINDS}

@@ -11,10 +11,11 @@ import jinja2
 from label_tools.files.atomic_write import atomic_write, refuse_link
 from label_tools.text.errors import InputError
 from toolkit import config
-from toolkit.report import SPLITS, evaluations_of, figures, is_page, number_text, read_metrics
+from toolkit.report import evaluation_text, figures
 from toolkit.report.page import environment, scripts, status_text, style
 from toolkit.report.read_gallery import Pictures
 from toolkit.report.read_logs import Training, read_training
+from toolkit.report.write_report import SPLITS, evaluations_of, is_page, read_metrics
 
 SECTIONS = (
     ("runs", "Runs side by side"),
@@ -49,7 +50,7 @@ def write_side_by_side(
     """Write the page of several runs to the file `out`. -> its path. InputError before anything is written.
 
     split: of every run; by default the first that all have, test before val, else each run's own. unlike, difference:
-    of two evaluations' folders, `different_images` and `difference` of toolkit.evaluation.compare_runs.
+    of two evaluations' folders, `different_images` and `difference` of toolkit.evaluation.compare_runs_tiles_tta.
     """
     _check_out(out)
     sides = _sides(folders, split)
@@ -123,7 +124,7 @@ def _render(sides: list[Side]) -> str:
             if text
         ],
         on_val=any(side.metrics.get("split") == "val" for side in sides),
-        kinds=list(dict.fromkeys(heading for side in sides for heading, _ in number_text.sets(side.metrics))),
+        kinds=list(dict.fromkeys(heading for side in sides for heading, _ in evaluation_text.sets(side.metrics))),
         classes=list(dict.fromkeys(name for side in sides for name in side.metrics["confusion"]["classes"][:-1])),
         figure=figures.ap_of_runs({side.name: side.training for side in sides}),
         options=_options(sides),

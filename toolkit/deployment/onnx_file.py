@@ -1,22 +1,35 @@
-"""A detector as ONNX, by torch's tracing exporter: the newer one (dynamo) fails on the shapes that NMS leaves open."""
+"""Make the ONNX file of a detector: the traced network, perhaps in 8-bit integers, with what it means as metadata.
+
+It is traced by torch's older exporter: the newer one (dynamo) fails on the shapes that NMS leaves open. 8-bit integers
+come from onnxruntime's static quantization, calibrated on pictures of the user."""
 
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
+import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from label_tools.document import coco_file
+from label_tools.pictures.open_image import open_image
+from label_tools.text.errors import MissingExtra
+from toolkit import __version__, checkpoint
+from toolkit.deployment.original_network import Loaded
 from toolkit.networks import exportable
-from toolkit.prediction.onnx_detector import ALL, INPUT, SHOWN
+from toolkit.prediction.onnx_detector import ALL, EXTRA, FORMAT, INPUT, SHOWN
 
 OPSET = 17  # onnxruntime 1.13 and later; RoiAlign as torchvision computes it came with 16
 MOVED_APART = 1000  # boxes up to which torchvision's batched_nms moves classes apart on a CPU
@@ -113,3 +126,95 @@ def export_module(
             opset_version=OPSET,
         )
     return buffer.getvalue()
+
+
+PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime")  # whose versions a file names
+
+
+def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[np.ndarray]:
+    """The pictures whose activations set the ranges of 8-bit integers, evenly over the document."""
+    images, opening = document["images"], coco_file.opening(document)
+    for image in images[:: -(-len(images) // MOST_PICTURES)]:
+        yield np.asarray(open_image(Path(image_root, image["file_name"]), **opening))
+
+
+def metadata(loaded: Loaded) -> dict[str, str]:
+    """What the file says of itself, all of it text."""
+    meta, model = loaded.found.meta, loaded.model
+    transform: Any = getattr(model, "transform", None)
+    return {
+        "frcnn_format": FORMAT,
+        "classes": json.dumps(meta["classes"]),
+        "score_thresholds": json.dumps(dict(zip(loaded.found.classes, loaded.thresholds, strict=True))),
+        "opening": json.dumps(meta.get("opening", {})),
+        "tiles": json.dumps(meta.get("tiles")),
+        "input": f"{INPUT}: uint8 [height, width, 3], RGB, upright, any size",
+        "outputs": "boxes [N,4] XYXY pixels of the input, labels [N] 1..K, scores [N]: from each class's threshold; "
+        "all_boxes, all_labels, all_scores: from the score floor; best first",
+        "architecture": loaded.name,
+        "image_size": str(transform.min_size[-1]),
+        "max_size": str(transform.max_size),
+        "proposals": str(model.rpn.post_nms_top_n()),
+        "precision": "float32",
+        "score_floor": str(model.roi_heads.score_thresh),
+        "checkpoint_sha256": meta["sha256"][checkpoint.WEIGHTS],
+        "first_weights": str(meta["architecture"].get("first_weights", "unknown")),
+        "data_fingerprint": str(meta.get("data_fingerprint", "")),
+        "opset": str(OPSET),
+        "versions": json.dumps({"frcnn-toolkit": __version__, **{name: version(name) for name in PACKAGES}}),
+    }
+
+
+def with_metadata(content: bytes, meta: dict[str, str]) -> bytes:
+    """The ONNX file with these entries."""
+    try:
+        import onnx
+    except ImportError:
+        raise MissingExtra(f"export onnx: {EXTRA}") from None
+    model = onnx.load_from_string(content)
+    del model.metadata_props[:]
+    for key, value in meta.items():
+        model.metadata_props.add(key=key, value=value)
+    model.producer_name, model.producer_version = "frcnn-toolkit", __version__
+    return model.SerializeToString()
+
+
+KINDS = ["Conv", "Gemm", "MatMul"]  # what is computed in integers; NMS, RoIAlign and the resize stay as they are
+MOST_PICTURES = 200  # to calibrate on
+
+
+def quantized(content: bytes, images: Iterable[np.ndarray]) -> bytes:
+    """The ONNX file with 8-bit weights, one scale a channel, and activations whose ranges are those seen in `images`
+    [H,W,3] uint8. Without metadata. Raises MissingExtra."""
+    try:
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    except ImportError:
+        raise MissingExtra(f"export onnx --int8: {EXTRA}") from None
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.images: Iterator[np.ndarray] = iter(images)
+
+        def get_next(self) -> dict[str, Any] | None:
+            image = next(self.images, None)
+            return None if image is None else {INPUT: image}
+
+    before = logging.root.level
+    logging.root.setLevel(logging.ERROR)  # it advises a preparation that changes nothing for convolutions
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
+            source.write_bytes(content)
+            quantize_static(
+                source,
+                target,
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=KINDS,
+            )
+            return target.read_bytes()
+    finally:
+        logging.root.setLevel(before)

@@ -1,11 +1,11 @@
-"""Detect in new pictures and write what was found: `frcnn predict` on pictures."""
+"""Detect in new pictures, or in a film or a camera frame by frame, and write what was found: `frcnn predict`."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from label_tools.pictures.drawings import drawing_paths
+from label_tools.pictures.films import Film, film_writer, frame_name, is_film
 from label_tools.pictures.paint_objects import paint
-from toolkit.metrics.small_set_warning import FEW_OBJECTS
+from label_tools.text.errors import InputError
 from toolkit.prediction import drawing
-from toolkit.prediction.detect_pictures import detect_pictures
+from toolkit.prediction.detect_in_batches import detect_pictures
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
 from toolkit.prediction.mask_outlines import MASKS, Outlines
 from toolkit.prediction.picture_sources import Picture
@@ -26,7 +27,6 @@ from toolkit.processes import Processes
 
 ALONE = Processes()
 _LOG = logging.getLogger(__name__)
-MOST_NAMES = 8  # classes that a note names
 
 
 @dataclass
@@ -152,39 +152,69 @@ def record(name: str, kept: Found, detector: Detector, error: str = "", **more: 
     return {**written, "error": error} if error else written
 
 
-def validation_objects(run: Path, stored: dict[str, float]) -> dict[str, int]:
-    """{class: objects of val that its stored threshold was chosen on}, as far as the run's files tell."""
-    for place in (run, run.parent):
-        try:
-            metrics = json.loads((place / "val" / "metrics.json").read_bytes())
-            chosen, counts = metrics["thresholds"], metrics["per_class"]
-            return {n: counts[n]["num_objects"] for n in stored if abs(chosen[n]["threshold"] - stored[n]) < 1e-6}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            continue
-    return {}
+def film_in(sources: list[str]) -> Film | None:
+    """The film or camera that `frcnn predict` was given, opened; None: pictures. InputError for several films."""
+    films = [s for s in sources if is_film(Path(s)) or (s.isdecimal() and not Path(s).exists())]
+    if not films:
+        return None
+    if len(sources) > 1:
+        raise InputError(f"{films[0]}: a film and {len(sources) - 1} more; needs one film at a time")
+    return Film(int(films[0]) if films[0].isdecimal() else Path(films[0]))
 
 
-def nothing_found(
-    run: Path, detector: Detector, score: float | None, empty: int, total: int, below: dict[str, tuple[float, str]]
-) -> str:
-    """A note on pictures without objects: the thresholds, on how much they rest, the best score below, what to try."""
-    stored, used = detector.score_thresholds, []
-    objects = validation_objects(run, stored)
+def predict_film(
+    detector: Detector,
+    film: Film,
+    out: Path,
+    *,
+    score: float | None = None,
+    outlines: Outlines | None = None,
+    every: int = 1,
+    draw: bool = True,
+    batch_size: int = 4,
+    stop: Callable[[], bool] = bool,
+    each: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Detect in every `every`-th frame and write `out`: the film with boxes, detections as JSON and CSV, counts.csv.
+
+    stop() is asked after every frame: True ends the film there, and all files are whole. each(done, of) is called after
+    every frame that was looked at; of is 0 where nobody knows. A camera is looked at as fast as the detector can, and
+    its times are those of the clock.
+    """
     thresholds = thresholds_of(detector, score)
-    for category in detector.categories if score is None else []:
-        name = category["name"]
-        text = f"{name} {thresholds[category['id']]:.3f}"
-        if name not in stored:
-            text += " (no threshold was chosen yet; frcnn evaluate chooses one)"
-        elif name in objects:
-            few = f", fewer than {FEW_OBJECTS}: unreliable" if objects[name] < FEW_OBJECTS else ""
-            text += f" (chosen on {objects[name]} validation object{'s' * (objects[name] != 1)}{few})"
-        used.append(text)
-    more = f" and {len(used) - MOST_NAMES} classes more" if len(used) > MOST_NAMES else ""
-    shown = ", ".join(used[:MOST_NAMES]) + more if score is None else f"{score:g} (--score)"
-    best = "there is no detection at any score"
-    if below:
-        name, (value, label) = max(below.items(), key=lambda item: item[1][0])
-        best = f"best score below: {value:.3f} ({label} in {name})"
-    hint = f"; --score S shows them from S on, for example --score {0.9 * value:.2g}" if below else ""
-    return f"note: {empty} of {total} pictures show no object. Shown from score: {shown}; {best}{hint}"
+    outlines = outlines or Outlines(MASKS)
+    place = out / f"{film.name}.mp4"
+    if place.exists():
+        raise InputError(f"{place}: exists, and is never overwritten; use another --out")
+    journal = Journal(out, {"film": film.name, "begun": time.time()})
+    names: list[str] = []
+    total = -(-film.frames // every)
+    frames = _frames(film, every)
+    try:
+        with film_writer(place, max(1.0, film.rate / every)) as write:
+            seen = detect_pictures(detector, frames, batch_size=1 if film.is_camera else batch_size)
+            for one in seen:
+                assert one.pixels is not None, one.picture.name
+                kept = outlines.of(over(one.found, thresholds))
+                if draw:
+                    write(np.asarray(drawn(one.pixels, kept, detector, legend=False)))
+                journal.add(record(one.picture.name, kept, detector, **one.picture.more))
+                names.append(one.picture.name)
+                if each:
+                    each(len(names), total)
+                if stop():
+                    break
+        summary = Summary(pictures=len(names))
+        finish(journal, names, detector, thresholds, summary)
+    finally:
+        journal.close()
+    return summary
+
+
+def _frames(film: Film, every: int) -> Iterator[Picture]:
+    begin = time.monotonic()
+    for frame in film:
+        if frame.number % every == 0:
+            at = time.monotonic() - begin if film.is_camera else frame.time
+            more = {"frame": frame.number, "time": round(at, 3)}
+            yield Picture(frame_name(film.name, frame.number), pixels=frame.pixels, more=more)

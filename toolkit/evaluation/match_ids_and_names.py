@@ -1,4 +1,4 @@
-"""Turn detections of any program into COCO results: match their images and classes with those of the annotations.
+"""Match the images and classes of detections with those of the annotations, by id or by name.
 
 A result may name its image by the annotations' id, by `file_name`, or by the name's stem (as Ultralytics does), and its
 class by id or by name. What has one meaning is taken and told; nothing is guessed.
@@ -17,7 +17,6 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.data.boxes import bbox
 
-LISTS = ("predictions", "detections", "results", "annotations")
 CLASS_KEYS = ("category_name", "label", "class_name", "class", "name")
 NAME_KEYS = ("file_name", *CLASS_KEYS)
 WORTH_A_HINT = 0.1  # AP under which other class numbers are tried
@@ -132,44 +131,6 @@ def _shifted(detections: list[dict], key: str, ids: dict[Any, int]) -> str:
         if {number + step for number in numbers} <= ids.keys():
             return f"; with every category_id one {word} it would have all: are the class numbers shifted?"
     return ""
-
-
-def of_predict(content: dict, where: str) -> list[dict]:
-    """The JSON of `frcnn predict` as COCO results that name their image by `file_name`. Raises InputError."""
-    names = {c["id"]: c["name"] for c in content["categories"] if isinstance(c, dict) and {"id", "name"} <= set(c)}
-    results = []
-    for n, image in enumerate(content["images"]):
-        name = image.get("file_name") if isinstance(image, dict) else None
-        if not isinstance(name, str) or not isinstance(image.get("detections", []), list):
-            raise InputError(f"{where}, images[{n}]: needs file_name and a list of detections")
-        for d in image.get("detections", []):
-            label = d.get("label", names.get(d.get("category_id"))) if isinstance(d, dict) else None
-            if label is None:
-                raise InputError(f"{where}, images[{n}]: a detection without a label")
-            numbers = {key: d[key] for key in ("bbox", "score", "segmentation") if key in d}
-            results.append({"file_name": name, "category_name": label, **numbers})
-    return results
-
-
-def of_document(content: dict) -> list[dict] | None:
-    """A COCO document whose annotations have a score, as MMDetection's and FiftyOne's exports, as results that name
-    image and class; the list under the one key that holds one; None: neither."""
-    images, classes, marked = (content.get(key) for key in ("images", "categories", "annotations"))
-    if isinstance(images, list) and isinstance(classes, list) and isinstance(marked, list):
-        if not marked or not all(isinstance(a, dict) and "score" in a for a in marked):
-            return None
-        files = {key_of(i.get("id")): i.get("file_name") for i in images if isinstance(i, dict)}
-        names = {key_of(c.get("id")): c.get("name") for c in classes if isinstance(c, dict)}
-        return [
-            {
-                **a,
-                "file_name": files.get(key_of(a.get("image_id"))),
-                "category_name": names.get(key_of(a.get("category_id"))),
-            }
-            for a in marked
-        ]
-    lists = [value for key, value in content.items() if key in LISTS and isinstance(value, list)]
-    return lists[0] if len(lists) == 1 else None
 
 
 def numbering_hint(
