@@ -29,8 +29,8 @@ from anchors.heads import FastRCNNHead, RPNHead
 from anchors.losses import beta_from_sigma, detection_loss, rpn_loss
 from anchors.proposals import candidates
 from anchors.sampling import sample_rois
-from anchors.walkthrough.example import IMAGE_SIZE, NUM_CELL, STRIDE, anchoring
 from anchors.walkthrough.picture import Picture, read_picture
+from anchors.walkthrough.worked_example import IMAGE_SIZE, NUM_CELL, STRIDE, anchoring
 
 VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
 SMALL = (8, "M", 16, "M", 32, "M", 48, "M", 48)

@@ -6,32 +6,40 @@ import ast
 import re
 from pathlib import Path
 
-from anchors.exercises import on_anchors, on_boxes, on_losses, on_matching, on_nms, on_pooling, on_training
+from anchors.exercises import (
+    on_anchors,
+    on_boxes_and_deltas,
+    on_head_and_training,
+    on_losses,
+    on_matching_and_sampling,
+    on_nms_and_proposals,
+    on_pooling,
+)
 from anchors.exercises.bugs import BUGS
 from anchors.exercises.task import Task
 
 FOLDER = Path(__file__).parent
 EXERCISES = (
-    on_boxes.IOU,
+    on_boxes_and_deltas.IOU,
     on_anchors.CELL,
     on_anchors.GRID,
     on_anchors.INSIDE,
-    on_boxes.ENCODE,
-    on_boxes.DECODE,
-    on_matching.MATCH,
-    on_matching.SAMPLE,
+    on_boxes_and_deltas.ENCODE,
+    on_boxes_and_deltas.DECODE,
+    on_matching_and_sampling.MATCH,
+    on_matching_and_sampling.SAMPLE,
     on_losses.SMOOTH,
     on_losses.RPN_LOSS,
-    on_nms.NMS,
-    on_nms.PROPOSE,
-    on_matching.LABEL_ROIS,
+    on_nms_and_proposals.NMS,
+    on_nms_and_proposals.PROPOSE,
+    on_matching_and_sampling.LABEL_ROIS,
     on_pooling.POOL,
     on_pooling.ALIGN,
     on_losses.DETECTION_LOSS,
-    on_nms.POSTPROCESS,
+    on_nms_and_proposals.POSTPROCESS,
     on_losses.MASK_LOSS,
 )
-TASKS: dict[str, Task] = {task.name: task for task in (*EXERCISES, on_anchors.ANCHOR_COUNT, *on_training.TASKS)}
+TASKS = {task.name: task for task in (*EXERCISES, on_anchors.ANCHOR_COUNT, *on_head_and_training.TASKS)}
 BUGS_BY_NAME = {bug.name: bug for bug in BUGS}
 NAMES = (*(task.name for task in EXERCISES), *BUGS_BY_NAME)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 
 from anchors.grid import generate_cell_anchors
-from anchors.walkthrough import example
-from anchors.walkthrough.example import GRID, NUM_CELL, RATIOS, SIZES, STRIDE, Anchoring, cell_centres
+from anchors.walkthrough import worked_example
 from anchors.walkthrough.picture import SIDE, Picture
 from anchors.walkthrough.style import (
     EXTRA,
@@ -32,6 +31,7 @@ from anchors.walkthrough.style import (
     titled_figure,
     window,
 )
+from anchors.walkthrough.worked_example import GRID, NUM_CELL, RATIOS, SIZES, STRIDE, Anchoring, cell_centres
 
 DASHES = ("-", "--", ":")
 
@@ -164,12 +164,12 @@ def inside(path: Path, picture: Picture, found: Anchoring) -> None:
         note(figure, 0.56, 0.815, "How many centres are far enough from the edges", size=15, colour=INK)
         figure.text(0.56, 0.735, "side", fontsize=12, color=QUIET)
         figure.text(0.56, 0.690, "places", fontsize=12, color=QUIET)
-        for i, (length, count) in enumerate(example.fits_along_a_side().items()):
+        for i, (length, count) in enumerate(worked_example.fits_along_a_side().items()):
             column = 0.635 + 0.05 * i
             figure.text(column, 0.735, str(math.floor(float(length) + 0.5)), fontsize=12, ha="center", color=QUIET)
             figure.text(column, 0.690, str(count), fontsize=14, ha="center", weight="bold")
         note(figure, 0.56, 0.65, "128 x 128: 42 · 42 = 1,764     362 x 181: 28 · 38 = 1,064", size=12)
-        other = example.other_counts()
+        other = worked_example.other_counts()
         note(figure, 0.56, 0.555, "Three right answers", size=15, colour=INK)
         entries = [
             (num_inside, "centres in the cells' middles, real side lengths", POSITIVE),

@@ -12,7 +12,6 @@ from anchors.exercises.on_losses import sigma_inverted
 from anchors.fast.roi_align import sample_points
 from anchors.losses import beta_from_sigma, smooth_l1
 from anchors.roi_pool import pool_bins, round_half_away
-from anchors.walkthrough.example import STRIDE
 from anchors.walkthrough.picture import Picture
 from anchors.walkthrough.style import (
     EXTRA,
@@ -32,6 +31,7 @@ from anchors.walkthrough.style import (
     window,
 )
 from anchors.walkthrough.train_on_picture import Learned
+from anchors.walkthrough.worked_example import STRIDE
 
 NUM_BINS = 7
 THIRDS = ((0.02, 0.03, 0.342, 0.862), (0.342, 0.03, 0.657, 0.862), (0.657, 0.03, 0.985, 0.862))

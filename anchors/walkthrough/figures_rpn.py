@@ -9,7 +9,6 @@ from torch import Tensor
 
 from anchors.boxes import box_iou
 from anchors.deltas import encode
-from anchors.walkthrough.example import GRID, HIGH, LOW, NUM_CELL, NUM_SAMPLES, Anchoring, cell_centres
 from anchors.walkthrough.picture import Picture
 from anchors.walkthrough.style import (
     GT,
@@ -30,6 +29,7 @@ from anchors.walkthrough.style import (
     window,
 )
 from anchors.walkthrough.train_on_picture import SHRINK, Learned
+from anchors.walkthrough.worked_example import GRID, HIGH, LOW, NUM_CELL, NUM_SAMPLES, Anchoring, cell_centres
 
 NMS_THRESH = 0.7
 

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from anchors.arguments import check_count
-from anchors.walkthrough import example, figures_grid, figures_head, figures_mask, figures_rpn
+from anchors.walkthrough import figures_grid, figures_head, figures_mask, figures_rpn, worked_example
 from anchors.walkthrough.page import page
 from anchors.walkthrough.picture import Picture, read_picture
 from anchors.walkthrough.train_on_picture import Learned, train_on_picture
@@ -75,18 +75,18 @@ def refuse_foreign_files(folder: Path) -> None:
 
 
 def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict:
-    found = example.anchoring(picture.boxes, seed)
+    found = worked_example.anchoring(picture.boxes, seed)
     for name, draw in FROM_BOXES.items():
         draw(folder / f"{name}.png", picture, found)
     learned = train_on_picture(picture, seed=seed, quick=quick)
     for name, draw_learned in FROM_TRAINING.items():
         draw_learned(folder / f"{name}.png", picture, learned)
     numbers = {
-        "example": example.numbers(example.anchoring(example.BOXES, seed)),
+        "example": worked_example.numbers(worked_example.anchoring(worked_example.BOXES, seed)),
         "picture": {
             "objects": dict(sorted(Counter(picture.names).items())),
             "boxes": [[round(v, 3) for v in box] for box in picture.boxes.tolist()],
-            **example.numbers(found),
+            **worked_example.numbers(found),
         },
         "training": of_training(picture, learned),
         "mask": of_mask(picture),

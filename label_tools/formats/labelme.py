@@ -33,9 +33,9 @@ from label_tools.files.atomic_write import atomic_write
 from label_tools.files.strict_reading import TextError
 from label_tools.formats.image_records import ImageRecord, Tally, join_groups, read_label, without_copies
 from label_tools.formats.labelme_shapes import Options, to_instance
-from label_tools.pictures.drawings import is_ours
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo, image_info, image_size
+from label_tools.pictures.own_output import is_ours
 from label_tools.shapes import rle
 from label_tools.shapes.geometry import rectangle
 from label_tools.shapes.instances import Instance, RefusedError, check_image_shape

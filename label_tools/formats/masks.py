@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.pictures.drawings import DRAWN
 from label_tools.pictures.open_image import LOSSY_FORMATS, ImageError, ImageInfo, open_image, open_mask
+from label_tools.pictures.own_output import DRAWN
 from label_tools.shapes import geometry, rle
 from label_tools.shapes.components import label_parts
 from label_tools.shapes.instances import Instance, RefusedError, Remark, from_runs

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from label_tools.document.coco_values import number_in
+from label_tools.pictures.own_output import is_ours
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 WAYS_OUT = {
@@ -36,7 +37,7 @@ def foreign_json(content: Any) -> str | None:
     """The program in WAYS_OUT that wrote this JSON content; None: none of them."""
     if isinstance(content, list):
         first = content[0] if content and isinstance(content[0], dict) else {}
-        if {"image_id", "category_id", "bbox", "score"} <= first.keys():
+        if is_ours(content):
             return "detections"
         if {"shapes", "tracks"} <= first.keys():
             return "a CVAT backup"

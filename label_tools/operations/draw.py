@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
-from label_tools.pictures.drawings import DRAWN, drawing_paths, refuse_undrawn
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.pictures.fonts import Letters, class_texts, shorten
 from label_tools.pictures.name_tags import legend
 from label_tools.pictures.open_image import open_image
+from label_tools.pictures.own_output import DRAWN, drawing_paths, refuse_undrawn
 from label_tools.pictures.paint_objects import paint
 from label_tools.pictures.palette import class_colour
 from label_tools.readers.open_labels import Source

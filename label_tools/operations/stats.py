@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from label_tools.files.marked_folders import one_file
-from label_tools.pictures.drawings import DRAWN
 from label_tools.pictures.fonts import plot_class_texts, plot_families, plot_text
+from label_tools.pictures.own_output import DRAWN
 from label_tools.pictures.palette import PAGE_COLOURS
 from label_tools.readers.open_labels import Source
 from label_tools.text.messages import counted

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from label_tools.formats.image_records import ImageRecord, Tally, without_copies
 from label_tools.formats.masks import MODES, Color, MaskOptions, read_mask
-from label_tools.pictures.drawings import is_drawing
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import SUFFIXES, ImageInfo
+from label_tools.pictures.own_output import is_drawing
 from label_tools.readers.classes import NO_CLASSES
 from label_tools.readers.reading import UNLABELED, Reading, with_bar
 from label_tools.shapes.instances import RefusedError, check_image_shape

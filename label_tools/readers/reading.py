@@ -10,9 +10,9 @@ from typing import Any
 
 from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.image_records import ImageRecord, Tally
-from label_tools.pictures.drawings import is_drawing
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import SUFFIXES
+from label_tools.pictures.own_output import is_drawing
 from label_tools.shapes.instances import RefusedError, check_image_shape
 from label_tools.text.errors import InputError
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from label_tools.files.strict_reading import loads, parse_xml
 from label_tools.formats import cvat, label_studio, unity, unsupported, via, yolo
-from label_tools.pictures.drawings import is_ours
 from label_tools.pictures.find_image import walk
 from label_tools.pictures.open_image import SUFFIXES, ImageError, open_mask
+from label_tools.pictures.own_output import is_ours
 from label_tools.readers.classes import read_labels
 from label_tools.readers.given_split import part_of_file
 from label_tools.text.errors import InputError
@@ -98,13 +98,16 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         raise InputError(f"{source}: labels of several programs: {kinds}; say which count: {choice}")
     for kind, files in read.items():
         return _as_read(kind, [path for path, _ in files], source, f"{_relative(files[0][0], source)}: {files[0][1]}")
+    detections = found.pop("detections", None)  # beside labels they are no second kind: every run leaves some
     for kind, files in found.items():
         if kind in unsupported.WAYS_OUT:
-            raise NotRead(f"{files[0][0]}: {kind}, which is not read; {unsupported.WAYS_OUT[kind]}")
+            raise _not_read(kind, files[0][0])
     if "ours" in found:
         return _as_read("coco", [path for path, _ in found["ours"]], source, "a COCO file that frcnn wrote")
     if source.is_dir() and (masks := _masks(source)) is not None:
         return masks
+    if detections:
+        raise _not_read("detections", detections[0][0])
     if broken := found.get("broken"):
         raise InputError(f"{broken[0][1]}; and no labels of a program that is known in {source}")
     if source.is_dir() and (packed := walk(source, _ARCHIVES)):
@@ -119,6 +122,10 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
     known = ", ".join(TITLES.values())
     way = "export one of them, or COCO; `frcnn convert FORMAT SRC` where they are labels of these"
     raise InputError(f"{source}: no labels of a program that is known: {known}; {way}")
+
+
+def _not_read(kind: str, file: Path) -> NotRead:
+    return NotRead(f"{file}: {kind}, which is not read; {unsupported.WAYS_OUT[kind]}")
 
 
 def _as_read(kind: str, files: list[Path], source: Path, why: str) -> Detected:
@@ -158,8 +165,8 @@ def _kind_of(path: str) -> tuple[str, str]:
 
 
 def _kind_of_json(content: Any) -> tuple[str, str]:
-    if is_ours(content):
-        return ("ours", "") if isinstance(content, dict) and "annotations" in content else ("", "")
+    if isinstance(content, dict) and is_ours(content):
+        return ("ours", "") if "annotations" in content else ("", "")
     if isinstance(content, dict) and isinstance(content.get("shapes"), list):
         xany = any(isinstance(s, dict) and "difficult" in s for s in content["shapes"])
         return "labelme", "`shapes`, " + ("as X-AnyLabeling writes them" if xany else "as LabelMe writes them")

@@ -19,7 +19,7 @@ from anchors.__main__ import main
 from anchors.boxes import box_iou
 from anchors.fast.nms import nms
 from anchors.grid import grid_anchors
-from anchors.walkthrough import example
+from anchors.walkthrough import worked_example
 from anchors.walkthrough.figures_head import free_corner, objects_found, running_mean
 from anchors.walkthrough.figures_rpn import NMS_THRESH, suppressed_by, two_apart
 from anchors.walkthrough.make import FILES, refuse_foreign_files
@@ -188,9 +188,9 @@ def test_the_page_tells_the_numbers_and_needs_nothing_from_elsewhere(made, numbe
 
 
 def test_the_same_seed_gives_the_same_numbers(made, numbers):
-    found = example.anchoring(example.BOXES, 0)
-    assert torch.equal(found.positives, example.anchoring(example.BOXES, 0).positives)
-    assert not torch.equal(found.negatives, example.anchoring(example.BOXES, 1).negatives)
+    found = worked_example.anchoring(worked_example.BOXES, 0)
+    assert torch.equal(found.positives, worked_example.anchoring(worked_example.BOXES, 0).positives)
+    assert not torch.equal(found.negatives, worked_example.anchoring(worked_example.BOXES, 1).negatives)
     assert not list(made.glob(".walkthrough-*"))
 
 
@@ -208,8 +208,8 @@ def test_a_walkthrough_is_written_again_and_nothing_else_is_overwritten(made, tm
 
 
 def test_the_cells_centres_are_those_of_their_anchors():
-    y, x = example.cell_centres()
-    anchors = grid_anchors(torch.tensor([[-1.0, -2.0, 1.0, 2.0]]), example.GRID, example.STRIDE)
+    y, x = worked_example.cell_centres()
+    anchors = grid_anchors(torch.tensor([[-1.0, -2.0, 1.0, 2.0]]), worked_example.GRID, worked_example.STRIDE)
     assert torch.equal(torch.stack((x, y), dim=2).reshape(-1, 2), (anchors[:, :2] + anchors[:, 2:]) / 2)
 
 
@@ -233,12 +233,12 @@ def test_one_box_of_its_own_picture(tmp_path, monkeypatch, capsys):
 def test_the_default_picture_and_its_objects():
     picture = read_picture(None, None)
     assert picture.pixels.shape == (3, 800, 800)
-    assert torch.equal(picture.boxes, example.BOXES)
+    assert torch.equal(picture.boxes, worked_example.BOXES)
     assert picture.names == ("bolt", "washer")
     assert picture.labels.tolist() == [1, 2]
     pixels, target = small(picture)
     assert pixels.shape == (3, 200, 200)
-    assert torch.equal(target["boxes"], example.BOXES / 4)
+    assert torch.equal(target["boxes"], worked_example.BOXES / 4)
 
 
 def test_the_drawn_bolt_and_washer_fill_their_boxes():

@@ -18,8 +18,8 @@ from label_tools.formats.export import (
     export_yolo,
 )
 from label_tools.formats.masks import voc_colours
-from label_tools.pictures.drawings import is_drawing
 from label_tools.pictures.open_image import image_info
+from label_tools.pictures.own_output import is_drawing
 from label_tools.readers.convert import convert
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import annotation, picture, save_coco

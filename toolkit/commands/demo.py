@@ -99,7 +99,7 @@ def _make_labels(sample: Path, work: Path) -> bool:
 def _draw(trained, out: Path) -> None:
     """The validation pictures with what the trained detector finds."""
     from label_tools.document import coco_file
-    from label_tools.pictures.drawings import drawing_paths
+    from label_tools.pictures.own_output import drawing_paths
     from toolkit.prediction.drawing import save_jpeg
 
     file = trained.folder / "val.json"

@@ -8,9 +8,9 @@ from typing import Any
 
 from label_tools.document.coco_values import are_numbers
 from label_tools.files import strict_reading
-from label_tools.pictures.drawings import is_drawing, is_ours
 from label_tools.pictures.find_image import walk
 from label_tools.pictures.open_image import SUFFIXES
+from label_tools.pictures.own_output import is_drawing, is_ours
 from label_tools.text.errors import InputError
 
 LABELLED, DRAFT, BROKEN, NOTHING = "labelled", "draft", "broken", "nothing"

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from label_tools.files.atomic_write import atomic_write
-from label_tools.pictures.drawings import DRAWN
 from label_tools.pictures.fonts import class_texts
 from label_tools.pictures.name_tags import Tag, write_tags
+from label_tools.pictures.own_output import DRAWN
 from label_tools.pictures.paint_objects import paint_shapes
 from label_tools.pictures.palette import PAGE_COLOURS, Colour, class_colour, rgb
 from toolkit.data.boxes import bbox

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from label_tools.pictures import open_image
-from label_tools.pictures.drawings import is_drawing
 from label_tools.pictures.find_image import refuse_links_out
+from label_tools.pictures.own_output import is_drawing
 from label_tools.pictures.tiff_windows import Windows
 from label_tools.pictures.unread_files import not_read
 from label_tools.text.errors import InputError

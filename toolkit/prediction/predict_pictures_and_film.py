@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.pictures.drawings import drawing_paths
 from label_tools.pictures.films import Film, film_writer, frame_name, is_film
+from label_tools.pictures.own_output import drawing_paths
 from label_tools.pictures.paint_objects import paint
 from label_tools.text.errors import InputError
 from toolkit.prediction import drawing

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from label_tools.__main__ import main
-from label_tools.pictures.drawings import drawing_paths, is_drawing, is_ours
+from label_tools.pictures.own_output import drawing_paths, is_drawing, is_ours
 from label_tools.text.errors import InputError
 from tests.label_tools.bad_input_makers import BOX, content, picture, shape
 

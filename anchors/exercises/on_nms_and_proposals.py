@@ -6,7 +6,7 @@ import torch
 
 from anchors.boxes import clip_boxes
 from anchors.deltas import HEAD_WEIGHTS, RPN_WEIGHTS, decode
-from anchors.exercises.on_boxes import iou_variant
+from anchors.exercises.on_boxes_and_deltas import iou_variant
 from anchors.exercises.task import Task, boxes_of, draw_boxes, draw_tensor
 from anchors.nms import batched_nms, nms
 from anchors.postprocess import postprocess
