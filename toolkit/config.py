@@ -20,8 +20,6 @@ from label_tools.text.errors import InputError
 from label_tools.text.messages import unknown
 
 SMALLEST_SIDE = 16  # pixels of the shorter side that multi-scale may go down to
-
-
 STANDARD = "fasterrcnn_resnet50_fpn"
 FIRST, MORE, RECIPE = "first", "more", "recipe"  # in --help; in --help-all; only in a recipe file
 

@@ -129,8 +129,7 @@ def index_of(document: dict[str, Any], image_root: Path, where: str, check_files
     """The Index of a COCO document, as `coco_file.read` gives it, whose file names are relative to `image_root`."""
     categories = document["categories"]
     label_of = {c["id"]: i + 1 for i, c in enumerate(categories)}
-    rows = {image["id"]: i for i, image in enumerate(document["images"])}
-    if not rows:
+    if not document["images"]:
         raise InputError(f"{where}: has no images")
     kept, owner = _by_image(document)
     sizes = np.array([[i["height"], i["width"]] for i in document["images"]], dtype=np.int32)
@@ -146,7 +145,7 @@ def index_of(document: dict[str, Any], image_root: Path, where: str, check_files
         boxes=boxes,
         labels=np.array([label_of[a["category_id"]] for a in kept], dtype=np.int64),
         crowd=np.array([bool(a.get("iscrowd", 0)) for a in kept], dtype=bool),
-        first=np.searchsorted(owner, np.arange(len(rows) + 1)),
+        first=np.searchsorted(owner, np.arange(len(sizes) + 1)),
         names=np.frombuffer(b"".join(names), dtype=np.uint8),
         name_ends=np.cumsum([len(n) for n in names]),
         fingerprint=_fingerprint(document),

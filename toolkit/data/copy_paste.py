@@ -1,7 +1,7 @@
 """Copy-paste: objects of other images at free places of this one. A function of its arguments and rng alone.
 
-With masks an object is cut out along its outline (Ghiasi 2021). Without, it takes a margin of its surroundings along
-and fades into its new place over it (after Dwibedi 2017).
+With masks an object is cut out along its outline (Ghiasi 2021). Without, it is cut out with a margin around its box,
+over which it fades into its new place (after Dwibedi 2017).
 """
 
 from __future__ import annotations

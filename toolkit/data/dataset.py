@@ -23,7 +23,7 @@ class Unreadable:
 
 
 class DetectionDataset(torch.utils.data.Dataset):
-    """dataset[(row, seed)] -> (image uint8 [3,H,W], target).
+    """dataset[(row, seed)] -> (image uint8 [3,H,W], target), or `Unreadable`.
 
     target: boxes [n,4] float32 XYXY pixels, labels [n] int64 1..K, image_id int; of an index with outlines also
     packed_masks [P,H,W] uint8. Images without objects give boxes [0,4]. Crowds are not targets. `transform` is an
@@ -42,8 +42,8 @@ class DetectionDataset(torch.utils.data.Dataset):
         return len(self.index)
 
     def pixels(self, row: int) -> np.ndarray:
-        """[H,W,3] uint8 RGB, EXIF applied; the size must be the file's. Of a tile its part of the picture; the others
-        of this picture are kept, too, while there is room."""
+        """[H,W,3] uint8 RGB, EXIF applied; the size must be the file's. For a tile, its part of the picture; the
+        picture's other tiles are cached, too, while there is room."""
         if row in self._cache:
             return self._cache[row]
         index, path = self.index, self.index.path(row)

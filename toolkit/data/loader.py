@@ -40,7 +40,7 @@ def _start_worker(worker: int) -> None:
     be_deaf()
 
 
-class _Losses:
+class _LostProcesses:
     """torch's SIGCHLD handler raises when a loader process died, wherever the program is: in a callback, where Python
     prints the traceback and goes on, or in the middle of a line of the log. Here it waits until a batch is waited for.
     """
@@ -75,7 +75,7 @@ class _Losses:
             self.waiting = False
 
 
-_LOSSES = _Losses()
+_LOST = _LostProcesses()
 
 
 def _before_fork() -> None:
@@ -89,7 +89,7 @@ def _before_fork() -> None:
 class Batches:
     """Iterate (images, targets). Unreadable files stop it with an InputError, or up to `max_bad` of them are left out
     and named in `bad`; a batch of which none is left is empty, so that positions stay what they were. max_bad None:
-    none may be left out, by no option."""
+    none may be left out, and no option allows it."""
 
     def __init__(
         self,
@@ -128,9 +128,9 @@ class Batches:
                 batches = iter(self.loader)
             self._processes = getattr(batches, "_workers", [])
             if self._processes:
-                _LOSSES.install()
+                _LOST.install()
             while True:
-                with _LOSSES.told():
+                with _LOST.told():
                     batch = next(batches, None)
                 if batch is None:
                     return

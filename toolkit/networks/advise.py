@@ -107,8 +107,8 @@ def proposals(
 
     [{"flags", "reached", "reached_at_0.7", "cost", "measured"}]; anchor_scale: what the network's anchors have now.
     """
-    now = next(t for t in tried if t["change"] == ANCHORS and t["factor"] == 1)
-    if not len(boxes) or (now["reached"] >= GOOD_SHARE and now["reached_at_0.7"] >= GOOD_SHARE / 2):
+    now = _now(tried)
+    if not len(boxes) or _is_good(now):
         return []
 
     def best(change: str, least: float, more_than: float = 0.0) -> dict | None:
@@ -132,6 +132,15 @@ def proposals(
     return made
 
 
+def _now(tried: list[dict]) -> dict:
+    """What the anchors reach as they are."""
+    return next(t for t in tried if t["change"] == ANCHORS and t["factor"] == 1)
+
+
+def _is_good(now: dict) -> bool:
+    return now["reached"] >= GOOD_SHARE and now["reached_at_0.7"] >= GOOD_SHARE / 2
+
+
 def _reach(tried: dict) -> float:
     """Boxes under IoU .5 and between .5 and .7 are both learned from one anchor; the former from a worse one."""
     return (tried["reached"] + tried["reached_at_0.7"]) / 2
@@ -145,9 +154,9 @@ def _advice(index: Index, view: View, tried: list[dict], proposed: list[dict]) -
     boxes = index.boxes[~index.crowd]
     if not len(boxes):
         return ["no objects, nothing to advise"]
-    now = next(t for t in tried if t["change"] == ANCHORS and t["factor"] == 1)
+    now = _now(tried)
     text = [f"the anchors reach {now['reached']:.0%} of the boxes at IoU 0.5 and {now['reached_at_0.7']:.0%} at 0.7"]
-    if now["reached"] >= GOOD_SHARE and now["reached_at_0.7"] >= GOOD_SHARE / 2:
+    if _is_good(now):
         return [f"{text[0]}: nothing to change"]
     text[0] += "; the rest is learned from a single anchor each"
     if proposed:

@@ -44,7 +44,7 @@ class Source:
     val_images: int = 0
     select: str = "largest"
     size: int = 32  # side of the pictures, pixels
-    min_area: float = 0.13
+    min_area: float = Selection.min_area
     classes: tuple[str, ...] = ()
     keep_empty: bool = False
 

@@ -1,7 +1,7 @@
 """Detection as a task of the training loop: network, optimiser and batches of a config; AP on the validation set.
 
-`fit` trains a detector. Over a frozen body its maps of a few augmented views of each image are computed once and kept:
-FPN and heads alone learn, and a step costs a quarter of one through the body.
+`fit` trains a detector. With `cached_views` the body is frozen, and its maps of a few augmented views of each image are
+computed once and kept: FPN and heads alone learn, and a step takes a quarter of the time.
 """
 
 from __future__ import annotations

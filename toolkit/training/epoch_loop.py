@@ -253,10 +253,9 @@ class _Loop:
         if not self.processes.first:
             return True
         about = {"epoch": self._done(), "metrics": numbers(metrics or {})}
-        progress = {**vars(self.state), "seconds": self._seconds()}
         learner = self.task.learner
-        resume = {"progress": progress, **learner.resume_state()} if name == "last" else None
-        return self.keeper.save(name, self.state, about, learner.evaluated.state_dict(), resume)
+        resume = learner.resume_state() if name == "last" else None
+        return self.keeper.save(name, self.state, self._seconds(), about, learner.evaluated.state_dict(), resume)
 
 
 def numbers(metrics: dict[str, Any]) -> dict[str, float | None]:

@@ -76,15 +76,18 @@ class Keeper:
         self,
         name: str,
         state: State,
+        seconds: float,
         about: dict[str, Any],
         weights: dict[str, torch.Tensor],
-        resume: dict[str, Any] | None,
+        learner: dict[str, Any] | None,
     ) -> bool:
-        """Save; False when the disk refused it. InputError for weights that are not finite."""
+        """Save; False when the disk refused it. InputError for weights that are not finite.
+
+        seconds: spent on the run. learner: `Learner.resume_state`, None in a checkpoint that is not for resume.
+        """
         try:
             state.log_bytes = self.log.sync()
-            if resume is not None:
-                resume = {**resume, "progress": {**resume["progress"], "log_bytes": state.log_bytes}}
+            resume = None if learner is None else {"progress": {**vars(state), "seconds": seconds}, **learner}
             meta = {**self.meta, "step": state.step, **about}
             checkpoint.save(self.folder / name, meta, weights, resume)
         except OSError as error:

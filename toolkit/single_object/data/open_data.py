@@ -186,8 +186,6 @@ def choose(document: coco_file.Document, root: Path, selection: Selection, name:
             continue
         if chosen is not None:
             objects.append((len(files), label_of[chosen["category_id"]], scaled(chosen["bbox"], image, selection.size)))
-        if not coco_file.is_inside(image["file_name"]):
-            raise InputError(f'{name}, image {image["id"]}: file_name "{image["file_name"]}" leads out of the folder')
         pixels.append(square(root / image["file_name"], image, selection.size, opening))
         files.append(image["file_name"])
     if not objects:
