@@ -258,6 +258,21 @@ def opening(document: Document, name: str = "info") -> dict[str, Any]:
     return stated
 
 
+def joined_opening(openings: Iterable[tuple[object, dict[str, Any]]]) -> dict[str, Any]:
+    """The settings of several documents (name, its `opening`) that become one; InputError for two white levels."""
+    joined: dict[str, Any] = {}
+    first: object = ""
+    for name, stated in openings:
+        if (white := stated.get("max_value")) is not None:
+            if joined.setdefault("max_value", white) != white:
+                text = f"info.max_value {white:g}, and {joined['max_value']:g} in {first}"
+                raise InputError(f"{name}, {text}: one file has one white level")
+            first = first or name
+        if (limit := stated.get("max_pixels")) is not None:
+            joined["max_pixels"] = max(limit, joined.get("max_pixels", limit))
+    return joined
+
+
 def image_path(document: Document, annotations_path: str | os.PathLike, image: dict) -> Path:
     """The path of the picture of `image` (an entry of document["images"]). Raises InputError if outside the root."""
     name = image["file_name"]

@@ -17,6 +17,7 @@ from label_tools.formats import cvat, labelme, masks, voc, yolo
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.pictures.open_image import image_info, sizes_below
 from label_tools.text.errors import InputError
+from label_tools.text.rule_limits import MAX_PIXELS
 
 KIND = "export"  # in the marker of a folder
 
@@ -165,7 +166,10 @@ def export_masks(
             values = by_class if mode == "class" else [*range(1, len(objects) + 1)]
             pixels, _ = masks.paint_values(image, objects, values)
             picture = coco_file.image_path(export.document, export.file, image)
-            _write((made / "overlays" / image["file_name"]).with_suffix(".jpg"), masks.overlay(picture, pixels))
+            _write(
+                (made / "overlays" / image["file_name"]).with_suffix(".jpg"),
+                masks.overlay(picture, pixels, **export.opening),
+            )
     return export.counts(len(plans), export.written - hidden, hidden)
 
 
@@ -185,6 +189,7 @@ class _Export:
     ) -> None:
         self.file, self.out, self.overwrite = coco_file.file_of(annotations), Path(out), overwrite
         self.document = coco_file.read(self.file, sizes=sizes_below)
+        self.opening = coco_file.opening(self.document, os.fspath(self.file))
         self.names: dict[int, str] = {c["id"]: c["name"] for c in self.document["categories"]}
         self.classes = coco_file.class_names(self.document)
         self.objects: dict[int, list[dict]] = {image["id"]: [] for image in self.document["images"]}
@@ -198,7 +203,8 @@ class _Export:
             root = coco_file.image_root(self.document, self.file)
             self.copies = [(image["file_name"], root / image["file_name"]) for image in self.document["images"]]
             for _, path in self.copies:
-                image_info(path)  # a file that is no image is not copied
+                # a file that is no image is not copied
+                image_info(path, max_pixels=self.opening.get("max_pixels", MAX_PIXELS))
 
     def refuse_links_out(self) -> None:
         """Raise InputError where an image lies outside the folder of the images, by its name, by a link, or by an

@@ -290,10 +290,13 @@ def voc_colours() -> np.ndarray:
     return colours
 
 
-def overlay(photograph: str | os.PathLike, pixels: np.ndarray) -> bytes:
-    """A JPEG of the photograph in grey with the values in their colours over it, half and half."""
+def overlay(photograph: str | os.PathLike, pixels: np.ndarray, **opening: Any) -> bytes:
+    """A JPEG of the photograph in grey with the values in their colours over it, half and half.
+
+    opening: keywords of `open_image`.
+    """
     colours = voc_colours()[np.where(pixels > 0, (pixels - 1) % 255 + 1, 0)]
-    grey = np.asarray(open_image(photograph).convert("L").convert("RGB"), dtype=np.uint16)
+    grey = np.asarray(open_image(photograph, **opening).convert("L").convert("RGB"), dtype=np.uint16)
     mixed = np.where(pixels[..., None] > 0, (grey + colours) // 2, grey).astype(np.uint8)
     stream = io.BytesIO()
     Image.fromarray(mixed).save(stream, format="JPEG", quality=90, comment=DRAWN)

@@ -53,6 +53,7 @@ def is_unity(content: Any) -> bool:
 def describe(path: str) -> Iterator[Described]:
     """The pictures of a frame_data.json or captures_*.json. Raises TextError, OSError."""
     content = loads(Path(path).read_bytes(), path)
+    _columns.cache_clear()  # a mask may have changed since another file was read
     if not is_unity(content):
         raise TextError("B20", path, "", "no frame of Unity Perception: it has a list of captures")
     for i, capture in enumerate(content["captures"]):

@@ -139,7 +139,7 @@ def merge_files(paths: Sequence[Path], out: Path, same_image: str = "refuse") ->
     """Merge documents into one, to be written to `out`. Images are equal if they are the same file.
 
     file_name starts from the deepest folder that holds all image roots. Raises InputError: fewer than two files,
-    two spellings of one class, one image with different objects.
+    two spellings of one class, one image with different objects, two white levels.
     """
     if len(paths) < 2:
         raise InputError(f"merge needs two files or more, got {len(paths)}")
@@ -152,7 +152,8 @@ def merge_files(paths: Sequence[Path], out: Path, same_image: str = "refuse") ->
     merged = _Merge(same_image)
     for path, document, root in zip(paths, documents, roots):
         merged.add(str(path), document, root, root.relative_to(common))
-    return merged.result({"image_root": coco_file.relative(common, os.path.abspath(out.parent))})
+    opening = coco_file.joined_opening((path, coco_file.opening(d, str(path))) for d, path in zip(documents, paths))
+    return merged.result({**opening, "image_root": coco_file.relative(common, os.path.abspath(out.parent))})
 
 
 class _Merge:

@@ -1,4 +1,4 @@
-"""Read a folder of COCO files of other programs into a Reading."""
+"""Read a COCO file of any program, or several as one set, into a Reading."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _read_files(source: str | os.PathLike, files: Sequence[str | os.PathLike], *
         for record in one.records if below != "." else ():
             record.file_name = f"{below}/{record.file_name}"
     records = [record for one in readings for record in one.records]
-    opening = {key: value for one in readings for key, value in one.opening.items()}
+    opening = coco_file.joined_opening((one.source, one.opening) for one in readings)
     return Reading(Path(source), root, records, tally, names, opening)
 
 

@@ -131,6 +131,17 @@ def test_two_spellings_are_refused_with_the_way_out(tmp_path, capsys):
     assert main(["merge", str(a), str(tmp_path / "c.json"), "--out", str(tmp_path / "m.json")]) == 0
 
 
+def test_merge_keeps_how_the_pictures_are_opened(tmp_path):
+    a = {**document({"x.jpg": ["cat"]}, ["cat"]), "info": {"image_root": "a", "max_value": 4095, "max_pixels": 2e8}}
+    b = {**document({"x.jpg": ["cat"]}, ["cat"]), "info": {"image_root": "b", "max_pixels": 3e8}}
+    c = {**b, "info": {"image_root": "c", "max_value": 1023}}
+    paths = [save(tmp_path / f"{name}.json", one) for name, one in (("a", a), ("b", b), ("c", c))]
+    info = merge_files(paths[:2], tmp_path / "m.json").document["info"]
+    assert info == {"image_root": ".", "max_value": 4095, "max_pixels": 3e8}
+    with pytest.raises(InputError, match=r"c\.json, info\.max_value 1023, and 4095 in .*a\.json: one file has one"):
+        merge_files(paths, tmp_path / "m.json")
+
+
 def test_one_file_is_no_merge(tmp_path):
     a = save(tmp_path / "a.json", document({"x.jpg": ["cat"]}, ["cat"]))
     with pytest.raises(InputError, match="two files or more"):

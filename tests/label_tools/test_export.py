@@ -71,6 +71,22 @@ def test_masks_by_hand(tmp_path):
     assert values.dtype == np.uint16 and (values == 2).sum() == 20 and (values == 1).sum() == 180
 
 
+def test_pictures_are_opened_as_the_document_says(tmp_path):
+    start = save_coco(tmp_path, [block(1, 1, 5, 10)])
+    document = coco_file.read(start)
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.full((48, 64), 4095, np.uint16)).save(deep)
+    document["images"][0]["file_name"] = deep.name
+    coco_file.write({**document, "info": {"image_root": ".", "max_value": 4095}}, start)
+    export_masks(start, tmp_path / "m")
+    # 12 bits, all white: beside the object the overlay is white, where it would be 4095 / 257 = 16 as 16 bits
+    overlay = np.asarray(Image.open(tmp_path / "m" / "overlays" / "deep.jpg"))
+    assert overlay[40:, 40:].min() > 250
+    coco_file.write({**document, "info": {"image_root": ".", "max_pixels": 3071}}, start)  # 48 * 64 = 3072
+    with pytest.raises(InputError, match="more than the limit of 3071"):
+        export_yolo(start, tmp_path / "y", copy_images=True)
+
+
 def test_the_colours_are_pascal_vocs():
     # its first: 1 (128, 0, 0), 2 (0, 128, 0), 3 (128, 128, 0), 8 (64, 0, 0), 255 (224, 224, 192)
     colours = voc_colours()

@@ -66,6 +66,10 @@ def test_solo_boxes_and_masks(tmp_path):
     assert second.bbox == (30, 20, 20, 10) and third.bbox == (30, 8, 10, 12) and third.label == "barrel"
     assert any("KeypointAnnotation" in f.text for f in conversion.findings)
     assert not conversion.tally.skipped  # the mask is not a photograph without labels
+    moved = Image.open(tmp_path / "sequence.0" / "step0.camera.mask.png").transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    moved.save(tmp_path / "sequence.0" / "step0.camera.mask.png")
+    again = read_program("unity", tmp_path).records[0].instances[0]
+    assert (rle.decode(rle.to_runs(again.rle), H, W) == red[::-1]).all()  # as it is now
 
 
 def test_a_sensor_that_is_no_camera(tmp_path):
