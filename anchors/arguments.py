@@ -54,10 +54,10 @@ def check_boxes(boxes: object, name: str, *, order: str = "any", integers: bool 
     return boxes
 
 
-def check_scores(scores: object, name: str, length: int, of: str) -> Tensor:
+def check_scores(scores: object, length: int, of: str) -> Tensor:
     """One finite floating-point number for each of the `length` rows of the argument `of`."""
-    scores = check_vector(scores, name, length, of)
-    check_real(scores, name)
+    scores = check_vector(scores, "scores", length, of)
+    check_real(scores, "scores")
     return scores
 
 

@@ -49,14 +49,13 @@ def generate_cell_anchors(
     *,
     rounded: bool = False,
     dtype=torch.float32,
-    device=None,
 ) -> Tensor:
     """Anchors [A,4] XYXY centred on (0, 0), A = ratios x sizes, ratio slow and size fast. Sizes in pixels.
 
     rounded: half sides rounded to whole pixels, as torchvision does. (Faster R-CNN 3.1.1)
     """
-    sides = torch.tensor(_positive(sizes, "sizes"), dtype=dtype, device=device)
-    root = torch.tensor(_positive(aspect_ratios, "aspect_ratios"), dtype=dtype, device=device).sqrt()
+    sides = torch.tensor(_positive(sizes, "sizes"), dtype=dtype)
+    root = torch.tensor(_positive(aspect_ratios, "aspect_ratios"), dtype=dtype).sqrt()
     w = ((1 / root)[:, None] * sides).flatten()
     h = (root[:, None] * sides).flatten()
     cell_anchors = torch.stack((-w, -h, w, h), dim=1) / 2
@@ -68,8 +67,6 @@ def legacy_cell_anchors(
     aspect_ratios: Sequence[float],
     *,
     base_size: int,
-    dtype=torch.float32,
-    device=None,
 ) -> Tensor:
     """The paper's own anchors [A,4], in pixel indices (width = x2 - x1 + 1) around the first base_size cell.
 
@@ -77,8 +74,8 @@ def legacy_cell_anchors(
     offset 0.
     """
     check_count(base_size, "base_size", low=1)
-    factors = torch.tensor(_positive(scales, "scales"), dtype=dtype, device=device)
-    ratios = torch.tensor(_positive(aspect_ratios, "aspect_ratios"), dtype=dtype, device=device)
+    factors = torch.tensor(_positive(scales, "scales"), dtype=torch.float32)
+    ratios = torch.tensor(_positive(aspect_ratios, "aspect_ratios"), dtype=torch.float32)
     base_w = (base_size**2 / ratios).sqrt().round()
     base_h = (base_w * ratios).round()
     w, h = ((side[:, None] * factors).flatten() for side in (base_w, base_h))

@@ -52,7 +52,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_thresh: float, 
     torchvision shifts the classes apart and runs once when there are few boxes: faster on a GPU, but the shift costs
     float32 digits and fails on negative coordinates. Here each class has a run of its own.
     """
-    check_scores(scores, "scores", len(boxes) if isinstance(boxes, Tensor) else 0, "boxes")
+    check_scores(scores, len(boxes) if isinstance(boxes, Tensor) else 0, "boxes")
     check_labels(idxs, "idxs", len(scores), "boxes")
     groups = [(idxs == value).nonzero().squeeze(1) for value in idxs.unique()]
     if len(groups) <= 1:
@@ -66,7 +66,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_thresh: float, 
 def checked_and_sorted(boxes: Tensor, scores: Tensor, iou_thresh: float, max_keep: int | None) -> tuple[Tensor, Tensor]:
     """Check the arguments of `nms`; the boxes [N,4] in float32 or float64, and their order [N] by falling score."""
     boxes = check_boxes(boxes, "boxes", order="weak")
-    check_scores(scores, "scores", len(boxes), "boxes")
+    check_scores(scores, len(boxes), "boxes")
     check_number(iou_thresh, "iou_thresh", 0, 1)
     if max_keep is not None:
         check_count(max_keep, "max_keep")

@@ -57,7 +57,7 @@ def candidates(
     """
     check_boxes(anchors, "anchors", order="strict")
     check_tensor(deltas, "deltas", (len(anchors), 4))
-    check_scores(scores, "scores", len(anchors), "anchors")
+    check_scores(scores, len(anchors), "anchors")
     check_pair(image_size, "image_size")
     check_count(num_pre_nms, "num_pre_nms")
     check_number(min_size, "min_size")

@@ -72,7 +72,6 @@ def sample_rois(
     bg_low: float = 0.0,
     weights: Sequence[float],
     add_gt: bool = True,
-    generator: torch.Generator | None = None,
 ) -> RoISample:
     """Draw num_samples of proposals [P,4] plus gt_boxes [M,4] (labels [M] in 1..K), in rising order of index.
 
@@ -97,9 +96,7 @@ def sample_rois(
         labels = torch.where(fg == 1, gt_labels[gt_idxs].long(), fg)
         labels[(fg == 0) & (iou.amax(dim=0) < bg_low)] = -1
 
-    positive, negative = sample_labels(
-        labels, num_samples=num_samples, positive_fraction=positive_fraction, generator=generator
-    )
+    positive, negative = sample_labels(labels, num_samples=num_samples, positive_fraction=positive_fraction)
     sampled = torch.cat((positive, negative)).sort().values
     rois, gt_idxs = proposals[sampled], gt_idxs[sampled]
     targets = encode(gt_boxes[gt_idxs], rois, weights) if len(gt_boxes) else torch.zeros_like(rois)

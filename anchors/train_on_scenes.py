@@ -30,6 +30,7 @@ from anchors.boxes import box_iou
 Scene = tuple[Tensor, dict[str, Tensor]]
 CLASSES = ("rectangle", "ellipse", "triangle")
 MAX_OVERLAP = 0.1
+FOUND_IOU = 0.5
 WARM_UP = 50  # steps
 
 
@@ -128,11 +129,10 @@ def train_on_scenes(
 
 @torch.no_grad()
 def recall_and_precision(
-    model: nn.Module, scenes: Sequence[Scene], *, score_thresh: float = 0.5, iou_thresh: float = 0.5
+    model: nn.Module, scenes: Sequence[Scene], *, score_thresh: float = 0.5
 ) -> tuple[float, float]:
     """(recall, precision) of the model's detections on scenes; the class must be right too."""
     check_number(score_thresh, "score_thresh", 0, 1)
-    check_number(iou_thresh, "iou_thresh", 0, 1)
     model.eval()
     num_found = num_detections = num_objects = 0
     for image, target in scenes:
@@ -143,7 +143,7 @@ def recall_and_precision(
         num_detections += len(iou)
         num_objects += len(target["boxes"])
         for row in range(len(iou)):  # best score first, as the model gives them
-            if iou.shape[1] and iou[row].max() >= iou_thresh:
+            if iou.shape[1] and iou[row].max() >= FOUND_IOU:
                 num_found += 1
                 iou[:, iou[row].argmax()] = 0  # found: no second detection can find it
     return num_found / max(num_objects, 1), num_found / max(num_detections, 1)

@@ -95,11 +95,11 @@ def where_most(mask: Tensor, side: int) -> tuple[int, int]:
     return x, y
 
 
-def painted(masks: dict[str, Tensor], alpha: float = 0.7):
-    """[800,800,4]: each mask in its colour, half transparent."""
+def painted(masks: dict[str, Tensor]):
+    """[800,800,4]: each mask in its colour, a little transparent."""
     from matplotlib.colors import to_rgb
 
     layer = torch.zeros(SIDE, SIDE, 4)  # the colour of a pixel
     for colour, mask in masks.items():
-        layer[mask] = torch.tensor([*to_rgb(colour), alpha])
+        layer[mask] = torch.tensor([*to_rgb(colour), 0.7])
     return layer.numpy()

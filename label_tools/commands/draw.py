@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             f"{pictures[0].path}; --image-root DIR names their folder"
         )
     if text := not_read_below(source.image_root):
-        say(f"warning: {one_line(text)}", error=True)
+        say(f"warning: {one_line(source.image_root)}: {one_line(text)}", error=True)
     painter = Painter(source.document, ids=args.ids)
     sheets = contact_sheets(painter, pictures, source.name, args.out, args.columns, args.rows, args.tile)
     say("\n".join(str(path) for path in sheets))

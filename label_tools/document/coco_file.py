@@ -37,6 +37,8 @@ from label_tools.files.fast_json import numbers
 from label_tools.files.marked_folders import check_settled
 from label_tools.files.pause_gc import collector_paused
 from label_tools.files.strict_reading import TextError, loads
+from label_tools.shapes import rle
+from label_tools.shapes.geometry import rectangle
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, Finding, one_a_rule
 from label_tools.text.messages import near_paths
@@ -306,6 +308,14 @@ def ignore_regions_once(annotations: Iterable[Any]) -> list[Any]:
             seen.add(key)
         kept.append(annotation)
     return kept
+
+
+def own_shape(annotation: Mapping[str, Any]) -> dict | list | None:
+    """An annotation's RLE or polygons; None where it is a box alone: without outline or pixel, or with its corners."""
+    shape = annotation.get("segmentation")
+    if isinstance(shape, dict):
+        return shape if rle.area(rle.to_runs(shape)) else None
+    return None if not shape or [list(p) for p in shape] == [rectangle(annotation["bbox"])] else shape
 
 
 def by_image(document: Document) -> dict[int, list[dict]]:

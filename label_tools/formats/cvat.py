@@ -21,12 +21,12 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
+from label_tools.document.coco_file import own_shape
 from label_tools.files.strict_reading import parse_xml
 from label_tools.formats.image_records import Described, Drawn, Make, left_out, read_numbers, sorted_box
 from label_tools.shapes import geometry, instances, rle
@@ -180,11 +180,11 @@ def document_text(images: list[tuple[dict, list[tuple[str, dict]]]], names: list
 
 def _elements(name: str, annotation: dict, image: dict, group: int) -> list[str]:
     head = f'label={quoteattr(name)} source="manual" occluded="{int(bool(annotation.get("occluded")))}" z_order="0"'
-    shape: Any = annotation.get("segmentation")
-    x, y, w, h = annotation["bbox"]
-    if isinstance(shape, dict) and rle.area(rle.to_runs(shape)):
+    shape = own_shape(annotation)
+    if isinstance(shape, dict):
         return [_mask_element(head, shape, image)]
-    if not shape or isinstance(shape, dict) or (len(shape) == 1 and list(shape[0]) == geometry.rectangle((x, y, w, h))):
+    if shape is None:
+        x, y, w, h = annotation["bbox"]
         return [f'<box {head} xtl="{x!r}" ytl="{y!r}" xbr="{x + w!r}" ybr="{y + h!r}"></box>']
     if len(shape) > 1:
         head += f' group_id="{group}"'

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from label_tools.document.coco_file import ignore_regions_once, is_ignore_region
+from label_tools.document.coco_file import ignore_regions_once, is_ignore_region, own_shape
 from label_tools.document.coco_values import is_number
 from label_tools.files import strict_reading
 from label_tools.files.atomic_write import atomic_write
@@ -37,7 +37,6 @@ from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo, image_info, image_size
 from label_tools.pictures.own_output import is_ours
 from label_tools.shapes import rle
-from label_tools.shapes.geometry import rectangle
 from label_tools.shapes.instances import Instance, RefusedError, check_image_shape
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
@@ -111,7 +110,6 @@ def read_shapes(
     found: list[tuple[Instance, int | None]] = []
     labels_of_group: dict[int, str] = {}
     for i, shape in enumerate(shapes):
-        place = ""
 
         def remark(level: str, code: str, text: str, i: int = i, shape: Any = shape) -> None:
             tally.findings.append(Finding(code, level, name, _place(i, shape), text))
@@ -123,9 +121,8 @@ def read_shapes(
             if label == BACKGROUND_LABEL or label in options.skip_labels:
                 tally.dropped[f"label {label}"] += 1
                 continue
-            place = f'shapes[{i}] "{label}"'
             instance = to_instance(shape, label, width, height, turn, options, remark)
-            instance.place = place
+            instance.place = f'shapes[{i}] "{label}"'
             if "difficult" in shape:
                 instance.extra = _anylabeling(shape)
             group = shape.get("group_id")
@@ -285,18 +282,14 @@ def file_content(
 
 
 def shapes_of(annotation: Mapping[str, Any]) -> list[tuple[str, list[list[float]], str | None]]:
-    """(shape_type, points, mask) of each piece of an annotation; a box when it has no segmentation, or no pixel."""
-    segmentation = annotation.get("segmentation")
-    x, y, w, h = annotation["bbox"]
-    if isinstance(segmentation, dict) and rle.area(rle.to_runs(segmentation)):
-        return [_mask_shape(segmentation)]
-    if (
-        not segmentation
-        or isinstance(segmentation, dict)
-        or [list(p) for p in segmentation] == [rectangle((x, y, w, h))]
-    ):
+    """(shape_type, points, mask) of each piece of an annotation."""
+    shape = own_shape(annotation)
+    if isinstance(shape, dict):
+        return [_mask_shape(shape)]
+    if shape is None:
+        x, y, w, h = annotation["bbox"]
         return [("rectangle", [[x, y], [x + w, y + h]], None)]
-    return [("polygon", [list(p) for p in zip(flat[0::2], flat[1::2])], None) for flat in segmentation]
+    return [("polygon", [list(p) for p in zip(flat[0::2], flat[1::2])], None) for flat in shape]
 
 
 def _mask_shape(segmentation: dict) -> tuple[str, list[list[float]], str]:

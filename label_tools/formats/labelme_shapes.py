@@ -32,7 +32,6 @@ from label_tools.text.messages import counted
 
 SHAPE_TYPES = ("polygon", "rectangle", "oriented_rectangle", "circle", "mask", "line", "linestrip", "point", "points")
 _FOUR_POINTS = ("oriented_rectangle", "rotation", "quadrilateral")  # the last two are X-AnyLabeling's
-_NUMBERS = frozenset((int, float))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def read_points(points: Any, width: int, height: int) -> list[float]:
     except TypeError:
         pairs = False
     kinds: set[type] = set(map(type, flat)) if pairs else set()
-    if not pairs or not kinds <= _NUMBERS:
+    if not pairs or not kinds <= {int, float}:
         at = next(k for k, p in enumerate(points) if not are_numbers(p, 2))
         raise RefusedError("B26", f"points[{at}] is {points[at]!r:.60}, needs two numbers")
     try:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from label_tools.document.coco_file import own_shape
 from label_tools.pictures.open_image import LOSSY_FORMATS, ImageError, ImageInfo, open_image, open_mask
 from label_tools.pictures.own_output import DRAWN
 from label_tools.shapes import geometry, rle
@@ -260,11 +261,9 @@ def paint_values(
 
 def runs_of(annotation: Mapping[str, Any], height: int, width: int) -> np.ndarray:
     """The object's pixels as run lengths: of its RLE, its outlines, or, where these have no pixel, its box."""
-    shape = annotation.get("segmentation")
+    shape = own_shape(annotation)
     if isinstance(shape, dict):
-        if rle.area(runs := rle.to_runs(shape)):
-            return runs
-        shape = None
+        return rle.to_runs(shape)
     return rle.rasterize(shape or [geometry.rectangle(tuple(annotation["bbox"]))], height, width)
 
 

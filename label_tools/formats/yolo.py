@@ -27,6 +27,7 @@ from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 
+_ROUNDING = 1e-4  # pixels beyond an edge that the rounding of fractions explains
 _DECIMALS = 9  # of a fraction: a millionth of a pixel in an image of a thousand
 NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")  # a class a line, counted from 0
 
@@ -173,14 +174,13 @@ def _read_row(row: list[str], number: int, record: ImageRecord, classes: Classes
 def settled_box(box: tuple[float, float, float, float], width: int, height: int) -> tuple[float, float, float, float]:
     """Move a box's edges onto the image's edge where only the rounding of fractions separates them."""
     x1, y1, x2, y2 = box[0], box[1], box[0] + box[2], box[1] + box[3]
-    slack = 1e-4
-    x1, x2 = (_settle(v, width, slack) for v in (x1, x2))
-    y1, y2 = (_settle(v, height, slack) for v in (y1, y2))
+    x1, x2 = _settle(x1, width), _settle(x2, width)
+    y1, y2 = _settle(y1, height), _settle(y2, height)
     return x1, y1, x2 - x1, y2 - y1
 
 
-def _settle(value: float, side: int, slack: float) -> float:
-    return 0.0 if -slack < value < 0.0 else float(side) if side < value < side + slack else value
+def _settle(value: float, side: int) -> float:
+    return 0.0 if -_ROUNDING < value < 0.0 else float(side) if side < value < side + _ROUNDING else value
 
 
 def _numbers(row: list[str]) -> list[float]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw
 from tqdm import tqdm
@@ -83,8 +82,7 @@ class Painter:
             return None
         longer = max(image.size)
         scale = min(longest / longer, max(1.0, shortest / longer))
-        shown: dict[str, Any] = {"scale": scale, "labels": labels, "ids": self.ids, "legend": legend}
-        return paint(image, picture.annotations, self.names, **shown)
+        return paint(image, picture.annotations, self.names, scale=scale, labels=labels, ids=self.ids, legend=legend)
 
 
 def overlays(painter: Painter, pictures: Sequence[Picture], folder: Path) -> int:

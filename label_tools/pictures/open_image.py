@@ -335,8 +335,7 @@ def _why_unidentified(path: Source, name: str) -> tuple[str, str, str]:
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"):
         if HAS_HEIC and head[8:10] != b"av":
             return "B65", name, "damaged image: no readable HEIC"
-        text = f"HEIC and AVIF are not read; {HEIC_REMEDY}"
-        return "B64", name, text
+        return "B64", name, f"HEIC and AVIF are not read; {HEIC_REMEDY}"
     if not head.strip(b"\0"):
         return "B65", name, "no image: the file holds only zero bytes"
     if head.lstrip()[:1] in (b"<", b"{"):
@@ -345,8 +344,8 @@ def _why_unidentified(path: Source, name: str) -> tuple[str, str, str]:
         text = f"a TIFF of {bands[0]} bands of {bands[1]} bits; 1, 3 or 4 bands are read. Choose three: "
         return "B62", name, f"{text}gdal_translate -b 1 -b 2 -b 3 -ot Byte -scale in.tif out.tif"
     formats = ", ".join(FORMATS)
-    if any(head.startswith(magic) for magic in _OTHER_FORMATS):
-        return "B67", name, f"a {_OTHER_FORMATS[head[:4]]} file; only these formats are read: {formats}"
+    if other := _OTHER_FORMATS.get(head[:4]):
+        return "B67", name, f"a {other} file; only these formats are read: {formats}"
     return "B65", name, f"no readable image of one of the formats {formats}"
 
 

@@ -16,9 +16,8 @@ HEIC_REMEDY = "export it as JPEG (magick photo.heic photo.jpg), or install pillo
 
 
 def not_read_below(folder: str | os.PathLike) -> str:
-    """`not_read` of all files below a folder, with its name; "" for none."""
-    said = not_read(name for _, _, names in os.walk(os.fspath(folder)) for name in names)
-    return f"{folder}: {said}" if said else ""
+    """`not_read` of all files below a folder."""
+    return not_read(name for _, _, names in os.walk(os.fspath(folder)) for name in names)
 
 
 def not_read(names: Iterable[str | os.PathLike]) -> str:

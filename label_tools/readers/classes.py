@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -104,12 +103,12 @@ def _refuse_unknown(
     where: str,
     files: Mapping[str, Sequence[str]],
 ) -> None:
-    unknown = Counter({label: n for label, n in found.items() if spelling[label] not in names})
+    unknown = {label: n for label, n in found.items() if spelling[label] not in names}
     if not unknown:
         return
     listed = []
+    folded = {name.casefold(): name for name in names}
     for label, n in sorted(unknown.items(), key=lambda item: (-item[1], item[0])):
-        folded = {name.casefold(): name for name in names}
         near = folded.get(label.casefold()) or next(iter(get_close_matches(label, names, 1)), "")
         place = in_files(files.get(label, ()))
         listed.append(f'"{one_line(label)}" ({n}{place})' + (f', did you mean "{near}"?' if near else ""))

@@ -184,7 +184,7 @@ class Conversion(Reading):
             if dark:
                 say("B62", path, dark, "--max-value N says what is white, as 4095 for 12 bits")
                 break
-        if text := not_read_below(self.image_root).removeprefix(f"{self.image_root}: "):
+        if text := not_read_below(self.image_root):
             say("B64", self.image_root, text)
 
     def class_counts(self) -> Counter[str]:

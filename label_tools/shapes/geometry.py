@@ -14,6 +14,7 @@ import numpy as np
 
 Flat = Sequence[float]
 Box = tuple[float, float, float, float]
+ROUND_WITHIN = 0.25  # pixels: how near the polygon of a circle or ellipse stays to it
 _SIMPLE_TEST_LIMIT = 1_000  # points; beyond it the test of every edge against every other costs too much
 
 
@@ -125,17 +126,21 @@ def without_repeats(flat: Flat) -> list[float]:
     return [v for p in kept for v in p]
 
 
-def circle_polygon(x: float, y: float, radius: float, tolerance: float = 0.25) -> list[float]:
-    """A circle as a polygon whose edges stay within `tolerance` pixels of it.
+def circle_polygon(x: float, y: float, radius: float) -> list[float]:
+    """A circle as a polygon whose edges stay within ROUND_WITHIN pixels of it.
 
     Topmost, leftmost, ... point are exact, so that the polygon's box is the circle's; the others are rounded to
     a hundredth of a pixel, which is far less than the tolerance and keeps files small.
     """
-    edges = math.pi / math.acos(1.0 - tolerance / radius) if radius > tolerance else 12
-    quarter = min(max(math.ceil(edges / 4), 3), 90)
+    quarter = _edges_of_a_quarter(radius)
     points = np.round((x, y) + radius * _unit_circle(quarter), 2)
     points[::quarter] = (x + radius, y), (x, y + radius), (x - radius, y), (x, y - radius)
     return points.ravel().tolist()
+
+
+def _edges_of_a_quarter(radius: float) -> int:
+    edges = math.pi / math.acos(1.0 - ROUND_WITHIN / radius) if radius > ROUND_WITHIN else 12
+    return min(max(math.ceil(edges / 4), 3), 90)
 
 
 @lru_cache(maxsize=128)
@@ -167,12 +172,10 @@ def turned_box(cx: float, cy: float, width: float, height: float, angle: float) 
     return [v for x, y in corners for v in (cx + x * c - y * s, cy + x * s + y * c)]
 
 
-def ellipse_polygon(cx: float, cy: float, rx: float, ry: float, angle: float = 0.0, tolerance: float = 0.25) -> list:
-    """An ellipse turned by `angle` radians, clockwise on the screen, as a polygon whose edges stay within `tolerance`
+def ellipse_polygon(cx: float, cy: float, rx: float, ry: float, angle: float) -> list[float]:
+    """An ellipse turned by `angle` radians, clockwise on the screen, as a polygon whose edges stay within ROUND_WITHIN
     pixels of it. Its outermost points are exact, so that the polygon's box is the ellipse's."""
-    radius = max(rx, ry)
-    edges = math.pi / math.acos(1.0 - tolerance / radius) if radius > tolerance else 12
-    n = 4 * min(max(math.ceil(edges / 4), 3), 90)
+    n = 4 * _edges_of_a_quarter(max(rx, ry))
     c, s = math.cos(angle), math.sin(angle)
     right, lowest = math.atan2(-ry * s, rx * c), math.atan2(ry * c, rx * s)
     outermost = {round(t % (2 * math.pi), 12) for e in (right, lowest) for t in (e, e + math.pi)}
