@@ -10,8 +10,9 @@ from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.evaluation.read_detections import read
 from toolkit.metrics.calibration_and_histograms import histograms
 from toolkit.metrics.coco_tables import read_tables
+from toolkit.metrics.intervals import student
 from toolkit.metrics.iou_and_matching import match
-from toolkit.metrics.threshold_curves import ALL, _mean, _wilson, counts_at, overall, share, student
+from toolkit.metrics.threshold_curves import ALL, _mean, _wilson, counts_at, overall, share
 
 
 def matches_of(document, found):
@@ -59,8 +60,8 @@ def test_all_classes_are_the_sum_and_thresholds_may_differ_by_class():
 
 
 def test_student():
-    for freedom, wanted in ((5, 2.571), (10, 2.228), (29, 2.045), (1000, 1.962)):
-        assert student(freedom) == pytest.approx(wanted, rel=0.01)
+    for freedom, wanted in ((0, 12.706), (1, 12.706), (4, 2.776), (10, 2.228), (11, 2.201), (29, 2.045), (1000, 1.962)):
+        assert student(freedom) == pytest.approx(wanted, rel=0.001)
 
 
 @pytest.mark.parametrize("truth", [0.5, 0.9])
@@ -97,3 +98,10 @@ def test_shares_and_means_by_hand():
     assert found == pytest.approx([2 / 3, *_wilson(2 / 3, 2, student(2))])
     # mean of 1 and 3 with the deviation sqrt(2) over sqrt(2) images
     assert _mean(np.array([[1.0, 3.0]]))[0] == pytest.approx([2, 2 - student(1), 2 + student(1)])
+
+
+def test_wilson_by_hand():
+    # 4 of 8, quantile 2: 2^2 / 8 = .5; centre (.5 + .25) / 1.5, reach 2 sqrt(.25 / 8 + .5 / 32) / 1.5
+    assert _wilson(0.5, 8, 2) == pytest.approx((0.5 - 0.288675, 0.5 + 0.288675), abs=1e-6)
+    # 4 of 4: centre (1 + .5) / 2 = .75, reach 2 sqrt(0 + 1 / 16) / 2 = .25
+    assert _wilson(1.0, 4, 2) == pytest.approx((0.5, 1.0))

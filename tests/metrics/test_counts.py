@@ -115,3 +115,13 @@ def test_the_threshold_of_two_detections_by_hand():
     less = np.exp(-2)
     found = count_thresholds(tables_of([1], [[0.8, 0.4]]), {"a": 0.7, "b": 0.7})
     assert found["a"] == pytest.approx((0.6 + 0.2 * less) / (1 + less), abs=1e-6)
+
+
+def test_the_threshold_of_two_images_by_hand():
+    # two objects in the first image, none in the second; scores .9 and .5 there, .7 here. From .7 on two count, as
+    # many as there are: differences -1 and 1, deviation sqrt(2), times sqrt(2) images: an error of 2. Thresholds .7 to
+    # .9 count one, .5 to .7 two, 0 to .5 three: weights .2 exp(-1/8), .2 and .5 exp(-1/8), middles .8, .6 and .25
+    less = np.exp(-1 / 8)
+    found = count_thresholds(tables_of([2, 0], [[0.9, 0.5], [0.7]]), {"a": 0.7, "b": 0.7})
+    by_hand = (0.8 * 0.2 * less + 0.6 * 0.2 + 0.25 * 0.5 * less) / (0.2 * less + 0.2 + 0.5 * less)
+    assert found == {"a": pytest.approx(by_hand, abs=1e-6), "b": 0.7}

@@ -11,7 +11,8 @@ from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect
 from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.metrics.guaranteed_thresholds import GRID, _independent, certify, tail
-from toolkit.metrics.threshold_curves import Counts, student
+from toolkit.metrics.intervals import student
+from toolkit.metrics.threshold_curves import Counts
 
 
 def test_binomial_tail_by_hand():

@@ -140,7 +140,7 @@ def _state(args: argparse.Namespace) -> int:
         done = labelling_round.reviewed_so_far(loop)
         say(f"round {number} is open: {done} of {counted(pictures, 'picture')} reviewed")
         say(f"next: frcnn loop next{folder}   (goes on with it; frcnn loop close{folder} ends it)")
-    elif count[LABELLED] > (loop.trainings[-1]["labelled"] if loop.trainings else 7):
+    elif count[LABELLED] > (loop.trainings[-1]["labelled"] if loop.trainings else loop_file.LEAST - 1):
         say(f"next: frcnn loop train{folder}")
     elif count[NOTHING]:
         say(f"next: frcnn loop next{folder}")

@@ -126,7 +126,7 @@ def _print_end(folder: Path, report: bool) -> None:
             role = ": the number to quote" * (split == "test")
             say(f"mAP on {split}{what and ' ' + what}: {numbers}  ({latex_markdown.counts(metrics)}){role}")
     if own == ["val"]:
-        say("val chose the epoch and the thresholds, so these look a little too good: quote those of a test split")
+        say(evaluation_text.TOO_GOOD)
     if own:
         say_first_step(folder, own[0])
         say(f"report: {folder / 'report.html'}")

@@ -24,7 +24,7 @@ from label_tools.files.strict_reading import loads
 from toolkit.evaluation.compute_metrics import Evaluation
 from toolkit.metrics.coco_ap import KEYS, RECALLS
 from toolkit.metrics.object_counts_and_sizes import counts, sizes_and_aspects
-from toolkit.metrics.threshold_curves import GRID, SHARES, counts_at, precision_recall, sampled
+from toolkit.metrics.threshold_curves import GRID, QUANTITIES, counts_at, precision_recall, sampled
 from toolkit.report.write_gallery import write_gallery
 
 IMAGE = ("id", "file_name", "width", "height")
@@ -36,7 +36,7 @@ FILES = (
     *(f"{name}.csv" for name in ("thresholds", "calibration", "confusion", "counts", "error_kinds", "objects")),
     *(f"{name}_segm.csv" for name in ("classes", "confusion", "error_kinds")),
 )
-RANGES = tuple(f"{key}{end}" for key in (*SHARES, "count_error") for end in ("", "_low", "_high"))
+RANGES = tuple(f"{key}{end}" for key in QUANTITIES for end in ("", "_low", "_high"))
 THRESHOLDS = ("class", "threshold", *RANGES)
 
 

@@ -24,6 +24,7 @@ from toolkit.labelling.corrections import CHANGES, COSTS
 
 NAME, HIDDEN, LOCK = "loop.json", ".loop", "lock"
 VERSION = 1
+LEAST = 8  # labelled pictures to train with
 _ANEW = "restore it, or move it away to begin anew (labels stay as they are)"
 
 

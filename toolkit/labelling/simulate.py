@@ -26,8 +26,8 @@ from toolkit import config as recipes
 from toolkit.data.coco_index import index_of
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.fine_tune import with_model
-from toolkit.labelling import choose_pictures
-from toolkit.labelling.choose_pictures import look_alikes
+from toolkit.labelling.choose_pictures import choose_among, look_alikes
+from toolkit.metrics.intervals import student
 from toolkit.prediction.detect_in_batches import detect_document
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.training import detection_task as training
@@ -104,9 +104,7 @@ def _more(document, root, detector, labelled, pool, groups, strategy, plan, seed
     files, labelled_files = ([root / document["images"][i]["file_name"] for i in part] for part in (rest, labelled))
     rng, share = np.random.default_rng([1, *seed]), STRATEGIES[strategy]
     groups = [groups[i] for i in (*rest, *labelled)]
-    chosen = choose_pictures.choose_among(
-        detector, files, labelled_files, counts, plan.step, rng, random_share=share, groups=groups
-    )
+    chosen = choose_among(detector, files, labelled_files, counts, plan.step, rng, random_share=share, groups=groups)
     return [rest[row] for row, _ in chosen]
 
 
@@ -156,15 +154,11 @@ def summary(points: Sequence[dict], strategies: Sequence[str]) -> list[dict[str,
     return rows
 
 
-# 97.5 % of Student's t with 1, 2, ... degrees of freedom; beyond, the last, which is a little wide
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-
-
 def of_mean(values: Sequence[float]) -> dict[str, float | None]:
     """{"mean", "low", "high"}: the mean of independent values and its 95 % interval by Student's t; an interval needs
     three values or more."""
     mean = float(np.mean(values)) if len(values) else None
     if mean is None or len(values) < 3:
         return {"mean": mean, "low": None, "high": None}
-    half = _T[min(len(values) - 1, len(_T)) - 1] * float(np.std(values, ddof=1)) / float(np.sqrt(len(values)))
+    half = student(len(values) - 1) * float(np.std(values, ddof=1)) / float(np.sqrt(len(values)))
     return {"mean": mean, "low": mean - half, "high": mean + half}

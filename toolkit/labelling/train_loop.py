@@ -15,12 +15,11 @@ from label_tools.readers.convert import convert
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit.labelling.choose_pictures import look_alikes
-from toolkit.labelling.loop_file import Loop, now
+from toolkit.labelling.loop_file import LEAST, Loop, now
 from toolkit.run import train
 
 FIRST = {"train": 0.6, "val": 0.15, "test": 0.25}  # of the pictures of the first training
 LATER = {"train": 0.8, "val": 0.2}  # of all pictures that are not of the test part
-LEAST = 8  # pictures to train with
 
 
 def train_loop(loop: Loop, runs: Path, options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -15,8 +15,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from toolkit.metrics.intervals import QUANTILE, student
 from toolkit.metrics.iou_and_matching import Matches
-from toolkit.metrics.threshold_curves import ALL, Counts, counts_at, student
+from toolkit.metrics.threshold_curves import ALL, Counts, counts_at
 
 CONFIDENCE = 0.95
 GRID = np.linspace(0, 1, 201)
@@ -88,7 +89,7 @@ def _independent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     residual = ((part - share[:, None] * whole) ** 2).sum(1) * images / max(images - 1, 1)
     binomial = total * share * (1 - share)
     alike = np.divide(residual, binomial, out=np.ones(len(part)), where=binomial > 0)
-    return total / np.maximum(alike, 1.0) * (1.96 / student(images - 1)) ** 2
+    return total / np.maximum(alike, 1.0) * (QUANTILE / student(images - 1)) ** 2
 
 
 def tail(share: float, number: float, target: float) -> float:

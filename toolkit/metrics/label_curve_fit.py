@@ -12,6 +12,8 @@ import numpy as np
 LEAST = 3  # sizes, and seeds, for an interval
 UNSURE = "cannot tell"  # how such an answer begins
 LITTLE = 0.02  # AP that is not worth twice the labels
+AHEAD = 2.0  # times the most images: how far the curve is continued
+DRAWS = 500  # refits, for the uncertainty
 RATES = np.linspace(0.05, 2.0, 79)
 
 
@@ -29,8 +31,8 @@ def fit_power_law(num: np.ndarray, ap: np.ndarray) -> tuple[float, float, float]
     return float(ceiling[best]), float(gap[best]), float(RATES[best])
 
 
-def learning_curve(points: list[dict], ahead: float = 2.0, draws: int = 500, seed: int = 0) -> dict | None:
-    """points [{"num_images", "seed", "AP"}] -> fit, prediction at `ahead` times the most images, and an answer.
+def learning_curve(points: list[dict]) -> dict | None:
+    """points [{"num_images", "seed", "AP"}] -> fit, prediction at AHEAD times the most images, and an answer.
 
     None with fewer than two different numbers of images. With fewer than three numbers or three seeds there is no
     interval: a curve of three parameters runs through such points, and their spread is unknown.
@@ -43,11 +45,11 @@ def learning_curve(points: list[dict], ahead: float = 2.0, draws: int = 500, see
     residual = ap - (ceiling - gap * num**-rate)
     freedom = max(len(ap) - 3, 1)
     spread = float(np.sqrt((residual**2).sum() / freedom))
-    target = float(num.max() * ahead)
+    target = float(num.max() * AHEAD)
     grid = np.geomspace(num.min(), target, 40)
-    rng = np.random.default_rng(seed)
-    drawn = np.empty((draws, len(grid)))
-    for i in range(draws):
+    rng = np.random.default_rng(0)
+    drawn = np.empty((DRAWS, len(grid)))
+    for i in range(DRAWS):
         noisy = np.clip(ceiling - gap * num**-rate + rng.normal(0, spread, len(num)), 0, 1)
         c, g, r = fit_power_law(num, noisy)
         drawn[i] = c - g * grid**-r

@@ -17,8 +17,12 @@ import numpy as np
 
 from toolkit.metrics.coco_ap import precision_at_recalls
 from toolkit.metrics.coco_tables import Tables
+from toolkit.metrics.intervals import student
 from toolkit.metrics.iou_and_matching import Matches
 
+ALL = "all classes"
+GRID = np.linspace(0, 1, 101)  # of thresholds
+QUANTITIES = ("precision", "recall", "f1", "count_error")
 FALLBACK = 0.5  # where there is nothing to learn a threshold from
 SHARPNESS = 20  # a threshold whose F1 is .9 of the highest weighs an eighth
 
@@ -58,7 +62,7 @@ class Curve:
 
 
 def curves(matches: Matches, iou: float = 0.5) -> list[Curve]:
-    """A curve per class in the order of the classes, and last the pooled one, named "all classes"."""
+    """A curve per class in the order of the classes, and last the pooled one, named ALL."""
     t = matches.at(iou)
     right, ignored = matches.right[0, t], matches.ignored[0, t]
     score = matches.tables.det_score[matches.det]
@@ -69,7 +73,7 @@ def curves(matches: Matches, iou: float = 0.5) -> list[Curve]:
         made.append(curve_of(name, int(counts[k]), score[rows], right[rows], ignored[rows]))
     by_score = np.argsort(-score, kind="stable")
     pooled = (score[by_score], right[by_score], ignored[by_score])
-    return [*made, curve_of("all classes", int(counts.sum()), *pooled)]
+    return [*made, curve_of(ALL, int(counts.sum()), *pooled)]
 
 
 def curve_of(name: str, num_objects: int, score: np.ndarray, right: np.ndarray, ignored: np.ndarray) -> Curve:
@@ -135,11 +139,6 @@ def count_thresholds(tables: Tables, fallback: Mapping[str, float]) -> dict[str,
     return found
 
 
-GRID = np.linspace(0, 1, 101)
-SHARES = ("precision", "recall", "f1")
-ALL = "all classes"
-
-
 @dataclass(frozen=True)
 class Counts:
     """Per threshold and image: detections kept [T,I], of these right [T,I]; labelled objects [I]."""
@@ -160,7 +159,7 @@ class Counts:
 
 
 def counts_at(matches: Matches, iou: float, thresholds: np.ndarray) -> Iterator[tuple[str, Counts]]:
-    """(class, Counts) in the order of the classes, last ("all classes", their sum).
+    """(class, Counts) in the order of the classes, last (ALL, their sum).
 
     thresholds: [T], the same for all classes, or [T,K].
     """
@@ -221,9 +220,3 @@ def _mean(values: np.ndarray) -> list[list[float] | None]:
     reach = student(images - 1) * values.std(axis=1, ddof=1) / np.sqrt(images) if images > 1 else np.zeros(len(values))
     mean = values.mean(axis=1)
     return [[float(m), float(m - r), float(m + r)] for m, r in zip(mean, reach)]
-
-
-def student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t, within 1 % from 5 degrees of freedom on (Cornish-Fisher)."""
-    z, v = 1.959964, max(freedom, 1)
-    return z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)

@@ -25,13 +25,13 @@ from toolkit.training import forward_pass
 class TorchDetector(TrainedOnTiles):
     """A loaded checkpoint on a device: a `Detector`. Raises InputError for what cannot be loaded."""
 
-    def __init__(self, run: Path, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(self, run: Path, device: str = "auto") -> None:
         self.checkpoint = checkpoint.load(checkpoint.find(run))
         local_rank = this_process().local_rank % max(1, torch.cuda.device_count())  # torchrun's processes may share one
         self.device = device_and_seed.choose_device(device, local_rank)
         self.model = builder.restored(self.checkpoint).to(self.device)
         compact = registry.find(self.checkpoint.meta["architecture"]["name"]).compact
-        self.dtype = device_and_seed.choose_precision(precision, self.device, compact)
+        self.dtype = device_and_seed.choose_precision("auto", self.device, compact)
         self.scale = 1.0
         self.name = str(self.checkpoint.folder)
         self.identity = self.checkpoint.meta["sha256"][checkpoint.WEIGHTS]

@@ -20,6 +20,7 @@ MEANING = {
     "ARm": "recall, medium objects",
     "ARl": "recall, large objects",
 }
+TOO_GOOD = "val chose the epoch and the thresholds, so these look a little too good: quote those of a test split"
 _SIZE_OF = {"s": "small", "m": "medium", "l": "large"}
 
 
@@ -49,6 +50,7 @@ def ends_text(ends: list[float]) -> str:
 
 
 def with_interval(metrics: dict, key: str, name: str | None = None) -> str:
+    """`0.505 (0.472 to 0.530)`, over all classes or of one."""
     numbers = metrics if name is None else metrics["per_class"][name]
     text = number(numbers[key], objects_of(numbers, key))
     ends = interval(metrics, key, name)
@@ -163,11 +165,8 @@ def terminal(metrics: dict) -> str:
     if metrics.get("crossval"):
         lines += [folds(metrics["crossval"]), "", "Pooled over the folds:"]
     if metrics.get("split"):
-        too_good = (
-            "; val chose the epoch and the thresholds, so these look a little too good: quote those of a test split"
-        )
         of_run = metrics["split"] == "val" and metrics.get("checkpoint")
-        lines.append(f"{metrics['split']} split: {metrics['num_images']} images{too_good if of_run else ''}")
+        lines.append(f"{metrics['split']} split: {metrics['num_images']} images{f'; {TOO_GOOD}' if of_run else ''}")
     for heading, one in sets(metrics):
         lines += [*([f"{heading}:"] if heading else []), *_twelve(one)]
     lines.append(

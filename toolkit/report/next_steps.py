@@ -16,7 +16,6 @@ from toolkit.report.read_logs import Training
 MOST = 5
 LEAST = 0.5  # points of AP50: less is not worth a line
 RARE = 0.2  # a class with fewer objects than this share of the largest class is rare
-SMALL = 16  # pixels as the network sees them
 MUCH_LESS = 0.75  # a training loss under this share of the validation loss is no accident of augmentation
 
 
@@ -239,7 +238,7 @@ def _duplicates(facts: Facts) -> Step | None:
 
 
 def _explained_by_size(facts: Facts) -> float:
-    """Points of recall lost because objects under 16 px are found less often than larger ones."""
+    """Points of recall lost because objects that the network sees small are found less often than the others."""
     seen = facts.metrics.get("seen_size")
     if not seen or not seen["num_small"] or not seen["num_larger"]:
         return 0.0
@@ -257,7 +256,7 @@ def _small(facts: Facts) -> Step | None:
         "small objects",
         points,
         "Train with a larger --image-size, or with --tiles on parts of the pictures.",
-        f"{percent(share)} of the objects are under {SMALL} pixels wide as the network sees them: it finds "
+        f"{percent(share)} of the objects are under {seen['pixels']} pixels wide as the network sees them: it finds "
         f"{percent(seen['recall_small'])} of these and {percent(seen['recall_larger'])} of the others.",
         f"about {points:.1f} points of recall, if small ones were found as often as the others",
         "objects",

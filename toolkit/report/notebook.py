@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from toolkit.report import evaluation_text
+from toolkit.report.evaluation_text import with_interval
 from toolkit.report.write_report import find_evaluations
 
 SHOWN = ("AP", "AP50", "AP75")
@@ -43,7 +43,7 @@ def _row(name: str, metrics: dict) -> str:
         name,
         metrics["num_images"],
         metrics["num_objects"],
-        *(evaluation_text.with_interval(metrics, key) for key in SHOWN),
+        *(with_interval(metrics, key) for key in SHOWN),
     ]
     return f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in cells)}</tr>"
 

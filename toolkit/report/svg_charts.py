@@ -107,10 +107,8 @@ def _dot(axes: _Axes, x: float, y: float, name: str, colour: int, number: int = 
     return f'<circle class="dot c{colour % NUM_COLOURS}" {spot}><title>{text}</title></circle>'
 
 
-def bar_chart(
-    names: Sequence[str], values: Sequence[float | None], x_label: str, texts: Sequence[str] | None = None
-) -> Markup:
-    """Horizontal bars, one a name; a missing value has no bar and says n/a."""
+def bar_chart(names: Sequence[str], values: Sequence[float | None], x_label: str, texts: Sequence[str]) -> Markup:
+    """Horizontal bars, one a name, each with its text; a missing value has no bar."""
     row, left, right = 30, 100, 150  # right: room for the longest text
     height = TOP + row * len(names) + BOTTOM
     good = [v for v in values if _finite(v)]
@@ -126,14 +124,13 @@ def bar_chart(
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{at(tick)},{TOP}V{height - BOTTOM}"/>')
         parts.append(_text("tick", at(tick), height - BOTTOM + 16, "middle", _short(tick)))
-    for i, (name, value) in enumerate(zip(names, values)):
+    for i, (name, value, text) in enumerate(zip(names, values, texts)):
         y = TOP + row * i + 5
         parts.append(_text("name", left - 8, y + 14, "end", name))
         end = at(0)
         if _finite(value):
             x, end = min(at(0), at(value)), max(at(0), at(value))
             parts.append(f'<rect class="bar c0" x="{x}" y="{y}" width="{max(end - x, 0.5):.1f}" height="20" rx="2"/>')
-        text = texts[i] if texts else (_short(value) if _finite(value) else "n/a")
         parts.append(f'<text class="value" x="{end + 6}" y="{y + 14}">{escape(text)}</text>')
     parts.append(_text("label", (left + WIDTH - right) / 2, height - 8, "middle", x_label))
     return _svg(parts, x_label, height)
@@ -312,5 +309,5 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _clip(name: str, length: int = 20) -> Markup:
-    return escape(name if len(name) <= length else name[: length - 1] + "…")
+def _clip(name: str) -> Markup:
+    return escape(name if len(name) <= 20 else name[:19] + "…")

@@ -6,10 +6,9 @@ import csv
 from pathlib import Path
 
 from label_tools.files.json_csv import cell_text
-from toolkit.metrics.threshold_curves import ALL
+from toolkit.metrics.threshold_curves import ALL, QUANTITIES
 
 MOST_CLASSES = 20
-QUANTITIES = ("precision", "recall", "f1", "count_error")
 
 
 def threshold_data(folder: Path, metrics: dict, problems: list[str]) -> dict | None:

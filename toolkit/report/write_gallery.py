@@ -296,12 +296,12 @@ def _box(kind: str, name: str, bbox, score: float | None, hint: str, shown: bool
     return {**box, "score": None if score is None else round(float(score), 4)}
 
 
-def _near(boxes: list[dict], bbox, most: int = 4) -> list[dict]:
-    """All labels, and of the shown detections the few that overlap `bbox`: a crop is about one place."""
+def _near(boxes: list[dict], bbox) -> list[dict]:
+    """All labels, and of the shown detections the four that overlap `bbox` most: a crop is about one place."""
     overlap = iou_table([box["bbox"] for box in boxes], bbox)[:, 0]
     detections = [i for i, box in enumerate(boxes) if box["kind"] in ("right", "false")]
     close = (i for i in detections if overlap[i] > 0.1 and boxes[i]["shown"])
-    best = sorted(close, key=lambda i: -overlap[i])[:most]
+    best = sorted(close, key=lambda i: -overlap[i])[:4]
     return [box for i, box in enumerate(boxes) if i not in detections or i in best]
 
 
