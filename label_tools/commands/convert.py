@@ -188,7 +188,8 @@ def _coco_source(args: argparse.Namespace) -> Path:
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The given options as keywords of `readers.convert.convert`."""
     from label_tools.formats.labelme_shapes import Options
-    from label_tools.readers.classes import read_colors, read_labels
+    from label_tools.readers.classes import read_labels
+    from label_tools.readers.masks_folder import read_colors
 
     options = {name: value for name, value in vars(args).items() if name not in _NO_KEYWORDS and value is not None}
     if args.labels:

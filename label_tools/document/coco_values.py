@@ -36,12 +36,6 @@ def are_numbers(value: Any, count: int) -> TypeGuard[list[float]]:
     return isinstance(value, list) and len(value) == count and _NUMBERS.issuperset(map(type, value))
 
 
-def is_too_long(file_name: str) -> bool:
-    """Whether a path is too long for any disk: a part over 255 bytes, or 4096 in all."""
-    parts = file_name.encode(errors="replace").split(b"/")
-    return max(map(len, parts)) > 255 or sum(map(len, parts)) + len(parts) > 3000  # the folder before it counts, too
-
-
 def short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

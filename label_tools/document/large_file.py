@@ -20,9 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from label_tools.document import repair
-from label_tools.document.coco_values import is_too_long
 from label_tools.document.repair_annotation import is_plain_outline
-from label_tools.document.repair_images_and_categories import LARGEST_IMAGE_SIDE, grouping_class
+from label_tools.document.repair_images_and_categories import LARGEST_IMAGE_SIDE, grouping_class, is_too_long
 from label_tools.files import fast_json
 from label_tools.files.marked_folders import check_settled
 from label_tools.files.pause_gc import collector_paused

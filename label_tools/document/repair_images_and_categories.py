@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
-from label_tools.document.coco_values import is_too_long, short, whole
+from label_tools.document.coco_values import short, whole
 from label_tools.document.repairs_found import Examined, key_of
 from label_tools.text.clean_label import clean_label
 from label_tools.text.findings import ERROR, NOTE, WARNING
@@ -62,6 +62,12 @@ def images_of(items: list, size: Size | None, found: Examined) -> dict[Any, dict
             if image is not None:
                 images[key] = {**image, "id": found.image_ids[key]}
     return images
+
+
+def is_too_long(file_name: str) -> bool:
+    """Whether a path is too long for any disk: a part over 255 bytes, or 4096 in all."""
+    parts = file_name.encode(errors="replace").split(b"/")
+    return max(map(len, parts)) > 255 or sum(map(len, parts)) + len(parts) > 3000  # the folder before it counts, too
 
 
 def _size(item: dict, file_name: str, size: Size | None, place: str, found: Examined) -> tuple[int, int] | None:

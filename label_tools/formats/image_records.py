@@ -17,9 +17,10 @@ from label_tools.files.strict_reading import TextError
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo
 from label_tools.shapes import instances
-from label_tools.shapes.instances import Instance, RefusedError, Remark, check_image_shape
+from label_tools.shapes.instances import Instance, RefusedError, Remark
 from label_tools.text.clean_label import clean_label
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
+from label_tools.text.rule_limits import LEAST_IMAGE_SIDE, MOST_IMAGE_ASPECT
 
 
 @dataclass(slots=True)
@@ -148,9 +149,7 @@ def to_record(one: Described, path: str, images: ImageFolder, tally: Tally) -> I
         tally.refused_images.append(image)  # until all has gone well
         info = images.info(image)
         compare_size(one.size, info)
-        check_image_shape(info.width, info.height, remark)
-        source = f"{path}, {one.place}" if one.place else path
-        record = ImageRecord(images.file_name(image), info.width, info.height, [], source)
+        record = new_record(images, image, info, f"{path}, {one.place}" if one.place else path, remark)
         tally.refused_images.pop()
     except RefusedError as error:
         if error.code == "B32" and one.fix:
@@ -163,6 +162,16 @@ def to_record(one: Described, path: str, images: ImageFolder, tally: Tally) -> I
     objects = [(instance, group) for instance, group in found if instance is not None]
     record.instances = without_copies(join_groups(objects, record.width, record.height, tally), tally, path)
     return record
+
+
+def new_record(images: ImageFolder, path: str, info: ImageInfo, source: str, remark: Remark) -> ImageRecord:
+    """An image's record, without objects yet. Raises RefusedError: too small (B69), its name is not text (B38)."""
+    width, height = info.width, info.height
+    if min(width, height) < LEAST_IMAGE_SIDE:
+        raise RefusedError("B69", f"image of {width} x {height} pixels, needs {LEAST_IMAGE_SIDE} or more each way")
+    if max(width, height) > MOST_IMAGE_ASPECT * min(width, height):
+        remark(NOTE, "B69", f"image of {width} x {height} pixels: very long, objects will be tiny when it is resized")
+    return ImageRecord(images.file_name(path), width, height, [], source)
 
 
 def compare_size(stated: tuple[float, float] | None, info: ImageInfo) -> None:

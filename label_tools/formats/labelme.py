@@ -31,13 +31,13 @@ from label_tools.document.coco_values import is_number
 from label_tools.files import strict_reading
 from label_tools.files.atomic_write import atomic_write
 from label_tools.files.strict_reading import TextError
-from label_tools.formats.image_records import ImageRecord, Tally, join_groups, read_label, without_copies
+from label_tools.formats.image_records import ImageRecord, Tally, join_groups, new_record, read_label, without_copies
 from label_tools.formats.labelme_shapes import Options, to_instance
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import ImageInfo, image_info, image_size
 from label_tools.pictures.own_output import is_ours
 from label_tools.shapes import rle
-from label_tools.shapes.instances import Instance, RefusedError, check_image_shape
+from label_tools.shapes.instances import Instance, RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, NOTE, WARNING, Finding
 
@@ -87,8 +87,7 @@ def _read_content(
         tally.refused_images.append(path)  # until all has gone well
         info = images.info(path)
         turn = _compare_sizes(content, info, remark)
-        record = ImageRecord(images.file_name(path), info.width, info.height, [], name)
-        check_image_shape(info.width, info.height, remark)
+        record = new_record(images, path, info, name, remark)
         tally.refused_images.clear()
     except RefusedError as error:
         draft = error.code == NOT_REVIEWED

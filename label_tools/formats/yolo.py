@@ -19,10 +19,10 @@ from pathlib import Path
 
 from label_tools.document.coco_values import number_in
 from label_tools.files.strict_reading import read_lines
-from label_tools.formats.image_records import ImageRecord, Tally, without_copies
+from label_tools.formats.image_records import ImageRecord, Tally, new_record, without_copies
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.shapes import instances
-from label_tools.shapes.instances import RefusedError, check_image_shape, check_range
+from label_tools.shapes.instances import RefusedError, check_range
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
@@ -64,9 +64,7 @@ def read_file(path: str, image: str, images: ImageFolder, classes: Classes) -> t
     tally.objects_in += len(rows)
     try:
         images.check_links(image, image)
-        info = images.info(image)
-        check_image_shape(info.width, info.height, tally.remarks(path))
-        record = ImageRecord(images.file_name(image), info.width, info.height, [], path)
+        record = new_record(images, image, images.info(image), path, tally.remarks(path))
     except RefusedError as error:
         tally.drop_image(error, path, "", len(rows))
         tally.refused_images.append(image)

@@ -11,7 +11,6 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 
 from label_tools.files.strict_reading import read_lines
 from label_tools.formats.labelme import BACKGROUND_LABEL, IGNORE_LABEL
@@ -126,22 +125,6 @@ def in_files(files: Sequence[str]) -> str:
     named = ", ".join(one_line(file) for file in files[:_FILES_NAMED])
     more = f" and {len(files) - _FILES_NAMED} more" if len(files) > _FILES_NAMED else ""
     return f", in {named}{more}" if files else ""
-
-
-def read_colors(path: Path) -> dict[tuple[int, int, int], str]:
-    """{(r, g, b): class} of lines `R G B name`. Raises InputError."""
-    colors: dict[tuple[int, int, int], str] = {}
-    for number, line in enumerate(read_lines(path), start=1):
-        parts = line.split(maxsplit=3)
-        if not parts or line.lstrip().startswith("#"):
-            continue
-        if len(parts) != 4 or not all(p.isdecimal() and int(p) < 256 for p in parts[:3]):
-            raise InputError(f"{path}, line {number}: {line!r}, needs `R G B name` with numbers from 0 to 255")
-        red, green, blue = map(int, parts[:3])
-        colors[red, green, blue] = parts[3].strip()
-    if not colors:
-        raise InputError(f"{path}: no colour in it; lines are `R G B name`")
-    return colors
 
 
 def alike(counts: Mapping[str, int]) -> list[tuple[str, str]]:

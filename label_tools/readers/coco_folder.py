@@ -11,12 +11,12 @@ from typing import Any
 
 from label_tools.document import coco_file, repair
 from label_tools.files.pause_gc import collector_paused
-from label_tools.formats.image_records import ImageRecord, Tally
+from label_tools.formats.image_records import ImageRecord, Tally, new_record
 from label_tools.formats.labelme import IGNORE_LABEL
 from label_tools.pictures.find_image import ImageFolder
 from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.reading import Reading, with_bar
-from label_tools.shapes.instances import Instance, RefusedError, check_image_shape
+from label_tools.shapes.instances import Instance, RefusedError
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR
 from label_tools.text.rule_limits import MAX_PIXELS
@@ -111,8 +111,7 @@ def _coco_image(image: dict, images: ImageFolder, source: str, tally: Tally) -> 
         if (image["width"], image["height"]) == info.stored_size:
             text += f" after its EXIF rotation {info.orientation}"
         raise RefusedError("B52", text, "restore the image that was labelled, or save it upright")
-    check_image_shape(info.width, info.height, remark)
-    return ImageRecord(images.file_name(path), info.width, info.height, [], f"{source}, image {image['id']}")
+    return new_record(images, path, info, f"{source}, image {image['id']}", remark)
 
 
 def _coco_instance(annotation: dict, names: dict[int, str]) -> Instance:

@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from label_tools.formats.image_records import ImageRecord, Tally, without_copies
+from label_tools.files.strict_reading import read_lines
+from label_tools.formats.image_records import ImageRecord, Tally, new_record, without_copies
 from label_tools.formats.masks import MODES, Color, MaskOptions, read_mask
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import SUFFIXES, ImageInfo
 from label_tools.pictures.own_output import is_drawing
 from label_tools.readers.classes import NO_CLASSES
 from label_tools.readers.reading import UNLABELED, Reading, with_bar
-from label_tools.shapes.instances import RefusedError, check_image_shape
+from label_tools.shapes.instances import RefusedError
 from label_tools.text.clean_label import clean_label
 from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, Finding
@@ -77,6 +78,22 @@ def read_masks(
     return Reading(source, image_root, records, tally)
 
 
+def read_colors(path: Path) -> dict[Color, str]:
+    """{(r, g, b): class} of lines `R G B name`. Raises InputError."""
+    colors: dict[Color, str] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        parts = line.split(maxsplit=3)
+        if not parts or line.lstrip().startswith("#"):
+            continue
+        if len(parts) != 4 or not all(p.isdecimal() and int(p) < 256 for p in parts[:3]):
+            raise InputError(f"{path}, line {number}: {line!r}, needs `R G B name` with numbers from 0 to 255")
+        red, green, blue = map(int, parts[:3])
+        colors[red, green, blue] = parts[3].strip()
+    if not colors:
+        raise InputError(f"{path}: no colour in it; lines are `R G B name`")
+    return colors
+
+
 def _read_image(
     image: str,
     masks: list[tuple[str, str]],
@@ -89,8 +106,7 @@ def _read_image(
         path = os.path.abspath(image)
         finder.check_links(path, image)
         info = finder.info(path)
-        check_image_shape(info.width, info.height, tally.remarks(image))
-        record = ImageRecord(finder.file_name(path), info.width, info.height, [], image)
+        record = new_record(finder, path, info, image, tally.remarks(image))
     except RefusedError as error:
         tally.drop_image(error, image, "", 0)
         return None

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.files.pause_gc import collector_paused
-from label_tools.formats.image_records import ImageRecord, Tally
+from label_tools.formats.image_records import ImageRecord, Tally, new_record
 from label_tools.pictures.find_image import ImageFolder, walk
 from label_tools.pictures.open_image import SUFFIXES
 from label_tools.pictures.own_output import is_drawing
-from label_tools.shapes.instances import RefusedError, check_image_shape
+from label_tools.shapes.instances import RefusedError
 from label_tools.text.errors import InputError
 
 UNLABELED = "images without labels (--unlabeled-is-negative uses them as images without objects)"
@@ -77,8 +77,7 @@ def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives:
     refused_stems = {os.path.splitext(path)[0] for path in refused}
     for path in walk(images.root, SUFFIXES):
         try:
-            file_name = images.file_name(path)
-            if file_name in labelled or path in refused or os.path.splitext(path)[0] in refused_stems:
+            if images.file_name(path) in labelled or path in refused or os.path.splitext(path)[0] in refused_stems:
                 continue
             if is_drawing(path):
                 continue
@@ -86,8 +85,6 @@ def add_unlabeled(records: list[ImageRecord], images: ImageFolder, as_negatives:
                 tally.skipped[UNLABELED] += 1
                 continue
             images.check_links(path, os.path.basename(path))
-            info = images.info(path)
-            check_image_shape(info.width, info.height, lambda *_: None)
-            records.append(ImageRecord(file_name, info.width, info.height, [], path))
+            records.append(new_record(images, path, images.info(path), path, lambda *_: None))
         except RefusedError as error:
             tally.drop_image(error, path, "", 0)

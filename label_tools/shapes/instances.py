@@ -20,11 +20,9 @@ from label_tools.text.messages import counted
 from label_tools.text.rule_limits import (
     LARGEST_COORDINATE,
     LARGEST_FACTOR,
-    LEAST_IMAGE_SIDE,
     LEAST_LEFT,
     LEAST_SIDE,
     MOST_ASPECT,
-    MOST_IMAGE_ASPECT,
     SLACK,
 )
 
@@ -184,14 +182,6 @@ def cut_by_edge(left: float, whole: float, overhang: float, remark: Remark) -> N
         raise RefusedError("B05", text, "delete it or draw what can be seen")
     if overhang > SLACK:
         remark(WARNING, "B05", f"hangs over the image's edge by {overhang:.4g} pixels; clipped")
-
-
-def check_image_shape(width: int, height: int, remark: Remark) -> None:
-    """Raise RefusedError (B69) for an image too small to learn from; remark on a very long one."""
-    if min(width, height) < LEAST_IMAGE_SIDE:
-        raise RefusedError("B69", f"image of {width} x {height} pixels, needs {LEAST_IMAGE_SIDE} or more each way")
-    if max(width, height) > MOST_IMAGE_ASPECT * min(width, height):
-        remark(NOTE, "B69", f"image of {width} x {height} pixels: very long, objects will be tiny when it is resized")
 
 
 def check_sides(w: float, h: float, remark: Remark) -> None:
