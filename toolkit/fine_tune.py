@@ -31,7 +31,7 @@ from toolkit.report.evaluation_text import few
 from toolkit.report.write_report import write_report
 from toolkit.stopping import Stopped, stop_at_once
 from toolkit.training import detection_task as training
-from toolkit.training import distributed, run_folder, save_and_resume
+from toolkit.training import distributed, run_folder, save_and_resume, trackers
 from toolkit.training.progress import Progress, duration, epochs_text
 from toolkit.training.train_val_test import (
     Labels,
@@ -42,7 +42,6 @@ from toolkit.training.train_val_test import (
     keep_outlines,
     read_labels,
 )
-from toolkit.training.write_logs import wanted_trackers
 
 log = logging.getLogger(__name__)
 MAY_DIFFER = {"device", "workers", "cache_mb", "max_time", "save_every", "tensorboard", "mlflow"}  # between processes
@@ -201,7 +200,7 @@ def _ensure_extras(config: Config) -> None:
     """Weights to be fetched, packages and an augmentation to be had, before a run folder is made."""
     transforms.build(config.data.augment)
     first_weights.ensure(config.model.model, config.model.weights)
-    wanted_trackers(config.run)
+    trackers.wanted(config.run)
 
 
 @contextlib.contextmanager

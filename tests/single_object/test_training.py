@@ -19,6 +19,7 @@ from toolkit.single_object.data import digits, purdue_shapes5
 from toolkit.stopping import Stopped
 from toolkit.training import run_folder
 from toolkit.training.optimizer_step import Stepper
+from toolkit.training.write_logs import each_metric
 
 FEW = ["--train-images", "4", "--val-images", "4"]
 RECIPE = Recipe("cnn1", "digits", "bce + 4*mse + ce", epochs=3, batch=16, lr=1e-3, log_every=1)
@@ -37,7 +38,7 @@ def test_loss_falls_and_everything_is_written(tmp_path, pair):
     folder = folder_of(tmp_path, "a")
     recipe = dataclasses.replace(RECIPE, epochs=6)
     result = baseline_task.fit(recipe, folder, pair[0], pair[0].first(20))
-    records = list(run_folder.each_metric(folder))
+    records = list(each_metric(folder))
     epochs = [r for r in records if r["kind"] == "epoch"]
     assert len(epochs) == 6 and len([r for r in records if r["kind"] == "step"]) == 6 * 5
     assert sum(epochs[-1]["train_loss"].values()) < 0.8 * sum(epochs[0]["train_loss"].values())
@@ -82,7 +83,7 @@ def test_resumed_run_is_the_run_that_was_not_stopped(tmp_path, pair, monkeypatch
     assert result["metrics"] == expected["metrics"] and result["steps"] == expected["steps"]
     a, b = (checkpoint.load(f / "last").weights for f in (whole, parts))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    losses = [[r.get("train_loss", r.get("loss")) for r in run_folder.each_metric(f)] for f in (whole, parts)]
+    losses = [[r.get("train_loss", r.get("loss")) for r in each_metric(f)] for f in (whole, parts)]
     assert losses[0] == losses[1]
 
 

@@ -15,8 +15,9 @@ from toolkit.config import Config, Optimizer, Run, Schedule
 from toolkit.data.loader import MachineError
 from toolkit.stopping import Stopped
 from toolkit.training import epoch_loop, forward_pass, save_and_resume, write_logs
-from toolkit.training.run_folder import each_metric
-from toolkit.training.task_interface import Learner, Task
+from toolkit.training.save_and_resume import Learner
+from toolkit.training.task_interface import Task
+from toolkit.training.write_logs import each_metric
 
 BATCHES = 6
 

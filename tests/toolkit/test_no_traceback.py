@@ -47,7 +47,7 @@ def test_a_checkpoint_resealed_with_another_network(tmp_path, key, value):
 
 @pytest.mark.parametrize("state", [{}, {"optimizer": 3}, {"model": {"a": torch.ones(2)}}, {"optimizer": {}, "rng": 1}])
 def test_a_state_resealed_with_something_else(tmp_path, state):
-    from toolkit.training.task_interface import Learner
+    from toolkit.training.save_and_resume import Learner
 
     save_network(tmp_path)
     found = checkpoint.load(tmp_path / "best")

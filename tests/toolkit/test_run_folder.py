@@ -15,7 +15,8 @@ from toolkit.__main__ import main
 from toolkit.experiments.crossval import numbers_of
 from toolkit.training import run_folder
 from toolkit.training.progress import Progress, duration
-from toolkit.training.run_folder import Lock, MetricsLog, each_metric, write_results
+from toolkit.training.run_folder import Lock
+from toolkit.training.write_logs import MetricsLog, each_metric, write_results
 
 
 @pytest.mark.parametrize("command", (["train", "--dry-run"], ["crossval"], ["curve", "--dry-run"]))

@@ -18,7 +18,7 @@ from tests.toolkit.training_fixtures import TINY, draw_data, frcnn, recipe, reco
 from toolkit import checkpoint, config, device_and_seed, fine_tune
 from toolkit.__main__ import main
 from toolkit.data.coco_index import read_index
-from toolkit.training import dry_run, out_of_memory, write_logs
+from toolkit.training import dry_run, out_of_memory, trackers
 
 
 @pytest.fixture(scope="module")
@@ -323,11 +323,11 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path, monkeypatch):
             written.append("closed")
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
-    follow(write_logs.TensorBoard(tmp_path, config.Config(), 4))
+    follow(trackers.TensorBoard(tmp_path, config.Config(), 4))
     assert written == [(str(tmp_path / "tensorboard"), 5), *AS_NUMBERS, "closed"]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match="tensorboard"):
-        write_logs.wanted_trackers(config.Run(tensorboard=True))
+        trackers.wanted(config.Run(tensorboard=True))
 
 
 class Server:
@@ -351,27 +351,25 @@ def test_mlflow_gets_what_the_log_gets_and_a_lost_server_costs_no_run(tmp_path, 
     module = types.SimpleNamespace(MlflowClient=Server, get_tracking_uri=lambda: "http://there")
     monkeypatch.setitem(sys.modules, "mlflow", module)
     monkeypatch.setattr(Server, "asked", [])
-    assert write_logs.wanted_trackers(config.Run()) == [] and write_logs.wanted_trackers(config.Run(mlflow=True)) == [
-        write_logs.MLflow
-    ]
-    follow(write_logs.MLflow(tmp_path, config.Config(), None))
+    assert trackers.wanted(config.Run()) == [] and trackers.wanted(config.Run(mlflow=True)) == [trackers.MLflow]
+    follow(trackers.MLflow(tmp_path, config.Config(), None))
     params = {name: value for what, _, name, value in (a for a in Server.asked if a[0] == "log_param")}
     assert params == config.flat(config.Config())
     assert [one[2:] for one in Server.asked if one[0] == "log_metric"] == AS_NUMBERS
     assert Server.asked[-1] == ("set_terminated", "r1", "FINISHED")
     # resumed: the same run of MLflow, by its number in run.json
     Server.asked.clear()
-    follow(write_logs.MLflow(tmp_path, config.Config(), 4))
+    follow(trackers.MLflow(tmp_path, config.Config(), 4))
     assert ("create_run", "7", tmp_path.name) not in Server.asked and ("update_run", "r1", "RUNNING") in Server.asked
-    tracker = write_logs.MLflow(tmp_path, config.Config(), 4)
+    tracker = trackers.MLflow(tmp_path, config.Config(), 4)
     monkeypatch.setattr(Server, "lost", True)
     follow(tracker)
     assert [record.getMessage() for record in caplog.records] == ["--mlflow: no more records: no route to host"]
     with pytest.raises(InputError, match="--mlflow: http://there cannot be used"):
-        write_logs.wanted_trackers(config.Run(mlflow=True))
+        trackers.wanted(config.Run(mlflow=True))
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(MissingExtra, match="frcnn-toolkit\\[mlflow"):
-        write_logs.wanted_trackers(config.Run(mlflow=True))
+        trackers.wanted(config.Run(mlflow=True))
 
 
 @pytest.mark.slow

@@ -30,8 +30,8 @@ from toolkit.single_object.network_outputs import read
 from toolkit.stopping import StopSignal
 from toolkit.training import epoch_loop, forward_pass
 from toolkit.training.progress import Progress
-from toolkit.training.save_and_resume import check_same_data
-from toolkit.training.task_interface import Learner, Task
+from toolkit.training.save_and_resume import Learner, check_same_data
+from toolkit.training.task_interface import Task
 
 RESULT = "result.json"
 SAVE_EVERY = 10.0  # minutes between checkpoints inside an epoch

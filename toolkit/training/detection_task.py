@@ -32,7 +32,8 @@ from toolkit.processes import Processes, worker_count
 from toolkit.stopping import StopSignal
 from toolkit.training import distributed, epoch_loop, forward_pass, optimizer_step, out_of_memory
 from toolkit.training.progress import Progress
-from toolkit.training.task_interface import Learner, Task
+from toolkit.training.save_and_resume import Learner
+from toolkit.training.task_interface import Task
 
 METRICS = ("AP", "AP50", "AP75")
 OF_MASKS = "segm_"  # before the same numbers by masks

@@ -99,7 +99,7 @@ class _Loop:
             steps = self.stepper.total
             self.journal = Journal(self.folder, self.progress, state, bool(resume), config, steps, task.log_every)
             about = {"precision": str(task.dtype).removeprefix("torch."), "versions": device_and_seed.versions()}
-            self.keeper = Keeper(self.folder, {**task.meta(), **about}, self.journal.log, self.progress)
+            self.keeper = Keeper(self.folder, {**task.meta(), **about}, self.journal.log.sync, self.progress)
         self.started = time.monotonic()
         if resume:
             task.learner.restore(resume)

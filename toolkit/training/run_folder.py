@@ -1,4 +1,4 @@
-"""The run folder `runs/NAME`: its files, its lock, and its two logs (metrics.jsonl and results.csv).
+"""The run folder `runs/NAME`: its files, its lock, its run.json.
 
 config.yaml  run.json  train.log  metrics.jsonl  results.csv  curves.png  train_batch.jpg
 train.json  val.json  test.json       the labels it was trained on, pointing at the images where they were
@@ -9,19 +9,14 @@ report.html
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import errno
-import io
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 from label_tools.files import marked_folders
-from label_tools.files.atomic_write import PART, atomic_write
+from label_tools.files.atomic_write import PART
 from label_tools.files.json_csv import write_json
 from label_tools.text.errors import InputError
 from label_tools.text.messages import near_paths
@@ -177,84 +172,3 @@ def read_run(folder: Path) -> dict[str, Any]:
 def update_run(folder: Path, **changes: Any) -> None:
     """Change fields of run.json."""
     write_json(folder / RUN, {**read_run(folder), **changes})
-
-
-class MetricsLog:
-    """metrics.jsonl, one object a line. A full disk loses no line: what could not be written waits for `sync`."""
-
-    def __init__(self, folder: Path, keep_bytes: int | None = None) -> None:
-        self.path = folder / METRICS
-        if keep_bytes is not None and self.path.exists():  # resume: forget what came after the checkpoint
-            with open(self.path, "r+b") as file:
-                file.truncate(min(keep_bytes, self.path.stat().st_size))
-        self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
-        self.size = self.path.stat().st_size
-        self.waiting = b""
-
-    def write(self, **record: Any) -> None:
-        self.waiting += json.dumps(record, sort_keys=True).encode() + b"\n"
-        with contextlib.suppress(OSError):
-            self._flush()
-
-    def _flush(self) -> None:
-        while self.waiting:
-            try:
-                written = self.file.write(self.waiting)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    self.file.truncate(self.size)  # no half line
-                raise
-            full = written < len(self.waiting)  # the disk is, in the middle of a line: the rest says so
-            if full:
-                written = self.waiting.rfind(b"\n", 0, written) + 1
-                self.file.truncate(self.size + written)
-            self.waiting, self.size = self.waiting[written:], self.size + written
-            if full:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def sync(self) -> int:
-        """Flush to disk, or raise OSError; -> bytes written so far."""
-        self._flush()
-        os.fsync(self.file.fileno())
-        return self.size
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._flush()
-        self.file.close()
-
-
-def each_metric(folder: Path, kind: str = "") -> Iterator[dict[str, Any]]:
-    """Records of metrics.jsonl, those of one `kind` or all, one after the other: a long run has a hundred thousand. A
-    last line that a kill cut off is left out."""
-    path = folder / METRICS
-    if not path.exists():
-        return
-    wanted = f'"kind": "{kind}"'.encode() if kind else b""
-    with open(path, "rb") as lines:
-        for line in lines:
-            if wanted in line:
-                with contextlib.suppress(ValueError, RecursionError):
-                    yield json.loads(line)
-
-
-def write_results(folder: Path) -> None:
-    """results.csv: one row an epoch; the losses with their sums, then every number of the evaluation."""
-    rows = []
-    for record in each_metric(folder, "epoch"):
-        row = {"epoch": record["epoch"], "step": record["step"]}
-        for part in ("train_loss", "val_loss"):
-            losses = record.get(part) or {}
-            row[part] = sum(losses.values()) if losses else ""
-            row.update({f"{part.split('_')[0]}_{name}": value for name, value in losses.items()})
-        first = {name: record.get(name) for name in ("AP", "AP50", "AP75", "lr", "seconds")}
-        others = {k: v for k, v in record.items() if k not in ("kind", "train_loss", "val_loss") and k not in first}
-        row.update({k: "" if v is None else v for k, v in {**first, **others}.items()})
-        rows.append(row)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(folder / RESULTS) as file:
-        file.write(text.getvalue().encode())

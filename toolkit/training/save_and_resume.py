@@ -1,22 +1,22 @@
-"""Save a run and resume it: its state, the writer of its checkpoints `last` and `best`, which options may change."""
+"""Save a run and resume it: its state, what learns, its checkpoints `last` and `best`, the options that may change."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from label_tools.text.errors import InputError, MachineError
 from label_tools.text.messages import counted
-from toolkit import checkpoint
+from toolkit import checkpoint, device_and_seed
 from toolkit.config import Schedule
 from toolkit.training.progress import Progress, epochs_text
-from toolkit.training.run_folder import MetricsLog
 
 # what a reason to end (`Trained.ended`, in run.json) begins with, and the option that takes up such a run again
 _TAKES_UP = {"finished": "epochs", "early stop": "patience", "--max-time": "max_time"}
@@ -61,13 +61,54 @@ class State:
         self.recent_counted += 1
 
 
+class Learner:
+    """`model` learns, through `wrapped` where several processes share the work; `evaluated` is validated and saved."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        averaged: torch.optim.swa_utils.AveragedModel | None = None,
+        wrapped: nn.Module | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.averaged = model, optimizer, averaged
+        self.wrapped = model if wrapped is None else wrapped
+
+    @property
+    def evaluated(self) -> nn.Module:
+        return self.model if self.averaged is None else self.averaged.module
+
+    def resume_state(self) -> dict[str, Any]:
+        """The state that resume needs besides the saved weights."""
+        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict(), "rng": device_and_seed.rng_state()}
+        if self.averaged is not None:  # then weights.safetensors holds the average
+            state |= {"model": self.model.state_dict(), "averaged": int(self.averaged.n_averaged)}
+        return state
+
+    def restore(self, found: checkpoint.Checkpoint) -> None:
+        """Restore the exact state in which `found` was saved."""
+        state = found.needed_state()
+        try:
+            self.model.load_state_dict(state.get("model", found.weights))
+            if self.averaged is not None:
+                self.averaged.module.load_state_dict(found.weights)
+                self.averaged.n_averaged.fill_(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            device_and_seed.set_rng_state(state["rng"])
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            what = " ".join(str(error).split())[:160]
+            raise InputError(f"{found.folder}: does not fit this training ({type(error).__name__} {what})") from error
+
+
 @dataclass
 class Keeper:
     """Writes checkpoints into a run. A full disk never ends a run: the old checkpoint stays, `failed` remembers."""
 
     folder: Path
     meta: dict[str, Any]
-    log: MetricsLog
+    sync_log: Callable[[], int]  # flushes metrics.jsonl to the disk; -> its bytes
     progress: Progress
     failed: list[str] = field(default_factory=list)
     saved: float = field(default_factory=time.monotonic)
@@ -86,7 +127,7 @@ class Keeper:
         seconds: spent on the run. learner: `Learner.resume_state`, None in a checkpoint that is not for resume.
         """
         try:
-            state.log_bytes = self.log.sync()
+            state.log_bytes = self.sync_log()
             resume = None if learner is None else {"progress": {**vars(state), "seconds": seconds}, **learner}
             meta = {**self.meta, "step": state.step, **about}
             checkpoint.save(self.folder / name, meta, weights, resume)

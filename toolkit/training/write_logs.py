@@ -1,14 +1,16 @@
-"""Write the logs of a run while it trains: metrics.jsonl, results.csv, curves.png, lines on the terminal; where asked
-for, TensorBoard and MLflow (extras)."""
+"""Write the logs of a run while it trains: metrics.jsonl, results.csv, curves.png, and the lines on the terminal."""
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import csv
+import errno
+import io
+import json
 import math
 import os
-import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,12 @@ import numpy as np
 
 from label_tools.files.atomic_write import atomic_write
 from label_tools.pictures.palette import PAGE_COLOURS
-from label_tools.text.errors import InputError, MissingExtra, one_line
-from toolkit.config import Config, Run, flat
-from toolkit.training import run_folder
+from label_tools.text.errors import InputError
+from toolkit.config import Config
+from toolkit.training import run_folder, trackers
 from toolkit.training.progress import Progress, duration
 from toolkit.training.save_and_resume import State
 
-log = logging.getLogger(__name__)
 SHARE_OF_DRAWING = 0.02  # of the time between two drawings; it takes a second, an epoch of ten images not much more
 MOST_POINTS = 2000  # of a curve; a pixel shows no more
 COLUMNS = 3
@@ -46,9 +47,9 @@ class Journal:
 
     def __post_init__(self) -> None:
         self.first_step = self.state.step
-        self.log = run_folder.MetricsLog(self.folder, self.state.log_bytes if self.resumed else None)
+        self.log = MetricsLog(self.folder, self.state.log_bytes if self.resumed else None)
         after = self.first_step if self.resumed else None
-        self.trackers = [tracker(self.folder, self.config, after) for tracker in wanted_trackers(self.config.run)]
+        self.trackers = [tracker(self.folder, self.config, after) for tracker in trackers.wanted(self.config.run)]
         self.started, self.next_drawing, self.stale = time.monotonic(), 0.0, False
 
     def record(self, **record: Any) -> None:
@@ -96,14 +97,95 @@ class Journal:
     def _write(self, draw: bool) -> None:
         """Write; a full disk does not end the run."""
         try:
-            run_folder.write_results(self.folder)
+            write_results(self.folder)
             if draw:
                 started = time.monotonic()
-                draw_curves(run_folder.each_metric(self.folder), self.folder / "curves.png")
+                draw_curves(each_metric(self.folder), self.folder / "curves.png")
                 now, self.stale = time.monotonic(), False
                 self.next_drawing = now + (now - started) / SHARE_OF_DRAWING
         except InputError as error:
             self.progress.line(f"warning: {error}")
+
+
+class MetricsLog:
+    """metrics.jsonl, one object a line. A full disk loses no line: what could not be written waits for `sync`."""
+
+    def __init__(self, folder: Path, keep_bytes: int | None = None) -> None:
+        self.path = folder / run_folder.METRICS
+        if keep_bytes is not None and self.path.exists():  # resume: forget what came after the checkpoint
+            with open(self.path, "r+b") as file:
+                file.truncate(min(keep_bytes, self.path.stat().st_size))
+        self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self.size = self.path.stat().st_size
+        self.waiting = b""
+
+    def write(self, **record: Any) -> None:
+        self.waiting += json.dumps(record, sort_keys=True).encode() + b"\n"
+        with contextlib.suppress(OSError):
+            self._flush()
+
+    def _flush(self) -> None:
+        while self.waiting:
+            try:
+                written = self.file.write(self.waiting)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self.file.truncate(self.size)  # no half line
+                raise
+            full = written < len(self.waiting)  # the disk is, in the middle of a line: the rest says so
+            if full:
+                written = self.waiting.rfind(b"\n", 0, written) + 1
+                self.file.truncate(self.size + written)
+            self.waiting, self.size = self.waiting[written:], self.size + written
+            if full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def sync(self) -> int:
+        """Flush to disk, or raise OSError; -> bytes written so far."""
+        self._flush()
+        os.fsync(self.file.fileno())
+        return self.size
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._flush()
+        self.file.close()
+
+
+def each_metric(folder: Path, kind: str = "") -> Iterator[dict[str, Any]]:
+    """Records of metrics.jsonl, those of one `kind` or all, one after the other: a long run has a hundred thousand. A
+    last line that a kill cut off is left out."""
+    path = folder / run_folder.METRICS
+    if not path.exists():
+        return
+    wanted = f'"kind": "{kind}"'.encode() if kind else b""
+    with open(path, "rb") as lines:
+        for line in lines:
+            if wanted in line:
+                with contextlib.suppress(ValueError, RecursionError):
+                    yield json.loads(line)
+
+
+def write_results(folder: Path) -> None:
+    """results.csv: one row an epoch; the losses with their sums, then every number of the evaluation."""
+    rows = []
+    for record in each_metric(folder, "epoch"):
+        row = {"epoch": record["epoch"], "step": record["step"]}
+        for part in ("train_loss", "val_loss"):
+            losses = record.get(part) or {}
+            row[part] = sum(losses.values()) if losses else ""
+            row.update({f"{part.split('_')[0]}_{name}": value for name, value in losses.items()})
+        first = {name: record.get(name) for name in ("AP", "AP50", "AP75", "lr", "seconds")}
+        others = {k: v for k, v in record.items() if k not in ("kind", "train_loss", "val_loss") and k not in first}
+        row.update({k: "" if v is None else v for k, v in {**first, **others}.items()})
+        rows.append(row)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(folder / run_folder.RESULTS) as file:
+        file.write(text.getvalue().encode())
 
 
 def epoch_line(
@@ -180,101 +262,3 @@ def _name(panel: Any, title: str, below: str) -> None:
     panel.set_xlabel(below)
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.spines[["top", "right"]].set_visible(False)
-
-
-def wanted_trackers(run: Run) -> list[type[TensorBoard] | type[MLflow]]:
-    """The trackers that a recipe asks for. MissingExtra without the package, InputError without its server."""
-    found = [tracker for name, tracker in TRACKERS.items() if getattr(run, name)]
-    for tracker in found:
-        tracker.check()
-    return found
-
-
-def scalars(record: dict[str, Any]) -> dict[str, float]:
-    """A record of metrics.jsonl as numbers: `step/lr`, `step/loss_...`, `epoch/AP`, `epoch/val_loss`."""
-    kind, numbers = record.get("kind"), {}
-    for name, value in record.items() if kind in ("step", "epoch") else ():
-        if isinstance(value, dict):
-            value = sum(value.values())
-        if name not in ("kind", "step", "epoch") and isinstance(value, int | float):
-            numbers[f"{kind}/{name}"] = value
-    return numbers
-
-
-class TensorBoard:
-    """Event files in RUN/tensorboard. resumed_after: forget what was written after this step."""
-
-    def __init__(self, folder: Path, config: Config, resumed_after: int | None) -> None:
-        purge = None if resumed_after is None else resumed_after + 1
-        self.writer = self.check()(str(folder / "tensorboard"), purge_step=purge)
-
-    @staticmethod
-    def check() -> type:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise MissingExtra(
-                "--tensorboard: tensorboard is not installed; pip install 'frcnn-toolkit[tensorboard]'"
-            ) from None
-        return SummaryWriter
-
-    def write(self, record: dict[str, Any]) -> None:
-        for name, value in scalars(record).items():
-            self.writer.add_scalar(name, value, record["step"])
-
-    def close(self) -> None:
-        self.writer.close()
-
-
-class MLflow:
-    """A run of MLflow's experiment "frcnn" where MLFLOW_TRACKING_URI says, else in mlflow.db here.
-
-    Its id stands in run.json, so that a resumed run goes on there. A server that is lost costs records, not the run.
-    """
-
-    def __init__(self, folder: Path, config: Config, resumed_after: int | None) -> None:
-        self.client = self.check()
-        self.run_id = run_folder.read_run(folder).get("mlflow") if resumed_after is not None else None
-        if self.run_id:
-            self._try(self.client.update_run, self.run_id, "RUNNING")
-            return
-        experiment = self.client.get_experiment_by_name("frcnn")
-        place = experiment.experiment_id if experiment else self.client.create_experiment("frcnn")
-        self.run_id = self.client.create_run(place, run_name=folder.name).info.run_id
-        run_folder.update_run(folder, mlflow=self.run_id)
-        for name, value in flat(config).items():
-            self._try(self.client.log_param, self.run_id, name, value)
-
-    @staticmethod
-    def check() -> Any:
-        for name, value in (("MLFLOW_DISABLE_TELEMETRY", "true"), ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")):
-            os.environ.setdefault(name, value)  # it would tell its makers of each run, and wait minutes for a server
-        try:
-            from mlflow import MlflowClient, get_tracking_uri
-        except ImportError:
-            raise MissingExtra("--mlflow: mlflow is not installed; pip install 'frcnn-toolkit[mlflow]'") from None
-        try:
-            client = MlflowClient()
-            client.get_experiment_by_name("frcnn")
-        except Exception as error:  # any of its libraries
-            raise InputError(f"--mlflow: {get_tracking_uri()} cannot be used: {one_line(error)[:200]}") from None
-        return client
-
-    def write(self, record: dict[str, Any]) -> None:
-        for name, value in scalars(record).items():
-            self._try(self.client.log_metric, self.run_id, name, value, step=record["step"])
-
-    def close(self) -> None:
-        self._try(self.client.set_terminated, self.run_id, "KILLED" if sys.exc_info()[0] else "FINISHED")
-
-    def _try(self, do: Any, *words: Any, **more: Any) -> None:
-        if self.run_id is None:
-            return
-        try:
-            do(*words, **more)
-        except Exception as error:
-            self.run_id = None
-            log.warning(f"--mlflow: no more records: {one_line(error)[:200]}")
-
-
-TRACKERS: dict[str, type[TensorBoard] | type[MLflow]] = {"tensorboard": TensorBoard, "mlflow": MLflow}
