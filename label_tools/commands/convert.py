@@ -1,6 +1,6 @@
 """The command `convert`: labels of any program that is known -> annotations.json.
 
-    convert photos                                    which program wrote them is found out, and said
+    convert photos                                    the program that wrote them is recognised, and named
     convert labelme photos --out photos/annotations.json --labels labels.txt
     convert masks   street --out street/annotations.json --mode instance --class person
 
@@ -68,7 +68,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `convert` with one sub-command per format, and without one."""
     parser = add_command(subparsers, "convert", "labels of other programs -> annotations.json", __doc__, run)
     formats = parser.add_subparsers(dest="format", required=True, metavar="[FORMAT] SRC", action=_FormatOrSource)
-    every = _add_format(formats, "any", "any of these: found out by what is in the files")
+    every = _add_format(formats, "any", "any of these, recognised by what is in the files")
     every.add_argument("--image-root", type=Path, metavar="DIR", help="the folder of the images")
     every.add_argument("--crowd-as-object", action="store_true", help="COCO: iscrowd 1 is an object like others (CVAT)")
     every.add_argument("--class", dest="class_name", metavar="NAME", help="masks: the class of all objects")

@@ -23,7 +23,7 @@ from label_tools.text.messages import counted
 
 _OF_TWINS = ("image_id", "category_id", "iscrowd", "bbox", "segmentation")
 SLACK = 2.0  # pixels that an honest box may leave its image by
-FEW = 10  # boxes: of fewer, more than half must say that they are corners
+FEW = 10  # boxes; of fewer, more than half must look like corners
 TINY = 8  # pixels: in an image this small a box of one pixel is nearly a fraction
 MANY_CROWDS = 0.1  # share of the objects; COCO's own sets have a hundredth
 
@@ -218,7 +218,7 @@ def _annotations(
                         remark(WARNING, "B49", f"{name} {item[name]!r} read as {key}")
                 image = images[image_key]
                 if image is None:
-                    continue  # said with the image
+                    continue  # reported with its image
                 if crowd_as_object and item.get("label") != "__ignore__":
                     item = {**item, "iscrowd": 0}
                 result = annotation(item, image, categories[category_key]["id"], remark, clip)

@@ -49,7 +49,7 @@ def annotation(item: dict, image: dict, category_id: int, remark: Remark, clip: 
         area = _area_of(segmentation) or box[2] * box[3]
         if not clipped:
             remark(WARNING, "B50", f"area {short(item.get('area'))}; computed as {area:g}")
-    if rotation:  # said once: who reads the result must not turn it again
+    if rotation:  # applied: a reader of the result must not turn the box again
         item = {**item, "attributes": {k: v for k, v in item["attributes"].items() if k != "rotation"}}
     return {
         **item,
@@ -92,7 +92,7 @@ def _elsewhere(around: Sequence[float], box: Sequence[float]) -> bool:
     """Whether the outline's box and the annotation's own, both valid and [x,y,w,h], hardly overlap."""
     (ax, ay, aw, ah), (x, y, w, h) = around, box
     if not (w > 0 and h > 0 and max(w, h) <= LARGEST_COORDINATE and max(abs(x), abs(y)) <= LARGEST_COORDINATE):
-        return False  # other rules have something to say of it
+        return False  # other rules report it
     inside = max(0.0, min(ax + aw, x + w) - max(ax, x)) * max(0.0, min(ay + ah, y + h) - max(ay, y))
     return inside < LEAST_OVERLAP * (aw * ah + w * h - inside)
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from label_tools.text.errors import InputError, cannot_write
 
-PART = ".frcnn-part"  # the end of an unfinished file's name: it says whose it is
+PART = ".frcnn-part"  # the end of an unfinished file's name, which marks it as ours
 
 
 def refuse_link(path: Path) -> None:

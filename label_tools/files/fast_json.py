@@ -31,7 +31,7 @@ def decode(data: bytes) -> Any:
         return None
     try:
         value = native.decode(data)
-    except Exception:  # whatever it is, the slow way says it better
+    except Exception:  # whatever it is, Python's own decoder reports it better
         return None
     if type(value) is not dict and type(value) is not list:
         return None

@@ -20,8 +20,8 @@ class Edited:
 
     document: dict
     objects_in: int  # an ignore region, which the file holds once per class, counts once
-    dropped: int  # of classes that were dropped, or of a second file that says something else
-    repeated: int  # said twice, kept once
+    dropped: int  # of classes that were dropped, or of a second file that disagrees about an image
+    repeated: int  # the same object in two files or twice in one, kept once
 
     @property
     def objects_out(self) -> int:

@@ -61,7 +61,7 @@ def split_file(
     _adopt_older(out)
     refuse_foreign(out, "split", [MANIFEST, *(f"{name}.json" for name in PARTS)], [annotations])
     document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
-    if image_root is not None:  # the file says none, or a wrong one
+    if image_root is not None:  # the file names none, or a wrong one
         document = coco_file.with_image_root(document, image_root, annotations.parent)
     names = [image["file_name"] for image in document["images"]]
     given = [part_of_folders(PurePosixPath(name).parts[:-1]) for name in names]
@@ -127,7 +127,7 @@ def _ties(
             if key is not None:
                 groups.setdefault(key, []).append(index)
         ties += [Tie("group-by", tuple(group)) for group in groups.values() if len(group) > 1]
-    if not group_by:  # the user's own groups say it better
+    if not group_by:  # the user's own groups are better
         copies = copies_by_name([image["file_name"] for image in images])
         ties += [Tie("copies by name", tuple(group)) for group in copies]
     if duplicates == "off":

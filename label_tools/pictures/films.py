@@ -17,8 +17,8 @@ from label_tools.pictures.unread_files import FILMS
 from label_tools.text.errors import InputError
 
 _LOG = logging.getLogger(__name__)
-FEWEST = 0.95  # of the frames that a film says it has, or it is cut off; the number is often a little wrong
-USUAL_RATE = 25.0  # frames a second, where a film or camera says none
+FEWEST = 0.95  # of the frames that a film claims, else it is cut off; the claim is often a little wrong
+USUAL_RATE = 25.0  # frames a second, where a film or camera states none
 
 
 @dataclass(frozen=True)

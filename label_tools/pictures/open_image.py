@@ -289,7 +289,7 @@ def camera_and_hour(path: Path) -> tuple[str, str]:
             exif = image.getexif()
             camera = " ".join(str(exif[tag]).strip(" \0") for tag in (271, 272) if exif.get(tag))
             taken = str(exif.get_ifd(34665).get(36867) or exif.get(306) or "")
-    except Exception:  # a file of any kind, with any EXIF block: it says nothing then
+    except Exception:  # a file of any kind, with any EXIF block
         return "", ""
     hour = re.fullmatch(r"\d{4}:\d\d:\d\d (\d\d):\d\d:\d\d", taken)
     return camera, f"{hour[1]} h" if hour else ""

@@ -154,7 +154,7 @@ def alike_finding(
     annotations: str,
     files: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Finding]:
-    """B36 in one line, or nothing. annotations: the COCO file as `rename` takes it; files: who holds each label."""
+    """B36 in one line, or nothing. annotations: the COCO file as `rename` takes it; files: that hold each label."""
     pairs = alike(counts)
     if not pairs:
         return

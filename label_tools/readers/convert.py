@@ -246,7 +246,7 @@ def to_conversion(
         more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
         why = f" ({bad[0].line()}{more})" if bad else ""
         raise SetError("B34", f"{reading.source}: no labelled image found{why}")
-    if labels is None:  # nobody said which names are meant
+    if labels is None:  # no list of names to compare with
         found: Counter[str] = Counter()
         for label, name in spelling.items():
             found[name] += counts[label]

@@ -74,7 +74,7 @@ def label_files_at(path: str | os.PathLike) -> list[Path]:
 
 
 def _may_be_labelme(path: Path) -> bool:
-    """Whether a file has shapes, or cannot be read (so that its owner is told)."""
+    """Whether a file has shapes, or cannot be read (so that the error is reported)."""
     try:
         content = loads(path.read_bytes(), str(path))
     except (OSError, InputError):

@@ -113,7 +113,7 @@ def _files(source: Path, program: Program) -> list[str]:
 
 
 def _is_its(path: str, program: Program) -> bool:
-    """Whether a file is one of the program's; True for an unreadable one, so that its owner is told."""
+    """Whether a file is one of the program's; True for an unreadable one, so that the error is reported."""
     try:
         if path.lower().endswith(".csv"):
             with open(path, "rb") as file:

@@ -55,7 +55,7 @@ class NotRead(InputError):
 class Detected:
     """format: a key of TITLES. source: what to read. why: how it is known, in words.
 
-    options: keywords for the format's function in `readers.convert`, where it needs some.
+    options: keywords for the format's reader, where it needs some.
     """
 
     format: str
@@ -211,7 +211,7 @@ def _kind_of_txt(path: str) -> tuple[str, str]:
         return "DOTA", ""
     if program := unsupported.foreign_txt(row):
         return program, ""
-    if yolo.is_labels(row) or (len(row) == 5 and yolo.is_labels(["0", *row[1:]])):  # a class by its name: said later
+    if yolo.is_labels(row) or (len(row) == 5 and yolo.is_labels(["0", *row[1:]])):  # or with a class name
         return "yolo", f"lines of a class and {len(row) - 1} fractions"
     return "", ""
 

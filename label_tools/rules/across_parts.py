@@ -62,7 +62,7 @@ def leaks(prints: dict[str, Sequence[tuple[str, Fingerprint]]]) -> Iterator[Find
         (part, file), (other, like) = where[pair.i], where[pair.j]
         if part != other:
             text = f"{file} looks like {like} of {other} ({pair})"
-            yield Finding("B53", WARNING, part, "images", text, "split again; it keeps likes together")
+            yield Finding("B53", WARNING, part, "images", text, "split again; it keeps look-alikes together")
 
 
 def _by_id(document: dict) -> list[dict]:

@@ -67,7 +67,7 @@ def examine(
     read = repair.examine(document, name, sizes_below(root) if root is not None else None)
     result = Checked(name, root, read.findings, images=len(document["images"]), objects=len(document["annotations"]))
     if read.document is None:
-        return result  # objects cannot be told apart: no rule below would mean anything
+        return result  # its ids or boxes are ambiguous: the rules below would mean nothing
     document = read.document
     result.document = document
     result.findings += object_findings(document, name, places)

@@ -43,7 +43,7 @@ def object_findings(document: dict, name: str, places: Places | None = None) -> 
     yield from near_duplicates(document, where)
     yield from contradictions(document, name, where)
     yield from statistics(document, name)
-    if places is None:  # of files that it was made from, the conversion has said it
+    if places is None:  # else it was converted from files, and the conversion has reported them
         yield from alike_names(document, name)
 
 

@@ -26,7 +26,7 @@ from label_tools.text.rule_limits import (
     SLACK,
 )
 
-Remark = Callable[[str, str, str], None]  # level, code, text: said of the object at hand
+Remark = Callable[[str, str, str], None]  # level, code, text: adds a finding about the object at hand
 
 
 class RefusedError(Exception):
@@ -166,7 +166,7 @@ def _clipped(flat: list[float], area: float, width: int, height: int, remark: Re
     x, y, w, h = geometry.polygon_box(flat)
     left = geometry.clip_polygon(flat, width, height)
     left_area = geometry.polygon_area(left) if len(left) >= 6 else 0.0
-    if area > 1e-9 * w * h:  # a bow-tie's two halves cancel out: its share cannot be told this way
+    if area > 1e-9 * w * h:  # a bow-tie's two halves cancel out: its share cannot be measured this way
         cut_by_edge(left_area, area, max(-x, -y, x + w - width, y + h - height), remark)
     elif len(left) < 6:
         raise RefusedError("B04", "lies wholly outside the image", "delete it")

@@ -14,7 +14,7 @@ import numpy as np
 from label_tools.shapes import geometry, rle
 
 MOST_PARTS = 10  # of an object as polygons; whoever corrects more has no use for them
-IOU = 0.98  # of polygons with their mask: where it is not said
+IOU = 0.98  # of polygons with their mask, by default
 STEPS = 10  # halvings of the interval of tolerances; the last one is a thousandth of the object
 
 
