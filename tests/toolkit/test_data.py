@@ -83,7 +83,8 @@ def test_the_last_guard_before_torchvision(tmp_path):
         "categories": [{"id": 1, "name": "a"}],
         "annotations": [],
     }
-    for bbox in ([1, 1, np.nan, 2], [np.inf, 1, 2, 2], [1, 1, -2, 2], [8, 8, 9, 9], [-5, 0, 9, 9]):
+    wrong = ([1, 1, np.nan, 2], [np.inf, 1, 2, 2], [1, 1, -2, 2], [8, 8, 9, 9], [-5, 0, 9, 9])
+    for bbox in (*wrong, [-1.1, 0, 5, 5], [0, -1.1, 5, 5], [5, 0, 6.1, 5], [0, 5, 5, 6.1]):  # a pixel outside is fine
         document["annotations"] = [{"id": 4, "image_id": 1, "category_id": 1, "bbox": bbox}]
         with pytest.raises(InputError, match="annotation 4"):
             coco_index.index_of(document, tmp_path, "x.json", check_files=False)

@@ -129,3 +129,11 @@ def test_a_small_picture_is_seen_whole_and_batches_are_of_one_size():
     Tiled(detector, Tiles(100, 20), batch_size=2).detect([np.zeros((80, 60, 3), np.uint8)] * 3)
     assert detector.seen == [(80, 60, 3)] * 3
     assert Tiled(Blobs(), Tiles(100, 20)).detect([np.zeros((300, 300, 3), np.uint8)]) == [[]]
+
+
+def test_a_picture_keeps_its_thousand_best():
+    # 1,001 boxes apart from one another in one tile; the first has the lowest score and goes
+    boxes = [[20 * (k % 40), 20 * (k // 40), 10, 10] for k in range(1001)]
+    pieces = [({"category_id": 1, "bbox": box, "score": k / 2000}, (0, 0, 800, 600)) for k, box in enumerate(boxes)]
+    found = merged(pieces, 800, 600)
+    assert len(found) == 1000 and [found[0]["score"], found[-1]["score"]] == [0.5, 1 / 2000]
