@@ -1,13 +1,9 @@
-"""Device, precision, seed and versions of a run: the only place that chooses them, and that saves the generators."""
+"""Device, precision and seed of a run: the only place that chooses them, and that saves the state of the generators."""
 
 from __future__ import annotations
 
 import os
-import platform
 import random
-import subprocess
-from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -96,36 +92,3 @@ def set_rng_state(state: dict) -> None:
     random.setstate((version, tuple(words), gauss))
     if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-_PACKAGES = "frcnn-toolkit torch torchvision pycocotools albumentations numpy pillow opencv-python-headless"
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    found = {"python": platform.python_version(), "platform": platform.system() + " " + platform.machine()}
-    for name in _PACKAGES.split():
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    commit = code_commit()
-    if commit:
-        found["commit"] = commit
-    return found
-
-
-def code_commit() -> str | None:
-    """Commit of a source checkout, with `+changes` when files differ from it; None when installed as a wheel."""
-    root = Path(__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        git = ["git", "-C", str(root)]
-        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if commit.returncode:
-        return None
-    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")

@@ -332,7 +332,7 @@ def describe_run(folder: Path, config: Config, labels: Labels, command: str) -> 
     run_folder.update_run(
         folder,
         command=command,
-        versions=device_and_seed.versions(),
+        versions=run_folder.versions(),
         seed=config.run.seed,
         device=str(device_and_seed.choose_device(config.run.device)),
         model=config.model.model,

@@ -194,3 +194,7 @@ def test_the_numbers_of_an_evaluation_that_are_none_are_one_line(tmp_path, text)
         numbers_of(tmp_path, "AP")
     (tmp_path / "metrics.json").write_text('{"AP": null, "AP50": 0.5}')
     assert numbers_of(tmp_path, "AP", "AP50") == {"AP": None, "AP50": 0.5}
+
+
+def test_versions_name_what_a_result_depends_on():
+    assert {"python", "torch", "torchvision", "pycocotools", "albumentations", "numpy"} <= set(run_folder.versions())

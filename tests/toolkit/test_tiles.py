@@ -124,6 +124,13 @@ def test_a_piece_goes_where_the_whole_is_and_other_classes_stay():
     assert [(one["category_id"], one["score"]) for one in found] == [(2, 0.9), (1, 0.6)]
 
 
+def test_a_sliver_goes_where_the_larger_piece_is():
+    # one object from x = 40 on; the right tile sees only what of it lies inside of the left tile's piece, but surer
+    large = ({"category_id": 1, "score": 0.6, "bbox": [40.0, 10.0, 60.0, 40.0]}, (0, 0, 100, 100))
+    sliver = ({"category_id": 1, "score": 0.9, "bbox": [80.0, 12.0, 12.0, 36.0]}, (80, 0, 180, 100))
+    assert merged([sliver, large], 180, 100) == [large[0]]
+
+
 def test_a_small_picture_is_seen_whole_and_batches_are_of_one_size():
     detector = Blobs()
     Tiled(detector, Tiles(100, 20), batch_size=2).detect([np.zeros((80, 60, 3), np.uint8)] * 3)

@@ -184,7 +184,7 @@ def _fit(
     progress = Progress(folder / "train.log")
     ending, started = {"status": "failed"}, time.monotonic()
     about = {"kind": "single_object", "recipe": dataclasses.asdict(recipe), "data": dataclasses.asdict(source)}
-    run_folder.update_run(folder, **about, versions=device_and_seed.versions(), status="running")
+    run_folder.update_run(folder, **about, versions=run_folder.versions(), status="running")
     try:
         result = baseline_task.fit(recipe, folder, *pair, resume=found, progress=progress)
         ending = {"status": "finished", "ended": result["ended"]}

@@ -19,7 +19,7 @@ from toolkit.config import Config
 from toolkit.data.loader import worker_lost
 from toolkit.processes import Processes
 from toolkit.stopping import Stopped, StopSignal
-from toolkit.training import distributed
+from toolkit.training import distributed, run_folder
 from toolkit.training.optimizer_step import Stepper
 from toolkit.training.progress import Progress
 from toolkit.training.save_and_resume import Keeper, State
@@ -98,7 +98,7 @@ class _Loop:
         if self.processes.first:
             steps = self.stepper.total
             self.journal = Journal(self.folder, self.progress, state, bool(resume), config, steps, task.log_every)
-            about = {"precision": str(task.dtype).removeprefix("torch."), "versions": device_and_seed.versions()}
+            about = {"precision": str(task.dtype).removeprefix("torch."), "versions": run_folder.versions()}
             self.keeper = Keeper(self.folder, {**task.meta(), **about}, self.journal.log.sync, self.progress)
         self.started = time.monotonic()
         if resume:

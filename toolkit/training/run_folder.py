@@ -1,4 +1,4 @@
-"""The run folder `runs/NAME`: its files, its lock, its run.json.
+"""The run folder `runs/NAME`: its files, its lock, its run.json with the versions that a result depends on.
 
 config.yaml  run.json  train.log  metrics.jsonl  results.csv  curves.png  train_batch.jpg
 train.json  val.json  test.json       the labels it was trained on, pointing at the images where they were
@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +24,7 @@ from label_tools.files.json_csv import write_json
 from label_tools.text.errors import InputError
 from label_tools.text.messages import near_paths
 
+_PACKAGES = "frcnn-toolkit torch torchvision pycocotools albumentations numpy pillow opencv-python-headless"
 RUN, CONFIG, METRICS, RESULTS, LOCK = "run.json", "config.yaml", "metrics.jsonl", "results.csv", ".lock"
 
 
@@ -172,3 +176,33 @@ def read_run(folder: Path) -> dict[str, Any]:
 def update_run(folder: Path, **changes: Any) -> None:
     """Change fields of run.json."""
     write_json(folder / RUN, {**read_run(folder), **changes})
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    found = {"python": platform.python_version(), "platform": platform.system() + " " + platform.machine()}
+    for name in _PACKAGES.split():
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    commit = _code_commit()
+    if commit:
+        found["commit"] = commit
+    return found
+
+
+def _code_commit() -> str | None:
+    """Commit of a source checkout, with `+changes` when files differ from it; None when installed as a wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if commit.returncode:
+        return None
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
