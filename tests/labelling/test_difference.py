@@ -65,6 +65,16 @@ def test_every_shape_is_counted_once(draft, final):
     assert found["kept"] + found["moved"] + found["renamed"] + found["added"] == len(final)
 
 
+def test_a_draft_is_the_partner_of_one_shape_alone():
+    one, moved = box("a", 0, 0, 10, 10), box("a", 1, 0, 11, 10)  # IoU 9 / 11
+    found = difference([one], [moved, one])
+    assert (found["kept"], found["moved"], found["added"], found["deleted"]) == (1, 0, 1, 0)
+    found = difference([moved, one], [one])
+    assert (found["kept"], found["moved"], found["added"], found["deleted"]) == (1, 0, 0, 1)
+    found = difference([one], [box("b", 0, 0, 10, 10), moved])  # the same label before the nearer box
+    assert (found["moved"], found["renamed"], found["added"]) == (1, 0, 1)
+
+
 def test_an_outline_costs_its_points_and_its_class():
     outline = {"label": "a", "points": [[0, 0], [9, 0], [9, 9], [0, 9]], "shape_type": "polygon"}
     assert difference([], [outline], ticked=False)["clicks"] == 5
