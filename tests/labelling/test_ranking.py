@@ -74,6 +74,8 @@ def test_a_scene_that_is_labelled_or_chosen_counts_less():
     signs = pool([0.5, 0.5, 0.5, 0.5], [up, up, [0.8, 0.6], right])
     chosen = ranked(signs, 2, known_features=np.array([right]))
     assert chosen[0][0] in (0, 1) and chosen[1] == (2, "unlikeness")
+    # nothing is labelled: all are as far off, and the first is drawn by lot
+    assert ranked(signs, 4, known_features=np.zeros(0)) == ranked(signs, 4)
 
 
 def test_of_look_alikes_one_and_none_that_is_labelled():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ from toolkit.processes import Processes
 class Brightness:
     """A detector that finds one box in each image, with the mean of its pixels as the score."""
 
+    opening: ClassVar[dict] = {}
+    reads_windows = False
     name, identity = "brightness", "1"
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -34,6 +35,8 @@ CONFIG = """<View><Image name="photo" value="$picture"/><RectangleLabels name="b
 class Brightest:
     """A `Detector` that finds the picture's bright pixels, as a square of .9 and a disc of .3."""
 
+    opening: ClassVar[dict] = {}
+    reads_windows = False
     name, identity = "brightest", "0123456789abcdef"
     categories = [{"id": 4, "name": "square"}, {"id": 9, "name": "disc"}]  # noqa: RUF012
     score_thresholds = {"square": 0.5, "disc": 0.25}  # noqa: RUF012

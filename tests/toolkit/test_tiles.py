@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,6 +56,8 @@ def test_overlap_from_the_largest_object():
 class Blobs:
     """A detector that finds every connected grey value above 0 as one box, scored by its value / 255, cut or not."""
 
+    opening: ClassVar[dict] = {}
+    reads_windows = False
     name, identity = "blobs", "1"
 
     def __init__(self) -> None:

@@ -22,9 +22,25 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where it goes (default: RUN/bench)")
-    parser.add_argument("--image-size", type=int, nargs="+", default=[], metavar="PX", help="(default: 1, 3/4, 1/2)")
-    parser.add_argument("--proposals", type=int, nargs="+", default=[], metavar="N", help="(default: all, a quarter)")
-    parser.add_argument("--format", nargs="+", choices=FORMS, default=["torch", "onnx"], help="(default: torch onnx)")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="PX",
+        help="shorter sides of the image (default: the run's own, 3/4 and 1/2 of it)",
+    )
+    parser.add_argument(
+        "--proposals",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="numbers of proposals (default: the run's own and a quarter of it)",
+    )
+    parser.add_argument(
+        "--format", nargs="+", choices=FORMS, default=["torch", "onnx"], help="forms to measure (default: torch onnx)"
+    )
     parser.add_argument("--data", type=Path, metavar="FILE", help="COCO file to measure on (default: RUN/val.json)")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the CPU (default: one a core)")

@@ -86,7 +86,12 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     simulated.add_argument("annotations", type=Path, metavar="FILE", help="COCO file of labelled pictures")
     simulated.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON with every number")
     simulated.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], metavar="S", help="(default: 0 to 4)"
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2, 3, 4],
+        metavar="S",
+        help="each begins anew with other pictures (default: 0 to 4)",
     )
     for name, value, text in (
         ("start", 12, "pictures of the first model"),

@@ -49,9 +49,13 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     add_outlines(parser, "masks")
     parser.add_argument("--pixel-size", type=float, metavar="MM", help="side of a pixel: areas of masks in mm2, too")
     parser.add_argument("--no-pictures", action="store_true", help="only JSON and CSV")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="of a film: every N-th frame")
-    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="pictures of one size at a time")
-    parser.add_argument("--workers", type=int, default=-1, metavar="N", help="threads that read pictures ahead")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="of a film: every N-th frame (default: 1)")
+    parser.add_argument(
+        "--batch-size", type=int, default=4, metavar="N", help="pictures of one size at a time (default: 4)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=-1, metavar="N", help="threads that read pictures ahead (default: by the cores)"
+    )
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.add_argument("--json", action="store_true", help="print detections.json on stdout too")
     parser.set_defaults(run=run)

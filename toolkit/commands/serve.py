@@ -14,16 +14,18 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="a local HTTP service: JSON, and Label Studio's ML backend",
-        description="POST the bytes of a picture to /detect, or give the address to Label Studio as a model. Nobody is "
-        "asked for a password: other than 127.0.0.1 it should stand behind a server that does. Label Studio's key is "
-        "read from LABEL_STUDIO_API_KEY.",
+        description="POST the bytes of a picture to /detect, or give the address to Label Studio as a model. There is "
+        "no password: at another address than 127.0.0.1 put it behind a server that asks for one. Label Studio's key "
+        "is read from LABEL_STUDIO_API_KEY.",
     )
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, a checkpoint in it, or model.onnx")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=9090, help="default: 9090; 0: any free one")
     parser.add_argument("--score", type=float, help="show detections from this score (default: each class's own)")
     parser.add_argument("--max-upload", type=float, default=20, metavar="MB", help="of a request (default: 20)")
-    parser.add_argument("--max-pixels", type=int, default=25_000_000, metavar="N", help="of a picture (25 million)")
+    parser.add_argument(
+        "--max-pixels", type=int, default=25_000_000, metavar="N", help="of a picture (default: 25 million)"
+    )
     parser.add_argument("--label-studio", default="", metavar="URL", help="the one server that pictures are read from")
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
     parser.set_defaults(run=run)

@@ -54,7 +54,7 @@ class Service:
     def detect(self, content: bytes, score: float | None = None) -> tuple[Found, tuple[int, int]]:
         """(detections over the thresholds, (width, height)) of the bytes of a picture. Raises RequestError."""
         try:
-            opening = {**getattr(self.detector, "opening", {}), "max_pixels": self.max_pixels}
+            opening = {**self.detector.opening, "max_pixels": self.max_pixels}
             picture = open_image.open_image(content, **opening)
         except InputError as error:
             raise RequestError(422, str(error)) from None

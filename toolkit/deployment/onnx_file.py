@@ -141,7 +141,6 @@ def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[n
 def metadata(loaded: Loaded) -> dict[str, str]:
     """What the file says of itself, all of it text."""
     meta, model = loaded.found.meta, loaded.model
-    transform: Any = getattr(model, "transform", None)
     return {
         "frcnn_format": FORMAT,
         "classes": json.dumps(meta["classes"]),
@@ -152,8 +151,8 @@ def metadata(loaded: Loaded) -> dict[str, str]:
         "outputs": "boxes [N,4] XYXY pixels of the input, labels [N] 1..K, scores [N]: from each class's threshold; "
         "all_boxes, all_labels, all_scores: from the score floor; best first",
         "architecture": loaded.name,
-        "image_size": str(transform.min_size[-1]),
-        "max_size": str(transform.max_size),
+        "image_size": str(model.transform.min_size[-1]),
+        "max_size": str(model.transform.max_size),
         "proposals": str(model.rpn.post_nms_top_n()),
         "precision": "float32",
         "score_floor": str(model.roi_heads.score_thresh),

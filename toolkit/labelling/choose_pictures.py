@@ -172,8 +172,7 @@ def pool_signs(detector: Detector, paths: Sequence[Path], labelled: dict[int, in
 
 def known_features(detector: Detector, paths: Sequence[Path]) -> np.ndarray:
     """[M,C] of pictures, for `chosen_rows`."""
-    opening = getattr(detector, "opening", {})
-    return np.array([features_of(detector, Picture(str(path), path).open(opening)) for path in paths])
+    return np.array([features_of(detector, Picture(str(path), path).open(detector.opening)) for path in paths])
 
 
 def features_of(detector: Detector, image: np.ndarray) -> np.ndarray:

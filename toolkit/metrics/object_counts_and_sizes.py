@@ -2,10 +2,9 @@
 
 size is sqrt(width * height) of the box, aspect_ratio is height / width.
 
-A count per picture and class is right when the wrong detections are as many as the missed objects: it says nothing of
-each object. Agreement is given as Bland and Altman (1986) give it: the mean difference over the images (bias) and the
-limits within which 95 % of the differences lie, bias -+ 1.96 standard deviations, each with a bootstrap interval over
-the images.
+The count of a picture can be right although detections are wrong, where as many objects are missed. Agreement is given
+as Bland and Altman (1986) give it: the mean difference over the images (bias) and the limits within which 95 % of the
+differences lie, bias -+ 1.96 standard deviations, each with a bootstrap interval over the images.
 """
 
 from __future__ import annotations

@@ -63,8 +63,7 @@ def _detected(detector: Detector, batch: list[tuple[Picture, np.ndarray]]) -> It
 def _opened(
     detector: Detector, pictures: Iterable[Picture], workers: int, batch_size: int
 ) -> Iterator[tuple[Picture, np.ndarray | None, str]]:
-    by_windows = getattr(detector, "reads_windows", False)
-    open_one = partial(_open, opening=getattr(detector, "opening", {}), by_windows=by_windows)
+    open_one = partial(_open, opening=detector.opening, by_windows=detector.reads_windows)
     if not workers:
         yield from map(open_one, pictures)
         return

@@ -20,14 +20,18 @@ class Detector(Protocol):
     """A detector that is ready to run.
 
     name: for messages. identity: changes when what it would find changes. categories: [{"id", "name"}] of its classes,
-    in the order of its labels 1..K. score_thresholds: {class: score}, those that an evaluation chose. It may also have
-    `opening`, keywords of `open_image.open_image` for the pictures that it expects.
+    in the order of its labels 1..K. score_thresholds: {class: score}, those that an evaluation chose. opening: keywords
+    of `open_image.open_image` for the pictures that it expects. reads_windows: whether an image may be `Windows`.
     """
 
     name: str
     identity: str
     categories: list[dict[str, Any]]
     score_thresholds: dict[str, float]
+    opening: dict[str, Any]
+
+    @property
+    def reads_windows(self) -> bool: ...
 
     def detect(self, images: Sequence[np.ndarray]) -> list[Found]:
         """Every detection at any score in each image [H,W,3] uint8 RGB. Images of one size make the fullest batch."""

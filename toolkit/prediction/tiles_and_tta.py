@@ -128,11 +128,13 @@ class TrainedOnTiles:
 class _Around:
     """What a detector around another one has of it."""
 
+    reads_windows = False
+
     def __init__(self, detector: Detector, more: str) -> None:
         self.detector = detector
         self.name, self.categories = detector.name, detector.categories
         self.score_thresholds = detector.score_thresholds
-        self.opening = getattr(detector, "opening", {})
+        self.opening = detector.opening
         self.identity = f"{detector.identity}, {more}"
 
 

@@ -7,8 +7,8 @@ import csv
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,19 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
 
     Raises InputError when the files hold what no run and no evaluation writes.
     """
-    try:
+    with as_evaluated(path / "metrics.json" for path in evaluations.values() or [folder]):
         return _render(folder, evaluations, split, place)
+
+
+@contextmanager
+def as_evaluated(files: Iterable[Path]) -> Iterator[None]:
+    """Context for making a page of files of `frcnn evaluate`: unexpected content becomes an InputError."""
+    try:
+        yield
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-        files = ", ".join(f"{path}/metrics.json" for path in evaluations.values()) or f"{folder}/metrics.jsonl"
         what = f"{type(error).__name__} {error}"
-        raise InputError(f"{files}: not what frcnn writes ({what}); `frcnn evaluate` writes it again") from error
+        where = ", ".join(map(str, files))
+        raise InputError(f"{where}: not what frcnn writes ({what}); `frcnn evaluate` writes it again") from error
 
 
 def environment() -> jinja2.Environment:

@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jinja2
-
 from label_tools.files.atomic_write import atomic_write, refuse_link
 from label_tools.text.errors import InputError
 from toolkit import config
 from toolkit.report import evaluation_text, figures
-from toolkit.report.page import environment, scripts, status_text, style
+from toolkit.report.page import as_evaluated, environment, scripts, status_text, style
 from toolkit.report.read_gallery import Pictures
 from toolkit.report.read_logs import Training, read_training
 from toolkit.report.write_report import SPLITS, evaluations_of, is_page, read_metrics
@@ -55,16 +53,12 @@ def write_side_by_side(
     _check_out(out)
     sides = _sides(folders, split)
     first = sides[0]
-    try:
+    with as_evaluated(side.place / "metrics.json" for side in sides):
         for side in sides[1:]:
             side.unlike = unlike(first.place, side.place)
             if not side.unlike:
                 side.compare = {**difference(first.place, side.place), "a": first.name, "name": side.name}
         html = _render(sides)
-    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-        files = ", ".join(f"{side.place}/metrics.json" for side in sides)
-        what = f"{type(error).__name__} {error}"
-        raise InputError(f"{files}: not what frcnn writes ({what}); `frcnn evaluate` writes it again") from error
     with atomic_write(out) as file:
         file.write(html.encode())
     return out
