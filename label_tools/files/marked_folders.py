@@ -1,4 +1,4 @@
-"""Marked folders: a marker lists our files. Beside `atomic_write`, only this module deletes, renames or replaces files.
+"""Marked folders: a marker lists our files. In label_tools only it and `atomic_write` replace or delete files.
 
 An output folder may hold the user's files, too. The files that we wrote are listed in its marker, `.frcnn.json`:
 {"split": {"complete": true, "files": {"train.json": [SHA-256]}}, "evaluation": ...}. A command replaces and deletes

@@ -43,19 +43,19 @@ def read_mapping(path: Path) -> dict[str, str | None]:
     """Class name -> new name, or None to drop it. Lines `old=new`, `#` begins a comment; or a JSON object."""
     mapping: dict[str, str | None] = {}
     text = read_text(path)
-    by_lines = not text.lstrip().startswith("{")
-    if not by_lines:
+    if text.lstrip().startswith("{"):
         for old, new in parse(text, os.fspath(path)).items():
             if new is not None and (not isinstance(new, str) or not new.strip()):
                 raise InputError(f'{path}, "{old}": {new!r}, needs a class name or null')
             _enter(mapping, old.strip(), new and new.strip(), os.fspath(path))
-    for number, line in enumerate(text.splitlines() if by_lines else (), start=1):
-        line = line.partition("#")[0].strip()
-        old, equals, new = line.partition("=")
-        if line and (not equals or not old.strip()):
-            raise InputError(f"{path}, line {number}: {line!r}, needs old=new, or old= to drop the class")
-        if line:
-            _enter(mapping, old.strip(), new.strip() or None, f"{path}, line {number}")
+    else:
+        for number, line in enumerate(text.splitlines(), start=1):
+            line = line.partition("#")[0].strip()
+            old, equals, new = line.partition("=")
+            if line and (not equals or not old.strip()):
+                raise InputError(f"{path}, line {number}: {line!r}, needs old=new, or old= to drop the class")
+            if line:
+                _enter(mapping, old.strip(), new.strip() or None, f"{path}, line {number}")
     if not mapping:
         raise InputError(f"{path}: no mapping in it, needs lines old=new")
     return mapping

@@ -69,12 +69,14 @@ def parts_in(folder: Path) -> dict[str, Path]:
 
 
 def _of_folders(record: ImageRecord, source: Path) -> str | None:
-    """The part by the innermost folder that has the name of one, of the image, else of the label file; or by a COCO
-    file's name."""
+    """The part by the innermost folder named after one, of the image, else of the label file; or by the name of a file
+    of many images, as COCO's are. A LabelMe file is called as its image is, which may be dog_train.jpg."""
     if part := part_of_folders(PurePath(record.file_name).parts[:-1]):
         return part
-    file = Path(record.source.partition(", image")[0])
-    return part_of_file(file, source) if file.suffix.lower() == ".json" else part_of_file(file.parent / "x", source)
+    name, of_many, _ = record.source.partition(", image")
+    file = Path(name)
+    is_named = of_many and file.suffix.lower() == ".json"
+    return part_of_file(file if is_named else file.parent / "x", source)
 
 
 def _stem(path: str) -> str:

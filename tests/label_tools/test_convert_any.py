@@ -99,6 +99,18 @@ def test_a_split_where_every_image_has_its_part(tmp_path):
     assert given_parts(tmp_path, records("train/val/a.jpg", "val/train/b.jpg")).keys() == {"train", "val"}  # innermost
 
 
+def test_only_a_file_of_many_images_names_their_part(tmp_path):
+    def of_files(*sources: str) -> list[ImageRecord]:
+        return [ImageRecord(f"{k}.jpg", 64, 48, [], str(tmp_path / name)) for k, name in enumerate(sources)]
+
+    assert given_parts(tmp_path, of_files("train.json, image 1", "instances_val.json, image 7")).keys() == {
+        "train",
+        "val",
+    }
+    assert given_parts(tmp_path, of_files("dog_train.json", "dog_test.json")) == {}  # LabelMe's, called as their images
+    assert given_parts(tmp_path, of_files("train/a.json", "val/b.xml")).keys() == {"train", "val"}  # by their folders
+
+
 def test_pascal_vocs_lists(tmp_path):
     for name, lists in {"a": ["train", "trainval"], "b": ["val", "trainval"], "c": ["train", "val"]}.items():
         for part in lists:
