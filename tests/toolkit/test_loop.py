@@ -124,6 +124,7 @@ def test_stopped_after_any_batch_it_goes_on_as_if_it_had_not_been(tmp_path, afte
     found, _ = checkpoint.load_last(tmp_path / "parts")
     torch.rand(7)
     parts = run(tmp_path / "parts", settings=settings, found=found)
+    assert 0 < found.state["progress"]["seconds"] < parts.seconds  # over both sessions
     weights = [checkpoint.load(tmp_path / name / "last").weights for name in ("whole", "parts")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     for kind in ("step", "epoch"):
@@ -261,6 +262,20 @@ def test_an_evaluation_that_fails_loses_no_epoch(tmp_path):
     assert found.meta["step"] == BATCHES and found.meta["epoch"] == 1
     assert run(tmp_path / "a", found=found).state.step == 3 * BATCHES
     assert [r["epoch"] for r in records(tmp_path / "a", "epoch")] == [1, 2, 3]
+
+
+def test_an_epoch_without_an_evaluation_is_saved_where_it_was_long(tmp_path, monkeypatch):
+    saved, save = [], checkpoint.save
+    monkeypatch.setattr(
+        checkpoint,
+        "save",
+        lambda folder, meta, *more: saved.append((folder.name, meta["epoch"])) or save(folder, meta, *more),
+    )
+    for long, epochs in ((10.0, [0, 2, 4]), (0.0, [0, 1, 2, 3, 4])):  # evaluated are 2 and 4
+        monkeypatch.setattr(epoch_loop, "SHORT_EPOCHS", long)
+        run(tmp_path / str(long), settings=config(epochs=4, eval_every=2))
+        assert [epoch for name, epoch in saved if name == "last"] == epochs
+        saved.clear()
 
 
 def test_a_task_without_validation_keeps_its_last_weights_as_the_best(tmp_path):

@@ -80,6 +80,12 @@ def test_the_format_before_torch_1_6_is_read_too(tmp_path, form):
     assert all(torch.equal(found[k], v) for k, v in model.state_dict().items())
 
 
+def test_a_prefix_of_a_few_names_is_part_of_them(tmp_path):
+    state = {name: torch.ones(2) for name in ("model.scale", "body.weight", "head.weight")}
+    torch.save(state, tmp_path / "weights.pth")
+    assert read(tmp_path / "weights.pth").keys() == state.keys()
+
+
 def test_the_one_table_of_tensors_counts_whatever_it_is_called(tmp_path):
     state = {"a": torch.ones(2)}
     adam = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}

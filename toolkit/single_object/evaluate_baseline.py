@@ -22,6 +22,7 @@ from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.single_object import grid_cells, network_outputs
 from toolkit.single_object.baselines import Baseline
 from toolkit.single_object.data.samples import Samples
+from toolkit.single_object.losses import inter_union
 from toolkit.single_object.network_outputs import Answer, Prediction, inverted, predict, read, usable
 
 _AP = ("AP", "AP50", "AP75")
@@ -116,9 +117,7 @@ def always_the_same(samples: Samples, train: Samples) -> dict[str, Any]:
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
     """IoU of each a [N,4] with its own b [N,4] -> [N]; no area on both sides: 0. XYXY, never inverted."""
-    sides = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
-    inter = sides.prod(1)
-    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inter
+    inter, union = inter_union(a, b)
     return torch.where(union > 0, inter / union.clamp(min=1e-12), 0.0)
 
 

@@ -118,7 +118,7 @@ def grid_terms(name: str, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]
 
 def box_loss(kind: str, boxes: Tensor, truth: Tensor) -> Tensor:
     """The loss `kind` of each of `boxes` [N,4] with its own `truth` [N,4] -> [N]."""
-    inter, union = _inter_union(boxes, truth)
+    inter, union = inter_union(boxes, truth)
     iou = inter / (union + _EPS)
     if kind == "iou":
         return 1 - iou
@@ -142,7 +142,8 @@ def box_loss(kind: str, boxes: Tensor, truth: Tensor) -> Tensor:
     return loss + alpha * v
 
 
-def _inter_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def inter_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Areas that each a [N,4] shares with its own b [N,4], and that both cover; an inverted box has none."""
     sides = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])
     inter = torch.where((sides > 0).all(1), sides.prod(1), 0.0)
     return inter, _area(a) + _area(b) - inter
