@@ -23,7 +23,7 @@ from toolkit.deployment.bench_process import Setting
 from toolkit.deployment.http_service import Service
 from toolkit.deployment.original_network import DRAWS, Loaded
 from toolkit.evaluation.compute_metrics import coco_metrics
-from toolkit.networks import exportable
+from toolkit.networks import onnx_forward
 from toolkit.prediction.detect_in_batches import detect_document, detect_pictures
 from toolkit.prediction.onnx_detector import OnnxDetector
 from toolkit.prediction.open_detector import open_detector
@@ -77,7 +77,7 @@ def test_resize_is_torchvisions_to_a_rounding(min_size, max_size):
         image = torch.from_numpy(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
         batch, _ = transform([image.permute(2, 0, 1).float() / 255])
         (size,) = batch.image_sizes
-        ours = exportable.resized(image, min_size, max_size)
+        ours = onnx_forward.resized(image, min_size, max_size)
         assert tuple(ours.shape[:2]) == size
         theirs = batch.tensors[0, :, : size[0], : size[1]].permute(1, 2, 0)
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
@@ -99,9 +99,9 @@ def test_difference_counts_what_has_no_partner():
 
 
 def test_a_graph_that_differs_is_not_written(place, tmp_path, monkeypatch):
-    right = exportable.resized
+    right = onnx_forward.resized
     monkeypatch.setattr(
-        exportable, "resized", lambda image, low, high: right(image, low - 1, high)
+        onnx_forward, "resized", lambda image, low, high: right(image, low - 1, high)
     )  # torchvision's mistake
     with pytest.raises(export.DisagreementError, match=r"not written: .* pictures differ: val1"):
         export.export_onnx(place / "run", tmp_path / "wrong.onnx", data=place / "data" / "val.json")
@@ -122,8 +122,8 @@ def test_where_a_rounding_decides_nothing_is_compared(place, tmp_path, monkeypat
         assert (len(result.differ), len(result.undecided)) == (1 - undecided, undecided)
         assert result.box_gap == pytest.approx(0 if undecided else exported - 10)
     # all pictures undecided: nothing was shown, and nothing is written
-    right = exportable.resized
-    monkeypatch.setattr(exportable, "resized", lambda image, low, high: right(image, low - 1, high))
+    right = onnx_forward.resized
+    monkeypatch.setattr(onnx_forward, "resized", lambda image, low, high: right(image, low - 1, high))
     nothing = [np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0)]
     monkeypatch.setattr(Loaded, "detect_otherwise", lambda self, image: [nothing])
     with pytest.raises(export.DisagreementError, match=r"not written: in \d+ of \d+ pictures a rounding decides"):
@@ -236,7 +236,7 @@ def test_int8_is_written_only_with_an_ap_that_holds(place, tmp_path, monkeypatch
 
 def test_a_network_that_is_not_torchvisions_says_that_it_does_not_export():
     with pytest.raises(InputError, match="anchors_tiny: does not export to ONNX"):
-        exportable.exportable(torch.nn.Conv2d(3, 3, 3), "anchors_tiny")
+        onnx_forward.exportable(torch.nn.Conv2d(3, 3, 3), "anchors_tiny")
 
 
 @pytest.mark.parametrize("flags", [[], ["--int8"], ["--for", "x-anylabeling"]])
@@ -332,7 +332,7 @@ def test_the_picture_is_found_in_the_square(height, width):
     blob = torch.from_numpy((square / 255).astype(np.float32)).permute(2, 0, 1)[None]
     nothing = [torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exportable, "detect", lambda _, cut: seen.append(cut) or nothing)
+        patch.setattr(onnx_forward, "detect", lambda _, cut: seen.append(cut) or nothing)
         Watching(None, [0.5])(blob, torch.tensor([[640, 640]]))
     np.testing.assert_array_equal(seen[0].numpy(), small)
 

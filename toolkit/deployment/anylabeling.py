@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from toolkit.deployment.agreement import Arrays, Detect, Otherwise
 from toolkit.deployment.onnx_file import export_module
-from toolkit.networks import exportable
+from toolkit.networks import onnx_forward
 from toolkit.prediction.onnx_detector import open_session
 
 SIDE = 640  # of the square that the program makes of every picture
@@ -46,7 +46,7 @@ class InSquare(nn.Module):
         wide = (top + SIDE - bottom >= left + SIDE - right).long()
         top, bottom = top * wide, SIDE + (bottom - SIDE) * wide
         left, right = left * (1 - wide), SIDE + (right - SIDE) * (1 - wide)
-        boxes, labels, scores = exportable.detect(self.model, square[top:bottom, left:right])
+        boxes, labels, scores = onnx_forward.detect(self.model, square[top:bottom, left:right])
         keep = torch.where(scores >= self.thresholds[labels])[0]
         boxes = boxes[keep] + torch.stack([left, top, left, top]).to(boxes)
         boxes = boxes * (orig_target_sizes[0, [1, 0, 1, 0]].to(boxes) / SIDE)
@@ -64,7 +64,7 @@ def to_onnx(model: Any, thresholds: Sequence[float], name: str) -> bytes:
     example[:, :, 80:560] = torch.rand(1, 3, 480, SIDE, generator=torch.Generator().manual_seed(0))
     size = torch.tensor([[SIDE, SIDE]])
     axes = {one: {1: "found"} for one in OUTPUTS}
-    module = InSquare(exportable.exportable(model, name), thresholds)
+    module = InSquare(onnx_forward.exportable(model, name), thresholds)
     return export_module(module, (example, size), INPUTS, OUTPUTS, axes)
 
 

@@ -28,7 +28,7 @@ from label_tools.pictures.open_image import open_image
 from label_tools.text.errors import MissingExtra
 from toolkit import __version__, checkpoint
 from toolkit.deployment.original_network import Loaded
-from toolkit.networks import exportable
+from toolkit.networks import onnx_forward
 from toolkit.prediction.onnx_detector import ALL, EXTRA, FORMAT, INPUT, SHOWN
 
 OPSET = 17  # onnxruntime 1.13 and later; RoiAlign as torchvision computes it came with 16
@@ -45,7 +45,7 @@ class Detection(nn.Module):
         self.thresholds = torch.tensor([2.0, *thresholds])  # of label 0, which no detection has
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        everything = exportable.detect(self.model, image)
+        everything = onnx_forward.detect(self.model, image)
         keep = torch.where(everything[2] >= self.thresholds[everything[1]])[0]
         return *(one[keep] for one in everything), *everything
 
@@ -102,7 +102,7 @@ def to_onnx(model: nn.Module, thresholds: Sequence[float], name: str) -> bytes:
     example = torch.randint(0, 256, (*EXAMPLE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     names = [*SHOWN, *ALL]
     axes = {INPUT: {0: "height", 1: "width"}} | {one: {0: "all" if one in ALL else "shown"} for one in names}
-    return export_module(Detection(exportable.exportable(model, name), thresholds), (example,), [INPUT], names, axes)
+    return export_module(Detection(onnx_forward.exportable(model, name), thresholds), (example,), [INPUT], names, axes)
 
 
 def export_module(

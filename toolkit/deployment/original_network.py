@@ -13,7 +13,7 @@ import torch
 
 from label_tools.text.errors import InputError
 from toolkit import checkpoint, device_and_seed
-from toolkit.networks import builder, exportable
+from toolkit.networks import builder, onnx_forward
 
 DRAWS, NOISE = 6, 1e-6  # of the roundings of a network; relative, 8 times the last bit
 
@@ -72,7 +72,7 @@ class Loaded:
 
     @cached_property
     def _plain(self) -> Any:
-        return exportable.exportable(self.model, self.name)
+        return onnx_forward.exportable(self.model, self.name)
 
 
 @torch.inference_mode()

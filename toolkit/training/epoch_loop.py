@@ -24,7 +24,7 @@ from toolkit.training.optimizer_step import Stepper
 from toolkit.training.progress import Progress
 from toolkit.training.save_and_resume import Keeper, State
 from toolkit.training.task_interface import Task
-from toolkit.training.write_logs import Journal, epoch_line
+from toolkit.training.write_logs import Journal, epoch_line, numbers
 
 SHORT_EPOCHS = 10.0  # seconds of epochs that end without an evaluation, after which they are worth a checkpoint
 
@@ -256,11 +256,6 @@ class _Loop:
         learner = self.task.learner
         resume = learner.resume_state() if name == "last" else None
         return self.keeper.save(name, self.state, self._seconds(), about, learner.evaluated.state_dict(), resume)
-
-
-def numbers(metrics: dict[str, Any]) -> dict[str, float | None]:
-    """The scalar metrics: one row of a log or table."""
-    return {name: value for name, value in metrics.items() if value is None or isinstance(value, int | float)}
 
 
 def _explained(

@@ -188,6 +188,11 @@ def write_results(folder: Path) -> None:
         file.write(text.getvalue().encode())
 
 
+def numbers(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """The scalar metrics: one row of a log or table."""
+    return {name: value for name, value in metrics.items() if value is None or isinstance(value, int | float)}
+
+
 def epoch_line(
     done: float,
     epochs: int,

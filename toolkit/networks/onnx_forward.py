@@ -1,4 +1,4 @@
-"""Turn a torchvision detector into a form that can be exported: traceable operators, right at every image size.
+"""The forward of a torchvision detector that ONNX can hold: traceable operators, right at every image size.
 
 Our own operators (RoIAlign as a table, the RPN's convolutions, channels-last) are made for training on a CPU; traced,
 they would freeze the sizes of one picture. So a copy of the network goes back to torchvision's.
