@@ -47,8 +47,8 @@ def is_drawing(path: str | os.PathLike) -> bool:
 
 
 def drawing_paths(folder: Path, pictures: Mapping[str, Path]) -> dict[str, Path]:
-    """The drawing's path in `folder` for each picture {name: its file}: under the name of a JPEG, and behind other
-    names .jpg is added, so that a.jpg and a.png stay apart.
+    """The drawing's path in `folder` for each picture {name: its file}: a JPEG keeps its name, other names get .jpg
+    appended, so that a.jpg and a.png stay apart.
 
     Raises InputError, before anything is written, when a file lies there that is none of our drawings.
     """

@@ -36,9 +36,9 @@ def paint(
 ) -> Image.Image:
     """A new RGB picture, `scale` times the size of `image`, with its annotations (COCO dicts) painted on it.
 
-    An annotation with a `score` is a detection, and says it. names and colours: by category id; colours default to the
-    palette's. labels: write class names. ids: write annotation ids beside them. legend: where names do not fit without
-    covering objects, add a strip below the picture. Crowds and ignore regions (iscrowd) are grey.
+    An annotation with a `score` is a detection, and the score is written. names and colours: by category id; colours
+    default to the palette's. labels: write class names. ids: write annotation ids beside them. legend: where names do
+    not fit without covering objects, add a strip below the picture. Crowds and ignore regions (iscrowd) are grey.
     """
     colours = colours if colours is not None else {number: class_colour(number) for number in names}
     annotations = ignore_regions_once(annotations)

@@ -43,8 +43,8 @@ def _read_file(
     search: str | os.PathLike | None = None,
     unlabeled_is_negative: bool = False,
 ) -> Reading:
-    """image_root: default: what the file itself says, else its folder. search: the folder in which its pictures are
-    looked for where the first ones do not lie there. crowd_as_object: iscrowd 1 is an object. unlabeled_is_negative:
+    """image_root: by default the one that the file states, else its folder; search: the folder to search instead, if
+    the first pictures are not there. crowd_as_object: annotations with iscrowd 1 are objects. unlabeled_is_negative:
     changes nothing here, as a COCO file lists its images itself."""
     source = Path(source)
     raw = coco_file.read_raw(source)

@@ -39,8 +39,8 @@ class Source:
 
 
 def open_source(path: str | os.PathLike, *, image_root: Path | None = None) -> Source:
-    """Read a COCO file, or all LabelMe files below a folder, to look at it: also what a model labelled and nobody
-    reviewed; the annotations.json of a folder without LabelMe files. Unusable annotations become findings.
+    """Read labels to inspect them: a COCO file, or all LabelMe files below a folder, drafts that nobody reviewed among
+    them; of a folder without LabelMe files its annotations.json. Unusable annotations become findings.
 
     image_root: in place of the one that the COCO file names. Raises InputError: nothing that can be read.
     """

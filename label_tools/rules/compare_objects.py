@@ -50,8 +50,8 @@ def object_findings(document: dict, name: str, places: Places | None = None) -> 
 def _in_document(document: dict, name: str) -> Where:
     """(the document's name, where an annotation stands in it).
 
-    The id is for who edits the COCO file. Who edits the VOC or LabelMe file that it was made from needs the object's
-    number there (the same unless an earlier one was left out) and where its corner lies.
+    Whoever edits the COCO file needs the id; whoever edits the VOC or LabelMe file that it was made from needs the
+    object's number there (the same unless an earlier one was left out) and where its corner lies.
     """
 
     @cache
