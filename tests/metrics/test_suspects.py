@@ -9,7 +9,7 @@ import pytest
 
 from tests.toolkit.evaluation_fixtures import detection, document_of, perfect, scene
 from toolkit.metrics.coco_tables import by_masks, read_tables, with_runs
-from toolkit.metrics.find_suspects import suspects
+from toolkit.metrics.find_suspects import by_kind, suspects
 
 
 def found(document: dict, detections: list, *others: list):
@@ -39,6 +39,27 @@ def test_a_removed_label_is_found():
     assert one.image_id == gone["image_id"]
     assert one.bbox == pytest.approx(gone["bbox"], abs=4)
     assert "no label here" in one.text
+
+
+def test_suspects_are_counted_by_kind():
+    document, detections = honest(1)
+    gone = [document["annotations"].pop(5), document["annotations"].pop(20)]
+    accused = found(document, detections)
+    low, high = sorted(one.score for one in accused)
+    names = {c["name"] for c in document["categories"]}
+    counted = by_kind(accused, dict.fromkeys(names, high))
+    images = len({one["image_id"] for one in gone})
+    assert counted["no label"] == {"num": 2, "num_images": images, "over_threshold": 1}  # the score itself reaches it
+    assert by_kind(accused, dict.fromkeys(names, low))["no label"]["over_threshold"] == 2
+    assert counted["other class"] == counted["not found"] == {"num": 0, "num_images": 0, "over_threshold": 0}
+
+
+def test_the_score_to_accuse_with_is_enough():
+    document = document_of([[(1, 10, 10, 30, 30)]])
+    detections = [*perfect(document), detection(1, 1, 100, 100, 30, 30, 0.5)]
+    assert [one.kind for one in found(document, detections)] == ["no label"]
+    detections[-1]["score"] = 0.499
+    assert found(document, detections) == []
 
 
 def test_a_wrong_class_is_found():

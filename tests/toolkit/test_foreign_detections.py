@@ -11,6 +11,7 @@ from label_tools.text.errors import InputError
 from tests.toolkit.evaluation_fixtures import document_of, perfect
 from toolkit.evaluation.compute_metrics import coco_metrics, compute_metrics
 from toolkit.evaluation.evaluate_files import evaluate_files
+from toolkit.evaluation.match_ids_and_names import numbering_hint
 from toolkit.evaluation.read_detections import read_detections
 
 NAMES = ("nut", "bolt", "pin")
@@ -76,6 +77,13 @@ def test_classes_counted_from_0_are_refused_with_a_hint():
     from_0 = [{**d, "category_id": d["category_id"] - 1} for d in perfect(made())]
     with pytest.raises(InputError, match=r"category_id 0 .*with every category_id one higher it would have all"):
         coco_metrics(made(), from_0)
+    from_0[0]["category_id"] = 2  # all three classes, 0 to 2 for 1 to 3
+    with pytest.raises(InputError, match=r"category_id 0 .*with every category_id one higher it would have all"):
+        coco_metrics(made(), from_0)
+    from_0[0]["category_id"] = 3  # 4 is none, however the classes are counted
+    with pytest.raises(InputError) as error:
+        coco_metrics(made(), from_0)
+    assert "one higher" not in str(error.value)
 
 
 def test_classes_that_are_shifted_within_the_file_get_a_hint():
@@ -84,6 +92,14 @@ def test_classes_that_are_shifted_within_the_file_get_a_hint():
     metrics = compute_metrics(made(), shifted).metrics
     assert metrics["AP"] == 0.0
     assert any("AP 0.000; with every class one lower it would be 1.000" in line for line in metrics["warnings"])
+
+
+def test_a_hint_only_where_next_to_nothing_is_found_and_another_numbering_is_far_better():
+    found = perfect(made())
+    assert "it would be 0.300" in numbering_hint(made(), found, 0.09, lambda _: 0.3)
+    assert numbering_hint(made(), found, 0.09, lambda _: 0.18) == ""  # hardly better
+    for ap, some in ((None, found), (0.1, found), (0.5, found), (0.0, [])):
+        assert numbering_hint(made(), some, ap, lambda _: 0.9) == ""
 
 
 def test_images_numbered_by_their_names_get_a_hint():
