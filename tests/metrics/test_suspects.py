@@ -54,6 +54,17 @@ def test_suspects_are_counted_by_kind():
     assert counted["other class"] == counted["not found"] == {"num": 0, "num_images": 0, "over_threshold": 0}
 
 
+def test_the_larger_an_object_that_nobody_finds_the_more_suspicious():
+    # sizes sqrt(10 * 40) = 20, 30 and 10: of these 2, 3 and 1 of 3 are at most as large; .3 + .5 times that share
+    document = document_of([[(1, 0, 0, 10, 40), (1, 50, 0, 30, 30), (1, 0, 60, 10, 10)]])
+    accused = found(document, [])
+    assert [(one.kind, one.annotation, one.suspicion) for one in accused] == [
+        ("not found", 1, 0.8),
+        ("not found", 0, pytest.approx(0.3 + 0.5 * 2 / 3, abs=1e-4)),
+        ("not found", 2, pytest.approx(0.3 + 0.5 / 3, abs=1e-4)),
+    ]
+
+
 def test_the_score_to_accuse_with_is_enough():
     document = document_of([[(1, 10, 10, 30, 30)]])
     detections = [*perfect(document), detection(1, 1, 100, 100, 30, 30, 0.5)]
