@@ -183,7 +183,7 @@ def nothing_found(
             text += " (no threshold was chosen yet; frcnn evaluate chooses one)"
         elif name in objects:
             few = f", fewer than {FEW_OBJECTS}: unreliable" if objects[name] < FEW_OBJECTS else ""
-            text += f" (chosen on {objects[name]} validation object{'s' * (objects[name] != 1)}{few})"
+            text += f" (chosen on {counted(objects[name], 'validation object')}{few})"
         used.append(text)
     more = f" and {len(used) - MOST_NAMES} classes more" if len(used) > MOST_NAMES else ""
     shown = ", ".join(used[:MOST_NAMES]) + more if score is None else f"{score:g} (--score)"

@@ -11,7 +11,6 @@ gallery.json       which pictures the report shows, with boxes;  pictures/
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -91,7 +90,7 @@ def _write_annotations(made: Path, folder: Path, document: dict, image_root: Pat
     slim = {
         "info": {
             **coco_file.opening(document),
-            "image_root": os.path.relpath(image_root.resolve(), folder.resolve()),
+            "image_root": coco_file.relative(image_root.resolve(), folder.resolve()),
         },
         "images": [_only(IMAGE, image) for image in document["images"]],
         "annotations": [_only(ANNOTATION, annotation) for annotation in document["annotations"]],

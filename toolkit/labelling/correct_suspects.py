@@ -69,9 +69,8 @@ def evaluated(run: Path, folds: int) -> Path:
     place = run.parent / f"{run.name}-suspects"
     document, root = _all_labels(run)
     labels = run.parent / f"{run.name}-suspects.json"
-    document["info"] = {"image_root": Path(os.path.relpath(root, labels.parent.resolve())).as_posix()}
     if not labels.is_file():
-        coco_file.write(document, labels)
+        coco_file.write(coco_file.with_image_root(document, root, labels.parent.resolve()), labels)
     if not (place / "suspects.json").is_file():
         crossval(labels, place, folds, config=run / run_folder.CONFIG)
     return place
@@ -93,7 +92,7 @@ def _all_labels(run: Path) -> tuple[dict[str, Any], Path]:
         ids = {c["id"]: next(o["id"] for o in categories if o["name"] == c["name"]) for c in document["categories"]}
         rows = {image["id"]: len(images) + k for k, image in enumerate(document["images"], 1)}
         for image in document["images"]:
-            name = Path(os.path.relpath(root / image["file_name"], first)).as_posix()
+            name = coco_file.relative(root / image["file_name"], first)
             images.append({**image, "id": rows[image["id"]], "file_name": name})
         for one in document["annotations"]:
             new = {"image_id": rows[one["image_id"]], "category_id": ids[one["category_id"]]}
@@ -144,7 +143,7 @@ def write_folder(place: Path, out: Path, pictures: Sequence[Accused]) -> None:
     with marked_folders.new_folder(out) as made:
         files = fill(made, out, contents, labels)
         entries = [
-            {"file": file, "path": Path(os.path.relpath(path.resolve(), out.resolve())).as_posix(), "text": one.text}
+            {"file": file, "path": coco_file.relative(path.resolve(), out.resolve()), "text": one.text}
             for file, (path, _), one in zip(files, contents, pictures, strict=True)
         ]
         write_json(made / LIST, {"classes": list(names.values()), "pictures": entries})
@@ -246,8 +245,8 @@ def fix_coco(file: Path, fixed: Sequence[Fixed], out: Path | None) -> int:
         marked_folders.refuse_link(out)
         if out.exists():
             raise InputError(f"{out}: exists, and is never overwritten; move it away")
-        info = {**document.get("info", {}), "image_root": Path(os.path.relpath(root, out.parent)).as_posix()}
-        coco_file.write({**document, "info": info, "annotations": annotations}, out)
+        changed = {**document, "annotations": annotations}
+        coco_file.write(coco_file.with_image_root(changed, root, out.parent), out)
     return len(ours)
 
 

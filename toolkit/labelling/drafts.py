@@ -7,13 +7,13 @@ shows. A person's files are never overwritten: an image that has a LabelMe file 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from label_tools.document import coco_file
 from label_tools.files.json_csv import write_json
 from label_tools.formats import labelme
 from label_tools.text.errors import InputError
@@ -68,7 +68,7 @@ def prelabel(
         if target.exists():  # a person labelled it while the detector was at work
             yield path, 0, 0.0, f"has {target}"
             continue
-        image_path = os.path.relpath(path.resolve(), target.parent.resolve()).replace(os.sep, "/")
+        image_path = coco_file.relative(path.resolve(), target.parent.resolve())
         found = over(one.found, thresholds)
         write_json(target, draft_of(one, found, detector, image_path, outlines))
         yield path, len(found), min((d["score"] for d in found), default=1.0), ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -43,15 +42,16 @@ def train_loop(loop: Loop, runs: Path, options: dict[str, Any]) -> tuple[dict[st
     while labels.exists():  # of a training that did not end
         number += 1
         labels = loop.hidden / f"labels-{number:02d}"
-    root = _relative(loop.folder, labels)
     with marked_folders.new_folder(labels) as made:
         for name, part in parts.items():
-            coco_file.write({**part, "info": {**part["info"], "image_root": root}}, made / f"{name}.json")
+            coco_file.write(
+                coco_file.with_image_root(part, loop.folder.resolve(), labels.resolve()), made / f"{name}.json"
+            )
     run = train(labels, runs=runs, name=f"loop-{len(loop.trainings) + 1}", **options)
     metrics = run.metrics("test")
     entry = {
         "when": now(),
-        "run": _relative(run.folder, loop.folder),
+        "run": coco_file.relative(run.folder.resolve(), loop.folder.resolve()),
         "labelled": len(document["images"]),
         "objects": len(document["annotations"]),
         "test": len(parts["test"]["images"]),
@@ -91,7 +91,3 @@ def _parts(loop: Loop, document: dict[str, Any], notes: list[str]) -> dict[str, 
     fixed = {names[name]: "val" for name in loop.parts.get("val", ()) if name in names}
     parts = split_document(rest, LATER, groups={i: k for i, k in keys.items() if k not in held}, fixed=fixed)
     return {**parts, "test": subset(document, test)}
-
-
-def _relative(path: Path, start: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), start.resolve())).as_posix()

@@ -73,7 +73,7 @@ def read_tables(document: dict, detections: list, detections_name: str = "detect
     if len(crowded):
         most = crowded[np.argmax(counts[crowded])]
         warnings.append(
-            f"{len(crowded)} image{'s' * (len(crowded) > 1)} with more than {MAX_DETECTIONS} objects, the most in "
+            f"{counted(len(crowded), 'image')} with more than {MAX_DETECTIONS} objects, the most in "
             f"{images[most]['file_name']} ({counts[most]}): only the {MAX_DETECTIONS} best detections of a class "
             "and image count (COCO's maxDets), the rest cannot be found"
         )

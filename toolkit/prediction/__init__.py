@@ -1,1 +1,1 @@
-"""A trained checkpoint on new pictures: detections, drawn boxes, drafts of labels."""
+"""A trained detector on new pictures: detections, boxes drawn, files of what was found."""

@@ -303,9 +303,8 @@ def few(metrics: dict) -> str:
     ]
     if metrics["num_images"] >= FEW_IMAGES and not rare:
         return ""
-    text = (
-        f"SMALL SET: evaluated on {_count(metrics['num_images'], 'image')}, {_count(metrics['num_objects'], 'object')}"
-    )
+    evaluated = f"{counted(metrics['num_images'], 'image')}, {counted(metrics['num_objects'], 'object')}"
+    text = f"SMALL SET: evaluated on {evaluated}"
     if rare:
         more = f" and {len(rare) - MOST_NAMES} classes more" if len(rare) > MOST_NAMES else ""
         text += f" (fewer than {FEW_OBJECTS} of a class: {', '.join(rare[:MOST_NAMES])}{more})"
@@ -315,7 +314,3 @@ def few(metrics: dict) -> str:
             text += ", and val also chose the epoch and the thresholds, so they look a little too good"
         text += ". frcnn crossval, which evaluates every image once, is the better tool"
     return text + "."
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from label_tools.document import coco_file
 from label_tools.files.marked_folders import check_whole, not_whole, written
 from label_tools.files.strict_reading import loads
 from label_tools.pictures.palette import PAGE_COLOURS
@@ -128,7 +128,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
     main = split if split in loaded else next(iter(loaded), None)
     metrics = loaded[main] if main is not None else None
     where = evaluations[main] if main is not None else folder
-    relative = Path(os.path.relpath(where, place)).as_posix()
+    relative = coco_file.relative(where, place)
     pictures = read_pictures(where, relative, problems) if metrics is not None else Pictures()
     page: dict[str, Any] = {
         "style": style(pictures),
@@ -147,8 +147,7 @@ def _render(folder: Path, evaluations: dict[str, Path], split: str | None, place
         "learning_rate": figures.learning_rate(training),
         "made": made_rows(training, metrics, loaded),
         "number_files": [
-            (Path(os.path.relpath(path, place)) / "metrics.json").as_posix()
-            for path in (evaluations[name] for name in loaded)
+            coco_file.relative(path / "metrics.json", place) for path in (evaluations[name] for name in loaded)
         ],
         "keys": KEYS,
         "meaning": evaluation_text.MEANING,

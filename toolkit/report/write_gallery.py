@@ -7,7 +7,6 @@ picture so that a small object is still seen. When an image cannot be opened the
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +76,7 @@ def write_gallery(folder: Path, target: Path, evaluation, image_root: Path) -> N
         "images": shown(whole),
         "crops": {name: shown(items) for name, items in crops.items()},
         "num_images": len(tables.image_ids),
-        "image_root": Path(os.path.relpath(image_root.resolve(), target.resolve())).as_posix(),
+        "image_root": coco_file.relative(image_root.resolve(), target.resolve()),
         "colours": [
             [name, "#{:02x}{:02x}{:02x}".format(*class_colour(number))]
             for name, number in zip(tables.class_names, tables.category_ids)
