@@ -34,7 +34,7 @@ from anchors.walkthrough.worked_example import GRID, HIGH, LOW, NUM_CELL, NUM_SA
 NMS_THRESH = 0.7
 
 
-def labels(path: Path, picture: Picture, found: Anchoring) -> None:
+def rpn_labels(path: Path, picture: Picture, found: Anchoring) -> None:
     counts = {label: int((found.labels == label).sum()) for label in (1, 0, -1)}
     sentence = (
         f"IoU below {LOW:g}: background. At least {HIGH:g}, or the best of some object: positive. Between: ignored."
@@ -65,7 +65,7 @@ def labels(path: Path, picture: Picture, found: Anchoring) -> None:
         note(figure, 0.53, 0.115, f"{high} anchors reach 0.7. Best of an object, ties included: {words}.")
 
 
-def sample(path: Path, picture: Picture, found: Anchoring) -> None:
+def rpn_sample(path: Path, picture: Picture, found: Anchoring) -> None:
     positive, negative = len(found.positives), len(found.negatives)
     sentence = f"At most half of {NUM_SAMPLES} are positive. Where positives are few, negatives take their place."
     with titled_figure(path, f"7  {positive} + {negative} of them train in this step", sentence) as figure:
@@ -102,7 +102,7 @@ def sample(path: Path, picture: Picture, found: Anchoring) -> None:
         note(figure, 0.745, 0.175, "■  ignored", colour=IGNORED)
 
 
-def deltas(path: Path, picture: Picture, found: Anchoring) -> None:
+def rpn_deltas(path: Path, picture: Picture, found: Anchoring) -> None:
     sentence = "A delta says how to move and stretch an anchor. It is measured in the anchor's own width and height."
     parts = ((0.02, 0.05, 0.41, 0.862), (0.41, 0.05, 0.80, 0.862), (0.80, 0.05, 0.985, 0.862))
     with titled_figure(path, "8  From the anchor to the object: four numbers", sentence, parts) as figure:
@@ -182,7 +182,7 @@ def two_apart(boxes: Tensor, ranked: list[int]) -> list[int]:
     return [first, *apart[:1]]
 
 
-def before(path: Path, picture: Picture, learned: Learned) -> None:
+def proposals_before_nms(path: Path, picture: Picture, learned: Learned) -> None:
     found = learned.test["candidates"]
     boxes, chance = found.boxes * SHRINK, found.scores.sigmoid()
     sentence = f"After {len(learned.history)} steps. Each anchor is moved by its deltas, clipped, ranked by its score."
@@ -217,7 +217,7 @@ def before(path: Path, picture: Picture, learned: Learned) -> None:
         note(figure, 0.535, 0.105, words)
 
 
-def after(path: Path, picture: Picture, learned: Learned) -> None:
+def proposals_after_nms(path: Path, picture: Picture, learned: Learned) -> None:
     found, keep = learned.test["candidates"], learned.test["nms_keep"]
     boxes = found.boxes * SHRINK
     by = suppressed_by(found.boxes, keep)
@@ -262,7 +262,7 @@ def after(path: Path, picture: Picture, learned: Learned) -> None:
         )
 
 
-def rois(path: Path, picture: Picture, learned: Learned) -> None:
+def sampled_rois(path: Path, picture: Picture, learned: Learned) -> None:
     sample = learned.train["roi_sample"]
     boxes, foreground = sample.rois * SHRINK, sample.labels > 0
     num_fg, num_bg = int(foreground.sum()), int((~foreground).sum())

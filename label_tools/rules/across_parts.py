@@ -11,7 +11,7 @@ from label_tools.text.findings import ERROR, WARNING, Finding
 from label_tools.text.messages import counted
 
 
-def parts(documents: dict[str, dict]) -> Iterator[Finding]:
+def classes_of_parts(documents: dict[str, dict]) -> Iterator[Finding]:
     """Compare the classes of several documents {name: document}; the first is the training set."""
     names = list(documents)
     classes = {name: [c["name"] for c in _by_id(documents[name])] for name in names}
@@ -27,7 +27,7 @@ def parts(documents: dict[str, dict]) -> Iterator[Finding]:
             yield Finding("B54", WARNING, other, "categories", text, "split again, or label more")
 
 
-def same_files(roots: dict[str, tuple[Path, dict]]) -> Iterator[Finding]:
+def files_in_two_parts(roots: dict[str, tuple[Path, dict]]) -> Iterator[Finding]:
     """B53 without opening an image: one file, or copies of one photograph by their names, in two parts.
 
     roots: document name -> (image root, document).
@@ -49,7 +49,7 @@ def same_files(roots: dict[str, tuple[Path, dict]]) -> Iterator[Finding]:
         yield Finding("B53", WARNING, torn[0][0][0], "images", text, "split again; it keeps copies together")
 
 
-def leaks(prints: dict[str, Sequence[tuple[str, Fingerprint]]]) -> Iterator[Finding]:
+def pictures_in_two_parts(prints: dict[str, Sequence[tuple[str, Fingerprint]]]) -> Iterator[Finding]:
     """B53: one picture in two parts. prints: document name -> (file name, fingerprint) of its images."""
     where = [(name, file) for name, items in prints.items() for file, _ in items]
     every = [one for items in prints.values() for _, one in items]

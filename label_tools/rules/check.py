@@ -114,9 +114,11 @@ def examine_files(
     whole = {r.name: r for r in results if r.document is not None}
     documents = {r.name: r.document for r in results if r.document is not None}
     if len(whole) > 1:
-        shared = [*across_parts.parts(documents)]
-        shared += across_parts.same_files({name: (whole[name].root or Path(), one) for name, one in documents.items()})
-        shared += across_parts.leaks({name: r.prints for name, r in whole.items()})
+        shared = [*across_parts.classes_of_parts(documents)]
+        shared += across_parts.files_in_two_parts(
+            {name: (whole[name].root or Path(), one) for name, one in documents.items()}
+        )
+        shared += across_parts.pictures_in_two_parts({name: r.prints for name, r in whole.items()})
         for finding in shared:
             whole[finding.file].findings.append(finding)
     return results
