@@ -88,6 +88,10 @@ def test_one_seed_seeds_everything():
     assert draw() == first
     device_and_seed.seed_everything(4)
     assert all(a != b for a, b in zip(draw(), first, strict=True))
+    state, after = device_and_seed.rng_state(), draw()
+    draw()
+    device_and_seed.set_rng_state(state)
+    assert draw() == after
 
 
 # --- signals ------------------------------------------------------------------------------------------------------

@@ -320,6 +320,16 @@ def test_a_stopped_cross_validation_goes_on(labelled, tmp_path, monkeypatch, cap
         crossval(labelled, tmp_path / "two", 2)
 
 
+def test_folds_of_pictures_that_images_names(labelled, tmp_path, monkeypatch):
+    images = (tmp_path / "images").rename(tmp_path / "elsewhere")  # which the file does not know
+    train = MadeUp(monkeypatch)
+    crossval(labelled, tmp_path / "cv", 3, image_root=images, settings=Settings(resamples=0))
+    for folder, _ in train.calls:
+        part = coco_file.read(folder / "test.json")
+        root = coco_file.image_root(part, folder / "test.json")
+        assert all((root / image["file_name"]).is_file() for image in part["images"])
+
+
 def test_crossval_shows_first_what_is_to_be_quoted(labelled, tmp_path, monkeypatch):
     from toolkit.report import evaluation_text
     from toolkit.report.write_report import write_report

@@ -90,9 +90,10 @@ def _write_folds(
             group_by=group_by,
             duplicates="near",
             out=made / "parts",
+            image_root=image_root,
         )
         parts = [coco_file.read(made / "parts" / f"{name}.json") for name in names]
-        root = image_root or coco_file.image_root(parts[0], made / "parts" / "fold1.json")
+        root = coco_file.image_root(parts[0], made / "parts" / "fold1.json")
         for i, name in enumerate(names):
             roles = {"test": [i], "val": [(i + 1) % folds]}
             roles["train"] = [j for j in range(folds) if j not in (i, (i + 1) % folds)]
