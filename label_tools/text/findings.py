@@ -25,7 +25,7 @@ _REPAIRED_NAMES = ("B29", "B30", "B31", "B32")  # a whole folder has the same: t
 class Finding(NamedTuple):
     """One finding. A tuple, because a damaged file has hundreds of thousands.
 
-    code: "B01" to "B89", a row of `bad_input.md`.
+    code: "B01" to "B90", a row of `bad_input.md`.
     level: "error", the item cannot be used and was left out; "warning", it was repaired or looks wrong;
         "note", it was used as it is, or it is not a label that was asked for (another file, an unreviewed draft).
     file: as the user would type it. place: where in the file (`shapes[4] "dog"`), or "".

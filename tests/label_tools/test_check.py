@@ -215,9 +215,27 @@ def test_a_copy_in_another_part_is_found_by_its_pixels(tmp_path):
     paths = [write(tmp_path, "train.json", part("abc")), write(tmp_path, "val.json", part("de"))]
     Image.open(tmp_path / "a.png").save(tmp_path / "e.png", compress_level=1)
     assert codes(examine_files(paths)) == []
-    assert codes(examine_files(paths, decode=True)) == [("train.json", "error", "B53")]
+    results = examine_files(paths, decode=True)
+    assert codes(results) == [("train.json", "error", "B53")]
+    assert results[0].findings[0].text == f"the same picture in two parts: a.png ({paths[0]}), e.png ({paths[1]})"
     Image.open(tmp_path / "a.png").resize((50, 40)).resize((100, 80)).save(tmp_path / "e.png")
     assert codes(examine_files(paths, decode=True)) == [("train.json", "warning", "B53")]
+
+
+def test_copies_by_name_in_two_parts_are_told_with_the_first(tmp_path):
+    def named(name: str, *files: str) -> Path:
+        document = part("x" * len(files))
+        for image, file in zip(document["images"], files):
+            image["file_name"] = file
+        return write(tmp_path, name, document)
+
+    train = named("train.json", "p_aug1.png", "p_aug2.png", "q_aug1.png")
+    assert codes(examine_files([train, named("val.json", "r_aug1.png")])) == []  # p's copies lie in one part
+    results = examine_files([train, named("val.json", "p_aug3.png", "q.png")])
+    assert codes(results) == [("train.json", "warning", "B53")]
+    said = "2 photographs with copies in two parts, by their names; the first: "
+    first = f"p_aug1.png ({train}), p_aug2.png ({train}), p_aug3.png ({tmp_path / 'val.json'})"
+    assert results[0].findings[0].text == said + first
 
 
 def test_a_copy_in_the_same_part_is_no_leak(tmp_path):
