@@ -296,6 +296,8 @@ def test_dominant_in_pixels_of_the_original_image(tmp_path):
     samples = open_data.read_coco(coco_set(tmp_path, OBJECTS), Selection("dominant", size=64, min_area=1000))
     # two.png has two of 1600, crowd.png one of 800
     assert samples.files == ("large.png",)
+    reached = Selection("dominant", size=64, min_area=1200)  # exactly that of large.png
+    assert open_data.read_coco(tmp_path / "train.json", reached).files == ("large.png",)
 
 
 def test_largest_takes_every_image_with_an_object(tmp_path):

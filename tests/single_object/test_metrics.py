@@ -34,6 +34,11 @@ def prediction(boxes, labels=(0, 1, 0, 0), presence=(1.0, 1.0, 1.0, 0.0)) -> Pre
     return Prediction(torch.tensor(presence), torch.tensor(labels), torch.full((4,), 0.9), raw, usable(raw, (20, 40)))
 
 
+def test_a_box_of_a_pixel_is_no_detection():
+    found = prediction([[0, 0, 10, 10], [5, 5, 6, 15], [5, 5, 15, 6], [5, 5, 7, 7]], presence=(1.0,) * 4).detections()
+    assert [(d["image_id"], d["bbox"]) for d in found] == [(1, [0, 0, 10, 10]), (4, [5, 5, 2, 2])]
+
+
 PERFECT = [[0, 0, 10, 10], [10, 0, 30, 10], [0, 0, 40, 20], [0, 0, 5, 5]]
 
 

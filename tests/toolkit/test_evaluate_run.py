@@ -389,6 +389,8 @@ def test_the_curve_trains_on_growing_parts(split, tmp_path, monkeypatch):
     again = MadeUp(monkeypatch)
     label_curve(*words, **tiny)
     assert again.calls == []  # done before
+    label_curve(split, tmp_path / "curve", [0.254], [0], **tiny)
+    assert len(again.calls) == 1  # another share than 0.25, whose training it must not take for its own
 
 
 def test_all_trainings_of_a_curve_have_one_network_which_is_said_once(split, tmp_path, monkeypatch, caplog):

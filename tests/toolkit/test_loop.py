@@ -230,6 +230,9 @@ def test_at_most_three_batches_are_skipped(tmp_path):
     assert all(torch.isfinite(w).all() for w in checkpoint.load(tmp_path / "a" / "last").weights.values())
     # a skipped batch is in no mean: NaN would be
     assert all(r["train_loss"]["square"] > 0 for r in records(tmp_path / "a", "epoch"))
+    # nor has its step a record: a loss of 0 would be a dip of the curve
+    steps = [r["step"] for r in records(tmp_path / "a", "step")]
+    assert steps == [step for step in range(1, 3 * BATCHES + 1) if step not in (2, 3, 10)]
     # a step that is left out keeps its number
     with pytest.raises(InputError, match=r"step 5, .* on images 4\.png"):
         run(tmp_path / "b", Line(faults=dict.fromkeys([1.0, 2.0, 3.0, 4.0], NAN)), settings)

@@ -57,7 +57,7 @@ def label_curve(
     write_json(out / "plan.json", plan)
     todo, planned = [], []
     for seed, fraction in ((seed, fraction) for seed in seeds for fraction in sorted(set(fractions))):
-        name = f"labels-{round(100 * fraction)}-seed-{seed}"
+        name = f"labels-{100 * fraction:g}-seed-{seed}"
         part = part_of(document, fraction, seed)
         sizes = {"num_images": len(part["images"]), "num_objects": len(part["annotations"])}
         planned.append((name, {"fraction": fraction, "seed": seed, **sizes}))

@@ -98,7 +98,7 @@ def compare(
     """Evaluate both on a COCO file (default: the detector's val.json); write compare.json, compare.md, compare.png."""
     refuse_foreign(out, KIND, FILES)
     annotations = data or detector / "val.json"
-    document = coco_file.read(annotations, sizes=open_image.sizes_below)
+    document = coco_file.read(annotations, sizes=open_image.sizes_below, images=image_root)
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     if checkpoint.read_meta(checkpoint.find(detector)).get("kind") == "single_object":
         raise InputError(f"--detector {detector}: is a single-object baseline; needs a run of `frcnn train`")

@@ -70,7 +70,7 @@ class Journal:
             state.step,
             self.steps,
         )
-        if state.step % self.log_every == 0:
+        if state.step % self.log_every == 0 and losses:  # none where all batches since the last record were left out
             self.record(
                 kind="step",
                 step=state.step,
