@@ -64,7 +64,7 @@ class ImageRules:
             for level, code, text in said:
                 self._say(level, code, image, text)
             image = {**image, "file_name": self._images.file_name(str(path))}
-        elif not path.resolve().is_relative_to(self.root.resolve()):
+        if not path.resolve().is_relative_to(self.root.resolve()):
             self._say(WARNING, "B31", image, f"is a link that leads out of {self.root}", "copy the file there")
         try:
             info = image_info(path, max_pixels=self._limit)

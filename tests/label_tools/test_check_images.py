@@ -89,6 +89,9 @@ def test_link_that_leads_out(tmp_path):
     picture().save(tmp_path / "secret.png")
     (root / "a.png").symlink_to(tmp_path / "secret.png")
     assert codes(root, "a.png") == ["warning B31"]
+    (root / "sub").mkdir()
+    (root / "a.png").rename(root / "sub" / "b.png")
+    assert codes(root, "b.png") == ["warning B31", "warning B32"]  # found in another folder, and a link all the same
 
 
 def test_other_size(tmp_path):
@@ -199,7 +202,7 @@ def test_a_bomb_is_refused_from_its_header(tmp_path):
 
 def test_tiny_and_very_long(tmp_path):
     picture().resize((15, 40)).save(tmp_path / "tiny.png")
-    assert codes(tmp_path, "tiny.png", size=(15, 40)) == ["error B69"]
+    assert findings(tmp_path, "tiny.png", size=(15, 40)) == [("error", "B69", "15 x 40 pixels, needs 16 or more")]
     picture().resize((2000, 16)).save(tmp_path / "long.png")
     assert codes(tmp_path, "long.png", size=(2000, 16)) == ["note B69"]
 
