@@ -142,10 +142,15 @@ def test_iou_against_counted_pixels(boxes):
     assert pairwise_iou(np.array(boxes, dtype=float)) == pytest.approx(expected)
 
 
-def test_box_and_outline_apart():
-    document = with_(sound(), "annotations", 0, segmentation=[[10, 10, 30, 10, 30, 26, 10, 26]])
-    # the box reaches to 30, the outline to 26
-    assert found(document) == [("warning", "B16", "annotation 1 of 0.png (object[0], at 10, 10)")]
+@pytest.mark.parametrize(("bottom", "apart"), [(26, True), (28.4, True), (28.5, False)])
+def test_box_and_outline_apart(bottom, apart):
+    document = with_(sound(), "annotations", 0, segmentation=[[10, 10, 30, 10, 30, bottom, 10, bottom]])
+    # the box reaches to 30: 1.5 pixels are allowed
+    assert found(document) == [("warning", "B16", "annotation 1 of 0.png (object[0], at 10, 10)")] * apart
+
+
+def test_a_box_of_8_pixels_is_not_small():
+    assert found(with_(sound(), "annotations", 0, bbox=[10, 10, 8, 20], area=160)) == []
 
 
 def test_area_of_something_else():
