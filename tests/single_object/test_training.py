@@ -296,6 +296,20 @@ def test_main_answer_is_the_largest_confident_one_else_the_best():
     assert found().main() is None and not found(detection(0.4, 5)).confident()
 
 
+def test_the_groups_of_a_comparison():
+    side = lambda pixels: {"bbox": [0, 0, pixels, pixels]}  # noqa: E731
+    document = {"images": [{"id": i, "width": 100, "height": 100} for i in (1, 2, 3)]}
+    # 14 x 14 are under 2 % of 10,000, 15 x 15 are not
+    objects, truth = {1: [side(14)], 2: [side(15), side(5)], 3: []}, {1: side(14), 2: side(15), 3: None}
+    assert compare_with_detector._groups(document, objects, truth) == {
+        "with objects": [1, 2],
+        "one object": [1],
+        "several objects": [2],
+        "largest object small": [1],
+        "no object": [3],
+    }
+
+
 def test_compare_refuses_a_baseline_of_drawn_data(tmp_path, pair):
     folder = folder_of(tmp_path, "a")
     baseline_task.fit(dataclasses.replace(RECIPE, epochs=1), folder, pair[0].first(16), pair[1].first(4))
