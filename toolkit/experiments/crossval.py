@@ -142,7 +142,7 @@ def train_or_resume(run: Path, labels: Path, options: dict[str, Any]) -> None:
 
 
 def _no_small_set(record: logging.LogRecord) -> bool:
-    """A fold is small by nature, and its warning sends to this very command."""
+    """A fold is small by nature, and the warning would advise this very command."""
     return "SMALL SET" not in record.getMessage()
 
 

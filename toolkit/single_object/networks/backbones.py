@@ -31,7 +31,7 @@ def feature_extractor(name: str, weights: str = "none") -> nn.Module:
     """torchvision's classifier `name` without its pooling and last layers, or the body of our compact detector:
     [B,3,S,S] -> [B,C,S/32,S/32].
 
-    weights: "none", "imagenet" (from torchvision's cache or the network, its hash checked), for the compact body
+    weights: "none", "imagenet" (from torchvision's cache or the internet, its hash checked), for the compact body
     "starter". Raises InputError as `check_backbone` does, and where there is no map of features at the end
     (transformers).
     """
