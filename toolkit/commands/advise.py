@@ -15,7 +15,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--model", default="auto", help="detector (default: what `frcnn train` would take)")
     parser.add_argument("--image-size", "--size", type=int, help="shorter side seen by the network (default: recipe)")
     parser.add_argument("--max-size", type=int, help="longer side at most (default: the recipe's)")
-    parser.add_argument("--json", action="store_true", help="for a machine to read")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from label_tools.files import links
 from label_tools.files.marked_folders import one_file, refuse_foreign
 from label_tools.text.errors import InputError, say
-from toolkit.commands.flags import add_jobs
+from toolkit.commands.flags import add_device, add_images, add_jobs
 
 RUNS = Path("runs/baselines")
 
@@ -19,7 +19,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("baseline", help="single-object networks beside Faster R-CNN")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="name, data, exact number of parameters, reported result")
-    listing.add_argument("--json", action="store_true", help="for machines")
+    listing.add_argument("--json", action="store_true", help="print the list as JSON")
     listing.set_defaults(run=list_baselines)
     _add_train(verbs)
     _add_table(verbs)
@@ -27,10 +27,9 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     comparing.add_argument("run_folder", type=Path, metavar="RUN", help="run of a baseline on a labelled folder")
     comparing.add_argument("--detector", type=Path, required=True, metavar="RUN", help="run of `frcnn train`")
     comparing.add_argument("--data", type=Path, metavar="FILE", help="COCO file (default: the detector's val.json)")
-    comparing.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
-    links.add_option(comparing)
+    add_images(comparing)
     comparing.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/compare")
-    comparing.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    add_device(comparing)
     comparing.add_argument("--json", action="store_true", help="print the numbers as JSON")
     comparing.set_defaults(run=compare)
     sheet = verbs.add_parser("sheet", help="a picture of samples with their boxes: see what is to be learned")

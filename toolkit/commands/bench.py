@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.files import links
 from label_tools.text.errors import say
-from toolkit.commands.flags import at_least, picked, say_json
+from toolkit.commands.flags import add_images, at_least, picked, say_json
 
 FORMS = ("torch", "onnx", "int8")
 
@@ -42,11 +41,10 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         "--format", nargs="+", choices=FORMS, default=["torch", "onnx"], help="forms to measure (default: torch onnx)"
     )
     parser.add_argument("--data", type=Path, metavar="FILE", help="COCO file to measure on (default: RUN/val.json)")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    add_images(parser)
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="of the CPU (default: one a core)")
     parser.add_argument("--device", default="cpu", help="of the torch format: cpu | cuda | cuda:N (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print bench.json")
-    links.add_option(parser)
     parser.set_defaults(run=run)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.files import links
 from label_tools.text.errors import say
 from toolkit.commands import flags
 from toolkit.commands.evaluate import say_first_step
-from toolkit.commands.flags import add_jobs, at_once, say_json
 from toolkit.experiments.jobs import prepare
 from toolkit.training import run_folder
 
@@ -24,28 +22,27 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="COCO file of all labelled images")
     parser.add_argument("--folds", type=int, default=5, help="3 or more (default: 5)")
     parser.add_argument("--group-by", metavar="REGEX", help="images with the same match stay in one fold")
-    links.add_option(parser)
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    flags.add_images(parser)
     parser.add_argument("--name", default="crossval", help="folder in --runs (default: crossval)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
     parser.add_argument("--json", action="store_true", help="print metrics.json")
-    add_jobs(parser)
+    flags.add_jobs(parser)
     flags.add_recipe(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     run_folder.check_name(args.name)
-    prepare("toolkit.experiments.crossval", "albumentations", **at_once(args))
+    prepare("toolkit.experiments.crossval", "albumentations", **flags.at_once(args))
     from toolkit.experiments.crossval import crossval
     from toolkit.report import evaluation_text
     from toolkit.report.write_report import write_report
 
     out = args.runs / args.name
-    options = {**at_once(args), **flags.training_options(args)}
+    options = {**flags.at_once(args), **flags.training_options(args)}
     metrics = crossval(args.data, out, args.folds, image_root=args.images, group_by=args.group_by, **options)
     if args.json:
-        say_json(metrics)
+        flags.say_json(metrics)
     else:
         say(evaluation_text.terminal(metrics))
     path = write_report(out, "")

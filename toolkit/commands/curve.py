@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.files import links
 from label_tools.text.errors import say
 from toolkit.commands import flags
-from toolkit.commands.flags import add_jobs, at_once, say_json
 from toolkit.experiments.jobs import prepare
 from toolkit.training import run_folder
 
@@ -37,13 +35,12 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         metavar="S",
         help="each draws other images and other weights (default: 0 1 2)",
     )
-    links.add_option(parser)
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    flags.add_images(parser)
     parser.add_argument("--name", default="curve", help="folder in --runs (default: curve)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default: runs)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the time of all trainings, and stop")
     parser.add_argument("--json", action="store_true", help="print curve.json")
-    add_jobs(parser)
+    flags.add_jobs(parser)
     flags.add_recipe(parser)
     parser.set_defaults(run=run)
 
@@ -52,15 +49,17 @@ def run(args: argparse.Namespace) -> int:
     run_folder.check_name(args.name)
     if args.dry_run:
         return _plan(args)
-    prepare("toolkit.experiments.label_curve", "albumentations", **at_once(args))
+    prepare("toolkit.experiments.label_curve", "albumentations", **flags.at_once(args))
     from toolkit.experiments.label_curve import label_curve
     from toolkit.metrics.label_curve_fit import UNSURE
 
     out = args.runs / args.name
     options = flags.training_options(args, leave_out=("seed",))
-    result = label_curve(args.data, out, args.fractions, args.seeds, image_root=args.images, **at_once(args), **options)
+    result = label_curve(
+        args.data, out, args.fractions, args.seeds, image_root=args.images, **flags.at_once(args), **options
+    )
     if args.json:
-        say_json(result)
+        flags.say_json(result)
         return 0
     say(f"AP on the {result['split']} split, of networks trained on so many pictures")
     say("images  objects  seed  AP     AP50")

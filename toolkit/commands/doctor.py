@@ -26,7 +26,7 @@ class Check:
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("doctor", help="what this machine has, and what is missing")
     parser.add_argument("--fetch", action="store_true", help="download the COCO weights into torchvision's cache")
-    parser.add_argument("--json", action="store_true", help="for a machine to read")
+    parser.add_argument("--json", action="store_true", help="print the checks as JSON")
     parser.set_defaults(run=run)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.files import links
 from label_tools.text.errors import InputError, one_line, say
-from toolkit.commands.flags import add_looks, image_counter, picked, say_json
+from toolkit.commands.flags import add_device, add_images, add_looks, image_counter, picked, say_json
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -35,8 +34,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         help="COCO results of any detector; with masks (RLE, polygons): numbers by boxes and by masks",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where metrics.json and report.html go")
-    links.add_option(parser)
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    add_images(parser)
     better = "is B better? a run, or a COCO results file, on the same images; several: one recipe, several seeds"
     for name, run_name, text in (
         ("--compare", "RUN_B", better),
@@ -51,7 +49,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     )
     add_settings(parser)
     add_looks(parser)
-    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N (default: auto)")
+    add_device(parser)
     parser.add_argument(
         "--batch-size",
         type=int,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from label_tools.files import links
 from label_tools.text.errors import say
-from toolkit.commands.flags import at_least, image_counter, picked
+from toolkit.commands.flags import add_images, at_least, image_counter, picked
 
 PROGRAMS = ("x-anylabeling",)
 
@@ -27,7 +26,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="run folder, or a checkpoint in it")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file to write, model.onnx")
     parser.add_argument("--data", type=Path, metavar="FILE", help="COCO file to compare on (default: RUN/val.json)")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    add_images(parser)
     parser.add_argument("--image-size", type=int, metavar="PX", help="shorter side the network sees (default: RUN's)")
     parser.add_argument("--proposals", type=int, metavar="N", help="boxes it looks at closely (default: RUN's)")
     parser.add_argument(
@@ -43,7 +42,6 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         metavar="PROGRAM",
         help="x-anylabeling: the form that it loads, and a YAML file beside it",
     )
-    links.add_option(parser)
     parser.set_defaults(run=run)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from label_tools.files import links
 from label_tools.text.command_line import HelpAll
 from label_tools.text.errors import InputError, say
 from toolkit import config
@@ -109,6 +110,16 @@ def training_options(args: argparse.Namespace, leave_out: tuple[str, ...] = ()) 
 
 if TYPE_CHECKING:
     from toolkit.prediction.mask_outlines import Outlines
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """`--images` and `--follow-links`, of commands that open the pictures of a COCO file."""
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    links.add_option(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N (default: auto)")
 
 
 def add_looks(parser: argparse.ArgumentParser) -> None:

@@ -48,7 +48,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         metavar="SHARE",
         help="of a round drawn by chance, the rest is ranked (default: 1)",
     )
-    following.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    flags.add_device(following)
     following.add_argument("--no-window", action="store_true", help="make the round's folder, start nothing")
     _verb(verbs, "close", "read what changed in a round that was labelled without `next`", _close)
     train = _verb(verbs, "train", "train on all that is labelled, with the same test pictures", _train)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from label_tools.files import links
 from label_tools.text.errors import FINDINGS, InputError, say
 from label_tools.text.messages import counted
-from toolkit.commands.flags import add_looks, add_outlines, at_least, check_score, outlines_of, picked
+from toolkit.commands.flags import add_device, add_looks, add_outlines, at_least, check_score, outlines_of, picked
 
 if TYPE_CHECKING:
     from label_tools.pictures.films import Film
@@ -56,7 +56,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--workers", type=int, default=-1, metavar="N", help="threads that read pictures ahead (default: by the cores)"
     )
-    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="print detections.json on stdout too")
     parser.set_defaults(run=run)
 

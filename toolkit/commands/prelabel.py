@@ -10,7 +10,7 @@ from pathlib import Path
 from label_tools.files import links
 from label_tools.text.errors import FINDINGS, say
 from label_tools.text.messages import counted
-from toolkit.commands.flags import add_outlines, check_score, outlines_of
+from toolkit.commands.flags import add_device, add_outlines, check_score, outlines_of
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -31,7 +31,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         help="draft detections from this score (default: the one that expects the fewest corrections on val)",
     )
     add_outlines(parser, "polygons")
-    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from label_tools.text.errors import InputError, say
-from toolkit.commands.flags import check_score
+from toolkit.commands.flags import add_device, check_score
 
 
 def add(subparsers: argparse._SubParsersAction) -> None:
@@ -27,7 +27,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
         "--max-pixels", type=int, default=25_000_000, metavar="N", help="of a picture (default: 25 million)"
     )
     parser.add_argument("--label-studio", default="", metavar="URL", help="the one server that pictures are read from")
-    parser.add_argument("--device", default="auto", help="auto | cpu | cuda | cuda:N")
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

@@ -7,7 +7,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from label_tools.files import links
 from label_tools.text.errors import InputError, say
 from toolkit import config as recipes
 from toolkit.commands import flags
@@ -25,8 +24,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--test", type=Path, metavar="FILE", help="COCO file to evaluate on at the end (default: DATA/test.json)"
     )
-    links.add_option(parser)
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder that file_name starts from")
+    flags.add_images(parser)
     parser.add_argument("--name", default="train", help="name of the run (default: train)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs go (default: runs)")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run")
