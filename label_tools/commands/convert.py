@@ -223,8 +223,6 @@ def finish(conversion: Conversion, args: argparse.Namespace) -> int:
 
     if args.max_value is not None:
         conversion.opening["max_value"] = args.max_value
-    if args.max_pixels > MAX_PIXELS:
-        conversion.opening["max_pixels"] = args.max_pixels
     conversion.look_over()
     parts = given_parts(conversion.source, conversion.records)
     folder = args.out if args.out is not None and args.out.suffix.lower() != ".json" else None

@@ -62,7 +62,8 @@ def convert(
     format: a key of READERS; None: found out from the files. labels: the classes in their order; None: those that the
     set states, else those that are found, by alphabet. For YOLO, and masks of classes, they are the names by number.
     merge_case: labels that differ only in upper and lower case are one class. strict: refuse repairs and losses.
-    reading: further keywords of the reader. Raises InputError: nothing to convert, an unknown format, unknown labels.
+    reading: further keywords of the reader; a raised max_pixels is written into the file, for whatever reads it.
+    Raises InputError: nothing to convert, an unknown format, unknown labels.
     """
     if format is None:
         found = detect(source)
@@ -75,6 +76,8 @@ def convert(
         reading["labels"] = labels
     merge_case = merge_case and format != "yolo"  # classes are numbers there
     read = READERS[format](source, **reading)
+    if (limit := reading.get("max_pixels", MAX_PIXELS)) > MAX_PIXELS:
+        read.opening["max_pixels"] = max(limit, read.opening.get("max_pixels", limit))
     return to_conversion(read, labels=read.names if labels is None else labels, merge_case=merge_case, strict=strict)
 
 

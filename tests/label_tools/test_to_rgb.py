@@ -161,6 +161,18 @@ def test_convert_says_what_is_black_and_what_it_wrote_is_read_so_everywhere(tmp_
     assert json.loads((tmp_path / "again.json").read_text())["info"]["max_value"] == 4095
 
 
+def test_a_raised_limit_is_written_from_python_too(tmp_path):
+    from label_tools.readers.convert import convert
+
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
+    document = {"images": [{"id": 1, "file_name": "a.png", "width": 60, "height": 40}], "annotations": []}
+    document |= {"categories": [{"id": 1, "name": "cat"}], "info": {"max_pixels": 300_000_000}}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    for given, written in ((200_000_000, 300_000_000), (400_000_000, 400_000_000)):
+        made = convert(tmp_path / "a.json", "coco", max_pixels=given).document(tmp_path / "out.json")
+        assert made["info"] == {"image_root": ".", "max_pixels": written}
+
+
 def test_a_picture_over_the_limit_is_refused_before_training_and_allowed_where_convert_was_told(tmp_path):
     from toolkit.data.coco_index import read_index
 
