@@ -78,7 +78,7 @@ def read(
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise InputError(
             f"{bad[0].file}, {bad[0].place}: {bad[0].text}{more}; "
-            f"`frcnn check {path} --fix --out OUT.json` writes a copy without them"
+            f"`frcnn check {shlex.quote(str(path))} --fix --out OUT.json` writes a copy without them"
         )
     else:
         for line in one_a_rule(f for f in found.findings if f.level == WARNING or f.code in ("B44", "B58")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -192,7 +193,8 @@ class _Merge:
     def _category(self, category: dict, name: str) -> int:
         for known in self.ids:
             if known != category["name"] and known.casefold() == category["name"].casefold():
-                fix = f"first: frcnn rename {name} '{category['name']}={known}' --out NEW.json"
+                pair = shlex.quote(f"{category['name']}={known}")
+                fix = f"first: frcnn rename {shlex.quote(name)} {pair} --out NEW.json"
                 raise InputError(f'{name}: class "{category["name"]}" beside "{known}" of another file; {fix}')
         if category["name"] not in self.ids:
             self.ids[category["name"]] = len(self.ids) + 1

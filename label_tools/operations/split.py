@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def _ties(
         # disable=None: a bar only on a terminal
         prints = list(tqdm(fingerprint_files(paths, jobs, **opening), "duplicates", len(paths), disable=None))
     except InputError as error:
-        fix = f"`frcnn check {annotations} --decode --fix` writes a copy without it"
+        fix = f"`frcnn check {shlex.quote(str(annotations))} --decode --fix` writes a copy without it"
         raise InputError(f"{error} ({fix}; --duplicates off splits without opening the images)") from error
     ties += [Tie("same pixels", tuple(group)) for group in same_pixels(prints)]
     if duplicates == "near":

@@ -124,9 +124,9 @@ def test_files_that_disagree(tmp_path, capsys):
 
 def test_two_spellings_are_refused_with_the_way_out(tmp_path, capsys):
     a = save(tmp_path / "a.json", document({"x.jpg": ["cat"]}, ["cat"]))
-    b = save(tmp_path / "b.json", document({"y.jpg": ["Cat"]}, ["Cat"]))
+    b = save(tmp_path / "b b.json", document({"y.jpg": ["Cat"]}, ["Cat"]))
     assert main(["merge", str(a), str(b), "--out", str(tmp_path / "m.json")]) == 2
-    assert "frcnn rename" in capsys.readouterr().err
+    assert f"frcnn rename '{b}' Cat=cat --out NEW.json" in capsys.readouterr().err  # as a shell takes it
     assert main(["rename", str(b), "Cat=cat", "--out", str(tmp_path / "c.json")]) == 0
     assert main(["merge", str(a), str(tmp_path / "c.json"), "--out", str(tmp_path / "m.json")]) == 0
 
