@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from label_tools.__main__ import main
 from label_tools.document import coco_file
@@ -123,6 +124,16 @@ def test_the_rectangle_of_a_turned_box_is_turned_with_it(tmp_path, angle):
     assert one["bbox"] == [24, 16, 8, 16]
     corners = {(round(x), round(y)) for x, y in zip(one["segmentation"][0][0::2], one["segmentation"][0][1::2])}
     assert corners == {(24, 16), (32, 16), (32, 32), (24, 32)}
+
+
+def test_an_image_of_another_size_is_named_with_its_rotation(tmp_path, capsys):
+    for size, orientation, turned in (((64, 48), 6, " after its EXIF rotation 6"), ((32, 24), 1, "")):
+        exif = Image.Exif()
+        exif[0x0112] = orientation  # 6: stored 64 x 48, a person sees 48 x 64
+        Image.new("RGB", size).save(tmp_path / "a.jpg", exif=exif)
+        shown = "48 x 64" if turned else "32 x 24"
+        assert main(["convert", "coco", str(write(tmp_path / "a.json")), "--out", str(tmp_path / "out.json")]) == 2
+        assert f"says 64 x 48, the image is {shown}{turned}; restore" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("word", "crowd"), [("true", 1), ("False", 0), ("", 0), ("0", 0)])
