@@ -13,7 +13,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from label_tools.text.errors import InputError, MissingExtra
 from toolkit.__main__ import main
-from toolkit.networks import builder, first_weights, registry
+from toolkit.networks import any_backbone, builder, first_weights, registry
 from toolkit.networks.resize_and_anchors import view_of
 
 SIZES = {"min_size": 64, "max_size": 96}
@@ -184,10 +184,13 @@ def test_timm_weights_that_cannot_be_fetched_are_one_line(monkeypatch, tmp_path)
         return make(*words, pretrained=pretrained, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    from toolkit.networks import any_backbone
-
     any_backbone.find.cache_clear()
     with pytest.raises(InputError, match="nor could it be fetched") as error:
         first_weights.ensure("fasterrcnn/timm/resnet10t", "auto")
     assert "\n" not in str(error.value) and "--weights FILE" in str(error.value)
     any_backbone.find.cache_clear()
+
+
+def test_maps_count_until_they_grow_again():
+    trunk = [any_backbone.Level(name, stride, 8, False) for name, stride in zip("abcdef", (1, 4, 8, 8, 4, 64))]
+    assert [level.module for level in any_backbone._last_of_each_stride(trunk)] == ["b", "d"]

@@ -27,7 +27,7 @@ from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.evaluation.evaluate_files import evaluate_files
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.report import figures
-from toolkit.report.read_logs import Training, smooth
+from toolkit.report.read_logs import Training, read_training, smooth
 from toolkit.report.write_report import read_metrics, write_report
 from toolkit.training.run_folder import Lock
 
@@ -162,6 +162,12 @@ def test_means_and_losses_of_a_log_by_hand():
     epochs = [{"epoch": number, "val_loss": losses} for number, losses in enumerate(kinds, 1)]
     found = Training({}, [], epochs, "", []).losses("val_loss")
     assert [(record["epoch"], total) for record, total in found] == [(1, 3.0), (2, 4.0)]
+
+
+def test_the_part_of_an_epoch_that_max_time_left_is_in_the_log(tmp_path):
+    records = [{"kind": "epoch", "epoch": epoch, "AP": 0.1} for epoch in (1, 2, 2, 2.4, "x", None)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert [record["epoch"] for record in read_training(tmp_path).epochs] == [1, 2, 2.4]
 
 
 def test_the_best_epoch_is_the_one_that_the_run_kept():

@@ -56,7 +56,7 @@ def read_training(folder: Path) -> Training:
     if (folder / "config.yaml").is_file():
         config = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
     steps = [r for r in records if r.get("kind") == "step" and isinstance(r.get("step"), int)]
-    epochs = [r for r in records if r.get("kind") == "epoch" and isinstance(r.get("epoch"), int)]
+    epochs = [r for r in records if r.get("kind") == "epoch" and is_finite(r.get("epoch"))]
     # a resumed run may repeat an epoch: the later record counts
     by_epoch = {r["epoch"]: r for r in epochs}
     return Training(run, steps, [by_epoch[e] for e in sorted(by_epoch)], config, problems, is_locked(folder))
