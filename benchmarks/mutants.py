@@ -49,7 +49,7 @@ AREAS = {  # what is changed, tests that may see it
         "label_tools/test_[buvy]*.py label_tools/test_c[ov]*.py label_tools/test_de*.py label_tools/test_e[dx]*.py "
         "label_tools/test_label*.py label_tools/test_masks.py label_tools/test_p*.py label_tools/test_ro*.py",
     ),
-    "metrics": ("toolkit/metrics", "metrics/test_*.py toolkit/test_for*.py labelling/test_suspects.py"),
+    "metrics": ("toolkit/metrics", "metrics/test_*.py toolkit/test_for*.py labelling/test_fix_suspects.py"),
     "checkpoint": ("toolkit/checkpoint.py", "toolkit/test_checkpoint.py"),
 }
 COMPARISONS = {

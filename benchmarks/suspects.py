@@ -27,7 +27,7 @@ from toolkit.evaluation.compute_metrics import compute_metrics
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.evaluation.read_detections import detections_of
 from toolkit.experiments.crossval import crossval
-from toolkit.labelling.correct_suspects import accused
+from toolkit.labelling.fix_suspects import accused
 from toolkit.metrics.iou_and_matching import iou_of
 
 KINDS = ("missing", "added", "moved", "wrong class")

@@ -24,7 +24,7 @@ from toolkit.data.epoch_batches import EpochBatches
 from toolkit.evaluation.compute_metrics import coco_metrics
 from toolkit.evaluation.evaluate_run import evaluate_split
 from toolkit.networks import first_weights
-from toolkit.prediction import drawing
+from toolkit.prediction.draw_boxes_and_batches import batch_sheet, save_jpeg
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.processes import Processes
 from toolkit.report.evaluation_text import few
@@ -346,5 +346,5 @@ def describe_run(folder: Path, config: Config, labels: Labels, command: str) -> 
     keys = next(iter(EpochBatches(train, min(9, len(train)), config.run.seed)))
     samples = [s for s in map(dataset.__getitem__, keys) if not isinstance(s, Unreadable)]
     if samples:
-        sheet = drawing.batch_sheet([i for i, _ in samples], [t for _, t in samples], train.classes)
-        drawing.save_jpeg(sheet, folder / "train_batch.jpg")
+        sheet = batch_sheet([i for i, _ in samples], [t for _, t in samples], train.classes)
+        save_jpeg(sheet, folder / "train_batch.jpg")

@@ -18,9 +18,9 @@ from toolkit import config as recipes
 from toolkit.evaluation.compare_runs_tiles_tta import compare_with
 from toolkit.evaluation.compute_metrics import Settings
 from toolkit.evaluation.evaluate_run import evaluate_run, name_of_split
-from toolkit.prediction.detections import Detections, open_source
+from toolkit.prediction.detections import Detections
 from toolkit.prediction.detector import over, thresholds_of
-from toolkit.prediction.picture_sources import find_images
+from toolkit.prediction.picture_sources import find_images, open_picture
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.report.notebook import run_html
 from toolkit.report.write_report import read_metrics, write_report
@@ -195,7 +195,7 @@ class Run:
         thresholds = thresholds_of(predictor, score)
         found = []
         for one in wanted:
-            source, picture = open_source(one, predictor.opening)
+            source, picture = open_picture(one, predictor.opening)
             results = over(predictor.detect([np.asarray(picture)])[0], thresholds)
             found.append(Detections.of(results, predictor.categories, source))
         return found if many else found[0]

@@ -100,7 +100,7 @@ def _draw(trained, out: Path) -> None:
     """The validation pictures with what the trained detector finds."""
     from label_tools.document import coco_file
     from label_tools.pictures.own_output import drawing_paths
-    from toolkit.prediction.drawing import save_jpeg
+    from toolkit.prediction.draw_boxes_and_batches import save_jpeg
 
     file = trained.folder / "val.json"
     document = coco_file.read(file)

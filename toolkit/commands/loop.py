@@ -242,7 +242,7 @@ def _training(entry: dict[str, Any]) -> str:
 
 def _status(args: argparse.Namespace) -> int:
     from toolkit.labelling import loop_file
-    from toolkit.labelling.corrections import total
+    from toolkit.labelling.count_corrections import total
 
     loop = loop_file.read(args.folder)
     for entry in loop.trainings:
@@ -262,7 +262,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _suspects(args: argparse.Namespace) -> int:
-    from toolkit.labelling.correct_suspects import accused, evaluated, write_folder
+    from toolkit.labelling.fix_suspects import accused, evaluated, write_folder
 
     place = evaluated(args.checkpoint, args.folds)
     pictures = accused(place)
@@ -279,7 +279,7 @@ def _suspects(args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace) -> int:
-    from toolkit.labelling.correct_suspects import fix_coco, fix_labelme, read_fixed
+    from toolkit.labelling.fix_suspects import fix_coco, fix_labelme, read_fixed
 
     fixed, problems = read_fixed(args.suspects)
     for one in fixed:

@@ -18,7 +18,7 @@ from label_tools.files.json_csv import write_json
 from label_tools.formats import labelme
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
-from toolkit.labelling.corrections import COSTS
+from toolkit.labelling.count_corrections import COSTS
 from toolkit.metrics.coco_tables import Tables, read_tables
 from toolkit.metrics.iou_and_matching import pairs
 from toolkit.prediction.detect_in_batches import Seen, detect_pictures

@@ -20,7 +20,7 @@ from label_tools.files.atomic_write import atomic_write
 from label_tools.files.json_csv import write_json
 from label_tools.formats.labelme import file_bytes
 from label_tools.text.errors import InputError
-from toolkit.labelling.corrections import difference, total
+from toolkit.labelling.count_corrections import difference, total
 from toolkit.labelling.drafts import SCORE
 from toolkit.labelling.loop_file import Loop, now
 from toolkit.labelling.scan_folder import is_reviewed, read_drafts, read_label_file

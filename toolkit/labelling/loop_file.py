@@ -20,7 +20,7 @@ from typing import Any
 from label_tools.files import marked_folders, strict_reading
 from label_tools.files.json_csv import write_json
 from label_tools.text.errors import InputError, cannot_write
-from toolkit.labelling.corrections import CHANGES, COSTS
+from toolkit.labelling.count_corrections import CHANGES, COSTS
 
 NAME, HIDDEN, LOCK = "loop.json", ".loop", "lock"
 VERSION = 1

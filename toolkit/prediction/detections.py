@@ -6,7 +6,6 @@ import base64
 import html
 import io
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,27 +89,3 @@ class Detections:
         return (
             f'<figure><img alt="{text}" src="data:image/jpeg;base64,{content}"><figcaption>{text}</figcaption></figure>'
         )
-
-
-def open_source(source: Any, opening: Mapping[str, Any]) -> tuple[Path | Image.Image, Image.Image]:
-    """-> (what `Detections` remembers, the picture in RGB) of a path, a PIL image or an array [H,W,3] uint8.
-
-    opening: keywords of `open_image.open_image`, for a path.
-    """
-    if isinstance(source, (str, Path)):
-        path = Path(source)
-        picture = open_image.open_image(path, **opening)
-        return picture if opening else path, picture
-    if isinstance(source, Image.Image):
-        picture = open_image.upright_rgb(source)
-        return picture, picture
-    if isinstance(source, np.ndarray):
-        shape, kind = list(source.shape), source.dtype
-        if source.ndim != 3 or source.shape[2] != 3 or kind != np.uint8 or 0 in source.shape:
-            raise InputError(f"predict: found an array {shape} {kind}, needs [height, width, 3] uint8, RGB")
-        picture = Image.fromarray(source)
-        return picture, picture
-    raise InputError(
-        f"predict: found a {type(source).__name__}, needs a path, a PIL image or an array [height, width, 3] uint8, "
-        f"or a list of them"
-    )

@@ -1,4 +1,4 @@
-"""Pictures to detect in: files, folders, lists of files, patterns, standard input."""
+"""Pictures to detect in: files, folders, lists of files, patterns, standard input; images and arrays of Python."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
@@ -121,3 +122,27 @@ def _named(paths: list[Path]) -> list[tuple[Path, Path]]:
         return []
     common = os.path.commonpath([path.absolute().parent for path in paths])
     return [(path, path.absolute().relative_to(common)) for path in paths]
+
+
+def open_picture(source: Any, opening: Mapping[str, Any]) -> tuple[Path | Image.Image, Image.Image]:
+    """-> (what `Detections` remembers, the picture in RGB) of a path, a PIL image or an array [H,W,3] uint8.
+
+    opening: keywords of `open_image.open_image`, for a path.
+    """
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        picture = open_image.open_image(path, **opening)
+        return picture if opening else path, picture
+    if isinstance(source, Image.Image):
+        picture = open_image.upright_rgb(source)
+        return picture, picture
+    if isinstance(source, np.ndarray):
+        shape, kind = list(source.shape), source.dtype
+        if source.ndim != 3 or source.shape[2] != 3 or kind != np.uint8 or 0 in source.shape:
+            raise InputError(f"predict: found an array {shape} {kind}, needs [height, width, 3] uint8, RGB")
+        picture = Image.fromarray(source)
+        return picture, picture
+    raise InputError(
+        f"predict: found a {type(source).__name__}, needs a path, a PIL image or an array [height, width, 3] uint8, "
+        f"or a list of them"
+    )

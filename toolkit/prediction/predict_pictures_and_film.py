@@ -17,9 +17,9 @@ from label_tools.pictures.films import Film, film_writer, frame_name, is_film
 from label_tools.pictures.own_output import drawing_paths
 from label_tools.pictures.paint_objects import paint
 from label_tools.text.errors import InputError
-from toolkit.prediction import drawing
 from toolkit.prediction.detect_in_batches import detect_pictures
 from toolkit.prediction.detector import Detector, Found, over, thresholds_of
+from toolkit.prediction.draw_boxes_and_batches import save_jpeg
 from toolkit.prediction.mask_outlines import MASKS, Outlines
 from toolkit.prediction.picture_sources import Picture
 from toolkit.prediction.prediction_files import Journal, Record, write_files
@@ -89,7 +89,7 @@ def predict(
             if draw and one.pixels is not None and not isinstance(one.pixels, np.ndarray):
                 _LOG.warning(f"{one.picture.path}: over the limit of pixels, read by windows and not drawn")
             elif draw and one.pixels is not None:
-                drawing.save_jpeg(drawn(one.pixels, kept, detector), drawings[one.picture.name])
+                save_jpeg(drawn(one.pixels, kept, detector), drawings[one.picture.name])
             if one.found and not kept:
                 best = named(one.found[:1], detector)[0]
                 summary.below[one.picture.name] = (best["score"], best["label"])

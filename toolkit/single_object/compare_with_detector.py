@@ -30,7 +30,7 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint, device_and_seed
 from toolkit.data.boxes import corners
 from toolkit.evaluation.compute_metrics import coco_metrics
-from toolkit.prediction.drawing import ANSWER, OTHER, TRUTH, draw_boxes
+from toolkit.prediction.draw_boxes_and_batches import ANSWER, OTHER, TRUTH, draw_boxes
 from toolkit.prediction.torch_detector import TorchDetector
 from toolkit.single_object import evaluate_baseline
 from toolkit.single_object.baselines import restored

@@ -15,7 +15,7 @@ from label_tools.pictures.fonts import Letters, shorten
 from label_tools.pictures.name_tags import legend
 from label_tools.pictures.palette import Colour
 from toolkit import checkpoint
-from toolkit.prediction.drawing import ANSWER, TRUTH, draw_boxes
+from toolkit.prediction.draw_boxes_and_batches import ANSWER, TRUTH, draw_boxes
 from toolkit.single_object import evaluate_baseline, grid_cells
 from toolkit.single_object.baselines import restored
 from toolkit.single_object.data.samples import Samples

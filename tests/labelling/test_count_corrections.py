@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toolkit.labelling.corrections import difference, total
+from toolkit.labelling.count_corrections import difference, total
 
 
 def box(label, x1, y1, x2, y2, **more):

@@ -28,7 +28,7 @@ from label_tools.readers.convert import Conversion
 from label_tools.shapes import outline, rle
 from label_tools.text.errors import InputError, as_written
 from toolkit.experiments.crossval import crossval
-from toolkit.labelling.corrections import difference, same_points
+from toolkit.labelling.count_corrections import difference, same_points
 from toolkit.labelling.labelling_round import KEPT_BACK, REVIEWED, fill, judged
 from toolkit.labelling.scan_folder import read_drafts
 from toolkit.training import run_folder
