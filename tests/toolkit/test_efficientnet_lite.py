@@ -14,6 +14,7 @@ from toolkit.networks import builder, first_weights
 from toolkit.networks.efficientnet_lite import EfficientNetLiteFPN, rename
 from toolkit.networks.load_weights import read
 from toolkit.networks.registry import REGISTRY
+from toolkit.networks.registry_entry import Packaged
 
 NAME = "fasterrcnn_efficientnet_lite0_fpn"
 PACKAGED = REGISTRY[NAME].imagenet
@@ -148,3 +149,18 @@ def test_fpn_and_heads_begin_with_those_of_drawn_scenes_but_for_the_predictor():
     assert len(drawn) == 22 and not any("body" in name or "predictor" in name for name in drawn)
     assert all(torch.equal(state[name], value) for name, value in drawn.items())
     assert "Apache-2.0; FPN and heads: drawn scenes" in architecture["first_weights"]
+
+
+@needs_package
+def test_the_network_with_masks_begins_as_the_one_of_boxes_and_with_a_new_mask_branch():
+    name = NAME.replace("fasterrcnn", "maskrcnn")
+    first_weights.ensure(name, "auto")
+    ours, boxes = (first_weights.source(n, REGISTRY[n], first_weights.chosen(n, "auto")) for n in (name, NAME))
+    assert ours.state.keys() == boxes.state.keys() and not any("mask" in tensor for tensor in ours.state)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_file_of_first_weights_that_a_network_names_is_here(name):
+    packaged, branch = REGISTRY[name].imagenet, REGISTRY[name].mask_branch
+    files = [packaged.heads] if isinstance(packaged, Packaged) else []
+    assert all(file.is_file() for file in [*files, *([branch] if branch else [])])

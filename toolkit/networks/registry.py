@@ -79,7 +79,6 @@ REGISTRY = {
         "4.8 M, outlines too, ImageNet weights offline (extra: pretrained)",
         **_LITE0,
         masks=True,
-        mask_branch=STARTER / "maskrcnn_efficientnet_lite0_fpn.safetensors",
     ),
     "maskrcnn_tiny_fpn": Detector(
         maskrcnn_tiny_fpn,
