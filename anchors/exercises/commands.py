@@ -65,7 +65,8 @@ def write_exercises(out: Path) -> tuple[list[str], list[str]]:
 
 def exercises(out: str) -> int:
     new, kept = write_exercises(Path(out))
-    print(f"{out}: {len(new)} files written" + (f", {len(kept)} kept as they are" if kept else ""))
+    files = "file" if len(new) == 1 else "files"
+    print(f"{out}: {len(new)} {files} written" + (f", {len(kept)} kept as they are" if kept else ""))
     print(f"start with {Path(out) / 'README.md'}")
     return 0
 

@@ -20,7 +20,7 @@ from label_tools.files import links
 from label_tools.text.command_line import add_command
 from label_tools.text.errors import FINDINGS, FINE, InputError, say
 from label_tools.text.findings import ERROR, short_lines, worst_first
-from label_tools.text.messages import unknown
+from label_tools.text.messages import counted, unknown
 from label_tools.text.rule_limits import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -239,7 +239,8 @@ def finish(conversion: Conversion, args: argparse.Namespace) -> int:
     if args.json:
         say(json.dumps(account, indent=1, sort_keys=True, ensure_ascii=False))
     else:
-        named = ", ".join(f"{folder / name}.json ({n} images)" for name, n in account.get("parts", {}).items())
+        parts_made = account.get("parts", {}).items()
+        named = ", ".join(f"{folder / name}.json ({counted(n, 'image')})" for name, n in parts_made)
         say(f"{named or out}: " + "\n".join(report_lines(account)))
         if parts and not named:
             said = f"the set is split already ({', '.join(parts)})"

@@ -35,7 +35,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from label_tools.operations.draw import Painter, choose, contact_sheets, overlays
+    from label_tools.operations.draw_sheets_and_overlays import Painter, choose, contact_sheets, overlays
     from label_tools.pictures.unread_files import not_read_below
     from label_tools.readers.open_labels import open_source
 

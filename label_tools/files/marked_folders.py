@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from label_tools.files.atomic_write import PART, refuse_link, umask
-from label_tools.files.json_csv import write_json
+from label_tools.files.write_json_csv import write_json
 from label_tools.text.errors import InputError, cannot_write
 
 try:

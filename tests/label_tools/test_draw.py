@@ -12,7 +12,7 @@ from PIL import Image
 
 from label_tools.__main__ import main
 from label_tools.document import coco_file
-from label_tools.operations.draw import choose
+from label_tools.operations.draw_sheets_and_overlays import choose
 from label_tools.pictures.fonts import Letters, shorten
 from label_tools.pictures.paint_objects import FILL, paint
 from label_tools.pictures.palette import PAGE_COLOURS, class_colour, ink, rgb

@@ -10,7 +10,7 @@ import shutil
 import pytest
 import torch
 
-from label_tools.files.json_csv import cell_text, write_csv
+from label_tools.files.write_json_csv import cell_text, write_csv
 from label_tools.text.errors import InputError, exit_code_of
 from tests.toolkit.evaluation_fixtures import draw_images, scene
 from tests.toolkit.test_evaluate_run import save_network

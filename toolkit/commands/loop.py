@@ -302,7 +302,7 @@ def _apply(args: argparse.Namespace) -> int:
 
 def _simulate(args: argparse.Namespace) -> int:
     from label_tools.files import marked_folders
-    from label_tools.files.json_csv import write_json
+    from label_tools.files.write_json_csv import write_json
     from toolkit.labelling.simulate import Plan, simulate
 
     plan = Plan(start=args.start, step=args.step, rounds=args.rounds, steps=args.steps)

@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 
 from label_tools.document import coco_file
-from label_tools.files.json_csv import write_csv, write_json
 from label_tools.files.marked_folders import refuse_foreign, together
+from label_tools.files.write_json_csv import write_csv, write_json
 from label_tools.text.errors import InputError
 from toolkit.deployment import bench_process, export, onnx_file
 from toolkit.deployment.bench_process import Setting

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from label_tools.document import coco_file
-from label_tools.files.json_csv import write_csv, write_json
 from label_tools.files.marked_folders import adopt, refuse_foreign, together, written
 from label_tools.files.strict_reading import loads
+from label_tools.files.write_json_csv import write_csv, write_json
 from toolkit.evaluation.compute_metrics import Evaluation
 from toolkit.metrics.coco_ap import KEYS, RECALLS
 from toolkit.metrics.object_counts_and_sizes import counts, sizes_and_aspects

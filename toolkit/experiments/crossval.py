@@ -14,7 +14,7 @@ import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.files import marked_folders
-from label_tools.files.json_csv import write_json
+from label_tools.files.write_json_csv import write_json
 from label_tools.operations.split import split_file
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError, as_written

@@ -11,7 +11,7 @@ import numpy as np
 from label_tools.document import coco_file
 from label_tools.files import marked_folders
 from label_tools.files.atomic_write import atomic_write
-from label_tools.files.json_csv import write_csv, write_json
+from label_tools.files.write_json_csv import write_csv, write_json
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 from toolkit import config as recipes

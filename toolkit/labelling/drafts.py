@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from label_tools.document import coco_file
-from label_tools.files.json_csv import write_json
+from label_tools.files.write_json_csv import write_json
 from label_tools.formats import labelme
 from label_tools.text.errors import InputError
 from toolkit import checkpoint

@@ -19,7 +19,7 @@ from label_tools.document import coco_file
 from label_tools.document.coco_values import are_numbers
 from label_tools.files import marked_folders
 from label_tools.files.atomic_write import atomic_write
-from label_tools.files.json_csv import write_json
+from label_tools.files.write_json_csv import write_json
 from label_tools.formats.image_records import ImageRecord, Tally
 from label_tools.formats.labelme import file_bytes, file_content, read_shapes
 from label_tools.formats.labelme_shapes import Options

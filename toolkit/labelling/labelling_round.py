@@ -17,7 +17,7 @@ from typing import Any
 
 from label_tools.files import marked_folders
 from label_tools.files.atomic_write import atomic_write
-from label_tools.files.json_csv import write_json
+from label_tools.files.write_json_csv import write_json
 from label_tools.formats.labelme import file_bytes
 from label_tools.text.errors import InputError
 from toolkit.labelling.count_corrections import difference, total

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from label_tools.files import marked_folders, strict_reading
-from label_tools.files.json_csv import write_json
+from label_tools.files.write_json_csv import write_json
 from label_tools.text.errors import InputError, cannot_write
 from toolkit.labelling.count_corrections import CHANGES, COSTS
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from label_tools.files import marked_folders
 from label_tools.files.atomic_write import atomic_write
-from label_tools.files.json_csv import write_csv
+from label_tools.files.write_json_csv import write_csv
 from label_tools.text.errors import InputError, cannot_write
 
 _LOG = logging.getLogger(__name__)

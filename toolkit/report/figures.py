@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from label_tools.files.json_csv import cell_text
+from label_tools.files.write_json_csv import cell_text
 from toolkit.report.read_logs import Training, is_finite, smooth
 from toolkit.report.svg_charts import NUM_COLOURS, Line, bar_chart, histogram, line_chart, matrix, scatter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from label_tools.files.json_csv import cell_text
+from label_tools.files.write_json_csv import cell_text
 from toolkit.metrics.threshold_curves import ALL, QUANTITIES
 
 MOST_CLASSES = 20

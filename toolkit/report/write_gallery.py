@@ -16,7 +16,7 @@ import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
-from label_tools.files.json_csv import write_json
+from label_tools.files.write_json_csv import write_json
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.pictures.open_image import open_image
 from label_tools.pictures.palette import class_colour

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from label_tools.files.json_csv import write_json
+from label_tools.files.write_json_csv import write_json
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit import checkpoint, device_and_seed

@@ -22,8 +22,8 @@ from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
-from label_tools.files.json_csv import write_json
 from label_tools.files.marked_folders import refuse_foreign, together
+from label_tools.files.write_json_csv import write_json
 from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
 from label_tools.text.errors import InputError

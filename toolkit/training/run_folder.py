@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from label_tools.files import marked_folders
 from label_tools.files.atomic_write import PART
-from label_tools.files.json_csv import write_json
+from label_tools.files.write_json_csv import write_json
 from label_tools.text.errors import InputError
 from label_tools.text.messages import near_paths
 
