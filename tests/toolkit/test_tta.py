@@ -9,7 +9,7 @@ from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from tests.toolkit.test_tiles import Blobs
 from tests.toolkit.training_fixtures import untrained_run
-from toolkit.prediction.tiles_and_tta import Views, fused
+from toolkit.prediction.tiles_and_tta import Views, _mirrored, fused
 from toolkit.prediction.torch_detector import TorchDetector
 
 
@@ -39,6 +39,9 @@ def test_a_mirrored_view_comes_back_in_place():
     plain, found = Blobs().detect([image])[0], Views(Blobs(), ["flip"]).detect([image])[0]
     assert found == sorted(plain, key=lambda one: -one["score"])
     assert (rle.decode(rle.to_runs(found[0]["segmentation"]), 40, 60) == (image == 200).any(axis=2)).all()
+    # the mask shown is that of the best view, here the plain one: the mirrored one's by itself
+    (turned,) = Blobs().detect([image[:, ::-1]])
+    assert [_mirrored(one, 60) for one in turned] == plain
 
 
 def test_scales_are_those_of_the_network_and_it_is_left_as_it_was(tmp_path):
