@@ -31,7 +31,7 @@ BLANK = (240, 320)  # height, width of the picture that shows nothing
 
 Arrays = list[np.ndarray]  # boxes [N,4] XYXY pixels, labels [N], scores [N]
 Detect = Callable[[np.ndarray], Arrays]  # of an image [H,W,3] uint8
-Otherwise = Callable[[np.ndarray], Iterable[Arrays]]
+Otherwise = Callable[[np.ndarray], Iterable[Arrays]]  # the same network with other roundings, several times
 
 
 @dataclass

@@ -15,7 +15,7 @@ from label_tools.text.errors import InputError
 from toolkit import checkpoint, device_and_seed
 from toolkit.networks import builder, onnx_forward
 
-DRAWS, NOISE = 6, 1e-6  # of the roundings of a network; relative, 8 times the last bit
+DRAWS, NOISE = 6, 1e-6  # how often a network is shaken, and by how much: 8 times the last bit of a value
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """IoU of boxes or masks, and the matching of detections to objects by COCO's greedy rule.
 
-The IoU is computed between those of the same key (image, or image and class), and only pairs that overlap enough are
-kept. COCO's rule, for one image and class: detections from the highest score down, at most 100; each takes the free
-object of the highest IoU at or over the threshold. Objects that count come before those to ignore (crowds, and those
-outside the area range); a crowd is never used up. A detection that took an object to ignore, or took none and lies
-outside the area range itself, is neither right nor wrong.
+The IoU is computed between detections and objects of one image, or of one image and class, and only pairs that overlap
+enough are kept. COCO's rule, for one image and class: detections from the highest score down, at most 100; each takes
+the free object of the highest IoU at or over the threshold. Objects that count come before those to ignore (crowds, and
+those outside the area range); a crowd is never used up. A detection that took an object to ignore, or took none and
+lies outside the area range itself, is neither right nor wrong.
 
 All IoU thresholds and area ranges are matched at once, and instead of one image after the other, step r treats the r-th
 detection of every image and class together. Only detections with some IoU of 0.5 or more take part: the others can

@@ -87,7 +87,7 @@ def curve_of(name: str, num_objects: int, score: np.ndarray, right: np.ndarray, 
 
 
 def score_thresholds(curves: list[Curve], precision: float | None = None) -> dict[str, float]:
-    """{class: threshold}. A class without objects or finds takes the pooled one; without any, FALLBACK."""
+    """{class: threshold}. A class without objects or right detections takes the pooled one; without that, FALLBACK."""
     pooled = curves[-1].best_threshold(precision)
     fallback = FALLBACK if pooled is None else pooled
     found = {curve.name: curve.best_threshold(precision) for curve in curves[:-1]}

@@ -39,7 +39,7 @@ def detect_pictures(
     """Every picture with all its detections, in order; one that cannot be read with an error instead.
 
     workers: threads that read ahead; Pillow decodes without Python's lock, and an image needs no copy to another
-    process. 0: read in between.
+    process. 0: each is read when its turn comes.
     """
     batch: list[tuple[Picture, np.ndarray]] = []
     for picture, pixels, error in _opened(detector, pictures, workers, batch_size):

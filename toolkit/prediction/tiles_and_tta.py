@@ -37,8 +37,10 @@ SAME = 0.55  # the paper's
 
 @dataclass(frozen=True)
 class Look:
-    """name: tiles, tta or tiles-tta, for folders; about: in words; tiles: None where pictures are seen whole;
-    has_thresholds: chosen with this look."""
+    """How a detector looks at pictures: in tiles, in several views, or both.
+
+    name: tiles, tta or tiles-tta, for folders; about: in words; tiles: None where pictures are seen whole;
+    has_thresholds: whether score thresholds were chosen with this look."""
 
     name: str
     about: str
@@ -126,7 +128,7 @@ class TrainedOnTiles:
 
 
 class _Around:
-    """What a detector around another one has of it."""
+    """What a detector that wraps another one takes over from it."""
 
     reads_windows = False
 
