@@ -33,7 +33,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")
     parser.add_argument("--no-images", action="store_true", help="look at the annotations alone")
     parser.add_argument("--fix", action="store_true", help="write a repaired copy; the input stays as it is")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="of --fix; default: NAME.repaired.json")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the copy that --fix writes (default: NAME.repaired.json)"
+    )
     parser.add_argument("--all", action="store_true", help="print every finding, also where there are many of one rule")
     links.add_option(parser)
     parser.add_argument("--json", action="store_true", help="print all findings as JSON")

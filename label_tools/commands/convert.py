@@ -1,4 +1,4 @@
-"""The command `convert`: labels of any program that is known -> annotations.json.
+"""Convert the labels of any known program to annotations.json.
 
     convert photos                                    the program that wrote them is recognised, and named
     convert labelme photos --out photos/annotations.json --labels labels.txt
@@ -79,8 +79,10 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     voc.add_argument("--one-based", action="store_true", help="pixels count from 1 and xmax is the last one")
     yolo = _add_format(formats, "yolo", "YOLO of Ultralytics, Roboflow, CVAT, labelImg, LightlyTrain")
     yolo.add_argument("--images", type=Path, metavar="DIR", help="default: SRC/images or SRC")
-    other = _add_format(formats, "coco", "another COCO file: repaired, its images looked at, ids from 1")
-    other.add_argument("--image-root", type=Path, metavar="DIR", help="default: what SRC says, or its folder")
+    other = _add_format(formats, "coco", "a COCO file of any program: repaired, its images checked, ids from 1")
+    other.add_argument(
+        "--image-root", type=Path, metavar="DIR", help="default: the one that SRC states, else its folder"
+    )
     other.add_argument("--crowd-as-object", action="store_true", help="iscrowd 1 is an object like others (CVAT)")
     for name, text in PROGRAMS.items():
         program = _add_format(formats, name, text)
@@ -94,16 +96,23 @@ def _add_format(formats: argparse._SubParsersAction, name: str, text: str) -> ar
     parser.epilog = "Exit code 1: something could not be used and is left out; the rest is written."
     source = "a COCO file, or a folder with annotations.json" if name == "coco" else "folder with these files"
     parser.add_argument("source", metavar="SRC", type=Path, help=source)
-    out = "the COCO file to write, or a folder (default: SRC where it lies in this folder, else a new one of its name)"
+    out = "the COCO file or folder to write (default: SRC if it is below this folder, else a new folder of its name)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=out)
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="one class a line: their order, and no others")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="a file with one class a line: fixes their order and allows no others",
+    )
     parser.add_argument("--merge-case", action="store_true", help='read "Cat" and "cat" as one class')
     parser.add_argument("--strict", action="store_true", help="stop at the first repair or loss instead of noting it")
-    parser.add_argument("--unlabeled-is-negative", action="store_true", help="images without labels hold no object")
+    parser.add_argument(
+        "--unlabeled-is-negative", action="store_true", help="use images without labels as images without objects"
+    )
     links.add_option(parser)
-    larger = "refuse larger images; a higher limit holds for whatever reads the result"
+    larger = "refuse larger images; a higher limit is written into the file and holds for all later commands"
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help=larger)
-    white = "the value that is white in pictures of more than 8 bits, as 4095; holds for training and prediction, too"
+    white = "the value that is white in pictures of more than 8 bits, such as 4095; later commands use it, too"
     parser.add_argument("--max-value", type=_positive, metavar="N", help=white)
     parser.add_argument("--json", action="store_true", help="print the account as JSON")
     return parser

@@ -1,4 +1,4 @@
-"""The command `draw`: look before you train. A contact sheet, and every picture with its objects painted on it.
+"""Look before you train: contact sheets, and every picture with its objects painted on it.
 
 draw annotations.json --out pictures            contact sheets and one overlay per image
 draw labelme_folder --out pictures --sheet-only straight from LabelMe files
@@ -25,7 +25,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--sheet-only", action="store_true", help="no overlays")
     parser.add_argument("--sample", type=int, metavar="N", help="N images, chosen by --seed")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
-    parser.add_argument("--class", dest="classes", action="append", metavar="NAME", help="only images with it")
+    parser.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        metavar="NAME",
+        help="only images that hold this class; may be given several times",
+    )
     parser.add_argument("--columns", type=int, default=6, help="of a contact sheet (default 6)")
     parser.add_argument("--rows", type=int, default=6, help="of a contact sheet (default 6)")
     parser.add_argument("--tile", type=int, default=320, metavar="PX", help="side of its pictures (default 320)")

@@ -1,11 +1,11 @@
-"""The commands `merge`, `rename` and `remap`: classes are matched by name, ids are given anew from 1.
+"""Merge COCO files; rename, join or drop classes. Classes are matched by name, ids start again from 1.
 
     merge a.json b.json --out both.json
     rename annotations.json hexnut=hex_nut --out renamed.json
     remap annotations.json classes.txt --out remapped.json       lines `old=new`, or `old=` to drop a class
 
-Two files that hold the same image: when they say the same of it, it is kept once; when they differ, merge refuses,
-unless --same-image says to keep the first file's objects or to join both. No input is ever overwritten.
+Two files may hold the same image: where they agree, its objects are kept once; where they differ, merge refuses,
+unless --same-image keeps the first file's objects or joins both. No input is ever overwritten.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         if name == "merge":
             what = "COCO files, or folders with annotations.json, two or more"
             parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help=what)
-            disagree, ways = "when files disagree (default refuse)", ("refuse", "first", "join")
+            disagree, ways = "where two files disagree about an image (default refuse)", ("refuse", "first", "join")
             parser.add_argument("--same-image", choices=ways, default="refuse", help=disagree)
         else:
             parser.add_argument("annotations", type=Path, help="a COCO file, or a folder with annotations.json")

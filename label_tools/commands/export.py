@@ -1,4 +1,4 @@
-"""The command `export`: annotations.json -> files for other programs.
+"""Export annotations.json to files for other programs.
 
     export labelme annotations.json --out labels        labels/street/a.json
     export voc     annotations.json --out voc           voc/street/a.xml

@@ -1,4 +1,4 @@
-"""The command `frames`: pictures of a film to label, unlike each other.
+"""The command `frames`: pictures of a film to label, as unlike each other as possible.
 
 frames film.mp4 --out photos --number 100
 """

@@ -1,4 +1,4 @@
-"""The command `label`: start the real labelme on a folder, with labels validated and no image data in the files.
+"""Start the real labelme on a folder, with labels validated and no image data in the files.
 
 labelme (GPL-3.0) is started as a program and never imported. Only flags that 6.3 and 7.9 both take are used:
 7 made --nodata, --autosave and --validatelabel errors, both keep image data out of the files by default.
@@ -18,7 +18,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser = add_command(subparsers, "label", "start labelme on a folder", __doc__, run)
     parser.epilog = "The program is taken from $FRCNN_LABELME, from beside this Python, or from PATH."
     parser.add_argument("path", type=Path, metavar="DIR", help="a folder of images, or one image or label file")
-    parser.add_argument("--labels", type=Path, required=True, metavar="FILE", help="one class a line; no others")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a file with one class a line; labelme takes no others",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where labels go (default: beside the images)")
     parser.add_argument("--print", action="store_true", dest="only_print", help="print the command, start nothing")
 

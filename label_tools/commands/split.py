@@ -1,10 +1,10 @@
-"""The command `split`: annotations.json -> train.json, val.json, test.json, and the manifest split.json.
+"""Split annotations.json into train.json, val.json and test.json, and write the manifest split.json.
 
     split annotations.json --train .7 --val .2 --test .1 --seed 0 --group-by 'clip_(\\d+)_'
 
-writes train.json, val.json, test.json and split.json into the folder of annotations.json (or `--out DIR`).
-split.json says which file went where and why, so a split can be read, published and continued:
-`--keep split.json` leaves every image where it was and distributes only the new ones.
+The files go to the folder of annotations.json, or to `--out DIR`. split.json lists which image went where and why, so
+that a split can be read, published and continued: `--keep split.json` leaves every image where it was and distributes
+only the new ones.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("annotations", type=Path, help="a COCO file, or a folder with annotations.json")
     for part, share in SHARES.items():
         parser.add_argument(f"--{part}", type=float, default=share, metavar="SHARE", help=f"default {share}")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another split (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives another split (default 0)")
     words = "images whose file_name gives the same match (its first group, if it has one) stay together; "
     parser.add_argument("--group-by", metavar="REGEX", help=f"{words}the word `folder` keeps each folder together")
-    words = "keep together images that look alike (default), or only the same pixels, or do not look"
+    words = (
+        "images that stay together: those that look alike (near, the default), only equal pixels (exact), none (off)"
+    )
     parser.add_argument("--duplicates", choices=("near", "exact", "off"), default="near", help=words)
-    parser.add_argument("--near-distance", type=int, metavar="BITS", help="of 64 that may differ (default 8)")
+    parser.add_argument("--near-distance", type=int, metavar="BITS", help="how many of 64 bits may differ (default 8)")
     parser.add_argument("--keep", type=Path, metavar="SPLIT.JSON", help="images of this split stay in their part")
-    words = "train.json, val.json, test.json as the images' folders are named: a set that is split already"
+    words = "keep the split that the images' folders make, which are named train, val and test"
     parser.add_argument("--keep-given", action="store_true", help=words)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: the folder of the COCO file")
     parser.add_argument("--image-root", type=Path, metavar="DIR", help="where file_name starts from")

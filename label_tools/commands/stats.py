@@ -1,4 +1,4 @@
-"""The command `stats`: number, size and aspect ratio of the objects, in pixels of the file and of the model's input.
+"""Number, size and aspect ratio of the objects, in pixels of the file and of the model's input.
 
     stats annotations.json                              a table
     stats labelme_folder --min-size 600 --max-size 1000 --out stats.png
