@@ -81,7 +81,8 @@ def render(folder: Path, evaluations: dict[str, Path], split: str | None, place:
 
     Raises InputError when the files hold what no run and no evaluation writes.
     """
-    with as_evaluated(path / "metrics.json" for path in evaluations.values() or [folder]):
+    files = [path / "metrics.json" for path in evaluations.values()]
+    with as_evaluated(files or [folder / "metrics.jsonl"]):
         return _render(folder, evaluations, split, place)
 
 
