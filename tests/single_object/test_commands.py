@@ -333,6 +333,15 @@ def test_checkpoint_of_another_version_is_named(tmp_path):
 # --- table -------------------------------------------------------------------------------------------------------
 
 
+def test_only_a_run_with_a_checkpoint_is_gone_on_with(tmp_path):
+    recipe = {"baseline": "cnn1", "budget": "scaled", "seed": 0, "data": "digits"}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.json").write_text(json.dumps({"recipe": recipe, "status": "failed"}))
+    assert baseline_table.begun(tmp_path, *recipe.values()) is None
+    (tmp_path / "a" / "last").mkdir()
+    assert baseline_table.begun(tmp_path, *recipe.values()) == tmp_path / "a"
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

@@ -19,7 +19,7 @@ from toolkit.evaluation.evaluate_run import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.experiments import crossval as crossval_module
 from toolkit.experiments.crossval import crossval
-from toolkit.experiments.label_curve import label_curve, part_of
+from toolkit.experiments.label_curve import equal_steps, label_curve, part_of
 
 CLASSES = ("nut", "bolt", "washer")
 
@@ -399,6 +399,14 @@ def test_all_trainings_of_a_curve_have_one_network_which_is_said_once(split, tmp
     label_curve(split, tmp_path / "curve", [0.5, 1.0], [0], device="cpu")
     assert len({options["model"] for _, options in train.calls}) == 1 and len(train.calls) == 2
     assert caplog.text.count("network: ") == 1
+
+
+def test_a_part_is_evaluated_at_its_end_at_the_latest():
+    # 8 images are 2 batches of 4, in 2 epochs 4 steps; 4 images are 1 batch: 4 epochs, and between evaluations 8
+    document = {"images": [{"id": i} for i in range(8)]}
+    options = {"model": "fasterrcnn_tiny_fpn", "epochs": 2, "eval_every": 4, "batch_size": 4}
+    made, steps = equal_steps(document, options, 4)
+    assert (made["epochs"], made["eval_every"], steps) == (4, 4, 4)
 
 
 def test_parts_are_nested_and_hold_every_class_early():

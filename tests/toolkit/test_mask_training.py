@@ -391,3 +391,17 @@ def test_an_image_with_too_many_masks_is_refused_by_name(data):
 def test_a_box_network_learns_from_outlines_as_before(data, tmp_path):
     assert main(["train", str(data), "--runs", str(tmp_path), *TINY, "--dry-run"]) == 0
     assert len(NAMES) == 2
+
+
+def test_an_object_of_which_a_line_of_pixels_is_left_is_not_kept():
+    import albumentations as A
+
+    masks = [np.zeros((20, 20), bool), np.zeros((20, 20), bool)]
+    masks[0][2:12, 3], masks[1][2:12, 3:8] = True, True  # 1 and 5 pixels wide, in boxes of 10
+    boxes = np.array([[0, 2, 10, 12]] * 2, np.float32)
+    image = np.zeros((20, 20, 3), np.uint8)
+    _, boxes, kept, packed = transforms.Augment([A.NoOp()]).with_masks(
+        image, boxes, packed_masks.pack(masks, 20, 20), 0
+    )
+    assert kept.tolist() == [1] and boxes.tolist() == [[3, 2, 8, 12]]
+    assert (packed_masks.unpack(packed, 0) == masks[1]).all()

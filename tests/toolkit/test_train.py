@@ -276,6 +276,13 @@ def test_a_plan_times_no_more_than_it_needs(data, monkeypatch, norm, images, sec
     assert times == pytest.approx([seconds / images, seconds * 3 / 4 / images, seconds / 2 / images])
 
 
+def test_a_plan_has_maps_of_no_more_views_than_epochs():
+    plan = config.Config(data=config.Data(cached_views=8), schedule=config.Schedule(epochs=3))
+    one = dry_run._Seconds(step=1.0, loss=1.0, detect=1.0, body=0.5)
+    times = dry_run._times(plan, one, range(10), 3, None, 0)
+    assert times["maps of the body"] == 0.5 * 10 * 3
+
+
 @pytest.mark.parametrize("has, wanted, told", [(False, "bf16", 1), (True, "bf16", 0), (False, "auto", 0)])
 def test_bf16_on_a_cpu_without_it_is_told_once(data, tmp_path, monkeypatch, capsys, has, wanted, told):
     monkeypatch.setattr(device_and_seed, "cpu_has_bf16", lambda: has)
