@@ -17,8 +17,6 @@ from label_tools.text.errors import InputError
 from label_tools.text.findings import ERROR, WARNING, one_a_rule
 from toolkit.evaluation.match_ids_and_names import to_our_ids
 from toolkit.metrics.coco_tables import with_runs
-from toolkit.prediction.detect_in_batches import detect_document
-from toolkit.prediction.open_detector import open_detector
 
 LISTS = ("predictions", "detections", "results", "annotations")
 TOGETHER = ("annotations.json", "detections.json", "metrics.json")  # of one evaluation, or its numbers are wrong
@@ -64,6 +62,9 @@ def detections_of(
             translated = same_images(document, coco_file.read_raw(place / "annotations.json"))
             if translated:
                 return _renumbered(read_detections(place / "detections.json"), *translated)
+    from toolkit.prediction.detect_in_batches import detect_document  # here: numbers alone need no image library
+    from toolkit.prediction.open_detector import open_detector
+
     return detect_document(open_detector(other, device), document, image_root, batch_size=batch_size)
 
 
