@@ -10,7 +10,7 @@ import torch
 
 from label_tools.text.errors import InputError
 from toolkit.__main__ import main
-from toolkit.networks.starter.pretraining_scenes import scene, visible
+from toolkit.data.pretraining_scenes import scene, visible
 from toolkit.single_object import baseline_table, baselines
 from toolkit.single_object.baselines import Budget
 from toolkit.single_object.data import drawn_dominant_largest, open_data

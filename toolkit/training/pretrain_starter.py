@@ -26,10 +26,10 @@ from label_tools.text.errors import exit_code_of
 from toolkit import config, device_and_seed
 from toolkit.data import transforms
 from toolkit.data.packed_masks import pack
+from toolkit.data.pretraining_scenes import SHAPES, scene
 from toolkit.networks import builder, first_weights, kept_maps, registry
 from toolkit.networks.load_weights import MASK_LOGITS
 from toolkit.networks.mask_branch import LEARNED, loss_in_boxes
-from toolkit.networks.starter.pretraining_scenes import SHAPES, scene
 from toolkit.processes import worker_count
 from toolkit.training import forward_pass
 from toolkit.training.optimizer_step import lr_factor, make_optimizer, update

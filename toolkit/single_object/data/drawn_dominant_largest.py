@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from label_tools.text.errors import InputError
-from toolkit.networks.starter.pretraining_scenes import MIN_VISIBLE, OUTLINES, compose, placed, visible
+from toolkit.data.pretraining_scenes import MIN_VISIBLE, OUTLINES, compose, placed, visible
 from toolkit.single_object.data.samples import Object, Samples
 
 CLASSES = {

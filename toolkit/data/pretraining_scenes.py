@@ -1,8 +1,10 @@
-"""Endless drawn scenes: shaded shapes on textured grounds, overlapping, with shadows, clutter, blur and noise.
+"""Endless drawn scenes that the starter weights are trained on: shaded shapes on textured grounds, overlapping, with
+shadows, clutter, blur and noise.
 
 `scene(rng, side)` -> (image [side,side,3] uint8, boxes [N,4] float32 XYXY of what is visible, labels [N] 1..16, its N
-masks [side,side] bool).
-About 10 ms each; numpy and OpenCV only.
+masks [side,side] bool). About 10 ms each; numpy and OpenCV only.
+
+None of the sixteen shapes is a part of the sample data, so that what the demo reaches is fine-tuning and not memory.
 """
 
 from __future__ import annotations
