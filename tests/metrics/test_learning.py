@@ -26,6 +26,16 @@ def test_an_exact_curve_is_found_again():
     assert (ceiling, gap, rate) == pytest.approx((0.8, 2.0, 0.5), abs=1e-6)
 
 
+def test_a_curve_that_rises_past_1_is_held_there():
+    # .5, .9, 1: steps .4 and .1 are those of rate 2, towards .5 + .4 / (1 - 1/4) = 1.033
+    n, ap = np.array([10.0, 20, 40]), np.array([0.5, 0.9, 1.0])
+    ceiling, gap, rate = fit_power_law(n, ap)
+    x = n**-rate
+    assert ceiling == 1 and gap > 0
+    assert x @ (ceiling - gap * x - ap) == pytest.approx(0, abs=1e-9)  # of all gaps the one of least squares
+    assert fit_power_law(n, ap[::-1])[:2] == pytest.approx((0.8, 0))  # a falling curve: no gap, their mean
+
+
 def test_prediction_of_a_known_curve():
     found = learning_curve(points(0.8, 2.0, 0.5, noise=0.01))
     truth = 0.8 - 2.0 * 200**-0.5

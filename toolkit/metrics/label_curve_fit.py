@@ -21,10 +21,10 @@ def fit_power_law(num: np.ndarray, ap: np.ndarray) -> tuple[float, float, float]
     """Least squares (ceiling, gap, rate) with gap >= 0 and ceiling <= 1; num, ap [N], at least two different num."""
     x = num ** -RATES[:, None]  # [rates, N]
     centred = x - x.mean(1, keepdims=True)
-    gap = np.maximum(-(centred @ ap) / np.maximum((centred**2).sum(1), 1e-300), 0.0)
+    gap = np.maximum(-(centred @ ap) / (centred**2).sum(1), 0.0)
     ceiling = ap.mean() + gap * x.mean(1)
     over = ceiling > 1  # AP cannot exceed 1: fit the gap with the ceiling held there
-    gap = np.where(over, np.maximum((x @ (1 - ap)) / (x**2).sum(1), 0.0), gap)
+    gap = np.where(over, (x @ (1 - ap)) / (x**2).sum(1), gap)
     ceiling = np.where(over, 1.0, ceiling)
     error = ((ceiling[:, None] - gap[:, None] * x - ap) ** 2).sum(1)
     best = int(np.argmin(error))
