@@ -41,9 +41,7 @@ def confusion(matches: Matches, thresholds: np.ndarray, iou: float = 0.5) -> np.
     gt_free[matches.gt[t][right]] = False
 
     left = matches.det[kept & ~right & ~matches.ignored[0, t]]
-    pair_det, pair_gt, pair_iou = pairs(
-        tables, left, np.arange(len(tables.gt_class)), min(iou, 1 - 1e-10), same_class=False
-    )
+    pair_det, pair_gt, pair_iou = pairs(tables, left, np.arange(len(tables.gt_class)), iou, same_class=False)
     det_free = np.ones(len(left), bool)
     for p in np.argsort(-pair_iou, kind="stable"):
         d, g = pair_det[p], pair_gt[p]

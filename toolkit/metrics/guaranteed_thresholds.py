@@ -62,7 +62,7 @@ def certify(of_class: Counts, what: str, target: float) -> dict:
     if found:
         best = max(found) if what == "recall" else min(found)
         return {"threshold": float(GRID[best]), "value": float(value[best]), "num_objects": objects, "needed": None}
-    times = _times(lambda times: any(sure(t, times) for t in starts), MOST_NEEDED / max(objects, 1))
+    times = _times(lambda times: any(sure(t, times) for t in starts), MOST_NEEDED / objects)
     needed = None if times is None else math.ceil(times * objects)
     best_value = max(float(value[t]) for t in starts)
     return {"threshold": None, "value": best_value, "num_objects": objects, "needed": needed}

@@ -173,7 +173,7 @@ def histogram(
 def matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Markup:
     """Counts as a square of cells, each row shaded by its share; the last row and column are background."""
     n = len(names)
-    cell = max(14, min(54, 560 // max(n, 1)))
+    cell = max(14, min(54, 560 // n))
     longest = max(map(len, names))
     left, top = min(150, 14 + 7 * longest) + 16, min(120, 10 + 6 * longest) + 18
     width, height = left + n * cell + 8, top + n * cell + 8
