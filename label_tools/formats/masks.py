@@ -61,8 +61,8 @@ class MaskOptions:
     max_pixels: int = MAX_PIXELS
 
 
-def read_mask(path: str, image: ImageInfo, options: MaskOptions, remark: Remark) -> tuple[list, list[RefusedError]]:
-    """The objects in the mask at `path` of a photograph with header `image`, and the refused ones.
+def read_mask(path: str, image: ImageInfo, options: MaskOptions, remark: Remark) -> list[Instance]:
+    """The objects in the mask at `path` of a photograph with header `image`.
 
     Raises RefusedError when the mask as a whole cannot be used (B65, B80), InputError when the mode cannot be
     right for it (B82, B83, B84, B87): then all others would be read wrongly too.
@@ -74,7 +74,7 @@ def read_mask(path: str, image: ImageInfo, options: MaskOptions, remark: Remark)
         ids, options = _color_ids(values, path, options)
     else:
         ids = values
-    return _objects(ids, image, path, options, remark)
+    return _objects(ids, path, options, remark)
 
 
 def _read_values(path: str, image: ImageInfo, options: MaskOptions, remark: Remark) -> np.ndarray:
@@ -150,15 +150,12 @@ def _color_ids(values: np.ndarray, path: str, options: MaskOptions) -> tuple[np.
     return ids, MaskOptions("class", names=names, void=None, components=options.components)
 
 
-def _objects(
-    ids: np.ndarray, image: ImageInfo, path: str, options: MaskOptions, remark: Remark
-) -> tuple[list[Instance], list[RefusedError]]:
+def _objects(ids: np.ndarray, path: str, options: MaskOptions, remark: Remark) -> list[Instance]:
     height, width = ids.shape
     columns = intervals_by_id(ids)
     found = [v for v in columns if v != 0 and v != options.void]
     _check_values(ids, found, path, options)
     objects: list[Instance] = []
-    refused: list[RefusedError] = []
     for value in found:
         starts, ends = columns[value]
         name = options.names[value] if options.mode == "class" else options.class_name
@@ -175,12 +172,9 @@ def _objects(
             def said(level: str, code: str, text: str, place: str = place) -> None:
                 remark(level, code, f"{place}: {text}")
 
-            try:
-                objects.append(from_runs(name, runs, width, height, said))
-                objects[-1].place = place
-            except RefusedError as error:
-                refused.append(RefusedError(error.code, f"{place}: {error.text}", error.fix))
-    return objects, refused
+            objects.append(from_runs(name, runs, width, height, said))  # never refused: it has a pixel or more
+            objects[-1].place = place
+    return objects
 
 
 def intervals_by_id(ids: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:

@@ -17,7 +17,7 @@ from label_tools.files.strict_reading import read_lines
 from label_tools.formats.image_records import ImageRecord, Tally, new_record, without_copies
 from label_tools.formats.masks import MODES, Color, MaskOptions, read_mask
 from label_tools.pictures.find_image import ImageFolder, walk
-from label_tools.pictures.open_image import SUFFIXES, ImageInfo
+from label_tools.pictures.open_image import SUFFIXES
 from label_tools.pictures.own_output import is_drawing
 from label_tools.readers.classes import NO_CLASSES
 from label_tools.readers.reading import UNLABELED, Reading, with_bar
@@ -79,7 +79,7 @@ def read_masks(
 
 
 def read_colors(path: Path) -> dict[Color, str]:
-    """{(r, g, b): class} of lines `R G B name`. Raises InputError."""
+    """{(r, g, b): class} of lines `R G B name`. Raises InputError, also for one colour of two classes."""
     colors: dict[Color, str] = {}
     for number, line in enumerate(read_lines(path), start=1):
         parts = line.split(maxsplit=3)
@@ -88,7 +88,11 @@ def read_colors(path: Path) -> dict[Color, str]:
         if len(parts) != 4 or not all(p.isdecimal() and int(p) < 256 for p in parts[:3]):
             raise InputError(f"{path}, line {number}: {line!r}, needs `R G B name` with numbers from 0 to 255")
         red, green, blue = map(int, parts[:3])
-        colors[red, green, blue] = parts[3].strip()
+        name, problem = clean_label(parts[3])
+        if not problem and colors.setdefault((red, green, blue), name) != name:
+            problem = f'{red} {green} {blue} is the colour of "{colors[red, green, blue]}" already'
+        if problem:
+            raise InputError(f"{path}, line {number}: {problem}")
     if not colors:
         raise InputError(f"{path}: no colour in it; lines are `R G B name`")
     return colors
@@ -113,21 +117,15 @@ def _read_image(
     for mask, class_name in masks:
         try:
             mask_folder.check_links(os.path.abspath(mask), mask)
-            _read_into(record, mask, info, replace(options, class_name=class_name), tally)
+            objects = read_mask(mask, info, replace(options, class_name=class_name), tally.remarks(mask))
+            tally.objects_in += len(objects)
+            record.instances += objects
         except RefusedError as error:
             # with only some of its objects, an image would teach the model that the others are background
             tally.drop_image(error, mask, "", len(record.instances))
             return None
     record.instances = without_copies(record.instances, tally, image)
     return record
-
-
-def _read_into(record: ImageRecord, mask: str, info: ImageInfo, options: MaskOptions, tally: Tally) -> None:
-    objects, refused = read_mask(mask, info, options, tally.remarks(mask))
-    tally.objects_in += len(objects) + len(refused)
-    for error in refused:
-        tally.drop(error, mask, "")
-    record.instances += objects
 
 
 def _pair(

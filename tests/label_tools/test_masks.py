@@ -13,7 +13,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
 
 from label_tools.formats.masks import smeared_values, turn_pixels
+from label_tools.pictures.own_output import DRAWN
 from label_tools.readers.convert import convert
+from label_tools.readers.masks_folder import read_colors
 from label_tools.shapes.rle import decode, to_runs
 from label_tools.text.errors import InputError
 
@@ -92,6 +94,39 @@ def test_colours(tmp_path):
     assert [(i.label, i.bbox) for i in conversion.records[0].instances] == [("cat", (5, 10, 20, 10))]
     with pytest.raises(InputError, match=r"\(255 0 10\)"):
         convert(source, "masks", mode="class", colors={(1, 2, 3): "dog"})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "# colours\n\n255 0 10 a cat\n1 2 3 dog\n2 2 2 dog\n",
+            {(255, 0, 10): "a cat", (1, 2, 3): "dog", (2, 2, 2): "dog"},
+        ),
+        ("1 2 3 e\u0301\n1 2 3 \u00e9\n", {(1, 2, 3): "\u00e9"}),  # one name, composed
+        ("1 2 3 dog\n256 0 0 cat\n", "line 2: '256 0 0 cat', needs `R G B name`"),
+        ("1 2 dog\n", "line 1: '1 2 dog', needs"),
+        ("1 2 3 dog\n1 2 3 cat\n", 'line 2: 1 2 3 is the colour of "dog" already'),
+        ("1 2 3 d\x07g\n", "line 1: .*control characters"),
+        ("# nothing\n", "no colour in it"),
+    ],
+)
+def test_a_file_of_colours(tmp_path, text, found):
+    (tmp_path / "colors.txt").write_text(text)
+    if isinstance(found, dict):
+        assert read_colors(tmp_path / "colors.txt") == found
+    else:
+        with pytest.raises(InputError, match=found):
+            read_colors(tmp_path / "colors.txt")
+
+
+def test_masks_among_the_photographs_and_drawings_are_no_photographs(tmp_path):
+    source = folder(tmp_path, {"a": blocks(A)})
+    (source / "masks").rename(source / "images" / "masks")
+    Image.new("RGB", (W, H)).save(source / "images" / "drawn.jpg", comment=DRAWN)
+    where = {"masks": source / "images" / "masks", "unlabeled_is_negative": True}
+    conversion = convert(source, "masks", mode="instance", class_name="cat", **where)
+    assert [record.file_name for record in conversion.records] == ["a.jpg"]
 
 
 def test_a_thousand_ids_of_16_bits(tmp_path):
