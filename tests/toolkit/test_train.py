@@ -227,7 +227,7 @@ def test_dry_run_writes_nothing(data, tmp_path):
 
 def test_the_time_of_a_plan_has_training_judging_and_report(data, tmp_path, monkeypatch, capsys):
     """Of one image a step takes 200 s, its losses 50, its detection 30; 6 images to learn from, 3 of val, 2 of test."""
-    monkeypatch.setattr(dry_run, "_time_an_image", lambda *_: (200.0, 50.0, 30.0))
+    monkeypatch.setattr(dry_run, "_time_an_image", lambda *_: dry_run._Seconds(200.0, 50.0, 30.0))
     monkeypatch.setattr(dry_run, "_time_kept_maps", lambda *_: (10.0, 100.0))
     shutil.copytree(data, tmp_path / "data")
     _test_part(tmp_path / "data", 2)
@@ -273,7 +273,7 @@ def test_a_plan_times_no_more_than_it_needs(data, monkeypatch, norm, images, sec
     index = read_index(data / "train.json")
     times = dry_run._time_an_image(torch.nn.Identity(), index, 8, norm, torch.device("cpu"), torch.float32)
     assert done == [images] * steps
-    assert times == pytest.approx([seconds / images, seconds * 3 / 4 / images, seconds / 2 / images])
+    assert times[:3] == pytest.approx([seconds / images, seconds * 3 / 4 / images, seconds / 2 / images])
 
 
 def test_a_plan_has_maps_of_no_more_views_than_epochs():

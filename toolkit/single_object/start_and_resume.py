@@ -25,6 +25,7 @@ from toolkit.single_object.contact_sheet import draw_answers
 from toolkit.single_object.data.open_data import Selection, is_drawn, open_data
 from toolkit.single_object.data.samples import Samples, fingerprint, shared
 from toolkit.single_object.networks.backbones import check_backbone, ensure_weights
+from toolkit.single_object.networks.hw5net import HW5Net
 from toolkit.stopping import Stopped
 from toolkit.training import run_folder, save_and_resume
 from toolkit.training.progress import Progress
@@ -230,7 +231,7 @@ def check_run(recipe: Recipe, train: Samples, val: Samples) -> None:
 def check_size(baseline: Baseline, samples: Samples) -> None:
     """The documents' networks take one size of picture."""
     wanted = _SIZES.get(baseline.data)
-    if baseline.name in ("hw5net", "hw5net_mse", "hw5net_learnable"):
+    if baseline.build is HW5Net:
         wanted = (3, 256, 256)
     found = tuple(samples.images.shape[1:])
     if wanted and found != wanted:

@@ -99,7 +99,7 @@ class _Seconds(NamedTuple):
 def _time(
     config: Config, model: torch.nn.Module, norm: str, train: Index, device: torch.device, dtype: torch.dtype
 ) -> _Seconds:
-    found = _Seconds(*_time_an_image(model, train, config.data.batch_size, norm, device, dtype))
+    found = _time_an_image(model, train, config.data.batch_size, norm, device, dtype)
     if not config.data.cached_views:
         return found
     body, step = _time_kept_maps(model, train, device, dtype)
@@ -140,8 +140,8 @@ def _alternatives(config: Config, train: Index, val: Index | None, reported: int
 
 def _time_an_image(
     model: torch.nn.Module, train: Index, batch_size: int, norm: str, device: torch.device, dtype: torch.dtype
-) -> tuple[float, float, float]:
-    """Seconds for one image of the median size: a forward and backward, the losses alone, its detection.
+) -> _Seconds:
+    """Measured on random images of the median size.
 
     A CPU takes as long for an image alone as for one of a batch (and BatchNorm needs two), a GPU does not.
     """
@@ -157,7 +157,7 @@ def _time_an_image(
         if end - start > LONG:
             break
     list(forward_pass.predict(model, [(images, targets)], device, dtype))
-    return (end - start) / count, (forward - start) / count, (_now(device) - end) / count
+    return _Seconds((end - start) / count, (forward - start) / count, (_now(device) - end) / count)
 
 
 def _time_kept_maps(
