@@ -96,11 +96,12 @@ def test_a_group_is_one_object(tmp_path):
         '<polygon label="cat" points="0,0;10,0;10,10;0,10" group_id="3"/>'
         '<polygon label="cat" points="20,0;30,0;30,10;20,10" group_id="3"/>'
         '<polygon label="cat" points="40,0;50,0;50,10;40,10" group_id="0"/>'
+        '<polygon label="cat" points="40,20;50,20;50,30;40,30" group_id="0"/>'  # 0: in no group
     )
     conversion = objects(tmp_path, shapes)
-    first, second = conversion.records[0].instances
+    first, second, third = conversion.records[0].instances
     assert len(first.polygons) == 2 and first.area == 200 and first.bbox == (0, 0, 30, 10)
-    assert second.bbox == (40, 0, 10, 10) and conversion.tally.merged == 1
+    assert second.bbox == (40, 0, 10, 10) and third.bbox == (40, 20, 10, 10) and conversion.tally.merged == 1
 
 
 def test_another_size_than_the_image_has(tmp_path):

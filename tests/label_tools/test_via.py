@@ -45,6 +45,18 @@ def test_shapes(tmp_path):
     assert conversion.tally.dropped == {"B14": 2}
 
 
+def test_an_ellipse_of_version_1_lies_flat_and_malformed_points_are_left_out(tmp_path):
+    flat = {"name": "ellipse", "cx": 30, "cy": 20, "rx": 10, "ry": 5}  # without theta
+    broken = [
+        {"name": "polygon", "all_points_x": [0, 10, 10], "all_points_y": [0, 0]},
+        {"name": "polygon", "all_points_x": "0", "all_points_y": [0, 0, 10]},
+        {"name": "polygon", "all_points_x": [0, 10, 10]},
+    ]
+    conversion = read(tmp_path, *map(region, (flat, *broken)))
+    (ellipse,) = conversion.records[0].instances
+    assert ellipse.bbox == (20, 15, 20, 10) and conversion.tally.dropped == {"B26": 3}
+
+
 @pytest.mark.parametrize("project", [True, False])
 def test_project_and_export(tmp_path, project):
     assert read(tmp_path, region(RECT), project=project).records[0].instances[0].label == "cat"
