@@ -122,6 +122,14 @@ def test_files_that_disagree(tmp_path, capsys):
     assert Counter(label for _, label, _, _ in said(coco_file.read(out))) == {"cat": 1, "dog": 1}
 
 
+def test_a_file_with_fewer_objects_of_an_image_disagrees(tmp_path):
+    a = save(tmp_path / "a.json", document({"x.jpg": ["cat", "dog"]}, ["cat", "dog"]))
+    b = save(tmp_path / "b.json", document({"x.jpg": ["cat"]}, ["cat", "dog"]))
+    with pytest.raises(InputError, match=r"with other objects \(2 there, 1 here\)"):
+        merge_files([a, b], tmp_path / "m.json")
+    assert len(merge_files([a, b], tmp_path / "m.json", "first").document["annotations"]) == 2
+
+
 def test_two_spellings_are_refused_with_the_way_out(tmp_path, capsys):
     a = save(tmp_path / "a.json", document({"x.jpg": ["cat"]}, ["cat"]))
     b = save(tmp_path / "b b.json", document({"y.jpg": ["Cat"]}, ["Cat"]))

@@ -73,6 +73,10 @@ def test_a_turned_box_of_rolabelimg(tmp_path):
     first, second = instances(tmp_path, f"{head}{turned}{plain}</annotation>")
     assert first.bbox == pytest.approx((25, 14, 10, 20)) and len(first.polygons[0]) == 8
     assert second.bbox == (1, 2, 8, 6)
+    thin = turned.replace("<w>20", "<w>1").replace("1.5707963267948966", "0")  # a pixel wide is enough, none is not
+    assert instances(tmp_path, f"{head}{thin}</annotation>")[0].bbox == (29.5, 19, 1, 10)
+    with pytest.raises(InputError, match=r"B01 .*box of 0 x 10 has no extent"):
+        instances(tmp_path, f"{head}{thin.replace('<w>1', '<w>0')}</annotation>")
 
 
 def test_outlines_of_labelme_on_the_web(tmp_path):
