@@ -10,6 +10,7 @@ from PIL import Image
 
 from toolkit.labelling import choose_pictures
 from toolkit.labelling.choose_pictures import Signs
+from toolkit.prediction.tiles_and_tta import turned
 
 
 def found(*detections):
@@ -31,7 +32,7 @@ def test_each_sign_by_hand():
 
 
 def test_boxes_of_the_mirrored_picture_are_turned_back():
-    (one,) = choose_pictures._mirrored_back(found((1, 0.5, 10, 4, 20, 6)), 100)
+    one = turned(found((1, 0.5, 10, 4, 20, 6))[0], 100)
     assert one["bbox"] == [70, 4, 20, 6]  # its right edge, 30, is 70 from the left of a picture of 100
 
 

@@ -9,7 +9,7 @@ from label_tools.shapes import rle
 from label_tools.text.errors import InputError
 from tests.toolkit.test_tiles import Blobs
 from tests.toolkit.training_fixtures import untrained_run
-from toolkit.prediction.tiles_and_tta import Views, _mirrored, fused
+from toolkit.prediction.tiles_and_tta import Views, fused, turned
 from toolkit.prediction.torch_detector import TorchDetector
 
 
@@ -32,7 +32,7 @@ def test_fusion_by_hand():
     assert fused([[], []]) == []
 
 
-def test_a_mirrored_view_comes_back_in_place():
+def test_aturned_view_comes_back_in_place():
     """A detector that is blind to mirroring gives with `flip` exactly what it gives without: box, score and mask."""
     image = np.zeros((40, 60, 3), dtype=np.uint8)
     image[5:15, 3:20], image[20:30, 41:60] = 100, 200
@@ -40,8 +40,8 @@ def test_a_mirrored_view_comes_back_in_place():
     assert found == sorted(plain, key=lambda one: -one["score"])
     assert (rle.decode(rle.to_runs(found[0]["segmentation"]), 40, 60) == (image == 200).any(axis=2)).all()
     # the mask shown is that of the best view, here the plain one: the mirrored one's by itself
-    (turned,) = Blobs().detect([image[:, ::-1]])
-    assert [_mirrored(one, 60) for one in turned] == plain
+    (other,) = Blobs().detect([image[:, ::-1]])
+    assert [turned(one, 60) for one in other] == plain
 
 
 def test_scales_are_those_of_the_network_and_it_is_left_as_it_was(tmp_path):

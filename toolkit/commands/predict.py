@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from label_tools.pictures.films import Film
     from toolkit.prediction.detector import Detector
 
+MOST_NAMES = 8  # classes that a note names
+
 
 def add(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
@@ -149,9 +151,6 @@ def _film(detector: Detector, film: Film, out: Path, args: argparse.Namespace) -
     if requested:
         raise Stopped(requested)
     return 0
-
-
-MOST_NAMES = 8  # classes that a note names
 
 
 def validation_objects(run: Path, stored: dict[str, float]) -> dict[str, int]:

@@ -34,6 +34,9 @@ from toolkit.prediction.onnx_detector import ALL, EXTRA, FORMAT, INPUT, SHOWN
 OPSET = 17  # onnxruntime 1.13 and later; RoiAlign as torchvision computes it came with 16
 MOVED_APART = 1000  # boxes up to which torchvision's batched_nms moves classes apart on a CPU
 EXAMPLE = (251, 333)  # height and width of the traced picture: no multiple of any stride
+PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime")  # whose versions a file names
+KINDS = ["Conv", "Gemm", "MatMul"]  # what is computed in integers; NMS, RoIAlign and the resize stay as they are
+MOST_PICTURES = 200  # to calibrate on
 
 
 class Detection(nn.Module):
@@ -128,9 +131,6 @@ def export_module(
     return buffer.getvalue()
 
 
-PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime")  # whose versions a file names
-
-
 def calibration_images(document: dict[str, Any], image_root: Path) -> Iterator[np.ndarray]:
     """The pictures whose activations set the ranges of 8-bit integers, evenly over the document."""
     images, opening = document["images"], coco_file.opening(document)
@@ -176,10 +176,6 @@ def with_metadata(content: bytes, meta: dict[str, str]) -> bytes:
         model.metadata_props.add(key=key, value=value)
     model.producer_name, model.producer_version = "frcnn-toolkit", __version__
     return model.SerializeToString()
-
-
-KINDS = ["Conv", "Gemm", "MatMul"]  # what is computed in integers; NMS, RoIAlign and the resize stay as they are
-MOST_PICTURES = 200  # to calibrate on
 
 
 def quantized(content: bytes, images: Iterable[np.ndarray]) -> bytes:

@@ -26,6 +26,7 @@ from toolkit.metrics.paired_bootstrap import holm, interval_and_p
 
 UNKNOWN = "unknown"
 BY = ("folder", "flag", "camera", "size", "hour")
+FEWEST = 5  # images of a slice and of the rest: draws from fewer repeat them, and any difference looks certain
 
 
 def slice_by(folder: Path, by: str, settings: Settings = DEFAULTS) -> dict:
@@ -84,9 +85,6 @@ def _flags(image: Path) -> str:
         return ", ".join(sorted(name for name, is_set in flags.items() if is_set)) or "no flag"
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return UNKNOWN
-
-
-FEWEST = 5  # images of a slice and of the rest: draws from fewer repeat them, and any difference looks certain
 
 
 def slices(matches: Matches, group: Sequence[str], resamples: int = 1000, seed: int = 0) -> dict[str, dict]:

@@ -34,8 +34,12 @@ from toolkit.prediction.detect_in_batches import Seen, detect_pictures
 from toolkit.prediction.detector import Detector, Found, over
 from toolkit.prediction.open_detector import open_detector
 from toolkit.prediction.picture_sources import Picture
+from toolkit.prediction.tiles_and_tta import turned
 
 RANDOM_SHARE = 1.0  # of a round, drawn by chance; docs/measurements/loop.md says what the ranking is worth
+LEAST, SAME = 0.05, 0.5  # score of a detection that counts at all; IoU of one with its partner in the mirror
+RANDOM = "random"
+SIGNS = ("uncertainty", "disagreement", "rarity", "unlikeness")
 
 
 def choose(
@@ -113,11 +117,6 @@ def _seen(detector: Detector | None, pictures: Sequence[Picture]):
     return (Seen(one, one.open({}), []) for one in pictures)
 
 
-LEAST, SAME = 0.05, 0.5  # score of a detection that counts at all; IoU of one with its partner in the mirror
-RANDOM = "random"
-SIGNS = ("uncertainty", "disagreement", "rarity", "unlikeness")
-
-
 @dataclass(frozen=True)
 class Signs:
     """Of the N pictures of a pool; features [N,C], each of length 1; [N,0] where there are none."""
@@ -141,11 +140,6 @@ def signs_of(
     )
 
 
-def _mirrored_back(found: Found, width: int) -> Found:
-    """Detections of a mirrored picture in the coordinates of the picture."""
-    return [{**d, "bbox": [width - d["bbox"][0] - d["bbox"][2], *d["bbox"][1:]]} for d in found]
-
-
 def _disagreement(a: Found, b: Found) -> float:
     """Scores of detections, less what their best partners of the same class in the other list share."""
     a, b = ([d for d in one if d["score"] >= LEAST] for one in (a, b))
@@ -165,7 +159,7 @@ def pool_signs(detector: Detector, paths: Sequence[Path], labelled: dict[int, in
         assert one.pixels is not None, one.error
         found.append(one.found)
         mirror = detector.detect([np.ascontiguousarray(one.pixels[:, ::-1])])[0]
-        mirrored.append(_mirrored_back(mirror, one.pixels.shape[1]))
+        mirrored.append([turned(d, one.pixels.shape[1]) for d in mirror])
         features.append(features_of(detector, one.pixels))
     return signs_of(found, mirrored, labelled, features)
 

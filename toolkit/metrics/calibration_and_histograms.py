@@ -13,6 +13,8 @@ import numpy as np
 from toolkit.metrics.iou_and_matching import Matches, pairs
 
 BINS = 10
+SCORE_EDGES = np.linspace(0, 1, 21).round(2)
+IOU_EDGES = np.linspace(0.5, 1, 11).round(2)
 
 
 def calibration(matches: Matches, iou: float = 0.5, floor: float = 0.05) -> dict | None:
@@ -50,10 +52,6 @@ def calibration(matches: Matches, iou: float = 0.5, floor: float = 0.05) -> dict
         "floor": floor,
         "num_detections": int(num.sum()),
     }
-
-
-SCORE_EDGES = np.linspace(0, 1, 21).round(2)
-IOU_EDGES = np.linspace(0.5, 1, 11).round(2)
 
 
 def histograms(matches: Matches, iou: float, thresholds: np.ndarray) -> dict:

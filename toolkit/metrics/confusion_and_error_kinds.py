@@ -24,6 +24,9 @@ import numpy as np
 from toolkit.metrics.coco_ap import precision_at_recalls
 from toolkit.metrics.iou_and_matching import Matches, pairs
 
+KINDS = ("class", "localisation", "both", "duplicate", "background", "missed")
+FOUND, TOUCHED = 0.5, 0.1
+
 
 def confusion(matches: Matches, thresholds: np.ndarray, iou: float = 0.5) -> np.ndarray:
     """[K+1,K+1] counts; row: true class, column: predicted class. thresholds [K]: the score a class needs.
@@ -54,10 +57,6 @@ def confusion(matches: Matches, thresholds: np.ndarray, iou: float = 0.5) -> np.
     counts[num_classes, :num_classes] += np.bincount(tables.det_class[background], minlength=num_classes)
     counts[:num_classes, num_classes] += np.bincount(tables.gt_class[gt_free], minlength=num_classes)
     return counts
-
-
-KINDS = ("class", "localisation", "both", "duplicate", "background", "missed")
-FOUND, TOUCHED = 0.5, 0.1
 
 
 def error_kinds(matches: Matches, thresholds: np.ndarray) -> dict:

@@ -24,6 +24,9 @@ from toolkit.metrics.coco_tables import MAX_DETECTIONS, Tables
 
 PAIRS_AT_ONCE = 2_000_000  # bounds the memory: about 150 MB of temporaries
 MASKS_AT_ONCE = 256  # detections whose runs lie decoded in memory at a time, beside the objects of their image
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+AREA_NAMES = ("all", "small", "medium", "large")
+AREA_RANGES = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # closed ranges, square pixels
 
 
 def iou_of(a: np.ndarray, b: np.ndarray, b_is_crowd: np.ndarray | None = None) -> np.ndarray:
@@ -142,11 +145,6 @@ def _chunks(count: np.ndarray) -> list[tuple[int, int]]:
         done = total[edges[-1] - 1] if edges[-1] else 0
         edges.append(max(edges[-1] + 1, int(np.searchsorted(total, done + PAIRS_AT_ONCE, side="right"))))
     return list(itertools.pairwise(edges))
-
-
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-AREA_NAMES = ("all", "small", "medium", "large")
-AREA_RANGES = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # closed ranges, square pixels
 
 
 @dataclass(frozen=True)

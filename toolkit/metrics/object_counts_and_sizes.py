@@ -16,6 +16,8 @@ import numpy as np
 from toolkit.metrics.coco_tables import Tables
 from toolkit.metrics.intervals import EDGES, QUANTILE, draw_weights
 
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+
 
 def counts(tables: Tables, thresholds: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
     """(labelled [I,K], counted [I,K]): objects that are no crowds, and detections with the score of their class."""
@@ -62,9 +64,6 @@ def _numbers(difference: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarra
     reach = QUANTILE * np.sqrt(variance)
     error = weights @ np.abs(difference)
     return {"bias": bias, "mean_absolute_error": error, "lower_limit": bias - reach, "upper_limit": bias + reach}
-
-
-QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 
 def object_statistics(tables: Tables) -> dict:

@@ -193,12 +193,13 @@ class Views(_Around):
             for flip in self._flips:
                 found = look.detect([image[:, ::-1] if flip else image for image in images])
                 if flip:
-                    found = [[_mirrored(d, i.shape[1]) for d in f] for f, i in zip(found, images, strict=True)]
+                    found = [[turned(d, i.shape[1]) for d in f] for f, i in zip(found, images, strict=True)]
                 views.append(found)
         return [fused([view[number] for view in views]) for number in range(len(images))]
 
 
-def _mirrored(one: dict[str, Any], width: int) -> dict[str, Any]:
+def turned(one: dict[str, Any], width: int) -> dict[str, Any]:
+    """A detection of a mirrored picture in the coordinates of the picture."""
     x, y, w, h = one["bbox"]
     mirrored = {**one, "bbox": [width - x - w, y, w, h]}
     if "segmentation" in one:

@@ -22,6 +22,13 @@ MEANING = {
 }
 TOO_GOOD = "val chose the epoch and the thresholds, so these look a little too good: quote those of a test split"
 _SIZE_OF = {"s": "small", "m": "medium", "l": "large"}
+QUOTE = (
+    "Quote the mean and sd of the folds: that is how good one network is, trained and evaluated like these. The pooled "
+    "AP mixes the scores of different networks, so it may differ from the mean, and its interval may not hold the mean."
+)
+FEW_IMAGES = 50
+FEW_OBJECTS = 20  # of a class
+MOST_NAMES = 3
 
 
 def number(value: float | None, objects: int | None = None) -> str:
@@ -264,12 +271,6 @@ def _classes(metrics: dict, heading: str) -> list[str]:
     return lines
 
 
-QUOTE = (
-    "Quote the mean and sd of the folds: that is how good one network is, trained and evaluated like these. The pooled "
-    "AP mixes the scores of different networks, so it may differ from the mean, and its interval may not hold the mean."
-)
-
-
 def mean_and_sd(crossval: dict, key: str) -> str:
     """`0.210 ± 0.143` of the folds' AP, AP50 or AP75."""
     return f"{number(crossval[f'{key}_mean'])} ± {number(crossval[f'{key}_sd'])}"
@@ -284,11 +285,6 @@ def folds(crossval: dict) -> str:
         shown = "  ".join(f"{number(row[key]):5}" for key in ("AP", "AP50", "AP75"))
         lines.append(f"{row['fold']:4d}  {row['num_images']:6d}  {row['num_objects']:7d}  {shown}")
     return "\n".join([*lines, "", QUOTE])
-
-
-FEW_IMAGES = 50
-FEW_OBJECTS = 20  # of a class
-MOST_NAMES = 3
 
 
 def few(metrics: dict) -> str:
