@@ -148,6 +148,16 @@ def test_e17_classes_go_by_name_not_by_id(run, tmp_path):
         assert found["per_class"][name] == wanted["per_class"][name]
 
 
+def test_sizes_that_a_file_lacks_come_from_its_pictures(run, tmp_path):
+    wanted = evaluate_run(run, "val", settings=Settings(resamples=0))
+    document = json.loads((run / "val.json").read_text())
+    images = [{"id": image["id"], "file_name": image["file_name"]} for image in document["images"]]
+    (tmp_path / "other.json").write_text(json.dumps({**document, "info": {}, "images": images}))
+    pictures = (tmp_path / "images").rename(tmp_path / "elsewhere")
+    other = {"data": tmp_path / "other.json", "image_root": pictures}
+    assert evaluate_run(run, "other", **other, settings=Settings(resamples=0))["per_class"] == wanted["per_class"]
+
+
 def test_other_data_never_takes_the_place_of_the_runs_own_split(run, tmp_path, capsys):
     assert main(["evaluate", str(run), "--split", "val", "--resamples", "0", "--no-report"]) == 0
     before = (run / "val" / "metrics.json").read_bytes()

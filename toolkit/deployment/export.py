@@ -11,6 +11,7 @@ import torch
 
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
+from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 from label_tools.text.messages import counted
 from toolkit import checkpoint
@@ -119,7 +120,7 @@ def labels_of(
     annotations = Path(data) if data else Path(run) / "val.json"
     if not annotations.is_file():
         raise InputError(f"{annotations}: not found; needs a run with val.json, or --data FILE")
-    document = coco_file.read(annotations)
+    document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
     theirs = {category["name"]: category["id"] for category in document["categories"]}
     if set(theirs) != set(found.classes):
         names = ", ".join(found.classes)

@@ -77,7 +77,7 @@ def evaluate_exported(
         raise InputError(f"--data {data}: not found; needs a COCO file with labels")
     inputs = (model, annotations, *others)
     check_place(out, inputs)
-    document = coco_file.read(annotations)
+    document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     detector = open_detector(model)
     evaluation = compute_metrics(

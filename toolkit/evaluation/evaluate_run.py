@@ -14,6 +14,7 @@ import numpy as np
 
 from label_tools.document import coco_file
 from label_tools.files.marked_folders import check_whole
+from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.data.boxes import corners
@@ -74,7 +75,7 @@ def evaluate_run(
     look = look_of(predictor, run, tiles, tta, batch_size=batch_size)
     adopt_older(run, split)
     check_place(run / place_of(split, look), [annotations, *others])
-    document = coco_file.read(annotations)
+    document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
     root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
     how: dict[str, Any] = {"settings": settings, "batch_size": batch_size, "each": each, "others": others, "look": look}
     own = data is None
