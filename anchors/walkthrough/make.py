@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -48,6 +49,7 @@ def walkthrough(image: str | None, labels: str | None, out: str, *, seed: int, q
     start = time.monotonic()
     with tempfile.TemporaryDirectory(dir=folder, prefix=".walkthrough-") as temporary:
         numbers = write_all(Path(temporary), picture, seed=seed, quick=quick)
+        refuse_foreign_files(folder)  # once more: the training took its time
         for path in sorted(Path(temporary).iterdir()):
             os.replace(path, folder / path.name)
     print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
@@ -60,18 +62,23 @@ def walkthrough(image: str | None, labels: str | None, out: str, *, seed: int, q
 
 
 def refuse_foreign_files(folder: Path) -> None:
-    """Raise ValueError where a file of the walkthrough's name is there that no walkthrough wrote, or a link."""
+    """Raise ValueError where a file of the walkthrough's name is not as a walkthrough wrote it (numbers.json lists the
+    SHA-256 of each), or is a link."""
     parts = [path.name for name in FILES for path in folder.glob(f"{Path(name).stem}_?.png")]
     names = [name for name in [*FILES, *parts, "numbers.json", "index.html"] if os.path.lexists(folder / name)]
     try:
-        ours = json.loads((folder / "numbers.json").read_bytes()).keys() >= {"example", "picture", "training"}
-    except (OSError, ValueError, RecursionError, AttributeError):
-        ours = False
-    foreign = [name for name in names if not ours or (folder / name).is_symlink()]
-    if foreign:
-        raise ValueError(
-            f"{folder / foreign[0]}: was not written by a walkthrough, and is never overwritten; use --out"
-        )
+        written = dict(json.loads((folder / "numbers.json").read_bytes())["files"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        written = {}
+    for path in (folder / name for name in names):
+        ours = bool(written) if path.name == "numbers.json" else written.get(path.name) == sha256(path)
+        if path.is_symlink() or not ours:
+            what = "was changed since" if path.name in written else "was not written by"
+            raise ValueError(f"{path}: {what} a walkthrough, and is never overwritten; use another --out")
+
+
+def sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict:
@@ -91,9 +98,10 @@ def write_all(folder: Path, picture: Picture, *, seed: int, quick: bool) -> dict
         "training": of_training(picture, learned),
         "mask": of_mask(picture),
     }
+    (folder / "index.html").write_text(page(numbers, folder, FILES), encoding="utf-8")
+    numbers["files"] = {path.name: sha256(path) for path in folder.iterdir()}
     text = json.dumps(numbers, indent=1, sort_keys=True) + "\n"
     (folder / "numbers.json").write_text(text, encoding="utf-8")
-    (folder / "index.html").write_text(page(numbers, folder, FILES), encoding="utf-8")
     return numbers
 
 

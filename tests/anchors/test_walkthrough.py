@@ -203,7 +203,17 @@ def test_a_walkthrough_is_written_again_and_nothing_else_is_overwritten(made, tm
     (tmp_path / "numbers.json").write_bytes((made / "numbers.json").read_bytes())
     refuse_foreign_files(tmp_path)
     (tmp_path / "index.html").symlink_to(made / "index.html")
-    with pytest.raises(ValueError, match=r"index.html: was not written by a walkthrough"):
+    with pytest.raises(ValueError, match=r"index.html: was changed since a walkthrough"):
+        refuse_foreign_files(tmp_path)
+    (tmp_path / "index.html").unlink()
+    (tmp_path / "index.html").write_bytes((made / "index.html").read_bytes())
+    refuse_foreign_files(tmp_path)  # as it was written
+    (tmp_path / "index.html").write_text("my notes")
+    with pytest.raises(ValueError, match=r"index.html: was changed since a walkthrough"):
+        refuse_foreign_files(tmp_path)
+    (tmp_path / "index.html").unlink()
+    (tmp_path / "numbers.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match=r"numbers.json: was not written by a walkthrough"):
         refuse_foreign_files(tmp_path)
 
 
