@@ -267,6 +267,9 @@ def test_one_file_is_replaced_only_as_it_was_written(tmp_path):
     path = tmp_path / "a" / "a.json"
     put("1")
     put("2")
+    with marked_folders.one_file(tmp_path / "a" / "neighbour.json", "thing") as made:
+        made.write_text("n")
+    assert path.read_text() == "2" and (tmp_path / "a" / "neighbour.json").read_text() == "n"  # each stays
     path.write_text("corrected by hand")
     with pytest.raises(InputError, match="was changed since frcnn wrote it"):
         put("3")
@@ -283,6 +286,23 @@ def test_one_file_is_replaced_only_as_it_was_written(tmp_path):
     with marked_folders.one_file(tmp_path / "named by the user" / "a.json", "thing") as made:
         made.write_text("6")
     assert path.read_text() == "6"
+
+
+def test_files_of_an_older_version_are_adopted_once_and_never_through_a_link(tmp_path):
+    marked_folders.adopt(tmp_path / "none", "thing", ["a.json"])  # no folder: nothing is made
+    assert not (tmp_path / "none").exists()
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "a.json").write_text("1")
+    (folder / "b.json").symlink_to(folder / "a.json")
+    marked_folders.adopt(folder, "thing", ["a.json", "b.json", "c.json"])
+    assert marked_folders.written(folder, "thing") == ["a.json"]
+    (folder / "c.json").write_text("mine")
+    marked_folders.adopt(folder, "thing", ["a.json", "c.json"])  # marked already: the user's file stays the user's
+    assert marked_folders.written(folder, "thing") == ["a.json"]
+    (tmp_path / "link").symlink_to(folder)
+    marked_folders.adopt(tmp_path / "link", "other", ["c.json"])
+    assert marked_folders.written(folder, "other") == []
 
 
 def test_a_folder_that_nothing_came_into_goes_again(tmp_path):
