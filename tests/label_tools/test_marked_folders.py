@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from label_tools.files import marked_folders
+from label_tools.files.atomic_write import atomic_write
 from label_tools.files.marked_folders import MARKER, together
 from label_tools.text.errors import InputError
 
@@ -257,6 +258,13 @@ def test_one_place_deletes_renames_and_replaces():
     found = {p.relative_to(ROOT).as_posix(): changing_calls(p) for p in files}
     assert {name: calls for name, calls in found.items() if calls and name not in MAY} == {}
     assert all(found[name] for name in MAY), "the list above names a file that needs it no more"
+
+
+def test_a_written_file_has_the_rights_that_open_gives(tmp_path):
+    with atomic_write(tmp_path / "ours") as file:
+        file.write(b"1")
+    (tmp_path / "theirs").write_bytes(b"1")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "theirs").stat().st_mode
 
 
 def test_one_file_is_replaced_only_as_it_was_written(tmp_path):
