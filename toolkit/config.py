@@ -81,12 +81,14 @@ class Data:
         "none", "cut large pictures into overlapping tiles, in detection too: none, auto or PX", unit="PX"
     )
     copy_paste: float = _field(
-        0.0, "share of images that get objects of others pasted in; try 0.5 with few images", unit="SHARE"
+        0.0, "share of images that get objects of other images pasted in; try 0.5 with few images", unit="SHARE"
     )
     cached_views: int = _field(
         0, "frozen body: compute its maps of N augmented views an image once, and keep them; 0: every time", unit="N"
     )
-    boxes_as_masks: bool = _field(False, "of a network with masks: an object without an outline counts as a whole box")
+    boxes_as_masks: bool = _field(
+        False, "networks with masks: the whole box stands for an outline that an object lacks"
+    )
     group_aspect: bool = _field(True, "batches hold images of alike aspect ratio: less padding", where=RECIPE)
     repeat_rare: float = _field(
         0.0, "repeat images of classes seen in fewer than this share of images (LVIS)", where=RECIPE
