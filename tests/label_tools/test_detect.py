@@ -31,6 +31,7 @@ SUPERVISELY = {"size": {"height": 4, "width": 4}, "objects": []}
     [
         ("a.json", json.dumps(content([GOOD])), "labelme"),
         ("_annotations.coco.json", json.dumps(COCO), "coco"),
+        ("a.json", json.dumps({**COCO, "annotations": [{"segmentation": [[0, 0, 9, 0, 9, 9]]}]}), "coco"),
         ("via.json", json.dumps(VIA), "via"),
         ("via.csv", CSV_HEAD + "\n", "via"),
         ("project.json", json.dumps(STUDIO), "labelstudio"),
@@ -38,6 +39,7 @@ SUPERVISELY = {"size": {"height": 4, "width": 4}, "objects": []}
         ("annotations.xml", CVAT, "cvat"),
         ("a.xml", VOC.format("a.jpg", 1, 2, 9, 8), "voc"),
         ("labels/a.txt", "0 .5 .5 .1 .1\n", "yolo"),
+        ("labels/a.txt", "cat .5 .5 .1 .1\n", "yolo"),  # by a class's name, which the reader refuses
     ],
 )
 def test_each_by_what_is_in_it(tmp_path, name, text, found):
@@ -82,6 +84,7 @@ def test_each_by_what_is_in_it(tmp_path, name, text, found):
         ("a.json", json.dumps([{"name": "a.jpg", "labels": [{"box2d": {}}]}]), "BDD100K.*COCO"),
         ("export.zip", "PK", "an archive; unpack it"),
         ("notes.csv", "who,when\n", "no labels of a program that is known"),
+        ("notes.txt", "what lies in this folder\n", "no labels of a program that is known"),
     ],
 )
 def test_what_is_not_read_is_named_with_its_way_out(tmp_path, name, text, words):
