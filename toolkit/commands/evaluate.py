@@ -83,8 +83,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--guarantee",
         nargs=2,
         metavar=("WHAT", "SHARE"),
-        help="recall .9 or precision .9: thresholds that keep it on new pictures drawn likewise, 95 %% sure, "
-        "or how many objects to validate on that would need",
+        help="recall .9 or precision .9: thresholds that keep it on new pictures like these, with 95 %% confidence, or "
+        "how many objects to validate on that takes",
     )
     parser.add_argument(
         "--thresholds",

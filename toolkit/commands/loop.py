@@ -80,8 +80,8 @@ def add(subparsers: argparse._SubParsersAction) -> None:
     simulated = verbs.add_parser(
         "simulate",
         help="does the ranking beat chance on labelled data?",
-        description="Both choose as many pictures of a labelled set, and a model is trained on what each chose. "
-        "All flags of `frcnn train` apply, --epochs and --seed aside.",
+        description="Ranking and chance each choose as many pictures of a labelled set, and a model is trained on what "
+        "each chose. All flags of `frcnn train` apply, --epochs and --seed aside.",
     )
     simulated.add_argument("annotations", type=Path, metavar="FILE", help="COCO file of labelled pictures")
     simulated.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON with every number")
