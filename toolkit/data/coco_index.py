@@ -87,11 +87,10 @@ class Index:
         return {self.classes[label - 1] for label in np.unique(self.labels)}
 
 
-def read_index(annotations: Path, image_root: Path | None = None, check_files: bool = True) -> Index:
+def read_index(annotations: Path, check_files: bool = True) -> Index:
     """Read, check and flatten a COCO file. Refuses what would poison training, naming file and annotation."""
-    document = coco_file.read(annotations, sizes=open_image.sizes_below, images=image_root)
-    root = Path(image_root) if image_root else coco_file.image_root(document, annotations)
-    return index_of(document, root, str(annotations), check_files)
+    document = coco_file.read(annotations, sizes=open_image.sizes_below)
+    return index_of(document, coco_file.image_root(document, annotations), str(annotations), check_files)
 
 
 def read_large_index(annotations: Path, image_root: Path | None = None) -> Index | None:
@@ -107,7 +106,7 @@ def read_large_index(annotations: Path, image_root: Path | None = None) -> Index
     label_of = {c["id"]: i + 1 for i, c in enumerate(found.categories)}
     numbers, place = np.unique(found.category_ids[order], return_inverse=True)
     index = Index(
-        image_root=Path(image_root) if image_root else coco_file.image_root(first, annotations),
+        image_root=image_root or coco_file.image_root(first, annotations),
         classes=tuple(str(c["name"]) for c in found.categories),
         category_ids=tuple(int(c["id"]) for c in found.categories),
         image_ids=found.image_ids,

@@ -22,19 +22,20 @@ from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.network_outputs import Prediction, usable
 
 _LINE = 15  # pixels of a line of text
+_CELL = 180  # pixels of a picture's longer side, which smaller ones are enlarged to
 _PAPER: Colour = (250, 250, 250)
 MOST = 25  # pictures
 
 
 def contact_sheet(
-    samples: Samples, rows: Sequence[int], answers: dict[int, list[tuple[Tensor, str]]] | None = None, cell: int = 180
+    samples: Samples, rows: Sequence[int], answers: dict[int, list[tuple[Tensor, str]]] | None = None
 ) -> Image.Image:
     """The images `rows` of `samples` with their boxes, and the classes below: labels green, answers red.
 
     answers: {row: [(box XYXY, class)]}; with them there is a legend.
     """
     height, width = samples.size
-    scale = max(1.0, cell / max(height, width))
+    scale = max(1.0, _CELL / max(height, width))
     cells = []
     for row in rows:
         size = (round(width * scale), round(height * scale))

@@ -13,6 +13,7 @@ from toolkit.single_object.data.samples import Samples
 from toolkit.single_object.network_outputs import coco_results, usable
 
 ROWS, COLUMNS = 2, 3
+FLOOR = 0.01
 
 
 def assign(samples: Samples) -> tuple[Tensor, int]:
@@ -44,13 +45,13 @@ def boxes_of(cells: Tensor, size: tuple[int, int]) -> Tensor:
     return shares * shares.new_tensor([width, height, width, height])
 
 
-def detections(outputs: Tensor, size: tuple[int, int], floor: float = 0.01) -> list[dict]:
-    """COCO results of outputs [N,2,3,7]: every cell whose score (presence times class) reaches `floor`."""
+def detections(outputs: Tensor, size: tuple[int, int]) -> list[dict]:
+    """COCO results of outputs [N,2,3,7]: every cell whose score (presence times class) reaches FLOOR."""
     boxes = usable(boxes_of(outputs, size).reshape(-1, 4), size)
     one = outputs[..., 5].sigmoid().flatten()
     labels = (one > 0.5).long()
     scores = outputs[..., 0].sigmoid().flatten() * torch.where(labels == 1, one, 1 - one)
     return coco_results(
         (place // (ROWS * COLUMNS), int(labels[place]), float(scores[place]), boxes[place].tolist())
-        for place in (scores >= floor).nonzero().squeeze(1).tolist()
+        for place in (scores >= FLOOR).nonzero().squeeze(1).tolist()
     )

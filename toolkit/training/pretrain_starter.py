@@ -121,9 +121,9 @@ def losses_of_masks(model: Any, args: argparse.Namespace, device: torch.device) 
         yield {"loss_mask": loss_in_boxes(model, seen, resized, list(near), list(rows))}
 
 
-def _near(boxes: torch.Tensor, rng: np.random.Generator, copies: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes [N*copies,4] moved and scaled a little, as proposals are, and the rows of `boxes` that they stand for."""
-    rows = torch.arange(len(boxes)).repeat(copies)
+def _near(boxes: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two boxes near each of [N,4], moved and scaled a little, as proposals are, and the rows that they stand for."""
+    rows = torch.arange(len(boxes)).repeat(2)
     moved = boxes[rows]
     centre, size = (moved[:, :2] + moved[:, 2:]) / 2, moved[:, 2:] - moved[:, :2]
     shift, scale = (torch.from_numpy(rng.uniform(-1, 1, (len(rows), 2))).float().to(boxes.device) for _ in range(2))
