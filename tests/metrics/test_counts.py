@@ -69,6 +69,12 @@ def test_one_image_and_nothing_at_all():
     assert one["b"] == {**one["b"], "labelled": 0, "counted": 0, "bias": 0.0}
 
 
+def test_two_images_have_limits():
+    # differences 1 and 0: bias .5, deviation sqrt(.5)
+    two = agreement(tables_of([1, 1], [[0.9, 0.8], [0.9]]), {"a": 0.5, "b": 0.5}, 0, 0)["a"]
+    assert two["limits"] == pytest.approx([0.5 - 1.96 * 0.5**0.5, 0.5 + 1.96 * 0.5**0.5]) and two["intervals"] is None
+
+
 def test_the_threshold_lies_in_the_gap_of_few_objects():
     # 40 images with one object each, found at 0.9; a false one at 0.1 in each. Thresholds in the gap count 40, which is
     # exact; above it counts fall to 0 at once and below it rise to 80. The middle of 0.1..0.9 is 0.5.

@@ -8,7 +8,7 @@ import pytest
 from tests.toolkit.evaluation_fixtures import document_of
 from toolkit.metrics.coco_tables import read_tables
 from toolkit.metrics.label_curve_fit import _answer, fit_power_law, learning_curve
-from toolkit.metrics.object_counts_and_sizes import object_statistics
+from toolkit.metrics.object_counts_and_sizes import object_statistics, sizes_and_aspects
 
 
 def points(ceiling: float, gap: float, rate: float, noise: float = 0.0, seed: int = 0) -> list[dict]:
@@ -113,3 +113,8 @@ def test_object_statistics_by_hand():
 @pytest.mark.parametrize("gain, word", [([0.0, 0.019], "hardly"), ([0.0, 0.02], "cannot"), ([0.001, 0.02], "yes")])
 def test_answers_at_their_bounds(gain, word):
     assert _answer(100, 200, 0.5, gain).startswith(word)
+
+
+def test_an_object_of_one_pixel_has_a_size_and_one_without_an_area_has_none():
+    size, aspect, class_ = sizes_and_aspects(read_tables(document_of([[(1, 5, 5, 1, 1), (1, 5, 5, 0, 4)]]), []))
+    assert (size.tolist(), aspect.tolist(), class_.tolist()) == ([1.0], [1.0], [0])
