@@ -18,7 +18,7 @@ import numpy as np
 from label_tools.text.rule_limits import LARGEST_COORDINATE
 
 LARGEST_SIDE = 65_535
-LARGEST_AREA = 1 << 28  # pixels of one mask; the largest that an int32 index in C code can hold many times over
+LARGEST_AREA = 1 << 28  # pixels of one mask: an int32 index in C code holds eight times as many
 LARGEST_PERIMETER = 10_000_000.0  # pixels; pycocotools keeps five points a pixel of outline
 _FIVE_BITS = np.array([16 << 5 * k for k in range(7)], dtype=np.int64)
 

@@ -64,6 +64,8 @@ def test_class_table():
         ({"Cat": 1, "cat": 50}, []),  # is said elsewhere
         ({"glass": 50, "as": 1, "a": 1, "": 1}, []),
         ({}, []),
+        ({"robin": 100, "robyn": 1}, [("robyn", "robin")]),  # five letters, and four are too few
+        ({"bird": 100, "burd": 1}, []),
     ],
 )
 def test_alike(counts, expected):
