@@ -32,6 +32,7 @@ def test_exports_refuse_to_overwrite_and_to_collide(tmp_path):
         with pytest.raises(InputError, match="--overwrite"):
             export(start, tmp_path / export.__name__)
         export(start, tmp_path / export.__name__, overwrite=True)
+        assert not (tmp_path / export.__name__ / "images").exists()  # copied where that is asked for
     document = json.loads(start.read_text())
     document["images"].append({**document["images"][0], "id": 2, "file_name": "sub/a.png"})
     coco_file.write(document, start)
