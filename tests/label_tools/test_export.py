@@ -45,6 +45,8 @@ def test_yolo_data_yaml_and_images(tmp_path):
     start = save_coco(tmp_path, [annotation(id=1, category_id=2)])
     export_yolo(start, tmp_path / "y", copy_images=True)
     (tmp_path / "y" / "classes.txt").unlink()
+    with pytest.raises(InputError, match="holds a data set already"):  # data.yaml is enough
+        export_yolo(start, tmp_path / "y")
     assert (tmp_path / "y" / "images" / "sub" / "a.jpg").is_file()
     conversion = convert(tmp_path / "y", "yolo")  # names from data.yaml, images beside
     assert conversion.names == ["cat", "dog"] and conversion.records[0].instances[0].label == "dog"
@@ -70,6 +72,13 @@ def test_masks_by_hand(tmp_path):
     values = np.asarray(Image.open(tmp_path / "c" / "masks" / "sub" / "a.png"))
     # the dog of 4 x 5 lies on the cat of 10 x 10, though it is not the last one for that reason
     assert values.dtype == np.uint16 and (values == 2).sum() == 20 and (values == 1).sum() == 180
+
+
+def test_an_image_without_objects_has_an_empty_mask_of_the_first_class(tmp_path):
+    export_masks(save_coco(tmp_path, []), tmp_path / "m")
+    masks = list((tmp_path / "m" / "masks").rglob("*.png"))
+    assert [path.relative_to(tmp_path / "m" / "masks").as_posix() for path in masks] == ["cat/sub/a.png"]
+    assert not np.asarray(Image.open(masks[0])).any()
 
 
 def test_pictures_are_opened_as_the_document_says(tmp_path):
