@@ -32,7 +32,7 @@ def test_fusion_by_hand():
     assert fused([[], []]) == []
 
 
-def test_aturned_view_comes_back_in_place():
+def test_a_mirrored_view_comes_back_in_place():
     """A detector that is blind to mirroring gives with `flip` exactly what it gives without: box, score and mask."""
     image = np.zeros((40, 60, 3), dtype=np.uint8)
     image[5:15, 3:20], image[20:30, 41:60] = 100, 200
