@@ -245,6 +245,23 @@ def test_a_label_file_without_its_image(tmp_path):
     assert conversion.tally.skipped == {"label files without an image": 2}  # b, and c without an object
 
 
+def test_where_label_files_without_images_are_looked_for(tmp_path):
+    folder(tmp_path / "a", "0 .5 .5 .5 .5\n")
+    (tmp_path / "a" / "notes.txt").write_text("0 .5 .5 .5 .5\n")  # beside a folder of labels: no label file
+    assert convert(tmp_path / "a", "yolo").tally.skipped == {}
+    picture(tmp_path / "b" / "a.jpg")
+    for name in ("a", "gone"):
+        (tmp_path / "b" / f"{name}.txt").write_text("0 .5 .5 .5 .5\n")  # without such a folder they lie anywhere
+    assert convert(tmp_path / "b", "yolo", labels=["cat"]).tally.skipped == {"label files without an image": 1}
+
+
+def test_an_image_without_labels_is_a_negative_where_that_is_said(tmp_path):
+    folder(tmp_path, "0 .5 .5 .5 .5\n")
+    picture(tmp_path / "images" / "b.jpg")
+    assert [r.file_name for r in convert(tmp_path, "yolo").records] == ["a.jpg"]
+    assert [len(r.instances) for r in convert(tmp_path, "yolo", unlabeled_is_negative=True).records] == [1, 0]
+
+
 def test_a_label_file_whose_picture_is_called_a_little_differently(tmp_path):
     """Upper and lower case, percent-encoding, a.jpg.txt, accents as macOS writes them; one with labels stays."""
     for name in ("A.JPG", "b c.jpg", "d.jpg", "e\u0301.jpg", "own.jpg"):
