@@ -83,14 +83,14 @@ def distinct(items: list) -> list:
 @given(st.lists(objects, min_size=1, max_size=6))
 def test_coco_labelme_coco_is_exact(tmp_path_factory, items):
     folder = tmp_path_factory.mktemp("trip")
-    start = save_coco(folder, distinct(items))
+    start = save_coco(folder, [{**one, "iscrowd": k % 2} for k, one in enumerate(distinct(items))])
     export_labelme(start, folder / "labels")
     conversion = convert(folder / "labels", "labelme", image_root=folder / "images", labels=["cat", "dog"], strict=True)
     conversion.write(folder / "end.json")
     first, last = json.loads(start.read_text()), json.loads((folder / "end.json").read_text())
     assert first["images"] == last["images"] and first["categories"] == last["categories"]
     for a, b in zip(first["annotations"], last["annotations"], strict=True):
-        assert a["category_id"] == b["category_id"]
+        assert a["category_id"] == b["category_id"] and a["iscrowd"] == b["iscrowd"]
         assert b["bbox"] == pytest.approx(a["bbox"], abs=1e-9) and b["area"] == pytest.approx(a["area"], rel=1e-9)
         if isinstance(a["segmentation"], dict):
             assert a["segmentation"] == b["segmentation"]
