@@ -183,8 +183,8 @@ _COMPACT = {
     "patience": 0,
 }
 ON_BACKBONE = "fasterrcnn/"  # how a --model begins that --backbone NAME stands for
-_TINY = {**_COMPACT, "image_size": 224, "max_size": 320}
-_LITE0 = {**_TINY, "lr": 1e-3, "norm": "auto", "trainable_layers": 3, "backbone_lr": 0.1}
+_TINY = {**_COMPACT, "image_size": 224, "max_size": 320, "multi_scale": 0.2}
+_LITE0 = {**_TINY, "multi_scale": 0.0, "lr": 1e-3, "norm": "auto", "trainable_layers": 3, "backbone_lr": 0.1}
 MODEL_RECIPES: dict[str, dict[str, Any]] = {
     "fasterrcnn_efficientnet_lite0_fpn": _LITE0,
     "maskrcnn_efficientnet_lite0_fpn": _LITE0,

@@ -40,15 +40,15 @@ def cpu_has_bf16() -> bool:
 
 
 def choose_precision(wanted: str, device: torch.device, compact: bool) -> torch.dtype:
-    """dtype of autocast. `auto`: bf16 where the device is fast at it, but not for compact networks on a CPU,
-    where casting costs more than it saves (benchmarks/train.py)."""
-    if wanted == "fp32":
+    """dtype of autocast. `auto`: bf16 where the device is fast at it; compact networks stay in fp32, since casting
+    costs them more than it saves, on CPUs and GPUs (docs/measurements/training.md)."""
+    if wanted == "fp32" or (wanted == "auto" and compact):
         return torch.float32
     if wanted == "bf16":
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() and not compact else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and cpu_has_bf16() else torch.float32
 
 
 def precision_note(wanted: str, device: torch.device) -> str:

@@ -67,6 +67,11 @@ def test_precision(monkeypatch):
     monkeypatch.setattr(device_and_seed, "cpu_has_bf16", lambda: False)
     assert device_and_seed.choose_precision("auto", CPU, compact=False) == torch.float32
     assert device_and_seed.choose_precision("bf16", CPU, compact=True) == torch.bfloat16
+    gpu = torch.device("cuda")
+    for fast, compact, dtype in ((True, False, "bfloat16"), (True, True, "float32"), (False, False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda fast=fast, **_: fast)
+        assert device_and_seed.choose_precision("auto", gpu, compact=compact) == getattr(torch, dtype)
+    assert device_and_seed.choose_precision("bf16", gpu, compact=True) == torch.bfloat16
 
 
 def test_bf16_asked_for_where_the_cpu_only_imitates_it(monkeypatch):
