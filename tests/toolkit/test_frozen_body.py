@@ -14,7 +14,7 @@ from toolkit.data.coco_index import read_index
 from toolkit.networks import builder, kept_maps
 from toolkit.networks.kept_maps import losses_of
 from toolkit.processes import Processes
-from toolkit.training import detection_task, forward_pass
+from toolkit.training import detection_task, dry_run, forward_pass
 from toolkit.training.detection_task import FrozenBody
 
 NAME = "fasterrcnn_efficientnet_lite0_fpn"
@@ -95,6 +95,13 @@ def test_a_view_passes_the_body_once_and_only_what_follows_it_learns(tmp_path, f
     assert 6 < len(passes) <= 12
 
 
+def test_half_precision_maps_learn_under_bf16(tmp_path, first):
+    one = task(tmp_path, first, precision="bf16")
+    one.learner.model.train()
+    total, parts = one.losses(next(iter(one.batches(0, 0))))
+    assert one.dtype == torch.bfloat16 and torch.isfinite(total) and len(parts) == 4
+
+
 def test_batches_follow_from_seed_and_epoch_alone(tmp_path, first):
     whole = list(task(tmp_path / "a", first).batches(3, 0))
     rest = list(task(tmp_path / "b", first).batches(3, 1))
@@ -142,3 +149,8 @@ def test_what_it_cannot_do_is_refused(tmp_path, first, monkeypatch, flags, proce
     monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", lambda model, **_: model)
     with pytest.raises(InputError, match=reason):
         task(tmp_path, first, processes, **flags)
+    if not processes:  # and by the dry run, in the same words
+        train = read_index(draw_data(tmp_path / "again") / "train.json")
+        chosen = config.resolve(len(train), {**FLAGS, "weights": str(first), **flags})
+        with pytest.raises(InputError, match=reason):
+            dry_run.plan(chosen, train, None)

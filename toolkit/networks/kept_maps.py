@@ -9,7 +9,10 @@ import torch
 from torch.nn import functional
 from torchvision.models.detection.image_list import ImageList
 
+from label_tools.text.errors import InputError
+from toolkit.config import Model as ModelOptions
 from toolkit.data.packed_masks import pack
+from toolkit.networks import builder
 from toolkit.networks.mask_branch import with_masks
 
 
@@ -22,6 +25,19 @@ class Seen:
     size: tuple[int, int]
     maps: dict[str, torch.Tensor]
     target: dict[str, Any]
+
+
+def check_frozen(model: Any, norm: str, options: ModelOptions) -> None:
+    """Raise InputError when `model`'s body, with such norms, does not give the same maps of a view after every step."""
+    if not hasattr(getattr(model, "backbone", None), "fpn") or norm != "frozen":
+        raise InputError(
+            f"--cached-views: needs a network with an FPN and frozen norms; {options.model} has others here"
+        )
+    if any(p.requires_grad for p in builder.body_of(model).parameters()):
+        raise InputError(
+            f"--cached-views: needs --trainable-layers 0 and first weights, found {options.trainable_layers} "
+            f"and {options.weights}: a body that learns gives other maps after every step"
+        )
 
 
 @torch.no_grad()
@@ -49,7 +65,8 @@ def losses_of(model: Any, batch: list[Seen]) -> dict[str, torch.Tensor]:
     maps = {}
     for name in batch[0].maps:
         largest = [max(seen.maps[name].shape[side] for seen in batch) for side in (1, 2)]
-        maps[name] = torch.stack([_padded(seen.maps[name], *largest) for seen in batch]).float()
+        # autocast to bf16 cannot stack maps in half precision
+        maps[name] = torch.stack([_padded(seen.maps[name].float(), *largest) for seen in batch])
     levels = model.backbone.fpn(maps)
     shape = torch.zeros(1, device=maps[name].device).expand(len(batch), 3, height, width)
     images = ImageList(shape, [seen.size for seen in batch])  # of which RPN and heads ask sizes alone

@@ -219,15 +219,7 @@ class FrozenBody(Detection):
 
     def _make_network(self, resume: checkpoint.Checkpoint | None) -> None:
         super()._make_network(resume)
-        model, options, name = self.learner.model, self.config.model, self.config.model.model
-        body = list(builder.body_of(model).parameters()) if hasattr(model, "backbone") else []
-        if not hasattr(getattr(model, "backbone", None), "fpn") or self.architecture["norm"] != "frozen":
-            raise InputError(f"--cached-views: needs a network with an FPN and frozen norms; {name} has others here")
-        if any(p.requires_grad for p in body):
-            raise InputError(
-                f"--cached-views: needs --trainable-layers 0 and first weights, found {options.trainable_layers} "
-                f"and {options.weights}: a body that learns gives other maps after every step"
-            )
+        kept_maps.check_frozen(self.learner.model, self.architecture["norm"], self.config.model)
         if self.processes.world_size > 1:
             raise InputError("--cached-views: works in one process; needs --cached-views 0 here")
 

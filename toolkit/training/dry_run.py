@@ -34,6 +34,8 @@ def plan(config: Config, train: Index, val: Index | None, reported: int = 0, tra
     device = device_and_seed.choose_device(config.run.device)
     dtype = device_and_seed.choose_precision(config.run.precision, device, registry.find(config.model.model).compact)
     model, architecture, about = build_model(config, train.classes, load=absent is None)
+    if config.data.cached_views:
+        kept_maps.check_frozen(model, architecture["norm"], config.model)
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     repeats = repeat_factors(train, config.data.repeat_rare)
