@@ -96,3 +96,19 @@ def test_an_outline_beside_a_box_with_its_corners_swapped_is_kept():
     outline = [[15, 10, 35, 10, 35, 30, 15, 30]]
     found, said = read([30, 10, -10, 20], segmentation=outline, area=200)
     assert said == ["B02"] and found["bbox"] == [20, 10, 10, 20] and found["segmentation"] == outline
+
+
+def test_ids_that_are_texts_are_numbered_from_1():
+    images = [{**IMAGE, "id": name, "file_name": f"{name}.jpg"} for name in ("img_b", "img_a")]
+    one = {"id": 1, "image_id": "img_a", "category_id": "dog", "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+    categories = [{"id": name, "name": name} for name in ("cat", "dog")]
+    found = examine({"images": images, "annotations": [one], "categories": categories}, "x.json")
+    document = found.usable()
+    assert [(image["id"], image["file_name"]) for image in document["images"]] == [(1, "img_b.jpg"), (2, "img_a.jpg")]
+    assert [(c["id"], c["name"]) for c in document["categories"]] == [(1, "cat"), (2, "dog")]
+    assert [(a["image_id"], a["category_id"]) for a in document["annotations"]] == [(2, 2)]
+    assert found.image_ids == {"img_b": 1, "img_a": 2} and found.category_ids == {"cat": 1, "dog": 2}
+    assert [(f.code, f.place, f.text) for f in found.findings][:2] == [
+        ("B49", "images[0]", "id 'img_b' is a text; images numbered"),
+        ("B49", "categories[0]", "ids of categories are texts; categories numbered"),
+    ]
