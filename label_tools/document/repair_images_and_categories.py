@@ -21,7 +21,7 @@ def images_of(items: list, size: Size | None, found: Examined) -> dict[Any, dict
     images: dict[Any, dict | None] = {}
     first_id: dict[Any, int] = {}
     first_name: dict[str, int] = {}
-    text_id = ""
+    text_id: tuple[str, str] | None = None  # the first: its place, what is said of it
     for i, item in enumerate(items):
         place = f"images[{i}]"
         if not isinstance(item, dict) or not isinstance(item.get("file_name"), str) or not item["file_name"]:
@@ -42,7 +42,7 @@ def images_of(items: list, size: Size | None, found: Examined) -> dict[Any, dict
                 text = f"{what} {short(value)} is already that of images[{first[value]}]"
                 found.refuse("B42", place, text, "delete one of the two, its annotations too")
         if isinstance(key, str):
-            text_id = text_id or f"{place}: id {short(key)}"
+            text_id = text_id or (place, f"id {short(key)} is a text; images numbered")
         elif type(item["id"]) is not int:
             found.say(WARNING, "B49", place, f"id {item['id']!r} read as {key}")
         if is_too_long(file_name):
@@ -56,7 +56,7 @@ def images_of(items: list, size: Size | None, found: Examined) -> dict[Any, dict
         else:
             images[key] = sides and {**item, "id": key, "file_name": file_name, "width": sides[0], "height": sides[1]}
     if text_id:  # all of them are numbered, so that none stands between
-        found.say(WARNING, "B49", text_id.partition(":")[0], f"{text_id.partition(': ')[2]} is a text; images numbered")
+        found.say(WARNING, "B49", *text_id)
         found.image_ids = {key: number for number, key in enumerate(images, start=1)}
         for key, image in images.items():
             if image is not None:
@@ -75,17 +75,17 @@ def _size(item: dict, file_name: str, size: Size | None, place: str, found: Exam
     width, height = whole(item.get("width")), whole(item.get("height"))
     if width and height and min(width, height) > 0 and max(width, height) <= LARGEST_IMAGE_SIDE:
         return width, height
-    says = f'"{file_name}" has size {short(item.get("width"))} x {short(item.get("height"))}'
+    stated = f"{short(item.get('width'))} x {short(item.get('height'))}"
     unsaid = all(item.get(side) in (None, -1, 0) for side in ("width", "height"))
     if unsaid and size is not None and (sides := size(file_name)) is not None:
-        found.say(WARNING, "B52", place, f"{says}; taken from the picture: {sides[0]} x {sides[1]}")
+        text = f'"{file_name}" has size {stated}; taken from the picture: {sides[0]} x {sides[1]}'
+        found.say(WARNING, "B52", place, text)
         return sides
-    needs = f"needs two whole numbers from 1 to {LARGEST_IMAGE_SIDE}"
-    where = ", and the picture is not there" if unsaid and size is not None else ""
-    if where:
-        found.say(ERROR, "B52", place, f"{says}{where}; left out")
+    if unsaid and size is not None:
+        found.say(ERROR, "B52", place, f'"{file_name}" has size {stated}, and the picture is not there; left out')
     else:
-        found.refuse("B26", f'{place} "{file_name}"', f"size {says.partition(' has size ')[2]}, {needs}")
+        needs = f"needs two whole numbers from 1 to {LARGEST_IMAGE_SIDE}"
+        found.refuse("B26", f'{place} "{file_name}"', f"size {stated}, {needs}")
     return None
 
 
