@@ -100,6 +100,16 @@ def test_larger_images_come_before_other_anchors(toy_set):
     assert flags == ["--image-size", "--anchor-scale"]
 
 
+def test_smaller_images_are_proposed_only_where_anchors_are_fixed():
+    now = {"change": advise.ANCHORS, "factor": 1.0, "reached": 0.5, "reached_at_0.7": 0.2}
+    limits = {"max_size": 75}
+    smaller = {"change": advise.IMAGES, "factor": 0.5, "limits": limits, "reached": 0.9, "reached_at_0.7": 0.8}
+    boxes, sizes = np.ones((1, 4)), np.ones((1, 2))
+    assert advise.proposals(boxes, sizes, view.View(100, 150), [now, smaller]) == []
+    (one,) = advise.proposals(boxes, sizes, view.View(None, 150), [now, smaller])
+    assert one["flags"] == "--max-size 75" and one["cost"] == 0.25
+
+
 def test_crowds_alone_are_nothing_to_advise_on(toy_set):
     index = read_index(toy_set(num_images=8))
     crowds = dataclasses.replace(index, crowd=np.ones_like(index.crowd))

@@ -54,7 +54,7 @@ def test_a_pretrained_network_takes_epochs_by_the_number_of_images(images, epoch
 @pytest.mark.parametrize(
     "images, epochs, views, every",
     # 1920 images seen: 1920 / 10 = 192, / 160 = 12, at least 6; views: 480 / 160 = 3, at least 2, at most 16
-    [(1, 192, 16, 64), (10, 192, 16, 64), (160, 12, 3, 4), (1000, 6, 2, 2)],
+    [(1, 192, 16, 64), (10, 192, 16, 64), (20, 96, 16, 32), (21, 91, 16, 31), (160, 12, 3, 4), (1000, 6, 2, 2)],
 )
 def test_quick_keeps_the_maps_of_a_frozen_body(images, epochs, views, every):
     lite = {"model": "fasterrcnn_efficientnet_lite0_fpn"}

@@ -215,6 +215,14 @@ def test_entries_of_results_by_hand():
         result_entries(boxes, [2, 1], [0.5], (7, 3))
 
 
+def test_the_white_level_counts_in_the_fingerprint(tmp_path):
+    image = {"id": 1, "file_name": "a.png", "width": 10, "height": 10}
+    document = {"images": [image], "categories": [{"id": 1, "name": "a"}], "annotations": []}
+    infos = ({}, {"max_value": 1023}, {"max_value": 4095})
+    found = [coco_index.index_of({**document, "info": i}, tmp_path, "x.json", check_files=False) for i in infos]
+    assert len({index.fingerprint for index in found}) == 3
+
+
 def _index(num: int, labels: list[list[int]] | None = None) -> coco_index.Index:
     labels = labels or [[1]] * num
     images = [{"id": i + 1, "file_name": f"{i}.png", "width": 40 if i % 2 else 60, "height": 50} for i in range(num)]

@@ -109,7 +109,7 @@ def test_results_table(tmp_path):
     write_results(tmp_path)
     lines = (tmp_path / "results.csv").read_text().splitlines()
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
-    assert [r["train_loss"] for r in rows] == ["3.0", "1.5"]
+    assert [r["train_loss"] for r in rows] == ["3.0", "1.5"] and [r["val_loss"] for r in rows] == ["", "2.0"]
     assert rows[0]["AP"] == "" and rows[1]["AP"] == "0.25" and rows[1]["AP50"] == "" and rows[1]["val_a"] == "2.0"
 
 

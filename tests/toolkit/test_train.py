@@ -301,6 +301,8 @@ def test_the_largest_image_is_the_one_after_the_resize(data):
     index.sizes[3] = (30, 300)
     model = config.Model(config.STANDARD, image_size=200, max_size=400)
     assert out_of_memory.largest(index, model) == "train1.png, 64x64 px, 200x200 px in the network"
+    model = config.Model(config.STANDARD, image_size=200, max_size=400, multi_scale=0.5)  # up to 300
+    assert out_of_memory.largest(index, model) == "train1.png, 64x64 px, 300x300 px in the network"
 
 
 RECORDS = (
