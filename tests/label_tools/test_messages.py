@@ -8,7 +8,7 @@ import re
 import pytest
 
 from label_tools.__main__ import main
-from label_tools.text.messages import counted, near_paths
+from label_tools.text.messages import counted, near_names, near_paths, table_lines, unknown
 from tests.label_tools.bad_input_makers import BOX, content, picture, shape
 
 NOUNS = "images|objects|annotations|classes|files|pictures|points|boxes|regions|shapes|labels|errors|warnings|notes"
@@ -25,6 +25,26 @@ NOUNS = "images|objects|annotations|classes|files|pictures|points|boxes|regions|
 )
 def test_counted(number, words, expected):
     assert counted(number, *words) == expected
+
+
+def test_unknown_names_and_near_ones():
+    models = ["fasterrcnn_resnet50_fpn", "ssd"]
+    known = "known: fasterrcnn_resnet50_fpn, ssd"
+    assert unknown("--model", "resnet50", models) == (
+        f"--model resnet50: unknown; did you mean fasterrcnn_resnet50_fpn? {known}"
+    )
+    assert unknown("--model", "xyz", models) == f"--model xyz: unknown; {known}"
+    # two at most, the nearest first
+    assert near_names("resnet10", ["resnet18", "resnet101", "resnet100"]) == "; did you mean resnet101 or resnet100?"
+    assert near_names("xyz", models) == ""
+
+
+def test_a_table_has_its_first_column_on_the_left():
+    assert table_lines([("", "train", "val"), ("images", "81", "5"), ("a", "7", "12")]) == [
+        "        train  val",
+        "images     81    5",
+        "a           7   12",
+    ]
 
 
 def test_near_paths(tmp_path, monkeypatch):
