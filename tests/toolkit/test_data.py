@@ -159,6 +159,12 @@ def test_aspect_groups_do_not_mix_more_than_one_batch():
     assert sum(mixed) <= 1
 
 
+def test_batches_of_alike_images_come_in_any_order():
+    index = _index(40)  # every other one is wider than high
+    wide = [bool(index.sizes[batch[0][0]][1] > 50) for batch in EpochBatches(index, 4, 0)]
+    assert len(wide) == 10 and wide != sorted(wide)
+
+
 def test_repeat_factors_by_hand():
     # class 2 is in 1 of 10 images: share .1, threshold .4 -> sqrt(.4/.1) = 2; class 1 in all: max(1, sqrt(.4)) = 1
     index = _index(10, labels=[[1]] * 9 + [[1, 2]])
