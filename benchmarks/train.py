@@ -33,7 +33,7 @@ from toolkit.data import coco_index, dataset, epoch_batches, transforms
 from toolkit.data.loader import Batches, cache_share
 from toolkit.networks import builder, registry
 from toolkit.networks.cpu_operators import FewCellsConv2d, TableRoIAlign
-from toolkit.processes import worker_count
+from toolkit.rank_and_cores import worker_count
 from toolkit.training import forward_pass
 from toolkit.training.optimizer_step import make_optimizer, update
 

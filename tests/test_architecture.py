@@ -61,7 +61,7 @@ FLOORS = {
     "toolkit": (
         "config",
         "stopping",
-        "processes",
+        "rank_and_cores",
         "device_and_seed",
         "checkpoint",
         "metrics",
@@ -247,7 +247,7 @@ WHERE_A_LINE_LIVES = {
         r"mps\.is_available\(|torch\.device\(wanted",
         {"toolkit/device_and_seed.py", "toolkit/commands/doctor.py"},
     ),
-    "asks which process it is": (r"environ.*\"(RANK|LOCAL_RANK|WORLD_SIZE)\"", {"toolkit/processes.py"}),
+    "asks which process it is": (r"environ.*\"(RANK|LOCAL_RANK|WORLD_SIZE)\"", {"toolkit/rank_and_cores.py"}),
     "reads argv": (r"sys\.argv", {"toolkit/commands/", "label_tools/text/command_line.py"}),
 }
 

@@ -26,7 +26,7 @@ from toolkit.evaluation.evaluate_run import evaluate_split
 from toolkit.networks import first_weights
 from toolkit.prediction.draw_boxes_and_batches import batch_sheet, save_jpeg
 from toolkit.prediction.torch_detector import TorchDetector
-from toolkit.processes import Processes
+from toolkit.rank_and_cores import Processes
 from toolkit.report.evaluation_text import few
 from toolkit.report.write_report import write_report
 from toolkit.stopping import Stopped, stop_at_once

@@ -17,7 +17,7 @@ from PIL import Image
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.single_object import baseline_table, baseline_task, baselines, evaluate_baseline
+from toolkit.single_object import baseline_task, baselines, evaluate_baseline, results_table
 from toolkit.single_object.data.samples import shared
 from toolkit.single_object.evaluate_baseline import single_metrics
 from toolkit.training import epoch_loop, run_folder
@@ -337,9 +337,9 @@ def test_only_a_run_with_a_checkpoint_is_gone_on_with(tmp_path):
     recipe = {"baseline": "cnn1", "budget": "scaled", "seed": 0, "data": "digits"}
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "run.json").write_text(json.dumps({"recipe": recipe, "status": "failed"}))
-    assert baseline_table.begun(tmp_path, *recipe.values()) is None
+    assert results_table.begun(tmp_path, *recipe.values()) is None
     (tmp_path / "a" / "last").mkdir()
-    assert baseline_table.begun(tmp_path, *recipe.values()) == tmp_path / "a"
+    assert results_table.begun(tmp_path, *recipe.values()) == tmp_path / "a"
 
 
 @pytest.mark.parametrize(
@@ -414,14 +414,14 @@ def test_table_has_the_document_s_accuracy_beside_the_right_one():
         "seconds": 1,
         "device": "cpu",
     }
-    row = dict(zip(baseline_table._HEAD, baseline_table.cells(baselines.find("grid1"), result), strict=True))
+    row = dict(zip(results_table._HEAD, results_table.cells(baselines.find("grid1"), result), strict=True))
     assert (row["document"], row["its accuracy"], row["accuracy its way"], row["accuracy"]) == (
         "004",
         "0.937",
         "0.250",
         "0.500",
     )
-    nothing = dict(zip(baseline_table._HEAD, baseline_table._reference("nothing", numbers), strict=True))
+    nothing = dict(zip(results_table._HEAD, results_table._reference("nothing", numbers), strict=True))
     assert (nothing["accuracy its way"], nothing["accuracy"], nothing["IoU its way"]) == ("0.250", "0.500", "0.750")
 
 

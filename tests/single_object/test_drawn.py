@@ -11,7 +11,7 @@ import torch
 from label_tools.text.errors import InputError
 from toolkit.__main__ import main
 from toolkit.data.pretraining_scenes import scene, visible
-from toolkit.single_object import baseline_table, baselines
+from toolkit.single_object import baselines, results_table
 from toolkit.single_object.baselines import Budget
 from toolkit.single_object.data import drawn_dominant_largest, open_data
 from toolkit.single_object.data.open_data import Selection
@@ -251,9 +251,9 @@ def test_table_needs_no_folder_and_says_what_was_drawn(tmp_path, capsys, toy_set
 def test_table_names_a_folder_that_begins_like_drawn_data_by_what_it_is():
     baseline = baselines.find("hw5net_light")
     result = {"recipe": {"data": "../dominant_labels", "options": {}}}
-    assert baseline_table.source(baseline, result) == "dominant, from files"
+    assert results_table.source(baseline, result) == "dominant, from files"
     result["recipe"]["data"] = "dominant_labels"
-    assert baseline_table.source(baseline, result) == "dominant, from files"
+    assert results_table.source(baseline, result) == "dominant, from files"
 
 
 @pytest.mark.parametrize("kind", ["dominant", "largest"])

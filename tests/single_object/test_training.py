@@ -13,7 +13,7 @@ import torch
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
-from toolkit.single_object import baseline_table, baseline_task, baselines, compare_with_detector
+from toolkit.single_object import baseline_task, baselines, compare_with_detector, results_table
 from toolkit.single_object.baselines import Recipe, recipe_of, restored
 from toolkit.single_object.data import digits, purdue_shapes5
 from toolkit.stopping import Stopped
@@ -187,7 +187,7 @@ def test_train_resume_and_table(tmp_path, capsys):
     assert text.count("| cnn1 | 697,935 | digits, drawn: 40 images") == 2 and "0.759" in text
     assert "finds nothing, digits" in text and "No finished run: loadnet2" in text
     assert (tmp_path / "baselines.png").stat().st_size > 5000
-    assert len(baseline_table.finished(tmp_path / "runs", "cnn1", "scaled", 1)) == 1
+    assert len(results_table.finished(tmp_path / "runs", "cnn1", "scaled", 1)) == 1
     # a second table trains nothing that is there
     assert main(["baseline", "table", "cnn1", "--out", str(tmp_path), *runs]) == 0
     assert len(list((tmp_path / "runs").iterdir())) == 2

@@ -21,7 +21,7 @@ from toolkit.checkpoint import load
 from toolkit.data.coco_index import read_index
 from toolkit.data.epoch_batches import EpochBatches, in_order
 from toolkit.fine_tune import must_be_one
-from toolkit.processes import Processes, worker_count
+from toolkit.rank_and_cores import Processes, worker_count
 from toolkit.training import distributed
 from toolkit.training.train_val_test import Split
 

@@ -13,7 +13,7 @@ from toolkit import checkpoint, config
 from toolkit.data.coco_index import read_index
 from toolkit.networks import builder, kept_maps
 from toolkit.networks.kept_maps import losses_of
-from toolkit.processes import Processes
+from toolkit.rank_and_cores import Processes
 from toolkit.training import detection_task, dry_run, forward_pass
 from toolkit.training.detection_task import FrozenBody
 

@@ -177,7 +177,7 @@ def test_training_and_its_picture_paste_but_judging_does_not(toy_set, tmp_path, 
     from toolkit.config import resolve
     from toolkit.data import dataset
     from toolkit.fine_tune import describe_run
-    from toolkit.processes import Processes
+    from toolkit.rank_and_cores import Processes
     from toolkit.training.detection_task import Detection
     from toolkit.training.train_val_test import Split
 

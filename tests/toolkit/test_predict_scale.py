@@ -24,7 +24,7 @@ from toolkit.prediction.detector import Found
 from toolkit.prediction.picture_sources import Picture, find_images
 from toolkit.prediction.predict_pictures_and_film import predict
 from toolkit.prediction.prediction_files import Journal
-from toolkit.processes import Processes
+from toolkit.rank_and_cores import Processes
 
 
 class Brightness:

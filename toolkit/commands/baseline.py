@@ -205,7 +205,7 @@ def summary(result: dict) -> str:
 
 def table(args: argparse.Namespace) -> int:
     from toolkit.experiments.jobs import Job, run_jobs
-    from toolkit.single_object import baseline_table, baselines
+    from toolkit.single_object import baselines, results_table
 
     names = list(dict.fromkeys(baselines.find(name).name for name in args.names)) or list(baselines.REGISTRY)
     if not args.read:
@@ -213,15 +213,15 @@ def table(args: argparse.Namespace) -> int:
         _check_before_hours(args, [baselines.REGISTRY[name].data for name in names], folders)
         words = {key: getattr(args, key) for key in ("budget", "seed", "device")}
         words |= {"folders": folders, "root": args.runs}
-        run_jobs([Job(n, baseline_table.make, {"name": n, **words}) for n in names], workers=args.jobs, ray=args.ray)
-    path = baseline_table.write(args.out, args.runs, names, args.budget)
+        run_jobs([Job(n, results_table.make, {"name": n, **words}) for n in names], workers=args.jobs, ray=args.ray)
+    path = results_table.write(args.out, args.runs, names, args.budget)
     say(f"table: {path}")
     return 0
 
 
 def _check_before_hours(args: argparse.Namespace, data: list[str], folders: dict[str, Path | None]) -> None:
     """What would end the table only after some of its networks were trained."""
-    from toolkit.single_object import baseline_table
+    from toolkit.single_object import results_table
     from toolkit.single_object.data import digits, open_data
 
     for kind, folder in folders.items():
@@ -229,7 +229,7 @@ def _check_before_hours(args: argparse.Namespace, data: list[str], folders: dict
             open_data.check_files(folder)
     if {"digits", "digit_grid"} & set(data):
         digits.handwriting("val")
-    refuse_foreign(args.out, baseline_table.KIND, baseline_table.FILES)
+    refuse_foreign(args.out, results_table.KIND, results_table.FILES)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

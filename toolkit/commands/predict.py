@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from toolkit.prediction.predict_pictures_and_film import film_in, predict
     from toolkit.prediction.prediction_files import JSON
     from toolkit.prediction.tiles_and_tta import look_of
-    from toolkit.processes import this_process, worker_count
+    from toolkit.rank_and_cores import this_process, worker_count
     from toolkit.training import run_folder
     from toolkit.training.progress import Progress
 

@@ -110,7 +110,7 @@ def _resume(args: argparse.Namespace) -> int:
 def _print_end(folder: Path, report: bool) -> None:
     """The numbers of the best checkpoint, and where everything is. Of several processes the first one speaks."""
     from toolkit.commands.evaluate import say_first_step
-    from toolkit.processes import is_first
+    from toolkit.rank_and_cores import is_first
     from toolkit.report import evaluation_text, latex_markdown
     from toolkit.report.write_report import find_evaluations, read_metrics
 

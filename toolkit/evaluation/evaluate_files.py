@@ -13,7 +13,7 @@ from toolkit.evaluation.evaluation_folder import check_place, write_evaluation
 from toolkit.evaluation.read_detections import detections_of, read, read_detections
 from toolkit.prediction.detect_in_batches import detect_document
 from toolkit.prediction.open_detector import open_detector
-from toolkit.processes import worker_count
+from toolkit.rank_and_cores import worker_count
 
 
 def named_after(data: Path) -> str:

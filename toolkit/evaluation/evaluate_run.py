@@ -30,7 +30,7 @@ from toolkit.prediction.detect_in_batches import detect_document
 from toolkit.prediction.detector import Detector
 from toolkit.prediction.tiles_and_tta import THRESHOLDS, Look, look_of
 from toolkit.prediction.torch_detector import TorchDetector
-from toolkit.processes import worker_count
+from toolkit.rank_and_cores import worker_count
 from toolkit.training import run_folder
 
 MOST_TRIED = 5000  # boxes that other anchors and image sizes are tried on

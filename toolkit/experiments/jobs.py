@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from label_tools.text.errors import InputError, MachineError, MissingExtra, logs_shown, say
-from toolkit.processes import core_count
+from toolkit.rank_and_cores import core_count
 from toolkit.stopping import SIGNALS, Stopped, StopSignal, deaf_children
 
 log = logging.getLogger(__name__)

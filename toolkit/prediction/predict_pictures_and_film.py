@@ -23,7 +23,7 @@ from toolkit.prediction.draw_boxes_and_batches import save_jpeg
 from toolkit.prediction.mask_outlines import MASKS, Outlines
 from toolkit.prediction.picture_sources import Picture
 from toolkit.prediction.prediction_files import Journal, Record, write_files
-from toolkit.processes import Processes
+from toolkit.rank_and_cores import Processes
 
 ALONE = Processes()
 _LOG = logging.getLogger(__name__)

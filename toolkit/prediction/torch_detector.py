@@ -18,7 +18,7 @@ from toolkit.data.tiles import Tiles
 from toolkit.networks import builder, registry
 from toolkit.prediction.detector import Found
 from toolkit.prediction.tiles_and_tta import TrainedOnTiles
-from toolkit.processes import this_process
+from toolkit.rank_and_cores import this_process
 from toolkit.training import forward_pass
 
 

@@ -28,7 +28,7 @@ from toolkit.networks import builder, kept_maps, registry
 from toolkit.networks.builder import build_model
 from toolkit.networks.class_loss import set_class_loss
 from toolkit.networks.kept_maps import Seen
-from toolkit.processes import Processes, worker_count
+from toolkit.rank_and_cores import Processes, worker_count
 from toolkit.stopping import StopSignal
 from toolkit.training import distributed, epoch_loop, forward_pass, optimizer_step, out_of_memory
 from toolkit.training.progress import Progress

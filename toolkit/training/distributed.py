@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from label_tools.text.errors import InputError, MachineError
-from toolkit.processes import Processes, this_process
+from toolkit.rank_and_cores import Processes, this_process
 from toolkit.stopping import SIGNALS
 
 

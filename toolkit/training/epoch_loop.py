@@ -17,14 +17,14 @@ from label_tools.text.messages import counted
 from toolkit import checkpoint, device_and_seed
 from toolkit.config import Config
 from toolkit.data.loader import worker_lost
-from toolkit.processes import Processes
+from toolkit.rank_and_cores import Processes
 from toolkit.stopping import Stopped, StopSignal
 from toolkit.training import distributed, run_folder
 from toolkit.training.optimizer_step import Stepper
-from toolkit.training.progress import Progress
+from toolkit.training.progress import Progress, epoch_line
 from toolkit.training.save_and_resume import Keeper, State
 from toolkit.training.task_interface import Task
-from toolkit.training.write_logs import Journal, epoch_line, numbers
+from toolkit.training.write_logs import Journal, numbers
 
 SHORT_EPOCHS = 10.0  # seconds of epochs that end without an evaluation, after which they are worth a checkpoint
 

@@ -16,7 +16,7 @@ from torch import nn
 from label_tools.text.errors import InputError
 from toolkit.config import Config, Optimizer, Schedule
 from toolkit.networks import builder
-from toolkit.processes import Processes
+from toolkit.rank_and_cores import Processes
 from toolkit.training import distributed, forward_pass
 from toolkit.training.distributed import Agreed, agree_on_batch
 from toolkit.training.progress import Progress

@@ -30,7 +30,7 @@ from toolkit.data.pretraining_scenes import SHAPES, scene
 from toolkit.networks import builder, first_weights, kept_maps, registry
 from toolkit.networks.load_weights import MASK_LOGITS
 from toolkit.networks.mask_branch import LEARNED, loss_in_boxes
-from toolkit.processes import worker_count
+from toolkit.rank_and_cores import worker_count
 from toolkit.training import forward_pass
 from toolkit.training.optimizer_step import lr_factor, make_optimizer, update
 from toolkit.training.progress import Progress, duration

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,30 @@ def duration(seconds: float) -> str:
 def epochs_text(epochs: float) -> str:
     """`1 epoch`, `2.5 epochs`: of a run that --max-time ended, to a tenth."""
     return counted(int(epochs), "epoch") if epochs == int(epochs) else f"{epochs:.1f} epochs"
+
+
+def epoch_line(
+    done: float,
+    epochs: int,
+    train_loss: Mapping[str, float],
+    metrics: Mapping[str, Any] | None,
+    shown: Sequence[str],
+    is_best: bool,
+    seconds: float,
+) -> str:
+    """The line after an epoch: losses, the numbers `shown` of its evaluation, whether it is the best, the time so far.
+
+    done: epochs trained, with a fraction where --max-time ended one.
+    """
+    part = "" if done == int(done) else f" ({done % 1:.0%} of it)"
+    text = f"epoch {math.ceil(done)}/{epochs}{part}  train loss {sum(train_loss.values()):.3f}"
+    if metrics is not None:
+        losses = metrics["val_loss"]
+        text += f"  val loss {sum(losses.values()):.3f}" if losses else "  val loss n/a"
+        for name in shown:
+            text += f"  {name} " + ("n/a" if metrics[name] is None else f"{metrics[name]:.3f}")
+        text += "  best so far" if is_best else ""
+    return f"{text}  {duration(seconds)}"
 
 
 def bar(total: int, text: str = "") -> Any:

@@ -7,10 +7,9 @@ import csv
 import errno
 import io
 import json
-import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,30 +190,6 @@ def write_results(folder: Path) -> None:
 def numbers(metrics: dict[str, Any]) -> dict[str, float | None]:
     """The scalar metrics: one row of a log or table."""
     return {name: value for name, value in metrics.items() if value is None or isinstance(value, int | float)}
-
-
-def epoch_line(
-    done: float,
-    epochs: int,
-    train_loss: Mapping[str, float],
-    metrics: Mapping[str, Any] | None,
-    shown: Sequence[str],
-    is_best: bool,
-    seconds: float,
-) -> str:
-    """The line after an epoch: losses, the numbers `shown` of its evaluation, whether it is the best, the time so far.
-
-    done: epochs trained, with a fraction where --max-time ended one.
-    """
-    part = "" if done == int(done) else f" ({done % 1:.0%} of it)"
-    text = f"epoch {math.ceil(done)}/{epochs}{part}  train loss {sum(train_loss.values()):.3f}"
-    if metrics is not None:
-        losses = metrics["val_loss"]
-        text += f"  val loss {sum(losses.values()):.3f}" if losses else "  val loss n/a"
-        for name in shown:
-            text += f"  {name} " + ("n/a" if metrics[name] is None else f"{metrics[name]:.3f}")
-        text += "  best so far" if is_best else ""
-    return f"{text}  {duration(seconds)}"
 
 
 def draw_curves(records: Iterable[dict[str, Any]], path: Path) -> None:
