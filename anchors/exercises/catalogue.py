@@ -15,7 +15,7 @@ from anchors.exercises import (
     on_nms_and_proposals,
     on_pooling,
 )
-from anchors.exercises.bugs import BUGS
+from anchors.exercises.find_the_bug import BUGS
 from anchors.exercises.task import Task
 
 FOLDER = Path(__file__).parent

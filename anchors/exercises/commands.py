@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from textwrap import fill
 
-from anchors.exercises.bugs import BUGS
 from anchors.exercises.catalogue import (
     BUGS_BY_NAME,
     EXERCISES,
@@ -19,6 +18,7 @@ from anchors.exercises.catalogue import (
     original,
     solution,
 )
+from anchors.exercises.find_the_bug import BUGS
 from anchors.exercises.sandbox import Unusable, answers_of
 from anchors.exercises.verdict import as_data, examine, written
 from anchors.train_on_scenes import one_thread

@@ -27,8 +27,9 @@ from label_tools.pictures.to_rgb import nearly_black
 from label_tools.pictures.unread_files import not_read_below
 from label_tools.readers.classes import alike_finding, class_table
 from label_tools.readers.coco_folder import read_coco
+from label_tools.readers.labelme_folder import read_labelme
 from label_tools.readers.masks_folder import read_masks
-from label_tools.readers.program_folder import PROGRAMS, read_labelme, read_program, read_voc
+from label_tools.readers.program_folder import PROGRAMS, read_program, read_voc
 from label_tools.readers.reading import Reading
 from label_tools.readers.which_format import detect
 from label_tools.readers.yolo_folder import read_yolo

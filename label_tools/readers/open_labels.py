@@ -14,7 +14,7 @@ from label_tools.pictures.find_image import walk
 from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.convert import to_conversion
 from label_tools.readers.given_split import parts_in
-from label_tools.readers.program_folder import read_labelme
+from label_tools.readers.labelme_folder import read_labelme
 from label_tools.readers.reading import Reading
 from label_tools.text.errors import InputError
 from label_tools.text.findings import Finding

@@ -14,8 +14,8 @@ from label_tools.files.pause_gc import collector_paused
 from label_tools.formats.export import export_labelme
 from label_tools.pictures.open_image import sizes_below
 from label_tools.readers.classes import read_labels
+from label_tools.readers.labelme_folder import read_labelme
 from label_tools.readers.open_labels import labelme_source
-from label_tools.readers.program_folder import read_labelme
 from label_tools.rules import across_parts
 from label_tools.rules.compare_objects import object_findings
 from label_tools.rules.image_files import ImageRules

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from anchors.__main__ import main
-from anchors.exercises.bugs import BUGS
 from anchors.exercises.catalogue import (
     EXERCISES,
     FOLDER,
@@ -24,6 +23,7 @@ from anchors.exercises.catalogue import (
     solution,
 )
 from anchors.exercises.commands import write_exercises
+from anchors.exercises.find_the_bug import BUGS
 from anchors.exercises.sandbox import Answer, Foreign, decode, encode
 from anchors.exercises.sandbox_child import load
 from anchors.exercises.verdict import difference, examine, literal, size_of, written

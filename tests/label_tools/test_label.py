@@ -187,7 +187,7 @@ def test_the_real_labelme_opens_and_saves_what_we_wrote(tmp_path, monkeypatch, c
     from label_tools.document import coco_file
     from label_tools.formats.export import export_labelme
     from label_tools.readers.convert import to_conversion
-    from label_tools.readers.program_folder import read_labelme
+    from label_tools.readers.labelme_folder import read_labelme
     from label_tools.shapes import rle
 
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 120, 3), np.uint8)).save(tmp_path / "a.png")

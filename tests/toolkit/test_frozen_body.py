@@ -141,7 +141,7 @@ def replace_bad(one: FrozenBody) -> FrozenBody:
     [
         ({"trainable_layers": 2}, None, "--cached-views: needs --trainable-layers 0 and first weights, found 2"),
         ({"norm": "group"}, None, f"frozen norms; {NAME} has others here"),
-        ({"model": "anchors_tiny", "weights": "none", "norm": "batch"}, None, "needs a network with an FPN"),
+        ({"model": "anchors_tiny", "weights": "none", "norm": "batch"}, None, "need a network with an FPN"),
         ({}, Processes(rank=0, world_size=2), "works in one process"),
     ],
 )

