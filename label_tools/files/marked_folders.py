@@ -78,12 +78,20 @@ def _stage(folder: Path, place: Path) -> Path:
 @contextmanager
 def one_file(path: Path, kind: str, *, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """Stage the single file `path` by the rules of `together`; its neighbours stay."""
+    with together(_folder_of(path), kind, inputs=inputs, keep=True) as made:
+        yield made / Path(path).name
+
+
+def refuse_foreign_file(path: Path, kind: str, inputs: Iterable[Path] = ()) -> None:
+    """Raise, before the work begins, the InputError that `one_file` would raise after it."""
+    refuse_foreign(_folder_of(path), kind, [Path(path).name], inputs)
+
+
+def _folder_of(path: Path) -> Path:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, needs the name of a file")
-    folder = path.parent.resolve() if path.parent.is_symlink() else path.parent  # the user named that link
-    with together(folder, kind, inputs=inputs, keep=True) as made:
-        yield made / path.name
+    return path.parent.resolve() if path.parent.is_symlink() else path.parent  # the user named that link
 
 
 @contextmanager

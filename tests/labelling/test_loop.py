@@ -9,6 +9,8 @@ import socket
 import pytest
 from PIL import Image
 
+from label_tools.files import marked_folders
+from label_tools.text.errors import InputError
 from toolkit.__main__ import main
 from toolkit.labelling import labelling_round, loop_file, train_loop
 from toolkit.labelling.labelling_round import Pick
@@ -236,3 +238,7 @@ def test_a_simulation_replaces_no_file_of_the_user(tmp_path, capsys):
     for out, why in ((labels, "is an input of this command"), (mine, "exists and is of no earlier simulation")):
         assert main(["loop", "simulate", str(labels), "--out", str(out)]) == 2
         assert why in capsys.readouterr().err and out.read_text() == "{}"
+    (tmp_path / "link").symlink_to(tmp_path)  # which the user named, as for other single files
+    with pytest.raises(InputError, match="mine.json: exists and is of no earlier simulation"):
+        marked_folders.refuse_foreign_file(tmp_path / "link" / "mine.json", "simulation")
+    marked_folders.refuse_foreign_file(tmp_path / "link" / "new.json", "simulation")

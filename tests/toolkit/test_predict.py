@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -118,6 +119,24 @@ def test_files_of_another_command_or_of_the_user_are_never_overwritten(run, pict
     (out / "counts.csv").write_text("mine")
     assert main(words) == 2 and "was changed since frcnn wrote it" in capsys.readouterr().err
     assert (out / "counts.csv").read_text() == "mine"
+
+
+def test_a_prediction_of_an_older_version_is_ours_until_it_is_edited(run, pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["predict", str(run), str(pictures), "--out", str(out), "--no-pictures"]
+    for _ in range(2):
+        assert main(words) == 0, capsys.readouterr().err
+        (out / ".frcnn.json").unlink()  # older versions wrote none
+    os.utime(out / "counts.csv", (0, 0))
+    assert main(words) == 2 and "is of no earlier prediction" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_a_link_may_be_named(run, pictures, tmp_path, capsys):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "store")
+    for _ in range(2):
+        assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
+    assert (tmp_path / "store" / "detections.json").is_file() and list((tmp_path / "store").rglob("*.jpg"))
 
 
 def test_what_cannot_be_loaded_leaves_no_folder(run, pictures, tmp_path, monkeypatch, capsys):

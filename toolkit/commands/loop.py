@@ -307,7 +307,7 @@ def _simulate(args: argparse.Namespace) -> int:
 
     plan = Plan(start=args.start, step=args.step, rounds=args.rounds, steps=args.steps)
     options = flags.flags_given(args)
-    marked_folders.refuse_foreign(args.out.parent, "simulation", [args.out.name], [args.annotations])
+    marked_folders.refuse_foreign_file(args.out, "simulation", [args.annotations])
 
     def each(point: dict[str, Any]) -> None:
         value = "n/a" if point["AP"] is None else f"{point['AP']:.3f}"

@@ -24,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 KIND = "prediction"
 JSON, DETECTIONS, COUNTS = FILES = "detections.json", "detections.csv", "counts.csv"
 _JOURNAL = ".predict-{}.jsonl"
+_BEGIN = {JSON: b'{\n "categories": [', DETECTIONS: b"picture,", COUNTS: b"picture,"}
 # {"file_name", "detections": [{"label", "category_id", "score", "bbox"}], "error"}; of masks also "segmentation" and
 # "area" in pixels
 Record = dict[str, Any]
@@ -37,12 +38,14 @@ class Journal:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], rank: int = 0) -> None:
+        folder = folder.resolve() if folder.is_symlink() else folder  # the user named that link
         self.folder, self.rank = folder, rank
         self.head = json.dumps(settings, sort_keys=True)
         self._places: dict[str, tuple[Path, int]] = {}  # name -> (journal, offset of its line)
         self._read: dict[Path, int] = {}  # journal -> bytes that were looked at
         own = folder / _JOURNAL.format(rank)
         marked_folders.refuse_link(own)
+        _adopt_older(folder)
         marked_folders.refuse_foreign(folder, KIND, FILES)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +130,24 @@ class Journal:
         self.close()
         for path in self.folder.glob(_JOURNAL.format("*")):
             marked_folders.remove_file(path)
+
+
+def _adopt_older(folder: Path) -> None:
+    """Take the files of a prediction as ours where an older version wrote them, without a marker.
+
+    Not where one was saved later than the others: that may be the user's work.
+    """
+    paths = {name: folder / name for name in FILES}
+    if not all(path.is_file() for path in paths.values()):
+        return
+    times = [path.stat().st_mtime for path in paths.values()]
+    if max(times) - min(times) < 60 and all(_begins(path, _BEGIN[name]) for name, path in paths.items()):
+        marked_folders.adopt(folder, KIND, FILES)
+
+
+def _begins(path: Path, with_: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(with_)) == with_
 
 
 def write_files(
