@@ -239,6 +239,6 @@ def test_a_simulation_replaces_no_file_of_the_user(tmp_path, capsys):
         assert main(["loop", "simulate", str(labels), "--out", str(out)]) == 2
         assert why in capsys.readouterr().err and out.read_text() == "{}"
     (tmp_path / "link").symlink_to(tmp_path)  # which the user named, as for other single files
-    with pytest.raises(InputError, match="mine.json: exists and is of no earlier simulation"):
+    with pytest.raises(InputError, match=r"mine\.json: exists and is of no earlier simulation"):
         marked_folders.refuse_foreign_file(tmp_path / "link" / "mine.json", "simulation")
     marked_folders.refuse_foreign_file(tmp_path / "link" / "new.json", "simulation")
