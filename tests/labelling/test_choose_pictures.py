@@ -105,3 +105,20 @@ def test_labelled_pictures_are_opened_as_the_model_was_trained(tmp_path, monkeyp
     file = tmp_path / "a.png"
     Image.fromarray(np.full((8, 8), 500, np.uint16)).save(file)
     assert choose_pictures.known_features(Detector(), [file]) == pytest.approx(np.full((1, 3), 127.5), abs=0.5)
+
+
+def test_signs_compare_boxes_and_turn_no_mask(tmp_path, monkeypatch):
+    class Detector:
+        opening, reads_windows = {}, False
+
+        def detect(self, images):
+            """The one bright pixel, with a mask that nobody can read."""
+            ends = [int(np.argmax(image[0, :, 0])) for image in images]
+            return [[{"category_id": 1, "score": 0.9, "bbox": [x, 0, 1, 1], "segmentation": None}] for x in ends]
+
+    monkeypatch.setattr(choose_pictures, "features_of", lambda *_: np.ones(1))
+    pixels = np.zeros((4, 8), np.uint8)
+    pixels[:, 1] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    signs = choose_pictures.pool_signs(Detector(), [tmp_path / "a.png"], {})
+    assert signs.disagreement == [0.0]  # the mirrored box, turned back, lies on the other

@@ -159,7 +159,10 @@ def pool_signs(detector: Detector, paths: Sequence[Path], labelled: dict[int, in
         assert one.pixels is not None, one.error
         found.append(one.found)
         mirror = detector.detect([np.ascontiguousarray(one.pixels[:, ::-1])])[0]
-        mirrored.append([turned(d, one.pixels.shape[1]) for d in mirror])
+        boxes = (
+            {key: d[key] for key in ("category_id", "score", "bbox")} for d in mirror
+        )  # turning masks takes seconds
+        mirrored.append([turned(d, one.pixels.shape[1]) for d in boxes])
         features.append(features_of(detector, one.pixels))
     return signs_of(found, mirrored, labelled, features)
 
