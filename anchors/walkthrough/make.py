@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from anchors.arguments import check_count
@@ -67,14 +68,23 @@ def refuse_foreign_files(folder: Path) -> None:
     parts = [path.name for name in FILES for path in folder.glob(f"{Path(name).stem}_?.png")]
     names = [name for name in [*FILES, *parts, "numbers.json", "index.html"] if os.path.lexists(folder / name)]
     try:
-        written = dict(json.loads((folder / "numbers.json").read_bytes())["files"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        numbers = json.loads((folder / "numbers.json").read_bytes())
+        written = dict(numbers["files"]) if "files" in numbers else of_older_version(folder, names, numbers.keys())
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError):
         written = {}
     for path in (folder / name for name in names):
         ours = bool(written) if path.name == "numbers.json" else written.get(path.name) == sha256(path)
         if path.is_symlink() or not ours:
             what = "was changed since" if path.name in written else "was not written by"
             raise ValueError(f"{path}: {what} a walkthrough, and is never overwritten; use another --out")
+
+
+def of_older_version(folder: Path, names: list[str], keys: Collection[str]) -> dict[str, str | None]:
+    """The files of a walkthrough whose numbers.json lists none; not what was saved later, which may be the user's."""
+    if not {"example", "picture", "training"} <= set(keys):
+        return {}
+    last = (folder / "numbers.json").stat().st_mtime + 60
+    return {name: sha256(folder / name) for name in names if (folder / name).stat().st_mtime <= last}
 
 
 def sha256(path: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from html.parser import HTMLParser
 
@@ -214,6 +215,17 @@ def test_a_walkthrough_is_written_again_and_nothing_else_is_overwritten(made, tm
     (tmp_path / "index.html").unlink()
     (tmp_path / "numbers.json").write_text("[1, 2]")
     with pytest.raises(ValueError, match=r"numbers.json: was not written by a walkthrough"):
+        refuse_foreign_files(tmp_path)
+
+
+def test_a_walkthrough_of_an_older_version_is_ours_until_it_is_edited(made, numbers, tmp_path):
+    older = {key: value for key, value in numbers.items() if key != "files"}  # older versions listed none
+    (tmp_path / "numbers.json").write_text(json.dumps(older))
+    for name in ("index.html", "06_labels.png"):
+        (tmp_path / name).write_bytes((made / name).read_bytes())
+    refuse_foreign_files(tmp_path)
+    os.utime(tmp_path / "numbers.json", (0, 0))  # the others were saved later
+    with pytest.raises(ValueError, match=r"06_labels.png: was not written by a walkthrough"):
         refuse_foreign_files(tmp_path)
 
 
