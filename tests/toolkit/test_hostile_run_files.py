@@ -55,6 +55,14 @@ def test_report_of_damaged_files(made, tmp_path, capsys):
     mutate_and_report(made, tmp_path, 120, 0)
 
 
+def test_the_table_of_what_is_no_evaluation_names_its_file(tmp_path, capsys):
+    (tmp_path / "run" / "val").mkdir(parents=True)
+    (tmp_path / "run" / "val" / "metrics.json").write_text("{}")
+    assert main(["report", str(tmp_path / "run"), "--markdown"]) == 2
+    file = tmp_path / "run" / "val" / "metrics.json"
+    assert f"{file}: is not as `frcnn evaluate` wrote it" in capsys.readouterr().err
+
+
 def test_a_foreign_gallery_brings_no_markup(made, tmp_path):
     """Markup in every text and number of gallery.json: only the page's own script is in the page, by its hash."""
     run = tmp_path / "run"

@@ -37,7 +37,7 @@ def add(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from toolkit.report import latex_markdown
-    from toolkit.report.write_report import read_metrics, write_report
+    from toolkit.report.write_report import find_evaluations, read_metrics, write_report
     from toolkit.training import run_folder
 
     folder, *others = args.folders
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if part and run_folder.is_run(around):  # RUN/test belongs to the page of RUN
         folder, args.split = around, folder.resolve().name
     if args.markdown or args.latex:
-        metrics = read_metrics(folder, args.split)
-        with as_written(folder / "metrics.json", "frcnn evaluate"):
+        metrics, found = read_metrics(folder, args.split), find_evaluations(folder)
+        with as_written(found[args.split or next(iter(found))] / "metrics.json", "frcnn evaluate"):
             say(latex_markdown.markdown(metrics) if args.markdown else latex_markdown.latex(metrics))
         return 0
     say(f"report: {write_report(folder, split=args.split)}")
