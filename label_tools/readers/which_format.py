@@ -106,8 +106,6 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         return _as_read("coco", [path for path, _ in found["ours"]], source, "a COCO file that frcnn wrote")
     if source.is_dir() and (masks := _masks(source)) is not None:
         return masks
-    if detections:
-        raise _not_read("detections", detections[0][0])
     if broken := found.get("broken"):
         raise InputError(f"{broken[0][1]}; and no labels of a program that is known in {source}")
     if source.is_dir() and (packed := walk(source, _ARCHIVES)):
@@ -119,6 +117,9 @@ def _choose(found: dict[str, list[tuple[Path, str]]], source: Path) -> Detected:
         raise InputError(
             f"{source}: {text}: `frcnn convert masks {shlex.quote(str(source))} {given} --mode instance|class|binary`"
         )
+    if detections:
+        error = _not_read("detections", detections[0][0])
+        raise InputError(str(error)) if source.is_dir() else error  # of a folder, they are no reason for another error
     known = ", ".join(TITLES.values())
     way = "export one of them, or COCO; `frcnn convert FORMAT SRC` where they are labels of these"
     raise InputError(f"{source}: no labels of a program that is known: {known}; {way}")

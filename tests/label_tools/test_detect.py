@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from label_tools.__main__ import main
 from label_tools.formats.via import CSV_HEAD
 from label_tools.readers.which_format import detect
 from label_tools.text.errors import InputError
@@ -170,3 +172,19 @@ def test_an_empty_folder(tmp_path):
         detect(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         detect(tmp_path / "x")
+
+
+def test_detections_in_a_folder_hide_no_other_error(tmp_path, capsys):
+    (tmp_path / "detections.json").write_text(json.dumps([annotation(score=0.5)]))
+    masks(tmp_path, [1, 2])
+    words = ["convert", "masks", str(tmp_path), "--mode", "binary", "--class", "c", "--out", str(tmp_path / "o.json")]
+    for name in ("images", "masks"):  # where they are not looked for
+        (tmp_path / name).rename(tmp_path / f"my_{name}")
+        words += [f"--{name}", str(tmp_path / f"my_{name}")]
+    assert main(words) == 2 and "are not a binary mask" in capsys.readouterr().err
+    for name in ("my_images", "my_masks"):
+        shutil.rmtree(tmp_path / name)
+    assert main(["convert", "labelme", str(tmp_path)]) == 2 and "no LabelMe file" in capsys.readouterr().err
+    assert main(["convert", str(tmp_path)]) == 2 and "a detector found" in capsys.readouterr().err
+    (tmp_path / "a.json").write_text("{cut off")
+    assert main(["convert", str(tmp_path)]) == 2 and "a.json, line 1" in capsys.readouterr().err
