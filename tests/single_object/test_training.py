@@ -10,6 +10,7 @@ import signal
 import pytest
 import torch
 
+from label_tools.files.marked_folders import MARKER
 from label_tools.text.errors import InputError
 from toolkit import checkpoint
 from toolkit.__main__ import main
@@ -278,6 +279,11 @@ def test_compare_beside_a_detector(tmp_path, toy_set, capsys):
     assert "AP, all objects" in (out / "compare.md").read_text() and (out / "compare.png").exists()
     assert main(["baseline", "compare", str(loadhead), "--detector", str(loadhead), "--data", str(val)]) == 2
     assert "is a single-object baseline; needs a run of `frcnn train`" in capsys.readouterr().err
+    assert main(words) == 0
+    (loadhead / "compare" / MARKER).unlink()  # an older version wrote none
+    assert main(words) == 0
+    (loadhead / "compare" / "compare.md").write_text("my notes")
+    assert main(words) == 2 and "was changed since" in capsys.readouterr().err
     document["images"][0]["width"] += 8  # boxes would mean other places
     val.write_text(json.dumps(document))
     assert main([*words, "--out", str(tmp_path / "never")]) == 2

@@ -239,7 +239,7 @@ def _check_before_hours(args: argparse.Namespace, data: list[str], folders: dict
 def compare(args: argparse.Namespace) -> int:
     from toolkit.single_object import compare_with_detector as comparing
 
-    out = args.out or args.run_folder / "compare"
+    out = args.out or args.run_folder / comparing.FOLDER
     numbers = comparing.compare(args.run_folder, args.detector, args.data, args.images, out, args.device)
     say(json.dumps(numbers, indent=1) if args.json else comparing.as_text(numbers) + f"\nin full: {out}")
     return 0

@@ -22,7 +22,7 @@ from PIL import Image
 
 from label_tools.document import coco_file
 from label_tools.files.atomic_write import atomic_write
-from label_tools.files.marked_folders import refuse_foreign, together
+from label_tools.files.marked_folders import adopt, refuse_foreign, together
 from label_tools.files.write_json_csv import write_json
 from label_tools.pictures import open_image
 from label_tools.pictures.find_image import refuse_links_out
@@ -39,6 +39,7 @@ from toolkit.single_object.data.open_data import Selection, check_size, pick
 from toolkit.single_object.evaluate_baseline import paired_iou
 from toolkit.single_object.network_outputs import predict, read
 
+FOLDER = "compare"  # of a run, where a comparison is written by default
 KIND, FILES = "comparison", ("compare.json", "compare.md", "compare.png")
 CONFIDENT = 0.5
 SMALL = 0.02  # share of the image
@@ -96,6 +97,8 @@ def compare(
     run: Path, detector: Path, data: Path | None, image_root: Path | None, out: Path, device: str = "auto"
 ) -> dict[str, Any]:
     """Evaluate both on a COCO file (default: the detector's val.json); write compare.json, compare.md, compare.png."""
+    if out == run / FOLDER and (run / "run.json").is_file():  # ours, too, where an older version wrote it
+        adopt(out, KIND, FILES)
     refuse_foreign(out, KIND, FILES)
     annotations = data or detector / "val.json"
     document = coco_file.read(annotations, sizes=open_image.sizes_below, images=image_root)
