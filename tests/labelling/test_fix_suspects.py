@@ -12,6 +12,7 @@ from tests.toolkit.evaluation_fixtures import draw_images, scene
 from toolkit.__main__ import main
 from toolkit.evaluation.compute_metrics import Settings, compute_metrics
 from toolkit.evaluation.evaluation_folder import write_evaluation
+from toolkit.labelling import fix_suspects
 
 
 @pytest.fixture
@@ -142,3 +143,17 @@ def test_suspects_and_drafts_of_another_kind_are_one_line(evaluated, capsys):
     for drafts in ([], {**file, next(iter(file)): "x"}, {**file, next(iter(file)): [{"label": 1}]}):
         (out / "drafts.json").write_text(json.dumps(drafts))
         assert main(["loop", "apply", str(out), str(evaluated[0])]) == 0  # nothing was ticked
+
+
+def test_the_cross_validation_opens_pictures_as_the_run_does(tmp_path, monkeypatch):
+    document, _ = scene(1, images=2)
+    document["info"] = {"image_root": "..", "max_value": 1000}
+    run = tmp_path / "runs" / "one"
+    (run / "best").mkdir(parents=True)
+    for name, image in zip(("train", "val"), document["images"]):
+        part = {"images": [image], "annotations": [a for a in document["annotations"] if a["image_id"] == image["id"]]}
+        (run / f"{name}.json").write_text(json.dumps({**document, **part}))
+    seen = []
+    monkeypatch.setattr(fix_suspects, "crossval", lambda labels, *_, **__: seen.append(coco_file.read(labels)))
+    fix_suspects.evaluated(run, 3)
+    assert coco_file.opening(seen[0]) == {"max_value": 1000} and len(seen[0]["images"]) == 2

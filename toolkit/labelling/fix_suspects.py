@@ -82,12 +82,14 @@ def _all_labels(run: Path) -> tuple[dict[str, Any], Path]:
     annotations: list[dict] = []
     first: Path | None = None
     categories: list[dict] = []
+    openings: list[tuple[object, dict[str, Any]]] = []
     for split in ("train", "val", "test"):
         file = run / f"{split}.json"
         if not file.is_file():
             continue
         document = coco_file.read(file, sizes=sizes_below)
         root = coco_file.image_root(document, file).resolve()
+        openings.append((file, coco_file.opening(document, str(file))))
         first, categories = first or root, categories or document["categories"]
         ids = {c["id"]: next(o["id"] for o in categories if o["name"] == c["name"]) for c in document["categories"]}
         rows = {image["id"]: len(images) + k for k, image in enumerate(document["images"], 1)}
@@ -99,7 +101,8 @@ def _all_labels(run: Path) -> tuple[dict[str, Any], Path]:
             annotations.append({**one, "id": len(annotations) + 1, **new})
     if first is None:
         raise InputError(f"{run}: holds no train.json")
-    return {"images": images, "annotations": annotations, "categories": categories}, first
+    info = coco_file.joined_opening(openings)
+    return {"info": info, "images": images, "annotations": annotations, "categories": categories}, first
 
 
 def accused(place: Path) -> list[Accused]:
