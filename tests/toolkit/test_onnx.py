@@ -234,20 +234,20 @@ def test_int8_is_written_only_with_an_ap_that_holds(place, tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
 
 
-def test_a_network_that_is_not_torchvisions_says_that_it_does_not_export():
-    with pytest.raises(InputError, match="anchors_tiny: does not export to ONNX"):
-        onnx_forward.exportable(torch.nn.Conv2d(3, 3, 3), "anchors_tiny")
-
-
 @pytest.mark.parametrize("flags", [[], ["--int8"], ["--for", "x-anylabeling"]])
-def test_a_network_with_masks_is_refused_in_one_line(place, tmp_path, capsys, flags):
-    run = untrained_run(tmp_path / "run", THRESHOLDS, "maskrcnn_tiny_fpn")
+@pytest.mark.parametrize(
+    "model, why",
+    [
+        ("maskrcnn_tiny_fpn", ", because it has masks; needs a network of boxes alone"),
+        ("anchors_tiny", "; needs a network of torchvision's kind (fasterrcnn_...)"),
+    ],
+)
+def test_a_network_that_does_not_export_is_refused_in_one_line(place, tmp_path, capsys, model, why, flags):
+    run = untrained_run(tmp_path / "run", THRESHOLDS, model)
     out, data = tmp_path / "out" / "model.onnx", place / "data" / "val.json"
     assert main(["export", "onnx", str(run), "--out", str(out), "--data", str(data), *flags]) == 2
     said = capsys.readouterr()
-    assert said.err == (
-        "error: maskrcnn_tiny_fpn: does not export to ONNX, because it has masks; needs a network of boxes alone\n"
-    )
+    assert said.err == f"error: {model}: does not export to ONNX{why}\n"
     assert not said.out and [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -92,13 +92,14 @@ def export_onnx(
 def _built(loaded: Loaded, out: Path, program: str) -> tuple[bytes, dict[str, str], tuple[Detect, Detect, Otherwise]]:
     """(the ONNX file without metadata, its metadata, what is detected in a picture by the network, by the file, by the
     network with other roundings)."""
-    meta = onnx_file.metadata(loaded)
     if not program:
         raw = onnx_file.to_onnx(loaded.model, loaded.thresholds, loaded.name)
+        meta = onnx_file.metadata(loaded)
         exported = OnnxDetector(out, torch.get_num_threads(), onnx_file.with_metadata(raw, meta))
         return raw, meta, (loaded.detect, exported.arrays, loaded.detect_otherwise)
     raw = anylabeling.to_onnx(loaded.model, loaded.thresholds, loaded.name)
-    meta |= {"frcnn_format": program, "input": "as its type dfine", "outputs": ", ".join(anylabeling.OUTPUTS)}
+    of_program = {"frcnn_format": program, "input": "as its type dfine", "outputs": ", ".join(anylabeling.OUTPUTS)}
+    meta = {**onnx_file.metadata(loaded), **of_program}
     return raw, meta, anylabeling.comparable(loaded.detect, loaded.detect_otherwise, loaded.thresholds, raw)
 
 
