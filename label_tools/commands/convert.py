@@ -156,6 +156,8 @@ def _found_out(args: argparse.Namespace) -> Conversion:
             options.pop(option, None)
     if found.format in ("yolo", "masks") and "image_root" in options:
         options["images"] = options.pop("image_root")
+    if found.format == "coco" and args.max_value is not None:  # several files may state several
+        options["max_value"] = args.max_value
     return convert(found.source, found.format, **{**found.options, **options})
 
 

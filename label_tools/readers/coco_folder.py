@@ -22,14 +22,23 @@ from label_tools.text.findings import ERROR
 from label_tools.text.rule_limits import MAX_PIXELS
 
 
-def read_coco(source: str | os.PathLike, *, files: Sequence[str | os.PathLike] = (), **reading: Any) -> Reading:
+def read_coco(
+    source: str | os.PathLike,
+    *,
+    files: Sequence[str | os.PathLike] = (),
+    max_value: float | None = None,
+    **reading: Any,
+) -> Reading:
     """Read a COCO file of any program and its images' headers; its class names are in the order of their ids.
 
     files: several files in the folder `source`, such as train/_annotations.coco.json and valid/..., which are read as
-    one set. reading: the keywords of `_read_file`, the same for each file.
-    Raises InputError.
+    one set. max_value: the white level, in place of those that the files state. reading: the keywords of `_read_file`,
+    the same for each file. Raises InputError.
     """
-    return _read_files(source, files, **reading) if files else _read_file(source, **reading)
+    readings = [_read_file(file, **reading) for file in files or [source]]
+    for one in readings if max_value is not None else ():
+        one.opening["max_value"] = max_value
+    return _joined(source, readings) if files else readings[0]
 
 
 @collector_paused()
@@ -87,8 +96,7 @@ def _read_file(
     return Reading(source, root, records, tally, [names[i] for i in sorted(names)], opening)
 
 
-def _read_files(source: str | os.PathLike, files: Sequence[str | os.PathLike], **reading: Any) -> Reading:
-    readings = [_read_file(file, **reading) for file in files]
+def _joined(source: str | os.PathLike, readings: Sequence[Reading]) -> Reading:
     names = list(dict.fromkeys(name for one in readings for name in one.names or ()))
     root = Path(os.path.commonpath([os.path.abspath(one.image_root) for one in readings]))
     tally = Tally()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -167,3 +168,18 @@ def test_sizes_come_from_the_pictures_for_every_command(tmp_path):
         (image,) = coco_file.read(out)["images"]
         assert (image["width"], image["height"]) == (64, 48)
     assert main(["export", "yolo", str(path), "--out", str(tmp_path / "yolo")]) == 0
+
+
+def test_two_white_levels_are_one_where_max_value_says_it(tmp_path, capsys):
+    for part, white in (("train", 4095), ("valid", 1023)):
+        (tmp_path / part).mkdir()
+        Image.fromarray(np.full((48, 64), white, np.uint16)).save(tmp_path / part / f"{part}.png")
+        image = {"id": 1, "file_name": f"{part}.png", "width": 64, "height": 48}
+        one = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 8, 20, 20], "area": 400, "iscrowd": 0}
+        document = {"images": [image], "annotations": [one], "categories": [{"id": 1, "name": "cat"}]}
+        (tmp_path / part / "_annotations.coco.json").write_text(json.dumps({"info": {"max_value": white}, **document}))
+    words = ["convert", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(words) == 2 and "one file has one white level" in capsys.readouterr().err
+    assert main([*words, "--max-value", "4095"]) == 0, capsys.readouterr().err
+    for part in ("train", "val"):
+        assert json.loads((tmp_path / "out" / f"{part}.json").read_text())["info"]["max_value"] == 4095
