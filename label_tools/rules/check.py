@@ -17,8 +17,8 @@ from label_tools.readers.classes import read_labels
 from label_tools.readers.labelme_folder import read_labelme
 from label_tools.readers.open_labels import labelme_source
 from label_tools.rules import across_parts
-from label_tools.rules.compare_objects import object_findings
 from label_tools.rules.image_files import ImageRules
+from label_tools.rules.objects_and_classes import object_findings
 from label_tools.text.errors import InputError, SetError
 from label_tools.text.findings import ERROR, Finding, worst_first
 from label_tools.text.messages import counted

@@ -14,7 +14,7 @@ from PIL import Image
 from label_tools.__main__ import main
 from label_tools.document import coco_file
 from label_tools.rules.check import check_document, examine_files
-from label_tools.rules.compare_objects import pairwise_iou
+from label_tools.rules.objects_and_classes import pairwise_iou
 from label_tools.text.findings import SHOWN
 from tests.conftest import REAL_DATA, needs_real_data
 
