@@ -17,8 +17,9 @@ NAMES = ("square", "disc")
 SIDE = 64
 # the smallest training that has everything: two steps of warm-up, evaluation, a head to learn
 TINY = (
-    f"--model fasterrcnn_tiny_fpn --weights none --image-size {SIDE} --max-size 96 --batch-size 2 --epochs 2 "
-    "--workers 0 --augment none --device cpu --precision fp32 --roi-batch 16 --norm group --no-report --cache-mb 8"
+    f"--model fasterrcnn_tiny_fpn --weights none --image-size {SIDE} --max-size 96 --multi-scale 0 --batch-size 2 "
+    "--epochs 2 --workers 0 --augment none --device cpu --precision fp32 --roi-batch 16 --norm group --no-report "
+    "--cache-mb 8"
 ).split()
 
 
