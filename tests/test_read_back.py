@@ -150,7 +150,7 @@ SCENES = {
     ),
     "crossval": Scene(
         lambda d, _: _crossval(d),
-        ("cv/labels/plan.json", "cv/fold*/test/*.json"),
+        ("cv/labels/plan.json", "cv/recipe.json", "cv/fold*/test/*.json"),
         whole=True,
     ),
 }

@@ -297,7 +297,7 @@ def test_every_image_is_judged_once_by_a_network_that_never_saw_it(labelled, tmp
     assert len(train.calls) == 4
     judged: list[str] = []
     for labels, options in train.calls:
-        assert options == {"epochs": 3}
+        assert options == {"epochs": 3, "model": train.calls[0][1]["model"]}
         parts = {
             part: {i["file_name"] for i in coco_file.read(labels / f"{part}.json")["images"]}
             for part in ("train", "val", "test")
@@ -328,6 +328,26 @@ def test_a_stopped_cross_validation_goes_on(labelled, tmp_path, monkeypatch, cap
         crossval(labelled, tmp_path / "cv", 4, seed=1)
     with pytest.raises(InputError, match="needs 3 or more"):
         crossval(labelled, tmp_path / "two", 2)
+
+
+def test_trainings_of_two_recipes_are_not_mixed(labelled, tmp_path, monkeypatch):
+    out = tmp_path / "cv"
+    MadeUp(monkeypatch, fail_at=1)
+    with pytest.raises(MachineError, match="no memory"):
+        crossval(labelled, out, 3, epochs=2)
+    MadeUp(monkeypatch, fail_at=3)
+    with pytest.raises(MachineError, match="no memory"):  # nothing was trained yet: other options are fine
+        crossval(labelled, out, 3, epochs=3, lr=0.01)
+    with pytest.raises(InputError, match=r"cv: its trainings have --lr 0\.01, found 0\.02; use another --name"):
+        crossval(labelled, out, 3, epochs=3, lr=0.02)
+    train = MadeUp(monkeypatch)
+    (out / "recipe.json").unlink()  # as an older version left it
+    crossval(labelled, out, 3, epochs=3, lr=0.01, device="cpu", settings=Settings(resamples=0))
+    assert len(train.calls) == 1
+    crossval(labelled, out, 3, epochs=3, lr=0.01, workers=0, settings=Settings(resamples=0))
+    (out / "recipe.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"recipe\.json"):
+        crossval(labelled, out, 3, epochs=3, lr=0.01)
 
 
 def test_folds_of_pictures_that_images_names(labelled, tmp_path, monkeypatch):

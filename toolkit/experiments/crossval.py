@@ -18,11 +18,13 @@ from label_tools.files.write_json_csv import write_json
 from label_tools.operations.split import split_file
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError, as_written
+from toolkit import config as recipes
 from toolkit.evaluation.compute_metrics import DEFAULTS, Settings, compute_metrics
 from toolkit.evaluation.evaluate_run import evaluate_run
 from toolkit.evaluation.evaluation_folder import write_evaluation
 from toolkit.evaluation.read_detections import read_detections
 from toolkit.experiments.jobs import Job, run_jobs
+from toolkit.fine_tune import MAY_DIFFER, with_model
 from toolkit.run import Run, train
 from toolkit.training import run_folder
 
@@ -45,7 +47,8 @@ def crossval(
     """Train a network per fold into out/foldN, pool what they detect, write the evaluation into `out`. -> metrics.
 
     jobs, ray: as `run_jobs` has them. options: those of `toolkit.run.train`; `seed` also deals the folds. Folds that
-    are done are kept, so the same call again goes on where it was stopped. Raises what training raises.
+    are done are kept, so the same call again goes on where it was stopped; with other options it is refused. Raises
+    what training raises.
     """
     seed = options.get("seed", 0)
     if folds < LEAST_FOLDS:
@@ -53,6 +56,9 @@ def crossval(
             f"--folds: found {folds}, needs {LEAST_FOLDS} or more: one to evaluate on, one to choose on, the rest"
         )
     marked_folders.claim(out, "cross-validation")
+    options = with_model(options, recipe_file(options))  # one for all folds
+    document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
+    keep_recipe(out, resolved(options, len(document["images"])))
     names = _write_folds(annotations, out / "labels", folds, seed, image_root, group_by)
     todo = [name for name in names if not (out / name / "test" / "metrics.json").is_file()]
     words = {name: {"run": out / name, "labels": out / "labels" / name, "options": options} for name in todo}
@@ -62,13 +68,48 @@ def crossval(
         run = out / name
         rows.append({"fold": i + 1, **numbers_of(run / "test", "AP", "AP50", "AP75", "num_images", "num_objects")})
         detections += read_detections(run / "test" / "detections.json")
-    document = coco_file.read(annotations, sizes=sizes_below, images=image_root)
     evaluation = compute_metrics(document, detections, settings, document_name=str(annotations))
     evaluation.metrics["crossval"] = {"folds": rows, **_spread(rows)}
     evaluation.metrics["source"] = {"annotations": annotations.name, "detections": f"{folds} folds, pooled"}
     root = image_root or coco_file.image_root(document, annotations)
     write_evaluation(out, evaluation, root)
     return evaluation.metrics
+
+
+def recipe_file(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of the recipe file that `options` names, or that it holds."""
+    file = options.get("config")
+    return recipes.read_file(Path(file)) if isinstance(file, (str, Path)) else dict(file or {})
+
+
+def preset_of(options: dict[str, Any], num_images: int) -> str:
+    """The preset that `options` name, or that of so many images."""
+    preset = options.get("preset") or "auto"
+    return recipes.preset_for(num_images) if preset == "auto" else preset
+
+
+def resolved(options: dict[str, Any], num_images: int) -> recipes.Config:
+    """The recipe of a training on `num_images` images."""
+    given = {name: value for name, value in options.items() if name not in ("preset", "config")}
+    return recipes.resolve(num_images, given, recipe_file(options), preset_of(options, num_images))
+
+
+def keep_recipe(out: Path, config: recipes.Config) -> None:
+    """Record the recipe of the trainings in `out`. InputError where those that are there have another: results of
+    two recipes would be taken for one's."""
+    path = out / "recipe.json"
+    now = {name: value for name, value in recipes.flat(config).items() if name not in MAY_DIFFER | {"seed"}}
+    if not path.is_file() or not [*out.glob("*/last"), *out.glob("*/*/metrics.json")]:
+        write_json(path, now)
+        return
+    with as_written(path, "frcnn crossval"):
+        then = dict(run_folder.read_json(path))
+    for name, value in now.items():
+        if then.get(name, value) != value:
+            raise InputError(
+                f"{out}: its trainings have {recipes.shown(name)} {recipes.value_text(then[name])}, found "
+                f"{recipes.value_text(value)}; use another --name"
+            )
 
 
 def _write_folds(

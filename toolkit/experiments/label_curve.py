@@ -14,8 +14,14 @@ from label_tools.files.atomic_write import atomic_write
 from label_tools.files.write_json_csv import write_csv, write_json
 from label_tools.pictures.open_image import sizes_below
 from label_tools.text.errors import InputError
-from toolkit import config as recipes
-from toolkit.experiments.crossval import numbers_of, train_and_evaluate
+from toolkit.experiments.crossval import (
+    keep_recipe,
+    numbers_of,
+    preset_of,
+    recipe_file,
+    resolved,
+    train_and_evaluate,
+)
 from toolkit.experiments.jobs import Job, run_jobs
 from toolkit.fine_tune import with_model
 from toolkit.metrics.label_curve_fit import learning_curve
@@ -47,11 +53,13 @@ def label_curve(
             raise InputError(f"--fractions: found {fraction:g}, needs shares over 0 and at most 1")
     check_parts(data)
     marked_folders.claim(out, "curve")
-    options = with_model(options, _recipe_file(options))  # one for all trainings
+    options = with_model(options, recipe_file(options))  # one for all trainings
     document = coco_file.read(data / "train.json", sizes=sizes_below, images=image_root)
     root = image_root or coco_file.image_root(document, data / "train.json")
     split = "test" if (data / "test.json").is_file() else "val"
-    plan = {"steps": equal_steps(document, options, len(document["images"]))[1]}
+    total = len(document["images"])
+    keep_recipe(out, resolved(options, total))
+    plan = {"steps": equal_steps(document, options, total)[1]}
     if (out / "plan.json").is_file() and run_folder.read_json(out / "plan.json") != plan:
         raise InputError(f"{out}: holds trainings of another length; use another --name")
     write_json(out / "plan.json", plan)
@@ -90,20 +98,12 @@ def equal_steps(document: dict, options: dict[str, Any], num_images: int) -> tup
     The recipe is the one that all images get, its epochs and `eval_every` stretched until a part takes as many steps
     (to half an epoch)."""
     total = len(document["images"])
-    preset = options.get("preset") or "auto"
-    preset = recipes.preset_for(total) if preset == "auto" else preset
-    given = {name: value for name, value in options.items() if name not in ("preset", "config")}
-    config = recipes.resolve(total, given, _recipe_file(options), preset)
+    config = resolved(options, total)
     full, part = (-(-number // config.data.batch_size) for number in (total, num_images))
     steps = config.schedule.epochs * full
     epochs = max(1, round(steps / part))
     every = max(1, round(config.schedule.eval_every * full / part))
-    return {**options, "preset": preset, "epochs": epochs, "eval_every": min(every, epochs)}, steps
-
-
-def _recipe_file(options: dict[str, Any]) -> dict[str, Any]:
-    file = options.get("config")
-    return recipes.read_file(Path(file)) if isinstance(file, (str, Path)) else dict(file or {})
+    return {**options, "preset": preset_of(options, total), "epochs": epochs, "eval_every": min(every, epochs)}, steps
 
 
 def part_of(document: dict, fraction: float, seed: int) -> dict:
